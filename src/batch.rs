@@ -1,0 +1,232 @@
+//! What travels between the threads: batches towards Kafka, progress towards the registrar.
+//!
+//! ```text
+//! Tailer --Batch--> channel --> Producer --Progress::Acked--> Registrar
+//!    \------------------------Progress::Opened, ::Finished------^
+//! ```
+//! `tail`, `kafka` and `checkpoint` know these types and never each other.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::budget::{Buffer, Permit};
+use crate::identity::Identity;
+
+/// Names one source (one file identity, from one opening on) within this process.
+///
+/// A truncation starts a new source: acknowledgements that arrive for the old content carry the
+/// old number and can never move the checkpoint of the new content.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SourceId(u64);
+
+impl SourceId {
+    /// The next unused number.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        SourceId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "source {}", self.0)
+    }
+}
+
+/// The file bytes `start..end` of one source: what an acknowledgement is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Whose bytes.
+    pub source: SourceId,
+    /// Offset of the first byte.
+    pub start: u64,
+    /// Offset after the last byte (the newline included).
+    pub end: u64,
+    /// The last bytes of the span, to recognise the place again after a restart.
+    pub trace: Trace,
+}
+
+/// Length and CRC32C of the last bytes before an offset. A file that was truncated and has grown
+/// past the offset again is told apart by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Trace {
+    /// How many bytes before the offset are covered, at most [`Trace::MAX_LEN`]; 0 matches anything.
+    pub len: u8,
+    /// CRC32C of those bytes.
+    pub crc: u32,
+}
+
+impl Trace {
+    /// Bytes looked at.
+    pub const MAX_LEN: usize = 64;
+
+    /// The trace that `bytes` (which end at the offset) leave.
+    pub fn of(bytes: &[u8]) -> Self {
+        let tail = &bytes[bytes.len().saturating_sub(Self::MAX_LEN)..];
+        Trace {
+            len: tail.len() as u8,
+            crc: crc32c::crc32c(tail),
+        }
+    }
+}
+
+/// Where the records of one file go and what each of them carries besides the line.
+/// One per file, shared by all its batches.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Kafka topic.
+    pub topic: Arc<str>,
+    /// Record key, the same for every record of the file.
+    pub key: Option<Box<[u8]>>,
+    /// Record headers, name and value, the same for every record of the file.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// What the `file` partitioner hashes: `host:path`.
+    pub file_key: Box<[u8]>,
+    /// The path that is followed, for messages to people.
+    pub path: PathBuf,
+}
+
+/// How the records lie in a batch's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// Lines, each ended by a newline. Only the last line of a finished file may lack it.
+    Lines,
+    /// The bytes are one record: piece `index` (from 1) of a line longer than `max_line_bytes`.
+    /// The newline, if it belongs to the piece, is among the bytes and not part of the record.
+    Part {
+        /// Which piece, counted from 1.
+        index: u32,
+        /// Whether the line ends here.
+        last: bool,
+    },
+}
+
+/// Consecutive events of one source, as raw file bytes.
+///
+/// The bytes are counted in the memory budget by `permit`; whoever holds them last drops it.
+#[derive(Debug)]
+pub struct Batch {
+    /// Where the records go.
+    pub destination: Arc<Destination>,
+    /// Which source the bytes are of.
+    pub source: SourceId,
+    /// Offset of the first byte of `data` in the source.
+    pub start: u64,
+    /// The bytes: whole lines, or one piece of a line.
+    pub data: Buffer,
+    /// How records lie in `data`.
+    pub framing: Framing,
+    /// When the bytes were read, in ms since 1970; the records' CreateTime.
+    pub read_at_ms: i64,
+    /// The share of the memory budget that these bytes take until they are acknowledged.
+    pub permit: Permit,
+}
+
+impl Batch {
+    /// The records in order: the offset in `data` after the record (its newline included), and the
+    /// record without its newline. An empty line is an empty record.
+    pub fn records(&self) -> Records<'_> {
+        self.records_from(0)
+    }
+
+    /// As [`Batch::records`], from `position` on, which must be the end of a record or 0.
+    pub fn records_from(&self, position: usize) -> Records<'_> {
+        Records {
+            data: &self.data,
+            position,
+            newlines: match self.framing {
+                Framing::Lines => Some(memchr::memchr_iter(b'\n', &self.data[position..])),
+                Framing::Part { .. } => None,
+            },
+            base: position,
+        }
+    }
+
+    /// The span from `from` to `to`, positions in `data`.
+    pub fn span(&self, from: usize, to: usize) -> Span {
+        Span {
+            source: self.source,
+            start: self.start + from as u64,
+            end: self.start + to as u64,
+            trace: Trace::of(&self.data[..to]),
+        }
+    }
+}
+
+/// Iterator over the records of a [`Batch`].
+pub struct Records<'a> {
+    data: &'a [u8],
+    position: usize,
+    newlines: Option<memchr::Memchr<'a>>,
+    base: usize,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (usize, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.position;
+        if start >= self.data.len() {
+            return None;
+        }
+        match &mut self.newlines {
+            Some(newlines) => {
+                let (line_end, next) = match newlines.next() {
+                    Some(at) => (self.base + at, self.base + at + 1),
+                    None => (self.data.len(), self.data.len()),
+                };
+                self.position = next;
+                Some((next, &self.data[start..line_end]))
+            }
+            None => {
+                self.position = self.data.len();
+                let piece = &self.data[start..];
+                Some((self.data.len(), piece.strip_suffix(b"\n").unwrap_or(piece)))
+            }
+        }
+    }
+}
+
+/// What the registrar is told, over one channel: nothing else moves a checkpoint.
+#[derive(Debug)]
+pub enum Progress {
+    /// A tailer reads this source from `offset` on. Comes before any batch of the source.
+    Opened {
+        /// The source.
+        source: SourceId,
+        /// The path it was found at.
+        path: PathBuf,
+        /// What the file is recognised by.
+        identity: Identity,
+        /// Where reading starts: everything before is done.
+        offset: u64,
+        /// The bytes before `offset`.
+        trace: Trace,
+        /// Where the registrar shows how far everything is acknowledged.
+        acked: Arc<AtomicU64>,
+    },
+    /// The file is now better known (its fingerprint grew) or lies at another path.
+    Known {
+        /// The source.
+        source: SourceId,
+        /// Its new identity.
+        identity: Identity,
+        /// Where it lies now.
+        path: PathBuf,
+    },
+    /// Kafka has the records of these spans (or they are in the dead-letter file).
+    Acked(Vec<Span>),
+    /// The source ends at `end` and will not be read again. Its checkpoint stays until the
+    /// file is gone, so that the file is known if it is met again.
+    Finished {
+        /// The source.
+        source: SourceId,
+        /// Its end.
+        end: u64,
+        /// The file itself is deleted: nothing needs to be remembered once all is acknowledged.
+        deleted: bool,
+    },
+}

@@ -1,0 +1,321 @@
+//! The memory budget: how many file bytes may be on their way at once, and the buffers they are in.
+//!
+//! A tailer takes its share before it reads and the share goes back when Kafka has acknowledged the
+//! bytes. The rule is that of shared-memory switches (Choudhury and Hahne, "Dynamic queue length
+//! thresholds", 1998): a file may take more only while it holds less than a quarter of what is still
+//! free. So n busy files get equal shares, and files that are stuck (a parked topic, a broker that
+//! hangs) stop growing long before they could take what is left from the others. The last eighth is
+//! kept for files that hold nothing, so that each of thousands can always make one small step.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::Sender;
+
+/// The budget of the process, in bytes.
+#[derive(Debug)]
+pub struct Budget {
+    limit_bytes: usize,
+    used_bytes: AtomicUsize,
+    /// Tailers that were refused, longest waiting first.
+    waiting: Mutex<VecDeque<Sender<()>>>,
+}
+
+impl Budget {
+    /// What one file may hold at most, however much is free: enough to keep five requests in flight
+    /// and the next ones ready, without filling memory while the broker is the slower side.
+    pub const PER_FILE_BYTES: usize = 4 << 20;
+    /// Less than this is not worth a read.
+    pub const LEAST_BYTES: usize = 4 << 10;
+
+    /// A budget of `limit_bytes`.
+    pub fn new(limit_bytes: usize) -> Arc<Self> {
+        Arc::new(Budget {
+            limit_bytes,
+            used_bytes: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// Bytes taken at this moment.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Acquire)
+    }
+
+    /// An account for one file. `wake` is tried when a refused request may succeed.
+    pub fn account(self: &Arc<Self>, wake: Sender<()>) -> Arc<Account> {
+        Arc::new(Account {
+            budget: self.clone(),
+            held_bytes: AtomicUsize::new(0),
+            wake,
+        })
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Wake as many as the free bytes can serve at the least; who is refused again queues again.
+        let mut free = self.limit_bytes.saturating_sub(self.used_bytes()) / Self::LEAST_BYTES;
+        while free > 0 {
+            let Some(wake) = waiting.pop_front() else {
+                break;
+            };
+            // A full channel means that the tailer is about to look anyway.
+            let _ = wake.try_send(());
+            free = free.saturating_sub(16);
+        }
+    }
+}
+
+/// One file's part in the [`Budget`].
+#[derive(Debug)]
+pub struct Account {
+    budget: Arc<Budget>,
+    held_bytes: AtomicUsize,
+    wake: Sender<()>,
+}
+
+impl Account {
+    /// Takes up to `want` bytes, and at least `min(want, least)`; `None` if that much is not to be
+    /// had now, in which case the file is woken when bytes come back.
+    pub fn take(self: &Arc<Self>, want: usize, least: usize) -> Option<Permit> {
+        if let Some(permit) = self.try_take(want, least) {
+            return Some(permit);
+        }
+        self.budget
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(self.wake.clone());
+        // The bytes may have come back between the refusal and the entry in the queue.
+        self.try_take(want, least)
+    }
+
+    /// Bytes of this file on their way.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Acquire)
+    }
+
+    fn try_take(self: &Arc<Self>, want: usize, least: usize) -> Option<Permit> {
+        let least = least.min(want).max(1);
+        let limit = self.budget.limit_bytes;
+        let mut used = self.budget.used_bytes.load(Ordering::Acquire);
+        loop {
+            let held = self.held_bytes();
+            let fair = (limit - limit / 8).saturating_sub(used) / 4;
+            let mut grant = want.min(fair.min(Budget::PER_FILE_BYTES).saturating_sub(held));
+            if grant < least {
+                if held > 0 || limit.saturating_sub(used) < least {
+                    return None;
+                }
+                grant = least;
+            }
+            match self.budget.used_bytes.compare_exchange_weak(
+                used,
+                used + grant,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    self.held_bytes.fetch_add(grant, Ordering::AcqRel);
+                    return Some(Permit {
+                        account: self.clone(),
+                        bytes: grant,
+                    });
+                }
+                Err(now) => used = now,
+            }
+        }
+    }
+}
+
+/// Bytes taken from the budget; dropping it gives them back.
+#[derive(Debug)]
+pub struct Permit {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Permit {
+    /// How many bytes it stands for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives back what is over `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        if bytes < self.bytes {
+            let back = self.bytes - bytes;
+            self.bytes = bytes;
+            self.account.held_bytes.fetch_sub(back, Ordering::AcqRel);
+            self.account.budget.release(back);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.account
+            .held_bytes
+            .fetch_sub(self.bytes, Ordering::AcqRel);
+        self.account.budget.release(self.bytes);
+    }
+}
+
+/// Read buffers that were used and can be used again, so that a busy file does not fault new pages
+/// in for every read. What is idle in the pool is bounded and freed by [`BufferPool::trim`].
+#[derive(Debug)]
+pub struct BufferPool {
+    free: Mutex<Vec<Vec<u8>>>,
+}
+
+impl BufferPool {
+    /// The usual size of a read, and the only size that is kept.
+    pub const BUFFER_BYTES: usize = 256 << 10;
+    const KEPT: usize = 16;
+
+    /// An empty pool.
+    pub fn new() -> Arc<Self> {
+        Arc::new(BufferPool {
+            free: Mutex::default(),
+        })
+    }
+
+    /// An empty buffer with room for `bytes`.
+    pub fn buffer(self: &Arc<Self>, bytes: usize) -> Buffer {
+        let mut recycled = None;
+        if bytes <= Self::BUFFER_BYTES && bytes > Self::BUFFER_BYTES / 4 {
+            recycled = self
+                .free
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop();
+            if recycled.is_none() {
+                recycled = Some(Vec::with_capacity(Self::BUFFER_BYTES));
+            }
+        }
+        Buffer {
+            bytes: recycled.unwrap_or_else(|| Vec::with_capacity(bytes)),
+            pool: self.clone(),
+        }
+    }
+
+    /// Frees what lies idle.
+    pub fn trim(&self) {
+        self.free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
+/// Bytes read from a file. The memory goes back to its pool when dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    pool: Arc<BufferPool>,
+}
+
+impl Buffer {
+    /// The vector itself, to be filled.
+    pub fn as_mut_vec(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.bytes.capacity() == BufferPool::BUFFER_BYTES {
+            let mut free = self
+                .pool
+                .free
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if free.len() < BufferPool::KEPT {
+                self.bytes.clear();
+                free.push(std::mem::take(&mut self.bytes));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{Receiver, bounded};
+
+    fn account(budget: &Arc<Budget>) -> (Arc<Account>, Receiver<()>) {
+        let (wake, woken) = bounded(1);
+        (budget.account(wake), woken)
+    }
+
+    fn take_all(account: &Arc<Account>) -> Vec<Permit> {
+        std::iter::from_fn(|| account.take(64 << 10, Budget::LEAST_BYTES)).collect()
+    }
+
+    #[test]
+    fn files_that_are_stuck_leave_room_for_the_next_one() {
+        let budget = Budget::new(8 << 20);
+        let mut kept = Vec::new();
+        for _ in 0..200 {
+            let (stuck, _woken) = account(&budget);
+            let permits = take_all(&stuck);
+            assert!(
+                !permits.is_empty(),
+                "a file got nothing with {} bytes used",
+                budget.used_bytes()
+            );
+            kept.push(permits);
+        }
+        assert!(budget.used_bytes() <= 8 << 20);
+    }
+
+    #[test]
+    fn a_refused_file_is_woken_when_bytes_come_back() {
+        let budget = Budget::new(64 << 10);
+        let (one, _one_woken) = account(&budget);
+        let (two, two_woken) = account(&budget);
+        let permits: Vec<_> = std::iter::from_fn(|| one.take(4 << 10, 4 << 10))
+            .chain(std::iter::from_fn(|| two.take(4 << 10, 4 << 10)))
+            .collect();
+        assert!(two.take(4 << 10, 4 << 10).is_none());
+        while two_woken.try_recv().is_ok() {}
+        drop(permits);
+        assert!(two_woken.try_recv().is_ok());
+        assert_eq!(budget.used_bytes(), 0);
+        assert!(two.take(4 << 10, 4 << 10).is_some());
+    }
+
+    #[test]
+    fn a_permit_gives_back_what_was_not_read() {
+        let budget = Budget::new(1 << 20);
+        let (file, _woken) = account(&budget);
+        let mut permit = file.take(256 << 10, 4 << 10).expect("the budget is empty");
+        permit.shrink_to(100);
+        assert_eq!((budget.used_bytes(), file.held_bytes()), (100, 100));
+        drop(permit);
+        assert_eq!((budget.used_bytes(), file.held_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_buffer_is_used_again() {
+        let pool = BufferPool::new();
+        let address = {
+            let mut buffer = pool.buffer(BufferPool::BUFFER_BYTES);
+            buffer.as_mut_vec().extend_from_slice(b"abc");
+            buffer.as_ptr()
+        };
+        let again = pool.buffer(BufferPool::BUFFER_BYTES);
+        assert_eq!((again.as_ptr(), again.len()), (address, 0));
+    }
+}

@@ -1,0 +1,8 @@
+//! logagent follows log files and delivers every line to Apache Kafka.
+
+pub mod batch;
+pub mod budget;
+pub mod config;
+pub mod identity;
+pub mod output;
+pub mod stop;

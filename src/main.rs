@@ -1,0 +1,2 @@
+//! The `logagent` program.
+fn main() {}

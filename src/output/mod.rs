@@ -1,0 +1,115 @@
+//! Outputs and the worker that drives one.
+//!
+//! [`Output`] has three implementations: the native Kafka client, the legacy one and standard output.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, select};
+
+use crate::batch::Batch;
+use crate::stop::Deadline;
+
+/// Takes batches and sees to it that every record of them arrives.
+///
+/// An output reports each acknowledged span as [`crate::batch::Progress::Acked`] on the channel that
+/// it was made with, and drops a batch's permit no earlier than that. It never gives up on a
+/// batch by itself.
+pub trait Output {
+    /// What happens outside and concerns this output: answers, connections that break.
+    type Event: Send;
+
+    /// Takes over one batch. Must not wait for the network where that can be helped.
+    fn accept(&mut self, batch: Batch);
+
+    /// Where events arrive.
+    fn events(&self) -> &Receiver<Self::Event>;
+
+    /// Handles one event.
+    fn handle(&mut self, event: Self::Event);
+
+    /// Does everything that is due at `now`, and says when it wants to be called again at the
+    /// latest. It is called after every batch and event as well.
+    fn poll(&mut self, now: Instant) -> Option<Instant>;
+
+    /// No batch will come any more: what waits for more to come is sent now.
+    fn finish(&mut self);
+
+    /// Nothing that was accepted is unacknowledged.
+    fn is_idle(&self) -> bool;
+}
+
+/// The body of a `producer-<k>` thread: it owns one output.
+#[derive(Debug)]
+pub struct Worker<O> {
+    output: O,
+    batches: Receiver<Batch>,
+    deadline: Deadline,
+}
+
+impl<O: Output> Worker<O> {
+    /// A worker that feeds `output` from `batches`. Once `deadline` is set and has passed, it
+    /// leaves what is not acknowledged: the checkpoints stand before it.
+    pub fn new(output: O, batches: Receiver<Batch>, deadline: Deadline) -> Self {
+        Worker {
+            output,
+            batches,
+            deadline,
+        }
+    }
+
+    /// Runs on the `producer-<k>` thread. Ends when all senders of batches are gone and everything
+    /// is acknowledged, or at the deadline. Returns whether everything was acknowledged.
+    pub fn run(mut self) -> bool {
+        while let Some(batch) = self.step() {
+            self.output.accept(batch);
+            // A bounded number at a time, so that answers are not kept waiting.
+            for batch in self.batches.try_iter().take(32) {
+                self.output.accept(batch);
+            }
+        }
+        self.output.finish();
+        loop {
+            let next = self.output.poll(Instant::now());
+            if self.output.is_idle() {
+                return true;
+            }
+            let now = Instant::now();
+            let deadline = self.deadline.get();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return false;
+            }
+            // The deadline may be set while we wait, so look for it now and then.
+            let until = [next, deadline, Some(now + Duration::from_millis(100))]
+                .into_iter()
+                .flatten()
+                .min();
+            if let Ok(event) = self
+                .output
+                .events()
+                .recv_timeout(until.map_or(Duration::ZERO, |at| at - now))
+            {
+                self.output.handle(event);
+            }
+        }
+    }
+
+    /// Serves the output until a batch arrives; `None` when none ever will.
+    fn step(&mut self) -> Option<Batch> {
+        loop {
+            let next = self.output.poll(Instant::now());
+            let timeout = next.map_or(crossbeam_channel::never(), crossbeam_channel::at);
+            select! {
+                recv(self.batches) -> batch => return batch.ok(),
+                recv(self.output.events()) -> event => {
+                    if let Ok(event) = event {
+                        self.output.handle(event);
+                    }
+                    while let Ok(event) = self.output.events().try_recv() {
+                        self.output.handle(event);
+                    }
+                }
+                recv(timeout) -> _ => {}
+            }
+        }
+    }
+}
