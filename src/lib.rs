@@ -4,5 +4,6 @@ pub mod batch;
 pub mod budget;
 pub mod config;
 pub mod identity;
+pub mod kafka;
 pub mod output;
 pub mod stop;
