@@ -220,6 +220,8 @@ pub enum Progress {
         source: SourceId,
         /// Where it stands.
         checkpoint: Checkpoint,
+        /// Serial numbers of checkpoints that this one takes the place of.
+        replaces: Vec<u64>,
         /// Where the registrar shows how far everything is acknowledged.
         acked: Arc<AtomicU64>,
     },
@@ -229,6 +231,11 @@ pub enum Progress {
         source: SourceId,
         /// Its new identity.
         identity: Identity,
+    },
+    /// The file of a checkpoint is gone for good.
+    Forgotten {
+        /// The checkpoint's serial number.
+        serial: u64,
     },
     /// Kafka has the records of these spans (or they are in the dead-letter file).
     Acked(Vec<Span>),

@@ -1,16 +1,17 @@
 //! The thread that moves checkpoints.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::store::Store;
 use super::tracker::AckTracker;
 use crate::batch::{Checkpoint, Progress, SourceId};
-use crate::identity::Inode;
 use crate::metrics::Metrics;
 use crate::stop::Deadline;
 
@@ -24,8 +25,8 @@ pub struct Registrar {
     deadline: Deadline,
     metrics: Arc<Metrics>,
     open: HashMap<SourceId, Tracked>,
-    /// Checkpoints of files that nobody reads at present, by inode.
-    rest: HashMap<Inode, Vec<Checkpoint>>,
+    /// Checkpoints of files that nobody reads at present, by serial number.
+    rest: HashMap<u64, Checkpoint>,
     changed: bool,
     failing: bool,
 }
@@ -50,12 +51,7 @@ impl Registrar {
         deadline: Deadline,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let mut rest: HashMap<Inode, Vec<Checkpoint>> = HashMap::new();
-        for checkpoint in checkpoints {
-            rest.entry(checkpoint.identity.inode)
-                .or_default()
-                .push(checkpoint);
-        }
+        let rest = checkpoints.into_iter().map(|c| (c.serial, c)).collect();
         Registrar {
             store,
             progress,
@@ -111,9 +107,12 @@ impl Registrar {
             Progress::Opened {
                 source,
                 checkpoint,
+                replaces,
                 acked,
             } => {
-                self.rest.remove(&checkpoint.identity.inode);
+                for serial in replaces {
+                    self.rest.remove(&serial);
+                }
                 acked.store(checkpoint.offset, Ordering::Release);
                 let tracker = AckTracker::new(checkpoint.offset, checkpoint.trace);
                 self.open.insert(
@@ -152,6 +151,9 @@ impl Registrar {
                     }
                 }
             }
+            Progress::Forgotten { serial } => {
+                self.changed |= self.rest.remove(&serial).is_some();
+            }
             Progress::Finished {
                 source,
                 end,
@@ -187,9 +189,7 @@ impl Registrar {
         {
             tracked.checkpoint.finished = true;
             self.rest
-                .entry(tracked.checkpoint.identity.inode)
-                .or_default()
-                .push(tracked.checkpoint);
+                .insert(tracked.checkpoint.serial, tracked.checkpoint);
         }
     }
 
@@ -201,7 +201,7 @@ impl Registrar {
             .open
             .values()
             .map(|t| &t.checkpoint)
-            .chain(self.rest.values().flatten())
+            .chain(self.rest.values())
             .collect();
         all.sort_unstable_by_key(|c| c.serial);
         match store.save(all.into_iter()) {
@@ -222,60 +222,66 @@ impl Registrar {
         }
     }
 
-    /// Forgets finished files that are gone, so that the checkpoints do not grow with every rotation.
+    /// Forgets files that are gone, so that the checkpoints do not grow with every rotation.
     fn tidy(&mut self) {
-        let before: usize = self.rest.values().map(Vec::len).sum();
-        let mut inodes: HashMap<std::path::PathBuf, Option<std::collections::HashSet<u64>>> =
-            HashMap::new();
         // The last file of each path is kept: it tells a later start what was rotated after it.
-        let mut last: HashMap<&std::path::Path, u64> = HashMap::new();
+        let mut last: HashMap<&Path, u64> = HashMap::new();
         let open = self.open.values().map(|t| &t.checkpoint);
-        for checkpoint in self.rest.values().flatten().chain(open) {
+        for checkpoint in self.rest.values().chain(open) {
             let serial = last.entry(&checkpoint.path).or_default();
             *serial = checkpoint.serial.max(*serial);
         }
-        let last: std::collections::HashSet<u64> = last.into_values().collect();
-        for checkpoints in self.rest.values_mut() {
-            checkpoints.retain(|checkpoint| {
-                if !checkpoint.finished || last.contains(&checkpoint.serial) {
-                    return true;
-                }
-                let Some(folder) = checkpoint.path.parent() else {
-                    return true;
-                };
-                let present = inodes.entry(folder.to_owned()).or_insert_with(|| {
-                    use std::os::unix::fs::DirEntryExt;
-                    let entries = std::fs::read_dir(folder).ok()?;
-                    Some(
-                        entries
-                            .filter_map(|entry| Some(entry.ok()?.ino()))
-                            .collect(),
-                    )
-                });
-                present
-                    .as_ref()
-                    .is_none_or(|present| present.contains(&checkpoint.identity.inode.inode))
-            });
-        }
-        self.rest.retain(|_, checkpoints| !checkpoints.is_empty());
-        let after: usize = self.rest.values().map(Vec::len).sum();
-        if after < before {
+        let last: HashSet<u64> = last.into_values().collect();
+        let mut inodes: HashMap<PathBuf, Option<HashSet<u64>>> = HashMap::new();
+        let before = self.rest.len();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let long_ago = i64::try_from(now.saturating_sub(EXPIRY).as_nanos()).unwrap_or(i64::MAX);
+        self.rest.retain(|serial, checkpoint| {
+            let is_wanted = !checkpoint.finished || last.contains(serial);
+            if is_wanted && checkpoint.modified_ns > long_ago {
+                return true;
+            }
+            let Some(folder) = checkpoint.path.parent() else {
+                return true;
+            };
+            let present = inodes
+                .entry(folder.to_owned())
+                .or_insert_with(|| inodes_in(folder));
+            present
+                .as_ref()
+                .is_none_or(|present| present.contains(&checkpoint.identity.inode.inode))
+        });
+        if self.rest.len() < before {
             log::debug!(
                 "{} checkpoints of files that are gone are forgotten",
-                before - after
+                before - self.rest.len()
             );
             self.changed = true;
         }
     }
 }
 
+/// The inode numbers of what lies in `folder`; `None` if it cannot be listed.
+fn inodes_in(folder: &Path) -> Option<HashSet<u64>> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    Some(
+        entries
+            .filter_map(|entry| Some(entry.ok()?.ino()))
+            .collect(),
+    )
+}
+
+/// How long the checkpoint of a file that is gone is kept if something may still be wanted of it.
+const EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::{Span, Trace};
-    use crate::identity::{Fingerprint, Identity};
+    use crate::identity::{Fingerprint, Identity, Inode};
     use crossbeam_channel::unbounded;
 
     fn checkpoint(inode: u64, offset: u64) -> Checkpoint {
@@ -319,6 +325,7 @@ mod tests {
         Progress::Opened {
             source,
             checkpoint: checkpoint(inode, offset),
+            replaces: vec![inode],
             acked: Arc::default(),
         }
     }

@@ -88,18 +88,28 @@ impl Claims {
     }
 
     /// Claims the file of `checkpoint` for reading and gives it the next serial number. What was
-    /// known of that inode before is replaced. `None` if a tailer has it open already.
-    pub fn open(&self, mut checkpoint: Checkpoint) -> Option<Checkpoint> {
+    /// known of that inode before is replaced, and so is what was known under the serial number that
+    /// `checkpoint` comes with. The answer names the numbers replaced; it is `None` if a tailer has the
+    /// file open already.
+    pub fn open(&self, mut checkpoint: Checkpoint) -> Option<(Checkpoint, Vec<u64>)> {
         let mut known = self.lock();
         let inode = checkpoint.identity.inode;
-        let serials = known.by_inode.get(&inode).cloned().unwrap_or_default();
+        let mut serials = known.by_inode.get(&inode).cloned().unwrap_or_default();
         if serials
             .iter()
             .any(|serial| known.entries.get(serial).is_some_and(|e| e.is_open))
         {
             return None;
         }
-        for serial in serials {
+        if known
+            .entries
+            .get(&checkpoint.serial)
+            .is_some_and(|e| !e.is_open)
+            && !serials.contains(&checkpoint.serial)
+        {
+            serials.push(checkpoint.serial);
+        }
+        for &serial in &serials {
             known.remove(serial);
         }
         known.last_serial += 1;
@@ -108,7 +118,12 @@ impl Claims {
             checkpoint: checkpoint.clone(),
             is_open: true,
         });
-        Some(checkpoint)
+        Some((checkpoint, serials))
+    }
+
+    /// The file of checkpoint `serial` is gone for good.
+    pub fn forget(&self, serial: u64) {
+        self.lock().remove(serial);
     }
 
     /// The open file `serial` is better known now.
@@ -193,7 +208,7 @@ mod tests {
     #[test]
     fn a_file_with_two_names_is_read_once() {
         let claims = Claims::default();
-        let first = claims.open(checkpoint("/a", 5)).expect("is free");
+        let (first, _) = claims.open(checkpoint("/a", 5)).expect("is free");
         assert!(claims.open(checkpoint("/b", 5)).is_none());
         claims.finish(first.serial, 10, Trace::default(), 0, false);
         let (known, is_open) = claims.of_inode(Inode {
@@ -214,7 +229,7 @@ mod tests {
             ..checkpoint("/a", 5)
         }]);
         assert_eq!(
-            claims.open(checkpoint("/a", 6)).expect("is free").serial,
+            claims.open(checkpoint("/a", 6)).expect("is free").0.serial,
             42
         );
         assert_eq!(

@@ -227,17 +227,22 @@ impl Tailer {
         Ok(())
     }
 
-    /// The file of a checkpoint is not there any more.
+    /// The file of a checkpoint is not there any more, and no copy either.
     fn report_gone(&self, checkpoint: &Checkpoint) {
-        if !checkpoint.finished {
-            log::error!(
-                "'{}': the file that was read up to offset {} ({}) is gone or truncated, and no copy of it is to be \
-                 found; what was unread in it is lost",
-                self.path.display(),
-                checkpoint.offset,
-                checkpoint.identity
-            );
+        if checkpoint.finished {
+            return;
         }
+        log::error!(
+            "'{}': the file that was read up to offset {} ({}) is gone or truncated, and no copy of it is to be \
+             found; what was unread in it is lost",
+            self.path.display(),
+            checkpoint.offset,
+            checkpoint.identity
+        );
+        self.around.claims.forget(checkpoint.serial);
+        let _ = self.progress.send(Progress::Forgotten {
+            serial: checkpoint.serial,
+        });
     }
 
     /// One look: notices what happened to the path and reads what is there to read.
@@ -451,7 +456,7 @@ impl Tailer {
         let Some((file, look)) = open_regular(&self.path)? else {
             return Ok(());
         };
-        let (known, is_open) = self.around.claims.of_inode(look.inode);
+        let (mut known, is_open) = self.around.claims.of_inode(look.inode);
         if is_open {
             // One of ours that was renamed back, or another path leads there as well.
             match self
@@ -472,6 +477,11 @@ impl Tailer {
             }
             return Ok(());
         }
+        if known.is_empty() {
+            // The device may have another number since a remount.
+            known = self.around.claims.of_path(&self.path);
+            known.retain(|c| siblings::is_same_inode(c, &look));
+        }
         let is_known = known.iter().any(|c| siblings::is_same_inode(c, &look));
         // From the oldest file that is still open: what a listing has missed is found by the next one.
         let last = match self.sources.front() {
@@ -487,10 +497,21 @@ impl Tailer {
         {
             self.push_successors(after, Some(&look))?;
         }
+        // The same content may have two checkpoints, if a crash came after it was opened again: then
+        // the one that has not come to its end counts, at its smaller offset.
         let resumed = known
             .iter()
-            .rev()
-            .find(|c| siblings::is_same_file(c, &file, &look).unwrap_or(false));
+            .filter(|c| siblings::is_same_file(c, &file, &look).unwrap_or(false))
+            .min_by_key(|c| {
+                (
+                    c.finished,
+                    if c.finished {
+                        u64::MAX - c.offset
+                    } else {
+                        c.offset
+                    },
+                )
+            });
         let checkpoint = resumed.map(|c| Checkpoint {
             path: self.path.clone(),
             finished: false,
@@ -674,7 +695,7 @@ impl Tailer {
             modified_ns: look.modified_ns,
             ..checkpoint
         };
-        let Some(checkpoint) = self.around.claims.open(checkpoint) else {
+        let Some((checkpoint, replaces)) = self.around.claims.open(checkpoint) else {
             self.note_other_name();
             return false;
         };
@@ -697,6 +718,7 @@ impl Tailer {
         let _ = self.progress.send(Progress::Opened {
             source: source.id,
             checkpoint: source.checkpoint.clone(),
+            replaces,
             acked: source.acked.clone(),
         });
         self.sources.push_back(source);

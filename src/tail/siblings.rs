@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::source::{open_regular, read_head, trace_before};
 use crate::batch::Checkpoint;
-use crate::identity::Look;
+use crate::identity::{Identity, Look};
 
 /// A file that rotation left, open.
 #[derive(Debug)]
@@ -34,11 +34,15 @@ pub(super) fn is_same_file(checkpoint: &Checkpoint, file: &File, look: &Look) ->
     Ok(is_same_inode(checkpoint, look) && holds(checkpoint, file, look)?)
 }
 
-/// The same inode, and not one that was handed out again.
+/// The same inode, and not one that was handed out again. The number of the device may have changed
+/// (a remount) if the time of birth says that it is the same file.
 pub(super) fn is_same_inode(checkpoint: &Checkpoint, look: &Look) -> bool {
-    let identity = &checkpoint.identity;
-    let born_apart = identity.born_ns != 0 && look.born_ns != 0 && identity.born_ns != look.born_ns;
-    identity.inode == look.inode && !born_apart
+    let Identity { inode, born_ns, .. } = checkpoint.identity;
+    let has_births = born_ns != 0 && look.born_ns != 0;
+    match has_births {
+        true => inode.inode == look.inode.inode && born_ns == look.born_ns,
+        false => inode == look.inode,
+    }
 }
 
 /// Finds the file of `checkpoint` in the folder of `path`, under any name: by inode first, then (for a
