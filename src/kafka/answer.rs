@@ -277,3 +277,212 @@ impl InitProducerIdAnswer {
         Ok(answer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use kafka_protocol::messages::api_versions_response::ApiVersion;
+    use kafka_protocol::messages::metadata_response::{
+        MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+    };
+    use kafka_protocol::messages::produce_response::{
+        BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+    };
+    use kafka_protocol::messages::{
+        ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceResponse,
+        ResponseHeader, TopicName,
+    };
+    use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
+
+    /// Header (without the correlation id) and body, as the reference encoder writes them.
+    fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
+        let mut frame = BytesMut::new();
+        ResponseHeader::default()
+            .encode(&mut frame, M::header_version(version))
+            .and_then(|()| message.encode(&mut frame, version))
+            .expect("a version of the message");
+        frame[4..].to_vec()
+    }
+
+    fn name(text: &str) -> TopicName {
+        TopicName(StrBytes::from_string(text.to_owned()))
+    }
+
+    fn metadata_response(version: i16) -> MetadataResponse {
+        let broker = |id: i32, host| {
+            MetadataResponseBroker::default()
+                .with_node_id(id.into())
+                .with_host(StrBytes::from_static_str(host))
+                .with_port(9_092 + id)
+        };
+        let partition = |index: i32| {
+            let partition = MetadataResponsePartition::default()
+                .with_partition_index(index)
+                .with_leader_id((index - 1).into())
+                .with_replica_nodes(vec![1.into(), 2.into()])
+                .with_isr_nodes(vec![2.into()]);
+            match version {
+                7.. => partition.with_leader_epoch(40 + index),
+                _ => partition,
+            }
+        };
+        MetadataResponse::default()
+            .with_brokers(vec![broker(1, "one"), broker(2, "two.example")])
+            .with_topics(vec![
+                MetadataResponseTopic::default()
+                    .with_name(Some(name("logs")))
+                    .with_partitions((0..300).map(partition).collect()),
+                MetadataResponseTopic::default()
+                    .with_name(Some(name("none")))
+                    .with_error_code(3),
+            ])
+    }
+
+    fn produce_response(version: i16) -> ProduceResponse {
+        let mut refused = PartitionProduceResponse::default()
+            .with_index(7)
+            .with_error_code(87);
+        if version >= 8 {
+            refused = refused
+                .with_record_errors(vec![
+                    BatchIndexAndErrorMessage::default().with_batch_index(3),
+                ])
+                .with_error_message(Some(StrBytes::from_static_str("no key")));
+        }
+        let topic = |text, partitions| {
+            TopicProduceResponse::default()
+                .with_name(name(text))
+                .with_partition_responses(partitions)
+        };
+        let fine = PartitionProduceResponse::default().with_base_offset(12);
+        ProduceResponse::default()
+            .with_responses(vec![topic("a", vec![fine, refused]), topic("b", vec![])])
+            .with_throttle_time_ms(250)
+    }
+
+    #[test]
+    fn every_version_of_metadata_is_read_as_the_reference_encoder_writes_it() {
+        for version in 0..=13 {
+            let body = encoded(&metadata_response(version), version);
+            let Ok(Answer::Metadata(read)) = Answer::read(METADATA, version, &body) else {
+                panic!("version {version} cannot be read");
+            };
+            let brokers = vec![
+                (1, "one".to_owned(), 9_093),
+                (2, "two.example".to_owned(), 9_094),
+            ];
+            assert_eq!(read.brokers, brokers, "version {version}");
+            assert_eq!(read.topics.len(), 2);
+            assert_eq!((&*read.topics[0].name, read.topics[0].error), ("logs", 0));
+            for (index, partition) in (0..).zip(&read.topics[0].partitions) {
+                let leader_epoch = if version >= 7 { 40 + index } else { -1 };
+                let expected = PartitionMetadata {
+                    index,
+                    leader: index - 1,
+                    leader_epoch,
+                };
+                assert_eq!(*partition, expected);
+            }
+            assert_eq!((&*read.topics[1].name, read.topics[1].error), ("none", 3));
+        }
+    }
+
+    #[test]
+    fn every_version_of_produce_is_read_as_the_reference_encoder_writes_it() {
+        for version in 3..=12 {
+            let body = encoded(&produce_response(version), version);
+            let Ok(Answer::Produce(read)) = Answer::read(PRODUCE, version, &body) else {
+                panic!("version {version} cannot be read");
+            };
+            assert_eq!(read.throttle_ms, 250);
+            let told: Vec<_> = read
+                .partitions
+                .iter()
+                .map(|told| (&*told.topic, told.index, told.error))
+                .collect();
+            assert_eq!(told, [("a", 0, 0), ("a", 7, 87)]);
+            let message = (version >= 8).then(|| "no key".to_owned());
+            assert_eq!(read.partitions[1].message, message);
+        }
+    }
+
+    #[test]
+    fn every_version_of_the_producer_id_is_read() {
+        for version in 0..=4 {
+            let response = InitProducerIdResponse::default()
+                .with_producer_id(5_000_000_000.into())
+                .with_producer_epoch(2);
+            let body = encoded(&response, version);
+            let expected = InitProducerIdAnswer {
+                error: 0,
+                id: 5_000_000_000,
+                epoch: 2,
+            };
+            assert_eq!(
+                Answer::read(INIT_PRODUCER_ID, version, &body),
+                Ok(Answer::InitProducerId(expected))
+            );
+        }
+    }
+
+    #[test]
+    fn versions_are_negotiated_also_with_a_broker_that_falls_back() {
+        let api = |key, least, most| {
+            ApiVersion::default()
+                .with_api_key(key)
+                .with_min_version(least)
+                .with_max_version(most)
+        };
+        let apis = vec![api(0, 0, 8), api(3, 2, 99), api(18, 0, 2)];
+        for (version, error) in [(0, 0), (3, 0), (0, 35)] {
+            let response = ApiVersionsResponse::default()
+                .with_error_code(error)
+                .with_api_keys(apis.clone());
+            let body = encoded(&response, version);
+            let asked = if error == 35 { 3 } else { version };
+            let (code, versions) = api_versions(&body, asked).expect("a valid answer");
+            assert_eq!(code, error);
+            assert_eq!(versions.of(PRODUCE), Some(8));
+            assert_eq!(versions.of(METADATA), Some(13));
+            assert_eq!(versions.of(INIT_PRODUCER_ID), None);
+        }
+        assert_eq!(Versions(vec![(PRODUCE, 0, 2)]).of(PRODUCE), None);
+        assert_eq!(Versions(vec![(PRODUCE, 14, 20)]).of(PRODUCE), None);
+    }
+
+    #[test]
+    fn no_damage_to_a_frame_does_harm() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for (api, version) in [
+            (METADATA, 1),
+            (METADATA, 12),
+            (PRODUCE, 3),
+            (PRODUCE, 12),
+            (INIT_PRODUCER_ID, 4),
+        ] {
+            let whole = match api {
+                METADATA => encoded(&metadata_response(version), version),
+                PRODUCE => encoded(&produce_response(version), version),
+                _ => encoded(&InitProducerIdResponse::default(), version),
+            };
+            for len in 0..whole.len() {
+                assert!(Answer::read(api, version, &whole[..len]).is_err());
+            }
+            let longer = [&whole[..], &[0]].concat();
+            assert_eq!(
+                Answer::read(api, version, &longer),
+                Err(WireError::Trailing(1))
+            );
+            for _ in 0..20_000 {
+                let mut damaged = whole.clone();
+                for _ in 0..random.usize(1..4) {
+                    let at = random.usize(..damaged.len().min(80));
+                    damaged[at] = random.choice([0, 1, 0x7f, 0x80, 0xff]).unwrap_or(3);
+                }
+                let _ = Answer::read(api, version, &damaged);
+                let _ = api_versions(&damaged, 3);
+            }
+        }
+    }
+}

@@ -333,8 +333,12 @@ impl Cluster {
             log::debug!("broker {}: {error}", host_port(&link.address));
             None
         } else {
-            if !std::mem::replace(&mut link.complained, true) && !self.unreachable {
-                log::warn!("broker {}: {error}", host_port(&link.address));
+            // Of a bootstrap broker it only matters whether another one answers.
+            if let Peer::Node(id) = peer
+                && !std::mem::replace(&mut link.complained, true)
+                && !self.unreachable
+            {
+                log::warn!("broker {id} at {}: {error}", host_port(&link.address));
             }
             self.refresh.wanted = true;
             Some(now + link.backoff.pause())

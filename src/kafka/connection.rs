@@ -20,7 +20,7 @@ use crate::config::{BrokerAddress, KafkaConfig};
 pub enum ConnectionError {
     /// The system says so.
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// No answer within `request_timeout`.
     #[error("no answer within request_timeout")]
     Overdue,
@@ -39,6 +39,16 @@ pub enum ConnectionError {
     /// The connection thread panicked.
     #[error("the connection thread panicked")]
     Panicked,
+}
+
+impl From<io::Error> for ConnectionError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // A read or write came to the end of its time.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ConnectionError::Overdue,
+            _ => ConnectionError::Io(error),
+        }
+    }
 }
 
 /// What a connection thread tells its producer.

@@ -30,6 +30,8 @@ pub mod compression;
 pub mod connection;
 mod dead_letter;
 mod error;
+#[cfg(test)]
+mod fake;
 mod partition;
 pub(crate) mod partitioner;
 pub mod producer;
@@ -37,6 +39,8 @@ mod record_batch;
 mod request;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod transport;
 pub mod wire;

@@ -20,6 +20,12 @@ pub(super) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<
     })
 }
 
+pub(super) fn destination_to(topic: &str) -> Arc<Destination> {
+    let mut destination = Arc::into_inner(destination(None, &[])).expect("only here");
+    destination.topic = topic.into();
+    Arc::new(destination)
+}
+
 pub(super) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
     batch_at(destination, data, 1_700_000_000_000)
 }
