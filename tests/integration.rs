@@ -1,1 +1,8 @@
-//! Integration tests.
+//! The integration tests: one binary, a module per behaviour.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that finds None or Err has failed, and the panic says where"
+)]
+
+mod support;
