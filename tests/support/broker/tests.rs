@@ -159,9 +159,7 @@ fn every_version_of_every_api_is_answered() {
         assert_eq!(answer.topics[0].partitions[1].leader_id.0, 2);
     }
     for version in 0..=4 {
-        let answer = client
-            .call(version, &no_transactions())
-            .unwrap();
+        let answer = client.call(version, &no_transactions()).unwrap();
         assert_eq!((answer.error_code, answer.producer_epoch), (0, 0));
     }
     for version in 3..=12 {
