@@ -5,4 +5,9 @@
     reason = "a test that finds None or Err has failed, and the panic says where"
 )]
 
+mod command_line;
+mod delivery;
+mod faults;
+mod restart;
+mod rotation;
 mod support;
