@@ -1,11 +1,12 @@
 //! What the tests stand on.
 //!
 //! ```text
-//! env.rs     a folder per test, an ini builder, verbs on files, what arrived
-//! agent.rs   the agent as a real process
-//! broker/    an in-process Kafka cluster that checks what it receives and fails on command
-//! kafka.rs   a real Kafka, for what only the real one can judge
-//! client.rs  a minimal Kafka client, for the two above
+//! env.rs           a folder per test, an ini builder, verbs on files, what arrived
+//! agent.rs         the agent as a real process
+//! broker/          an in-process Kafka cluster that checks what it receives and fails on command
+//! kafka.rs         a real Kafka, for what only the real one can judge
+//! client.rs        a minimal Kafka client, for the two above
+//! record_batch.rs  reads a record batch, by hand, strictly
 //! ```
 
 #![allow(
@@ -17,3 +18,5 @@ pub(crate) mod agent;
 pub(crate) mod broker;
 mod client;
 pub(crate) mod env;
+pub(crate) mod kafka;
+mod record_batch;

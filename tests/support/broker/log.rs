@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::record_batch::{Codec, RecordBatch};
+use crate::support::record_batch::{Codec, RecordBatch};
 
 /// A stored record, as a consumer would see it.
 #[derive(Debug, Clone, PartialEq, Eq)]

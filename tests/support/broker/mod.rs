@@ -9,17 +9,15 @@
 //! its port free when it comes up again, however many tests run beside it.
 //!
 //! ```text
-//! record_batch.rs  reads a batch, by hand, strictly
-//! log.rs           partitions: records, producers, sequences
-//! state.rs         everything behind the one lock; answers requests
-//! faults.rs        what goes wrong on command
-//! connection.rs    the threads: one accepts per node, two serve per connection
+//! log.rs         partitions: records, producers, sequences
+//! state.rs       everything behind the one lock; answers requests
+//! faults.rs      what goes wrong on command
+//! connection.rs  the threads: one accepts per node, two serve per connection
 //! ```
 
 mod connection;
 mod faults;
 mod log;
-mod record_batch;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -32,9 +30,9 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
 
+pub(crate) use super::record_batch::Codec;
 pub(crate) use faults::RuleBuilder;
 pub(crate) use log::{Record, UnknownProducer};
-pub(crate) use record_batch::Codec;
 
 use faults::{Fault, Rule};
 use state::{Node, State};

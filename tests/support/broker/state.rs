@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::faults::{Fault, Rule};
 use super::log::{Appended, Partition, Record, UnknownProducer};
-use super::record_batch;
+use crate::support::record_batch;
 
 /// A node of the cluster.
 #[derive(Debug)]

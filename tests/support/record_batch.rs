@@ -9,28 +9,28 @@ use std::io::Read;
 
 /// What a batch holds.
 #[derive(Debug)]
-pub(super) struct RecordBatch {
-    pub(super) producer_id: i64,
-    pub(super) producer_epoch: i16,
-    pub(super) base_sequence: i32,
-    pub(super) codec: Codec,
-    pub(super) records: Vec<BatchRecord>,
+pub(crate) struct RecordBatch {
+    pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    pub(crate) base_sequence: i32,
+    pub(crate) codec: Codec,
+    pub(crate) records: Vec<BatchRecord>,
 }
 
 impl RecordBatch {
     /// Sequence of the last record; sequences wrap at 2^31.
-    pub(super) fn last_sequence(&self) -> i32 {
+    pub(crate) fn last_sequence(&self) -> i32 {
         let last = i64::from(self.base_sequence) + self.records.len() as i64 - 1;
         (last & 0x7fff_ffff) as i32
     }
 }
 
 #[derive(Debug)]
-pub(super) struct BatchRecord {
-    pub(super) timestamp_ms: i64,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
+pub(crate) struct BatchRecord {
+    pub(crate) timestamp_ms: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// Codec of a record batch.
@@ -45,14 +45,14 @@ pub(crate) enum Codec {
 
 /// Why a batch is refused: the error code of the answer and a description.
 #[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) code: i16,
-    pub(super) why: String,
+pub(crate) struct Refused {
+    pub(crate) code: i16,
+    pub(crate) why: String,
 }
 
-pub(super) const CORRUPT_MESSAGE: i16 = 2;
-pub(super) const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
-pub(super) const INVALID_RECORD: i16 = 87;
+pub(crate) const CORRUPT_MESSAGE: i16 = 2;
+pub(crate) const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+pub(crate) const INVALID_RECORD: i16 = 87;
 
 fn corrupt(why: impl Into<String>) -> Refused {
     Refused {
@@ -69,7 +69,7 @@ fn invalid(why: impl Into<String>) -> Refused {
 }
 
 /// Reads `bytes`, which must be exactly one batch.
-pub(super) fn read(bytes: &[u8]) -> Result<RecordBatch, Refused> {
+pub(crate) fn read(bytes: &[u8]) -> Result<RecordBatch, Refused> {
     let mut input = Input(bytes);
     let base_offset = input.i64()?;
     let length = input.i32()?;
