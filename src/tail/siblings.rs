@@ -1,0 +1,187 @@
+//! Where rotation puts files: the other files of a log's folder.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+
+use super::source::{open_regular, read_head, trace_before};
+use crate::batch::Checkpoint;
+use crate::identity::{Inode, Look};
+
+/// A file that rotation left, open.
+#[derive(Debug)]
+pub(super) struct Sibling {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) look: Look,
+}
+
+/// Whether `checkpoint` stands in this file: the same content, at least as long, and the same bytes
+/// before the offset. The inode is not looked at: a copy holds the same content.
+pub(super) fn holds(checkpoint: &Checkpoint, file: &File, look: &Look) -> io::Result<bool> {
+    if look.size < checkpoint.offset {
+        return Ok(false);
+    }
+    let head = read_head(file)?;
+    Ok(checkpoint.identity.fingerprint.matches(&head)
+        && trace_before(file, checkpoint.offset, checkpoint.trace.len)? == checkpoint.trace)
+}
+
+/// The same file, not a copy, still with the content that the checkpoint is about.
+pub(super) fn is_same_file(checkpoint: &Checkpoint, file: &File, look: &Look) -> io::Result<bool> {
+    Ok(is_same_inode(checkpoint, look) && holds(checkpoint, file, look)?)
+}
+
+/// The same inode, and not one that was handed out again.
+pub(super) fn is_same_inode(checkpoint: &Checkpoint, look: &Look) -> bool {
+    let identity = &checkpoint.identity;
+    let born_apart = identity.born_ns != 0 && look.born_ns != 0 && identity.born_ns != look.born_ns;
+    identity.inode == look.inode && !born_apart
+}
+
+/// Finds the file of `checkpoint` in the folder of `path`, under any name: by inode first, then (for a
+/// copy) among the names that rotation gives, by content.
+pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> io::Result<Option<Sibling>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder_of(path))? {
+        let entry = entry?;
+        let is_inode = entry.ino() == checkpoint.identity.inode.inode;
+        if !is_inode && !is_rotated_name(path, &entry.path()) {
+            continue;
+        }
+        names.push((!is_inode, entry.path()));
+    }
+    // The inode first.
+    names.sort();
+    for (is_other_inode, name) in names {
+        let Ok(Some((file, look))) = open_regular(&name) else {
+            continue;
+        };
+        let same = match is_other_inode {
+            false => is_same_file(checkpoint, &file, &look)?,
+            // An empty fingerprint matches everything.
+            true => checkpoint.identity.fingerprint.len > 0 && holds(checkpoint, &file, &look)?,
+        };
+        if same {
+            return Ok(Some(Sibling {
+                path: name,
+                file,
+                look,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// The files that were rotated away from `path` after the file that was last changed at `after_ns`,
+/// oldest first. `is_known` says which inodes to leave out.
+pub(super) fn rotated_after(
+    path: &Path,
+    after_ns: i64,
+    is_known: impl Fn(Inode) -> bool,
+) -> io::Result<Vec<Sibling>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder_of(path))? {
+        let name = entry?.path();
+        if !is_rotated_name(path, &name) || is_compressed(&name) {
+            continue;
+        }
+        // A file that is gone between two system calls was rotated on: it is met under its new name.
+        let Ok(Some((file, look))) = open_regular(&name) else {
+            continue;
+        };
+        if look.modified_ns >= after_ns && !is_known(look.inode) {
+            found.push(Sibling {
+                path: name,
+                file,
+                look,
+            });
+        }
+    }
+    found.sort_by_key(|sibling| (sibling.look.modified_ns, sibling.look.born_ns));
+    found.dedup_by_key(|sibling| sibling.look.inode);
+    Ok(found)
+}
+
+/// Whether rotation may have made `name` from `path`: `app.log.1`, `app.log-20261122`, `app.log.old`,
+/// `app.log.1.gz`, and with the date inside, `app-20261122.log`.
+pub(super) fn is_rotated_name(path: &Path, name: &Path) -> bool {
+    let (Some(base), Some(name)) = (path.file_name(), name.file_name()) else {
+        return false;
+    };
+    let (base, mut name) = (base.as_bytes(), name.as_bytes());
+    for ending in COMPRESSED {
+        name = name.strip_suffix(ending.as_bytes()).unwrap_or(name);
+    }
+    if let Some(suffix) = name.strip_prefix(base) {
+        return matches!(suffix, b".old" | b".bak" | b".prev" | b"~")
+            || is_count_or_date(suffix, 1);
+    }
+    let dot = base.iter().rposition(|&b| b == b'.').unwrap_or(base.len());
+    let (stem, extension) = base.split_at(dot);
+    name.strip_prefix(stem)
+        .and_then(|rest| rest.strip_suffix(extension))
+        .is_some_and(|middle| !stem.is_empty() && is_count_or_date(middle, 6))
+}
+
+fn is_count_or_date(suffix: &[u8], least_digits: usize) -> bool {
+    let digits = suffix.iter().filter(|b| b.is_ascii_digit()).count();
+    matches!(suffix.first(), Some(b'.' | b'-' | b'_'))
+        && digits >= least_digits
+        && suffix
+            .iter()
+            .all(|b| b.is_ascii_digit() || b".-_:TZ".contains(b))
+}
+
+/// Whether the name says that the content is compressed.
+pub(super) fn is_compressed(name: &Path) -> bool {
+    let name = name.as_os_str().as_bytes();
+    COMPRESSED
+        .iter()
+        .any(|ending| name.ends_with(ending.as_bytes()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+const COMPRESSED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_rotation_gives_are_known_and_others_are_not() {
+        let rotated =
+            |name: &str| is_rotated_name(Path::new("/log/app.log"), &Path::new("/log").join(name));
+        for name in [
+            "app.log.1",
+            "app.log.12",
+            "app.log-20261122",
+            "app.log.2026-11-22_10",
+            "app.log.old",
+            "app.log~",
+            "app.log.1.gz",
+            "app-20261122.log",
+            "app.2026-11-22.log",
+            "app.log.2026-11-22T10:00:00Z",
+        ] {
+            assert!(rotated(name), "{name}");
+        }
+        for name in [
+            "app.log",
+            "app.log.filter",
+            "app.log.swp",
+            "app2.log",
+            "app-2.log",
+            "apq.log.1",
+            "other.log.1",
+            "app.log2",
+        ] {
+            assert!(!rotated(name), "{name}");
+        }
+    }
+}
