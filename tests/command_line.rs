@@ -103,7 +103,7 @@ fn a_duplicate_is_refused() {
 
 #[test]
 fn a_line_that_is_no_ini_is_refused() {
-    refuses("kafka", "what is this", &["what is this"]);
+    refuses("kafka", "what is this", &["'what'"]);
 }
 
 #[test]
