@@ -421,6 +421,9 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=1
 transaction.state.log.num.partitions=1
+# after a SIGKILL the controller refuses the broker until its old session is over, by default 9 s
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
 # small: 512 MiB of heap, a disk shared with other things
 log.segment.bytes=67108864
 log.index.size.max.bytes=1048576

@@ -27,8 +27,11 @@ use crate::batch::{Batch, Progress};
 use crate::budget::{Budget, BufferPool};
 use crate::checkpoint::{self, Registrar, Store, StoreError};
 use crate::config::{Config, LogConfig, Protocol};
+use crate::kafka::compression::UnknownCodec;
+use crate::kafka::producer::NativeOutput;
 use crate::metrics::Metrics;
 use crate::once::ProgressBar;
+use crate::output::legacy::LegacyOutput;
 use crate::output::stdout::StdoutOutput;
 use crate::output::{Output, Worker};
 use crate::stop::Deadline;
@@ -52,6 +55,9 @@ pub enum AgentError {
     /// The state folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A setting that the output cannot work with.
+    #[error(transparent)]
+    Codec(#[from] UnknownCodec),
     /// A thread could not be started, or inotify's doorbell not be made.
     #[error("thread '{name}' cannot be started: {error}")]
     Start {
@@ -241,9 +247,16 @@ impl Agent {
                 self.spawn_producer(k, StdoutOutput::new(progress.clone()), batches)?;
                 continue;
             }
+            let kafka = Arc::new(self.config.kafka.clone());
             match self.config.kafka.protocol {
-                Protocol::Native => todo!(),
-                Protocol::Legacy => todo!(),
+                Protocol::Native => {
+                    let dead_letters = self.config.agent.state_dir.join("dead-letter");
+                    let output = NativeOutput::new(k, kafka, progress.clone(), Some(dead_letters))?;
+                    self.spawn_producer(k, output, batches)?;
+                }
+                Protocol::Legacy => {
+                    self.spawn_producer(k, LegacyOutput::new(kafka, progress.clone()), batches)?;
+                }
             }
         }
         Ok(())

@@ -88,7 +88,7 @@ impl Config {
 /// `[agent]`: the process itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
-    /// Folder of the checkpoints and the lock.
+    /// Folder of the checkpoints and the lock, absolute; need not exist.
     pub state_dir: PathBuf,
     /// Number of producer threads, at least 1.
     pub producers: usize,
@@ -198,7 +198,8 @@ pub struct LogConfig {
     pub name: String,
     /// Absolute paths or globs (`*`, `?`, `[...]`, `**`), at least one.
     pub paths: Vec<String>,
-    /// Globs of paths to leave out.
+    /// Absolute globs of paths to leave out; one that was given as a file name has become
+    /// `/**/name`.
     pub exclude: Vec<String>,
     /// Kafka topic.
     pub topic: String,

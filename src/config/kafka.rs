@@ -1,5 +1,6 @@
 //! Values in terms of Kafka.
 
+use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
 use super::value::{BadValue, Kind, items};
@@ -19,15 +20,17 @@ impl Kind for Brokers {
         if text.is_empty() {
             return Err(BadValue::default());
         }
-        let mut brokers = Vec::new();
-        for item in items(text)? {
-            let address = broker(item)?;
-            if brokers.contains(&address) {
-                return Err(BadValue::part(item).hint("this broker is listed twice"));
-            }
-            brokers.push(address);
-        }
-        Ok(brokers)
+        let mut seen = HashSet::new();
+        items(text)?
+            .into_iter()
+            .map(|item| {
+                let address = broker(item)?;
+                match seen.insert(address.clone()) {
+                    true => Ok(address),
+                    false => Err(BadValue::part(item).hint("this broker is listed twice")),
+                }
+            })
+            .collect()
     }
 }
 

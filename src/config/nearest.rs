@@ -13,12 +13,19 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .into_iter()
         .filter_map(|candidate| {
             let letters: Vec<char> = candidate.chars().collect();
-            let slips = distance(&name, &letters);
             let goes_on = name
                 .strip_prefix(letters.as_slice())
                 .is_some_and(|rest| rest.first() == Some(&'_'));
-            let near = slips <= (letters.len() / 4).max(1) || goes_on;
-            near.then_some((slips, candidate))
+            let allowed = match goes_on {
+                true => usize::MAX,
+                false => (letters.len() / 4).max(1),
+            };
+            // Lengths alone rule out most names, at no cost.
+            if name.len().abs_diff(letters.len()) > allowed {
+                return None;
+            }
+            let slips = distance(&name, &letters);
+            (slips <= allowed).then_some((slips, candidate))
         })
         .min_by_key(|&(slips, _)| slips)
         .map(|(_, candidate)| candidate)

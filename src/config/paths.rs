@@ -7,6 +7,7 @@ use std::path::{self, Path, PathBuf};
 
 use glob::Pattern;
 
+use super::error::printable;
 use super::value::{BadValue, Kind, items};
 
 /// One folder; need not exist.
@@ -46,11 +47,13 @@ impl Kind for Paths {
             .into_iter()
             .map(|item| {
                 if item.ends_with('/') {
-                    let hint = format!("a folder; name its files, for example {item}*.log");
+                    let shown = printable(item);
+                    let hint = format!("a folder; name its files, for example {shown}*.log");
                     return Err(BadValue::part(item).hint(hint));
                 }
                 if item.ends_with("**") {
-                    let hint = format!("** stands for folders; their files are {item}/*");
+                    let shown = printable(item);
+                    let hint = format!("** stands for folders; their files are {shown}/*");
                     return Err(BadValue::part(item).hint(hint));
                 }
                 absolute_glob(item)

@@ -90,72 +90,59 @@ impl<'a> Sections<'a> {
     fn sort(sections: &'a [RawSection], errors: &mut Vec<ConfigError>) -> Self {
         let mut found = Sections::default();
         for section in sections {
-            let error = match section.name.as_str() {
-                "agent" => {
-                    found.agent = Some(section);
-                    continue;
+            match (section.name.as_str(), section.name.split_once(':')) {
+                ("agent", _) => found.agent = Some(section),
+                ("kafka", _) => found.kafka = Some(section),
+                (_, Some(("log", name))) if is_name(name) => found.logs.push((name, section)),
+                _ => {
+                    let problem = found.guess(section, sections);
+                    errors.push(ConfigError::at(section.line, problem));
                 }
-                "kafka" => {
-                    found.kafka = Some(section);
-                    continue;
-                }
-                name => match name.split_once(':') {
-                    Some(("log", name)) if is_name(name) => {
-                        found.logs.push((name, section));
-                        continue;
-                    }
-                    Some(("log", name)) if !name.is_empty() => {
-                        found.logs.push((name, section));
-                        Problem::LogName {
-                            name: Shown::quoted(name),
-                            section: Shown::bare(&section.name),
-                        }
-                    }
-                    Some(("log", _)) | None if name.trim_end_matches(':') == "log" => {
-                        found.logs.push(("", section));
-                        Problem::LogUnnamed {
-                            section: Shown::bare(&section.name),
-                        }
-                    }
-                    _ => found.guess(section, sections),
-                },
-            };
-            errors.push(ConfigError::at(section.line, error));
+            }
         }
         found
     }
 
+    /// Takes `section`, whose name is wrong, for what is nearest; returns what is wrong with it.
     fn guess(&mut self, section: &'a RawSection, all: &[RawSection]) -> Problem {
         let name = section.name.as_str();
-        let meant = |meant: &str| Problem::UnknownSection {
-            section: Shown::bare(name),
-            nearest: Shown::bare(meant),
-        };
+        let shown = Shown::bare(name);
+        if name == "log" || name == "log:" {
+            self.logs.push(("", section));
+            return Problem::LogUnnamed { section: shown };
+        }
+        if let Some(log) = name.strip_prefix("log:") {
+            self.logs.push((log, section));
+            return Problem::LogName {
+                name: Shown::quoted(log),
+                section: shown,
+            };
+        }
         let is_there = |name: &str| all.iter().any(|other| other.name == name);
         // `logs:web`, `Log:web`, `log.web`, `log web`
         let (before, log) = name
             .split_once([':', '.', ' ', '-', '_', '/'])
             .unwrap_or((name, ""));
-        match nearest(name, ["agent", "kafka"]) {
-            Some("agent") => {
-                if !is_there("agent") {
-                    self.agent = Some(section);
+        let meant = match nearest(name, ["agent", "kafka"]) {
+            Some(meant) => {
+                let place = match meant {
+                    "agent" => &mut self.agent,
+                    _ => &mut self.kafka,
+                };
+                if !is_there(meant) {
+                    *place = Some(section);
                 }
-                meant("agent")
-            }
-            Some(_) => {
-                if !is_there("kafka") {
-                    self.kafka = Some(section);
-                }
-                meant("kafka")
+                meant.to_owned()
             }
             None if nearest(before, ["log"]).is_some() && is_name(log) => {
                 self.logs.push((log, section));
-                meant(&format!("log:{log}"))
+                format!("log:{log}")
             }
-            None => Problem::StrangeSection {
-                section: Shown::bare(name),
-            },
+            None => return Problem::StrangeSection { section: shown },
+        };
+        Problem::UnknownSection {
+            section: shown,
+            nearest: Shown::bare(&meant),
         }
     }
 }

@@ -187,7 +187,11 @@ impl Scan<'_> {
     /// A line that is neither blank nor comment nor header.
     fn setting(&mut self, line: usize, content: &str) {
         let Some((key, value)) = content.split_once('=') else {
-            let word = content.split_whitespace().next().unwrap_or(content);
+            // `key value` and `key: value` are the usual slips; the value may be a secret.
+            let word = match content.split([' ', '\t', ':']).next() {
+                Some("") | None => content,
+                Some(word) => word,
+            };
             if let Place::Section(index) = self.place {
                 self.sections[index].attempted.push(word.to_owned());
             }
@@ -239,3 +243,66 @@ impl Scan<'_> {
 
 /// What a comment begins with; only at the start of a line.
 const COMMENT: [char; 2] = ['#', ';'];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use super::*;
+
+    fn scanned(key: &str, value: &str) -> Vec<RawSection> {
+        vec![RawSection {
+            name: "kafka".to_owned(),
+            line: 1,
+            entries: vec![RawEntry {
+                key: key.to_owned(),
+                value: value.to_owned(),
+                line: 2,
+            }],
+            attempted: vec![],
+        }]
+    }
+
+    /// What is said when the scan found `sections` and the crate is given `text`.
+    fn differences(text: &str, mut sections: Vec<RawSection>) -> Vec<String> {
+        let mut errors = Vec::new();
+        read_with_crate(text.to_owned(), &mut sections, &mut errors);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_file_that_scan_and_crate_read_alike_is_taken() {
+        let none: [String; 0] = [];
+        assert_eq!(differences("[kafka]\nk = a#b\n", scanned("k", "a#b")), none);
+    }
+
+    #[test]
+    fn a_difference_between_scan_and_crate_is_an_error() {
+        let key = "key 'k' in [kafka] can be read in two ways\n    \
+                   this is a defect of logagent: please report this line";
+        let file = |difference: &str| {
+            format!(
+                "the file can be read in two ways: {difference}\n    \
+                 this is a defect of logagent: please report it"
+            )
+        };
+        for (text, said) in [
+            ("[kafka]\nk = a\n", vec![key.to_owned()]),
+            ("[kafka]\nk\n", vec![key.to_owned()]),
+            (
+                "[kafka]\nk = b\nl = c\n",
+                vec![file("is there a key 'l' in [kafka]")],
+            ),
+            ("", vec![file("is there a section [kafka]")]),
+            (
+                "[kafka]\nk = b\n[x]\n",
+                vec![file("is there a section [x]")],
+            ),
+            (
+                "[kafka]\n= b\n",
+                vec![file("line 2:0: Key cannot be empty")],
+            ),
+        ] {
+            assert_eq!(differences(text, scanned("k", "b")), said, "{text}");
+        }
+    }
+}

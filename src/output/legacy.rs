@@ -54,7 +54,9 @@ struct Retry {
 
 impl Retry {
     fn fail(&mut self, now: Instant) {
-        let backoff = FIRST_BACKOFF.saturating_mul(1 << self.failures.min(10)).min(LAST_BACKOFF);
+        let backoff = FIRST_BACKOFF
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LAST_BACKOFF);
         self.at = Some(now + backoff.mul_f64(0.8 + 0.4 * fastrand::f64()));
         self.failures += 1;
     }
@@ -113,16 +115,25 @@ impl LegacyOutput {
         let config = self.config.clone();
         let turn = self.next_partition;
         let client = self.connect()?;
-        if client.topics().partitions(topic).is_none_or(|p| p.iter().count() == 0) {
+        if client
+            .topics()
+            .partitions(topic)
+            .is_none_or(|p| p.iter().count() == 0)
+        {
             // Asking for it by name also creates it, where the broker does that.
             client.load_metadata(&[&**topic])?;
         }
-        let count = client.topics().partitions(topic).map_or(0, |p| p.iter().count());
+        let count = client
+            .topics()
+            .partitions(topic)
+            .map_or(0, |p| p.iter().count());
         if count == 0 {
             return Ok(Some(KafkaCode::UnknownTopicOrPartition));
         }
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        let Some(queue) = self.topics.get(topic) else { return Ok(None) };
+        let Some(queue) = self.topics.get(topic) else {
+            return Ok(None);
+        };
         let (cut, messages) = queue.cut(&config, count, turn);
         let acks = match config.acks {
             Acks::None => RequiredAcks::None,
@@ -131,7 +142,10 @@ impl LegacyOutput {
         };
         let client = self.client.as_mut().expect("connected above");
         let confirms = client.produce_messages(acks, config.request_timeout, messages)?;
-        let refused = confirms.iter().flat_map(|c| &c.partition_confirms).find_map(|p| p.offset.err());
+        let refused = confirms
+            .iter()
+            .flat_map(|c| &c.partition_confirms)
+            .find_map(|p| p.offset.err());
         match refused {
             None => self.acknowledge(topic, &cut),
             Some(KafkaCode::MessageSizeTooLarge) if cut.records == 1 => {
@@ -153,11 +167,19 @@ impl LegacyOutput {
     fn acknowledge(&mut self, topic: &Arc<str>, cut: &Cut) {
         self.next_partition = self.next_partition.wrapping_add(1);
         self.retry = Retry::default();
-        let Some(queue) = self.topics.get_mut(topic) else { return };
+        let Some(queue) = self.topics.get_mut(topic) else {
+            return;
+        };
         let mut spans = Vec::new();
         for at in 0..=cut.last {
-            let Some(batch) = queue.batches.front() else { break };
-            let to = if at == cut.last { cut.to } else { batch.data.len() };
+            let Some(batch) = queue.batches.front() else {
+                break;
+            };
+            let to = if at == cut.last {
+                cut.to
+            } else {
+                batch.data.len()
+            };
             spans.push(batch.span(queue.sent, to));
             queue.bytes -= to - queue.sent;
             if to == batch.data.len() {
@@ -177,15 +199,27 @@ impl LegacyOutput {
     }
 
     /// A request for `topic` failed; `code`: it was Kafka that refused it.
-    fn fail(&mut self, topic: &Arc<str>, error: &dyn std::fmt::Display, code: Option<KafkaCode>, now: Instant) {
+    fn fail(
+        &mut self,
+        topic: &Arc<str>,
+        error: &dyn std::fmt::Display,
+        code: Option<KafkaCode>,
+        now: Instant,
+    ) {
         self.client = None;
-        let Some(queue) = self.topics.get_mut(topic) else { return };
+        let Some(queue) = self.topics.get_mut(topic) else {
+            return;
+        };
         match code {
-            Some(KafkaCode::MessageSizeTooLarge) => queue.limit_bytes = (queue.limit_bytes / 2).max(1),
+            Some(KafkaCode::MessageSizeTooLarge) => {
+                queue.limit_bytes = (queue.limit_bytes / 2).max(1)
+            }
             Some(_) => {
                 queue.retry.fail(now);
                 if queue.retry.failures == PARK_AFTER {
-                    log::warn!("topic '{topic}' is parked: {error}; it is tried again every 10 s at the latest");
+                    log::warn!(
+                        "topic '{topic}' is parked: {error}; it is tried again every 10 s at the latest"
+                    );
                 }
             }
             None => {
@@ -200,8 +234,18 @@ impl LegacyOutput {
 
 impl TopicQueue {
     /// The records of the next message set: one partition, and no more than the limit.
-    fn cut(&self, config: &KafkaConfig, partitions: i32, turn: usize) -> (Cut, Vec<ProduceMessage<'_, '_>>) {
-        let mut cut = Cut { partition: 0, last: 0, to: self.sent, records: 0 };
+    fn cut(
+        &self,
+        config: &KafkaConfig,
+        partitions: i32,
+        turn: usize,
+    ) -> (Cut, Vec<ProduceMessage<'_, '_>>) {
+        let mut cut = Cut {
+            partition: 0,
+            last: 0,
+            to: self.sent,
+            records: 0,
+        };
         let mut messages = Vec::new();
         let mut size = 0;
         'batches: for (at, batch) in self.batches.iter().enumerate() {
@@ -225,7 +269,12 @@ impl TopicQueue {
                     break 'batches;
                 }
                 // An empty line is an empty value; none at all would be a tombstone.
-                messages.push(ProduceMessage::new(&destination.topic, partition, key, Some(record)));
+                messages.push(ProduceMessage::new(
+                    &destination.topic,
+                    partition,
+                    key,
+                    Some(record),
+                ));
                 (cut.last, cut.to, cut.records) = (at, to, cut.records + 1);
             }
         }
@@ -238,7 +287,10 @@ impl Output for LegacyOutput {
 
     fn accept(&mut self, batch: Batch) {
         let limit_bytes = self.config.batch_bytes;
-        let queue = self.topics.entry(batch.destination.topic.clone()).or_default();
+        let queue = self
+            .topics
+            .entry(batch.destination.topic.clone())
+            .or_default();
         if queue.batches.is_empty() {
             queue.oldest = Some(Instant::now());
             queue.limit_bytes = limit_bytes;
@@ -275,7 +327,9 @@ impl Output for LegacyOutput {
             match self.send(&topic) {
                 Ok(None) => {}
                 Ok(Some(code)) => self.fail(&topic, &format!("{code:?}"), Some(code), now),
-                Err(kafka::Error::Kafka(code)) => self.fail(&topic, &format!("{code:?}"), Some(code), now),
+                Err(kafka::Error::Kafka(code)) => {
+                    self.fail(&topic, &format!("{code:?}"), Some(code), now)
+                }
                 Err(error) => self.fail(&topic, &error, None, now),
             }
             // Whatever is left of this topic, the others come first.

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, select};
 use crate::batch::Batch;
 use crate::stop::Deadline;
 
-// pub mod legacy;
+pub mod legacy;
 pub mod stdout;
 
 /// Takes batches and sees to it that every record of them arrives.

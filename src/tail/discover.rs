@@ -195,7 +195,7 @@ fn walk(
             if is_folder() && !name.to_string_lossy().starts_with('.') {
                 walk(
                     &path,
-                    &[&[first.clone()], rest].concat(),
+                    &[std::slice::from_ref(first), rest].concat(),
                     paths,
                     folders,
                     warned,

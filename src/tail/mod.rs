@@ -32,7 +32,7 @@ mod source;
 pub mod watch;
 
 use claims::Claims;
-use siblings::Sibling;
+use siblings::{Age, Sibling};
 use source::{Chunk, Read, Source, open_regular, read_head};
 use watch::WatchTable;
 
@@ -181,7 +181,10 @@ impl Tailer {
         // A file that appeared since was written since, so nothing of it may be left out.
         self.was_there_at_first = false;
         let live = open_regular(&self.path).ok().flatten();
-        let mut after_ns = newest.modified_ns;
+        let mut after = Age {
+            born_ns: newest.identity.born_ns,
+            modified_ns: newest.modified_ns,
+        };
         let mut rotated: Vec<(Sibling, Checkpoint)> = Vec::new();
         for checkpoint in &known {
             if let Some((file, look)) = &live
@@ -197,7 +200,7 @@ impl Tailer {
                 continue;
             };
             if checkpoint.serial == newest.serial {
-                after_ns = sibling.look.modified_ns;
+                after = Age::of(&sibling.look);
             }
             if checkpoint.finished && sibling.look.size <= checkpoint.offset {
                 continue;
@@ -219,7 +222,7 @@ impl Tailer {
             self.push_rotated(sibling, Some(checkpoint));
         }
         if !is_newest_live {
-            self.push_successors(after_ns, live.as_ref().map(|(_, look)| look))?;
+            self.push_successors(after, live.as_ref().map(|(_, look)| look))?;
         }
         Ok(())
     }
@@ -469,20 +472,20 @@ impl Tailer {
             }
             return Ok(());
         }
-        let last_changed_ns = match self.sources.back() {
-            Some(last) => Some(Look::at_file(&last.file)?.modified_ns),
-            None => self
-                .around
-                .claims
-                .of_path(&self.path)
-                .last()
-                .map(|newest| newest.modified_ns),
+        let is_known = known.iter().any(|c| siblings::is_same_inode(c, &look));
+        // From the oldest file that is still open: what a listing has missed is found by the next one.
+        let last = match self.sources.front() {
+            Some(source) => Some(Age::of(&Look::at_file(&source.file)?)),
+            None => self.around.claims.of_path(&self.path).last().map(|c| Age {
+                born_ns: c.identity.born_ns,
+                modified_ns: c.modified_ns,
+            }),
         };
-        let is_first = last_changed_ns.is_none() && known.is_empty() && self.was_there_at_first;
-        if let Some(after_ns) = last_changed_ns
-            && known.is_empty()
+        let is_first = last.is_none() && !is_known && self.was_there_at_first;
+        if let Some(after) = last
+            && !is_known
         {
-            self.push_successors(after_ns, Some(&look))?;
+            self.push_successors(after, Some(&look))?;
         }
         let resumed = known
             .iter()
@@ -591,16 +594,17 @@ impl Tailer {
         }
     }
 
-    /// Opens the files that were rotated away after the newest known one, which was last changed at
-    /// `after_ns`; `live` is not among them.
-    fn push_successors(&mut self, after_ns: i64, live: Option<&Look>) -> io::Result<()> {
+    /// Opens the unknown files that were rotated away after the known one of age `after` and before
+    /// the `live` one was made.
+    fn push_successors(&mut self, after: Age, live: Option<&Look>) -> io::Result<()> {
         let claims = &self.around.claims;
-        let live = live.map(|look| look.inode);
-        let is_known = |inode| {
-            let (known, is_open) = claims.of_inode(inode);
-            is_open || !known.is_empty() || live == Some(inode)
+        let live_inode = live.map(|look| look.inode);
+        let is_known = |look: &Look| {
+            let (known, is_open) = claims.of_inode(look.inode);
+            let is_known = known.iter().any(|c| siblings::is_same_inode(c, look));
+            is_open || is_known || live_inode == Some(look.inode)
         };
-        for sibling in siblings::rotated_after(&self.path, after_ns, is_known)? {
+        for sibling in siblings::rotated_between(&self.path, after, live.map(Age::of), is_known)? {
             self.push_rotated(sibling, None);
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::source::{open_regular, read_head, trace_before};
 use crate::batch::Checkpoint;
-use crate::identity::{Inode, Look};
+use crate::identity::Look;
 
 /// A file that rotation left, open.
 #[derive(Debug)]
@@ -75,33 +75,85 @@ pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> io::Result<Option<Si
     Ok(None)
 }
 
-/// The files that were rotated away from `path` after the file that was last changed at `after_ns`,
-/// oldest first. `is_known` says which inodes to leave out.
-pub(super) fn rotated_after(
-    path: &Path,
-    after_ns: i64,
-    is_known: impl Fn(Inode) -> bool,
-) -> io::Result<Vec<Sibling>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder_of(path))? {
-        let name = entry?.path();
-        if !is_rotated_name(path, &name) || is_compressed(&name) {
-            continue;
-        }
-        // A file that is gone between two system calls was rotated on: it is met under its new name.
-        let Ok(Some((file, look))) = open_regular(&name) else {
-            continue;
-        };
-        if look.modified_ns >= after_ns && !is_known(look.inode) {
-            found.push(Sibling {
-                path: name,
-                file,
-                look,
-            });
+/// When a file was made and last changed, in ns since 1970; 0 if the file system does not say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Age {
+    pub(super) born_ns: i64,
+    pub(super) modified_ns: i64,
+}
+
+impl Age {
+    pub(super) fn of(look: &Look) -> Self {
+        Age {
+            born_ns: look.born_ns,
+            modified_ns: look.modified_ns,
         }
     }
-    found.sort_by_key(|sibling| (sibling.look.modified_ns, sibling.look.born_ns));
-    found.dedup_by_key(|sibling| sibling.look.inode);
+
+    fn is_younger_than(self, other: Age) -> bool {
+        if self.born_ns != 0 && other.born_ns != 0 {
+            return self.born_ns > other.born_ns;
+        }
+        self.modified_ns > other.modified_ns
+    }
+}
+
+/// The files that were rotated away from `path` after the one of age `after`, and before the live one of
+/// age `before`, oldest first. `is_known` says which files to leave out.
+///
+/// A file that followed on `after` was made later and not last changed earlier. Copies and files of
+/// generations before were changed earlier.
+pub(super) fn rotated_between(
+    path: &Path,
+    after: Age,
+    before: Option<Age>,
+    is_known: impl Fn(&Look) -> bool,
+) -> io::Result<Vec<Sibling>> {
+    let mut found = Vec::new();
+    // While names move on (.1 becomes .2) a listing can miss a file, or a name lead to another
+    // file than the one that was listed. Then list again.
+    for _ in 0..LISTINGS {
+        let mut moved = false;
+        for entry in std::fs::read_dir(folder_of(path))? {
+            let entry = entry?;
+            let name = entry.path();
+            if !is_rotated_name(path, &name) || is_compressed(&name) {
+                continue;
+            }
+            let Ok(opened) = open_regular(&name) else {
+                moved = true;
+                continue;
+            };
+            let Some((file, look)) = opened else { continue };
+            moved |= look.inode.inode != entry.ino();
+            let age = Age::of(&look);
+            let is_older = after.born_ns != 0 && look.born_ns != 0 && look.born_ns < after.born_ns;
+            if age.modified_ns < after.modified_ns || is_older {
+                continue;
+            }
+            let is_younger = before.is_some_and(|before| age.is_younger_than(before));
+            if !is_younger
+                && !is_known(&look)
+                && !found.iter().any(|s: &Sibling| s.look.inode == look.inode)
+            {
+                found.push(Sibling {
+                    path: name,
+                    file,
+                    look,
+                });
+            }
+        }
+        if !moved {
+            break;
+        }
+    }
+    let has_births = found.iter().all(|sibling| sibling.look.born_ns != 0);
+    found.sort_by_key(|s| {
+        (
+            if has_births { s.look.born_ns } else { 0 },
+            s.look.modified_ns,
+        )
+    });
     Ok(found)
 }
 
@@ -147,6 +199,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
+/// How often a folder is listed while its files are being renamed.
+const LISTINGS: usize = 20;
 const COMPRESSED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
 
 #[cfg(test)]

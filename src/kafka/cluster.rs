@@ -1,0 +1,497 @@
+//! The brokers: addresses, connections, and when to ask for metadata. Each producer has its own
+//! view and its own connections, so nothing is shared and nothing is locked.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use crate::config::{BrokerAddress, KafkaConfig};
+
+use super::answer::{METADATA, MetadataAnswer, PRODUCE, Versions};
+use super::backoff::Backoff;
+use super::connection::{Connection, ConnectionError, Event, Handle};
+use super::request::Request;
+use super::transport::Hangup;
+
+/// Requests that may be unanswered on a connection: as many as a broker keeps apart.
+const MAX_UNANSWERED: usize = 5;
+/// Metadata is asked for at least this often.
+const METADATA_INTERVAL: Duration = Duration::from_secs(300);
+
+/// The other end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Peer {
+    /// A member of the cluster, by node id.
+    Node(i32),
+    /// A bootstrap broker, by its place in the configuration. Used until the members are known.
+    Seed(usize),
+}
+
+/// Which batch of which partition a request carries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchRef {
+    pub(super) topic: usize,
+    pub(super) partition: usize,
+    pub(super) number: u64,
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Metadata,
+    InitProducerId,
+    Produce(Vec<BatchRef>),
+}
+
+#[derive(Debug)]
+enum State {
+    Down {
+        /// No new attempt before.
+        until: Option<Instant>,
+    },
+    Opening {
+        number: u64,
+        handle: Handle,
+    },
+    Up {
+        number: u64,
+        handle: Handle,
+        versions: Versions,
+    },
+}
+
+/// A broker and the connection to it.
+#[derive(Debug)]
+pub(super) struct Link {
+    address: BrokerAddress,
+    state: State,
+    pending: VecDeque<Pending>,
+    backoff: Backoff,
+    throttled_until: Option<Instant>,
+    /// A failure was logged, and no success since.
+    complained: bool,
+}
+
+impl Link {
+    fn new(address: BrokerAddress) -> Self {
+        Link {
+            address,
+            state: State::Down { until: None },
+            pending: VecDeque::new(),
+            backoff: Backoff::default(),
+            throttled_until: None,
+            complained: false,
+        }
+    }
+
+    fn number(&self) -> Option<u64> {
+        match &self.state {
+            State::Down { .. } => None,
+            State::Opening { number, .. } | State::Up { number, .. } => Some(*number),
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    /// Whether a request can be sent now.
+    fn has_room(&self) -> bool {
+        self.is_up() && self.pending.len() < MAX_UNANSWERED
+    }
+
+    /// The version of `api` to use here; `None` if the broker does not know the API.
+    pub(super) fn version(&self, api: i16) -> Option<i16> {
+        match &self.state {
+            State::Up { versions, .. } => versions.of(api),
+            _ => None,
+        }
+    }
+
+    /// Sends a request that there is room for.
+    pub(super) fn send(&mut self, request: Request, pending: Pending) {
+        if let State::Up { handle, .. } = &self.state {
+            handle.send(request);
+            self.pending.push_back(pending);
+        }
+    }
+
+    /// The oldest request of that kind gets its answer.
+    pub(super) fn answered(&mut self, kind: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        // With acks=0 a Produce request is done when it is written, before older questions are
+        // answered, so the oldest of all may be of another kind.
+        let position = self.pending.iter().position(kind)?;
+        self.pending.remove(position)
+    }
+
+    /// The broker will not listen for so long.
+    pub(super) fn throttle(&mut self, throttle_ms: i32, now: Instant) {
+        if let Ok(ms @ 1..) = u64::try_from(throttle_ms) {
+            self.throttled_until = Some(now + Duration::from_millis(ms));
+        }
+    }
+}
+
+/// When metadata is due.
+#[derive(Debug)]
+struct Refresh {
+    wanted: bool,
+    asked: bool,
+    not_before: Instant,
+    answered: Option<Instant>,
+    backoff: Backoff,
+}
+
+/// One producer's brokers.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    k: usize,
+    config: Arc<KafkaConfig>,
+    events: Sender<Event>,
+    links: BTreeMap<Peer, Link>,
+    connections: u64,
+    refresh: Refresh,
+    /// Which of [`Cluster::candidates`] is asked for metadata next, when none is connected.
+    candidate: usize,
+    trying: Option<Peer>,
+    round_backoff: Backoff,
+    /// Logged that no broker is reachable.
+    unreachable: bool,
+}
+
+impl Cluster {
+    pub(super) fn new(k: usize, config: Arc<KafkaConfig>, events: Sender<Event>) -> Self {
+        let seeds = config.brokers.iter().enumerate();
+        let links = seeds
+            .map(|(n, address)| (Peer::Seed(n), Link::new(address.clone())))
+            .collect();
+        Cluster {
+            k,
+            config,
+            events,
+            links,
+            connections: 0,
+            refresh: Refresh {
+                wanted: true,
+                asked: false,
+                not_before: Instant::now(),
+                answered: None,
+                backoff: Backoff::default(),
+            },
+            candidate: 0,
+            trying: None,
+            round_backoff: Backoff::default(),
+            unreachable: false,
+        }
+    }
+
+    /// The peer at the other end of a connection that is still wanted.
+    pub(super) fn peer_of(&self, connection: u64) -> Option<Peer> {
+        let (peer, _) = self
+            .links
+            .iter()
+            .find(|(_, link)| link.number() == Some(connection))?;
+        Some(*peer)
+    }
+
+    /// The link to `peer`.
+    pub(super) fn link(&mut self, peer: Peer) -> Option<&mut Link> {
+        self.links.get_mut(&peer)
+    }
+
+    /// The link to a leader, if a Produce request can be sent there now. If there is no connection,
+    /// one is made when its time comes; `soonest` learns of that time.
+    pub(super) fn leader(
+        &mut self,
+        node: i32,
+        now: Instant,
+        soonest: &mut Option<Instant>,
+    ) -> Option<&mut Link> {
+        let peer = Peer::Node(node);
+        match &self.links.get(&peer)?.state {
+            State::Down { until: Some(until) } if *until > now => {
+                sooner(soonest, *until);
+                return None;
+            }
+            State::Down { .. } => {
+                self.open(peer, now);
+                return None;
+            }
+            State::Opening { .. } => return None,
+            State::Up { .. } => {}
+        }
+        let link = self.links.get_mut(&peer)?;
+        if let Some(until) = link.throttled_until {
+            if until > now {
+                sooner(soonest, until);
+                return None;
+            }
+            link.throttled_until = None;
+        }
+        link.has_room().then_some(link)
+    }
+
+    /// Any connected broker that can take a question: the least busy one.
+    pub(super) fn any(&mut self) -> Option<&mut Link> {
+        self.links
+            .values_mut()
+            .filter(|link| link.has_room())
+            .min_by_key(|link| link.pending.len())
+    }
+
+    fn open(&mut self, peer: Peer, now: Instant) {
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        let name = match peer {
+            Peer::Node(id) => format!("broker-{}-{id}", self.k),
+            Peer::Seed(n) => format!("broker-{}-s{n}", self.k),
+        };
+        self.connections += 1;
+        let number = self.connections;
+        let spawned = Connection::spawn(
+            name,
+            number,
+            link.address.clone(),
+            self.config.clone(),
+            self.events.clone(),
+        );
+        match spawned {
+            Ok(handle) => link.state = State::Opening { number, handle },
+            Err(error) => {
+                log::warn!("cannot start a connection thread: {error}");
+                let until = Some(now + link.backoff.pause());
+                link.state = State::Down { until };
+            }
+        }
+    }
+
+    /// A connection is ready. A broker that cannot take what we write is closed again.
+    pub(super) fn connected(
+        &mut self,
+        peer: Peer,
+        versions: Versions,
+        hangup: Hangup,
+        now: Instant,
+    ) {
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        let State::Opening { number, mut handle } =
+            std::mem::replace(&mut link.state, State::Down { until: None })
+        else {
+            return;
+        };
+        handle.set_hangup(hangup);
+        if versions.of(PRODUCE).is_none() || versions.of(METADATA).is_none() {
+            let address = link.address.clone();
+            drop(handle);
+            let error = io::Error::other(
+                "it does not take record batches (Kafka before 0.11 needs protocol = legacy)",
+            );
+            log::error!("broker {}: {error}", host_port(&address));
+            self.closed(peer, &error.into(), now);
+            return;
+        }
+        link.state = State::Up {
+            number,
+            handle,
+            versions,
+        };
+        link.backoff.reset();
+        link.throttled_until = None;
+        if std::mem::take(&mut link.complained) {
+            log::info!("broker {} is back", host_port(&link.address));
+        }
+        if std::mem::take(&mut self.unreachable) {
+            log::info!("broker reachable again: {}", host_port(&link.address));
+        }
+        self.round_backoff.reset();
+        if self.trying == Some(peer) {
+            self.trying = None;
+        }
+        self.retire_seeds();
+    }
+
+    /// A connection is over. Returns the requests that will get no answer.
+    pub(super) fn closed(
+        &mut self,
+        peer: Peer,
+        error: &ConnectionError,
+        now: Instant,
+    ) -> VecDeque<Pending> {
+        let Some(link) = self.links.get_mut(&peer) else {
+            return VecDeque::new();
+        };
+        let was_up = link.is_up();
+        let pending = std::mem::take(&mut link.pending);
+        let until = if was_up && pending.is_empty() {
+            // The usual end of a connection that was idle for long.
+            log::debug!("broker {}: {error}", host_port(&link.address));
+            None
+        } else {
+            if !std::mem::replace(&mut link.complained, true) && !self.unreachable {
+                log::warn!("broker {}: {error}", host_port(&link.address));
+            }
+            self.refresh.wanted = true;
+            Some(now + link.backoff.pause())
+        };
+        link.state = State::Down { until };
+        if pending
+            .iter()
+            .any(|pending| matches!(pending, Pending::Metadata))
+        {
+            self.refresh.asked = false;
+            self.refresh.wanted = true;
+        }
+        if self.trying == Some(peer) {
+            self.trying = None;
+            let address = link.address.clone();
+            self.candidate_failed(&address, error, now);
+        }
+        pending
+    }
+
+    fn candidate_failed(&mut self, address: &BrokerAddress, error: &ConnectionError, now: Instant) {
+        self.candidate += 1;
+        if self.candidate < self.links.len() {
+            return;
+        }
+        self.candidate = 0;
+        if !std::mem::replace(&mut self.unreachable, true) {
+            log::warn!(
+                "no broker reachable: {}: {error}; trying on",
+                host_port(address)
+            );
+        }
+        self.refresh.not_before = now + self.round_backoff.pause();
+    }
+
+    /// Metadata seems to be out of date.
+    pub(super) fn want_metadata(&mut self) {
+        self.refresh.wanted = true;
+    }
+
+    /// Asks for metadata of `topics` if that is due and possible. Returns when it is due next.
+    pub(super) fn tend<'a>(
+        &mut self,
+        topics: impl Iterator<Item = &'a str>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let due = match self.refresh.answered {
+            Some(answered) if !self.refresh.wanted => answered + METADATA_INTERVAL,
+            _ => self.refresh.not_before,
+        };
+        if self.refresh.asked || self.trying.is_some() {
+            return None;
+        }
+        if due > now {
+            return Some(due);
+        }
+        let client_id = self.config.client_id.clone();
+        if let Some(link) = self.any() {
+            let version = link.version(METADATA).unwrap_or(0);
+            let request = Request::metadata(&client_id, version, topics);
+            link.send(request, Pending::Metadata);
+            self.refresh.asked = true;
+            return None;
+        }
+        if self.links.values().any(Link::is_up) {
+            // All of them are busy; an answer will make room.
+            return None;
+        }
+        let candidates = self.candidates();
+        let peer = *candidates.get(self.candidate)?;
+        if let Some(link) = self.links.get(&peer)
+            && matches!(link.state, State::Down { .. })
+        {
+            self.open(peer, now);
+        }
+        if let Some(link) = self.links.get(&peer)
+            && matches!(link.state, State::Opening { .. })
+        {
+            self.trying = Some(peer);
+            return None;
+        }
+        // The thread could not be started.
+        self.refresh.not_before = now + self.round_backoff.pause();
+        Some(self.refresh.not_before)
+    }
+
+    /// Whom to ask when nobody is connected: those of the configuration first, then the others.
+    fn candidates(&self) -> Vec<Peer> {
+        let is_seed = |peer: &&Peer| matches!(peer, Peer::Seed(_));
+        let seeds = self.links.keys().filter(is_seed);
+        let nodes = self.links.keys().filter(|peer| !is_seed(peer));
+        seeds.chain(nodes).copied().collect()
+    }
+
+    /// Takes in the brokers that metadata names. `again` says that some topic needs another look
+    /// soon.
+    pub(super) fn update(&mut self, metadata: &MetadataAnswer, now: Instant, again: bool) {
+        for (id, host, port) in &metadata.brokers {
+            let address = BrokerAddress {
+                host: host.clone(),
+                port: *port,
+            };
+            let link = self
+                .links
+                .entry(Peer::Node(*id))
+                .or_insert_with(|| Link::new(address.clone()));
+            if link.address != address {
+                log::info!(
+                    "broker {id} moved from {} to {}",
+                    host_port(&link.address),
+                    host_port(&address)
+                );
+                link.address = address;
+                if let State::Down { until } = &mut link.state {
+                    *until = None;
+                }
+            }
+        }
+        let named: HashMap<i32, ()> = metadata.brokers.iter().map(|(id, ..)| (*id, ())).collect();
+        self.links.retain(|peer, link| match peer {
+            Peer::Node(id) => named.contains_key(id) || !matches!(link.state, State::Down { .. }),
+            Peer::Seed(_) => true,
+        });
+        self.refresh.asked = false;
+        self.refresh.wanted = again;
+        self.refresh.answered = Some(now);
+        if !again {
+            self.refresh.backoff.reset();
+        }
+        self.refresh.not_before = now + self.refresh.backoff.pause();
+        self.retire_seeds();
+    }
+
+    /// Closes the connections to bootstrap brokers once a member is connected.
+    fn retire_seeds(&mut self) {
+        let up = |(peer, link): (&Peer, &Link)| matches!(peer, Peer::Node(_)) && link.is_up();
+        if !self.links.iter().any(up) {
+            return;
+        }
+        for (peer, link) in &mut self.links {
+            if matches!(peer, Peer::Seed(_)) && link.is_up() && link.pending.is_empty() {
+                link.state = State::Down { until: None };
+            }
+        }
+    }
+}
+
+fn host_port(address: &BrokerAddress) -> String {
+    let BrokerAddress { host, port } = address;
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// Makes `at` the soonest if it is.
+pub(super) fn sooner(soonest: &mut Option<Instant>, at: Instant) {
+    *soonest = Some(soonest.map_or(at, |known| known.min(at)));
+}

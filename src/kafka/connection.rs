@@ -1,0 +1,245 @@
+//! The connection thread: one per producer and broker, for as long as the connection lasts.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, OwnedFd};
+
+use super::answer::{Answer, Versions};
+use super::request::Request;
+use super::transport::{Hangup, Transport, check_correlation_id};
+use super::wire::WireError;
+use crate::config::{BrokerAddress, KafkaConfig};
+
+/// Why a connection could not be made or is over.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The system says so.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// No answer within `request_timeout`.
+    #[error("no answer within request_timeout")]
+    Overdue,
+    /// The length of a frame is out of bounds.
+    #[error("not a Kafka broker, or not on this port: an answer of {0} bytes")]
+    FrameSize(i32),
+    /// The answer is to something that was not asked.
+    #[error("not a Kafka broker, or out of step: wrong correlation id")]
+    CorrelationId,
+    /// The answer cannot be read.
+    #[error("malformed answer: {0}")]
+    Malformed(WireError),
+    /// The broker answered the first request with an error code.
+    #[error("refused with error {0}")]
+    Refused(i16),
+    /// The connection thread panicked.
+    #[error("the connection thread panicked")]
+    Panicked,
+}
+
+/// What a connection thread tells its producer.
+#[derive(Debug)]
+pub struct Event {
+    /// Number of the connection.
+    pub(super) connection: u64,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// Requests can be sent.
+    Connected { versions: Versions, hangup: Hangup },
+    /// The answer to the oldest unanswered request.
+    Answered(Answer),
+    /// The oldest request that has no answer was written to the socket.
+    Written,
+    /// It is over, and requests without an answer will get none.
+    Closed(ConnectionError),
+}
+
+/// The producer's end of a connection. Dropping it ends the thread, soon.
+#[derive(Debug)]
+pub(super) struct Handle {
+    requests: Option<Sender<Request>>,
+    wake: Arc<OwnedFd>,
+    hangup: Option<Hangup>,
+}
+
+impl Handle {
+    /// Hands over a request; an event says how it went.
+    pub(super) fn send(&self, request: Request) {
+        if let Some(requests) = &self.requests {
+            // If the thread has ended, its last event is on the way and counts for this one too.
+            let _ = requests.send(request);
+        }
+        self.signal();
+    }
+
+    /// So that dropping the handle ends a write that hangs.
+    pub(super) fn set_hangup(&mut self, hangup: Hangup) {
+        self.hangup = Some(hangup);
+    }
+
+    fn signal(&self) {
+        // It fails only if the counter is full, and then the thread is awake anyway.
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.requests = None;
+        self.signal();
+        if let Some(hangup) = &self.hangup {
+            hangup.hang_up();
+        }
+    }
+}
+
+/// Runs on a `broker-<k>-<id>` thread.
+///
+/// It owns the socket. It ends when the producer drops its [`Handle`], or when the connection fails
+/// or an answer is overdue, which the last event tells.
+#[derive(Debug)]
+pub(super) struct Connection {
+    number: u64,
+    address: BrokerAddress,
+    config: Arc<KafkaConfig>,
+    requests: Receiver<Request>,
+    wake: Arc<OwnedFd>,
+    events: Sender<Event>,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Unanswered {
+    correlation_id: i32,
+    api: i16,
+    version: i16,
+    due: Instant,
+}
+
+impl Connection {
+    /// Starts the thread `name` that connects to `address`.
+    pub(super) fn spawn(
+        name: String,
+        number: u64,
+        address: BrokerAddress,
+        config: Arc<KafkaConfig>,
+        events: Sender<Event>,
+    ) -> io::Result<Handle> {
+        let (sender, requests) = unbounded();
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let connection = Connection {
+            number,
+            address,
+            config,
+            requests,
+            wake: wake.clone(),
+            events,
+        };
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || connection.run())?;
+        Ok(Handle {
+            requests: Some(sender),
+            wake,
+            hangup: None,
+        })
+    }
+
+    fn run(self) {
+        let farewell = Farewell(&self);
+        if let Err(error) = self.serve() {
+            self.tell(What::Closed(error));
+        }
+        drop(farewell);
+    }
+
+    /// Returns when the producer wants no more.
+    fn serve(&self) -> Result<(), ConnectionError> {
+        let timeout = self.config.request_timeout;
+        let mut transport = Transport::connect(&self.address, timeout)?;
+        let versions = transport.handshake(&self.config.client_id, timeout)?;
+        self.tell(What::Connected {
+            versions,
+            hangup: transport.hangup()?,
+        });
+        let mut unanswered: VecDeque<Unanswered> = VecDeque::new();
+        let mut correlation_id = 0i32;
+        loop {
+            loop {
+                let mut request = match self.requests.try_recv() {
+                    Ok(request) => request,
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return Ok(()),
+                };
+                correlation_id = correlation_id.wrapping_add(1);
+                request.set_correlation_id(correlation_id);
+                transport.write(&request)?;
+                if request.answered {
+                    unanswered.push_back(Unanswered {
+                        correlation_id,
+                        api: request.api,
+                        version: request.version,
+                        due: Instant::now() + timeout,
+                    });
+                } else {
+                    // The producer takes the batches back for the next ones.
+                    drop(request);
+                    self.tell(What::Written);
+                }
+            }
+            let patience = match unanswered.front() {
+                Some(oldest) => Some(self.patience(oldest.due)?),
+                None => None,
+            };
+            let (readable, woken) = transport.wait(self.wake.as_fd(), patience)?;
+            if woken {
+                let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
+            }
+            if readable {
+                transport.read()?;
+                while let Some(frame) = transport.frame()? {
+                    let asked = unanswered
+                        .pop_front()
+                        .ok_or(ConnectionError::CorrelationId)?;
+                    let body = check_correlation_id(&frame, asked.correlation_id)?;
+                    let answer = Answer::read(asked.api, asked.version, body)
+                        .map_err(ConnectionError::Malformed)?;
+                    self.tell(What::Answered(answer));
+                }
+            }
+        }
+    }
+
+    /// How long an answer that is due at `due` may still take.
+    fn patience(&self, due: Instant) -> Result<Duration, ConnectionError> {
+        due.checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+            .ok_or(ConnectionError::Overdue)
+    }
+
+    fn tell(&self, what: What) {
+        // A producer that is gone does not care.
+        let _ = self.events.send(Event {
+            connection: self.number,
+            what,
+        });
+    }
+}
+
+/// Sees to it that the producer hears of a panic.
+struct Farewell<'a>(&'a Connection);
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.tell(What::Closed(ConnectionError::Panicked));
+        }
+    }
+}

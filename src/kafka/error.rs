@@ -1,0 +1,163 @@
+//! What each error code of a Produce answer means and what is done about it. This is the only
+//! place that decides it.
+
+use std::fmt;
+
+/// What is done about a batch that was answered with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// It is there already: acknowledged.
+    Acknowledged,
+    /// The same bytes go out again after a pause.
+    Retry,
+    /// As `Retry`, and the leader may be another one now.
+    Refresh,
+    /// An earlier batch failed, so this one had to. It goes again after that one; if there is no
+    /// earlier one, the broker has lost track of us: as `NewProducerId`.
+    OutOfOrder,
+    /// The broker does not know our producer id (any more): get a new one, number anew, send again.
+    NewProducerId,
+    /// Send the two halves instead, down to the record that cannot go.
+    Split,
+    /// Nothing of this topic can be delivered until a person or time changes something outside.
+    Park,
+}
+
+/// Whether the records of such a batch may be in the log all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    No,
+    Maybe,
+    Yes,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verdict {
+    pub(super) code: i16,
+    pub(super) name: &'static str,
+    pub(super) action: Action,
+    pub(super) written: Written,
+}
+
+impl Verdict {
+    /// The row of `code`. A code that is not in the table is retried, with fresh metadata, for ever.
+    pub(super) fn of(code: i16) -> Verdict {
+        TABLE
+            .iter()
+            .find(|row| row.code == code)
+            .copied()
+            .unwrap_or(Verdict {
+                code,
+                name: "unknown error",
+                action: Refresh,
+                written: Maybe,
+            })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.code)
+    }
+}
+
+/// `UNKNOWN_TOPIC_OR_PARTITION`.
+pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+/// `LEADER_NOT_AVAILABLE`: what a topic that is just being created says.
+pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
+
+const fn row(code: i16, name: &'static str, action: Action, written: Written) -> Verdict {
+    Verdict {
+        code,
+        name,
+        action,
+        written,
+    }
+}
+
+use Action::{Acknowledged, NewProducerId, OutOfOrder, Park, Refresh, Retry, Split};
+use Written::{Maybe, No, Yes};
+
+#[rustfmt::skip]
+const TABLE: &[Verdict] = &[
+    // The broker ran into something it has no code for; it may have come after the append.
+    row(-1, "UNKNOWN_SERVER_ERROR", Refresh, Maybe),
+    // Bytes changed on the way: our copy is sound, so send it again.
+    row(2, "CORRUPT_MESSAGE", Retry, No),
+    // The partition was deleted, or moved and the broker has not heard of it yet.
+    row(UNKNOWN_TOPIC_OR_PARTITION, "UNKNOWN_TOPIC_OR_PARTITION", Refresh, No),
+    row(LEADER_NOT_AVAILABLE, "LEADER_NOT_AVAILABLE", Refresh, No),
+    // The leader moved. Batches sent before may have reached the new leader through replication,
+    // which the sequence numbers sort out.
+    row(6, "NOT_LEADER_OR_FOLLOWER", Refresh, No),
+    // The leader has appended it and its followers were too slow to confirm.
+    row(7, "REQUEST_TIMED_OUT", Retry, Maybe),
+    row(8, "BROKER_NOT_AVAILABLE", Refresh, Maybe),
+    row(9, "REPLICA_NOT_AVAILABLE", Refresh, No),
+    // Larger than the topic takes (`max.message.bytes`).
+    row(10, "MESSAGE_TOO_LARGE", Split, No),
+    row(13, "NETWORK_EXCEPTION", Refresh, Maybe),
+    row(17, "INVALID_TOPIC_EXCEPTION", Park, No),
+    // Larger than a whole segment of the log.
+    row(18, "RECORD_LIST_TOO_LARGE", Split, No),
+    // Fewer replicas in sync than `min.insync.replicas`: refused before the append ...
+    row(19, "NOT_ENOUGH_REPLICAS", Retry, No),
+    // ... and found out after it.
+    row(20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Retry, Maybe),
+    row(21, "INVALID_REQUIRED_ACKS", Park, No),
+    // No right to write there. It may be granted.
+    row(29, "TOPIC_AUTHORIZATION_FAILED", Park, No),
+    row(31, "CLUSTER_AUTHORIZATION_FAILED", Park, No),
+    // The clocks of this host and of the broker are too far apart. They can be set.
+    row(32, "INVALID_TIMESTAMP", Park, No),
+    row(35, "UNSUPPORTED_VERSION", Park, No),
+    row(42, "INVALID_REQUEST", Park, No),
+    // The topic keeps an old message format, which has no room for what we send.
+    row(43, "UNSUPPORTED_FOR_MESSAGE_FORMAT", Park, No),
+    row(44, "POLICY_VIOLATION", Park, No),
+    row(45, "OUT_OF_ORDER_SEQUENCE_NUMBER", OutOfOrder, No),
+    // An answer got lost and the batch has arrived meanwhile.
+    row(46, "DUPLICATE_SEQUENCE_NUMBER", Acknowledged, Yes),
+    row(47, "INVALID_PRODUCER_EPOCH", NewProducerId, No),
+    row(49, "INVALID_PRODUCER_ID_MAPPING", NewProducerId, No),
+    row(53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Park, No),
+    // The disk behind this replica failed; the broker gives up leading it.
+    row(56, "KAFKA_STORAGE_ERROR", Refresh, No),
+    // All our records there were deleted by retention, and with them what was known of us. A
+    // batch after a failed one is refused so too.
+    row(59, "UNKNOWN_PRODUCER_ID", OutOfOrder, No),
+    row(74, "FENCED_LEADER_EPOCH", Refresh, No),
+    row(75, "UNKNOWN_LEADER_EPOCH", Refresh, No),
+    // A broker too old for this codec.
+    row(76, "UNSUPPORTED_COMPRESSION_TYPE", Park, No),
+    // A record that the broker does not want, for instance one without key in a compacted topic.
+    row(87, "INVALID_RECORD", Split, No),
+    row(89, "THROTTLING_QUOTA_EXCEEDED", Retry, No),
+    row(90, "PRODUCER_FENCED", NewProducerId, No),
+    row(100, "UNKNOWN_TOPIC_ID", Refresh, No),
+    row(103, "INCONSISTENT_TOPIC_ID", Refresh, No),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_one_row_with_the_name_the_protocol_gives_it() {
+        for row in TABLE {
+            let rows = TABLE.iter().filter(|other| other.code == row.code).count();
+            assert_eq!(rows, 1, "{row}");
+            let known = kafka_protocol::ResponseError::try_from_code(row.code);
+            let known = format!("{:?}", known.expect("not 0")).to_uppercase();
+            assert_eq!(known.replace("UNKNOWN(", ""), row.name.replace('_', ""));
+        }
+    }
+
+    #[test]
+    fn a_code_from_the_future_is_retried() {
+        let verdict = Verdict::of(9_999);
+        assert_eq!(verdict.action, Refresh);
+        assert_eq!(verdict.to_string(), "unknown error (9999)");
+    }
+}

@@ -1,0 +1,638 @@
+//! The native output: a state machine on the `producer-<k>` thread. It never touches a socket.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::batch::{Batch, Progress, Span};
+use crate::config::{Acks, KafkaConfig};
+use crate::output::Output;
+
+use super::answer::{
+    Answer, INIT_PRODUCER_ID, InitProducerIdAnswer, MetadataAnswer, PRODUCE, ProduceAnswer,
+};
+use super::backoff::Backoff;
+use super::cluster::{BatchRef, Cluster, Peer, Pending, sooner};
+use super::compression::{Codec, UnknownCodec};
+use super::connection::{ConnectionError, Event, What};
+use super::dead_letter::DeadLetters;
+use super::error::{Action, Verdict, Written};
+use super::partition::{Patience, Readiness, Workshop};
+use super::record_batch::ProducerId;
+use super::request::{ProduceStyle, Request, TopicBatches};
+use super::topic::Topic;
+
+/// A Produce request is not made larger than this by taking more partitions in.
+const REQUEST_BYTES: usize = 1 << 20;
+/// A partition may be without a leader for so long before that is worth a line in the log.
+const LEADERLESS_PATIENCE: Duration = Duration::from_secs(30);
+/// Buffers are kept for so long after the last of them was used.
+const TRIM_AFTER: Duration = Duration::from_secs(5);
+
+/// What record batches are signed with, for idempotence.
+#[derive(Debug, Clone, Copy)]
+enum Identity {
+    /// Nothing: idempotence is off.
+    Off,
+    /// To be asked for.
+    Wanted {
+        not_before: Instant,
+    },
+    Asked,
+    Known(ProducerId),
+}
+
+/// The native Kafka client as an [`Output`].
+///
+/// Batches wait, as raw file bytes, in the queue of their partition. A record batch is built only
+/// when it can be sent at once, so encoded copies exist of what is in flight and of nothing else.
+#[derive(Debug)]
+pub struct NativeOutput {
+    config: Arc<KafkaConfig>,
+    style: ProduceStyle,
+    progress: Sender<Progress>,
+    events: Receiver<Event>,
+    cluster: Cluster,
+    topics: Vec<Topic>,
+    topic_numbers: HashMap<Arc<str>, usize>,
+    /// Partitions with something to send or in flight.
+    listed: Vec<(usize, usize)>,
+    /// Where in that list the next round starts, so that all have the same chance.
+    turn: usize,
+    workshop: Workshop,
+    identity: Identity,
+    identity_backoff: Backoff,
+    dead_letters: DeadLetters,
+    finishing: bool,
+    /// When the idle buffers are freed.
+    trim_at: Option<Instant>,
+}
+
+impl NativeOutput {
+    /// The output of producer number `k`, which reports to `progress`. Records that no broker takes
+    /// go to a file in `dead_letters`.
+    ///
+    /// # Errors
+    /// If the codec is not one that the native output writes.
+    pub fn new(
+        k: usize,
+        config: Arc<KafkaConfig>,
+        progress: Sender<Progress>,
+        dead_letters: Option<PathBuf>,
+    ) -> Result<Self, UnknownCodec> {
+        let codec = Codec::try_from(config.compression)?;
+        let (sender, events) = unbounded();
+        let acks = match config.acks {
+            Acks::None => 0,
+            Acks::Leader => 1,
+            Acks::All => -1,
+        };
+        // The broker gives up waiting for followers a little before we give up waiting for it.
+        let timeout_ms = (config.request_timeout * 9 / 10).as_millis();
+        Ok(NativeOutput {
+            style: ProduceStyle {
+                client_id: config.client_id.clone(),
+                acks,
+                timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
+            },
+            progress,
+            events,
+            cluster: Cluster::new(k, config.clone(), sender),
+            topics: Vec::new(),
+            topic_numbers: HashMap::new(),
+            listed: Vec::new(),
+            turn: 0,
+            workshop: Workshop::new(codec, config.batch_bytes),
+            identity: if config.idempotence && config.acks == Acks::All {
+                Identity::Wanted {
+                    not_before: Instant::now(),
+                }
+            } else {
+                Identity::Off
+            },
+            identity_backoff: Backoff::default(),
+            dead_letters: DeadLetters::new(k, dead_letters),
+            finishing: false,
+            trim_at: None,
+            config,
+        })
+    }
+
+    fn topic_number(&mut self, name: &Arc<str>) -> usize {
+        if let Some(number) = self.topic_numbers.get(name) {
+            return *number;
+        }
+        let number = self.topics.len();
+        self.topics.push(Topic::new(name.clone()));
+        self.topic_numbers.insert(name.clone(), number);
+        self.cluster.want_metadata();
+        number
+    }
+
+    fn list(&mut self, topic: usize, partition: usize) {
+        let entry = &mut self.topics[topic].partitions[partition];
+        if !std::mem::replace(&mut entry.listed, true) {
+            self.listed.push((topic, partition));
+        }
+    }
+
+    /// Sends what can be sent now. Returns when something will be due by itself.
+    fn send_ready(&mut self, now: Instant) -> Option<Instant> {
+        loop {
+            let mut soonest = None;
+            let mut drafts: BTreeMap<i32, Draft> = BTreeMap::new();
+            self.turn = self.turn.wrapping_add(1);
+            for n in 0..self.listed.len() {
+                let place = self.turn.wrapping_add(n) % self.listed.len();
+                let (topic, partition) = self.listed[place];
+                self.draft(topic, partition, &mut drafts, &mut soonest, now);
+            }
+            if drafts.is_empty() {
+                return soonest;
+            }
+            for (node, draft) in drafts {
+                self.send(node, draft, now);
+            }
+        }
+    }
+
+    /// Adds the next record batch of a partition to the draft of a request to its leader, if it is
+    /// ready, the leader can take it and the draft has room.
+    fn draft(
+        &mut self,
+        topic: usize,
+        partition: usize,
+        drafts: &mut BTreeMap<i32, Draft>,
+        soonest: &mut Option<Instant>,
+        now: Instant,
+    ) {
+        let patience = (!self.finishing).then_some(Patience {
+            batch_bytes: self.config.batch_bytes,
+            linger: self.config.linger,
+        });
+        let held_until = self.topics[topic].held_until(now);
+        self.adopt_identity(topic, partition, now);
+        let Some(entry) = self.topics[topic].partitions.get_mut(partition) else {
+            return;
+        };
+        match entry.readiness(now, patience) {
+            Readiness::Ready => {}
+            Readiness::At(at) => return sooner(soonest, at),
+            Readiness::Waits => return,
+        }
+        if let Some(held_until) = held_until {
+            return sooner(soonest, held_until);
+        }
+        let Some(leader) = entry.leader else {
+            let (since, complained) = entry.leaderless.get_or_insert((now, false));
+            if !*complained && now.duration_since(*since) > LEADERLESS_PATIENCE {
+                *complained = true;
+                log::warn!(
+                    "topic '{}' partition {partition} has had no leader for {} s",
+                    self.topics[topic].name,
+                    LEADERLESS_PATIENCE.as_secs()
+                );
+            }
+            return self.cluster.want_metadata();
+        };
+        let draft_bytes = drafts.get(&leader).map_or(0, |draft| draft.bytes);
+        let next_bytes = entry.next_bytes(self.config.batch_bytes);
+        if draft_bytes > 0 && draft_bytes + next_bytes > REQUEST_BYTES {
+            return;
+        }
+        if self.cluster.leader(leader, now, soonest).is_none() {
+            return;
+        }
+        let producer = match self.identity {
+            Identity::Off => None,
+            Identity::Known(producer) => Some(producer),
+            // Batches that are signed already need no new id.
+            _ if entry.producer().is_some() => None,
+            _ => return,
+        };
+        let (number, bytes) = entry.next(&mut self.workshop, producer);
+        let draft = drafts.entry(leader).or_default();
+        draft.bytes += bytes.len();
+        draft.batches.push((
+            BatchRef {
+                topic,
+                partition,
+                number,
+            },
+            bytes,
+        ));
+    }
+
+    fn send(&mut self, node: i32, mut draft: Draft, now: Instant) {
+        draft.batches.sort_by_key(|(batch, _)| batch.topic);
+        let mut topics: Vec<TopicBatches<'_>> = Vec::new();
+        let mut last = None;
+        let mut refs = Vec::with_capacity(draft.batches.len());
+        for (batch, bytes) in draft.batches {
+            if last.replace(batch.topic) != Some(batch.topic) {
+                topics.push((&self.topics[batch.topic].name, Vec::new()));
+            }
+            if let Some((_, partitions)) = topics.last_mut() {
+                partitions.push((batch.partition as i32, bytes));
+            }
+            refs.push(batch);
+        }
+        let link = self.cluster.leader(node, now, &mut None);
+        let version = link.as_ref().and_then(|link| link.version(PRODUCE));
+        if let (Some(link), Some(version)) = (link, version) {
+            let request = self.style.request(version, &topics);
+            log::debug!(
+                "to broker {node}: {} batches, {} bytes",
+                refs.len(),
+                draft.bytes
+            );
+            link.send(request, Pending::Produce(refs));
+        }
+    }
+
+    /// Gives a partition whose numbering is of no use the new one, once there is one and nothing
+    /// is in flight.
+    fn adopt_identity(&mut self, topic: usize, partition: usize, now: Instant) {
+        let Some(entry) = self.topics[topic].partitions.get_mut(partition) else {
+            return;
+        };
+        if !entry.wants_new_id || entry.in_flight() > 0 {
+            return;
+        }
+        match self.identity {
+            Identity::Off => entry.renumber(None),
+            Identity::Known(known) if entry.producer() == Some(known) => {
+                self.identity = Identity::Wanted { not_before: now };
+            }
+            Identity::Known(known) => entry.renumber(Some(known)),
+            Identity::Wanted { .. } | Identity::Asked => {}
+        }
+    }
+
+    /// Asks for a producer id if one is wanted. Returns when to try again.
+    fn tend_identity(&mut self, now: Instant) -> Option<Instant> {
+        let Identity::Wanted { not_before } = self.identity else {
+            return None;
+        };
+        if not_before > now {
+            return Some(not_before);
+        }
+        let link = self.cluster.any()?;
+        match link.version(INIT_PRODUCER_ID) {
+            Some(version) => {
+                let request = Request::init_producer_id(&self.config.client_id, version);
+                link.send(request, Pending::InitProducerId);
+                self.identity = Identity::Asked;
+            }
+            None => {
+                log::warn!(
+                    "the brokers know no idempotent producers: a lost answer may duplicate records"
+                );
+                self.identity = Identity::Off;
+                for topic in &mut self.topics {
+                    for partition in &mut topic.partitions {
+                        partition.wants_new_id = partition.producer().is_some();
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn identified(&mut self, answer: InitProducerIdAnswer, now: Instant) {
+        if answer.error == 0 {
+            self.identity_backoff.reset();
+            log::debug!("producer id {} epoch {}", answer.id, answer.epoch);
+            self.identity = Identity::Known(ProducerId {
+                id: answer.id,
+                epoch: answer.epoch,
+            });
+        } else {
+            let verdict = Verdict::of(answer.error);
+            // While a broker starts, its coordinator is not there yet; so the first times are quiet.
+            let pause = self.identity_backoff.pause();
+            if verdict.action == Action::Park || pause > Duration::from_secs(1) {
+                log::warn!("no producer id: {verdict}; trying on");
+            }
+            self.identity = Identity::Wanted {
+                not_before: now + pause,
+            };
+        }
+    }
+
+    fn answered(&mut self, peer: Peer, answer: Answer, now: Instant) {
+        let Some(link) = self.cluster.link(peer) else {
+            return;
+        };
+        match answer {
+            Answer::Metadata(metadata) => {
+                if link
+                    .answered(|pending| matches!(pending, Pending::Metadata))
+                    .is_some()
+                {
+                    self.update(&metadata, now);
+                }
+            }
+            Answer::InitProducerId(answer) => {
+                if link
+                    .answered(|pending| matches!(pending, Pending::InitProducerId))
+                    .is_some()
+                {
+                    self.identified(answer, now);
+                }
+            }
+            Answer::Produce(answer) => {
+                link.throttle(answer.throttle_ms, now);
+                if let Some(Pending::Produce(batches)) =
+                    link.answered(|pending| matches!(pending, Pending::Produce(_)))
+                {
+                    self.produced(batches, &answer, now);
+                }
+            }
+        }
+    }
+
+    fn update(&mut self, metadata: &MetadataAnswer, now: Instant) {
+        let mut again = metadata.brokers.is_empty();
+        for told in &metadata.topics {
+            let Some(number) = self.topic_numbers.get(told.name.as_str()).copied() else {
+                continue;
+            };
+            let topic = &mut self.topics[number];
+            let wants = topic.update(told, self.config.partitioner, self.config.batch_bytes, now);
+            again |= wants && !topic.is_empty();
+            for partition in 0..topic.partitions.len() {
+                if !self.topics[number].partitions[partition].is_empty() {
+                    self.list(number, partition);
+                }
+            }
+        }
+        self.cluster.update(metadata, now, again);
+    }
+
+    fn produced(&mut self, batches: Vec<BatchRef>, answer: &ProduceAnswer, now: Instant) {
+        let mut spans = Vec::new();
+        let mut done = Vec::new();
+        for batch in batches {
+            let name = &self.topics[batch.topic].name;
+            let told = answer.partitions.iter().find(|told| {
+                told.topic.as_str() == &**name && told.index == batch.partition as i32
+            });
+            match told {
+                Some(told) if told.error == 0 => self.acknowledge(batch, &mut spans, &mut done),
+                Some(told) => {
+                    let verdict = Verdict::of(told.error);
+                    if verdict.action == Action::Acknowledged {
+                        self.acknowledge(batch, &mut spans, &mut done);
+                    } else {
+                        self.failed(batch, verdict, told.message.as_deref(), now);
+                    }
+                }
+                // An answer that leaves a batch out says nothing about it.
+                None => self.failed(batch, Verdict::of(-1), None, now),
+            }
+        }
+        self.report(spans);
+        // Now the memory of these batches may be used for others.
+        drop(done);
+    }
+
+    fn acknowledge(
+        &mut self,
+        batch: BatchRef,
+        spans: &mut Vec<Span>,
+        done: &mut Vec<super::partition::Unacked>,
+    ) {
+        let topic = &mut self.topics[batch.topic];
+        if let Some(partition) = topic.partitions.get_mut(batch.partition)
+            && let Some(acked) = partition.acknowledge(batch.number, &mut self.workshop)
+        {
+            spans.extend(acked.spans());
+            done.push(acked);
+            topic.flows();
+        }
+    }
+
+    fn report(&self, spans: Vec<Span>) {
+        if !spans.is_empty() {
+            // Without a registrar the process is about to end.
+            let _ = self.progress.send(Progress::Acked(spans));
+        }
+    }
+
+    /// A batch was answered with an error, or got no answer.
+    fn failed(&mut self, batch: BatchRef, verdict: Verdict, message: Option<&str>, now: Instant) {
+        let topic = &mut self.topics[batch.topic];
+        let Some(partition) = topic.partitions.get_mut(batch.partition) else {
+            return;
+        };
+        let oldest = partition.is_oldest(batch.number);
+        let maybe_written = verdict.written != Written::No;
+        let maybe_written = partition.fail(batch.number, maybe_written, now);
+        let mut complaint = Some("trying again");
+        match verdict.action {
+            Action::Acknowledged | Action::Retry => {}
+            Action::Refresh => self.cluster.want_metadata(),
+            Action::OutOfOrder if !oldest => complaint = None,
+            Action::OutOfOrder | Action::NewProducerId => {
+                partition.wants_new_id = true;
+                complaint = Some(if maybe_written {
+                    "sending again under a new producer id; as an answer was lost before, records may be duplicated"
+                } else {
+                    "sending again under a new producer id"
+                });
+            }
+            Action::Split => {
+                complaint = None;
+                if let Err(error) = partition.split(batch.number, verdict, &mut self.workshop) {
+                    log::error!("cannot divide a record batch: {error}");
+                }
+            }
+            Action::Park => {
+                complaint = None;
+                let reason = match message {
+                    Some(message) => format!("{verdict}: {message}"),
+                    None => verdict.to_string(),
+                };
+                topic.refuse(&reason, now);
+                self.cluster.want_metadata();
+            }
+        }
+        if let Some(complaint) = complaint
+            && let Some(suppressed) = topic.may_complain(now)
+        {
+            log::warn!(
+                "topic '{}' partition {}: {verdict}{}{}; {complaint}{}",
+                topic.name,
+                batch.partition,
+                if message.is_some() { ": " } else { "" },
+                message.unwrap_or_default(),
+                match suppressed {
+                    0 => String::new(),
+                    n => format!(" ({n} more like this were not shown)"),
+                }
+            );
+        }
+    }
+
+    fn closed(&mut self, peer: Peer, error: &ConnectionError, now: Instant) {
+        assert!(
+            !matches!(error, ConnectionError::Panicked),
+            "a connection thread panicked"
+        );
+        for pending in self.cluster.closed(peer, error, now) {
+            match pending {
+                Pending::Metadata => {}
+                Pending::InitProducerId => self.identity = Identity::Wanted { not_before: now },
+                Pending::Produce(batches) => {
+                    for batch in batches {
+                        let topic = &mut self.topics[batch.topic];
+                        if let Some(partition) = topic.partitions.get_mut(batch.partition) {
+                            partition.fail(batch.number, true, now);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts aside the records that no broker takes, and takes partitions from the list that have
+    /// nothing to do.
+    fn tidy(&mut self, now: Instant) {
+        let mut n = 0;
+        while let Some((topic, partition)) = self.listed.get(n).copied() {
+            while self.bury(topic, partition, now) {}
+            let topic = &mut self.topics[topic];
+            match topic.partitions.get_mut(partition) {
+                Some(entry) if !entry.is_empty() => n += 1,
+                entry => {
+                    if let Some(entry) = entry {
+                        entry.listed = false;
+                    }
+                    self.listed.swap_remove(n);
+                    topic.settle_count();
+                }
+            }
+        }
+    }
+
+    fn bury(&mut self, topic: usize, partition: usize, now: Instant) -> bool {
+        let topic = &mut self.topics[topic];
+        let Some(entry) = topic.partitions.get_mut(partition) else {
+            return false;
+        };
+        if !entry.is_due(now) {
+            return false;
+        }
+        let Some((to, offset, why, record)) = entry.next_refused() else {
+            return false;
+        };
+        let buried = self
+            .dead_letters
+            .bury(&topic.name, &to.path, offset, why, &record);
+        match buried {
+            Ok(()) => {
+                if let Some(refused) = entry.remove_refused() {
+                    self.report(refused.spans().collect());
+                }
+                true
+            }
+            Err(error) => {
+                log::error!("cannot write the dead letters: {error}; trying again");
+                entry.postpone(now);
+                false
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Draft {
+    batches: Vec<(BatchRef, Arc<Vec<u8>>)>,
+    bytes: usize,
+}
+
+impl Output for NativeOutput {
+    type Event = Event;
+
+    fn accept(&mut self, batch: Batch) {
+        if batch.data.is_empty() {
+            return;
+        }
+        let topic = self.topic_number(&batch.destination.topic);
+        let placed = self.topics[topic].push(
+            batch,
+            self.config.partitioner,
+            self.config.batch_bytes,
+            Instant::now(),
+        );
+        if let Some(partition) = placed {
+            self.list(topic, partition);
+        }
+    }
+
+    fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = Instant::now();
+        let Some(peer) = self.cluster.peer_of(event.connection) else {
+            // The connection was given up meanwhile.
+            return;
+        };
+        match event.what {
+            What::Connected { versions, hangup } => {
+                self.cluster.connected(peer, versions, hangup, now);
+            }
+            What::Answered(answer) => self.answered(peer, answer, now),
+            What::Written => {
+                let link = self.cluster.link(peer);
+                let written =
+                    link.and_then(|link| link.answered(|p| matches!(p, Pending::Produce(_))));
+                if let Some(Pending::Produce(batches)) = written {
+                    let mut spans = Vec::new();
+                    let mut done = Vec::new();
+                    for batch in batches {
+                        self.acknowledge(batch, &mut spans, &mut done);
+                    }
+                    self.report(spans);
+                }
+            }
+            What::Closed(error) => self.closed(peer, &error, now),
+        }
+    }
+
+    fn poll(&mut self, now: Instant) -> Option<Instant> {
+        self.tidy(now);
+        let mut next = self.send_ready(now);
+        if !self.topics.is_empty() {
+            let names = self.topics.iter().map(|topic| &*topic.name);
+            let times = [self.cluster.tend(names, now), self.tend_identity(now)];
+            for at in times.into_iter().flatten() {
+                sooner(&mut next, at);
+            }
+        }
+        if self.listed.is_empty() {
+            match self.trim_at {
+                Some(at) if at <= now => self.workshop.trim(),
+                Some(at) => sooner(&mut next, at),
+                None => {}
+            }
+        } else {
+            self.trim_at = Some(now + TRIM_AFTER);
+        }
+        next.filter(|at| *at > now)
+    }
+
+    fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.topics.iter().all(Topic::is_empty)
+    }
+}

@@ -1,0 +1,512 @@
+//! Record batches, Kafka's wire format v2 (KIP-98), written straight from the read buffer.
+//!
+//! ```text
+//!  0 base offset (8)    17 CRC32C of all that follows (4)   43 producer id (8)
+//!  8 length (4)         21 attributes (2)                   51 producer epoch (2)
+//! 12 leader epoch (4)   23 last offset delta (4)            53 base sequence (4)
+//! 16 magic (1)          27 first timestamp (8)              57 record count (4)
+//!                       35 largest timestamp (8)            61 records, perhaps compressed
+//! ```
+//! A record: length, attributes (0), timestamp delta, offset delta, key, value, headers; lengths and
+//! deltas are zigzag varints, a length of -1 is null. The fields 43 to 57 are written by [`sign`],
+//! last, so that a batch can be signed anew without being encoded anew.
+
+use std::sync::Arc;
+
+use crate::batch::{Batch, Destination, Framing};
+
+use super::compression::Codec;
+use super::wire::{Reader, WireError};
+
+/// Bytes before the records.
+pub(super) const HEAD_BYTES: usize = 61;
+/// Room for everything of a record before its key: three varints of 10 bytes and the attributes,
+/// and then a null key and the length of the value.
+const RECORD_HEAD_BYTES: usize = 48;
+
+/// What the batches of an idempotent producer are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ProducerId {
+    pub(super) id: i64,
+    pub(super) epoch: i16,
+}
+
+/// Writes the producer's fields and the checksum of a batch. Without a producer no sequence counts.
+pub(super) fn sign(batch: &mut [u8], producer: Option<ProducerId>, base_sequence: i32) {
+    let (producer, base_sequence) = match producer {
+        Some(producer) => (producer, base_sequence),
+        None => (ProducerId { id: -1, epoch: -1 }, -1),
+    };
+    batch[43..51].copy_from_slice(&producer.id.to_be_bytes());
+    batch[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
+    batch[53..57].copy_from_slice(&base_sequence.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Builds one record batch at a time.
+#[derive(Debug, Default)]
+pub(super) struct BatchWriter {
+    /// [`HEAD_BYTES`] of room, then the records.
+    bytes: Vec<u8>,
+    records: i32,
+    first_timestamp: i64,
+    max_timestamp: i64,
+    template: Template,
+}
+
+impl BatchWriter {
+    /// Starts a batch in `room`, whose content is of no interest.
+    pub(super) fn start(&mut self, mut room: Vec<u8>) {
+        room.clear();
+        room.resize(HEAD_BYTES, 0);
+        self.bytes = room;
+        self.records = 0;
+    }
+
+    /// Records so far.
+    pub(super) fn records(&self) -> i32 {
+        self.records
+    }
+
+    /// Appends records of `batch` from position `from` on while the whole stays within
+    /// `limit_bytes`; the first record goes in whatever its size. Returns the position reached.
+    pub(super) fn append(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
+        self.template.prepare(&batch.destination);
+        let timestamp_delta = self.stamp(batch.read_at_ms);
+        let piece_headers: Vec<u8>;
+        let headers: &[u8] = match batch.framing {
+            Framing::Lines => &self.template.headers,
+            Framing::Part { index, last } => {
+                piece_headers = part_headers(&batch.destination, index, last);
+                &piece_headers
+            }
+        };
+        let key: &[u8] = &self.template.key;
+        let fixed_bytes = 1 + varint_len(timestamp_delta) + key.len() + headers.len();
+        let bytes = &mut self.bytes;
+        let mut position = from;
+        for (next, line) in batch.records_from(from) {
+            let body_bytes = fixed_bytes
+                + varint_len(u64::from(self.records as u32) << 1)
+                + varint_len((line.len() as u64) << 1)
+                + line.len();
+            let body_len = (body_bytes as u64) << 1;
+            if self.records > 0 && bytes.len() + varint_len(body_len) + body_bytes > limit_bytes {
+                return position;
+            }
+            bytes.reserve(2 * RECORD_HEAD_BYTES + body_bytes);
+            let mut head = [0u8; RECORD_HEAD_BYTES];
+            let mut at = put_varint(&mut head, 0, body_len) + 1; // attributes: 0
+            at = put_varint(&mut head, at, timestamp_delta);
+            at = put_varint(&mut head, at, u64::from(self.records as u32) << 1);
+            if key.len() == 1 {
+                head[at] = NULL;
+                at = put_varint(&mut head, at + 1, (line.len() as u64) << 1);
+                append_head(bytes, &head, at);
+            } else {
+                append_head(bytes, &head, at);
+                bytes.extend_from_slice(key);
+                at = put_varint(&mut head, 0, (line.len() as u64) << 1);
+                append_head(bytes, &head, at);
+            }
+            bytes.extend_from_slice(line);
+            if headers.len() == 1 {
+                bytes.push(0);
+            } else {
+                bytes.extend_from_slice(headers);
+            }
+            self.records += 1;
+            position = next;
+        }
+        position
+    }
+
+    /// Appends a record that was taken out of another batch.
+    pub(super) fn append_raw(&mut self, record: &RawRecord<'_>) {
+        let timestamp_delta = self.stamp(record.timestamp);
+        let offset_delta = u64::from(self.records as u32) << 1;
+        let body_bytes =
+            1 + varint_len(timestamp_delta) + varint_len(offset_delta) + record.rest.len();
+        let mut head = [0u8; RECORD_HEAD_BYTES];
+        let mut at = put_varint(&mut head, 0, (body_bytes as u64) << 1) + 1;
+        at = put_varint(&mut head, at, timestamp_delta);
+        at = put_varint(&mut head, at, offset_delta);
+        append_head(&mut self.bytes, &head, at);
+        self.bytes.extend_from_slice(record.rest);
+        self.records += 1;
+    }
+
+    /// Ends the batch, which still must be signed. `room` is used if the codec needs a second
+    /// buffer. Returns the batch and the buffer that was left over.
+    pub(super) fn finish(&mut self, codec: Codec, mut room: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+        let mut batch = std::mem::take(&mut self.bytes);
+        let mut attributes = Codec::None.attributes();
+        if codec != Codec::None {
+            room.clear();
+            room.resize(HEAD_BYTES, 0);
+            codec.compress(&batch[HEAD_BYTES..], &mut room);
+            // What does not shrink (a single short line) goes as it is.
+            if room.len() < batch.len() {
+                std::mem::swap(&mut batch, &mut room);
+                attributes = codec.attributes();
+            }
+        }
+        let length = batch.len() as i32 - 12;
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        // The leader epoch is the broker's business; -1 is what clients send.
+        batch[12..16].copy_from_slice(&(-1i32).to_be_bytes());
+        batch[16] = 2;
+        batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+        batch[23..27].copy_from_slice(&(self.records - 1).to_be_bytes());
+        batch[27..35].copy_from_slice(&self.first_timestamp.to_be_bytes());
+        batch[35..43].copy_from_slice(&self.max_timestamp.to_be_bytes());
+        batch[57..61].copy_from_slice(&self.records.to_be_bytes());
+        (batch, room)
+    }
+
+    /// Takes note of a record's timestamp and returns its delta to the first record's, zigzag.
+    fn stamp(&mut self, timestamp: i64) -> u64 {
+        if self.records == 0 {
+            self.first_timestamp = timestamp;
+            self.max_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        zigzag(timestamp.wrapping_sub(self.first_timestamp))
+    }
+}
+
+/// The parts of a record that are the same for all records of a file.
+#[derive(Debug, Default)]
+struct Template {
+    destination: Option<Arc<Destination>>,
+    /// Length and key.
+    key: Vec<u8>,
+    /// Count and headers.
+    headers: Vec<u8>,
+}
+
+impl Template {
+    fn prepare(&mut self, destination: &Arc<Destination>) {
+        if let Some(known) = &self.destination
+            && Arc::ptr_eq(known, destination)
+        {
+            return;
+        }
+        self.key.clear();
+        match &destination.key {
+            Some(key) => push_sized(&mut self.key, key),
+            None => self.key.push(NULL),
+        }
+        self.headers.clear();
+        push_varint(&mut self.headers, (destination.headers.len() as u64) << 1);
+        push_headers(&mut self.headers, destination);
+        self.destination = Some(destination.clone());
+    }
+}
+
+/// Count and headers of one piece of a long line: `part` = its number, and on the last piece
+/// `parts` = how many there are.
+fn part_headers(destination: &Destination, index: u32, last: bool) -> Vec<u8> {
+    let number = index.to_string();
+    let mut block = Vec::with_capacity(64);
+    let count = destination.headers.len() + 1 + usize::from(last);
+    push_varint(&mut block, (count as u64) << 1);
+    push_headers(&mut block, destination);
+    push_sized(&mut block, b"part");
+    push_sized(&mut block, number.as_bytes());
+    if last {
+        push_sized(&mut block, b"parts");
+        push_sized(&mut block, number.as_bytes());
+    }
+    block
+}
+
+fn push_headers(block: &mut Vec<u8>, destination: &Destination) {
+    for (name, value) in &destination.headers {
+        push_sized(block, name.as_bytes());
+        push_sized(block, value);
+    }
+}
+
+fn push_sized(block: &mut Vec<u8>, bytes: &[u8]) {
+    push_varint(block, (bytes.len() as u64) << 1);
+    block.extend_from_slice(bytes);
+}
+
+fn push_varint(block: &mut Vec<u8>, value: u64) {
+    let mut head = [0u8; RECORD_HEAD_BYTES];
+    let len = put_varint(&mut head, 0, value);
+    block.extend_from_slice(&head[..len]);
+}
+
+/// -1 as a zigzag varint: the length of a null.
+const NULL: u8 = 1;
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// Writes `value` at `at` and returns the place after it.
+#[inline(always)]
+fn put_varint(head: &mut [u8; RECORD_HEAD_BYTES], mut at: usize, mut value: u64) -> usize {
+    while value >= 0x80 {
+        head[at] = value as u8 | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    head[at] = value as u8;
+    at + 1
+}
+
+#[inline(always)]
+fn varint_len(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+/// Appends the first `len` bytes of `head`. A copy of constant size is a few stores, one of variable
+/// size a call.
+#[inline(always)]
+fn append_head(bytes: &mut Vec<u8>, head: &[u8; RECORD_HEAD_BYTES], len: usize) {
+    const SHORT: usize = 16;
+    let end = bytes.len() + len;
+    if len <= SHORT {
+        let short: &[u8; SHORT] = head.first_chunk().expect("the head is longer");
+        bytes.extend_from_slice(short);
+    } else {
+        bytes.extend_from_slice(head);
+    }
+    bytes.truncate(end);
+}
+
+/// The records of one of our own batches, for when it must be taken apart.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    first_timestamp: i64,
+    records: Vec<u8>,
+}
+
+/// One record of an [`Unpacked`] batch.
+#[derive(Debug)]
+pub(super) struct RawRecord<'a> {
+    pub(super) timestamp: i64,
+    /// Key, value and headers as they are encoded.
+    rest: &'a [u8],
+    pub(super) value: &'a [u8],
+}
+
+impl Unpacked {
+    /// Unpacks `batch`, which this module has written.
+    pub(super) fn of(batch: &[u8]) -> Result<Self, WireError> {
+        let mut r = Reader::new(batch, false);
+        r.bytes(21)?;
+        let codec = Codec::of_attributes(r.i16()?).ok_or(WireError::Range)?;
+        r.i32()?;
+        let first_timestamp = r.i64()?;
+        r.bytes(HEAD_BYTES - 35)?;
+        let mut records = Vec::new();
+        codec
+            .decompress(r.rest(), &mut records)
+            .map_err(|_| WireError::Range)?;
+        Ok(Unpacked {
+            first_timestamp,
+            records,
+        })
+    }
+
+    /// The records in order.
+    pub(super) fn records(&self) -> Result<Vec<RawRecord<'_>>, WireError> {
+        let mut r = Reader::new(&self.records, false);
+        let mut records = Vec::new();
+        while !r.rest().is_empty() {
+            let length = usize::try_from(r.varint()?).map_err(|_| WireError::Range)?;
+            let mut body = Reader::new(r.bytes(length)?, false);
+            body.i8()?;
+            let timestamp = self.first_timestamp.wrapping_add(body.varint()?);
+            body.varint()?; // offset delta
+            let rest = body.rest();
+            let key = usize::try_from(body.varint()?).unwrap_or(0);
+            body.bytes(key)?;
+            let value = usize::try_from(body.varint()?).unwrap_or(0);
+            let value = body.bytes(value)?;
+            records.push(RawRecord {
+                timestamp,
+                rest,
+                value,
+            });
+        }
+        Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{batch, batch_at, destination};
+    use super::*;
+    use bytes::Bytes;
+    use kafka_protocol::records::{Record, RecordBatchDecoder};
+
+    fn encode(batches: &[&Batch], codec: Codec, producer: Option<ProducerId>) -> Vec<u8> {
+        let mut writer = BatchWriter::default();
+        writer.start(Vec::new());
+        for batch in batches {
+            let end = writer.append(batch, 0, usize::MAX);
+            assert_eq!(end, batch.data.len());
+        }
+        let (mut bytes, _) = writer.finish(codec, Vec::new());
+        sign(&mut bytes, producer, 41);
+        bytes
+    }
+
+    fn decode(bytes: Vec<u8>) -> Vec<Record> {
+        let mut bytes = Bytes::from(bytes);
+        let unpack = |compressed: &mut Bytes, compression| {
+            let codec = Codec::of_attributes(compression as i16).expect("a codec of ours");
+            let mut records = Vec::new();
+            codec.decompress(compressed, &mut records)?;
+            Ok(Bytes::from(records))
+        };
+        let set = RecordBatchDecoder::decode_with_custom_compression(&mut bytes, Some(unpack))
+            .expect("a valid batch");
+        assert!(bytes.is_empty(), "the length field is short");
+        set.records
+    }
+
+    fn values(records: &[Record]) -> Vec<&[u8]> {
+        records
+            .iter()
+            .map(|record| &record.value.as_ref().expect("empty is not null")[..])
+            .collect()
+    }
+
+    #[test]
+    fn the_reference_decoder_reads_lines_key_headers_and_times() {
+        let keyed = destination(
+            Some(b"the key"),
+            &[("host", b"web1"), ("path", b"/x\0\xff")],
+        );
+        let plain = destination(None, &[]);
+        let one = batch_at(&keyed, b"a\n\nb\0\xfe\n", 1_000);
+        let two = batch_at(&plain, b"later\n", 1_900_000_000_000);
+        let three = batch_at(&plain, b"earlier, and without its newline", 10);
+        for codec in [Codec::None, Codec::Lz4] {
+            let producer = ProducerId { id: 7, epoch: 3 };
+            let records = decode(encode(&[&one, &two, &three], codec, Some(producer)));
+            let expected: [&[u8]; 5] = [
+                b"a",
+                b"",
+                b"b\0\xfe",
+                b"later",
+                b"earlier, and without its newline",
+            ];
+            assert_eq!(values(&records), expected);
+            for (n, record) in records.iter().enumerate() {
+                assert_eq!(record.offset, n as i64);
+                assert_eq!(record.sequence, 41 + n as i32);
+                assert_eq!((record.producer_id, record.producer_epoch), (7, 3));
+                let (key, headers, time) = match n {
+                    0..=2 => (Some(&b"the key"[..]), 2, 1_000),
+                    3 => (None, 0, 1_900_000_000_000),
+                    _ => (None, 0, 10),
+                };
+                assert_eq!(record.key.as_deref(), key);
+                assert_eq!(record.headers.len(), headers);
+                assert_eq!(record.timestamp, time);
+            }
+            let headers = &records[0].headers;
+            assert_eq!(headers[&b"path"[..]].as_deref(), Some(&b"/x\0\xff"[..]));
+        }
+    }
+
+    #[test]
+    fn every_varint_boundary_of_a_size_is_right() {
+        let keyed = destination(Some(&[b'k'; 70]), &[("h", &[b'v'; 40])]);
+        for to in [&destination(None, &[]), &keyed] {
+            let mut lines = Vec::new();
+            for size in (0..200)
+                .chain(8_050..8_200)
+                .chain([70_000, 1 << 20, (1 << 20) + 9])
+            {
+                lines.resize(lines.len() + size, b'x');
+                lines.push(b'\n');
+            }
+            let source = batch(to, &lines);
+            let records = decode(encode(&[&source], Codec::None, None));
+            let expected: Vec<&[u8]> = source.records().map(|(_, line)| line).collect();
+            assert!(values(&records) == expected);
+        }
+    }
+
+    #[test]
+    fn offset_deltas_pass_their_varint_boundaries() {
+        let lines = vec![b'\n'; 40_000];
+        let records = decode(encode(
+            &[&batch(&destination(None, &[]), &lines)],
+            Codec::Lz4,
+            None,
+        ));
+        assert_eq!(records.len(), 40_000);
+        assert_eq!(records.last().map(|record| record.offset), Some(39_999));
+        assert!(records.iter().all(|record| record.producer_id == -1));
+    }
+
+    #[test]
+    fn a_limit_ends_a_batch_between_two_lines_and_never_before_the_first() {
+        let lines = batch(
+            &destination(None, &[]),
+            b"aaaaaaaaaa\nbbbbbbbbbb\ncccccccccc\n",
+        );
+        let mut writer = BatchWriter::default();
+        for (limit, records, reached) in [(0, 1, 11), (61 + 34, 2, 22), (61 + 33, 1, 11)] {
+            writer.start(Vec::new());
+            assert_eq!(writer.append(&lines, 0, limit), reached, "limit {limit}");
+            assert_eq!(writer.records(), records);
+            assert_eq!(writer.append(&lines, reached, limit), reached);
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_long_line_are_numbered() {
+        let to = destination(None, &[("host", b"web1")]);
+        let mut first = batch(&to, b"a\nb");
+        first.framing = Framing::Part {
+            index: 1,
+            last: false,
+        };
+        let mut second = batch(&to, b"end\n");
+        second.framing = Framing::Part {
+            index: 12,
+            last: true,
+        };
+        let records = decode(encode(&[&first, &second], Codec::None, None));
+        assert_eq!(values(&records), [&b"a\nb"[..], b"end"]);
+        let header = |n: usize, name: &str| {
+            let value = records[n].headers.get(name.as_bytes())?;
+            Some(value.clone().expect("no header is null"))
+        };
+        assert_eq!(header(0, "part").as_deref(), Some(&b"1"[..]));
+        assert_eq!(header(0, "parts"), None);
+        assert_eq!(header(1, "part").as_deref(), Some(&b"12"[..]));
+        assert_eq!(header(1, "parts").as_deref(), Some(&b"12"[..]));
+        assert_eq!(header(1, "host").as_deref(), Some(&b"web1"[..]));
+    }
+
+    #[test]
+    fn a_batch_taken_apart_and_put_together_is_the_same() {
+        let to = destination(Some(b"k"), &[("host", b"web1")]);
+        let one = batch_at(&to, b"first\nsecond\n\n", 2_000);
+        let two = batch_at(&to, b"third\n", 1_000);
+        for codec in [Codec::None, Codec::Lz4] {
+            let bytes = encode(&[&one, &two], codec, None);
+            let unpacked = Unpacked::of(&bytes).expect("our own batch");
+            let mut writer = BatchWriter::default();
+            writer.start(Vec::new());
+            for record in unpacked.records().expect("our own records") {
+                writer.append_raw(&record);
+            }
+            let (mut again, _) = writer.finish(codec, Vec::new());
+            sign(&mut again, None, 0);
+            assert!(again == bytes);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Batches for the unit tests of this folder.
+
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+
+use crate::batch::{Batch, Destination, Framing, SourceId};
+use crate::budget::{Budget, BufferPool};
+
+pub(super) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
+    Arc::new(Destination {
+        topic: "t".into(),
+        key: key.map(Into::into),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_vec()))
+            .collect(),
+        file_key: b"host:/path"[..].into(),
+        path: "/path".into(),
+    })
+}
+
+pub(super) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
+    batch_at(destination, data, 1_700_000_000_000)
+}
+
+pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
+    let (wake, _) = bounded(1);
+    let account = Budget::new(1 << 30).account(wake);
+    let mut buffer = BufferPool::new().buffer(data.len());
+    buffer.copy_from_slice(data);
+    Batch {
+        destination: destination.clone(),
+        source: SourceId::next(),
+        start: 0,
+        data: buffer,
+        framing: Framing::Lines,
+        read_at_ms,
+        permit: account
+            .take(data.len().max(1), 1)
+            .expect("the budget is free"),
+    }
+}

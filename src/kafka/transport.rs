@@ -1,0 +1,192 @@
+//! The byte stream to a broker, from the TCP connect to the point where requests can be sent.
+//!
+//! This is where TLS (a stream wrapped around the socket) and SASL (a second step of the handshake,
+//! after the versions are known) have their place.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd};
+
+use super::answer::{Versions, api_versions};
+use super::connection::ConnectionError;
+use super::request::Request;
+use crate::config::BrokerAddress;
+
+/// No longer than this for the connect alone, so that the next broker gets its turn.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest answer that is read: metadata of tens of thousands of partitions.
+const MAX_FRAME_BYTES: usize = 8 << 20;
+const READ_BYTES: usize = 16 << 10;
+
+/// A connected stream and what was read of it but not yet used.
+#[derive(Debug)]
+pub(super) struct Transport {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// Ends the transport from another thread, also when it hangs in a write.
+#[derive(Debug)]
+pub(super) struct Hangup(TcpStream);
+
+impl Hangup {
+    pub(super) fn hang_up(&self) {
+        // Not being connected any more is all the better.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+impl Transport {
+    /// Connects. No later read or write waits longer than `timeout`.
+    pub(super) fn connect(address: &BrokerAddress, timeout: Duration) -> io::Result<Self> {
+        let mut error = None;
+        let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
+        for resolved in (address.host.as_str(), address.port).to_socket_addrs()? {
+            let left = until.saturating_duration_since(Instant::now());
+            match TcpStream::connect_timeout(&resolved, left.max(Duration::from_millis(100))) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    stream.set_read_timeout(Some(timeout))?;
+                    stream.set_write_timeout(Some(timeout))?;
+                    return Ok(Transport {
+                        stream,
+                        received: Vec::new(),
+                    });
+                }
+                Err(e) => error = Some(e),
+            }
+        }
+        Err(error.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host")))
+    }
+
+    /// A handle that ends this transport.
+    pub(super) fn hangup(&self) -> io::Result<Hangup> {
+        self.stream.try_clone().map(Hangup)
+    }
+
+    /// Finds out what the broker speaks, and with that whether it is a Kafka broker at all.
+    pub(super) fn handshake(
+        &mut self,
+        client_id: &str,
+        timeout: Duration,
+    ) -> Result<Versions, ConnectionError> {
+        let until = Instant::now() + timeout;
+        // Brokers before 2.4 know version 0 but not 3.
+        for (correlation_id, version) in [(0, 3), (1, 0)] {
+            let mut request = Request::api_versions(client_id, version);
+            request.set_correlation_id(correlation_id);
+            self.write(&request)?;
+            let frame = loop {
+                match self.frame()? {
+                    Some(frame) => break frame,
+                    None if Instant::now() >= until => return Err(ConnectionError::Overdue),
+                    None => self.read()?,
+                }
+            };
+            let body = check_correlation_id(&frame, correlation_id)?;
+            match api_versions(body, version).map_err(ConnectionError::Malformed)? {
+                (0, versions) => return Ok(versions),
+                (35, _) if version != 0 => {}
+                (code, _) => return Err(ConnectionError::Refused(code)),
+            }
+        }
+        Err(ConnectionError::Refused(35))
+    }
+
+    /// Writes a whole request.
+    pub(super) fn write(&mut self, request: &Request) -> io::Result<()> {
+        let mut slices = Vec::with_capacity(2 * request.batches.len() + 1);
+        let mut from = 0;
+        for (to, batch) in &request.batches {
+            slices.push(IoSlice::new(&request.head[from..*to]));
+            slices.push(IoSlice::new(batch));
+            from = *to;
+        }
+        if from < request.head.len() {
+            slices.push(IoSlice::new(&request.head[from..]));
+        }
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            match self.stream.write_vectored(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once. The end of the stream is an error.
+    pub(super) fn read(&mut self) -> io::Result<()> {
+        let have = self.received.len();
+        self.received.resize(have + READ_BYTES, 0);
+        let result = self.stream.read(&mut self.received[have..]);
+        self.received
+            .truncate(have + *result.as_ref().unwrap_or(&0));
+        match result {
+            Ok(0) => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "closed by the broker",
+            )),
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The next frame without its length field, if it has arrived in full.
+    pub(super) fn frame(&mut self) -> Result<Option<Vec<u8>>, ConnectionError> {
+        let Some((length, rest)) = self.received.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = i32::from_be_bytes(*length);
+        let bytes = usize::try_from(length)
+            .ok()
+            .filter(|bytes| (4..=MAX_FRAME_BYTES).contains(bytes))
+            .ok_or(ConnectionError::FrameSize(length))?;
+        let Some(frame) = rest.get(..bytes) else {
+            return Ok(None);
+        };
+        let frame = frame.to_vec();
+        self.received.drain(..4 + bytes);
+        Ok(Some(frame))
+    }
+
+    /// Waits until there is something to read, or `wake` is signalled, or the time is over.
+    /// Returns whether there is something to read and whether `wake` was signalled.
+    pub(super) fn wait(
+        &self,
+        wake: BorrowedFd<'_>,
+        timeout: Option<Duration>,
+    ) -> io::Result<(bool, bool)> {
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(wake, PollFlags::IN),
+        ];
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        // An error or a hang-up is found out by reading.
+        Ok((
+            !fds[0].revents().is_empty(),
+            fds[1].revents().contains(PollFlags::IN),
+        ))
+    }
+}
+
+/// The part of a frame after the correlation id, which must be `expected`.
+pub(super) fn check_correlation_id(frame: &[u8], expected: i32) -> Result<&[u8], ConnectionError> {
+    match frame.split_first_chunk::<4>() {
+        Some((id, body)) if i32::from_be_bytes(*id) == expected => Ok(body),
+        _ => Err(ConnectionError::CorrelationId),
+    }
+}

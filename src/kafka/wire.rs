@@ -1,0 +1,161 @@
+//! Reading the fields of an answer. Every count and length is checked against what is left of the
+//! frame before anything is reserved or read, so no input can make it panic or take much memory.
+//!
+//! This is why answers are not decoded by the codec crate: its arrays reserve room for as many
+//! items as a count claims, and 2^31 items claimed by a damaged frame abort the process.
+
+/// Why a frame is not the answer it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// A field goes past the end of the frame.
+    #[error("a field goes past the end of the frame")]
+    Truncated,
+    /// A number that cannot be: a negative length, a varint without end.
+    #[error("a length or number is out of range")]
+    Range,
+    /// A string that is not UTF-8.
+    #[error("a string is not UTF-8")]
+    Utf8,
+    /// Bytes after the last field.
+    #[error("{0} bytes too many")]
+    Trailing(usize),
+}
+
+/// Reads big-endian fields from the front of a frame.
+#[derive(Debug, Clone)]
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+    /// KIP-482 encoding: varint lengths, tagged fields.
+    flexible: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(frame: &'a [u8], flexible: bool) -> Self {
+        Reader {
+            rest: frame,
+            flexible,
+        }
+    }
+
+    pub(super) fn bytes(&mut self, len: usize) -> Result<&'a [u8], WireError> {
+        let (head, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or(WireError::Truncated)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let (head, rest) = self.rest.split_first_chunk().ok_or(WireError::Truncated)?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    pub(super) fn i8(&mut self) -> Result<i8, WireError> {
+        self.fixed().map(i8::from_be_bytes)
+    }
+
+    pub(super) fn i16(&mut self) -> Result<i16, WireError> {
+        self.fixed().map(i16::from_be_bytes)
+    }
+
+    pub(super) fn i32(&mut self) -> Result<i32, WireError> {
+        self.fixed().map(i32::from_be_bytes)
+    }
+
+    pub(super) fn i64(&mut self) -> Result<i64, WireError> {
+        self.fixed().map(i64::from_be_bytes)
+    }
+
+    /// An unsigned varint of at most 32 bits.
+    pub(super) fn uvarint(&mut self) -> Result<u32, WireError> {
+        let value = self.uvarint64()?;
+        u32::try_from(value).map_err(|_| WireError::Range)
+    }
+
+    fn uvarint64(&mut self) -> Result<u64, WireError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.fixed()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(WireError::Range)
+    }
+
+    /// A signed (zigzag) varint, as inside records.
+    pub(super) fn varint(&mut self) -> Result<i64, WireError> {
+        let value = self.uvarint64()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// Length of what follows; `None` for null.
+    fn length(
+        &mut self,
+        classic: impl Fn(&mut Self) -> Result<i64, WireError>,
+    ) -> Result<Option<usize>, WireError> {
+        let len = if self.flexible {
+            i64::from(self.uvarint()?) - 1
+        } else {
+            classic(self)?
+        };
+        match len {
+            -1 => Ok(None),
+            len => usize::try_from(len).map(Some).map_err(|_| WireError::Range),
+        }
+    }
+
+    /// A nullable string.
+    pub(super) fn string(&mut self) -> Result<Option<&'a str>, WireError> {
+        let Some(len) = self.length(|r| r.i16().map(i64::from))? else {
+            return Ok(None);
+        };
+        let bytes = self.bytes(len)?;
+        std::str::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| WireError::Utf8)
+    }
+
+    /// The number of items of an array (0 for null) of which each takes `least_bytes` or more.
+    pub(super) fn array(&mut self, least_bytes: usize) -> Result<usize, WireError> {
+        let count = self.length(|r| r.i32().map(i64::from))?.unwrap_or(0);
+        if count > self.rest.len() / least_bytes {
+            return Err(WireError::Truncated);
+        }
+        Ok(count)
+    }
+
+    /// Passes over an array of 32-bit numbers.
+    pub(super) fn skip_i32s(&mut self) -> Result<(), WireError> {
+        let count = self.array(4)?;
+        self.bytes(count * 4).map(drop)
+    }
+
+    /// Passes over the tagged fields, where the version has them.
+    pub(super) fn tags(&mut self) -> Result<(), WireError> {
+        if self.flexible {
+            for _ in 0..self.uvarint()? {
+                self.uvarint()?;
+                let len = self.uvarint()?;
+                self.bytes(len as usize)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The frame must end here.
+    pub(super) fn end(self) -> Result<(), WireError> {
+        match self.rest.len() {
+            0 => Ok(()),
+            left => Err(WireError::Trailing(left)),
+        }
+    }
+}
