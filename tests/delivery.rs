@@ -220,10 +220,12 @@ fn a_fixed_partition_takes_everything() {
 fn round_robin_spreads_batches_over_all_partitions() {
     let mut env = Env::with_partitions(4);
     env.set("kafka", "partitioner", "round_robin")
-        .set("kafka", "batch_bytes", "1KiB")
         .set("agent", "producers", "1");
-    env.write_lines("app.log", 0..2000);
     env.start();
+    for step in 0..20 {
+        env.write_lines("app.log", step * 100..(step + 1) * 100);
+        env.wait_for_records((step + 1) * 100);
+    }
     let records = env.wait_for_records(2000);
     env.stop();
     let mut counts = [0; 4];

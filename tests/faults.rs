@@ -211,7 +211,7 @@ fn a_broker_that_goes_down_and_comes_back_while_lines_are_written_loses_nothing(
 #[test]
 fn a_broker_that_reads_nothing_for_a_while_loses_and_doubles_nothing() {
     let mut env = small_batches();
-    env.set("kafka", "request_timeout", "300ms");
+    env.set("kafka", "request_timeout", "1s");
     env.write_lines("app.log", 0..200);
     env.start();
     env.expect_lines(&lines(0..200));
@@ -229,7 +229,7 @@ fn a_broker_that_reads_nothing_for_a_while_loses_and_doubles_nothing() {
 #[test]
 fn a_broker_that_appends_and_does_not_answer_for_a_while_doubles_nothing() {
     let mut env = small_batches();
-    env.set("kafka", "request_timeout", "300ms");
+    env.set("kafka", "request_timeout", "1s");
     env.write_lines("app.log", 0..200);
     env.start();
     env.expect_lines(&lines(0..200));
@@ -327,7 +327,7 @@ fn a_topic_that_is_unknown_is_parked_while_the_others_flow() {
     let mut env = Env::new();
     env.broker.auto_create(None);
     env.set("agent", "producers", "1")
-        .set("agent", "memory_limit", "4MiB");
+        .set("agent", "memory_limit", "8MiB");
     let path = env.path("lost/*.log");
     env.set("log:lost", "path", &path)
         .set("log:lost", "topic", "not-there");
@@ -413,16 +413,18 @@ fn a_record_that_no_broker_takes_is_set_aside_and_the_others_flow() {
 #[test]
 fn slow_answers_do_not_slow_what_is_sent_meanwhile() {
     let mut env = small_batches();
+    env.set("kafka", "headers", "none")
+        .set("kafka", "request_timeout", "10s");
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
     env.broker.delay(Duration::from_millis(200));
-    // About thirty batches: six seconds one after the other, a good one with five in flight.
+    // About fifty batches: ten seconds one after the other, two with five in flight.
     env.write_lines("app.log", 100..2500);
     let start = Instant::now();
     env.expect_lines(&lines(0..2500));
     let taken = start.elapsed();
-    assert!(taken < Duration::from_secs(4), "{taken:?}");
+    assert!(taken < Duration::from_secs(5), "{taken:?}");
     env.broker.heal();
     env.stop_and_expect_lines(&lines(0..2500));
     assert!(env.broker.most_unanswered() <= 5);

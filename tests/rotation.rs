@@ -24,11 +24,26 @@ fn the_old_file_is_drained_before_the_new_one_is_sent() {
     env.start();
     env.expect_lines(&lines(0..100));
     env.rename("app.log", "app.log.1");
-    env.write_lines("app.log", 150..200);
-    // The program that logs has not opened the new file yet.
+    // The program that logs has not gone over to the new file yet.
     let late = lines(100..150).join("\n") + "\n";
     writer.write_all(late.as_bytes()).unwrap();
+    env.write_lines("app.log", 150..200);
     env.stop_and_expect_lines(&lines(0..200));
+}
+
+#[test]
+fn what_another_process_writes_to_the_old_file_for_a_while_is_sent_too() {
+    let mut env = Env::new();
+    env.set("log:app", "rotate_wait", "2s");
+    let mut writer = env.open("app.log");
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 100..110);
+    env.expect_lines(&lines(0..110));
+    writer.write_all(b"line 110\n").unwrap();
+    env.stop_and_expect_lines(&lines(0..111));
 }
 
 #[test]
@@ -37,7 +52,7 @@ fn rotation_after_rotation_loses_and_repeats_nothing() {
     env.set("log:app", "rotate_wait", "50ms");
     env.start();
     for round in 0..8 {
-        for number in (1..=round).rev() {
+        for number in (1..round).rev() {
             env.rename(
                 &format!("app.log.{number}"),
                 &format!("app.log.{}", number + 1),

@@ -86,6 +86,17 @@ impl Agent {
         self.stderr.wait_for(words, deadline);
     }
 
+    /// Waits until it has logged anything, or ended.
+    pub(crate) fn wait_for_any_log(&self, deadline: Duration) {
+        let waiting = |state: &mut Captured| state.bytes.is_empty() && !state.closed;
+        let state = self.stderr.state();
+        drop(
+            self.stderr
+                .changed
+                .wait_timeout_while(state, deadline, waiting),
+        );
+    }
+
     /// Waits until standard output contains `words`.
     pub(crate) fn wait_for_stdout(&self, words: &str, deadline: Duration) {
         self.stdout.wait_for(words, deadline);

@@ -214,9 +214,11 @@ impl Env {
 
     // The agent.
 
-    /// Writes the ini file and starts the agent.
+    /// Writes the ini file, starts the agent, and waits until it has logged something (or ended):
+    /// before that a signal would meet a process that is not ready to stop in order.
     pub(crate) fn start(&mut self) {
         let agent = self.spawn(&[]);
+        agent.wait_for_any_log(SOON);
         self.adopt(agent);
     }
 

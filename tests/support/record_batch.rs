@@ -15,6 +15,8 @@ pub(crate) struct RecordBatch {
     pub(crate) base_sequence: i32,
     pub(crate) codec: Codec,
     pub(crate) records: Vec<BatchRecord>,
+    /// What a broker puts right by itself, and a correct client does not send all the same.
+    pub(crate) oddity: Option<String>,
 }
 
 impl RecordBatch {
@@ -129,18 +131,17 @@ pub(crate) fn read(bytes: &[u8]) -> Result<RecordBatch, Refused> {
             input.0.len()
         )));
     }
+    // A broker computes it anew (LogValidator.java).
     let latest = records.iter().map(|record| record.timestamp_ms).max();
-    if latest != Some(max_timestamp_ms) {
-        return Err(invalid(format!(
-            "max timestamp {max_timestamp_ms}, but the latest record has {latest:?}"
-        )));
-    }
+    let oddity = (latest != Some(max_timestamp_ms))
+        .then(|| format!("max timestamp {max_timestamp_ms}, but the latest record has {latest:?}"));
     Ok(RecordBatch {
         producer_id,
         producer_epoch,
         base_sequence,
         codec,
         records,
+        oddity,
     })
 }
 

@@ -554,11 +554,15 @@ impl State {
             batch.producer_epoch,
             batch.base_sequence
         );
+        let oddity = batch.oddity.clone();
         let foreign = batch.producer_id >= self.next_producer_id;
         let idempotent = batch.producer_id >= 0;
         let appended = partition.append(index, batch, self.next_batch, self.unknown_producer);
         self.next_batch += 1;
         self.note(format!("{target}: {described}: {appended:?}"));
+        if let Some(oddity) = oddity {
+            self.violation(format!("{target}: {described}: {oddity}"));
+        }
         if foreign {
             self.violation(format!(
                 "{target}: {described}: nobody was given this producer id"
