@@ -285,10 +285,19 @@ fn end_offset(client: &mut Client, topic: &str, partition: i32) -> i64 {
     let request = ListOffsetsRequest::default()
         .with_replica_id((-1).into())
         .with_topics(vec![topic]);
-    let answer = client.call(1, &request).expect("ListOffsets is answered");
-    let partition = &answer.topics[0].partitions[0];
-    assert_eq!(partition.error_code, 0, "{partition:?}");
-    partition.offset
+    // A broker names itself the leader of a new partition a little before it is.
+    let mut end = None;
+    wait_until(
+        Duration::from_secs(10),
+        || {
+            let answer = client.call(1, &request).expect("ListOffsets is answered");
+            let partition = &answer.topics[0].partitions[0];
+            end = (partition.error_code == 0).then_some(partition.offset);
+            end.is_some()
+        },
+        || "an end offset".to_owned(),
+    );
+    end.expect("waited for")
 }
 
 fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Vec<u8> {
