@@ -1,7 +1,7 @@
 //! The brokers: addresses, connections, and when to ask for metadata. Each producer has its own
 //! view and its own connections, so nothing is shared and nothing is locked.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,11 @@ use super::transport::Hangup;
 
 /// Requests that may be unanswered on a connection: as many as a broker keeps apart.
 const MAX_UNANSWERED: usize = 5;
-/// Metadata is asked for at least this often.
+/// If an answer takes longer than this, another broker is asked as well.
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+/// Metadata is asked for no more often than this ...
+const METADATA_PAUSE: Duration = Duration::from_millis(100);
+/// ... and no less often than this.
 const METADATA_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The other end of a link.
@@ -44,6 +48,20 @@ pub(super) enum Pending {
     Metadata,
     InitProducerId,
     Produce(Vec<BatchRef>),
+}
+
+impl Pending {
+    pub(super) fn is_metadata(&self) -> bool {
+        matches!(self, Pending::Metadata)
+    }
+
+    pub(super) fn is_init_producer_id(&self) -> bool {
+        matches!(self, Pending::InitProducerId)
+    }
+
+    pub(super) fn is_produce(&self) -> bool {
+        matches!(self, Pending::Produce(_))
+    }
 }
 
 #[derive(Debug)]
@@ -138,11 +156,26 @@ impl Link {
 /// When metadata is due.
 #[derive(Debug)]
 struct Refresh {
+    /// Something happened that new metadata may explain.
     wanted: bool,
-    asked: bool,
+    /// Something waits that only new metadata can help: ask now and then, less and less often. This
+    /// is apart from `wanted`, so that a topic that is parked does not slow down the others.
+    probe_at: Option<Instant>,
+    probe_backoff: Backoff,
     not_before: Instant,
+    asked: Option<Instant>,
     answered: Option<Instant>,
-    backoff: Backoff,
+}
+
+impl Refresh {
+    fn due(&self) -> Instant {
+        let due = match (self.wanted, self.probe_at, self.answered) {
+            (true, ..) | (_, None, None) => self.not_before,
+            (_, Some(probe_at), _) => probe_at,
+            (_, _, Some(answered)) => answered + METADATA_INTERVAL,
+        };
+        due.max(self.not_before)
+    }
 }
 
 /// One producer's brokers.
@@ -176,10 +209,11 @@ impl Cluster {
             connections: 0,
             refresh: Refresh {
                 wanted: true,
-                asked: false,
+                probe_at: None,
+                probe_backoff: Backoff::default(),
                 not_before: Instant::now(),
+                asked: None,
                 answered: None,
-                backoff: Backoff::default(),
             },
             candidate: 0,
             trying: None,
@@ -211,7 +245,11 @@ impl Cluster {
         soonest: &mut Option<Instant>,
     ) -> Option<&mut Link> {
         let peer = Peer::Node(node);
-        match &self.links.get(&peer)?.state {
+        let Some(link) = self.links.get(&peer) else {
+            self.want_metadata();
+            return None;
+        };
+        match &link.state {
             State::Down { until: Some(until) } if *until > now => {
                 sooner(soonest, *until);
                 return None;
@@ -234,11 +272,11 @@ impl Cluster {
         link.has_room().then_some(link)
     }
 
-    /// Any connected broker that can take a question: the least busy one.
-    pub(super) fn any(&mut self) -> Option<&mut Link> {
+    /// The least busy broker that can be asked a question which is not pending there already.
+    pub(super) fn any(&mut self, asked: impl Fn(&Pending) -> bool) -> Option<&mut Link> {
         self.links
             .values_mut()
-            .filter(|link| link.has_room())
+            .filter(|link| link.has_room() && !link.pending.iter().any(&asked))
             .min_by_key(|link| link.pending.len())
     }
 
@@ -287,13 +325,12 @@ impl Cluster {
         };
         handle.set_hangup(hangup);
         if versions.of(PRODUCE).is_none() || versions.of(METADATA).is_none() {
-            let address = link.address.clone();
             drop(handle);
-            let error = io::Error::other(
-                "it does not take record batches (Kafka before 0.11 needs protocol = legacy)",
-            );
-            log::error!("broker {}: {error}", host_port(&address));
-            self.closed(peer, &error.into(), now);
+            let error = "it takes no record batches (Kafka before 0.11 needs protocol = legacy)";
+            if !std::mem::replace(&mut link.complained, true) {
+                log::error!("broker {}: {error}", host_port(&link.address));
+            }
+            self.closed(peer, &io::Error::other(error).into(), now);
             return;
         }
         link.state = State::Up {
@@ -344,11 +381,8 @@ impl Cluster {
             Some(now + link.backoff.pause())
         };
         link.state = State::Down { until };
-        if pending
-            .iter()
-            .any(|pending| matches!(pending, Pending::Metadata))
-        {
-            self.refresh.asked = false;
+        if pending.iter().any(Pending::is_metadata) {
+            self.refresh.asked = None;
             self.refresh.wanted = true;
         }
         if self.trying == Some(peer) {
@@ -371,6 +405,7 @@ impl Cluster {
                 host_port(address)
             );
         }
+        self.refresh.wanted = true;
         self.refresh.not_before = now + self.round_backoff.pause();
     }
 
@@ -379,32 +414,41 @@ impl Cluster {
         self.refresh.wanted = true;
     }
 
+    /// Something waits for better metadata.
+    pub(super) fn want_probe(&mut self, now: Instant) {
+        if self.refresh.probe_at.is_none() {
+            self.refresh.probe_at = Some(now + self.refresh.probe_backoff.pause());
+        }
+    }
+
     /// Asks for metadata of `topics` if that is due and possible. Returns when it is due next.
     pub(super) fn tend<'a>(
         &mut self,
         topics: impl Iterator<Item = &'a str>,
         now: Instant,
     ) -> Option<Instant> {
-        let due = match self.refresh.answered {
-            Some(answered) if !self.refresh.wanted => answered + METADATA_INTERVAL,
-            _ => self.refresh.not_before,
-        };
-        if self.refresh.asked || self.trying.is_some() {
+        if self.trying.is_some() {
             return None;
+        }
+        let mut due = self.refresh.due();
+        if let Some(asked) = self.refresh.asked {
+            due = due.max(asked + ANSWER_PATIENCE);
         }
         if due > now {
             return Some(due);
         }
         let client_id = self.config.client_id.clone();
-        if let Some(link) = self.any() {
+        if let Some(link) = self.any(Pending::is_metadata) {
             let version = link.version(METADATA).unwrap_or(0);
             let request = Request::metadata(&client_id, version, topics);
             link.send(request, Pending::Metadata);
-            self.refresh.asked = true;
+            self.refresh.asked = Some(now);
+            self.refresh.wanted = false;
             return None;
         }
-        if self.links.values().any(Link::is_up) {
-            // All of them are busy; an answer will make room.
+        let is_busy = |link: &Link| link.is_up() && !link.pending.iter().any(Pending::is_metadata);
+        if self.links.values().any(is_busy) {
+            // An answer will make room.
             return None;
         }
         let candidates = self.candidates();
@@ -457,18 +501,20 @@ impl Cluster {
                 }
             }
         }
-        let named: HashMap<i32, ()> = metadata.brokers.iter().map(|(id, ..)| (*id, ())).collect();
+        let named: HashSet<i32> = metadata.brokers.iter().map(|(id, ..)| *id).collect();
         self.links.retain(|peer, link| match peer {
-            Peer::Node(id) => named.contains_key(id) || !matches!(link.state, State::Down { .. }),
+            Peer::Node(id) => named.contains(id) || !matches!(link.state, State::Down { .. }),
             Peer::Seed(_) => true,
         });
-        self.refresh.asked = false;
-        self.refresh.wanted = again;
+        self.refresh.asked = None;
         self.refresh.answered = Some(now);
-        if !again {
-            self.refresh.backoff.reset();
+        self.refresh.not_before = now + METADATA_PAUSE;
+        self.refresh.probe_at = None;
+        if again {
+            self.want_probe(now);
+        } else {
+            self.refresh.probe_backoff.reset();
         }
-        self.refresh.not_before = now + self.refresh.backoff.pause();
         self.retire_seeds();
     }
 

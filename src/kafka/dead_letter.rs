@@ -1,7 +1,8 @@
 //! The one place where a record goes that Kafka will never take.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::Verdict;
@@ -39,7 +40,16 @@ impl DeadLetters {
         if let Some(name) = &self.file {
             let file = match &mut self.open {
                 Some(file) => file,
-                closed => closed.insert(OpenOptions::new().append(true).create(true).open(name)?),
+                closed => {
+                    if let Some(folder) = name.parent() {
+                        DirBuilder::new()
+                            .recursive(true)
+                            .mode(0o700)
+                            .create(folder)?;
+                    }
+                    let options = &mut OpenOptions::new();
+                    closed.insert(options.append(true).create(true).mode(0o600).open(name)?)
+                }
             };
             let head = format!(
                 "{} bytes for topic {topic:?}, from offset {offset} of {path:?}, refused: {why}\n",

@@ -98,6 +98,10 @@ const TABLE: &[Verdict] = &[
     // Larger than the topic takes (`max.message.bytes`).
     row(10, "MESSAGE_TOO_LARGE", Split, No),
     row(13, "NETWORK_EXCEPTION", Refresh, Maybe),
+    // A broker that has just started gives out no producer ids yet.
+    row(14, "COORDINATOR_LOAD_IN_PROGRESS", Retry, No),
+    row(15, "COORDINATOR_NOT_AVAILABLE", Retry, No),
+    row(16, "NOT_COORDINATOR", Retry, No),
     row(17, "INVALID_TOPIC_EXCEPTION", Park, No),
     // Larger than a whole segment of the log.
     row(18, "RECORD_LIST_TOO_LARGE", Split, No),

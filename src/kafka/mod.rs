@@ -34,7 +34,9 @@ mod error;
 mod fake;
 mod partition;
 pub(crate) mod partitioner;
+mod portion;
 pub mod producer;
+mod producer_id;
 mod record_batch;
 mod request;
 #[cfg(test)]
@@ -44,3 +46,4 @@ mod tests;
 mod topic;
 mod transport;
 pub mod wire;
+mod workshop;

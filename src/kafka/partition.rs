@@ -4,68 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Batch, Destination, Framing, Span, Trace};
+use crate::batch::{Batch, Destination, Span};
 use crate::budget::Permit;
 
 use super::backoff::Backoff;
-use super::compression::Codec;
 use super::error::Verdict;
-use super::record_batch::{BatchWriter, ProducerId, RawRecord, Unpacked, sign};
+use super::portion::{Portion, add_portion, split_portions};
+use super::record_batch::{ProducerId, RawRecord, Unpacked, sign};
 use super::wire::WireError;
+use super::workshop::Workshop;
 
 /// Kafka remembers the last five batches of a producer in each partition, no more.
 const MAX_IN_FLIGHT: usize = 5;
-
-/// What all partitions of a producer encode their record batches with.
-#[derive(Debug)]
-pub(super) struct Workshop {
-    writer: BatchWriter,
-    codec: Codec,
-    batch_bytes: usize,
-    /// Buffers of acknowledged batches, to be used again.
-    rooms: Vec<Vec<u8>>,
-}
-
-impl Workshop {
-    const ROOMS: usize = 8;
-
-    pub(super) fn new(codec: Codec, batch_bytes: usize) -> Self {
-        Workshop {
-            writer: BatchWriter::default(),
-            codec,
-            batch_bytes,
-            rooms: Vec::new(),
-        }
-    }
-
-    fn room(&mut self) -> Vec<u8> {
-        self.rooms.pop().unwrap_or_default()
-    }
-
-    fn recycle(&mut self, room: Vec<u8>) {
-        if self.rooms.len() < Self::ROOMS && room.capacity() <= 2 * self.batch_bytes {
-            self.rooms.push(room);
-        }
-    }
-
-    /// Frees what lies idle.
-    pub(super) fn trim(&mut self) {
-        self.rooms.clear();
-    }
-
-    fn finish(&mut self) -> (Arc<Vec<u8>>, i32) {
-        let spare = match self.codec {
-            Codec::None => Vec::new(),
-            _ => self.room(),
-        };
-        let records = self.writer.records();
-        let (bytes, spare) = self.writer.finish(self.codec, spare);
-        if spare.capacity() > 0 {
-            self.recycle(spare);
-        }
-        (Arc::new(bytes), records)
-    }
-}
 
 /// A batch that is not encoded yet.
 #[derive(Debug)]
@@ -97,15 +47,6 @@ impl Unacked {
     pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
         self.portions.iter().map(|portion| portion.span)
     }
-}
-
-/// Consecutive records of one source in a record batch.
-#[derive(Debug, Clone)]
-struct Portion {
-    destination: Arc<Destination>,
-    span: Span,
-    records: i32,
-    framing: Framing,
 }
 
 /// Producer id and the sequence number of the next new batch.
@@ -248,8 +189,12 @@ impl Partition {
         {
             return Readiness::At(at);
         }
-        if self.unacked.len() > self.in_flight {
-            return Readiness::Ready;
+        if let Some(failed) = self.unacked.iter().find(|batch| !batch.in_flight) {
+            return match failed.refused {
+                // It is taken out as soon as nothing is in flight.
+                Some(_) => Readiness::Waits,
+                None => Readiness::Ready,
+            };
         }
         let Some(oldest) = self.queue.front() else {
             return Readiness::Waits;
@@ -539,67 +484,4 @@ impl Partition {
 fn sign_shared(bytes: &mut Arc<Vec<u8>>, producer: Option<ProducerId>, sequence: i32) {
     let bytes: &mut Vec<u8> = Arc::make_mut(bytes);
     sign(bytes, producer, sequence);
-}
-
-fn add_portion(portions: &mut Vec<Portion>, batch: &Batch, from: usize, to: usize, records: i32) {
-    let span = batch.span(from, to);
-    if let Some(last) = portions.last_mut()
-        && last.span.source == span.source
-        && last.span.end == span.start
-        && (last.framing, batch.framing) == (Framing::Lines, Framing::Lines)
-    {
-        last.span.end = span.end;
-        last.span.trace = span.trace;
-        last.records += records;
-        return;
-    }
-    portions.push(Portion {
-        destination: batch.destination.clone(),
-        span,
-        records,
-        framing: batch.framing,
-    });
-}
-
-/// Divides `portions` after the records `head`.
-fn split_portions(portions: &[Portion], head: &[RawRecord<'_>]) -> (Vec<Portion>, Vec<Portion>) {
-    let mut left = head;
-    let mut before = Vec::new();
-    let mut after = Vec::new();
-    for portion in portions {
-        let taken = left.len().min(portion.records as usize);
-        let (mine, others) = left.split_at(taken);
-        left = others;
-        let all = taken == portion.records as usize;
-        match mine.last() {
-            None => after.push(portion.clone()),
-            Some(_) if all => before.push(portion.clone()),
-            Some(last) => {
-                // Only lines can be divided, and each but the last of a file has its newline.
-                let bytes: usize = mine.iter().map(|record| record.value.len() + 1).sum();
-                let middle = portion.span.start + bytes as u64;
-                let tail = last.value.len().saturating_sub(Trace::MAX_LEN);
-                let trace = Trace::of(&[&last.value[tail..], b"\n"].concat());
-                let records = taken as i32;
-                before.push(Portion {
-                    span: Span {
-                        end: middle,
-                        trace,
-                        ..portion.span
-                    },
-                    records,
-                    ..portion.clone()
-                });
-                after.push(Portion {
-                    span: Span {
-                        start: middle,
-                        ..portion.span
-                    },
-                    records: portion.records - records,
-                    ..portion.clone()
-                });
-            }
-        }
-    }
-    (before, after)
 }

@@ -11,19 +11,17 @@ use crate::batch::{Batch, Progress, Span};
 use crate::config::{Acks, KafkaConfig};
 use crate::output::Output;
 
-use super::answer::{
-    Answer, INIT_PRODUCER_ID, InitProducerIdAnswer, MetadataAnswer, PRODUCE, ProduceAnswer,
-};
-use super::backoff::Backoff;
+use super::answer::{Answer, MetadataAnswer, PRODUCE, ProduceAnswer};
 use super::cluster::{BatchRef, Cluster, Peer, Pending, sooner};
 use super::compression::{Codec, UnknownCodec};
 use super::connection::{ConnectionError, Event, What};
 use super::dead_letter::DeadLetters;
 use super::error::{Action, Verdict, Written};
-use super::partition::{Patience, Readiness, Workshop};
-use super::record_batch::ProducerId;
-use super::request::{ProduceStyle, Request, TopicBatches};
+use super::partition::{Patience, Readiness, Unacked};
+use super::producer_id::{IdSource, Signature};
+use super::request::{ProduceStyle, TopicBatches};
 use super::topic::Topic;
+use super::workshop::Workshop;
 
 /// A Produce request is not made larger than this by taking more partitions in.
 const REQUEST_BYTES: usize = 1 << 20;
@@ -31,19 +29,6 @@ const REQUEST_BYTES: usize = 1 << 20;
 const LEADERLESS_PATIENCE: Duration = Duration::from_secs(30);
 /// Buffers are kept for so long after the last of them was used.
 const TRIM_AFTER: Duration = Duration::from_secs(5);
-
-/// What record batches are signed with, for idempotence.
-#[derive(Debug, Clone, Copy)]
-enum Identity {
-    /// Nothing: idempotence is off.
-    Off,
-    /// To be asked for.
-    Wanted {
-        not_before: Instant,
-    },
-    Asked,
-    Known(ProducerId),
-}
 
 /// The native Kafka client as an [`Output`].
 ///
@@ -63,8 +48,7 @@ pub struct NativeOutput {
     /// Where in that list the next round starts, so that all have the same chance.
     turn: usize,
     workshop: Workshop,
-    identity: Identity,
-    identity_backoff: Backoff,
+    ids: IdSource,
     dead_letters: DeadLetters,
     finishing: bool,
     /// When the idle buffers are freed.
@@ -106,14 +90,7 @@ impl NativeOutput {
             listed: Vec::new(),
             turn: 0,
             workshop: Workshop::new(codec, config.batch_bytes),
-            identity: if config.idempotence && config.acks == Acks::All {
-                Identity::Wanted {
-                    not_before: Instant::now(),
-                }
-            } else {
-                Identity::Off
-            },
-            identity_backoff: Backoff::default(),
+            ids: IdSource::new(config.idempotence && config.acks == Acks::All),
             dead_letters: DeadLetters::new(k, dead_letters),
             finishing: false,
             trim_at: None,
@@ -126,7 +103,9 @@ impl NativeOutput {
             return *number;
         }
         let number = self.topics.len();
-        self.topics.push(Topic::new(name.clone()));
+        let (partitioner, batch_bytes) = (self.config.partitioner, self.config.batch_bytes);
+        self.topics
+            .push(Topic::new(name.clone(), partitioner, batch_bytes));
         self.topic_numbers.insert(name.clone(), number);
         self.cluster.want_metadata();
         number
@@ -174,7 +153,7 @@ impl NativeOutput {
             linger: self.config.linger,
         });
         let held_until = self.topics[topic].held_until(now);
-        self.adopt_identity(topic, partition, now);
+        self.adopt_id(topic, partition, now);
         let Some(entry) = self.topics[topic].partitions.get_mut(partition) else {
             return;
         };
@@ -196,7 +175,7 @@ impl NativeOutput {
                     LEADERLESS_PATIENCE.as_secs()
                 );
             }
-            return self.cluster.want_metadata();
+            return self.cluster.want_probe(now);
         };
         let draft_bytes = drafts.get(&leader).map_or(0, |draft| draft.bytes);
         let next_bytes = entry.next_bytes(self.config.batch_bytes);
@@ -206,12 +185,12 @@ impl NativeOutput {
         if self.cluster.leader(leader, now, soonest).is_none() {
             return;
         }
-        let producer = match self.identity {
-            Identity::Off => None,
-            Identity::Known(producer) => Some(producer),
-            // Batches that are signed already need no new id.
-            _ if entry.producer().is_some() => None,
-            _ => return,
+        let producer = match self.ids.signature() {
+            Signature::Id(producer) => Some(producer),
+            Signature::None => None,
+            // Batches that are signed already, and those after them, need no new id.
+            Signature::Awaited if entry.producer().is_some() => None,
+            Signature::Awaited => return,
         };
         let (number, bytes) = entry.next(&mut self.workshop, producer);
         let draft = drafts.entry(leader).or_default();
@@ -255,71 +234,18 @@ impl NativeOutput {
 
     /// Gives a partition whose numbering is of no use the new one, once there is one and nothing
     /// is in flight.
-    fn adopt_identity(&mut self, topic: usize, partition: usize, now: Instant) {
+    fn adopt_id(&mut self, topic: usize, partition: usize, now: Instant) {
         let Some(entry) = self.topics[topic].partitions.get_mut(partition) else {
             return;
         };
         if !entry.wants_new_id || entry.in_flight() > 0 {
             return;
         }
-        match self.identity {
-            Identity::Off => entry.renumber(None),
-            Identity::Known(known) if entry.producer() == Some(known) => {
-                self.identity = Identity::Wanted { not_before: now };
-            }
-            Identity::Known(known) => entry.renumber(Some(known)),
-            Identity::Wanted { .. } | Identity::Asked => {}
-        }
-    }
-
-    /// Asks for a producer id if one is wanted. Returns when to try again.
-    fn tend_identity(&mut self, now: Instant) -> Option<Instant> {
-        let Identity::Wanted { not_before } = self.identity else {
-            return None;
-        };
-        if not_before > now {
-            return Some(not_before);
-        }
-        let link = self.cluster.any()?;
-        match link.version(INIT_PRODUCER_ID) {
-            Some(version) => {
-                let request = Request::init_producer_id(&self.config.client_id, version);
-                link.send(request, Pending::InitProducerId);
-                self.identity = Identity::Asked;
-            }
-            None => {
-                log::warn!(
-                    "the brokers know no idempotent producers: a lost answer may duplicate records"
-                );
-                self.identity = Identity::Off;
-                for topic in &mut self.topics {
-                    for partition in &mut topic.partitions {
-                        partition.wants_new_id = partition.producer().is_some();
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    fn identified(&mut self, answer: InitProducerIdAnswer, now: Instant) {
-        if answer.error == 0 {
-            self.identity_backoff.reset();
-            log::debug!("producer id {} epoch {}", answer.id, answer.epoch);
-            self.identity = Identity::Known(ProducerId {
-                id: answer.id,
-                epoch: answer.epoch,
-            });
-        } else {
-            let verdict = Verdict::of(answer.error);
-            // While a broker starts, its coordinator is not there yet; so the first times are quiet.
-            let pause = self.identity_backoff.pause();
-            if verdict.action == Action::Park || pause > Duration::from_secs(1) {
-                log::warn!("no producer id: {verdict}; trying on");
-            }
-            self.identity = Identity::Wanted {
-                not_before: now + pause,
-            };
+        match (self.ids.signature(), entry.producer()) {
+            (Signature::None, _) => entry.renumber(None),
+            (Signature::Id(id), Some(old)) if id == old => self.ids.discard(old, now),
+            (Signature::Id(id), _) => entry.renumber(Some(id)),
+            (Signature::Awaited, _) => {}
         }
     }
 
@@ -329,26 +255,18 @@ impl NativeOutput {
         };
         match answer {
             Answer::Metadata(metadata) => {
-                if link
-                    .answered(|pending| matches!(pending, Pending::Metadata))
-                    .is_some()
-                {
+                if link.answered(Pending::is_metadata).is_some() {
                     self.update(&metadata, now);
                 }
             }
             Answer::InitProducerId(answer) => {
-                if link
-                    .answered(|pending| matches!(pending, Pending::InitProducerId))
-                    .is_some()
-                {
-                    self.identified(answer, now);
+                if link.answered(Pending::is_init_producer_id).is_some() {
+                    self.ids.answered(answer, now);
                 }
             }
             Answer::Produce(answer) => {
                 link.throttle(answer.throttle_ms, now);
-                if let Some(Pending::Produce(batches)) =
-                    link.answered(|pending| matches!(pending, Pending::Produce(_)))
-                {
+                if let Some(Pending::Produce(batches)) = link.answered(Pending::is_produce) {
                     self.produced(batches, &answer, now);
                 }
             }
@@ -362,7 +280,7 @@ impl NativeOutput {
                 continue;
             };
             let topic = &mut self.topics[number];
-            let wants = topic.update(told, self.config.partitioner, self.config.batch_bytes, now);
+            let wants = topic.update(told, now);
             again |= wants && !topic.is_empty();
             for partition in 0..topic.partitions.len() {
                 if !self.topics[number].partitions[partition].is_empty() {
@@ -370,6 +288,7 @@ impl NativeOutput {
                 }
             }
         }
+        again |= self.topics.iter().any(Topic::waits_for_metadata);
         self.cluster.update(metadata, now, again);
     }
 
@@ -400,12 +319,7 @@ impl NativeOutput {
         drop(done);
     }
 
-    fn acknowledge(
-        &mut self,
-        batch: BatchRef,
-        spans: &mut Vec<Span>,
-        done: &mut Vec<super::partition::Unacked>,
-    ) {
+    fn acknowledge(&mut self, batch: BatchRef, spans: &mut Vec<Span>, done: &mut Vec<Unacked>) {
         let topic = &mut self.topics[batch.topic];
         if let Some(partition) = topic.partitions.get_mut(batch.partition)
             && let Some(acked) = partition.acknowledge(batch.number, &mut self.workshop)
@@ -486,7 +400,7 @@ impl NativeOutput {
         for pending in self.cluster.closed(peer, error, now) {
             match pending {
                 Pending::Metadata => {}
-                Pending::InitProducerId => self.identity = Identity::Wanted { not_before: now },
+                Pending::InitProducerId => self.ids.unanswered(now),
                 Pending::Produce(batches) => {
                     for batch in batches {
                         let topic = &mut self.topics[batch.topic];
@@ -563,12 +477,7 @@ impl Output for NativeOutput {
             return;
         }
         let topic = self.topic_number(&batch.destination.topic);
-        let placed = self.topics[topic].push(
-            batch,
-            self.config.partitioner,
-            self.config.batch_bytes,
-            Instant::now(),
-        );
+        let placed = self.topics[topic].push(batch, Instant::now());
         if let Some(partition) = placed {
             self.list(topic, partition);
         }
@@ -591,8 +500,7 @@ impl Output for NativeOutput {
             What::Answered(answer) => self.answered(peer, answer, now),
             What::Written => {
                 let link = self.cluster.link(peer);
-                let written =
-                    link.and_then(|link| link.answered(|p| matches!(p, Pending::Produce(_))));
+                let written = link.and_then(|link| link.answered(Pending::is_produce));
                 if let Some(Pending::Produce(batches)) = written {
                     let mut spans = Vec::new();
                     let mut done = Vec::new();
@@ -610,9 +518,14 @@ impl Output for NativeOutput {
         self.tidy(now);
         let mut next = self.send_ready(now);
         if !self.topics.is_empty() {
-            let names = self.topics.iter().map(|topic| &*topic.name);
-            let times = [self.cluster.tend(names, now), self.tend_identity(now)];
-            for at in times.into_iter().flatten() {
+            let topics = self.topics.iter();
+            let names = topics
+                .filter(|topic| topic.is_of_interest(now))
+                .map(|topic| &*topic.name);
+            let metadata = self.cluster.tend(names, now);
+            let client_id = &self.config.client_id;
+            let id = self.ids.tend(&mut self.cluster, client_id, now);
+            for at in [metadata, id].into_iter().flatten() {
                 sooner(&mut next, at);
             }
         }

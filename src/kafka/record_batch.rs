@@ -73,7 +73,7 @@ impl BatchWriter {
     /// `limit_bytes`; the first record goes in whatever its size. Returns the position reached.
     pub(super) fn append(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
         self.template.prepare(&batch.destination);
-        let timestamp_delta = self.stamp(batch.read_at_ms);
+        let timestamp_delta = self.delta_to_first(batch.read_at_ms);
         let piece_headers: Vec<u8>;
         let headers: &[u8] = match batch.framing {
             Framing::Lines => &self.template.headers,
@@ -117,6 +117,7 @@ impl BatchWriter {
                 bytes.extend_from_slice(headers);
             }
             self.records += 1;
+            self.max_timestamp = self.max_timestamp.max(batch.read_at_ms);
             position = next;
         }
         position
@@ -124,7 +125,8 @@ impl BatchWriter {
 
     /// Appends a record that was taken out of another batch.
     pub(super) fn append_raw(&mut self, record: &RawRecord<'_>) {
-        let timestamp_delta = self.stamp(record.timestamp);
+        let timestamp_delta = self.delta_to_first(record.timestamp);
+        self.max_timestamp = self.max_timestamp.max(record.timestamp);
         let offset_delta = u64::from(self.records as u32) << 1;
         let body_bytes =
             1 + varint_len(timestamp_delta) + varint_len(offset_delta) + record.rest.len();
@@ -165,13 +167,12 @@ impl BatchWriter {
         (batch, room)
     }
 
-    /// Takes note of a record's timestamp and returns its delta to the first record's, zigzag.
-    fn stamp(&mut self, timestamp: i64) -> u64 {
+    /// The delta of a record's timestamp to that of the first record, zigzag.
+    fn delta_to_first(&mut self, timestamp: i64) -> u64 {
         if self.records == 0 {
             self.first_timestamp = timestamp;
             self.max_timestamp = timestamp;
         }
-        self.max_timestamp = self.max_timestamp.max(timestamp);
         zigzag(timestamp.wrapping_sub(self.first_timestamp))
     }
 }

@@ -19,6 +19,9 @@ const UNKNOWN_BEFORE_PARKED: u32 = 3;
 /// Repeated complaints about a topic come no more often than this.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
 
+/// For so long after its last batch a topic is asked for.
+const INTEREST: Duration = Duration::from_secs(600);
+
 /// A topic that cannot be written for now.
 #[derive(Debug)]
 struct Parked {
@@ -41,6 +44,9 @@ enum ParkedBy {
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
     pub(super) partitions: Vec<Partition>,
+    partitioner: Partitioner,
+    /// Bound of one record batch.
+    batch_bytes: usize,
     /// How many partitions are chosen from; 0 while unknown.
     count: i32,
     /// How many there are.
@@ -51,6 +57,8 @@ pub(super) struct Topic {
     current: i32,
     /// `round_robin`: sources in the middle of a long line, and where its pieces go.
     long_lines: HashMap<SourceId, i32>,
+    /// When the last batch came.
+    used: Instant,
     unknown: u32,
     parked: Option<Parked>,
     complained: Option<Instant>,
@@ -58,10 +66,13 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: Arc<str>, partitioner: Partitioner, batch_bytes: usize) -> Self {
         Topic {
             name,
             partitions: Vec::new(),
+            partitioner,
+            batch_bytes,
+            used: Instant::now(),
             count: 0,
             known_count: 0,
             unplaced: VecDeque::new(),
@@ -80,34 +91,23 @@ impl Topic {
     }
 
     /// Takes a batch. Returns the partition it was queued at, unless that cannot be said yet.
-    pub(super) fn push(
-        &mut self,
-        batch: Batch,
-        partitioner: Partitioner,
-        batch_bytes: usize,
-        now: Instant,
-    ) -> Option<usize> {
+    pub(super) fn push(&mut self, batch: Batch, now: Instant) -> Option<usize> {
+        self.used = now;
         if self.count == 0 || !self.unplaced.is_empty() {
             self.unplaced.push_back((batch, now));
             return None;
         }
-        self.place(batch, partitioner, batch_bytes, now)
+        self.place(batch, now)
     }
 
-    fn place(
-        &mut self,
-        batch: Batch,
-        partitioner: Partitioner,
-        batch_bytes: usize,
-        since: Instant,
-    ) -> Option<usize> {
-        let chosen = match partitioner {
+    fn place(&mut self, batch: Batch, since: Instant) -> Option<usize> {
+        let chosen = match self.partitioner {
             Partitioner::File => partitioner::of_key(&batch.destination.file_key, self.count),
             Partitioner::Key => match &batch.destination.key {
                 Some(key) => partitioner::of_key(key, self.count),
-                None => self.round_robin(&batch, batch_bytes),
+                None => self.round_robin(&batch),
             },
-            Partitioner::RoundRobin => self.round_robin(&batch, batch_bytes),
+            Partitioner::RoundRobin => self.round_robin(&batch),
             Partitioner::Fixed(index) => index,
         };
         match usize::try_from(chosen) {
@@ -122,12 +122,12 @@ impl Topic {
         }
     }
 
-    fn round_robin(&mut self, batch: &Batch, batch_bytes: usize) -> i32 {
+    fn round_robin(&mut self, batch: &Batch) -> i32 {
         let bound = self.long_lines.get(&batch.source).copied();
         let chosen = match bound {
             Some(bound) if bound < self.count => bound,
             _ => {
-                if self.current_is_done(batch_bytes) {
+                if self.current_is_done() {
                     self.advance();
                 }
                 self.current
@@ -145,14 +145,14 @@ impl Topic {
         chosen
     }
 
-    fn current_is_done(&self, batch_bytes: usize) -> bool {
+    fn current_is_done(&self) -> bool {
         usize::try_from(self.current)
             .ok()
             .and_then(|current| self.partitions.get(current))
             .is_none_or(|partition| {
                 partition.leader.is_none()
                     || partition.queued_bytes() == 0
-                    || partition.queued_bytes() >= batch_bytes
+                    || partition.queued_bytes() >= self.batch_bytes
             })
     }
 
@@ -167,13 +167,7 @@ impl Topic {
     }
 
     /// Takes in what metadata says. Returns whether the topic needs to be asked for again soon.
-    pub(super) fn update(
-        &mut self,
-        metadata: &TopicMetadata,
-        partitioner: Partitioner,
-        batch_bytes: usize,
-        now: Instant,
-    ) -> bool {
+    pub(super) fn update(&mut self, metadata: &TopicMetadata, now: Instant) -> bool {
         let verdict = Verdict::of(metadata.error);
         match metadata.error {
             0 => {}
@@ -210,7 +204,7 @@ impl Topic {
             }
         }
         self.settle_count();
-        if let Partitioner::Fixed(index) = partitioner
+        if let Partitioner::Fixed(index) = self.partitioner
             && index >= self.known_count
         {
             if self.parked.is_none() {
@@ -231,16 +225,16 @@ impl Topic {
             self.unpark();
         }
         for (batch, since) in std::mem::take(&mut self.unplaced) {
-            self.push_again(batch, partitioner, batch_bytes, since);
+            self.push_again(batch, since);
         }
         self.partitions
             .iter()
             .any(|partition| partition.leader.is_none() && !partition.is_empty())
     }
 
-    fn push_again(&mut self, batch: Batch, how: Partitioner, batch_bytes: usize, since: Instant) {
+    fn push_again(&mut self, batch: Batch, since: Instant) {
         if self.unplaced.is_empty() && self.count > 0 {
-            self.place(batch, how, batch_bytes, since);
+            self.place(batch, since);
         } else {
             self.unplaced.push_back((batch, since));
         }
@@ -268,9 +262,28 @@ impl Topic {
                 }
             }
             self.count = self.known_count;
-        } else if self.partitions.iter().all(Partition::is_empty) {
+        } else if !self.keeps_order() || self.partitions.iter().all(Partition::is_empty) {
             self.count = self.known_count;
         }
+    }
+
+    /// Whether all records of a file or key go to one partition.
+    fn keeps_order(&self) -> bool {
+        match self.partitioner {
+            Partitioner::File | Partitioner::Key => true,
+            Partitioner::RoundRobin | Partitioner::Fixed(_) => false,
+        }
+    }
+
+    /// Whether metadata is to be asked for. A topic that nothing was sent to for long is left out,
+    /// so that it is not made again after somebody has deleted it.
+    pub(super) fn is_of_interest(&self, now: Instant) -> bool {
+        now.duration_since(self.used) < INTEREST || !self.is_empty()
+    }
+
+    /// Batches wait until metadata says where they go.
+    pub(super) fn waits_for_metadata(&self) -> bool {
+        !self.unplaced.is_empty()
     }
 
     /// The topic refuses what is sent: leave it alone for a while.

@@ -15,7 +15,7 @@ use super::connection::ConnectionError;
 use super::request::Request;
 use crate::config::BrokerAddress;
 
-/// No longer than this for the connect alone, so that the next broker gets its turn.
+/// No longer than this for the connect and for the handshake, so that the next broker gets its turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read: metadata of tens of thousands of partitions.
 const MAX_FRAME_BYTES: usize = 8 << 20;
@@ -40,7 +40,7 @@ impl Hangup {
 }
 
 impl Transport {
-    /// Connects. No later read or write waits longer than `timeout`.
+    /// Connects. No later write waits longer than `timeout` to get on.
     pub(super) fn connect(address: &BrokerAddress, timeout: Duration) -> io::Result<Self> {
         let mut error = None;
         let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
@@ -49,7 +49,7 @@ impl Transport {
             match TcpStream::connect_timeout(&resolved, left.max(Duration::from_millis(100))) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
-                    stream.set_read_timeout(Some(timeout))?;
+                    stream.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
                     stream.set_write_timeout(Some(timeout))?;
                     return Ok(Transport {
                         stream,
@@ -73,7 +73,7 @@ impl Transport {
         client_id: &str,
         timeout: Duration,
     ) -> Result<Versions, ConnectionError> {
-        let until = Instant::now() + timeout;
+        let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
         // Brokers before 2.4 know version 0 but not 3.
         for (correlation_id, version) in [(0, 3), (1, 0)] {
             let mut request = Request::api_versions(client_id, version);

@@ -1,0 +1,128 @@
+//! Where an idempotent producer gets the id that it signs its record batches with (KIP-98).
+
+use std::time::{Duration, Instant};
+
+use super::answer::{INIT_PRODUCER_ID, InitProducerIdAnswer};
+use super::backoff::Backoff;
+use super::cluster::{ANSWER_PATIENCE, Cluster, Pending};
+use super::error::{Action, Verdict};
+use super::record_batch::ProducerId;
+use super::request::Request;
+
+/// While a broker starts it gives out no ids; that is worth a line only if it lasts.
+const QUIET_PAUSE: Duration = Duration::from_secs(1);
+
+/// What new record batches are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signature {
+    /// Nothing: idempotence is off.
+    None,
+    Id(ProducerId),
+    /// Not known yet.
+    Awaited,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Off,
+    Wanted(Instant),
+    Asked(Instant),
+    Known(ProducerId),
+}
+
+/// The producer id of one producer.
+#[derive(Debug)]
+pub(super) struct IdSource {
+    state: State,
+    backoff: Backoff,
+}
+
+impl IdSource {
+    /// Without `idempotence` there is never an id.
+    pub(super) fn new(idempotence: bool) -> Self {
+        IdSource {
+            state: if idempotence {
+                State::Wanted(Instant::now())
+            } else {
+                State::Off
+            },
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// What to sign with now.
+    pub(super) fn signature(&self) -> Signature {
+        match self.state {
+            State::Off => Signature::None,
+            State::Known(id) => Signature::Id(id),
+            State::Wanted(_) | State::Asked(_) => Signature::Awaited,
+        }
+    }
+
+    /// Brokers have lost track of `id`: if that is what we sign with, get another one.
+    pub(super) fn discard(&mut self, id: ProducerId, now: Instant) {
+        if matches!(self.state, State::Known(known) if known == id) {
+            self.state = State::Wanted(now);
+        }
+    }
+
+    /// Asks for an id if one is wanted. Returns when to look again.
+    pub(super) fn tend(
+        &mut self,
+        cluster: &mut Cluster,
+        client_id: &str,
+        now: Instant,
+    ) -> Option<Instant> {
+        let due = match self.state {
+            State::Wanted(not_before) => not_before,
+            State::Asked(since) => since + ANSWER_PATIENCE,
+            State::Off | State::Known(_) => return None,
+        };
+        if due > now {
+            return Some(due);
+        }
+        let link = cluster.any(Pending::is_init_producer_id)?;
+        match link.version(INIT_PRODUCER_ID) {
+            Some(version) => {
+                let request = Request::init_producer_id(client_id, version);
+                link.send(request, Pending::InitProducerId);
+                self.state = State::Asked(now);
+            }
+            None => {
+                log::warn!(
+                    "the brokers know no idempotent producers: a lost answer may duplicate records"
+                );
+                self.state = State::Off;
+            }
+        }
+        None
+    }
+
+    /// Takes in an answer.
+    pub(super) fn answered(&mut self, answer: InitProducerIdAnswer, now: Instant) {
+        if !matches!(self.state, State::Asked(_)) {
+            // Another broker was asked as well and was faster.
+            return;
+        }
+        let InitProducerIdAnswer { error, id, epoch } = answer;
+        if error == 0 {
+            self.backoff.reset();
+            log::debug!("producer id {id} epoch {epoch}");
+            self.state = State::Known(ProducerId { id, epoch });
+            return;
+        }
+        let verdict = Verdict::of(error);
+        let pause = self.backoff.pause();
+        if verdict.action == Action::Park || pause > QUIET_PAUSE {
+            log::warn!("no producer id: {verdict}; trying on");
+        }
+        self.state = State::Wanted(now + pause);
+    }
+
+    /// No answer will come on some connection.
+    pub(super) fn unanswered(&mut self, now: Instant) {
+        if matches!(self.state, State::Asked(_)) {
+            self.state = State::Wanted(now);
+        }
+    }
+}
