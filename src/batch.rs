@@ -82,6 +82,8 @@ pub struct Destination {
     pub key: Option<Box<[u8]>>,
     /// Record headers, name and value, the same for every record of the file.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// A carriage return at the end of a line is not part of the record.
+    pub strip_cr: bool,
     /// What the `file` partitioner hashes: `host:path`.
     pub file_key: Box<[u8]>,
     /// The path that is followed, for messages to people.
@@ -135,6 +137,7 @@ impl Batch {
     pub fn records_from(&self, position: usize) -> Records<'_> {
         Records {
             data: &self.data,
+            strip_cr: self.destination.strip_cr,
             position,
             newlines: match self.framing {
                 Framing::Lines => Some(memchr::memchr_iter(b'\n', &self.data[position..])),
@@ -158,6 +161,7 @@ impl Batch {
 /// Iterator over the records of a [`Batch`].
 pub struct Records<'a> {
     data: &'a [u8],
+    strip_cr: bool,
     position: usize,
     newlines: Option<memchr::Memchr<'a>>,
     base: usize,
@@ -179,7 +183,13 @@ impl<'a> Iterator for Records<'a> {
                     None => (self.data.len(), self.data.len()),
                 };
                 self.position = next;
-                Some((next, &self.data[start..line_end]))
+                let line = &self.data[start..line_end];
+                let stripped = if self.strip_cr {
+                    line.strip_suffix(b"\r")
+                } else {
+                    None
+                };
+                Some((next, stripped.unwrap_or(line)))
             }
             None => {
                 self.position = self.data.len();

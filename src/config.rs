@@ -98,6 +98,8 @@ pub struct AgentConfig {
     pub shutdown_timeout: Duration,
     /// How often moved checkpoints are written.
     pub checkpoint_interval: Duration,
+    /// Bound of unread bytes in deleted files that are held open.
+    pub deleted_bytes_limit: u64,
 }
 
 /// `[kafka]`: where and how records are sent.
@@ -201,6 +203,8 @@ pub struct LogConfig {
     /// Absolute globs of paths to leave out; one that was given as a file name has become
     /// `/**/name`.
     pub exclude: Vec<String>,
+    /// More places where rotation puts files, as absolute globs.
+    pub rotated: Vec<String>,
     /// Kafka topic.
     pub topic: String,
     /// Record key.
@@ -209,6 +213,8 @@ pub struct LogConfig {
     pub start_at: StartAt,
     /// Longer lines are sent in pieces of this size.
     pub max_line_bytes: usize,
+    /// A carriage return before the newline is left out.
+    pub strip_cr: bool,
     /// How long a rotated file must be quiet before it is finished.
     pub rotate_wait: Duration,
 }

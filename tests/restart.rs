@@ -175,7 +175,6 @@ fn several_files_that_were_rotated_while_it_was_down_are_sent_oldest_first() {
 }
 
 #[test]
-#[ignore = "compressed siblings are not read yet"]
 fn a_file_that_was_rotated_and_compressed_while_it_was_down_is_finished_first() {
     let mut env = following_one_path();
     env.write_lines("app.log", 0..100);

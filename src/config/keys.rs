@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::kafka::{Brokers, ClientId, Headers, Partitioners, RecordKey, Topic};
-use super::paths::{Excludes, Folder, Paths};
+use super::paths::{Excludes, Folder, Paths, Places};
 use super::value::{Choice, Count, Kind, Size, Time};
 use super::{Acks, Compression, Protocol, StartAt};
 
@@ -110,6 +110,10 @@ table! {
         Time { least: Duration::from_millis(1), most: DAY }, IfUnset::Text("1s"),
         "how often checkpoints that moved are written";
 
+    DELETED_BYTES_LIMIT: Size = [Agent] "deleted_bytes_limit",
+        Size { least: 0, most: usize::MAX }, IfUnset::Text("1GiB"),
+        "unread bytes of deleted files that may be kept on disk by holding them open";
+
     BROKERS: Brokers = [Kafka] "brokers", Brokers, IfUnset::Required("localhost:9092"),
         "the brokers to begin with; they name the others";
     TOPIC: Topic = [Kafka] "topic", Topic, IfUnset::Nothing("logs"),
@@ -154,6 +158,8 @@ table! {
         "the files to follow; relative paths start at the current directory";
     LOG_EXCLUDE: Excludes = [Log] "exclude", Excludes, IfUnset::Text(""),
         "files to leave out";
+    LOG_ROTATED: Places = [Log] "rotated", Places, IfUnset::Text(""),
+        "where else rotation puts files (olddir), besides the folder of the log itself";
     LOG_TOPIC: Topic = [Log] "topic", Topic, IfUnset::FromKafka("web_log"),
         "where the lines go; without it, to the topic of [kafka]";
     LOG_KEY: RecordKey = [Log] "key", RecordKey, IfUnset::Text(""),
@@ -165,6 +171,9 @@ table! {
     LOG_MAX_LINE_BYTES: Size = [Log] "max_line_bytes", Size { least: 1, most: MOST_LINE },
         IfUnset::Text("900KiB"),
         "longer lines are sent in pieces of this size, without loss";
+    LOG_STRIP_CR: Choice<bool> = [Log] "strip_cr", Choice(&[("off", false), ("on", true)]),
+        IfUnset::Text("off"),
+        "leave out a carriage return before the newline";
     LOG_ROTATE_WAIT: Time = [Log] "rotate_wait", Time { least: Duration::ZERO, most: DAY },
         IfUnset::Text("5s"),
         "how long a rotated file must be quiet before it is finished";

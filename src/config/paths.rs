@@ -87,6 +87,24 @@ impl Kind for Excludes {
     }
 }
 
+/// Globs of places, or nothing.
+pub(super) struct Places;
+
+impl Kind for Places {
+    type Value = Vec<String>;
+
+    fn accepted(&self) -> String {
+        "paths or globs, comma separated, or nothing".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<Vec<String>, BadValue> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        items(text)?.into_iter().map(absolute_glob).collect()
+    }
+}
+
 /// `item` as an absolute glob in one spelling: without `.` components and double slashes.
 fn absolute_glob(item: &str) -> Result<String, BadValue> {
     let glob = if item.starts_with('/') {

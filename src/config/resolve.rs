@@ -153,12 +153,14 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
     let memory_limit = agent.setting(&keys::MEMORY_LIMIT);
     let shutdown_timeout = agent.setting(&keys::SHUTDOWN_TIMEOUT);
     let checkpoint_interval = agent.setting(&keys::CHECKPOINT_INTERVAL);
+    let deleted_bytes_limit = agent.setting(&keys::DELETED_BYTES_LIMIT);
     Some(AgentConfig {
         state_dir: state_dir?.value,
         producers: producers?.value,
         memory_limit_bytes: memory_limit?.value,
         shutdown_timeout: shutdown_timeout?.value,
         checkpoint_interval: checkpoint_interval?.value,
+        deleted_bytes_limit: deleted_bytes_limit?.value as u64,
     })
 }
 
@@ -277,10 +279,12 @@ fn log_config(
 ) -> Option<LogConfig> {
     let path = log.setting(&keys::LOG_PATH);
     let exclude = log.setting(&keys::LOG_EXCLUDE);
+    let rotated = log.setting(&keys::LOG_ROTATED);
     let topic = log.lookup(&keys::LOG_TOPIC);
     let key = log.setting(&keys::LOG_KEY);
     let start_at = log.setting(&keys::LOG_START_AT);
     let max_line_bytes = log.setting(&keys::LOG_MAX_LINE_BYTES);
+    let strip_cr = log.setting(&keys::LOG_STRIP_CR);
     let rotate_wait = log.setting(&keys::LOG_ROTATE_WAIT);
 
     let section = log.section();
@@ -320,10 +324,12 @@ fn log_config(
         name: name.to_owned(),
         paths: path?.value,
         exclude: exclude?.value,
+        rotated: rotated?.value,
         topic: topic?,
         key: key?.value,
         start_at: start_at?.value,
         max_line_bytes: max_line_bytes?.value,
+        strip_cr: strip_cr?.value,
         rotate_wait: rotate_wait?.value,
     })
 }

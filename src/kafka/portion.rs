@@ -59,6 +59,25 @@ pub(super) fn split_portions(
             None => after.push(portion.clone()),
             Some(_) if all => before.push(portion.clone()),
             Some(last) => {
+                if portion.destination.strip_cr {
+                    // The records do not tell how long their lines were, so the whole span goes with
+                    // the second half, which is sent when the first one is acknowledged.
+                    let records = taken as i32;
+                    let span = Span {
+                        end: portion.span.start,
+                        ..portion.span
+                    };
+                    before.push(Portion {
+                        span,
+                        records,
+                        ..portion.clone()
+                    });
+                    after.push(Portion {
+                        records: portion.records - records,
+                        ..portion.clone()
+                    });
+                    continue;
+                }
                 // Only lines can be divided, and each but the last of a file has its newline.
                 let bytes: usize = mine.iter().map(|record| record.value.len() + 1).sum();
                 let middle = portion.span.start + bytes as u64;

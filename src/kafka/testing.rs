@@ -15,6 +15,7 @@ pub(super) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_vec()))
             .collect(),
+        strip_cr: false,
         file_key: b"host:/path"[..].into(),
         path: "/path".into(),
     })

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use glob::{MatchOptions, Pattern};
 
+use super::content::is_compressed_name;
 use crate::config::LogConfig;
 use crate::identity::Look;
 
@@ -117,6 +118,10 @@ impl Discovery {
             .iter()
             .any(|pattern| pattern.matches_path_with(path, OPTIONS))
         {
+            return None;
+        }
+        if is_compressed_name(path) {
+            // Rotation made it; what is unread of it is found from the file that it was.
             return None;
         }
         match Look::at_path(path) {
@@ -250,6 +255,8 @@ mod tests {
             start_at: StartAt::Beginning,
             max_line_bytes: 1,
             rotate_wait: Duration::ZERO,
+            rotated: vec![],
+            strip_cr: false,
         })])
     }
 

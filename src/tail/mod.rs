@@ -11,7 +11,6 @@
 //! writers that go on writing to it for a while.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,14 +25,16 @@ use crate::identity::{Fingerprint, Identity, Look};
 use crate::metrics::Metrics;
 
 pub mod claims;
+mod content;
 pub mod discover;
 mod siblings;
 mod source;
 pub mod watch;
 
 use claims::Claims;
-use siblings::{Age, Sibling};
-use source::{Chunk, Read, Source, open_regular, read_head};
+use content::Content;
+use siblings::{Age, Sibling, Siblings};
+use source::{Chunk, Read, Source};
 use watch::WatchTable;
 
 /// What all tailers have in common.
@@ -180,22 +181,22 @@ impl Tailer {
         };
         // A file that appeared since was written since, so nothing of it may be left out.
         self.was_there_at_first = false;
-        let live = open_regular(&self.path).ok().flatten();
+        let mut live = Content::open(&self.path).ok().flatten();
         let mut after = Age {
             born_ns: newest.identity.born_ns,
             modified_ns: newest.modified_ns,
         };
         let mut rotated: Vec<(Sibling, Checkpoint)> = Vec::new();
         for checkpoint in &known {
-            if let Some((file, look)) = &live
-                && siblings::is_same_file(checkpoint, file, look)?
+            if let Some((content, look)) = &mut live
+                && siblings::is_same_file(checkpoint, content, look)?
             {
                 continue;
             }
             if checkpoint.finished && checkpoint.serial != newest.serial {
                 continue;
             }
-            let Some(sibling) = siblings::find(&self.path, checkpoint)? else {
+            let Some(sibling) = self.siblings().find(checkpoint)? else {
                 self.report_gone(checkpoint);
                 continue;
             };
@@ -252,7 +253,7 @@ impl Tailer {
         // The size of the newest file first, then the older ones to their end: see the module's text.
         loop {
             for source in self.sources.iter_mut().rev() {
-                if let Ok(look) = Look::at_file(&source.file) {
+                if let Ok(look) = source.content.look() {
                     if (look.size, look.modified_ns) != (source.size, source.modified_ns)
                         && let Some(quiet_since) = &mut source.quiet_since
                     {
@@ -374,7 +375,7 @@ impl Tailer {
         let Some(source) = self.sources.remove(at) else {
             return;
         };
-        let deleted = Look::at_file(&source.file).is_ok_and(|look| look.links == 0);
+        let deleted = source.content.look().is_ok_and(|look| look.links == 0);
         self.retire(&source, deleted);
         log::info!(
             "'{}': {} is read to its end at {}",
@@ -453,7 +454,7 @@ impl Tailer {
 
     /// Opens what lies at the path now, and before it what was rotated away unseen.
     fn open_live(&mut self) -> io::Result<()> {
-        let Some((file, look)) = open_regular(&self.path)? else {
+        let Some((mut content, look)) = Content::open(&self.path)? else {
             return Ok(());
         };
         let (mut known, is_open) = self.around.claims.of_inode(look.inode);
@@ -485,7 +486,7 @@ impl Tailer {
         let is_known = known.iter().any(|c| siblings::is_same_inode(c, &look));
         // From the oldest file that is still open: what a listing has missed is found by the next one.
         let last = match self.sources.front() {
-            Some(source) => Some(Age::of(&Look::at_file(&source.file)?)),
+            Some(source) => Some(Age::of(&source.content.look()?)),
             None => self.around.claims.of_path(&self.path).last().map(|c| Age {
                 born_ns: c.identity.born_ns,
                 modified_ns: c.modified_ns,
@@ -501,7 +502,7 @@ impl Tailer {
         // the one that has not come to its end counts, at its smaller offset.
         let resumed = known
             .iter()
-            .filter(|c| siblings::is_same_file(c, &file, &look).unwrap_or(false))
+            .filter(|c| siblings::is_same_file(c, &mut content, &look).unwrap_or(false))
             .min_by_key(|c| {
                 (
                     c.finished,
@@ -521,17 +522,15 @@ impl Tailer {
         self.was_there_at_first = false;
         let checkpoint = match checkpoint {
             Some(checkpoint) => checkpoint,
-            None => self.fresh(
-                &file,
-                &look,
-                if from_end {
-                    last_line_start(&file, look.size)?
-                } else {
-                    0
-                },
-            )?,
+            None => {
+                let start = match from_end {
+                    true => last_line_start(&mut content, look.size)?,
+                    false => 0,
+                };
+                self.fresh(&mut content, &look, start)?
+            }
         };
-        self.has_live = self.push(file, self.path.clone(), checkpoint, look, None);
+        self.has_live = self.push(content, self.path.clone(), checkpoint, look, None);
         if self.has_live {
             self.complaint = None;
         }
@@ -541,7 +540,7 @@ impl Tailer {
     /// The live file may be shorter than what was read of it, or have other content before the
     /// position: then it was truncated.
     fn notice_truncation(&mut self, look: Look) -> io::Result<()> {
-        let Some(source) = self.sources.back() else {
+        let Some(source) = self.sources.back_mut() else {
             return Ok(());
         };
         let changed = (look.size, look.modified_ns) != (source.size, source.modified_ns);
@@ -559,7 +558,7 @@ impl Tailer {
             return Ok(());
         };
         old.watch = None;
-        let look = Look::at_file(&old.file)?;
+        let look = old.content.look()?;
         log::info!(
             "'{}': {} was truncated at offset {}",
             self.path.display(),
@@ -583,8 +582,14 @@ impl Tailer {
                 old.position
             );
         }
-        let checkpoint = self.fresh(&old.file, &look, 0)?;
-        let pushed = self.push(old.file, old.opened_at, checkpoint, look, old.quiet_since);
+        let checkpoint = self.fresh(&mut old.content, &look, 0)?;
+        let pushed = self.push(
+            old.content,
+            old.opened_at,
+            checkpoint,
+            look,
+            old.quiet_since,
+        );
         if is_live {
             self.has_live = pushed;
         }
@@ -594,7 +599,7 @@ impl Tailer {
 
     /// Reads the rest of truncated content from the copy that rotation made; false if there is none.
     fn push_copy(&mut self, read: &Checkpoint) -> bool {
-        match siblings::find(&self.path, read) {
+        match self.siblings().find(read) {
             Ok(Some(copy)) if copy.look.inode != read.identity.inode => {
                 let identity = Identity {
                     inode: copy.look.inode,
@@ -620,20 +625,39 @@ impl Tailer {
     fn push_successors(&mut self, after: Age, live: Option<&Look>) -> io::Result<()> {
         let claims = &self.around.claims;
         let live_inode = live.map(|look| look.inode);
-        let is_known = |look: &Look| {
+        let of_path = claims.of_path(&self.path);
+        let is_known = |content: &mut Content, look: &Look| {
             let (known, is_open) = claims.of_inode(look.inode);
-            let is_known = known.iter().any(|c| siblings::is_same_inode(c, look));
-            is_open || is_known || live_inode == Some(look.inode)
+            let is_inode_known = known.iter().any(|c| siblings::is_same_inode(c, look));
+            // An archive has an inode of its own and is known by what it holds.
+            let is_content_known = !content.can_change()
+                && of_path
+                    .iter()
+                    .any(|c| c.finished && siblings::holds(c, content, look).unwrap_or(false));
+            is_open || is_inode_known || is_content_known || live_inode == Some(look.inode)
         };
-        for sibling in siblings::rotated_between(&self.path, after, live.map(Age::of), is_known)? {
+        let before = live.map(Age::of);
+        let found = self.siblings().rotated_between(after, before, is_known)?;
+        for sibling in found {
             self.push_rotated(sibling, None);
         }
         Ok(())
     }
 
+    fn siblings(&self) -> Siblings<'_> {
+        Siblings {
+            path: &self.path,
+            rotated: &self.log.rotated,
+        }
+    }
+
     /// Adds a rotated file, from `checkpoint` or from its beginning.
     fn push_rotated(&mut self, sibling: Sibling, checkpoint: Option<Checkpoint>) {
-        let Sibling { path, file, look } = sibling;
+        let Sibling {
+            path,
+            mut content,
+            look,
+        } = sibling;
         let checkpoint = match checkpoint {
             Some(checkpoint) => {
                 let identity = Identity {
@@ -647,7 +671,7 @@ impl Tailer {
                     ..checkpoint
                 }
             }
-            None => match self.fresh(&file, &look, 0) {
+            None => match self.fresh(&mut content, &look, 0) {
                 Ok(checkpoint) => checkpoint,
                 Err(error) => return self.complain_of(Err(error)),
             },
@@ -657,7 +681,7 @@ impl Tailer {
         let quiet_since =
             Instant::now().checked_sub(Duration::from_millis(age).min(self.log.rotate_wait));
         self.push(
-            file,
+            content,
             path,
             checkpoint,
             look,
@@ -666,8 +690,8 @@ impl Tailer {
     }
 
     /// A checkpoint for a file that was never read.
-    fn fresh(&self, file: &File, look: &Look, offset: u64) -> io::Result<Checkpoint> {
-        let fingerprint = Fingerprint::of(&read_head(file)?);
+    fn fresh(&self, content: &mut Content, look: &Look, offset: u64) -> io::Result<Checkpoint> {
+        let fingerprint = Fingerprint::of(&content.head()?);
         Ok(Checkpoint {
             path: self.path.clone(),
             identity: Identity {
@@ -676,7 +700,7 @@ impl Tailer {
                 fingerprint,
             },
             offset,
-            trace: source::trace_before(file, offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
+            trace: content.trace_before(offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
             finished: false,
             serial: 0,
             modified_ns: look.modified_ns,
@@ -685,7 +709,7 @@ impl Tailer {
 
     fn push(
         &mut self,
-        file: File,
+        content: Content,
         at: PathBuf,
         checkpoint: Checkpoint,
         look: Look,
@@ -709,12 +733,12 @@ impl Tailer {
             .metrics
             .to_read_bytes
             .add(look.size.saturating_sub(checkpoint.offset));
-        let mut source = Source::new(file, at, checkpoint, &look);
+        let mut source = Source::new(content, at, checkpoint, &look);
         source.quiet_since = quiet_since;
-        source.watch = self
-            .around
-            .watches
-            .watch_file(&source.file, &source.opened_at, &self.waker);
+        source.watch =
+            self.around
+                .watches
+                .watch_file(source.content.file(), &source.opened_at, &self.waker);
         let _ = self.progress.send(Progress::Opened {
             source: source.id,
             checkpoint: source.checkpoint.clone(),
@@ -766,11 +790,11 @@ enum Drained {
 }
 
 /// Where the last line begins that has no newline yet, or `size`.
-fn last_line_start(file: &File, size: u64) -> io::Result<u64> {
-    use std::os::unix::fs::FileExt;
+fn last_line_start(content: &mut Content, size: u64) -> io::Result<u64> {
     let mut window = vec![0; usize::try_from(size.min(64 << 10)).unwrap_or(0)];
     let start = size - window.len() as u64;
-    file.read_exact_at(&mut window, start)?;
+    let count = content.read_at(&mut window, start)?;
+    window.truncate(count);
     Ok(
         memchr::memrchr(b'\n', &window).map_or(if start == 0 { 0 } else { size }, |at| {
             start + at as u64 + 1
@@ -806,6 +830,7 @@ pub fn destination(
         topic: log.topic.as_str().into(),
         key: log.key.as_ref().map(|key| key.as_bytes().into()),
         headers,
+        strip_cr: log.strip_cr,
         file_key: [host.as_bytes(), b":", path_bytes].concat().into(),
         path: path.to_owned(),
     }

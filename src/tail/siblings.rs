@@ -1,12 +1,11 @@
-//! Where rotation puts files: the other files of a log's folder.
+//! Where rotation puts files: the other files of a log's folder, and where `rotated` says.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirEntryExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::source::{open_regular, read_head, trace_before};
+use super::content::{COMPRESSED, Content, is_compressed_name};
 use crate::batch::Checkpoint;
 use crate::identity::{Identity, Look};
 
@@ -14,24 +13,32 @@ use crate::identity::{Identity, Look};
 #[derive(Debug)]
 pub(super) struct Sibling {
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    pub(super) content: Content,
     pub(super) look: Look,
 }
 
 /// Whether `checkpoint` stands in this file: the same content, at least as long, and the same bytes
 /// before the offset. The inode is not looked at: a copy holds the same content.
-pub(super) fn holds(checkpoint: &Checkpoint, file: &File, look: &Look) -> io::Result<bool> {
+pub(super) fn holds(
+    checkpoint: &Checkpoint,
+    content: &mut Content,
+    look: &Look,
+) -> io::Result<bool> {
     if look.size < checkpoint.offset {
         return Ok(false);
     }
-    let head = read_head(file)?;
+    let head = content.head()?;
     Ok(checkpoint.identity.fingerprint.matches(&head)
-        && trace_before(file, checkpoint.offset, checkpoint.trace.len)? == checkpoint.trace)
+        && content.trace_before(checkpoint.offset, checkpoint.trace.len)? == checkpoint.trace)
 }
 
 /// The same file, not a copy, still with the content that the checkpoint is about.
-pub(super) fn is_same_file(checkpoint: &Checkpoint, file: &File, look: &Look) -> io::Result<bool> {
-    Ok(is_same_inode(checkpoint, look) && holds(checkpoint, file, look)?)
+pub(super) fn is_same_file(
+    checkpoint: &Checkpoint,
+    content: &mut Content,
+    look: &Look,
+) -> io::Result<bool> {
+    Ok(is_same_inode(checkpoint, look) && holds(checkpoint, content, look)?)
 }
 
 /// The same inode, and not one that was handed out again. The number of the device may have changed
@@ -43,40 +50,6 @@ pub(super) fn is_same_inode(checkpoint: &Checkpoint, look: &Look) -> bool {
         true => inode.inode == look.inode.inode && born_ns == look.born_ns,
         false => inode == look.inode,
     }
-}
-
-/// Finds the file of `checkpoint` in the folder of `path`, under any name: by inode first, then (for a
-/// copy) among the names that rotation gives, by content.
-pub(super) fn find(path: &Path, checkpoint: &Checkpoint) -> io::Result<Option<Sibling>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder_of(path))? {
-        let entry = entry?;
-        let is_inode = entry.ino() == checkpoint.identity.inode.inode;
-        if !is_inode && !is_rotated_name(path, &entry.path()) {
-            continue;
-        }
-        names.push((!is_inode, entry.path()));
-    }
-    // The inode first.
-    names.sort();
-    for (is_other_inode, name) in names {
-        let Ok(Some((file, look))) = open_regular(&name) else {
-            continue;
-        };
-        let same = match is_other_inode {
-            false => is_same_file(checkpoint, &file, &look)?,
-            // An empty fingerprint matches everything.
-            true => checkpoint.identity.fingerprint.len > 0 && holds(checkpoint, &file, &look)?,
-        };
-        if same {
-            return Ok(Some(Sibling {
-                path: name,
-                file,
-                look,
-            }));
-        }
-    }
-    Ok(None)
 }
 
 /// When a file was made and last changed, in ns since 1970; 0 if the file system does not say.
@@ -102,61 +75,172 @@ impl Age {
     }
 }
 
-/// The files that were rotated away from `path` after the one of age `after`, and before the live one of
-/// age `before`, oldest first. `is_known` says which files to leave out.
-///
-/// A file that followed on `after` was made later and not last changed earlier. Copies and files of
-/// generations before were changed earlier.
-pub(super) fn rotated_between(
-    path: &Path,
-    after: Age,
-    before: Option<Age>,
-    is_known: impl Fn(&Look) -> bool,
-) -> io::Result<Vec<Sibling>> {
-    let mut found = Vec::new();
-    // While names move on (.1 becomes .2) a listing can miss a file, or a name lead to another
-    // file than the one that was listed. Then list again.
-    for _ in 0..LISTINGS {
-        let mut moved = false;
-        for entry in std::fs::read_dir(folder_of(path))? {
+/// Where to look for the rotated files of one log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Siblings<'a> {
+    /// The path that is followed.
+    pub(super) path: &'a Path,
+    /// More places, as globs.
+    pub(super) rotated: &'a [String],
+}
+
+/// A name in a listing.
+struct Candidate {
+    path: PathBuf,
+    inode: u64,
+    /// The name is one that rotation gives.
+    is_rotated_name: bool,
+}
+
+impl Siblings<'_> {
+    fn list(&self) -> io::Result<Vec<Candidate>> {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(folder_of(self.path))? {
             let entry = entry?;
-            let name = entry.path();
-            if !is_rotated_name(path, &name) || is_compressed(&name) {
-                continue;
-            }
-            let Ok(opened) = open_regular(&name) else {
-                moved = true;
+            let (path, inode) = (entry.path(), entry.ino());
+            let is_rotated_name = is_rotated_name(self.path, &path);
+            all.push(Candidate {
+                path,
+                inode,
+                is_rotated_name,
+            });
+        }
+        for path in self
+            .rotated
+            .iter()
+            .filter_map(|text| glob::glob(text).ok())
+            .flatten()
+            .flatten()
+        {
+            let Ok(metadata) = path.symlink_metadata() else {
                 continue;
             };
-            let Some((file, look)) = opened else { continue };
-            moved |= look.inode.inode != entry.ino();
-            let age = Age::of(&look);
-            let is_older = after.born_ns != 0 && look.born_ns != 0 && look.born_ns < after.born_ns;
-            if age.modified_ns < after.modified_ns || is_older {
-                continue;
-            }
-            let is_younger = before.is_some_and(|before| age.is_younger_than(before));
-            if !is_younger
-                && !is_known(&look)
-                && !found.iter().any(|s: &Sibling| s.look.inode == look.inode)
-            {
-                found.push(Sibling {
-                    path: name,
-                    file,
-                    look,
-                });
-            }
+            let is_rotated_name =
+                is_rotated_name(self.path, &path) || path.file_name() == self.path.file_name();
+            all.push(Candidate {
+                inode: metadata.ino(),
+                path,
+                is_rotated_name,
+            });
         }
-        if !moved {
-            break;
-        }
+        Ok(all)
     }
-    let has_births = found.iter().all(|sibling| sibling.look.born_ns != 0);
-    found.sort_by_cached_key(|s| {
-        let born_ns = if has_births { s.look.born_ns } else { 0 };
-        (born_ns, s.look.modified_ns, turn_of_name(path, &s.path))
-    });
-    Ok(found)
+
+    /// Finds the file of `checkpoint` under any name: by inode first, then (for a copy, or an archive)
+    /// among the names that rotation gives, by content.
+    pub(super) fn find(&self, checkpoint: &Checkpoint) -> io::Result<Option<Sibling>> {
+        let inode = checkpoint.identity.inode.inode;
+        let mut candidates = self.list()?;
+        candidates.retain(|c| c.inode == inode || c.is_rotated_name);
+        candidates.sort_by_key(|c| {
+            (
+                c.inode != inode,
+                is_compressed_name(&c.path),
+                c.path.clone(),
+            )
+        });
+        for Candidate {
+            path,
+            inode: its_inode,
+            ..
+        } in candidates
+        {
+            // One that cannot be opened or unpacked is not the one that is looked for.
+            let Ok(Some((mut content, look))) = Content::open(&path) else {
+                continue;
+            };
+            let same = if its_inode == inode && is_same_inode(checkpoint, &look) {
+                holds(checkpoint, &mut content, &look)
+            } else {
+                // An empty fingerprint matches everything.
+                let has_content = checkpoint.identity.fingerprint.len > 0;
+                has_content
+                    .then(|| holds(checkpoint, &mut content, &look))
+                    .unwrap_or(Ok(false))
+            };
+            if same.unwrap_or(false) {
+                return Ok(Some(Sibling {
+                    path,
+                    content,
+                    look,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The files that were rotated away after the one of age `after`, and before the live one of age
+    /// `before`, oldest first. `is_known` says which files to leave out.
+    ///
+    /// A file that followed on `after` was made later and not last changed earlier. Copies and files of
+    /// generations before were changed earlier.
+    pub(super) fn rotated_between(
+        &self,
+        after: Age,
+        before: Option<Age>,
+        is_known: impl Fn(&mut Content, &Look) -> bool,
+    ) -> io::Result<Vec<Sibling>> {
+        let mut found: Vec<Sibling> = Vec::new();
+        // While names move on (.1 becomes .2) a listing can miss a file, or a name lead to another
+        // file than the one that was listed. Then list again.
+        for _ in 0..LISTINGS {
+            let mut moved = false;
+            let candidates = self.list()?;
+            for Candidate { path, inode, .. } in candidates.iter().filter(|c| c.is_rotated_name) {
+                let Ok(look) = Look::at_path(path) else {
+                    moved = true;
+                    continue;
+                };
+                moved |= look.inode.inode != *inode;
+                let is_archive = is_compressed_name(path);
+                let age = Age::of(&Look {
+                    born_ns: if is_archive { 0 } else { look.born_ns },
+                    ..look
+                });
+                let is_older =
+                    after.born_ns != 0 && age.born_ns != 0 && age.born_ns < after.born_ns;
+                let is_younger = before.is_some_and(|before| age.is_younger_than(before));
+                // Beside its original an archive is still being written.
+                let has_original =
+                    is_archive && candidates.iter().any(|c| c.path == path.with_extension(""));
+                if age.modified_ns < after.modified_ns || is_older || is_younger || has_original {
+                    continue;
+                }
+                if found.iter().any(|s| s.look.inode == look.inode) {
+                    continue;
+                }
+                match Content::open(path) {
+                    Ok(Some((mut content, opened))) if opened.inode == look.inode => {
+                        if !is_known(&mut content, &opened) {
+                            found.push(Sibling {
+                                path: path.clone(),
+                                content,
+                                look: opened,
+                            });
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) if is_archive => {
+                        log::warn!("'{}' cannot be unpacked: {error}", path.display());
+                    }
+                    _ => moved = true,
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+        let has_births = found.iter().all(|sibling| sibling.look.born_ns != 0);
+        found.sort_by_cached_key(|s| {
+            let born_ns = if has_births { s.look.born_ns } else { 0 };
+            (
+                born_ns,
+                s.look.modified_ns,
+                turn_of_name(self.path, &s.path),
+            )
+        });
+        Ok(found)
+    }
 }
 
 /// Whether rotation may have made `name` from `path`: `app.log.1`, `app.log-20261122`, `app.log.old`,
@@ -203,21 +287,12 @@ fn is_count_or_date(suffix: &[u8], least_digits: usize) -> bool {
             .all(|b| b.is_ascii_digit() || b".-_:TZ".contains(b))
 }
 
-/// Whether the name says that the content is compressed.
-pub(super) fn is_compressed(name: &Path) -> bool {
-    let name = name.as_os_str().as_bytes();
-    COMPRESSED
-        .iter()
-        .any(|ending| name.ends_with(ending.as_bytes()))
-}
-
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
 /// How often a folder is listed while its files are being renamed.
 const LISTINGS: usize = 20;
-const COMPRESSED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
 
 #[cfg(test)]
 mod tests {

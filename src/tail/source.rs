@@ -1,13 +1,12 @@
 //! One open file and how far it is read.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use super::content::Content;
 use super::watch::FileWatch;
 use crate::batch::{Checkpoint, Framing, SourceId, Trace};
 use crate::budget::{Account, Budget, Buffer, BufferPool, Permit};
@@ -17,7 +16,7 @@ use crate::identity::{Fingerprint, Look};
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) id: SourceId,
-    pub(super) file: File,
+    pub(super) content: Content,
     /// Where it was opened, for messages.
     pub(super) opened_at: PathBuf,
     pub(super) checkpoint: Checkpoint,
@@ -63,10 +62,15 @@ pub(super) struct Chunk {
 }
 
 impl Source {
-    pub(super) fn new(file: File, opened_at: PathBuf, checkpoint: Checkpoint, look: &Look) -> Self {
+    pub(super) fn new(
+        content: Content,
+        opened_at: PathBuf,
+        checkpoint: Checkpoint,
+        look: &Look,
+    ) -> Self {
         Source {
             id: SourceId::next(),
-            file,
+            content,
             opened_at,
             acked: Arc::default(),
             position: checkpoint.offset,
@@ -82,17 +86,18 @@ impl Source {
     }
 
     /// Whether the bytes before the position are still those that were read.
-    pub(super) fn is_unchanged(&self) -> io::Result<bool> {
-        Ok(trace_before(&self.file, self.position, self.trace.len)? == self.trace)
+    pub(super) fn is_unchanged(&mut self) -> io::Result<bool> {
+        Ok(!self.content.can_change()
+            || self.content.trace_before(self.position, self.trace.len)? == self.trace)
     }
 
     /// The fingerprint, if it covers more of the file than before.
-    pub(super) fn grown_fingerprint(&self) -> io::Result<Option<Fingerprint>> {
+    pub(super) fn grown_fingerprint(&mut self) -> io::Result<Option<Fingerprint>> {
         let known = &self.checkpoint.identity.fingerprint;
         if known.is_full() || u64::from(known.len) >= self.size {
             return Ok(None);
         }
-        let grown = Fingerprint::of(&read_head(&self.file)?);
+        let grown = Fingerprint::of(&self.content.head()?);
         Ok((grown.len > known.len).then_some(grown))
     }
 
@@ -232,34 +237,15 @@ impl Source {
     /// Fills `data` from the position on; returns how many bytes there were. The bytes before the
     /// position are read with them and compared, in the same system call, so that a truncation
     /// between a look and a read cannot slip through: `None` if they are not what was read.
-    fn fill(&self, data: &mut [u8]) -> io::Result<Option<usize>> {
+    fn fill(&mut self, data: &mut [u8]) -> io::Result<Option<usize>> {
         let mut before = [0u8; Trace::MAX_LEN];
         let before = &mut before[..usize::from(self.trace.len).min(Trace::MAX_LEN)];
         let start = self.position - before.len() as u64;
-        let (overlap, wanted) = (before.len(), before.len() + data.len());
-        let mut slices = [IoSliceMut::new(before), IoSliceMut::new(data)];
-        let mut count = loop {
-            match rustix::io::preadv(&self.file, &mut slices, start) {
-                Err(rustix::io::Errno::INTR) => {}
-                count => break count?,
-            }
-        };
-        if count < overlap || Trace::of(before) != self.trace {
-            return Ok(None);
-        }
-        // A short read in the middle of a file is possible on some network file systems.
-        while count < wanted {
-            match self
-                .file
-                .read_at(&mut data[count - overlap..], start + count as u64)
-            {
-                Ok(0) => break,
-                Ok(more) => count += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Some(count - overlap))
+        let count = self.content.read_two(before, data, start)?;
+        Ok(match count.checked_sub(before.len()) {
+            Some(count) if Trace::of(before) == self.trace => Some(count),
+            _ => None,
+        })
     }
 
     /// Looks for a newline in what was added to a partial line, without reading the line again.
@@ -269,7 +255,7 @@ impl Source {
             let want = usize::try_from(until - self.scanned)
                 .unwrap_or(usize::MAX)
                 .min(window.len());
-            let count = self.file.read_at(&mut window[..want], self.scanned)?;
+            let count = self.content.read_at(&mut window[..want], self.scanned)?;
             if count == 0 || memchr::memchr(b'\n', &window[..count]).is_some() {
                 return Ok(true);
             }
@@ -277,55 +263,4 @@ impl Source {
         }
         Ok(false)
     }
-}
-
-/// Opens `path` if it is a regular file, without ever waiting (a fifo has no writer, perhaps) and
-/// without opening devices. `None`: it is something else.
-pub(super) fn open_regular(path: &Path) -> io::Result<Option<(File, Look)>> {
-    if !Look::at_path(path)?.is_regular {
-        return Ok(None);
-    }
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    let look = Look::at_file(&file)?;
-    // It may have been replaced between the look and the opening.
-    Ok(look.is_regular.then_some((file, look)))
-}
-
-/// The first bytes, as many as a fingerprint covers.
-pub(super) fn read_head(file: &File) -> io::Result<Vec<u8>> {
-    let mut head = vec![0; Fingerprint::MAX_LEN];
-    let len = read_full(file, &mut head, 0)?;
-    head.truncate(len);
-    Ok(head)
-}
-
-/// The trace of the `len` bytes before `offset`; another one if the file ends before.
-pub(super) fn trace_before(file: &File, offset: u64, len: u8) -> io::Result<Trace> {
-    let mut bytes = [0u8; Trace::MAX_LEN];
-    let len = usize::from(len).min(Trace::MAX_LEN);
-    let Some(start) = offset.checked_sub(len as u64) else {
-        return Ok(Trace {
-            len: u8::MAX,
-            crc: 0,
-        });
-    };
-    let count = read_full(file, &mut bytes[..len], start)?;
-    Ok(Trace::of(&bytes[..count]))
-}
-
-fn read_full(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut len = 0;
-    while len < bytes.len() {
-        match file.read_at(&mut bytes[len..], at + len as u64) {
-            Ok(0) => break,
-            Ok(count) => len += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(len)
 }

@@ -67,7 +67,7 @@ fn a_byte_order_mark_is_refused_and_hides_nothing_else() {
 a.ini:1: a UTF-8 byte order mark stands before the first line
     remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' a.ini
 a.ini:6: unknown key 'what' in [log:web]
-    keys are path, exclude, topic, key, start_at, max_line_bytes, rotate_wait",
+    keys are path, exclude, rotated, topic, key, start_at, max_line_bytes, strip_cr, rotate_wait",
     );
     refused(
         b"\xFF\xFE[\0k\0",

@@ -24,6 +24,7 @@ fn defaults() -> Config {
             memory_limit_bytes: 64 << 20,
             shutdown_timeout: Duration::from_secs(8),
             checkpoint_interval: Duration::from_secs(1),
+            deleted_bytes_limit: 1 << 30,
         },
         kafka: KafkaConfig {
             brokers: vec![BrokerAddress {
@@ -49,10 +50,12 @@ fn defaults() -> Config {
                 name: "web".to_owned(),
                 paths: vec!["/var/log/nginx/access.log".to_owned()],
                 exclude: vec![],
+                rotated: vec![],
                 topic: "web_log".to_owned(),
                 key: None,
                 start_at: StartAt::Beginning,
                 max_line_bytes: 900 << 10,
+                strip_cr: false,
                 rotate_wait: Duration::from_secs(5),
             }
             .into(),

@@ -1,0 +1,333 @@
+//! The bytes of a file: as they lie there, or decompressed if rotation has compressed it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSliceMut, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::batch::Trace;
+use crate::identity::{Fingerprint, Look};
+
+/// An open file.
+#[derive(Debug)]
+pub(super) enum Content {
+    Plain(File),
+    Packed(Packed),
+}
+
+impl Content {
+    /// Opens `path` if it is a regular file, without ever waiting (a fifo has no writer, perhaps) and
+    /// without opening devices. `None`: it is something else.
+    ///
+    /// A name that ends in `.gz` or `.zst` is decompressed; the size is then that of the content, for
+    /// which the whole is decompressed once.
+    pub(super) fn open(path: &Path) -> io::Result<Option<(Content, Look)>> {
+        if !Look::at_path(path)?.is_regular {
+            return Ok(None);
+        }
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)?;
+        let mut look = Look::at_file(&file)?;
+        // It may have been replaced between the look and the opening.
+        if !look.is_regular {
+            return Ok(None);
+        }
+        let content = match Codec::of_name(path) {
+            None => Content::Plain(file),
+            Some(codec) => {
+                look.size = codec.size(&file)?;
+                // The archive was made later than its content.
+                look.born_ns = 0;
+                Content::Packed(Packed {
+                    file,
+                    codec,
+                    size: look.size,
+                    decoder: None,
+                    window: Vec::new(),
+                    start: 0,
+                })
+            }
+        };
+        Ok(Some((content, look)))
+    }
+
+    /// The file itself.
+    pub(super) fn file(&self) -> &File {
+        match self {
+            Content::Plain(file) => file,
+            Content::Packed(packed) => &packed.file,
+        }
+    }
+
+    /// Looks at the file again; the size is that of the content.
+    pub(super) fn look(&self) -> io::Result<Look> {
+        let look = Look::at_file(self.file())?;
+        Ok(match self {
+            Content::Plain(_) => look,
+            Content::Packed(packed) => Look {
+                size: packed.size,
+                born_ns: 0,
+                ..look
+            },
+        })
+    }
+
+    /// Whether the content may still grow or be truncated.
+    pub(super) fn can_change(&self) -> bool {
+        matches!(self, Content::Plain(_))
+    }
+
+    /// Fills `before` and then `data` with what lies at `at`, in one system call if possible; returns how
+    /// many bytes there were.
+    pub(super) fn read_two(
+        &mut self,
+        before: &mut [u8],
+        data: &mut [u8],
+        at: u64,
+    ) -> io::Result<usize> {
+        let overlap = before.len();
+        let mut count = match self {
+            Content::Plain(file) => {
+                let mut slices = [IoSliceMut::new(before), IoSliceMut::new(data)];
+                loop {
+                    match rustix::io::preadv(&*file, &mut slices, at) {
+                        Err(rustix::io::Errno::INTR) => {}
+                        count => break count?,
+                    }
+                }
+            }
+            Content::Packed(_) => self.read_at(before, at)?,
+        };
+        if count < overlap {
+            return Ok(count);
+        }
+        // A short read in the middle of a file is possible on some network file systems.
+        count += self.read_at(&mut data[count - overlap..], at + count as u64)?;
+        Ok(count)
+    }
+
+    /// Fills `data` with what lies at `at`; less only at the end of the content.
+    pub(super) fn read_at(&mut self, data: &mut [u8], at: u64) -> io::Result<usize> {
+        let file = match self {
+            Content::Plain(file) => file,
+            Content::Packed(packed) => return packed.read_at(data, at),
+        };
+        let mut len = 0;
+        while len < data.len() {
+            match file.read_at(&mut data[len..], at + len as u64) {
+                Ok(0) => break,
+                Ok(count) => len += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(len)
+    }
+
+    /// The first bytes, as many as a fingerprint covers.
+    pub(super) fn head(&mut self) -> io::Result<Vec<u8>> {
+        let mut head = vec![0; Fingerprint::MAX_LEN];
+        let len = self.read_at(&mut head, 0)?;
+        head.truncate(len);
+        Ok(head)
+    }
+
+    /// The trace of the `len` bytes before `offset`; one that nothing matches if the content ends before.
+    pub(super) fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace> {
+        let mut bytes = [0u8; Trace::MAX_LEN];
+        let bytes = &mut bytes[..usize::from(len).min(Trace::MAX_LEN)];
+        let none = Trace {
+            len: u8::MAX,
+            crc: 0,
+        };
+        let Some(start) = offset.checked_sub(bytes.len() as u64) else {
+            return Ok(none);
+        };
+        let count = self.read_at(bytes, start)?;
+        Ok(if count == bytes.len() {
+            Trace::of(bytes)
+        } else {
+            none
+        })
+    }
+}
+
+/// Whether the name says that the content is compressed, in whatever way.
+pub(super) fn is_compressed_name(name: &Path) -> bool {
+    let name = name.as_os_str().as_bytes();
+    COMPRESSED
+        .iter()
+        .any(|ending| name.ends_with(ending.as_bytes()))
+}
+
+/// A compressed file, read in order through a window.
+pub(super) struct Packed {
+    file: File,
+    codec: Codec,
+    size: u64,
+    decoder: Option<Box<dyn Read + Send>>,
+    /// Content from `start` on that was decompressed and may be asked for again.
+    window: Vec<u8>,
+    start: u64,
+}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packed")
+            .field("codec", &self.codec)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Packed {
+    fn read_at(&mut self, data: &mut [u8], at: u64) -> io::Result<usize> {
+        if self.decoder.is_none() || at < self.start {
+            self.decoder = Some(self.codec.decoder(&self.file)?);
+            self.window.clear();
+            self.start = 0;
+        }
+        let end = at + data.len() as u64;
+        loop {
+            // What lies before the place asked for is not needed any more.
+            let skip = usize::try_from(at - self.start)
+                .unwrap_or(usize::MAX)
+                .min(self.window.len());
+            self.window.drain(..skip);
+            self.start += skip as u64;
+            let have = self.start + self.window.len() as u64;
+            if have >= end {
+                break;
+            }
+            let Some(decoder) = &mut self.decoder else {
+                break;
+            };
+            let more = usize::try_from(end - have).unwrap_or(usize::MAX).min(STEP) as u64;
+            if decoder.by_ref().take(more).read_to_end(&mut self.window)? == 0 {
+                break;
+            }
+        }
+        if self.start < at {
+            return Ok(0);
+        }
+        let count = self.window.len().min(data.len());
+        data[..count].copy_from_slice(&self.window[..count]);
+        Ok(count)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Codec {
+    Gzip,
+    Zstd,
+}
+
+impl Codec {
+    fn of_name(path: &Path) -> Option<Codec> {
+        match path.extension()?.as_bytes() {
+            b"gz" => Some(Codec::Gzip),
+            b"zst" => Some(Codec::Zstd),
+            _ => None,
+        }
+    }
+
+    fn decoder(self, file: &File) -> io::Result<Box<dyn Read + Send>> {
+        let whole = FromStart {
+            file: file.try_clone()?,
+            at: 0,
+        };
+        Ok(match self {
+            Codec::Gzip => Box::new(MultiGzDecoder::new(whole)),
+            Codec::Zstd => Box::new(zstd::stream::read::Decoder::new(whole)?),
+        })
+    }
+
+    fn size(self, file: &File) -> io::Result<u64> {
+        io::copy(&mut self.decoder(file)?, &mut io::sink())
+    }
+}
+
+/// Reads a file without its shared position.
+struct FromStart {
+    file: File,
+    at: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, data: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(data, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Endings of compressed files. Only the first two can be read.
+pub(super) const COMPRESSED: [&str; 5] = [".gz", ".zst", ".bz2", ".xz", ".Z"];
+const STEP: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn check(path: &Path, text: &[u8]) {
+        let (mut content, look) = Content::open(path).expect("opens").expect("is regular");
+        assert_eq!(look.size, text.len() as u64);
+        assert_eq!(content.head().expect("reads"), text[..1024]);
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..50 {
+            let at = random.usize(..text.len() + 10);
+            let mut data = vec![0; random.usize(..200_000)];
+            let count = content.read_at(&mut data, at as u64).expect("reads");
+            let from = at.min(text.len());
+            assert_eq!(
+                data[..count],
+                text[from..(from + data.len()).min(text.len())],
+                "at {at}"
+            );
+        }
+        let trace = content.trace_before(5000, 64).expect("reads");
+        assert_eq!(trace, Trace::of(&text[..5000]));
+    }
+
+    #[test]
+    fn compressed_content_reads_like_the_file_it_was() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let text: Vec<u8> = (0..60_000)
+            .flat_map(|n| format!("line {n}\n").into_bytes())
+            .collect();
+        let plain = folder.path().join("a.log");
+        std::fs::write(&plain, &text).expect("writes");
+        check(&plain, &text);
+        let gz = folder.path().join("a.log.1.gz");
+        // Two members in a row, as `cat a.gz b.gz` makes them.
+        let mut bytes = Vec::new();
+        for half in [&text[..100_000], &text[100_000..]] {
+            let mut encoder =
+                flate2::write::GzEncoder::new(&mut bytes, flate2::Compression::fast());
+            encoder.write_all(half).expect("writes");
+            encoder.finish().expect("ends");
+        }
+        std::fs::write(&gz, bytes).expect("writes");
+        check(&gz, &text);
+        let zst = folder.path().join("a.log.1.zst");
+        std::fs::write(&zst, zstd::encode_all(&text[..], 1).expect("encodes")).expect("writes");
+        check(&zst, &text);
+    }
+
+    #[test]
+    fn a_cut_archive_is_an_error() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let zst = folder.path().join("a.log.1.zst");
+        let bytes = zstd::encode_all(&vec![b'x'; 100_000][..], 1).expect("encodes");
+        std::fs::write(&zst, &bytes[..bytes.len() - 3]).expect("writes");
+        assert!(Content::open(&zst).is_err());
+    }
+}
