@@ -313,6 +313,18 @@ impl Env {
         self.agent().wait_for_log(words, deadline);
     }
 
+    /// Waits until the checkpoints say that all of this file is acknowledged: until a line begins
+    /// with its size.
+    pub(crate) fn wait_for_checkpoint_at_the_end_of(&self, name: &str) {
+        let offset = format!("{} ", fs::metadata(self.path(name)).unwrap().len());
+        let text = || fs::read_to_string(self.checkpoints()).unwrap_or_default();
+        wait_until(
+            SOON,
+            || text().lines().any(|line| line.starts_with(&offset)),
+            || format!("a checkpoint at {offset}in:\n{}", text()),
+        );
+    }
+
     // What arrived.
 
     /// Waits until [`TOPIC`] has at least `n` records.
