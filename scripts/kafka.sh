@@ -13,6 +13,14 @@
 # Standard output carries answers only (an address, records, offsets); all else goes to standard error.
 
 set -euo pipefail
+# Messages in English, since some are looked at here, and jars in the same order for every user.
+export LC_ALL=C.UTF-8
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+readonly HERE
+# Absolute and without symbolic links, since a running broker is known by its folder's name.
+ROOT=$(realpath -m -- "${LOGAGENT_KAFKA_DIR:-$HERE/../target/kafka}")
+readonly ROOT
 
 readonly KAFKA_4=4.3.1
 readonly KAFKA_3=3.9.2
@@ -20,6 +28,11 @@ readonly KAFKA_3=3.9.2
 readonly START_SECONDS=90 # long enough for a machine that is busy compiling
 readonly STOP_SECONDS=20
 readonly MAVEN_RETRY_MINUTES=60
+# C1 only and the serial collector: least time to start, fewest threads.
+readonly JVM_OPTIONS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+
+# shellcheck source=lib.sh
+source "$HERE/lib.sh"
 
 usage() {
     cat <<EOF
@@ -27,9 +40,10 @@ usage: scripts/kafka.sh COMMAND [ARGUMENTS]
 
   get [VERSION]                       fetch Kafka; VERSION is 4 ($KAFKA_4, the default), 3.9 ($KAFKA_3) or exact
   start [--version V] [--set K=V]...  start a broker and print its address; no effect if it runs already.
-                                      --set adds or replaces server properties, at the first start only
+                                      --set adds or replaces server properties, at the first start only;
+                                      {port} and {controller_port} in V stand for the chosen ports
   stop [--keep]                       stop it and remove its data, unless --keep: then start brings it back
-  kill                                the same with SIGKILL, data kept
+  kill                                end it with SIGKILL, its data stays
   status                              one line; exit code 0: it answers, 1: it runs but does not, 3: not running
   pid                                 its process id
   kind                                kafka, tansu (a stand-in, see below) or external
@@ -51,8 +65,8 @@ environment:
                            but compiles lightly: for a benchmark set it to '-XX:+UseParallelGC'
   LOGAGENT_NO_MAVEN=1      do as if Maven's registry were out of reach
 
-Java 17 and Maven are installed if they are missing, this is Debian and the user is root. Where Maven's
-registry is out of reach, get and start fall back on tansu, a Kafka-compatible broker that cargo builds.
+A missing Java (17 or later) or Maven is installed, by root on Debian. Where Maven's registry is out of
+reach, get and start fall back on tansu, a Kafka-compatible broker that cargo builds.
 EOF
 }
 
@@ -75,8 +89,15 @@ main() {
 command_get() {
     parse_arguments "" "$@"
     ((${#WORDS[@]} <= 1)) || usage_error "get takes one version"
+    local kind
     VERSION=$(exact_version "${WORDS[0]:-$KAFKA_4}")
-    obtain_broker >/dev/null
+    kind=$(obtain_broker)
+    if [[ $kind == tansu ]]; then
+        note "Maven's registry is out of reach: tansu stands in for Kafka"
+    elif [[ ! -e $ROOT/dist/$VERSION/classes.jsa ]]; then
+        lock get
+        archive_classes
+    fi
 }
 
 command_start() {
@@ -273,7 +294,7 @@ exact_version() {
     4) echo "$KAFKA_4" ;;
     3 | 3.9) echo "$KAFKA_3" ;;
     *)
-        [[ $1 =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || usage_error "'$1' is not a version; say 4, 3.9 or, for example, $KAFKA_4"
+        [[ $1 =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || usage_error "'$1' is not a version; 4, 3.9 and $KAFKA_4 are"
         echo "$1"
         ;;
     esac
@@ -310,8 +331,7 @@ maven_is_out() {
 # Returns 1 if the registry is out of reach; any other failure ends the script.
 fetch_kafka() {
     local dist=$ROOT/dist fetched log=$ROOT/get.log
-    need java default-jre-headless
-    need mvn maven
+    need java:default-jre-headless mvn:maven
     if [[ ! $(java -version 2>&1) =~ version\ \"([0-9]+) ]] || ((BASH_REMATCH[1] < 17)); then
         fail "Kafka needs Java 17 or later, and java is: $(java -version 2>&1 | head -n 1)"
     fi
@@ -321,18 +341,20 @@ fetch_kafka() {
     rm -rf "$fetched"
     mkdir -p "$fetched" || fail "cannot write to $ROOT"
     note "fetching Kafka $VERSION"
-    # -U: what Maven failed to reach some time ago is asked for again.
-    if ! mvn -q -B -U -Dstyle.color=never -f "$HERE/pom.xml" dependency:copy-dependencies \
+    # -U: what Maven failed to reach some time ago is asked for again. The plugin by its full name: by its short
+    # name Maven hides why it cannot load it.
+    if ! mvn -q -B -U -Dstyle.color=never -f "$HERE/pom.xml" \
+        org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies \
         -Dkafka.version="$VERSION" -DincludeScope=runtime -DoutputDirectory="$fetched/lib" >"$log" 2>&1 </dev/null; then
         rm -rf "$fetched"
+        grep -m 1 ERROR "$log" >&2 || tail -n 5 "$log" >&2
         # "Could not find" is the registry's own answer: no such version. It is not a reason to fall back.
         if ! grep -q 'Could not find artifact' "$log" &&
             grep -qE 'Could not transfer|could not be resolved|Unknown host|Connection (refused|timed out)' "$log"; then
             touch "$ROOT/maven-unreachable"
-            note "Maven cannot reach its registry: $(grep -m 1 -oE 'Could not transfer.*|.*could not be resolved.*' "$log")"
+            note "Maven cannot reach its registry"
             return 1
         fi
-        tail -n 15 "$log" >&2
         fail "cannot fetch Kafka $VERSION, see $log"
     fi
     [[ -e $fetched/lib/kafka_2.13-$VERSION.jar ]] || fail "Maven copied no kafka_2.13-$VERSION.jar, see $log"
@@ -348,9 +370,11 @@ archive_classes() {
     local archive=$ROOT/dist/$VERSION/classes.jsa
     local INSTANCE=.archive DIR=$ROOT/instances/.archive SETS=() ARCHIVE_OPTION=-XX:ArchiveClassesAtExit=$archive.new
     note "preparing its fast start"
+    trap 'terminate; exit 1' INT TERM
     if first_start 2>/dev/null; then
         terminate
     fi
+    trap - INT TERM
     rm -rf "$DIR"
     mv "$archive.new" "$archive" 2>/dev/null || note "that did not work; it only starts more slowly"
 }
@@ -391,7 +415,7 @@ start_failed() {
 
 # Writes the settings and formats the storage.
 prepare_kafka() {
-    local port controller_port cluster
+    local port controller_port cluster sets
     port=$(free_port)
     controller_port=$(free_port "$port")
     cluster=$(random_cluster_id)
@@ -407,7 +431,8 @@ advertised.listeners=PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:$controller_port
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
-log.dirs=$DIR/data
+# in the instance's folder, where all is run: a property file cannot hold every path
+log.dirs=data
 num.partitions=1
 # one broker
 offsets.topic.replication.factor=1
@@ -420,7 +445,7 @@ group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=1
 transaction.state.log.num.partitions=1
 # after a SIGKILL the controller refuses the broker until its old session is over, by default 9 s
-broker.session.timeout.ms=4000
+broker.session.timeout.ms=5000
 broker.heartbeat.interval.ms=1000
 # small: 512 MiB of heap, a disk shared with other things
 log.segment.bytes=67108864
@@ -430,13 +455,16 @@ log.cleaner.dedupe.buffer.size=16777216
 log.retention.ms=-1
 EOF
         # Of two lines with the same key the last one counts.
-        ((${#SETS[@]} == 0)) || printf '%s\n' '# --set' "${SETS[@]}"
+        sets=(${SETS[@]+"${SETS[@]//\{port\}/$port}"})
+        ((${#sets[@]} == 0)) || printf '%s\n' '# --set' "${sets[@]//\{controller_port\}/$controller_port}"
     } >"$DIR/server.properties"
-    java_tool kafka.tools.StorageTool format --cluster-id "$cluster" --config "$DIR/server.properties" \
-        >"$DIR/format.log" 2>&1 </dev/null || {
+    if ! (
+        cd "$DIR"
+        exec_java_tool kafka.tools.StorageTool format --cluster-id "$cluster" --config server.properties
+    ) >"$DIR/format.log" 2>&1 </dev/null; then
         tail -n 15 "$DIR/format.log" >&2
         fail "cannot format the storage of instance '$INSTANCE'"
-    }
+    fi
 }
 
 launch() {
@@ -446,6 +474,7 @@ launch() {
 launch_kafka() {
     local log=org.slf4j.simpleLogger classes
     VERSION=$(<"$DIR/version")
+    need java:default-jre-headless
     classes=$(class_path) || exit 1
     # AbstractConfig would print a page of settings at each start.
     # shellcheck disable=SC2086 # options are words
@@ -558,7 +587,7 @@ metadata() {
         exec 3<>"/dev/tcp/$1/$2"
         printf "\0\0\0\x16\0\x03\0\x02\0\0\0\x01\0\x08logagent\0\0\0\0" >&3
         size=$((16#$(head -c 4 <&3 | od -An -v -tx1 | tr -d " \n")))
-        ((size < 1000000))
+        ((size < 1000000)) || exit 1
         head -c "$size" <&3' metadata "$(tr -d '[]' <<<"${1%:*}")" "${1##*:}" 2>/dev/null | hex)
     [[ $answer =~ ^00000001([0-9a-f]{8}) && ${BASH_REMATCH[1]} != 00000000 ]] || return 1
     echo "$answer"
@@ -577,7 +606,8 @@ use_tools() {
         BROKERS=$KAFKA_BROKERS VERSION=$KAFKA_4
         TOOLS=$(obtain_broker)
     else
-        is_running || fail "instance '$INSTANCE' is not running; start it with: scripts/kafka.sh start --instance $INSTANCE"
+        is_running ||
+            fail "instance '$INSTANCE' is not running; start it with: scripts/kafka.sh start --instance $INSTANCE"
         BROKERS=$(<"$DIR/address") VERSION=$(<"$DIR/version") TOOLS=$(<"$DIR/kind")
     fi
 }
@@ -630,12 +660,13 @@ consume_kafka() {
 }
 
 # `java_tool CLASS ARGUMENTS`: runs a command-line tool of Kafka VERSION.
-java_tool() (
-    exec_java_tool "$@"
-)
+java_tool() {
+    (exec_java_tool "$@")
+}
 
 exec_java_tool() {
     local classes
+    need java:default-jre-headless
     classes=$(class_path) || exit 1
     # shellcheck disable=SC2086 # options are words
     exec java -XX:SharedArchiveFile="$ROOT/dist/$VERSION/classes.jsa" $JVM_OPTIONS -Xmx256m \
@@ -653,15 +684,27 @@ class_path() {
 # ---------------------------------------------------------------------------------------------------------
 # What the machine lacks
 
-# `need COMMAND PACKAGE`
+# `need COMMAND:PACKAGE...`: installs what is missing, where it may.
 need() {
-    command -v "$1" >/dev/null && return
+    local pair missing=() packages=()
+    for pair in "$@"; do
+        if ! command -v "${pair%:*}" >/dev/null; then
+            missing+=("${pair%:*}")
+            packages+=("${pair#*:}")
+        fi
+    done
+    ((${#missing[@]} > 0)) || return 0
     if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-        fail "$1 is missing; on Debian: apt-get install $2"
+        fail "missing: ${missing[*]}; on Debian: apt-get install ${packages[*]}"
     fi
-    note "installing $2"
-    { apt-get -q update && apt-get -q -y install --no-install-recommends "$2"; } >&2 </dev/null ||
-        fail "$1 is missing and apt-get could not install $2"
+    note "installing ${packages[*]}"
+    {
+        apt-get -q update || note "apt-get update failed, trying without"
+        DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${packages[@]}"
+    } >&2 </dev/null || fail "apt-get cannot install ${packages[*]}, which brings ${missing[*]}"
+    for pair in "${missing[@]}"; do
+        command -v "$pair" >/dev/null || fail "$pair is missing still, though ${packages[*]} is installed"
+    done
 }
 
 # ---------------------------------------------------------------------------------------------------------
@@ -695,15 +738,5 @@ usage_error() {
     usage >&2
     exit 2
 }
-
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-readonly HERE
-# Absolute and without symbolic links, since a running broker is known by its folder's name.
-ROOT=$(realpath -m -- "${LOGAGENT_KAFKA_DIR:-$HERE/../target/kafka}")
-readonly ROOT
-# shellcheck source=lib.sh
-source "$HERE/lib.sh"
-# C1 only and the serial collector: least time to start, fewest threads.
-readonly JVM_OPTIONS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 main "$@"

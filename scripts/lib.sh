@@ -215,7 +215,8 @@ sub show {
 
 sub decompressed {
     my ($codec, $data) = @_;
-    my $command = (undef, "gzip", undef, "lz4", "zstd")[$codec] or fail "a batch is compressed with snappy, which is not read here";
+    my $command = (undef, "gzip", undef, "lz4", "zstd")[$codec]
+        or fail "a batch is compressed with snappy, which is not read here";
     open my $file, "+>", undef or fail "no temporary file: $!";
     print $file $data;
     $file->flush;

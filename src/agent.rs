@@ -36,6 +36,7 @@ use crate::output::stdout::StdoutOutput;
 use crate::output::{Output, Worker};
 use crate::stop::Deadline;
 use crate::tail::claims::Claims;
+use crate::tail::deleted::DeletedFiles;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::watch::{WatchTable, Watcher};
 use crate::tail::{self, Surroundings, Tailer};
@@ -133,6 +134,7 @@ impl Agent {
     /// thread panics, or, with `--once`, everything is delivered.
     pub fn run(config: Config, mode: Mode, signals: &Receiver<()>) -> Result<(), AgentError> {
         let config = Arc::new(config);
+        raise_descriptor_limit();
         let (store, checkpoints) = if mode.dry_run {
             (None, checkpoint::store::load(&config.agent.state_dir)?)
         } else {
@@ -156,6 +158,7 @@ impl Agent {
             watches: table.clone(),
             budget: Budget::new(config.agent.memory_limit_bytes),
             pool: BufferPool::new(),
+            deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
             metrics: metrics.clone(),
             once: mode.once,
         });
@@ -462,6 +465,22 @@ impl Agent {
         let at = Instant::now() + self.config.agent.shutdown_timeout;
         self.deadline.set(at);
         at
+    }
+}
+
+/// Each followed file takes a descriptor: asks for as many as the hard limit allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!(
+            "the limit of open files stays at {:?}: {error}",
+            limit.current
+        );
     }
 }
 

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 
 pub mod claims;
 mod content;
+pub mod deleted;
 pub mod discover;
 mod siblings;
 mod source;
@@ -33,6 +34,7 @@ pub mod watch;
 
 use claims::Claims;
 use content::Content;
+use deleted::DeletedFiles;
 use siblings::{Age, Sibling, Siblings};
 use source::{Chunk, Read, Source};
 use watch::WatchTable;
@@ -48,6 +50,8 @@ pub struct Surroundings {
     pub budget: Arc<Budget>,
     /// Read buffers.
     pub pool: Arc<BufferPool>,
+    /// Deleted files that are held open.
+    pub deleted: DeletedFiles,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Ship what is there and end (`--once`).
@@ -252,16 +256,7 @@ impl Tailer {
         self.complain_of(noticed);
         // The size of the newest file first, then the older ones to their end: see the module's text.
         loop {
-            for source in self.sources.iter_mut().rev() {
-                if let Ok(look) = source.content.look() {
-                    if (look.size, look.modified_ns) != (source.size, source.modified_ns)
-                        && let Some(quiet_since) = &mut source.quiet_since
-                    {
-                        *quiet_since = Instant::now();
-                    }
-                    (source.size, source.modified_ns) = (look.size, look.modified_ns);
-                }
-            }
+            self.look_at_sources();
             let mut sent = false;
             let mut at = 0;
             while at < self.sources.len() {
@@ -290,6 +285,51 @@ impl Tailer {
             let noticed = self.notice();
             self.complain_of(noticed);
         }
+    }
+
+    /// Notes the sizes, the newest file's first, and lets go of deleted files that take too much disk.
+    fn look_at_sources(&mut self) {
+        let mut doomed = Vec::new();
+        for (at, source) in self.sources.iter_mut().enumerate().rev() {
+            let Ok(look) = source.content.look() else {
+                continue;
+            };
+            if (look.size, look.modified_ns) != (source.size, source.modified_ns)
+                && let Some(quiet_since) = &mut source.quiet_since
+            {
+                *quiet_since = Instant::now();
+            }
+            (source.size, source.modified_ns) = (look.size, look.modified_ns);
+            let serial = source.checkpoint.serial;
+            let is_deleted = look.links == 0 && source.quiet_since.is_some();
+            if is_deleted && self.around.deleted.hold(serial, look.size, &self.waker) {
+                doomed.push(at);
+            }
+        }
+        // From the back, so that the places before stay what they are.
+        for at in doomed {
+            let Some(source) = self.sources.remove(at) else {
+                continue;
+            };
+            let lost = source.size.saturating_sub(source.position);
+            self.retire(&source, true);
+            if lost > 0 {
+                self.lose(
+                    lost,
+                    source.position,
+                    "are in a deleted file that exceeds [agent] deleted_bytes_limit",
+                );
+            }
+        }
+    }
+
+    /// Bytes that nobody can read any more.
+    fn lose(&self, bytes: u64, offset: u64, why: &str) {
+        self.around.metrics.lost_bytes.add(bytes);
+        log::error!(
+            "'{}': {bytes} bytes from offset {offset} on {why} and are lost",
+            self.path.display()
+        );
     }
 
     /// Reads source number `at` up to the size that was seen.
@@ -386,6 +426,7 @@ impl Tailer {
     }
 
     fn retire(&self, source: &Source, deleted: bool) {
+        self.around.deleted.release(source.checkpoint.serial);
         let Source {
             id,
             position,
@@ -565,7 +606,6 @@ impl Tailer {
             old.checkpoint.identity,
             old.position
         );
-        let unread = old.size.saturating_sub(old.position);
         // Frees the claim of the inode for its new content.
         self.retire(&old, true);
         let later = self.sources.split_off(at);
@@ -574,13 +614,11 @@ impl Tailer {
             trace: old.trace,
             ..old.checkpoint.clone()
         };
-        if !self.push_copy(&read) && unread > 0 {
-            self.around.metrics.lost_bytes.add(unread);
-            log::error!(
-                "'{}': {unread} bytes from offset {} on were truncated away before they were read and are lost",
-                self.path.display(),
-                old.position
-            );
+        let saved = self.push_copy(&read).unwrap_or(old.position);
+        let lost = old.size.saturating_sub(saved.max(old.position));
+        if lost > 0 {
+            let offset = old.size - lost;
+            self.lose(lost, offset, "were truncated away before they were read");
         }
         let checkpoint = self.fresh(&mut old.content, &look, 0)?;
         let pushed = self.push(
@@ -597,27 +635,22 @@ impl Tailer {
         Ok(())
     }
 
-    /// Reads the rest of truncated content from the copy that rotation made; false if there is none.
-    fn push_copy(&mut self, read: &Checkpoint) -> bool {
-        match self.siblings().find(read) {
-            Ok(Some(copy)) if copy.look.inode != read.identity.inode => {
-                let identity = Identity {
-                    inode: copy.look.inode,
-                    born_ns: copy.look.born_ns,
-                    fingerprint: read.identity.fingerprint,
-                };
-                self.push_rotated(
-                    copy,
-                    Some(Checkpoint {
-                        identity,
-                        finished: false,
-                        ..read.clone()
-                    }),
-                );
-                true
-            }
-            _ => false,
+    /// Reads the rest of truncated content from the copy that rotation made; returns the size of the
+    /// copy, if there is one.
+    fn push_copy(&mut self, read: &Checkpoint) -> Option<u64> {
+        let copy = self.siblings().find(read).ok().flatten()?;
+        if copy.look.inode == read.identity.inode {
+            return None;
         }
+        let size = copy.look.size;
+        self.push_rotated(
+            copy,
+            Some(Checkpoint {
+                finished: false,
+                ..read.clone()
+            }),
+        );
+        Some(size)
     }
 
     /// Opens the unknown files that were rotated away after the known one of age `after` and before
@@ -734,6 +767,9 @@ impl Tailer {
             .to_read_bytes
             .add(look.size.saturating_sub(checkpoint.offset));
         let mut source = Source::new(content, at, checkpoint, &look);
+        if let Err(error) = source.find_part(self.log.max_line_bytes) {
+            self.complain_of(Err(error));
+        }
         source.quiet_since = quiet_since;
         source.watch =
             self.around

@@ -85,6 +85,27 @@ impl Source {
         }
     }
 
+    /// If the position is inside of a line, earlier pieces of it were sent: finds out how many.
+    pub(super) fn find_part(&mut self, max_line_bytes: usize) -> io::Result<()> {
+        let mut window = vec![0; 64 << 10];
+        let mut line_start = self.position;
+        while line_start > 0 {
+            let from = line_start.saturating_sub(window.len() as u64);
+            let len = usize::try_from(line_start - from).unwrap_or(0);
+            let count = self.content.read_at(&mut window[..len], from)?;
+            if let Some(at) = memchr::memrchr(b'\n', &window[..count]) {
+                line_start = from + at as u64 + 1;
+                break;
+            }
+            line_start = from;
+        }
+        let sent = (self.position - line_start).div_ceil(max_line_bytes as u64);
+        if sent > 0 {
+            self.part = u32::try_from(sent).unwrap_or(u32::MAX - 1) + 1;
+        }
+        Ok(())
+    }
+
     /// Whether the bytes before the position are still those that were read.
     pub(super) fn is_unchanged(&mut self) -> io::Result<bool> {
         Ok(!self.content.can_change()

@@ -421,7 +421,7 @@ fn answers_are_mangled_as_told_after_the_append() {
 #[test]
 fn delayed_answers_come_later_and_are_worked_off_meanwhile() {
     let (cluster, mut client) = logs();
-    cluster.delay(Duration::from_millis(200));
+    cluster.delay(Duration::from_secs(1));
     let start = Instant::now();
     for value in ["a", "b", "c"] {
         client
@@ -434,7 +434,7 @@ fn delayed_answers_come_later_and_are_worked_off_meanwhile() {
     }
     let taken = start.elapsed();
     assert!(
-        taken >= Duration::from_millis(200) && taken < Duration::from_millis(550),
+        taken >= Duration::from_secs(1) && taken < Duration::from_millis(2900),
         "{taken:?}"
     );
 }

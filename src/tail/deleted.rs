@@ -1,0 +1,84 @@
+//! How much disk is held by files that are deleted and not read to their end.
+//!
+//! A deleted file lives as long as it is open here. That saves its lines in an outage, and fills the
+//! disk in a long one, so there is a bound; the oldest file goes first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam_channel::Sender;
+
+/// The deleted files that are held open.
+#[derive(Debug)]
+pub struct DeletedFiles {
+    limit_bytes: u64,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// By serial number, so the oldest first: size, and how to wake its tailer.
+    files: BTreeMap<u64, (u64, Sender<()>)>,
+    /// Those that must be let go.
+    doomed: BTreeSet<u64>,
+}
+
+impl DeletedFiles {
+    /// At most `limit_bytes` are held.
+    pub fn new(limit_bytes: u64) -> Self {
+        DeletedFiles {
+            limit_bytes,
+            held: Mutex::default(),
+        }
+    }
+
+    /// The deleted file `serial` of this size is held open; returns whether it must be let go. Another
+    /// one that must is woken.
+    pub(super) fn hold(&self, serial: u64, size: u64, wake: &Sender<()>) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.doomed.contains(&serial) {
+            return true;
+        }
+        held.files.insert(serial, (size, wake.clone()));
+        let mut total: u64 = held.files.values().map(|(size, _)| size).sum();
+        while total > self.limit_bytes
+            && let Some((oldest, (size, wake))) = held.files.pop_first()
+        {
+            total -= size;
+            held.doomed.insert(oldest);
+            let _ = wake.try_send(());
+        }
+        held.doomed.contains(&serial)
+    }
+
+    /// The file `serial` is not held any more.
+    pub(super) fn release(&self, serial: u64) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.files.remove(&serial);
+        held.doomed.remove(&serial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::bounded;
+
+    #[test]
+    fn the_oldest_goes_first_and_only_as_many_as_must() {
+        let deleted = DeletedFiles::new(100);
+        let (wake, woken) = bounded(1);
+        let (other, _other_woken) = bounded(1);
+        assert!(!deleted.hold(1, 60, &wake));
+        assert!(!deleted.hold(2, 30, &other));
+        assert!(!deleted.hold(3, 40, &other), "the oldest goes instead");
+        assert!(woken.try_recv().is_ok());
+        assert!(deleted.hold(1, 60, &wake));
+        deleted.release(1);
+        assert!(!deleted.hold(2, 30, &other));
+        assert!(
+            deleted.hold(4, 101, &other),
+            "larger than all that is allowed"
+        );
+    }
+}
