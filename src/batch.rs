@@ -190,42 +190,64 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+/// Identity of a source and the offset up to which everything is acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// The path that is followed. A rotated file lies elsewhere by now; its checkpoint still names
+    /// the path whose lines it holds.
+    pub path: PathBuf,
+    /// What the file is recognised by.
+    pub identity: Identity,
+    /// Everything before this offset is acknowledged.
+    pub offset: u64,
+    /// The bytes before `offset`.
+    pub trace: Trace,
+    /// The source was read to its end and will not be read again.
+    pub finished: bool,
+    /// Order of opening: of two checkpoints of one path the larger number is the later file.
+    pub serial: u64,
+    /// When the file was last changed, as far as we know, in ns since 1970. What was rotated
+    /// after it cannot be older.
+    pub modified_ns: i64,
+}
+
 /// What the registrar is told, over one channel: nothing else moves a checkpoint.
 #[derive(Debug)]
 pub enum Progress {
-    /// A tailer reads this source from `offset` on. Comes before any batch of the source.
+    /// A tailer reads this source from `checkpoint.offset` on. Comes before any batch of the source.
     Opened {
         /// The source.
         source: SourceId,
-        /// The path it was found at.
-        path: PathBuf,
-        /// What the file is recognised by.
-        identity: Identity,
-        /// Where reading starts: everything before is done.
-        offset: u64,
-        /// The bytes before `offset`.
-        trace: Trace,
+        /// Where it stands.
+        checkpoint: Checkpoint,
+        /// Serial numbers of checkpoints that this one takes the place of.
+        replaces: Vec<u64>,
         /// Where the registrar shows how far everything is acknowledged.
         acked: Arc<AtomicU64>,
     },
-    /// The file is now better known (its fingerprint grew) or lies at another path.
+    /// The file is now better known: its fingerprint grew.
     Known {
         /// The source.
         source: SourceId,
         /// Its new identity.
         identity: Identity,
-        /// Where it lies now.
-        path: PathBuf,
+    },
+    /// The file of a checkpoint is gone for good.
+    Forgotten {
+        /// The checkpoint's serial number.
+        serial: u64,
     },
     /// Kafka has the records of these spans (or they are in the dead-letter file).
     Acked(Vec<Span>),
-    /// The source ends at `end` and will not be read again. Its checkpoint stays until the
-    /// file is gone, so that the file is known if it is met again.
+    /// The source ends here and will not be read again. Its checkpoint stays for a while, so that
+    /// the file is known if it is met again.
     Finished {
         /// The source.
         source: SourceId,
-        /// Its end.
+        /// Its end: offset after the last byte.
         end: u64,
+        /// When the file was last changed, in ns since 1970.
+        modified_ns: i64,
         /// The file itself is deleted: nothing needs to be remembered once all is acknowledged.
         deleted: bool,
     },

@@ -8,7 +8,7 @@
 //! kept for files that hold nothing, so that each of thousands can always make one small step.
 
 use std::collections::VecDeque;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -183,21 +183,21 @@ impl BufferPool {
         })
     }
 
-    /// An empty buffer with room for `bytes`.
+    /// A buffer of `bytes` bytes, whose content is left over or zero.
     pub fn buffer(self: &Arc<Self>, bytes: usize) -> Buffer {
-        let mut recycled = None;
-        if bytes <= Self::BUFFER_BYTES && bytes > Self::BUFFER_BYTES / 4 {
-            recycled = self
+        let is_usual = bytes <= Self::BUFFER_BYTES && bytes > Self::BUFFER_BYTES / 4;
+        let vec = match is_usual {
+            true => self
                 .free
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .pop();
-            if recycled.is_none() {
-                recycled = Some(Vec::with_capacity(Self::BUFFER_BYTES));
-            }
-        }
+                .pop(),
+            false => Some(vec![0; bytes]),
+        };
+        // Zeroed memory comes from the kernel without being touched.
         Buffer {
-            bytes: recycled.unwrap_or_else(|| Vec::with_capacity(bytes)),
+            bytes: vec.unwrap_or_else(|| vec![0; Self::BUFFER_BYTES]),
+            len: bytes,
             pool: self.clone(),
         }
     }
@@ -215,13 +215,14 @@ impl BufferPool {
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
+    len: usize,
     pool: Arc<BufferPool>,
 }
 
 impl Buffer {
-    /// The vector itself, to be filled.
-    pub fn as_mut_vec(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    /// Keeps the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 }
 
@@ -229,20 +230,25 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes.capacity() == BufferPool::BUFFER_BYTES {
+        if self.bytes.len() == BufferPool::BUFFER_BYTES {
             let mut free = self
                 .pool
                 .free
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             if free.len() < BufferPool::KEPT {
-                self.bytes.clear();
                 free.push(std::mem::take(&mut self.bytes));
             }
         }
@@ -310,12 +316,9 @@ mod tests {
     #[test]
     fn a_buffer_is_used_again() {
         let pool = BufferPool::new();
-        let address = {
-            let mut buffer = pool.buffer(BufferPool::BUFFER_BYTES);
-            buffer.as_mut_vec().extend_from_slice(b"abc");
-            buffer.as_ptr()
-        };
-        let again = pool.buffer(BufferPool::BUFFER_BYTES);
-        assert_eq!((again.as_ptr(), again.len()), (address, 0));
+        let address = pool.buffer(BufferPool::BUFFER_BYTES).as_ptr();
+        let again = pool.buffer(100_000);
+        assert_eq!((again.as_ptr(), again.len()), (address, 100_000));
+        assert_eq!(pool.buffer(10).len(), 10);
     }
 }

@@ -1,11 +1,40 @@
-//! The typed configuration. It is immutable and cannot hold a contradiction.
+//! The typed configuration: immutable, and it cannot hold a contradiction.
+//!
+//! ```text
+//! bytes --text--> lines --syntax--> sections, keys, raw values --resolve--> Config
+//! ```
+//! Each stage collects what is wrong and hands on what it has, so that one run reports everything.
+//! The keys, what they accept and their defaults are one table, `config/keys.rs`; a new key is a
+//! row there, a field here and a line in `config/resolve.rs`.
 
-use std::path::PathBuf;
+mod environment;
+mod error;
+mod kafka;
+mod keys;
+mod nearest;
+mod paths;
+mod reader;
+mod reference;
+mod resolve;
+mod syntax;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests;
+mod text;
+mod value;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use error::{ConfigError, ConfigErrors};
+pub use reference::reference;
+
+use environment::Env;
+use text::Text;
+
 /// Everything `logagent.ini` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
@@ -17,10 +46,49 @@ pub struct Config {
     pub logs: Vec<Arc<LogConfig>>,
 }
 
+impl Config {
+    /// Reads the ini at `path`, with `${NAME}` from the environment. Refuses anything but a regular
+    /// file of at most 1 MiB, without waiting for it.
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        match text::read(path) {
+            Ok(bytes) => Self::from_bytes(&bytes, path, &|name| std::env::var(name).ok()),
+            Err(problem) => Err(ConfigErrors::new(path, vec![ConfigError::whole(problem)])),
+        }
+    }
+
+    /// Reads `text` as the content of `file`, with `${NAME}` from `env`.
+    pub fn parse(
+        text: &str,
+        file: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigErrors> {
+        Self::from_bytes(text.as_bytes(), file, env)
+    }
+
+    fn from_bytes(bytes: &[u8], file: &Path, env: Env<'_>) -> Result<Config, ConfigErrors> {
+        let text = Text::decode(bytes, file)
+            .map_err(|problem| ConfigErrors::new(file, vec![ConfigError::whole(problem)]))?;
+        let mut errors = Vec::new();
+        let sections = syntax::parse(&text.text, &mut errors);
+        let config = resolve::resolve(&sections, file, env, &mut errors);
+        // What a line seems to say is no news where its bytes are wrong already.
+        errors.retain(|error| {
+            error
+                .line()
+                .is_none_or(|line| !text.damaged.contains(&line))
+        });
+        errors.extend(text.errors);
+        match config {
+            Some(config) if errors.is_empty() => Ok(config),
+            _ => Err(ConfigErrors::new(file, errors)),
+        }
+    }
+}
+
 /// `[agent]`: the process itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
-    /// Folder of the checkpoints and the lock.
+    /// Folder of the checkpoints and the lock, absolute; need not exist.
     pub state_dir: PathBuf,
     /// Number of producer threads, at least 1.
     pub producers: usize,
@@ -33,7 +101,7 @@ pub struct AgentConfig {
 }
 
 /// `[kafka]`: where and how records are sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaConfig {
     /// Bootstrap brokers, at least one.
     pub brokers: Vec<BrokerAddress>,
@@ -124,13 +192,14 @@ pub struct HeaderChoice {
 }
 
 /// `[log:NAME]`: some files and where they go.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// NAME.
     pub name: String,
     /// Absolute paths or globs (`*`, `?`, `[...]`, `**`), at least one.
     pub paths: Vec<String>,
-    /// Globs of paths to leave out.
+    /// Absolute globs of paths to leave out; one that was given as a file name has become
+    /// `/**/name`.
     pub exclude: Vec<String>,
     /// Kafka topic.
     pub topic: String,

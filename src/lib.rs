@@ -1,9 +1,34 @@
 //! logagent follows log files and delivers every line to Apache Kafka.
+//!
+//! # Words
+//! - **Tailer**: the thread that follows one path. **Source**: one file identity, from one opening on.
+//! - **Batch**: consecutive events of one source. **Span**: the file bytes that a batch covers.
+//! - **Record batch**: Kafka's wire format v2.
+//! - **Checkpoint**: identity of a source and the offset up to which everything is acknowledged.
+//!   **Registrar**: the thread that moves them. **Lag**: bytes in the file past the checkpoint.
+//! - **Lost bytes**: bytes that went away unread.
+//!
+//! # Flow
+//! ```text
+//! file -> Tailer -> Batch -> channel -> Producer -> Kafka -> ack -> Registrar -> checkpoints file
+//! ```
+//! Uses go one way: `main -> agent -> {tail, output, kafka, checkpoint} -> {batch, config, ...}`. `tail`,
+//! `kafka` and `checkpoint` never import each other. [`agent`] builds the channels and the threads.
+//!
+//! # Traps
+//! - inotify tells what may have happened, never what has: see [`tail`].
+//! - A file's bytes are counted in the [`budget`] from before they are read until Kafka has them.
+//! - Nothing but [`batch::Progress::Acked`] moves a checkpoint.
 
+pub mod agent;
 pub mod batch;
 pub mod budget;
+pub mod checkpoint;
 pub mod config;
 pub mod identity;
 pub mod kafka;
+pub mod metrics;
+mod once;
 pub mod output;
 pub mod stop;
+pub mod tail;

@@ -1,2 +1,113 @@
-//! The `logagent` program.
-fn main() {}
+//! The `logagent` program: arguments, logger, signals, exit code.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crossbeam_channel::{Receiver, bounded};
+use logagent::agent::{Agent, Mode};
+use logagent::config::Config;
+
+const USAGE: &str = "\
+logagent follows log files and delivers every line to Apache Kafka.
+
+Usage: logagent [--config FILE] [--dry-run] [--once]
+
+  --config FILE   settings (default: conf/logagent.ini)
+  --dry-run       print topic, key and line of what would be sent; needs no Kafka, moves no checkpoint
+  --once          ship what is there now, then exit
+  --help          this text
+  --version       the version
+
+SIGINT or SIGTERM stops: what is in flight is waited for up to [agent] shutdown_timeout. A second
+one stops at once. Log lines go to standard error; RUST_LOG=debug shows more of them.
+Exit codes: 0 clean, 1 failure while running, 2 usage or configuration.
+";
+
+fn main() -> ExitCode {
+    let (config, mode) = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("logagent: {error}\ntry 'logagent --help'");
+            return ExitCode::from(2);
+        }
+    };
+    start_logger();
+    let config = match Config::load(&config) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::from(2);
+        }
+    };
+    let signals = match catch_signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("logagent: signals cannot be caught: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match Agent::run(config, mode, &signals) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("logagent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `None`: there is nothing more to do.
+fn arguments() -> Result<Option<(PathBuf, Mode)>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut config = PathBuf::from("conf/logagent.ini");
+    let mut mode = Mode::default();
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('c') | Long("config") => config = parser.value()?.into(),
+            Long("dry-run") => mode.dry_run = true,
+            Long("once") => mode.once = true,
+            Short('h') | Long("help") => {
+                print!("{USAGE}");
+                return Ok(None);
+            }
+            Short('V') | Long("version") => {
+                println!("logagent {}", env!("CARGO_PKG_VERSION"));
+                return Ok(None);
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some((config, mode)))
+}
+
+fn start_logger() {
+    let environment = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(environment)
+        .format(|out, record| {
+            writeln!(
+                out,
+                "{} {:<5} {}",
+                out.timestamp_millis(),
+                record.level(),
+                record.args()
+            )
+        })
+        .init();
+}
+
+/// The first signal asks for a stop, the second one ends the process at once.
+fn catch_signals() -> Result<Receiver<()>, ctrlc::Error> {
+    let (sender, signals) = bounded(1);
+    ctrlc::set_handler(move || {
+        // Full: the first one was not even taken yet, or was, and this is the second.
+        static ASKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        if ASKED.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            eprintln!("logagent: stopped at once by a second signal");
+            std::process::exit(1);
+        }
+        let _ = sender.try_send(());
+    })?;
+    Ok(signals)
+}

@@ -1,1 +1,14 @@
-//! Integration tests.
+//! The integration tests: one binary, a module per behaviour.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that finds None or Err has failed, and the panic says where"
+)]
+
+mod command_line;
+mod delivery;
+mod faults;
+mod real_kafka;
+mod restart;
+mod rotation;
+mod support;

@@ -33,7 +33,7 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod partition;
-mod partitioner;
+pub(crate) mod partitioner;
 mod portion;
 pub mod producer;
 mod producer_id;

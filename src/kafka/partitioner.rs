@@ -1,7 +1,7 @@
 //! Which partition a record goes to.
 
 /// The partition that the Java client chooses for a record with this key.
-pub(super) fn of_key(key: &[u8], partitions: i32) -> i32 {
+pub(crate) fn of_key(key: &[u8], partitions: i32) -> i32 {
     (murmur2(key) & i32::MAX) % partitions.max(1)
 }
 

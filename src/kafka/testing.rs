@@ -34,7 +34,7 @@ pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: 
     let (wake, _) = bounded(1);
     let account = Budget::new(1 << 30).account(wake);
     let mut buffer = BufferPool::new().buffer(data.len());
-    buffer.as_mut_vec().extend_from_slice(data);
+    buffer.copy_from_slice(data);
     Batch {
         destination: destination.clone(),
         source: SourceId::next(),

@@ -9,6 +9,9 @@ use crossbeam_channel::{Receiver, select};
 use crate::batch::Batch;
 use crate::stop::Deadline;
 
+pub mod legacy;
+pub mod stdout;
+
 /// Takes batches and sees to it that every record of them arrives.
 ///
 /// An output reports each acknowledged span as [`crate::batch::Progress::Acked`] on the channel that

@@ -1,0 +1,703 @@
+#!/usr/bin/env bash
+#
+# A real Kafka broker for tests, benchmarks and trying things out: fetched with Maven, run on 127.0.0.1,
+# several instances and versions side by side. `scripts/kafka.sh help` lists the commands.
+#
+# Everything it makes lives under target/kafka:
+#   dist/<version>/lib          the jars
+#   dist/<version>/classes.jsa  the broker's classes, parsed ahead: every JVM starts in half the time
+#   instances/<name>/           one broker: its settings, address, pid, log and data
+#   tansu/                      the stand-in broker, where Maven's registry is out of reach
+#   locks/
+#
+# Standard output carries answers only (an address, records, offsets); all else goes to standard error.
+
+set -euo pipefail
+
+readonly KAFKA_4=4.3.1
+readonly KAFKA_3=3.9.2
+readonly TANSU=0.6.0
+
+readonly START_SECONDS=90 # long enough for a machine that is busy compiling
+readonly STOP_SECONDS=20
+readonly MAVEN_RETRY_MINUTES=60
+
+usage() {
+    cat <<EOF
+usage: scripts/kafka.sh COMMAND [ARGUMENTS]
+
+  get [VERSION]                       fetch Kafka; VERSION is 4 ($KAFKA_4, the default), 3.9 ($KAFKA_3) or exact
+  start [--version V] [--set K=V]...  start a broker and print its address; no effect if it runs already.
+                                      --set adds or replaces server properties, at the first start only
+  stop [--keep]                       stop it and remove its data, unless --keep: then start brings it back
+  kill                                the same with SIGKILL, data kept
+  status                              one line; exit code 0: it answers, 1: it runs but does not, 3: not running
+  pid                                 its process id
+  kind                                kafka, tansu (a stand-in, see below) or external
+  topic NAME [PARTITIONS] [--config K=V]...   create a topic unless it is there
+  delete-topic NAME                   delete a topic if it is there
+  offsets TOPIC                       one PARTITION:END-OFFSET per line
+  consume TOPIC [OPTIONS]             print the records' values from the beginning; OPTIONS are the console
+                                      consumer's: --max-messages N, --timeout-ms MS,
+                                      --property print.partition=true ...
+  help                                this text
+
+Each command but get takes --instance NAME (default: default). Instances are independent brokers.
+
+environment:
+  KAFKA_BROKERS            host:port[,...] of a running Kafka (plaintext) to use; nothing is started or stopped
+  LOGAGENT_KAFKA_DIR       where everything is kept, instead of target/kafka
+  LOGAGENT_KAFKA_HEAP      the broker's heap, default 512m
+  LOGAGENT_KAFKA_JAVA_OPTS replaces '$JVM_OPTIONS' for the broker, which starts fast
+                           but compiles lightly: for a benchmark set it to '-XX:+UseParallelGC'
+  LOGAGENT_NO_MAVEN=1      do as if Maven's registry were out of reach
+
+Java 17 and Maven are installed if they are missing, this is Debian and the user is root. Where Maven's
+registry is out of reach, get and start fall back on tansu, a Kafka-compatible broker that cargo builds.
+EOF
+}
+
+main() {
+    local command=${1:-}
+    (($# == 0)) || shift
+    case $command in
+    get | start | stop | kill | status | pid | kind | topic | delete-topic | offsets | consume)
+        "command_${command//-/_}" "$@"
+        ;;
+    help | -h | --help) usage ;;
+    '') usage_error "no command" ;;
+    *) usage_error "unknown command '$command'" ;;
+    esac
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Commands
+
+command_get() {
+    parse_arguments "" "$@"
+    ((${#WORDS[@]} <= 1)) || usage_error "get takes one version"
+    VERSION=$(exact_version "${WORDS[0]:-$KAFKA_4}")
+    obtain_broker >/dev/null
+}
+
+command_start() {
+    parse_arguments "--instance --version --set" "$@"
+    no_words start
+    if [[ -n ${KAFKA_BROKERS:-} ]]; then
+        answers_external || fail "KAFKA_BROKERS=$KAFKA_BROKERS: no broker answers (plaintext only)"
+        echo "$KAFKA_BROKERS"
+        return
+    fi
+
+    lock "instance-$INSTANCE"
+    if [[ -e $DIR/ready ]]; then
+        local has
+        has=$(<"$DIR/version")
+        [[ -z $VERSION || $VERSION == "$has" || $(<"$DIR/kind") != kafka ]] ||
+            fail "instance '$INSTANCE' is Kafka $has, not $VERSION; stop it first, or name another --instance"
+        ((${#SETS[@]} == 0)) || note "instance '$INSTANCE' exists already, --set has no effect"
+        if ! is_running; then
+            launch "$(<"$DIR/kind")"
+        fi
+        await_answer || start_failed
+    else
+        first_start || start_failed
+    fi
+    cat "$DIR/address"
+}
+
+command_stop() {
+    parse_arguments "--instance --keep" "$@"
+    no_words stop
+    [[ -z ${KAFKA_BROKERS:-} ]] || return 0
+    lock "instance-$INSTANCE"
+    terminate
+    [[ -n $KEEP ]] || rm -rf "$DIR"
+}
+
+command_kill() {
+    parse_arguments "--instance" "$@"
+    no_words kill
+    [[ -z ${KAFKA_BROKERS:-} ]] || fail "KAFKA_BROKERS is set: that broker is not ours to kill"
+    if is_running; then
+        kill -KILL "$PID"
+        await_exit 5 || fail "process $PID survives SIGKILL"
+    fi
+    rm -f "$DIR/pid"
+}
+
+command_status() {
+    parse_arguments "--instance" "$@"
+    no_words status
+    if [[ -n ${KAFKA_BROKERS:-} ]]; then
+        answers_external || {
+            echo "external: $KAFKA_BROKERS does not answer"
+            return 3
+        }
+        echo "external: $KAFKA_BROKERS answers"
+    elif ! is_running; then
+        echo "$INSTANCE: not running"
+        return 3
+    elif ! answers; then
+        echo "$INSTANCE: pid $PID runs but does not answer at $(<"$DIR/address")"
+        return 1
+    else
+        echo "$INSTANCE: $(<"$DIR/kind") $(<"$DIR/version") answers at $(<"$DIR/address"), pid $PID"
+    fi
+}
+
+command_pid() {
+    parse_arguments "--instance" "$@"
+    no_words pid
+    if [[ -n ${KAFKA_BROKERS:-} ]] || ! is_running; then
+        note "instance '$INSTANCE' is not running"
+        return 3
+    fi
+    echo "$PID"
+}
+
+command_kind() {
+    parse_arguments "--instance" "$@"
+    no_words kind
+    if [[ -n ${KAFKA_BROKERS:-} ]]; then
+        echo external
+    elif [[ -e $DIR/ready ]]; then
+        cat "$DIR/kind"
+    else
+        # What a start would run. Only fetching tells for sure, and whoever asks is about to start it.
+        VERSION=$KAFKA_4
+        obtain_broker
+    fi
+}
+
+command_topic() {
+    parse_arguments "--instance --config" "$@"
+    ((${#WORDS[@]} == 1 || ${#WORDS[@]} == 2)) || usage_error "topic takes a name and a number of partitions"
+    local partitions=${WORDS[1]:-}
+    [[ $partitions =~ ^[0-9]*$ ]] || usage_error "'$partitions' is not a number of partitions"
+    use_tools
+    "topic_$TOOLS" "${WORDS[0]}" "$partitions" >&2
+}
+
+command_delete_topic() {
+    parse_arguments "--instance" "$@"
+    one_word delete-topic "a topic"
+    use_tools
+    "delete_topic_$TOOLS" "${WORDS[0]}" >&2
+}
+
+command_offsets() {
+    parse_arguments "--instance" "$@"
+    one_word offsets "a topic"
+    use_tools
+    "offsets_$TOOLS" "${WORDS[0]}"
+}
+
+command_consume() {
+    local topic="" options=()
+    INSTANCE=default
+    while (($# > 0)); do
+        case $1 in
+        --instance)
+            (($# >= 2)) || usage_error "--instance needs a value"
+            INSTANCE=$2
+            shift
+            ;;
+        --instance=*) INSTANCE=${1#*=} ;;
+        *) if [[ -z $topic && $1 != -* ]]; then topic=$1; else options+=("$1"); fi ;;
+        esac
+        shift
+    done
+    [[ -n $topic ]] || usage_error "consume takes a topic first, then options"
+    locate_instance
+    use_tools
+    "consume_$TOOLS" "$topic" ${options[@]+"${options[@]}"}
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Arguments
+
+# Fills WORDS and what the options set; `allowed` lists the options this command knows.
+parse_arguments() {
+    local allowed=" $1 " option value
+    shift
+    WORDS=() SETS=() CONFIGS=() INSTANCE=default VERSION="" KEEP=""
+    while (($# > 0)); do
+        option=$1
+        shift
+        if [[ $option != -* ]]; then
+            WORDS+=("$option")
+            continue
+        fi
+        [[ $allowed == *" ${option%%=*} "* ]] || usage_error "unknown option '${option%%=*}'"
+        if [[ $option == --keep ]]; then
+            KEEP=yes
+            continue
+        fi
+        if [[ $option == --*=* ]]; then
+            value=${option#*=}
+            option=${option%%=*}
+        else
+            (($# > 0)) || usage_error "$option needs a value"
+            value=$1
+            shift
+        fi
+        case $option in
+        --instance) INSTANCE=$value ;;
+        --version) VERSION=$(exact_version "$value") ;;
+        --set | --config)
+            [[ $value == ?*=* ]] || usage_error "$option $value: expected key=value"
+            if [[ $option == --set ]]; then SETS+=("$value"); else CONFIGS+=("$value"); fi
+            ;;
+        *) usage_error "$option takes no value" ;;
+        esac
+    done
+    locate_instance
+}
+
+locate_instance() {
+    [[ $INSTANCE =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]] || usage_error "'$INSTANCE' is not a name for an instance"
+    DIR=$ROOT/instances/$INSTANCE
+}
+
+no_words() {
+    ((${#WORDS[@]} == 0)) || usage_error "$1: unexpected '${WORDS[0]}'"
+}
+
+one_word() {
+    ((${#WORDS[@]} == 1)) || usage_error "$1 takes $2"
+}
+
+exact_version() {
+    case $1 in
+    4) echo "$KAFKA_4" ;;
+    3 | 3.9) echo "$KAFKA_3" ;;
+    *)
+        [[ $1 =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || usage_error "'$1' is not a version; say 4, 3.9 or, for example, $KAFKA_4"
+        echo "$1"
+        ;;
+    esac
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Fetching
+
+# Makes sure that there is a broker to run and prints its kind; VERSION is the Kafka wanted.
+obtain_broker() {
+    if ! maven_is_out; then
+        if [[ -d $ROOT/dist/$VERSION ]]; then
+            echo kafka
+            return
+        fi
+        lock get
+        if [[ -d $ROOT/dist/$VERSION ]] || fetch_kafka; then
+            unlock
+            echo kafka
+            return
+        fi
+        unlock
+    fi
+    obtain_tansu
+    echo tansu
+}
+
+# Without the memory of a failure each start would wait for Maven's time-outs again.
+maven_is_out() {
+    [[ ${LOGAGENT_NO_MAVEN:-} == 1 ]] ||
+        [[ -n $(find "$ROOT/maven-unreachable" -mmin "-$MAVEN_RETRY_MINUTES" 2>/dev/null) ]]
+}
+
+# Returns 1 if the registry is out of reach; any other failure ends the script.
+fetch_kafka() {
+    local dist=$ROOT/dist fetched log=$ROOT/get.log
+    need java default-jre-headless
+    need mvn maven
+    if [[ ! $(java -version 2>&1) =~ version\ \"([0-9]+) ]] || ((BASH_REMATCH[1] < 17)); then
+        fail "Kafka needs Java 17 or later, and java is: $(java -version 2>&1 | head -n 1)"
+    fi
+
+    # Into a temporary folder first: the final name exists only when all of it is there.
+    fetched=$dist/.$VERSION
+    rm -rf "$fetched"
+    mkdir -p "$fetched" || fail "cannot write to $ROOT"
+    note "fetching Kafka $VERSION"
+    # -U: what Maven failed to reach some time ago is asked for again.
+    if ! mvn -q -B -U -Dstyle.color=never -f "$HERE/pom.xml" dependency:copy-dependencies \
+        -Dkafka.version="$VERSION" -DincludeScope=runtime -DoutputDirectory="$fetched/lib" >"$log" 2>&1 </dev/null; then
+        rm -rf "$fetched"
+        # "Could not find" is the registry's own answer: no such version. It is not a reason to fall back.
+        if ! grep -q 'Could not find artifact' "$log" &&
+            grep -qE 'Could not transfer|could not be resolved|Unknown host|Connection (refused|timed out)' "$log"; then
+            touch "$ROOT/maven-unreachable"
+            note "Maven cannot reach its registry: $(grep -m 1 -oE 'Could not transfer.*|.*could not be resolved.*' "$log")"
+            return 1
+        fi
+        tail -n 15 "$log" >&2
+        fail "cannot fetch Kafka $VERSION, see $log"
+    fi
+    [[ -e $fetched/lib/kafka_2.13-$VERSION.jar ]] || fail "Maven copied no kafka_2.13-$VERSION.jar, see $log"
+    mv -T "$fetched" "$dist/$VERSION" || fail "cannot write to $dist"
+    rm -f "$ROOT/maven-unreachable"
+    archive_classes
+}
+
+# Class-data sharing: a broker is started and stopped once, and the JVM writes down its classes as it leaves.
+# The tools use most of the same classes, so one archive serves them too. It speeds up starts and nothing
+# else: if there is none, or it does not fit (another Java, a moved checkout), the JVM goes on without.
+archive_classes() {
+    local archive=$ROOT/dist/$VERSION/classes.jsa
+    local INSTANCE=.archive DIR=$ROOT/instances/.archive SETS=() ARCHIVE_OPTION=-XX:ArchiveClassesAtExit=$archive.new
+    note "preparing its fast start"
+    if first_start 2>/dev/null; then
+        terminate
+    fi
+    rm -rf "$DIR"
+    mv "$archive.new" "$archive" 2>/dev/null || note "that did not work; it only starts more slowly"
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Starting and stopping
+
+# A new instance, or 1 if it does not answer. Another process can take a port between our look and the broker's
+# bind; then others are tried.
+first_start() {
+    local attempt kind
+    VERSION=${VERSION:-$KAFKA_4}
+    kind=$(obtain_broker) || exit 1
+    # what an interrupted start has left
+    terminate
+    for attempt in 1 2 3; do
+        rm -rf "$DIR"
+        mkdir -p "$DIR" || exit 1
+        echo "$kind" >"$DIR/kind"
+        "prepare_$kind"
+        launch "$kind"
+        if await_answer; then
+            touch "$DIR/ready"
+            return
+        fi
+        grep -qE 'Address already in use|AddrInUse' "$DIR/server.log" || break
+        note "attempt $attempt: a port was taken meanwhile"
+    done
+    return 1
+}
+
+start_failed() {
+    note "instance '$INSTANCE' did not start; the end of $DIR/server.log:"
+    tail -n 25 "$DIR/server.log" >&2
+    terminate
+    exit 1
+}
+
+# Writes the settings and formats the storage.
+prepare_kafka() {
+    local port controller_port cluster
+    port=$(free_port)
+    controller_port=$(free_port "$port")
+    # 16 random bytes in base64url, as Kafka's own `random-uuid` makes them, without a JVM. It must not start
+    # with '-', which would look like an option.
+    cluster=A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)
+    echo "$VERSION" >"$DIR/version"
+    echo "127.0.0.1:$port" >"$DIR/address"
+    echo "$cluster" >"$DIR/cluster"
+    {
+        cat <<EOF
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:$controller_port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+log.dirs=$DIR/data
+num.partitions=1
+# one broker
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+# a consumer gets going at once: no wait for further members, no 50 partitions to create first
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=1
+transaction.state.log.num.partitions=1
+# after a SIGKILL the controller refuses the broker until its old session is over, by default 9 s
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
+# small: 512 MiB of heap, a disk shared with other things
+log.segment.bytes=67108864
+log.index.size.max.bytes=1048576
+log.cleaner.dedupe.buffer.size=16777216
+# records with any timestamp stay
+log.retention.ms=-1
+EOF
+        # Of two lines with the same key the last one counts.
+        ((${#SETS[@]} == 0)) || printf '%s\n' '# --set' "${SETS[@]}"
+    } >"$DIR/server.properties"
+    java_tool kafka.tools.StorageTool format --cluster-id "$cluster" --config "$DIR/server.properties" \
+        >"$DIR/format.log" 2>&1 </dev/null || {
+        tail -n 15 "$DIR/format.log" >&2
+        fail "cannot format the storage of instance '$INSTANCE'"
+    }
+}
+
+launch() {
+    "launch_$1"
+}
+
+launch_kafka() {
+    local log=org.slf4j.simpleLogger classes
+    VERSION=$(<"$DIR/version")
+    classes=$(class_path) || exit 1
+    # AbstractConfig would print a page of settings at each start.
+    # shellcheck disable=SC2086 # options are words
+    detach java java "${ARCHIVE_OPTION:--XX:SharedArchiveFile=$ROOT/dist/$VERSION/classes.jsa}" \
+        -Xmx"${LOGAGENT_KAFKA_HEAP:-512m}" ${LOGAGENT_KAFKA_JAVA_OPTS:-$JVM_OPTIONS} \
+        -D$log.showDateTime=true "-D$log.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS" \
+        -D$log.log.org.apache.kafka.common.config.AbstractConfig=warn \
+        -cp "$classes" kafka.Kafka "$DIR/server.properties"
+}
+
+# `detach NAME PROGRAM ARGUMENTS`: runs a broker that outlives this script, in a session of its own, so that no
+# Ctrl-C or hang-up reaches it. It keeps none of our descriptors: the caller may be waiting for the end of file
+# on one of them, and others are locks. setsid does not fork here, so the pid is that of the broker.
+detach() {
+    (
+        cd "$DIR"
+        # shellcheck disable=SC2016 # expanded by the inner shell
+        exec setsid bash -c '
+            for fd in /proc/self/fd/*; do
+                fd=${fd##*/}
+                ((fd <= 2)) || eval "exec $fd>&-"
+            done
+            exec -a "$0" "$@"' "$@"
+    ) >>"$DIR/server.log" 2>&1 </dev/null &
+    PID=$!
+    echo "$PID" >"$DIR/pid"
+}
+
+await_answer() {
+    local deadline=$((SECONDS + START_SECONDS))
+    while ! answers; do
+        # not is_running: right after the fork the process does not bear its folder's name yet
+        kill -0 "$PID" 2>/dev/null || return 1
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+}
+
+# Ends the instance, politely first.
+terminate() {
+    if is_running; then
+        kill -TERM "$PID"
+        if ! await_exit "$STOP_SECONDS"; then
+            note "instance '$INSTANCE' ignores SIGTERM, killing it"
+            kill -KILL "$PID"
+            await_exit 5 || fail "process $PID survives SIGKILL"
+        fi
+    fi
+    rm -f "$DIR/pid"
+}
+
+await_exit() {
+    local deadline=$((SECONDS + $1))
+    while is_running; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+}
+
+# Sets PID. A pid alone proves nothing: it may have been given to another process since. Ours names its folder.
+is_running() {
+    PID=$(cat "$DIR/pid" 2>/dev/null) || return 1
+    grep -qsF -- "$DIR/" "/proc/$PID/cmdline"
+}
+
+# A port nobody listens on, below the kernel's range for outgoing connections; not the one given.
+free_port() {
+    local port
+    while :; do
+        port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+        [[ $port != "${1:-}" ]] || continue
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Does it answer?
+
+# True if the instance serves requests: it counts itself among the live brokers, and its cluster id is the one
+# we gave it, so it is not another broker that got hold of the port.
+answers() {
+    local address answer
+    address=$(<"$DIR/address")
+    answer=$(metadata "$address") && [[ $answer == *"$(printf %s "$(<"$DIR/cluster")" | hex)"* ]]
+}
+
+answers_external() {
+    local address
+    for address in ${KAFKA_BROKERS//,/ }; do
+        ! metadata "$address" >/dev/null || return 0
+    done
+    return 1
+}
+
+# Asks for the cluster's metadata, version 2, without topics, and prints the answer in hex. A command-line tool
+# would take a JVM and a second for it. Fails unless there is an answer with at least one broker in it.
+# Request: size, key 3, version 2, correlation id 1, client id, no topics.
+# Answer: size, correlation id, number of brokers, the brokers, cluster id ...
+metadata() {
+    local answer
+    # shellcheck disable=SC2016 # expanded by the inner shell, which exists for the time-out
+    answer=$(timeout 5 bash -c '
+        exec 3<>"/dev/tcp/$1/$2"
+        printf "\0\0\0\x16\0\x03\0\x02\0\0\0\x01\0\x08logagent\0\0\0\0" >&3
+        size=$((16#$(head -c 4 <&3 | od -An -v -tx1 | tr -d " \n")))
+        ((size < 1000000))
+        head -c "$size" <&3' metadata "$(tr -d '[]' <<<"${1%:*}")" "${1##*:}" 2>/dev/null | hex)
+    [[ $answer =~ ^00000001([0-9a-f]{8}) && ${BASH_REMATCH[1]} != 00000000 ]] || return 1
+    echo "$answer"
+}
+
+hex() {
+    od -An -v -tx1 | tr -d ' \n'
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Topics and records, with Kafka's own tools
+
+# Sets TOOLS (whose: kafka, tansu), VERSION and BROKERS.
+use_tools() {
+    if [[ -n ${KAFKA_BROKERS:-} ]]; then
+        BROKERS=$KAFKA_BROKERS VERSION=$KAFKA_4
+        TOOLS=$(obtain_broker)
+    else
+        is_running || fail "instance '$INSTANCE' is not running; start it with: scripts/kafka.sh start --instance $INSTANCE"
+        BROKERS=$(<"$DIR/address") VERSION=$(<"$DIR/version") TOOLS=$(<"$DIR/kind")
+    fi
+}
+
+topic_kafka() {
+    local options=() config
+    [[ -z $2 ]] || options+=(--partitions "$2")
+    for config in ${CONFIGS[@]+"${CONFIGS[@]}"}; do
+        options+=(--config "$config")
+    done
+    java_tool org.apache.kafka.tools.TopicCommand --bootstrap-server "$BROKERS" \
+        --create --if-not-exists --topic "$1" ${options[@]+"${options[@]}"}
+}
+
+# The tools take a topic as a regular expression, except to create one.
+delete_topic_kafka() {
+    java_tool org.apache.kafka.tools.TopicCommand --bootstrap-server "$BROKERS" \
+        --delete --if-exists --topic "${1//./\\.}"
+}
+
+offsets_kafka() {
+    java_tool org.apache.kafka.tools.GetOffsetShell --bootstrap-server "$BROKERS" --topic "${1//./\\.}" |
+        cut -d : -f 2- | sort -n
+}
+
+# The console consumer takes this script's place, so that a signal to the one reaches the other.
+consume_kafka() {
+    local topic=$1 option options=()
+    shift
+    [[ " $* " == *" --offset"* || " $* " == *" --from-beginning "* ]] || options+=(--from-beginning)
+    # 4.2 renamed options, and says so on standard output, amid the records. Both names work here.
+    for option in "$@"; do
+        if [[ $VERSION =~ ^(3\.|4\.[01]\.) ]]; then
+            case $option in
+            --formatter-property*) option=${option/formatter-property/property} ;;
+            --command-property*) option=${option/command-property/consumer-property} ;;
+            --command-config*) option=${option/command-config/consumer.config} ;;
+            esac
+        else
+            case $option in
+            --property*) option=${option/property/formatter-property} ;;
+            --consumer-property*) option=${option/consumer-property/command-property} ;;
+            --consumer.config*) option=${option/consumer.config/command-config} ;;
+            esac
+        fi
+        options+=("$option")
+    done
+    exec_java_tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$BROKERS" \
+        --topic "$topic" ${options[@]+"${options[@]}"}
+}
+
+# `java_tool CLASS ARGUMENTS`: runs a command-line tool of Kafka VERSION.
+java_tool() (
+    exec_java_tool "$@"
+)
+
+exec_java_tool() {
+    local classes
+    classes=$(class_path) || exit 1
+    # shellcheck disable=SC2086 # options are words
+    exec java -XX:SharedArchiveFile="$ROOT/dist/$VERSION/classes.jsa" $JVM_OPTIONS -Xmx256m \
+        -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$classes" "$@"
+}
+
+# In a fixed order: the class archive is good for this very path only.
+class_path() {
+    local jars=("$ROOT/dist/$VERSION/lib"/*.jar)
+    [[ -e ${jars[0]} ]] || fail "$ROOT/dist/$VERSION is gone; run: scripts/kafka.sh get $VERSION"
+    local IFS=:
+    echo "${jars[*]}"
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# What the machine lacks
+
+# `need COMMAND PACKAGE`
+need() {
+    command -v "$1" >/dev/null && return
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        fail "$1 is missing; on Debian: apt-get install $2"
+    fi
+    note "installing $2"
+    { apt-get -q update && apt-get -q -y install --no-install-recommends "$2"; } >&2 </dev/null ||
+        fail "$1 is missing and apt-get could not install $2"
+}
+
+# ---------------------------------------------------------------------------------------------------------
+# Small things
+
+# `lock NAME`: held until unlock, or until this shell ends.
+lock() {
+    mkdir -p "$ROOT/locks"
+    exec {LOCK}>"$ROOT/locks/$1"
+    if ! flock -n "$LOCK"; then
+        note "waiting for another kafka.sh"
+        flock "$LOCK"
+    fi
+}
+
+unlock() {
+    exec {LOCK}>&-
+}
+
+note() {
+    echo "kafka.sh: $*" >&2
+}
+
+fail() {
+    note "$*"
+    exit 1
+}
+
+usage_error() {
+    note "$*"
+    usage >&2
+    exit 2
+}
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+readonly HERE
+# Absolute and without symbolic links, since a running broker is known by its folder's name.
+ROOT=$(realpath -m -- "${LOGAGENT_KAFKA_DIR:-$HERE/../target/kafka}")
+readonly ROOT
+# C1 only and the serial collector: least time to start, fewest threads.
+readonly JVM_OPTIONS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+
+main "$@"

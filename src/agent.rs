@@ -1,0 +1,491 @@
+//! The agent: builds the channels, spawns the threads, supervises them, and stops them in order.
+//!
+//! ```text
+//!                 Found, Exited                     stop: tailers, then producers, then registrar
+//! watch, all ------------------> main (Agent::run) -------------------------------------------->
+//!
+//! tail:<path> --Batch (bounded, one channel per producer)--> producer-<k> --Progress--> registrar
+//!      \------------------------------------ Progress (opened, finished) ------------------^
+//! ```
+//! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
+//! registrar, the registrar waits for nobody.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+use thiserror::Error;
+
+use crate::batch::{Batch, Progress};
+use crate::budget::{Budget, BufferPool};
+use crate::checkpoint::{self, Registrar, Store, StoreError};
+use crate::config::{Config, LogConfig, Protocol};
+use crate::kafka::compression::UnknownCodec;
+use crate::kafka::producer::NativeOutput;
+use crate::metrics::Metrics;
+use crate::once::ProgressBar;
+use crate::output::legacy::LegacyOutput;
+use crate::output::stdout::StdoutOutput;
+use crate::output::{Output, Worker};
+use crate::stop::Deadline;
+use crate::tail::claims::Claims;
+use crate::tail::discover::{Discovery, Found};
+use crate::tail::watch::{WatchTable, Watcher};
+use crate::tail::{self, Surroundings, Tailer};
+
+/// How to run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mode {
+    /// Print instead of sending; no checkpoint is moved.
+    pub dry_run: bool,
+    /// Ship what is there now and end.
+    pub once: bool,
+}
+
+/// Why the agent could not start or had to stop.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A setting that the output cannot work with.
+    #[error(transparent)]
+    Codec(#[from] UnknownCodec),
+    /// A thread could not be started, or inotify's doorbell not be made.
+    #[error("thread '{name}' cannot be started: {error}")]
+    Start {
+        /// The thread's name.
+        name: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A thread panicked: a defect of this program.
+    #[error("thread '{name}' panicked: {message}")]
+    Panicked {
+        /// The thread's name.
+        name: String,
+        /// What it said.
+        message: String,
+    },
+    /// The stop's deadline passed, or `--once` could not deliver everything.
+    #[error("not everything that was read is acknowledged; a later start sends the rest")]
+    Unfinished,
+}
+
+/// What a thread's end tells the main thread.
+#[derive(Debug)]
+struct Exited {
+    name: String,
+    role: Role,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+enum Role {
+    Tailer(Box<Found>),
+    Producer,
+    Registrar,
+    Watcher,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    /// As asked; false: something was left undone.
+    Done(bool),
+    Panicked(String),
+}
+
+/// The running agent, owned by the main thread.
+#[derive(Debug)]
+pub struct Agent {
+    config: Arc<Config>,
+    mode: Mode,
+    host: String,
+    around: Arc<Surroundings>,
+    table: Arc<WatchTable>,
+    /// One channel per producer; gone when stopping.
+    batches: Vec<Sender<Batch>>,
+    progress: Option<Sender<Progress>>,
+    /// Disconnected to stop the tailers.
+    stop_tailers: Option<Sender<()>>,
+    tailers_stop: Receiver<()>,
+    exits: Sender<Exited>,
+    exited: Receiver<Exited>,
+    found: Receiver<Found>,
+    /// The paths that have a tailer.
+    tailers: HashSet<PathBuf>,
+    producers: usize,
+    has_registrar: bool,
+    deadline: Deadline,
+    failure: Option<AgentError>,
+    left_undone: bool,
+}
+
+impl Agent {
+    /// Runs the agent on the calling thread until `signals` delivers a first message (a stop), a
+    /// thread panics, or, with `--once`, everything is delivered.
+    pub fn run(config: Config, mode: Mode, signals: &Receiver<()>) -> Result<(), AgentError> {
+        let config = Arc::new(config);
+        let (store, checkpoints) = if mode.dry_run {
+            (None, checkpoint::store::load(&config.agent.state_dir)?)
+        } else {
+            let store = Store::open(&config.agent.state_dir)?;
+            let checkpoints = store.load()?;
+            (Some(store), checkpoints)
+        };
+        let known = checkpoints.len();
+        let (found_sender, found) = unbounded();
+        let discovery = Discovery::new(&config.logs);
+        let start_error = |name: &str, error| AgentError::Start {
+            name: name.to_owned(),
+            error,
+        };
+        let mut watcher =
+            Watcher::new(discovery, found_sender).map_err(|e| start_error("watch", e))?;
+        let table = watcher.table();
+        let metrics = Arc::<Metrics>::default();
+        let around = Arc::new(Surroundings {
+            claims: Claims::new(checkpoints.clone()),
+            watches: table.clone(),
+            budget: Budget::new(config.agent.memory_limit_bytes),
+            pool: BufferPool::new(),
+            metrics: metrics.clone(),
+            once: mode.once,
+        });
+        let (stop_tailers, tailers_stop) = bounded(0);
+        let (exits, exited) = unbounded();
+        let (progress, progress_taken) = bounded(PROGRESS_QUEUE);
+        let deadline = Deadline::default();
+        let mut agent = Agent {
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            config: config.clone(),
+            mode,
+            around,
+            table,
+            batches: Vec::new(),
+            progress: Some(progress.clone()),
+            stop_tailers: Some(stop_tailers),
+            tailers_stop,
+            exits,
+            exited,
+            found,
+            tailers: HashSet::new(),
+            producers: 0,
+            has_registrar: false,
+            deadline: deadline.clone(),
+            failure: None,
+            left_undone: false,
+        };
+        let interval = config.agent.checkpoint_interval;
+        let registrar = Registrar::new(
+            store,
+            checkpoints,
+            progress_taken,
+            interval,
+            deadline.clone(),
+            metrics.clone(),
+        );
+        agent.spawn("registrar".into(), Role::Registrar, move || {
+            registrar.run();
+            true
+        })?;
+        agent.has_registrar = true;
+        agent.spawn_producers(&progress)?;
+        drop(progress);
+        let first = watcher.look();
+        log::info!(
+            "logagent {} follows {} files, {known} checkpoints known, {} producers to {}",
+            env!("CARGO_PKG_VERSION"),
+            first.len(),
+            agent.producers,
+            if mode.dry_run {
+                "standard output".to_owned()
+            } else {
+                brokers(&config)
+            }
+        );
+        for found in first {
+            agent.follow(found, true)?;
+        }
+        if !mode.once {
+            agent.spawn("watch".into(), Role::Watcher, move || {
+                watcher.run();
+                true
+            })?;
+        }
+        let bar = mode.once.then(|| ProgressBar::start(metrics));
+        agent.supervise(signals);
+        agent.stop(signals);
+        drop(bar);
+        match agent.failure.take() {
+            Some(failure) => Err(failure),
+            None if mode.once && agent.left_undone => Err(AgentError::Unfinished),
+            None => Ok(()),
+        }
+    }
+
+    fn spawn_producers(&mut self, progress: &Sender<Progress>) -> Result<(), AgentError> {
+        let count = if self.mode.dry_run {
+            1
+        } else {
+            self.config.agent.producers
+        };
+        for k in 0..count {
+            let (sender, batches) = bounded(BATCH_QUEUE);
+            self.batches.push(sender);
+            if self.mode.dry_run {
+                self.spawn_producer(k, StdoutOutput::new(progress.clone()), batches)?;
+                continue;
+            }
+            let kafka = Arc::new(self.config.kafka.clone());
+            match self.config.kafka.protocol {
+                Protocol::Native => {
+                    let dead_letters = self.config.agent.state_dir.join("dead-letter");
+                    let output = NativeOutput::new(k, kafka, progress.clone(), Some(dead_letters))?;
+                    self.spawn_producer(k, output, batches)?;
+                }
+                Protocol::Legacy => {
+                    self.spawn_producer(k, LegacyOutput::new(kafka, progress.clone()), batches)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn_producer<O>(
+        &mut self,
+        k: usize,
+        output: O,
+        batches: Receiver<Batch>,
+    ) -> Result<(), AgentError>
+    where
+        O: Output + Send + 'static,
+    {
+        let worker = Worker::new(output, batches, self.deadline.clone());
+        self.spawn(format!("producer-{k}"), Role::Producer, move || {
+            worker.run()
+        })?;
+        self.producers += 1;
+        Ok(())
+    }
+
+    /// Starts a thread whose end, a panic included, is reported as an event.
+    fn spawn(
+        &self,
+        name: String,
+        role: Role,
+        body: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<(), AgentError> {
+        let exits = self.exits.clone();
+        let thread_name = name.clone();
+        let run = move || {
+            let outcome = match catch_unwind(AssertUnwindSafe(body)) {
+                Ok(done) => Outcome::Done(done),
+                Err(panic) => Outcome::Panicked(panic_message(&*panic)),
+            };
+            let _ = exits.send(Exited {
+                name,
+                role,
+                outcome,
+            });
+        };
+        thread::Builder::new()
+            .name(thread_name.clone())
+            .stack_size(STACK_BYTES)
+            .spawn(run)
+            .map(drop)
+            .map_err(|error| AgentError::Start {
+                name: thread_name,
+                error,
+            })
+    }
+
+    /// Starts a tailer for a path, unless it has one.
+    fn follow(&mut self, found: Found, is_first_look: bool) -> Result<(), AgentError> {
+        let Some(progress) = &self.progress else {
+            return Ok(());
+        };
+        if self.tailers.contains(&found.path) {
+            return Ok(());
+        }
+        let Found { path, log } = found.clone();
+        // By its name, so that a file that comes back meets the producer that may still have lines of it.
+        let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
+        let (waker, wake) = bounded(1);
+        self.table.follow_path(&path, waker.clone());
+        let tailer = Tailer::new(
+            path.clone(),
+            log.clone(),
+            Arc::new(self.destination(&path, &log)),
+            self.around.clone(),
+            (waker, wake),
+            self.batches[producer].clone(),
+            progress.clone(),
+            self.tailers_stop.clone(),
+            is_first_look,
+        );
+        let name = format!("tail:{}", path.display());
+        self.spawn(name, Role::Tailer(Box::new(found)), move || {
+            tailer.run();
+            true
+        })?;
+        self.tailers.insert(path);
+        Ok(())
+    }
+
+    fn destination(&self, path: &Path, log: &LogConfig) -> crate::batch::Destination {
+        let headers = self.config.kafka.headers;
+        tail::destination(path, log, &self.host, headers.host, headers.path)
+    }
+
+    /// Until it is time to stop.
+    fn supervise(&mut self, signals: &Receiver<()>) {
+        loop {
+            if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
+                return;
+            }
+            select! {
+                recv(signals) -> _ => {
+                    log::info!("stopping");
+                    return;
+                }
+                recv(self.found) -> found => if let Ok(found) = found {
+                    let path = found.path.clone();
+                    if let Err(error) = self.follow(found, false) {
+                        log::error!("'{}' is not followed: {error}", path.display());
+                        self.table.forget_path(&path);
+                    }
+                },
+                recv(self.exited) -> exited => if let Ok(exited) = exited {
+                    self.take(exited);
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, exited: Exited) {
+        let Exited {
+            name,
+            role,
+            outcome,
+        } = exited;
+        match &role {
+            Role::Tailer(found) => {
+                self.tailers.remove(&found.path);
+                self.table.forget_path(&found.path);
+            }
+            Role::Producer => self.producers -= 1,
+            Role::Registrar => self.has_registrar = false,
+            Role::Watcher => {}
+        }
+        match outcome {
+            Outcome::Panicked(message) => {
+                log::error!("thread '{name}' panicked: {message}; stopping");
+                self.failure
+                    .get_or_insert(AgentError::Panicked { name, message });
+            }
+            Outcome::Done(done) => self.left_undone |= !done,
+        }
+        // The file may have come back between the tailer's last look and now.
+        if let Role::Tailer(found) = role
+            && self.stop_tailers.is_some()
+            && !self.mode.once
+            && self.failure.is_none()
+            && found.path.exists()
+            && let Err(error) = self.follow(*found, false)
+        {
+            log::error!("a file is not followed: {error}");
+        }
+    }
+
+    /// Stops the tailers, lets the producers send what they have, then has the checkpoints written.
+    fn stop(&mut self, signals: &Receiver<()>) {
+        let mut signals = signals.clone();
+        let mut until = None;
+        if !self.mode.once || !self.tailers.is_empty() {
+            until = Some(self.set_deadline());
+            signals = never();
+        }
+        self.table.stop();
+        self.stop_tailers = None;
+        self.batches.clear();
+        while !self.tailers.is_empty() || self.producers > 0 {
+            // With --once the producers take as long as they need, until somebody has enough.
+            let timeout = until.map_or(never(), crossbeam_channel::at);
+            select! {
+                recv(self.exited) -> exited => if let Ok(exited) = exited {
+                    self.take(exited);
+                },
+                recv(signals) -> _ => {
+                    log::info!("stopping");
+                    until = Some(self.set_deadline());
+                    signals = never();
+                }
+                recv(timeout) -> _ => {
+                    self.left_undone = true;
+                    break;
+                }
+            }
+        }
+        self.progress = None;
+        if self.left_undone {
+            // The registrar must not wait for senders that hang.
+            self.deadline.set(Instant::now());
+            log::warn!(
+                "not everything that was read is acknowledged; the next start sends the rest"
+            );
+        }
+        let last = Instant::now() + LAST_WRITE;
+        while self.has_registrar {
+            match self.exited.recv_deadline(last) {
+                Ok(exited) => self.take(exited),
+                Err(_) => {
+                    log::error!("the checkpoints could not be written in time");
+                    return;
+                }
+            }
+        }
+        log::info!("stopped");
+    }
+
+    fn set_deadline(&self) -> Instant {
+        let at = Instant::now() + self.config.agent.shutdown_timeout;
+        self.deadline.set(at);
+        at
+    }
+}
+
+fn brokers(config: &Config) -> String {
+    let all: Vec<String> = config
+        .kafka
+        .brokers
+        .iter()
+        .map(|b| format!("{}:{}", b.host, b.port))
+        .collect();
+    all.join(",")
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into())
+}
+
+/// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway.
+const BATCH_QUEUE: usize = 64;
+/// Messages that may wait for the registrar while it writes.
+const PROGRESS_QUEUE: usize = 4096;
+/// Enough for every thread here, and untouched pages cost nothing.
+const STACK_BYTES: usize = 512 << 10;
+/// How long the last write of the checkpoints may take on top of the shutdown's deadline.
+const LAST_WRITE: Duration = Duration::from_millis(1500);

@@ -1,0 +1,11 @@
+//! Checkpoints: how far each source is acknowledged, in memory and on disk.
+//!
+//! [`registrar`] is the thread, [`tracker`] turns acknowledgements in any order into a prefix
+//! without gaps, [`store`] is the file.
+
+pub mod registrar;
+pub mod store;
+pub mod tracker;
+
+pub use registrar::Registrar;
+pub use store::{Store, StoreError};

@@ -1,0 +1,340 @@
+//! What can be wrong with the ini, and how it is said.
+//!
+//! Every message is lower case, quotes what it found, and says on the next line what to do, where
+//! that helps. Nothing here prints the value of a key whose kind is secret: see [`BadValue`].
+//!
+//! [`BadValue`]: super::value::BadValue
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// All that is wrong with one ini file, in the order of its lines; never empty.
+#[derive(Debug)]
+pub struct ConfigErrors {
+    file: PathBuf,
+    errors: Vec<ConfigError>,
+}
+
+impl ConfigErrors {
+    pub(super) fn new(file: &Path, mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_key(|error| error.line.unwrap_or(usize::MAX));
+        ConfigErrors {
+            file: file.to_owned(),
+            errors,
+        }
+    }
+
+    /// The single errors, by line; what concerns the file as a whole comes last.
+    pub fn errors(&self) -> &[ConfigError] {
+        &self.errors
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// One error per line, as `FILE:LINE: MESSAGE`, hints indented below it.
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        for (index, error) in self.errors.iter().enumerate() {
+            if index == MOST {
+                return write!(f, "\n{file}: and {} more", self.errors.len() - MOST);
+            }
+            let separator = if index == 0 { "" } else { "\n" };
+            match error.line {
+                Some(line) => write!(f, "{separator}{file}:{line}: {error}")?,
+                None => write!(f, "{separator}{file}: {error}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One thing that is wrong with the ini. Displays without file and line.
+#[derive(Debug)]
+pub struct ConfigError {
+    line: Option<usize>,
+    problem: Problem,
+}
+
+impl ConfigError {
+    pub(super) fn at(line: usize, problem: Problem) -> Self {
+        ConfigError {
+            line: Some(line),
+            problem,
+        }
+    }
+
+    /// An error of the file as a whole.
+    pub(super) fn whole(problem: Problem) -> Self {
+        ConfigError {
+            line: None,
+            problem,
+        }
+    }
+
+    /// The line that it is about, counted from 1; `None` where it is about the whole file.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+/// Everything that can be wrong. Texts that come from the file are [`Shown`].
+#[derive(Debug, Error)]
+pub(super) enum Problem {
+    // The file.
+    #[error("no such file\n    name another one with --config FILE")]
+    Missing,
+    #[error("a {0}, not a regular file\n    name the ini file itself with --config FILE")]
+    NotRegular(&'static str),
+    #[error("larger than {limit_bytes} bytes")]
+    TooLarge { limit_bytes: u64 },
+    #[error("cannot be {verb}: {error}")]
+    Io {
+        verb: &'static str,
+        error: io::Error,
+    },
+    #[error("no settings; needs at least [kafka] and one [log:NAME]")]
+    Empty,
+
+    // Its bytes.
+    #[error(
+        "text in UTF-16, not in UTF-8\n    convert it: iconv -f UTF-16 -t UTF-8 {file} > utf8.ini"
+    )]
+    Utf16 { file: String },
+    #[error(
+        "a UTF-8 byte order mark stands before the first line\n    \
+         remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' {file}"
+    )]
+    ByteOrderMark { file: String },
+    #[error(
+        "Windows line end (CR LF) on this line{}\n    mend the file: sed -i 's/\\r$//' {file}",
+        and_others(*.others)
+    )]
+    CarriageReturn { others: usize, file: String },
+    #[error(
+        "byte 0x{byte:02x} at offset {offset} is not UTF-8\n    \
+         convert the file: iconv -f LATIN1 -t UTF-8 {file} > utf8.ini"
+    )]
+    NotUtf8 {
+        byte: u8,
+        offset: usize,
+        file: String,
+    },
+    #[error("NUL byte at offset {offset}")]
+    Nul { offset: usize },
+    #[error("control character U+{:04X} at offset {offset}", u32::from(*.character))]
+    Control { character: char, offset: usize },
+
+    // Its lines.
+    #[error("section header {header} without ']'")]
+    HeaderUnclosed { header: Shown },
+    #[error("section header without a name\n    {SECTIONS}")]
+    HeaderUnnamed,
+    #[error("{rest} after section header [{section}]\n    a comment needs a line of its own")]
+    HeaderTrailed { section: Shown, rest: Shown },
+    #[error(
+        "no '=' after {word}\n    write key = value, or # before a comment; a value cannot go on in the next line"
+    )]
+    NoEquals { word: Shown },
+    #[error("no key before '='")]
+    EmptyKey,
+    #[error("key {key} before any section\n    {SECTIONS}")]
+    KeyOutside { key: Shown },
+    #[error("duplicate key {key} in [{section}]; already set on line {first_line}")]
+    DuplicateKey {
+        key: Shown,
+        section: Shown,
+        first_line: usize,
+    },
+    #[error("duplicate section [{section}]; it begins on line {first_line}")]
+    DuplicateSection { section: Shown, first_line: usize },
+    #[error(
+        "key {key} in [{section}] can be read in two ways\n    this is a defect of logagent: please report this line"
+    )]
+    Ambiguous { key: Shown, section: Shown },
+    #[error(
+        "the file can be read in two ways: {difference}\n    this is a defect of logagent: please report it"
+    )]
+    Disagreement { difference: String },
+
+    // Sections and keys.
+    #[error("unknown section [{section}]; did you mean [{nearest}]?")]
+    UnknownSection { section: Shown, nearest: Shown },
+    #[error("unknown section [{section}]\n    {SECTIONS}")]
+    StrangeSection { section: Shown },
+    #[error("section [{section}] has no name\n    write [log:NAME], for example [log:web]")]
+    LogUnnamed { section: Shown },
+    #[error("bad name {name} in [{section}]; accepted: letters, digits, '.', '_' and '-'")]
+    LogName { name: Shown, section: Shown },
+    #[error("unknown key {key} in [{section}]{}", .advice)]
+    UnknownKey {
+        key: Shown,
+        section: Shown,
+        advice: String,
+    },
+    #[error(
+        "missing section [kafka]\n    it needs at least brokers, for example: brokers = localhost:9092"
+    )]
+    MissingKafka,
+    #[error(
+        "missing section [log:NAME]\n    each names files to follow, for example [log:web] with path = /var/log/nginx/access.log"
+    )]
+    MissingLog,
+    #[error("missing key '{key}' in [{section}]\n    for example: {key} = {example}")]
+    MissingKey {
+        key: &'static str,
+        section: Shown,
+        example: &'static str,
+    },
+    #[error("missing key 'topic' in [{section}], and [kafka] sets none for all")]
+    MissingTopic { section: Shown },
+
+    // Values.
+    #[error("{found} for '{key}' in [{section}]; accepted: {accepted}{hint}")]
+    BadValue {
+        found: Found,
+        key: &'static str,
+        section: Shown,
+        accepted: String,
+        hint: Hint,
+    },
+    #[error("environment variable {name} is not set; '{key}' in [{section}] needs it")]
+    UnsetVariable {
+        name: Shown,
+        key: &'static str,
+        section: Shown,
+    },
+    #[error(
+        "malformed '${{' in '{key}' of [{section}]\n    \
+         write ${{NAME}} for an environment variable, $${{ for the two characters themselves"
+    )]
+    MalformedVariable { key: &'static str, section: Shown },
+
+    // Settings that contradict each other.
+    #[error("'{setting}' cannot stand beside '{other}' ({})\n    {hint}", place(*.other_line))]
+    Conflict {
+        setting: String,
+        other: String,
+        other_line: Option<usize>,
+        hint: &'static str,
+    },
+    #[error("missing key 'key' in [{section}]; 'partitioner = key' (line {line}) needs one")]
+    MissingRecordKey { section: Shown, line: usize },
+    #[error("path {path} is listed already{}", elsewhere(.other))]
+    PathTaken {
+        path: Shown,
+        /// Section and line; `None` if it is the same line.
+        other: Option<(Shown, usize)>,
+    },
+}
+
+/// The value that a message is about.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It, or the part of it that is wrong.
+    Text(Shown),
+    /// There is none.
+    Empty,
+    /// It must not be printed.
+    Secret,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Found::Text(text) => write!(f, "bad value {text}"),
+            Found::Empty => f.write_str("empty value"),
+            Found::Secret => f.write_str("bad value (not shown)"),
+        }
+    }
+}
+
+/// A line below the message, if there is one.
+#[derive(Debug)]
+pub(super) struct Hint(pub(super) Option<String>);
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(hint) => write!(f, "\n    {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Text from outside: shortened and escaped, so that a message stays one line and no terminal
+/// obeys it.
+#[derive(Debug, Clone)]
+pub(super) struct Shown(Box<str>);
+
+impl Shown {
+    /// `'text'`.
+    pub(super) fn quoted(text: &str) -> Self {
+        Shown(format!("'{}'", printable(text)).into())
+    }
+
+    /// `text`, for the name of a section.
+    pub(super) fn bare(text: &str) -> Self {
+        Shown(printable(text).into())
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `text` in at most [`LONGEST`] characters that a terminal shows as they are.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if index == LONGEST {
+            shown.push_str("...");
+            break;
+        }
+        match character {
+            '\'' | '"' | '\\' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    shown
+}
+
+fn and_others(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => " and on 1 more".to_owned(),
+        _ => format!(" and on {others} more"),
+    }
+}
+
+fn place(line: Option<usize>) -> String {
+    match line {
+        Some(line) => format!("line {line}"),
+        None => "the default".to_owned(),
+    }
+}
+
+fn elsewhere(other: &Option<(Shown, usize)>) -> String {
+    match other {
+        Some((section, line)) => format!(" in [{section}] on line {line}"),
+        None => " on this line".to_owned(),
+    }
+}
+
+const SECTIONS: &str = "sections are [agent], [kafka] and [log:NAME]";
+/// How many errors are printed; a file that is no ini at all would fill the terminal.
+const MOST: usize = 100;
+/// Characters of a text from the file that are shown at most.
+const LONGEST: usize = 100;

@@ -1,0 +1,183 @@
+//! The one table of keys. Parsing, defaults, messages and the reference all come from it.
+
+use std::time::Duration;
+
+use super::kafka::{Brokers, ClientId, Headers, Partitioners, RecordKey, Topic};
+use super::paths::{Excludes, Folder, Paths};
+use super::value::{Choice, Count, Kind, Size, Time};
+use super::{Acks, Compression, Protocol, StartAt};
+
+/// The three kinds of sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// `[agent]`.
+    Agent,
+    /// `[kafka]`.
+    Kafka,
+    /// `[log:NAME]`.
+    Log,
+}
+
+/// What holds when a key is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfUnset {
+    /// The file is refused; the text is an example.
+    Required(&'static str),
+    /// As if this were written.
+    Text(&'static str),
+    /// The `[kafka]` key of the same name holds; the text is an example.
+    FromKafka(&'static str),
+    /// Nothing; the text is an example.
+    Nothing(&'static str),
+}
+
+/// One key: where it stands, what it accepts, what it is for.
+pub(super) struct Key<K> {
+    pub(super) section: Section,
+    pub(super) name: &'static str,
+    pub(super) kind: K,
+    pub(super) if_unset: IfUnset,
+    /// One line, for the reference.
+    pub(super) about: &'static str,
+}
+
+/// A [`Key`] without its type.
+pub(super) trait Described: Sync {
+    fn section(&self) -> Section;
+    fn name(&self) -> &'static str;
+    fn if_unset(&self) -> IfUnset;
+    fn about(&self) -> &'static str;
+    fn accepted(&self) -> String;
+}
+
+impl<K: Kind> Described for Key<K> {
+    fn section(&self) -> Section {
+        self.section
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn if_unset(&self) -> IfUnset {
+        self.if_unset
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn accepted(&self) -> String {
+        self.kind.accepted()
+    }
+}
+
+/// The keys of one kind of section.
+pub(super) fn keys_of(section: Section) -> impl Iterator<Item = &'static dyn Described> {
+    TABLE
+        .iter()
+        .copied()
+        .filter(move |key| key.section() == section)
+}
+
+/// Declares each key as a static and all of them as [`TABLE`], in this order.
+macro_rules! table {
+    ($($id:ident: $kind:ty = [$section:ident] $name:literal, $value:expr, $if_unset:expr, $about:literal;)*) => {
+        $(pub(super) static $id: Key<$kind> = Key {
+            section: Section::$section,
+            name: $name,
+            kind: $value,
+            if_unset: $if_unset,
+            about: $about,
+        };)*
+
+        static TABLE: &[&dyn Described] = &[$(&$id),*];
+    };
+}
+
+table! {
+    STATE_DIR: Folder = [Agent] "state_dir", Folder, IfUnset::Text("/var/lib/logagent"),
+        "where the checkpoints are kept, and the lock against a second agent";
+    PRODUCERS: Count = [Agent] "producers", Count { least: 1, most: 64 }, IfUnset::Text("2"),
+        "threads that send; each file is pinned to one of them";
+    MEMORY_LIMIT: Size = [Agent] "memory_limit", Size { least: LEAST_MEMORY, most: usize::MAX },
+        IfUnset::Text("64MiB"),
+        "bound of the bytes that are read and not yet acknowledged by Kafka";
+    SHUTDOWN_TIMEOUT: Time = [Agent] "shutdown_timeout", Time { least: Duration::ZERO, most: DAY },
+        IfUnset::Text("8s"),
+        "how long a stop may wait for what is in flight; supervisors kill after 10s";
+    CHECKPOINT_INTERVAL: Time = [Agent] "checkpoint_interval",
+        Time { least: Duration::from_millis(1), most: DAY }, IfUnset::Text("1s"),
+        "how often checkpoints that moved are written";
+
+    BROKERS: Brokers = [Kafka] "brokers", Brokers, IfUnset::Required("localhost:9092"),
+        "the brokers to begin with; they name the others";
+    TOPIC: Topic = [Kafka] "topic", Topic, IfUnset::Nothing("logs"),
+        "topic of every log section that names none";
+    PROTOCOL: Choice<Protocol> = [Kafka] "protocol",
+        Choice(&[("native", Protocol::Native), ("legacy", Protocol::Legacy)]),
+        IfUnset::Text("native"),
+        "native: Kafka 0.11 to 4.x; legacy: message format v0, brokers below 4.0 only";
+    ACKS: Choice<Acks> = [Kafka] "acks",
+        Choice(&[("all", Acks::All), ("1", Acks::Leader), ("0", Acks::None)]),
+        IfUnset::Text("all"),
+        "who must have a record before it counts as delivered; 1 and 0 can lose records";
+    COMPRESSION: Choice<Compression> = [Kafka] "compression",
+        Choice(&[
+            ("lz4", Compression::Lz4),
+            ("none", Compression::None),
+            ("gzip", Compression::Gzip),
+            ("snappy", Compression::Snappy),
+        ]),
+        IfUnset::Text("lz4"),
+        "codec of the record batches; gzip, snappy: legacy only; lz4: native only (legacy: none)";
+    PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, IfUnset::Text("file"),
+        "what decides the partition: the file, the record key, the next one in turn, always N";
+    BATCH_BYTES: Size = [Kafka] "batch_bytes", Size { least: 1 << 10, most: MOST_BATCH },
+        IfUnset::Text("512KiB"),
+        "bound of one record batch before compression";
+    LINGER: Time = [Kafka] "linger",
+        Time { least: Duration::ZERO, most: Duration::from_secs(60) }, IfUnset::Text("50ms"),
+        "how long a batch that is not full waits for more; 0ms sends at once";
+    REQUEST_TIMEOUT: Time = [Kafka] "request_timeout",
+        Time { least: Duration::from_secs(1), most: DAY }, IfUnset::Text("30s"),
+        "how long a broker may take to answer";
+    CLIENT_ID: ClientId = [Kafka] "client_id", ClientId, IfUnset::Text("logagent"),
+        "the name that the brokers' logs and quotas know this agent by";
+    IDEMPOTENCE: Choice<bool> = [Kafka] "idempotence", Choice(&[("on", true), ("off", false)]),
+        IfUnset::Text("on"),
+        "retries neither duplicate nor reorder; native with acks = all only (otherwise off)";
+    HEADERS: Headers = [Kafka] "headers", Headers, IfUnset::Text("host,path"),
+        "headers of every record; native only (legacy: none)";
+
+    LOG_PATH: Paths = [Log] "path", Paths, IfUnset::Required("/var/log/nginx/access.log"),
+        "the files to follow; relative paths start at the current directory";
+    LOG_EXCLUDE: Excludes = [Log] "exclude", Excludes, IfUnset::Text(""),
+        "files to leave out";
+    LOG_TOPIC: Topic = [Log] "topic", Topic, IfUnset::FromKafka("web_log"),
+        "where the lines go; without it, to the topic of [kafka]";
+    LOG_KEY: RecordKey = [Log] "key", RecordKey, IfUnset::Text(""),
+        "key of every record; partitioner = key needs one";
+    LOG_START_AT: Choice<StartAt> = [Log] "start_at",
+        Choice(&[("beginning", StartAt::Beginning), ("end", StartAt::End)]),
+        IfUnset::Text("beginning"),
+        "where to start in a file that is there at the first start";
+    LOG_MAX_LINE_BYTES: Size = [Log] "max_line_bytes", Size { least: 1, most: MOST_LINE },
+        IfUnset::Text("900KiB"),
+        "longer lines are sent in pieces of this size, without loss";
+    LOG_ROTATE_WAIT: Time = [Log] "rotate_wait", Time { least: Duration::ZERO, most: DAY },
+        IfUnset::Text("5s"),
+        "how long a rotated file must be quiet before it is finished";
+}
+
+/// Everything reads at least one full batch for each of several files with this.
+const LEAST_MEMORY: usize = 8 << 20;
+/// Fits with headers into a broker's default `message.max.bytes`, 1,048,588.
+const MOST_BATCH: usize = 900 << 10;
+/// One line fits into one batch.
+const MOST_LINE: usize = MOST_BATCH;
+/// A time that is added to a clock needs a bound, and none of these is sensible beyond a day.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+// So `batch_bytes` needs no check against `memory_limit`: eight batches always fit.
+const _: () = assert!(MOST_BATCH <= LEAST_MEMORY / 8);

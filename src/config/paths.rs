@@ -1,0 +1,214 @@
+//! Values that name files and folders.
+//!
+//! All of them come out absolute: what is relative starts at the current directory, whose name is
+//! taken literally even if it holds `*` or `[`.
+
+use std::path::{self, Path, PathBuf};
+
+use glob::Pattern;
+
+use super::error::printable;
+use super::value::{BadValue, Kind, items};
+
+/// One folder; need not exist.
+pub(super) struct Folder;
+
+impl Kind for Folder {
+    type Value = PathBuf;
+
+    fn accepted(&self) -> String {
+        "a folder".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<PathBuf, BadValue> {
+        if text.is_empty() {
+            return Err(BadValue::default());
+        }
+        refuse_shell_syntax(text)?;
+        path::absolute(text).map_err(|error| BadValue::part(text).hint(error.to_string()))
+    }
+}
+
+/// Files to follow: a list of paths and globs, at least one.
+pub(super) struct Paths;
+
+impl Kind for Paths {
+    type Value = Vec<String>;
+
+    fn accepted(&self) -> String {
+        "paths or globs (*, ?, [...], **), comma separated".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<Vec<String>, BadValue> {
+        if text.is_empty() {
+            return Err(BadValue::default());
+        }
+        items(text)?
+            .into_iter()
+            .map(|item| {
+                if item.ends_with('/') {
+                    let shown = printable(item);
+                    let hint = format!("a folder; name its files, for example {shown}*.log");
+                    return Err(BadValue::part(item).hint(hint));
+                }
+                if item.ends_with("**") {
+                    let shown = printable(item);
+                    let hint = format!("** stands for folders; their files are {shown}/*");
+                    return Err(BadValue::part(item).hint(hint));
+                }
+                absolute_glob(item)
+            })
+            .collect()
+    }
+}
+
+/// Files to leave out: a list of globs, which may be empty. One without `/` is about the file name
+/// in any folder.
+pub(super) struct Excludes;
+
+impl Kind for Excludes {
+    type Value = Vec<String>;
+
+    fn accepted(&self) -> String {
+        "globs, comma separated, or nothing; one without / is about file names".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<Vec<String>, BadValue> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        items(text)?
+            .into_iter()
+            .map(|item| match item.contains('/') {
+                true => absolute_glob(item),
+                false => checked_glob(item, format!("/**/{item}")),
+            })
+            .collect()
+    }
+}
+
+/// `item` as an absolute glob in one spelling: without `.` components and double slashes.
+fn absolute_glob(item: &str) -> Result<String, BadValue> {
+    let glob = if item.starts_with('/') {
+        item.to_owned()
+    } else {
+        let here = std::env::current_dir().map_err(|error| {
+            BadValue::part(item).hint(format!("the current directory: {error}"))
+        })?;
+        let here = here.to_str().ok_or_else(|| {
+            BadValue::part(item).hint("the name of the current directory is not UTF-8")
+        })?;
+        format!("{}/{item}", Pattern::escape(here))
+    };
+    let glob = path::absolute(Path::new(&glob))
+        .ok()
+        .and_then(|glob| glob.into_os_string().into_string().ok())
+        .ok_or_else(|| BadValue::part(item))?;
+    checked_glob(item, glob)
+}
+
+/// `glob`, which `item` became, if it can be matched.
+fn checked_glob(item: &str, glob: String) -> Result<String, BadValue> {
+    refuse_shell_syntax(item)?;
+    match Pattern::new(&glob) {
+        Ok(_) => Ok(glob),
+        Err(error) => Err(BadValue::part(item).hint(error.msg)),
+    }
+}
+
+/// What a shell would take out of the text is a part of it here, and surely not meant.
+fn refuse_shell_syntax(item: &str) -> Result<(), BadValue> {
+    let hint = if item.starts_with(['"', '\'']) {
+        "values take no quotes"
+    } else if item == "~" || item.starts_with("~/") {
+        "~ is not known here; write the folder out, or ${HOME}"
+    } else if item.contains('{') != item.contains('}') {
+        "{a,b} is not known here; write one path for each"
+    } else {
+        return Ok(());
+    };
+    Err(BadValue::part(item).hint(hint))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use super::*;
+
+    fn hint_of(text: &str) -> String {
+        Paths.read(text).unwrap_err().hint.unwrap_or_default()
+    }
+
+    #[test]
+    fn paths_come_out_absolute_and_in_one_spelling() {
+        let here = std::env::current_dir().unwrap();
+        let here = Pattern::escape(here.to_str().unwrap());
+        assert_eq!(
+            Paths.read("/var//log/./a.log, logs/*.log,./b, /srv/**/c?[0-9].log"),
+            Ok(vec![
+                "/var/log/a.log".to_owned(),
+                format!("{here}/logs/*.log"),
+                format!("{here}/b"),
+                "/srv/**/c?[0-9].log".to_owned(),
+            ])
+        );
+        assert_eq!(
+            Folder.read("state").unwrap(),
+            std::env::current_dir().unwrap().join("state")
+        );
+    }
+
+    #[test]
+    fn a_path_keeps_every_character_that_an_ini_could_trip_over() {
+        assert_eq!(
+            Paths.read("/var/log/p#q;r=s:t $u%v {w}.log"),
+            Ok(vec!["/var/log/p#q;r=s:t $u%v {w}.log".to_owned()])
+        );
+    }
+
+    #[test]
+    fn what_a_shell_would_expand_is_refused_with_the_way_out() {
+        assert_eq!(hint_of("\"/var/log/a.log\""), "values take no quotes");
+        assert_eq!(
+            hint_of("~/a.log"),
+            "~ is not known here; write the folder out, or ${HOME}"
+        );
+        assert_eq!(
+            hint_of("/var/log/{a,b}.log"),
+            "{a,b} is not known here; write one path for each"
+        );
+        assert!(Folder.read("~/state").is_err());
+        assert!(Folder.read("").is_err());
+    }
+
+    #[test]
+    fn globs_that_cannot_match_a_file_are_refused() {
+        assert_eq!(hint_of("/var/log/[a.log"), "invalid range pattern");
+        assert_eq!(
+            hint_of("/var/log/a**.log"),
+            "recursive wildcards must form a single path component"
+        );
+        assert_eq!(
+            hint_of("/var/log/"),
+            "a folder; name its files, for example /var/log/*.log"
+        );
+        assert_eq!(
+            hint_of("/var/log/**"),
+            "** stands for folders; their files are /var/log/**/*"
+        );
+        assert_eq!(hint_of("/a,,/b"), "a comma has nothing before or after it");
+        assert!(Paths.read("").is_err());
+    }
+
+    #[test]
+    fn an_exclude_without_a_slash_is_about_file_names_anywhere() {
+        let globs = Excludes.read("*.gz, /var/log/old/*").unwrap();
+        assert_eq!(globs, ["/**/*.gz", "/var/log/old/*"]);
+        let glob = Pattern::new(&globs[0]).unwrap();
+        assert!(glob.matches("/a.gz"));
+        assert!(glob.matches("/var/log/nginx/a.gz"));
+        assert!(!glob.matches("/var/log/nginx/a.log"));
+        assert_eq!(Excludes.read(""), Ok(vec![]));
+        assert!(Excludes.read("[").is_err());
+    }
+}

@@ -1,0 +1,329 @@
+//! From raw values to the typed [`Config`]: which section means what, which keys are known, what
+//! each value is, and which settings contradict each other.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::environment::Env;
+use super::error::{ConfigError, Problem, Shown};
+use super::kafka::is_name;
+use super::keys::{self, Section};
+use super::nearest::nearest;
+use super::reader::{Lookup, Reader, Setting};
+use super::syntax::RawSection;
+use super::{
+    Acks, AgentConfig, Compression, Config, HeaderChoice, KafkaConfig, LogConfig, Partitioner,
+    Protocol,
+};
+
+/// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
+pub(super) fn resolve(
+    sections: &[RawSection],
+    file: &Path,
+    env: Env<'_>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Config> {
+    if sections.is_empty() && errors.is_empty() {
+        errors.push(ConfigError::whole(Problem::Empty));
+        return None;
+    }
+    let found = Sections::sort(sections, errors);
+
+    let none = RawSection {
+        name: "agent".to_owned(),
+        ..RawSection::default()
+    };
+    let agent = found.agent.unwrap_or(&none);
+    let agent = agent_config(Reader::new(Section::Agent, agent, env, errors));
+
+    let mut shared = Shared {
+        topic: Lookup::Told,
+        partitioner: None,
+    };
+    let kafka = match found.kafka {
+        Some(kafka) => {
+            let reader = Reader::new(Section::Kafka, kafka, env, errors);
+            kafka_config(reader, &mut shared)
+        }
+        None => {
+            errors.push(ConfigError::whole(Problem::MissingKafka));
+            None
+        }
+    };
+
+    if found.logs.is_empty() {
+        errors.push(ConfigError::whole(Problem::MissingLog));
+    }
+    let mut taken = HashMap::new();
+    let logs: Vec<Option<LogConfig>> = found
+        .logs
+        .into_iter()
+        .map(|(name, log)| {
+            let reader = Reader::new(Section::Log, log, env, errors);
+            log_config(name, reader, &shared, &mut taken)
+        })
+        .collect();
+
+    Some(Config {
+        file: file.to_owned(),
+        agent: agent?,
+        kafka: kafka?,
+        logs: logs
+            .into_iter()
+            .map(|log| log.map(Arc::new))
+            .collect::<Option<_>>()?,
+    })
+}
+
+/// The sections by meaning. One whose name is a slip is read as what was probably meant, so that
+/// the errors in it are found too.
+#[derive(Default)]
+struct Sections<'a> {
+    agent: Option<&'a RawSection>,
+    kafka: Option<&'a RawSection>,
+    /// With their names.
+    logs: Vec<(&'a str, &'a RawSection)>,
+}
+
+impl<'a> Sections<'a> {
+    fn sort(sections: &'a [RawSection], errors: &mut Vec<ConfigError>) -> Self {
+        let mut found = Sections::default();
+        for section in sections {
+            match (section.name.as_str(), section.name.split_once(':')) {
+                ("agent", _) => found.agent = Some(section),
+                ("kafka", _) => found.kafka = Some(section),
+                (_, Some(("log", name))) if is_name(name) => found.logs.push((name, section)),
+                _ => {
+                    let problem = found.guess(section, sections);
+                    errors.push(ConfigError::at(section.line, problem));
+                }
+            }
+        }
+        found
+    }
+
+    /// Takes `section`, whose name is wrong, for what is nearest; returns what is wrong with it.
+    fn guess(&mut self, section: &'a RawSection, all: &[RawSection]) -> Problem {
+        let name = section.name.as_str();
+        let shown = Shown::bare(name);
+        if name == "log" || name == "log:" {
+            self.logs.push(("", section));
+            return Problem::LogUnnamed { section: shown };
+        }
+        if let Some(log) = name.strip_prefix("log:") {
+            self.logs.push((log, section));
+            return Problem::LogName {
+                name: Shown::quoted(log),
+                section: shown,
+            };
+        }
+        let is_there = |name: &str| all.iter().any(|other| other.name == name);
+        // `logs:web`, `Log:web`, `log.web`, `log web`
+        let (before, log) = name
+            .split_once([':', '.', ' ', '-', '_', '/'])
+            .unwrap_or((name, ""));
+        let meant = match nearest(name, ["agent", "kafka"]) {
+            Some(meant) => {
+                let place = match meant {
+                    "agent" => &mut self.agent,
+                    _ => &mut self.kafka,
+                };
+                if !is_there(meant) {
+                    *place = Some(section);
+                }
+                meant.to_owned()
+            }
+            None if nearest(before, ["log"]).is_some() && is_name(log) => {
+                self.logs.push((log, section));
+                format!("log:{log}")
+            }
+            None => return Problem::StrangeSection { section: shown },
+        };
+        Problem::UnknownSection {
+            section: shown,
+            nearest: Shown::bare(&meant),
+        }
+    }
+}
+
+fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
+    let state_dir = agent.setting(&keys::STATE_DIR);
+    let producers = agent.setting(&keys::PRODUCERS);
+    let memory_limit = agent.setting(&keys::MEMORY_LIMIT);
+    let shutdown_timeout = agent.setting(&keys::SHUTDOWN_TIMEOUT);
+    let checkpoint_interval = agent.setting(&keys::CHECKPOINT_INTERVAL);
+    Some(AgentConfig {
+        state_dir: state_dir?.value,
+        producers: producers?.value,
+        memory_limit_bytes: memory_limit?.value,
+        shutdown_timeout: shutdown_timeout?.value,
+        checkpoint_interval: checkpoint_interval?.value,
+    })
+}
+
+/// What `[kafka]` says about the log sections.
+struct Shared {
+    topic: Lookup<String>,
+    partitioner: Option<Setting<Partitioner>>,
+}
+
+fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfig> {
+    shared.topic = kafka.lookup(&keys::TOPIC);
+    shared.partitioner = kafka.setting(&keys::PARTITIONER);
+    let brokers = kafka.setting(&keys::BROKERS);
+    let protocol = kafka.setting(&keys::PROTOCOL);
+    let acks = kafka.setting(&keys::ACKS);
+    let compression = kafka.setting(&keys::COMPRESSION);
+    let batch_bytes = kafka.setting(&keys::BATCH_BYTES);
+    let linger = kafka.setting(&keys::LINGER);
+    let request_timeout = kafka.setting(&keys::REQUEST_TIMEOUT);
+    let client_id = kafka.setting(&keys::CLIENT_ID);
+    let idempotence = kafka.setting(&keys::IDEMPOTENCE);
+    let headers = kafka.setting(&keys::HEADERS);
+
+    let errors = kafka.errors;
+    let compression = settle_compression(compression, protocol.as_ref(), errors);
+    let idempotence = settle_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
+    let headers = settle_headers(headers, protocol.as_ref(), errors);
+    Some(KafkaConfig {
+        brokers: brokers?.value,
+        protocol: protocol?.value,
+        acks: acks?.value,
+        compression: compression?,
+        partitioner: shared.partitioner.as_ref()?.value,
+        batch_bytes: batch_bytes?.value,
+        linger: linger?.value,
+        request_timeout: request_timeout?.value,
+        client_id: client_id?.value,
+        idempotence: idempotence?,
+        headers: headers?,
+    })
+}
+
+/// Each protocol has its codecs; the default is one that it has.
+fn settle_compression(
+    compression: Option<Setting<Compression>>,
+    protocol: Option<&Setting<Protocol>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Compression> {
+    let (compression, protocol) = (compression?, protocol?);
+    let hint = match (protocol.value, compression.value) {
+        (Protocol::Legacy, Compression::Lz4) => {
+            if compression.line.is_none() {
+                return Some(Compression::None);
+            }
+            "legacy has none, gzip and snappy"
+        }
+        (Protocol::Native, Compression::Gzip | Compression::Snappy) => {
+            "native has lz4 and none so far"
+        }
+        (_, codec) => return Some(codec),
+    };
+    errors.push(compression.conflict(protocol, hint));
+    None
+}
+
+/// On is for the native protocol with `acks = all`; the default is on where that is so.
+fn settle_idempotence(
+    idempotence: Option<Setting<bool>>,
+    protocol: Option<&Setting<Protocol>>,
+    acks: Option<&Setting<Acks>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<bool> {
+    let idempotence = idempotence?;
+    let legacy = protocol.is_some_and(|protocol| protocol.value == Protocol::Legacy);
+    let unsure = acks.is_some_and(|acks| acks.value != Acks::All);
+    if !idempotence.value || idempotence.line.is_none() {
+        return Some(idempotence.value && !legacy && !unsure);
+    }
+    if let Some(protocol) = protocol.filter(|_| legacy) {
+        errors.push(idempotence.conflict(protocol, "legacy cannot tell a retry from a new record"));
+    }
+    if let Some(acks) = acks.filter(|_| unsure) {
+        errors.push(idempotence.conflict(acks, "idempotence needs acks = all"));
+    }
+    Some(true)
+}
+
+/// The legacy message format has no headers; the default is none there.
+fn settle_headers(
+    headers: Option<Setting<HeaderChoice>>,
+    protocol: Option<&Setting<Protocol>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<HeaderChoice> {
+    const NONE: HeaderChoice = HeaderChoice {
+        host: false,
+        path: false,
+    };
+    let (headers, protocol) = (headers?, protocol?);
+    if protocol.value == Protocol::Native || headers.value == NONE {
+        return Some(headers.value);
+    }
+    if headers.line.is_some() {
+        errors.push(headers.conflict(protocol, "the message format of legacy has no headers"));
+    }
+    Some(NONE)
+}
+
+/// Paths that are listed already: in which section, on which line.
+type Taken = HashMap<String, (String, usize)>;
+
+fn log_config(
+    name: &str,
+    mut log: Reader<'_>,
+    shared: &Shared,
+    taken: &mut Taken,
+) -> Option<LogConfig> {
+    let path = log.setting(&keys::LOG_PATH);
+    let exclude = log.setting(&keys::LOG_EXCLUDE);
+    let topic = log.lookup(&keys::LOG_TOPIC);
+    let key = log.setting(&keys::LOG_KEY);
+    let start_at = log.setting(&keys::LOG_START_AT);
+    let max_line_bytes = log.setting(&keys::LOG_MAX_LINE_BYTES);
+    let rotate_wait = log.setting(&keys::LOG_ROTATE_WAIT);
+
+    let section = log.section();
+    let topic = match (topic, &shared.topic) {
+        (Lookup::Set(topic), _) => Some(topic.value),
+        (Lookup::Unset, Lookup::Set(topic)) => Some(topic.value.clone()),
+        (Lookup::Unset, Lookup::Unset) => {
+            let section = section.clone();
+            let problem = Problem::MissingTopic { section };
+            log.errors.push(ConfigError::at(log.raw.line, problem));
+            None
+        }
+        (Lookup::Told, _) | (_, Lookup::Told) => None,
+    };
+    if let (Some(key), Some(partitioner)) = (&key, &shared.partitioner)
+        && let (None, Partitioner::Key, Some(line)) =
+            (&key.value, partitioner.value, partitioner.line)
+    {
+        let problem = Problem::MissingRecordKey { section, line };
+        let at = key.line.unwrap_or(log.raw.line);
+        log.errors.push(ConfigError::at(at, problem));
+    }
+    if let Some((path, line)) = path.as_ref().and_then(|path| Some((path, path.line?))) {
+        for glob in &path.value {
+            let here = (log.raw.name.clone(), line);
+            let Some((section, other)) = taken.insert(glob.clone(), here) else {
+                continue;
+            };
+            let problem = Problem::PathTaken {
+                path: Shown::quoted(glob),
+                other: (other != line).then(|| (Shown::bare(&section), other)),
+            };
+            log.errors.push(ConfigError::at(line, problem));
+        }
+    }
+    Some(LogConfig {
+        name: name.to_owned(),
+        paths: path?.value,
+        exclude: exclude?.value,
+        topic: topic?,
+        key: key?.value,
+        start_at: start_at?.value,
+        max_line_bytes: max_line_bytes?.value,
+        rotate_wait: rotate_wait?.value,
+    })
+}

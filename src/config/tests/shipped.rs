@@ -1,0 +1,114 @@
+//! The files in `conf/`, held against the table of keys.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::config::keys::{Described, IfUnset, Section, keys_of};
+use crate::config::{
+    Acks, AgentConfig, BrokerAddress, Compression, HeaderChoice, KafkaConfig, LogConfig,
+    Partitioner, Protocol, StartAt, reference,
+};
+
+const SHIPPED: &str = include_str!("../../../conf/logagent.ini");
+const SUPERVISORD: &str = include_str!("../../../conf/supervisord/logagent.conf");
+const SYSTEMD: &str = include_str!("../../../conf/logagent.service");
+
+/// What the shipped file says: every default.
+fn defaults() -> Config {
+    Config {
+        file: Path::new("a.ini").to_owned(),
+        agent: AgentConfig {
+            state_dir: "/var/lib/logagent".into(),
+            producers: 2,
+            memory_limit_bytes: 64 << 20,
+            shutdown_timeout: Duration::from_secs(8),
+            checkpoint_interval: Duration::from_secs(1),
+        },
+        kafka: KafkaConfig {
+            brokers: vec![BrokerAddress {
+                host: "localhost".to_owned(),
+                port: 9092,
+            }],
+            protocol: Protocol::Native,
+            acks: Acks::All,
+            compression: Compression::Lz4,
+            partitioner: Partitioner::File,
+            batch_bytes: 512 << 10,
+            linger: Duration::from_millis(50),
+            request_timeout: Duration::from_secs(30),
+            client_id: "logagent".to_owned(),
+            idempotence: true,
+            headers: HeaderChoice {
+                host: true,
+                path: true,
+            },
+        },
+        logs: vec![
+            LogConfig {
+                name: "web".to_owned(),
+                paths: vec!["/var/log/nginx/access.log".to_owned()],
+                exclude: vec![],
+                topic: "web_log".to_owned(),
+                key: None,
+                start_at: StartAt::Beginning,
+                max_line_bytes: 900 << 10,
+                rotate_wait: Duration::from_secs(5),
+            }
+            .into(),
+        ],
+    }
+}
+
+#[test]
+fn the_shipped_ini_is_the_reference() {
+    assert!(
+        SHIPPED == reference(),
+        "conf/logagent.ini must read:\n{}",
+        reference()
+    );
+}
+
+#[test]
+fn the_shipped_ini_loads_with_every_default() {
+    assert_eq!(parse(SHIPPED).unwrap(), defaults());
+}
+
+#[test]
+fn every_default_that_the_shipped_ini_shows_is_the_one_that_holds() {
+    let mut shown = 0;
+    let all_set: String = SHIPPED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                shown += 1;
+                format!("{setting}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let optional =
+        |key: &&dyn Described| matches!(key.if_unset(), IfUnset::Text(_) | IfUnset::Nothing(_));
+    let expected: usize = [Section::Agent, Section::Kafka, Section::Log]
+        .into_iter()
+        .map(|section| keys_of(section).filter(optional).count())
+        .sum();
+    assert_eq!(shown, expected, "each has a line '#key = default'");
+    assert_eq!(parse(&all_set).unwrap(), defaults());
+}
+
+#[test]
+fn no_line_of_the_shipped_ini_needs_a_wide_terminal() {
+    for line in SHIPPED.lines() {
+        assert!(line.len() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn supervisors_wait_longer_than_the_agent() {
+    let stop = defaults().agent.shutdown_timeout;
+    assert!(stop < Duration::from_secs(10));
+    assert!(SUPERVISORD.lines().any(|line| line == "stopwaitsecs=10"));
+    assert!(SUPERVISORD.lines().any(|line| line == "stopsignal=TERM"));
+    assert!(SYSTEMD.lines().any(|line| line == "TimeoutStopSec=10"));
+}

@@ -1,0 +1,62 @@
+//! The progress bar of `--once`, on a terminal only.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use indicatif::{ProgressBar as Bar, ProgressStyle};
+
+use crate::metrics::Metrics;
+
+/// Shows how much of what was there at the start is acknowledged, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ProgressBar {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ProgressBar {
+    /// Starts drawing on standard error, if that is a terminal and the machine gives a thread.
+    pub(crate) fn start(metrics: Arc<Metrics>) -> Option<ProgressBar> {
+        if !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let (stop, stopped) = bounded(0);
+        let draw = move || draw(&metrics, &stopped);
+        let thread = thread::Builder::new()
+            .name("progress".into())
+            .spawn(draw)
+            .ok()?;
+        Some(ProgressBar {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for ProgressBar {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn draw(metrics: &Metrics, stopped: &Receiver<()>) {
+    let style = ProgressStyle::with_template(
+        "{bar:40} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta}",
+    );
+    let bar = Bar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    loop {
+        let stop =
+            stopped.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Disconnected);
+        bar.set_length(metrics.to_read_bytes.value());
+        bar.set_position(metrics.acked_bytes.value());
+        if stop {
+            return bar.abandon();
+        }
+    }
+}

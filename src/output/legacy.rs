@@ -1,0 +1,357 @@
+//! The legacy output, on the `kafka` crate: brokers below 4.0 only.
+//!
+//! The crate sends Produce version 0 and message format 0, which Kafka 4.0 removed (KIP-896, KIP-724).
+//! It never reconnects, so the client is built anew after every error, and its reads and writes
+//! wait up to 120 s, so this output may hold its producer thread for that long. There are no headers,
+//! no idempotence and no timestamps. It is chosen by `[kafka] protocol = legacy` and never by itself.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, never};
+use kafka::client::{KafkaClient, ProduceMessage, RequiredAcks};
+use kafka::error::KafkaCode;
+
+use super::Output;
+use crate::batch::{Batch, Progress};
+use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
+use crate::kafka::partitioner;
+
+/// Sends message sets through the `kafka` crate, one request at a time.
+#[derive(Debug)]
+pub struct LegacyOutput {
+    config: Arc<KafkaConfig>,
+    /// None: to be built (again).
+    client: Option<KafkaClient>,
+    progress: Sender<Progress>,
+    events: Receiver<()>,
+    topics: HashMap<Arc<str>, TopicQueue>,
+    finishing: bool,
+    /// After an error with the brokers themselves: not before this.
+    retry: Retry,
+    next_partition: usize,
+}
+
+#[derive(Debug, Default)]
+struct TopicQueue {
+    /// Raw batches, and how far the first one is sent.
+    batches: VecDeque<Batch>,
+    sent: usize,
+    bytes: usize,
+    oldest: Option<Instant>,
+    retry: Retry,
+    /// Bound of the next message set, halved when it was too large.
+    limit_bytes: usize,
+}
+
+/// When to try again, and how often it was tried.
+#[derive(Debug, Default)]
+struct Retry {
+    at: Option<Instant>,
+    failures: u32,
+}
+
+impl Retry {
+    fn fail(&mut self, now: Instant) {
+        let backoff = FIRST_BACKOFF
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LAST_BACKOFF);
+        self.at = Some(now + backoff.mul_f64(0.8 + 0.4 * fastrand::f64()));
+        self.failures += 1;
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.at.is_none_or(|at| now >= at)
+    }
+}
+
+/// What one request was about: the first `records` records, up to position `to` in batch `last`.
+struct Cut {
+    partition: i32,
+    last: usize,
+    to: usize,
+    records: usize,
+}
+
+impl LegacyOutput {
+    /// An output that acknowledges on `progress`. It connects when there is something to send.
+    pub fn new(config: Arc<KafkaConfig>, progress: Sender<Progress>) -> Self {
+        LegacyOutput {
+            config,
+            client: None,
+            progress,
+            events: never(),
+            topics: HashMap::new(),
+            finishing: false,
+            retry: Retry::default(),
+            next_partition: 0,
+        }
+    }
+
+    fn connect(&mut self) -> kafka::Result<&mut KafkaClient> {
+        if self.client.is_none() {
+            let brokers = self.config.brokers.iter();
+            let hosts = brokers.map(|broker| match broker.host.contains(':') {
+                true => format!("[{}]:{}", broker.host, broker.port),
+                false => format!("{}:{}", broker.host, broker.port),
+            });
+            let mut client = KafkaClient::new(hosts.collect());
+            client.set_client_id(self.config.client_id.clone());
+            client.set_compression(match self.config.compression {
+                Compression::Gzip => kafka::client::Compression::GZIP,
+                Compression::Snappy => kafka::client::Compression::SNAPPY,
+                _ => kafka::client::Compression::NONE,
+            });
+            client.load_metadata_all()?;
+            self.client = Some(client);
+        }
+        Ok(self.client.as_mut().expect("it was just made"))
+    }
+
+    /// Sends one message set of `topic`. `Ok(None)`: done; `Ok(Some(code))`: Kafka refused it; `Err`: the
+    /// connection is of no more use.
+    fn send(&mut self, topic: &Arc<str>) -> kafka::Result<Option<KafkaCode>> {
+        let config = self.config.clone();
+        let turn = self.next_partition;
+        let client = self.connect()?;
+        if client
+            .topics()
+            .partitions(topic)
+            .is_none_or(|p| p.iter().count() == 0)
+        {
+            // Asking for it by name also creates it, where the broker does that.
+            client.load_metadata(&[&**topic])?;
+        }
+        let count = client
+            .topics()
+            .partitions(topic)
+            .map_or(0, |p| p.iter().count());
+        if count == 0 {
+            return Ok(Some(KafkaCode::UnknownTopicOrPartition));
+        }
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let Some(queue) = self.topics.get(topic) else {
+            return Ok(None);
+        };
+        let (cut, messages) = queue.cut(&config, count, turn);
+        let acks = match config.acks {
+            Acks::None => RequiredAcks::None,
+            Acks::Leader => RequiredAcks::One,
+            Acks::All => RequiredAcks::All,
+        };
+        let client = self.client.as_mut().expect("connected above");
+        let confirms = client.produce_messages(acks, config.request_timeout, messages)?;
+        let refused = confirms
+            .iter()
+            .flat_map(|c| &c.partition_confirms)
+            .find_map(|p| p.offset.err());
+        match refused {
+            None => self.acknowledge(topic, &cut),
+            Some(KafkaCode::MessageSizeTooLarge) if cut.records == 1 => {
+                let queue = &self.topics[topic];
+                let batch = &queue.batches[cut.last];
+                log::error!(
+                    "a record of '{}' that ends at offset {} is too large for topic '{topic}' and is left out",
+                    batch.destination.path.display(),
+                    batch.start + cut.to as u64
+                );
+                self.acknowledge(topic, &cut);
+                return Ok(None);
+            }
+            Some(code) => return Ok(Some(code)),
+        }
+        Ok(None)
+    }
+
+    fn acknowledge(&mut self, topic: &Arc<str>, cut: &Cut) {
+        self.next_partition = self.next_partition.wrapping_add(1);
+        self.retry = Retry::default();
+        let Some(queue) = self.topics.get_mut(topic) else {
+            return;
+        };
+        let mut spans = Vec::new();
+        for at in 0..=cut.last {
+            let Some(batch) = queue.batches.front() else {
+                break;
+            };
+            let to = if at == cut.last {
+                cut.to
+            } else {
+                batch.data.len()
+            };
+            spans.push(batch.span(queue.sent, to));
+            queue.bytes -= to - queue.sent;
+            if to == batch.data.len() {
+                queue.batches.pop_front();
+                queue.sent = 0;
+            } else {
+                queue.sent = to;
+            }
+        }
+        queue.oldest = (!queue.batches.is_empty()).then(Instant::now);
+        if queue.retry.failures > PARK_AFTER {
+            log::info!("topic '{topic}' is written again");
+        }
+        queue.retry = Retry::default();
+        queue.limit_bytes = self.config.batch_bytes;
+        let _ = self.progress.send(Progress::Acked(spans));
+    }
+
+    /// A request for `topic` failed; `code`: it was Kafka that refused it.
+    fn fail(
+        &mut self,
+        topic: &Arc<str>,
+        error: &dyn std::fmt::Display,
+        code: Option<KafkaCode>,
+        now: Instant,
+    ) {
+        self.client = None;
+        let Some(queue) = self.topics.get_mut(topic) else {
+            return;
+        };
+        match code {
+            Some(KafkaCode::MessageSizeTooLarge) => {
+                queue.limit_bytes = (queue.limit_bytes / 2).max(1)
+            }
+            Some(_) => {
+                queue.retry.fail(now);
+                if queue.retry.failures == PARK_AFTER {
+                    log::warn!(
+                        "topic '{topic}' is parked: {error}; it is tried again every 10 s at the latest"
+                    );
+                }
+            }
+            None => {
+                self.retry.fail(now);
+                if self.retry.failures == 1 {
+                    log::warn!("Kafka cannot be reached: {error}; it is tried again without end");
+                }
+            }
+        }
+    }
+}
+
+impl TopicQueue {
+    /// The records of the next message set: one partition, and no more than the limit.
+    fn cut(
+        &self,
+        config: &KafkaConfig,
+        partitions: i32,
+        turn: usize,
+    ) -> (Cut, Vec<ProduceMessage<'_, '_>>) {
+        let mut cut = Cut {
+            partition: 0,
+            last: 0,
+            to: self.sent,
+            records: 0,
+        };
+        let mut messages = Vec::new();
+        let mut size = 0;
+        'batches: for (at, batch) in self.batches.iter().enumerate() {
+            let destination = &batch.destination;
+            let key = destination.key.as_deref();
+            let partition = match config.partitioner {
+                Partitioner::File => partitioner::of_key(&destination.file_key, partitions),
+                Partitioner::Key => partitioner::of_key(key.unwrap_or_default(), partitions),
+                Partitioner::RoundRobin => (turn % partitions.unsigned_abs() as usize) as i32,
+                Partitioner::Fixed(partition) => partition,
+            };
+            if at == 0 {
+                cut.partition = partition;
+            } else if partition != cut.partition {
+                break;
+            }
+            let from = if at == 0 { self.sent } else { 0 };
+            for (to, record) in batch.records_from(from) {
+                size += record.len() + key.map_or(0, <[u8]>::len) + MESSAGE_OVERHEAD;
+                if cut.records > 0 && size > self.limit_bytes {
+                    break 'batches;
+                }
+                // An empty line is an empty value; none at all would be a tombstone.
+                messages.push(ProduceMessage::new(
+                    &destination.topic,
+                    partition,
+                    key,
+                    Some(record),
+                ));
+                (cut.last, cut.to, cut.records) = (at, to, cut.records + 1);
+            }
+        }
+        (cut, messages)
+    }
+}
+
+impl Output for LegacyOutput {
+    type Event = ();
+
+    fn accept(&mut self, batch: Batch) {
+        let limit_bytes = self.config.batch_bytes;
+        let queue = self
+            .topics
+            .entry(batch.destination.topic.clone())
+            .or_default();
+        if queue.batches.is_empty() {
+            queue.oldest = Some(Instant::now());
+            queue.limit_bytes = limit_bytes;
+        }
+        queue.bytes += batch.data.len();
+        queue.batches.push_back(batch);
+    }
+
+    fn events(&self) -> &Receiver<()> {
+        &self.events
+    }
+
+    fn handle(&mut self, (): ()) {}
+
+    fn poll(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut wait_until = |at: Instant| next = Some(next.map_or(at, |n| n.min(at)));
+        let topics: Vec<Arc<str>> = self.topics.keys().cloned().collect();
+        for topic in topics {
+            let queue = &self.topics[&topic];
+            let Some(oldest) = queue.oldest else { continue };
+            let ready_at = oldest + self.config.linger;
+            let is_full = queue.bytes >= self.config.batch_bytes || self.finishing;
+            if !is_full && now < ready_at {
+                wait_until(ready_at);
+                continue;
+            }
+            if let Some(at) = [self.retry.at, queue.retry.at].into_iter().flatten().max()
+                && !(self.retry.is_due(now) && queue.retry.is_due(now))
+            {
+                wait_until(at);
+                continue;
+            }
+            match self.send(&topic) {
+                Ok(None) => {}
+                Ok(Some(code)) => self.fail(&topic, &format!("{code:?}"), Some(code), now),
+                Err(kafka::Error::Kafka(code)) => {
+                    self.fail(&topic, &format!("{code:?}"), Some(code), now)
+                }
+                Err(error) => self.fail(&topic, &error, None, now),
+            }
+            // Whatever is left of this topic, the others come first.
+            if self.topics[&topic].oldest.is_some() {
+                wait_until(now);
+            }
+        }
+        next
+    }
+
+    fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.topics.values().all(|queue| queue.batches.is_empty())
+    }
+}
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// After so many refusals a topic is said to be parked. A new topic needs a few tries.
+const PARK_AFTER: u32 = 4;
+/// Offset, size, CRC, magic, attributes and the lengths of key and value.
+const MESSAGE_OVERHEAD: usize = 34;

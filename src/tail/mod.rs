@@ -1,0 +1,817 @@
+//! Following files.
+//!
+//! [`Tailer`] follows one path through rotations and truncations, [`watch`] wakes tailers and finds new
+//! files, [`discover`] knows which files are wanted, [`claims`] which are known and being read.
+//!
+//! # Order across a rotation
+//! A writer that goes over to a new file has written everything to the old one before. So the tailer
+//! looks at the size of the new file *first*, then reads the old file to its end, then the new file up
+//! to the size it saw: whatever it reads of the new file was written after everything in the old one
+//! that it could still miss. The old file stays open until it was quiet for `rotate_wait`, for
+//! writers that go on writing to it for a while.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, select};
+
+use crate::batch::{Batch, Checkpoint, Destination, Progress, Trace};
+use crate::budget::{Account, Budget, BufferPool};
+use crate::config::{LogConfig, StartAt};
+use crate::identity::{Fingerprint, Identity, Look};
+use crate::metrics::Metrics;
+
+pub mod claims;
+pub mod discover;
+mod siblings;
+mod source;
+pub mod watch;
+
+use claims::Claims;
+use siblings::{Age, Sibling};
+use source::{Chunk, Read, Source, open_regular, read_head};
+use watch::WatchTable;
+
+/// What all tailers have in common.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Which files are known.
+    pub claims: Claims,
+    /// Wakes tailers.
+    pub watches: Arc<WatchTable>,
+    /// The memory budget.
+    pub budget: Arc<Budget>,
+    /// Read buffers.
+    pub pool: Arc<BufferPool>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Ship what is there and end (`--once`).
+    pub once: bool,
+}
+
+/// The body of a `tail:<path>` thread: it owns the open files of one path, rotated ones that still
+/// drain first, and the position in each.
+#[derive(Debug)]
+pub struct Tailer {
+    path: PathBuf,
+    log: Arc<LogConfig>,
+    destination: Arc<Destination>,
+    around: Arc<Surroundings>,
+    account: Arc<Account>,
+    wake: Receiver<()>,
+    waker: Sender<()>,
+    batches: Sender<Batch>,
+    progress: Sender<Progress>,
+    stop: Receiver<()>,
+    /// Oldest first.
+    sources: VecDeque<Source>,
+    /// Whether the last of `sources` lies at the path.
+    has_live: bool,
+    /// The file was there when the agent started for the first time.
+    was_there_at_first: bool,
+    complaint: Option<String>,
+}
+
+/// Why a tailer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The path leads nowhere and everything that was there is read.
+    Gone,
+    /// It was told to, or `--once` and everything is read.
+    Stopped,
+}
+
+/// What a look left to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Everything is read.
+    Idle,
+    /// The memory budget; a wake comes when there is some.
+    Budget,
+    /// The stop came in between.
+    Stop,
+}
+
+impl Tailer {
+    /// A tailer for `path`. It is woken through `wake`/`waker` (two ends of a channel of length 1) and
+    /// ends when `stop` is disconnected.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "its channels are what a thread is made of"
+    )]
+    pub fn new(
+        path: PathBuf,
+        log: Arc<LogConfig>,
+        destination: Arc<Destination>,
+        around: Arc<Surroundings>,
+        (waker, wake): (Sender<()>, Receiver<()>),
+        batches: Sender<Batch>,
+        progress: Sender<Progress>,
+        stop: Receiver<()>,
+        was_there_at_first: bool,
+    ) -> Self {
+        let account = around.budget.account(waker.clone());
+        Tailer {
+            path,
+            log,
+            destination,
+            around,
+            account,
+            wake,
+            waker,
+            batches,
+            progress,
+            stop,
+            sources: VecDeque::new(),
+            has_live: false,
+            was_there_at_first,
+            complaint: None,
+        }
+    }
+
+    /// Runs on the `tail:<path>` thread until the path is gone and drained, or it is told to stop.
+    pub fn run(mut self) -> End {
+        let resumed = self.resume();
+        self.complain_of(resumed);
+        loop {
+            let next = self.look();
+            match next {
+                Next::Stop => return End::Stopped,
+                Next::Idle if self.around.once => return End::Stopped,
+                Next::Idle if self.sources.is_empty() && self.complaint.is_none() => {
+                    return End::Gone;
+                }
+                _ => {}
+            }
+            select! {
+                recv(self.wake) -> _ => {}
+                recv(self.stop) -> _ => return End::Stopped,
+                default(self.patience(next)) => {}
+            }
+        }
+    }
+
+    /// How long to wait without being woken.
+    fn patience(&self, next: Next) -> Duration {
+        let unwatched = self.sources.iter().any(|source| source.watch.is_none());
+        let mut patience = if unwatched {
+            POLL_INTERVAL
+        } else {
+            LOOK_INTERVAL
+        };
+        if next == Next::Idle {
+            for quiet_since in self.sources.iter().filter_map(|source| source.quiet_since) {
+                patience = patience.min(self.log.rotate_wait.saturating_sub(quiet_since.elapsed()));
+            }
+        }
+        patience.max(Duration::from_millis(1))
+    }
+
+    /// Goes on where the last run of the agent, or the last tailer of this path, stood: first the
+    /// files that were rotated away since, oldest first.
+    fn resume(&mut self) -> io::Result<()> {
+        let known = self.around.claims.of_path(&self.path);
+        let Some(newest) = known.last() else {
+            return Ok(());
+        };
+        // A file that appeared since was written since, so nothing of it may be left out.
+        self.was_there_at_first = false;
+        let live = open_regular(&self.path).ok().flatten();
+        let mut after = Age {
+            born_ns: newest.identity.born_ns,
+            modified_ns: newest.modified_ns,
+        };
+        let mut rotated: Vec<(Sibling, Checkpoint)> = Vec::new();
+        for checkpoint in &known {
+            if let Some((file, look)) = &live
+                && siblings::is_same_file(checkpoint, file, look)?
+            {
+                continue;
+            }
+            if checkpoint.finished && checkpoint.serial != newest.serial {
+                continue;
+            }
+            let Some(sibling) = siblings::find(&self.path, checkpoint)? else {
+                self.report_gone(checkpoint);
+                continue;
+            };
+            if checkpoint.serial == newest.serial {
+                after = Age::of(&sibling.look);
+            }
+            if checkpoint.finished && sibling.look.size <= checkpoint.offset {
+                continue;
+            }
+            // The truncated content and its copy may both have a checkpoint: the earlier one counts.
+            match rotated
+                .iter_mut()
+                .find(|(other, _)| other.look.inode == sibling.look.inode)
+            {
+                Some((_, other)) if other.offset <= checkpoint.offset => {}
+                Some((_, other)) => *other = checkpoint.clone(),
+                None => rotated.push((sibling, checkpoint.clone())),
+            }
+        }
+        let is_newest_live = live
+            .as_ref()
+            .is_some_and(|(_, look)| siblings::is_same_inode(newest, look));
+        for (sibling, checkpoint) in rotated {
+            self.push_rotated(sibling, Some(checkpoint));
+        }
+        if !is_newest_live {
+            self.push_successors(after, live.as_ref().map(|(_, look)| look))?;
+        }
+        Ok(())
+    }
+
+    /// The file of a checkpoint is not there any more, and no copy either.
+    fn report_gone(&self, checkpoint: &Checkpoint) {
+        if checkpoint.finished {
+            return;
+        }
+        log::error!(
+            "'{}': the file that was read up to offset {} ({}) is gone or truncated, and no copy of it is to be \
+             found; what was unread in it is lost",
+            self.path.display(),
+            checkpoint.offset,
+            checkpoint.identity
+        );
+        self.around.claims.forget(checkpoint.serial);
+        let _ = self.progress.send(Progress::Forgotten {
+            serial: checkpoint.serial,
+        });
+    }
+
+    /// One look: notices what happened to the path and reads what is there to read.
+    fn look(&mut self) -> Next {
+        let noticed = self.notice();
+        self.complain_of(noticed);
+        // The size of the newest file first, then the older ones to their end: see the module's text.
+        loop {
+            for source in self.sources.iter_mut().rev() {
+                if let Ok(look) = Look::at_file(&source.file) {
+                    if (look.size, look.modified_ns) != (source.size, source.modified_ns)
+                        && let Some(quiet_since) = &mut source.quiet_since
+                    {
+                        *quiet_since = Instant::now();
+                    }
+                    (source.size, source.modified_ns) = (look.size, look.modified_ns);
+                }
+            }
+            let mut sent = false;
+            let mut at = 0;
+            while at < self.sources.len() {
+                match self.drain(at, &mut sent) {
+                    Ok(Drained::End) => at += 1,
+                    Ok(Drained::Finished) => {}
+                    Ok(Drained::Partial) => break,
+                    // The sources are others now: look at all of them again.
+                    Ok(Drained::Truncated) => {
+                        sent = true;
+                        break;
+                    }
+                    Ok(Drained::Budget) => return Next::Budget,
+                    Ok(Drained::Stop) => return Next::Stop,
+                    Err(error) => {
+                        self.complain_of(Err(error));
+                        break;
+                    }
+                }
+            }
+            // New bytes may have come in the meantime; a busy file is read on without a wait, but
+            // what happens to the path must be noticed too.
+            if !sent || self.around.once {
+                return Next::Idle;
+            }
+            let noticed = self.notice();
+            self.complain_of(noticed);
+        }
+    }
+
+    /// Reads source number `at` up to the size that was seen.
+    fn drain(&mut self, at: usize, sent: &mut bool) -> io::Result<Drained> {
+        let Some(source) = self.sources.get_mut(at) else {
+            return Ok(Drained::End);
+        };
+        let until = source.size;
+        let is_quiet = source
+            .quiet_since
+            .is_some_and(|since| since.elapsed() >= self.log.rotate_wait);
+        loop {
+            let Some(source) = self.sources.get_mut(at) else {
+                return Ok(Drained::End);
+            };
+            let max = self.log.max_line_bytes;
+            match source.read(until, max, is_quiet, &self.account, &self.around.pool)? {
+                Read::Batch(chunk) => {
+                    *sent = true;
+                    let checkpoint = &mut source.checkpoint;
+                    let (id, serial) = (source.id, checkpoint.serial);
+                    if let Ok(Some(fingerprint)) = source.grown_fingerprint() {
+                        let identity = Identity {
+                            fingerprint,
+                            ..source.checkpoint.identity
+                        };
+                        source.checkpoint.identity = identity;
+                        self.around.claims.know(serial, identity);
+                        let _ = self.progress.send(Progress::Known {
+                            source: id,
+                            identity,
+                        });
+                    }
+                    if !self.send(at, chunk) {
+                        return Ok(Drained::Stop);
+                    }
+                }
+                Read::NoBudget => return Ok(Drained::Budget),
+                Read::Changed => {
+                    self.restart_truncated(at)?;
+                    return Ok(Drained::Truncated);
+                }
+                Read::End { .. } if is_quiet => {
+                    self.finish(at);
+                    return Ok(Drained::Finished);
+                }
+                // Lines of the next file must not come before the end of this one.
+                Read::End { partial } if partial > 0 && source.quiet_since.is_some() => {
+                    return Ok(Drained::Partial);
+                }
+                Read::End { .. } => return Ok(Drained::End),
+            }
+        }
+    }
+
+    /// Hands bytes of source number `at` to the producer; false if the stop came first.
+    fn send(&mut self, at: usize, chunk: Chunk) -> bool {
+        let Chunk {
+            start,
+            data,
+            framing,
+            permit,
+        } = chunk;
+        let source = self.sources[at].id;
+        let destination = self.destination.clone();
+        let batch = Batch {
+            destination,
+            source,
+            start,
+            data,
+            framing,
+            read_at_ms: now_ms(),
+            permit,
+        };
+        select! {
+            send(self.batches, batch) -> sent => sent.is_ok(),
+            recv(self.stop) -> _ => false,
+        }
+    }
+
+    /// Source number `at` was rotated away, is read to its end and quiet.
+    fn finish(&mut self, at: usize) {
+        let Some(source) = self.sources.remove(at) else {
+            return;
+        };
+        let deleted = Look::at_file(&source.file).is_ok_and(|look| look.links == 0);
+        self.retire(&source, deleted);
+        log::info!(
+            "'{}': {} is read to its end at {}",
+            self.path.display(),
+            source.checkpoint.identity,
+            source.position
+        );
+    }
+
+    fn retire(&self, source: &Source, deleted: bool) {
+        let Source {
+            id,
+            position,
+            trace,
+            modified_ns,
+            checkpoint,
+            ..
+        } = source;
+        self.around
+            .claims
+            .finish(checkpoint.serial, *position, *trace, *modified_ns, deleted);
+        let (end, modified_ns) = (*position, *modified_ns);
+        let _ = self.progress.send(Progress::Finished {
+            source: *id,
+            end,
+            modified_ns,
+            deleted,
+        });
+    }
+
+    /// Compares what lies at the path with the source that was last seen there.
+    fn notice(&mut self) -> io::Result<()> {
+        let look = match Look::at_path(&self.path) {
+            Ok(look) => Some(look),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                None
+            }
+            // It cannot be told what lies there (rights, an I/O error): nothing follows from that.
+            Err(error) => return Err(error),
+        };
+        if let (true, Some(source)) = (self.has_live, self.sources.back()) {
+            match look {
+                Some(look) if siblings::is_same_inode(&source.checkpoint, &look) => {
+                    return self.notice_truncation(look);
+                }
+                _ => self.leave_live(),
+            }
+        }
+        match look {
+            Some(look) if look.is_regular => self.open_live(),
+            Some(_) => Err(io::Error::other("is not a regular file")),
+            None => {
+                self.complaint = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// The newest source was renamed or deleted, or another file lies at its path.
+    fn leave_live(&mut self) {
+        self.has_live = false;
+        if let Some(source) = self.sources.back_mut() {
+            source.quiet_since = Some(Instant::now());
+            log::info!(
+                "'{}': {} was rotated away",
+                self.path.display(),
+                source.checkpoint.identity
+            );
+        }
+    }
+
+    /// Opens what lies at the path now, and before it what was rotated away unseen.
+    fn open_live(&mut self) -> io::Result<()> {
+        let Some((file, look)) = open_regular(&self.path)? else {
+            return Ok(());
+        };
+        let (mut known, is_open) = self.around.claims.of_inode(look.inode);
+        if is_open {
+            // One of ours that was renamed back, or another path leads there as well.
+            match self
+                .sources
+                .iter()
+                .position(|s| s.checkpoint.identity.inode == look.inode)
+            {
+                Some(at) => {
+                    let mut source = self
+                        .sources
+                        .remove(at)
+                        .expect("the position was just found");
+                    source.quiet_since = None;
+                    self.sources.push_back(source);
+                    self.has_live = true;
+                }
+                None => self.note_other_name(),
+            }
+            return Ok(());
+        }
+        if known.is_empty() {
+            // The device may have another number since a remount.
+            known = self.around.claims.of_path(&self.path);
+            known.retain(|c| siblings::is_same_inode(c, &look));
+        }
+        let is_known = known.iter().any(|c| siblings::is_same_inode(c, &look));
+        // From the oldest file that is still open: what a listing has missed is found by the next one.
+        let last = match self.sources.front() {
+            Some(source) => Some(Age::of(&Look::at_file(&source.file)?)),
+            None => self.around.claims.of_path(&self.path).last().map(|c| Age {
+                born_ns: c.identity.born_ns,
+                modified_ns: c.modified_ns,
+            }),
+        };
+        let is_first = last.is_none() && !is_known && self.was_there_at_first;
+        if let Some(after) = last
+            && !is_known
+        {
+            self.push_successors(after, Some(&look))?;
+        }
+        // The same content may have two checkpoints, if a crash came after it was opened again: then
+        // the one that has not come to its end counts, at its smaller offset.
+        let resumed = known
+            .iter()
+            .filter(|c| siblings::is_same_file(c, &file, &look).unwrap_or(false))
+            .min_by_key(|c| {
+                (
+                    c.finished,
+                    if c.finished {
+                        u64::MAX - c.offset
+                    } else {
+                        c.offset
+                    },
+                )
+            });
+        let checkpoint = resumed.map(|c| Checkpoint {
+            path: self.path.clone(),
+            finished: false,
+            ..c.clone()
+        });
+        let from_end = checkpoint.is_none() && is_first && self.log.start_at == StartAt::End;
+        self.was_there_at_first = false;
+        let checkpoint = match checkpoint {
+            Some(checkpoint) => checkpoint,
+            None => self.fresh(
+                &file,
+                &look,
+                if from_end {
+                    last_line_start(&file, look.size)?
+                } else {
+                    0
+                },
+            )?,
+        };
+        self.has_live = self.push(file, self.path.clone(), checkpoint, look, None);
+        if self.has_live {
+            self.complaint = None;
+        }
+        Ok(())
+    }
+
+    /// The live file may be shorter than what was read of it, or have other content before the
+    /// position: then it was truncated.
+    fn notice_truncation(&mut self, look: Look) -> io::Result<()> {
+        let Some(source) = self.sources.back() else {
+            return Ok(());
+        };
+        let changed = (look.size, look.modified_ns) != (source.size, source.modified_ns);
+        if look.size < source.position || (changed && !source.is_unchanged()?) {
+            return self.restart_truncated(self.sources.len() - 1);
+        }
+        Ok(())
+    }
+
+    /// The content of source number `at` went away; the file goes on as a new source from its
+    /// beginning, after the copy that rotation made of the old content, if there is one.
+    fn restart_truncated(&mut self, at: usize) -> io::Result<()> {
+        let is_live = self.has_live && at + 1 == self.sources.len();
+        let Some(mut old) = self.sources.remove(at) else {
+            return Ok(());
+        };
+        old.watch = None;
+        let look = Look::at_file(&old.file)?;
+        log::info!(
+            "'{}': {} was truncated at offset {}",
+            self.path.display(),
+            old.checkpoint.identity,
+            old.position
+        );
+        let unread = old.size.saturating_sub(old.position);
+        // Frees the claim of the inode for its new content.
+        self.retire(&old, true);
+        let later = self.sources.split_off(at);
+        let read = Checkpoint {
+            offset: old.position,
+            trace: old.trace,
+            ..old.checkpoint.clone()
+        };
+        if !self.push_copy(&read) && unread > 0 {
+            self.around.metrics.lost_bytes.add(unread);
+            log::error!(
+                "'{}': {unread} bytes from offset {} on were truncated away before they were read and are lost",
+                self.path.display(),
+                old.position
+            );
+        }
+        let checkpoint = self.fresh(&old.file, &look, 0)?;
+        let pushed = self.push(old.file, old.opened_at, checkpoint, look, old.quiet_since);
+        if is_live {
+            self.has_live = pushed;
+        }
+        self.sources.extend(later);
+        Ok(())
+    }
+
+    /// Reads the rest of truncated content from the copy that rotation made; false if there is none.
+    fn push_copy(&mut self, read: &Checkpoint) -> bool {
+        match siblings::find(&self.path, read) {
+            Ok(Some(copy)) if copy.look.inode != read.identity.inode => {
+                let identity = Identity {
+                    inode: copy.look.inode,
+                    born_ns: copy.look.born_ns,
+                    fingerprint: read.identity.fingerprint,
+                };
+                self.push_rotated(
+                    copy,
+                    Some(Checkpoint {
+                        identity,
+                        finished: false,
+                        ..read.clone()
+                    }),
+                );
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Opens the unknown files that were rotated away after the known one of age `after` and before
+    /// the `live` one was made.
+    fn push_successors(&mut self, after: Age, live: Option<&Look>) -> io::Result<()> {
+        let claims = &self.around.claims;
+        let live_inode = live.map(|look| look.inode);
+        let is_known = |look: &Look| {
+            let (known, is_open) = claims.of_inode(look.inode);
+            let is_known = known.iter().any(|c| siblings::is_same_inode(c, look));
+            is_open || is_known || live_inode == Some(look.inode)
+        };
+        for sibling in siblings::rotated_between(&self.path, after, live.map(Age::of), is_known)? {
+            self.push_rotated(sibling, None);
+        }
+        Ok(())
+    }
+
+    /// Adds a rotated file, from `checkpoint` or from its beginning.
+    fn push_rotated(&mut self, sibling: Sibling, checkpoint: Option<Checkpoint>) {
+        let Sibling { path, file, look } = sibling;
+        let checkpoint = match checkpoint {
+            Some(checkpoint) => {
+                let identity = Identity {
+                    inode: look.inode,
+                    born_ns: look.born_ns,
+                    ..checkpoint.identity
+                };
+                Checkpoint {
+                    identity,
+                    path: self.path.clone(),
+                    ..checkpoint
+                }
+            }
+            None => match self.fresh(&file, &look, 0) {
+                Ok(checkpoint) => checkpoint,
+                Err(error) => return self.complain_of(Err(error)),
+            },
+        };
+        // Quiet since its last change, as far as the clocks agree.
+        let age = u64::try_from(now_ms().saturating_sub(look.modified_ns / 1_000_000)).unwrap_or(0);
+        let quiet_since =
+            Instant::now().checked_sub(Duration::from_millis(age).min(self.log.rotate_wait));
+        self.push(
+            file,
+            path,
+            checkpoint,
+            look,
+            Some(quiet_since.unwrap_or_else(Instant::now)),
+        );
+    }
+
+    /// A checkpoint for a file that was never read.
+    fn fresh(&self, file: &File, look: &Look, offset: u64) -> io::Result<Checkpoint> {
+        let fingerprint = Fingerprint::of(&read_head(file)?);
+        Ok(Checkpoint {
+            path: self.path.clone(),
+            identity: Identity {
+                inode: look.inode,
+                born_ns: look.born_ns,
+                fingerprint,
+            },
+            offset,
+            trace: source::trace_before(file, offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
+            finished: false,
+            serial: 0,
+            modified_ns: look.modified_ns,
+        })
+    }
+
+    fn push(
+        &mut self,
+        file: File,
+        at: PathBuf,
+        checkpoint: Checkpoint,
+        look: Look,
+        quiet_since: Option<Instant>,
+    ) -> bool {
+        let checkpoint = Checkpoint {
+            modified_ns: look.modified_ns,
+            ..checkpoint
+        };
+        let Some((checkpoint, replaces)) = self.around.claims.open(checkpoint) else {
+            self.note_other_name();
+            return false;
+        };
+        log::info!(
+            "'{}': {} is read from offset {}",
+            at.display(),
+            checkpoint.identity,
+            checkpoint.offset
+        );
+        self.around
+            .metrics
+            .to_read_bytes
+            .add(look.size.saturating_sub(checkpoint.offset));
+        let mut source = Source::new(file, at, checkpoint, &look);
+        source.quiet_since = quiet_since;
+        source.watch = self
+            .around
+            .watches
+            .watch_file(&source.file, &source.opened_at, &self.waker);
+        let _ = self.progress.send(Progress::Opened {
+            source: source.id,
+            checkpoint: source.checkpoint.clone(),
+            replaces,
+            acked: source.acked.clone(),
+        });
+        self.sources.push_back(source);
+        true
+    }
+
+    /// The file is open already, by the tailer of another path.
+    fn note_other_name(&mut self) {
+        if self.complaint.is_none() {
+            log::info!(
+                "'{}' is read under another name already",
+                self.path.display()
+            );
+            self.complaint = Some(String::new());
+        }
+    }
+
+    /// One WARN for each new trouble with this file, not one for each look.
+    fn complain_of(&mut self, result: io::Result<()>) {
+        let Err(error) = result else { return };
+        let text = error.to_string();
+        if self.complaint.as_ref() != Some(&text) {
+            log::warn!(
+                "'{}' cannot be read: {text}; it is tried again",
+                self.path.display()
+            );
+            self.complaint = Some(text);
+        }
+    }
+}
+
+/// How far [`Tailer::drain`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    /// To the end, or to a partial line in a file that still grows.
+    End,
+    /// To a partial line in a rotated file, whose end must be awaited.
+    Partial,
+    /// To the end, for good: the source is gone from the list.
+    Finished,
+    /// The content is not what it was; the list of sources has changed.
+    Truncated,
+    Budget,
+    Stop,
+}
+
+/// Where the last line begins that has no newline yet, or `size`.
+fn last_line_start(file: &File, size: u64) -> io::Result<u64> {
+    use std::os::unix::fs::FileExt;
+    let mut window = vec![0; usize::try_from(size.min(64 << 10)).unwrap_or(0)];
+    let start = size - window.len() as u64;
+    file.read_exact_at(&mut window, start)?;
+    Ok(
+        memchr::memrchr(b'\n', &window).map_or(if start == 0 { 0 } else { size }, |at| {
+            start + at as u64 + 1
+        }),
+    )
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Headers, key and topic that the records of `path` get.
+pub fn destination(
+    path: &Path,
+    log: &LogConfig,
+    host: &str,
+    with_host: bool,
+    with_path: bool,
+) -> Destination {
+    use std::os::unix::ffi::OsStrExt;
+    let path_bytes = path.as_os_str().as_bytes();
+    let mut headers = Vec::new();
+    if with_host {
+        headers.push(("host".to_owned(), host.as_bytes().to_vec()));
+    }
+    if with_path {
+        headers.push(("path".to_owned(), path_bytes.to_vec()));
+    }
+    Destination {
+        topic: log.topic.as_str().into(),
+        key: log.key.as_ref().map(|key| key.as_bytes().into()),
+        headers,
+        file_key: [host.as_bytes(), b":", path_bytes].concat().into(),
+        path: path.to_owned(),
+    }
+}
+
+/// How often a file is looked at without being asked to: the kernel's events are hints only.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a file is looked at that has no watch.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);

@@ -1,0 +1,331 @@
+//! One open file and how far it is read.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use super::watch::FileWatch;
+use crate::batch::{Checkpoint, Framing, SourceId, Trace};
+use crate::budget::{Account, Budget, Buffer, BufferPool, Permit};
+use crate::identity::{Fingerprint, Look};
+
+/// One source: an open file, the place up to which it is read, and what it is recognised by.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) id: SourceId,
+    pub(super) file: File,
+    /// Where it was opened, for messages.
+    pub(super) opened_at: PathBuf,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) acked: Arc<AtomicU64>,
+    /// Everything before is read and on its way.
+    pub(super) position: u64,
+    /// The bytes before `position`.
+    pub(super) trace: Trace,
+    /// Size and time of the last change when it was last looked at.
+    pub(super) size: u64,
+    pub(super) modified_ns: i64,
+    /// Number of the next piece of a line that is longer than allowed; 0 between lines.
+    part: u32,
+    /// From `position` to here there is no newline.
+    scanned: u64,
+    /// Set when the file no longer lies at the path: since when it has been quiet.
+    pub(super) quiet_since: Option<Instant>,
+    /// None: the kernel will not tell, so it has to be asked.
+    pub(super) watch: Option<FileWatch>,
+}
+
+/// What one attempt to read gave.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// Bytes for a batch; they are counted as read.
+    Batch(Chunk),
+    /// All there was is read, except for `partial` bytes of a line that has no end yet.
+    End { partial: u64 },
+    /// The memory budget has nothing left now.
+    NoBudget,
+    /// The file is shorter than it was, or the bytes before the position are others now: it was
+    /// truncated, and what lies at the position is not what follows on what was read.
+    Changed,
+}
+
+/// Bytes of one batch.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) start: u64,
+    pub(super) data: Buffer,
+    pub(super) framing: Framing,
+    pub(super) permit: Permit,
+}
+
+impl Source {
+    pub(super) fn new(file: File, opened_at: PathBuf, checkpoint: Checkpoint, look: &Look) -> Self {
+        Source {
+            id: SourceId::next(),
+            file,
+            opened_at,
+            acked: Arc::default(),
+            position: checkpoint.offset,
+            trace: checkpoint.trace,
+            size: look.size,
+            modified_ns: look.modified_ns,
+            part: 0,
+            scanned: checkpoint.offset,
+            quiet_since: None,
+            watch: None,
+            checkpoint,
+        }
+    }
+
+    /// Whether the bytes before the position are still those that were read.
+    pub(super) fn is_unchanged(&self) -> io::Result<bool> {
+        Ok(trace_before(&self.file, self.position, self.trace.len)? == self.trace)
+    }
+
+    /// The fingerprint, if it covers more of the file than before.
+    pub(super) fn grown_fingerprint(&self) -> io::Result<Option<Fingerprint>> {
+        let known = &self.checkpoint.identity.fingerprint;
+        if known.is_full() || u64::from(known.len) >= self.size {
+            return Ok(None);
+        }
+        let grown = Fingerprint::of(&read_head(&self.file)?);
+        Ok((grown.len > known.len).then_some(grown))
+    }
+
+    /// Reads the next batch from the bytes before `until`. With `is_finished` the last line needs no
+    /// newline.
+    pub(super) fn read(
+        &mut self,
+        until: u64,
+        max_line_bytes: usize,
+        is_finished: bool,
+        account: &Arc<Account>,
+        pool: &Arc<BufferPool>,
+    ) -> io::Result<Read> {
+        let unread = until.saturating_sub(self.position);
+        if unread == 0 {
+            return Ok(Read::End { partial: 0 });
+        }
+        if self.scanned > self.position && !is_finished && !self.has_newline_before(until)? {
+            let partial = unread;
+            if partial < max_line_bytes as u64 {
+                return Ok(Read::End { partial });
+            }
+        }
+        // A line that is known to be long is fetched in one go, everything else in usual steps.
+        let unread_bytes = usize::try_from(unread).unwrap_or(usize::MAX);
+        let is_long = self.part > 0 || self.scanned > self.position;
+        // With a small bound on lines a read must not fetch hundreds of pieces to keep one.
+        let usual = BufferPool::BUFFER_BYTES
+            .min(max_line_bytes.saturating_mul(8))
+            .max(Budget::LEAST_BYTES);
+        let mut want = unread_bytes.min(if is_long {
+            usual.max(max_line_bytes + 1)
+        } else {
+            usual
+        });
+        let mut least = Budget::LEAST_BYTES;
+        loop {
+            let Some(mut permit) = account.take(want, least) else {
+                return Ok(Read::NoBudget);
+            };
+            let mut data = pool.buffer(permit.bytes());
+            let Some(count) = self.fill(&mut data)? else {
+                return Ok(Read::Changed);
+            };
+            if count < data.len() {
+                return Ok(Read::Changed);
+            }
+            let (len, framing) = match self.frame(&data, max_line_bytes) {
+                Some(framed) => framed,
+                // Not a single line end, and the line may still go on within the bound.
+                None if (count as u64) < unread && count <= max_line_bytes => {
+                    // Either the budget gave less than was wanted, or the line is longer than usual.
+                    drop(permit);
+                    want = unread_bytes.min(max_line_bytes + 1);
+                    least = want;
+                    continue;
+                }
+                None if is_finished && count as u64 == unread => match self.part {
+                    0 => (count, Framing::Lines),
+                    index => (count, Framing::Part { index, last: true }),
+                },
+                None => {
+                    self.scanned = self.position + count as u64;
+                    return Ok(Read::End { partial: unread });
+                }
+            };
+            data.truncate(len);
+            permit.shrink_to(len);
+            let start = self.position;
+            self.position += len as u64;
+            self.scanned = self.position;
+            self.trace = Trace::of(&data);
+            self.part = match framing {
+                Framing::Part { index, last: false } => index + 1,
+                _ => 0,
+            };
+            return Ok(Read::Batch(Chunk {
+                start,
+                data,
+                framing,
+                permit,
+            }));
+        }
+    }
+
+    /// How much of `data` makes a batch: whole lines none of which is too long, or one piece of a
+    /// line that is. `None` if there is neither.
+    fn frame(&self, data: &[u8], max_line_bytes: usize) -> Option<(usize, Framing)> {
+        let first_end = if self.part > 0 || data.len() > max_line_bytes {
+            memchr::memchr(b'\n', data)
+        } else {
+            None
+        };
+        if self.part > 0 {
+            // Inside of a long line: up to its end, or one more piece.
+            return match first_end {
+                Some(at) if at <= max_line_bytes => Some((
+                    at + 1,
+                    Framing::Part {
+                        index: self.part,
+                        last: true,
+                    },
+                )),
+                _ if data.len() > max_line_bytes => Some((
+                    max_line_bytes,
+                    Framing::Part {
+                        index: self.part,
+                        last: false,
+                    },
+                )),
+                _ => None,
+            };
+        }
+        if data.len() <= max_line_bytes {
+            // No line in here can be too long.
+            return memchr::memrchr(b'\n', data).map(|at| (at + 1, Framing::Lines));
+        }
+        if first_end.is_none_or(|at| at > max_line_bytes) {
+            return Some((
+                max_line_bytes,
+                Framing::Part {
+                    index: 1,
+                    last: false,
+                },
+            ));
+        }
+        let mut end = 0;
+        for at in memchr::memchr_iter(b'\n', data) {
+            if at - end > max_line_bytes {
+                break;
+            }
+            end = at + 1;
+        }
+        Some((end, Framing::Lines))
+    }
+
+    /// Fills `data` from the position on; returns how many bytes there were. The bytes before the
+    /// position are read with them and compared, in the same system call, so that a truncation
+    /// between a look and a read cannot slip through: `None` if they are not what was read.
+    fn fill(&self, data: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut before = [0u8; Trace::MAX_LEN];
+        let before = &mut before[..usize::from(self.trace.len).min(Trace::MAX_LEN)];
+        let start = self.position - before.len() as u64;
+        let (overlap, wanted) = (before.len(), before.len() + data.len());
+        let mut slices = [IoSliceMut::new(before), IoSliceMut::new(data)];
+        let mut count = loop {
+            match rustix::io::preadv(&self.file, &mut slices, start) {
+                Err(rustix::io::Errno::INTR) => {}
+                count => break count?,
+            }
+        };
+        if count < overlap || Trace::of(before) != self.trace {
+            return Ok(None);
+        }
+        // A short read in the middle of a file is possible on some network file systems.
+        while count < wanted {
+            match self
+                .file
+                .read_at(&mut data[count - overlap..], start + count as u64)
+            {
+                Ok(0) => break,
+                Ok(more) => count += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(count - overlap))
+    }
+
+    /// Looks for a newline in what was added to a partial line, without reading the line again.
+    fn has_newline_before(&mut self, until: u64) -> io::Result<bool> {
+        let mut window = [0u8; 16 << 10];
+        while self.scanned < until {
+            let want = usize::try_from(until - self.scanned)
+                .unwrap_or(usize::MAX)
+                .min(window.len());
+            let count = self.file.read_at(&mut window[..want], self.scanned)?;
+            if count == 0 || memchr::memchr(b'\n', &window[..count]).is_some() {
+                return Ok(true);
+            }
+            self.scanned += count as u64;
+        }
+        Ok(false)
+    }
+}
+
+/// Opens `path` if it is a regular file, without ever waiting (a fifo has no writer, perhaps) and
+/// without opening devices. `None`: it is something else.
+pub(super) fn open_regular(path: &Path) -> io::Result<Option<(File, Look)>> {
+    if !Look::at_path(path)?.is_regular {
+        return Ok(None);
+    }
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let look = Look::at_file(&file)?;
+    // It may have been replaced between the look and the opening.
+    Ok(look.is_regular.then_some((file, look)))
+}
+
+/// The first bytes, as many as a fingerprint covers.
+pub(super) fn read_head(file: &File) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; Fingerprint::MAX_LEN];
+    let len = read_full(file, &mut head, 0)?;
+    head.truncate(len);
+    Ok(head)
+}
+
+/// The trace of the `len` bytes before `offset`; another one if the file ends before.
+pub(super) fn trace_before(file: &File, offset: u64, len: u8) -> io::Result<Trace> {
+    let mut bytes = [0u8; Trace::MAX_LEN];
+    let len = usize::from(len).min(Trace::MAX_LEN);
+    let Some(start) = offset.checked_sub(len as u64) else {
+        return Ok(Trace {
+            len: u8::MAX,
+            crc: 0,
+        });
+    };
+    let count = read_full(file, &mut bytes[..len], start)?;
+    Ok(Trace::of(&bytes[..count]))
+}
+
+fn read_full(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut len = 0;
+    while len < bytes.len() {
+        match file.read_at(&mut bytes[len..], at + len as u64) {
+            Ok(0) => break,
+            Ok(count) => len += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
+}

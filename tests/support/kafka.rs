@@ -1,0 +1,442 @@
+//! A real Kafka: what only the real one can judge.
+//!
+//! `scripts/test.sh` starts a Kafka 4 and a Kafka 3.9 and names them in `LOGAGENT_TEST_KAFKA` and
+//! `LOGAGENT_TEST_KAFKA_3`. Tests that need one are in modules whose names begin with `real_kafka`.
+//! They share the brokers, so each makes a topic of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    CreateTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, TopicName,
+};
+
+use super::broker::Record;
+use super::client::Client;
+use super::env::wait_until;
+use super::record_batch;
+
+/// A broker, shared with other tests or our own.
+#[derive(Debug)]
+pub(crate) struct RealKafka {
+    address: String,
+    /// Name of the instance if it is our own: stopped, and its data removed, on drop.
+    instance: Option<String>,
+}
+
+/// A record as Kafka's console consumer prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Consumed {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+}
+
+impl RealKafka {
+    /// The shared Kafka 4.
+    pub(crate) fn current() -> RealKafka {
+        RealKafka::shared("LOGAGENT_TEST_KAFKA")
+    }
+
+    /// The shared Kafka 3.9, for the legacy output and old protocol versions.
+    pub(crate) fn v3_9() -> RealKafka {
+        RealKafka::shared("LOGAGENT_TEST_KAFKA_3")
+    }
+
+    fn shared(variable: &str) -> RealKafka {
+        let address = std::env::var(variable).unwrap_or_default();
+        assert!(
+            !address.is_empty(),
+            "needs a real Kafka: run scripts/test.sh, or set {variable}"
+        );
+        RealKafka {
+            address,
+            instance: None,
+        }
+    }
+
+    /// Starts a broker of our own, to be stopped and killed: `version` is `4` or `3.9`, `settings`
+    /// are server properties.
+    pub(crate) fn own(name: &str, version: &str, settings: &[&str]) -> RealKafka {
+        let instance = format!("{name}-{}", unique());
+        let mut arguments = vec!["start", "--instance", &instance, "--version", version];
+        for setting in settings {
+            arguments.extend(["--set", setting]);
+        }
+        // A script that fails half way leaves an instance: the value must exist before.
+        let mut kafka = RealKafka {
+            address: String::new(),
+            instance: Some(instance.clone()),
+        };
+        kafka.address = text(script(None, &arguments)).trim().to_owned();
+        kafka
+    }
+
+    /// The address as `[kafka] brokers` takes it.
+    pub(crate) fn brokers(&self) -> &str {
+        &self.address
+    }
+
+    // Our own broker.
+
+    /// Stops it in order; its data stays.
+    pub(crate) fn stop_keep(&self) {
+        script(None, &["stop", "--keep", "--instance", self.instance()]);
+    }
+
+    /// Starts it again, at the same address.
+    pub(crate) fn start(&self) {
+        let address = text(script(None, &["start", "--instance", self.instance()]));
+        assert_eq!(address.trim(), self.address);
+    }
+
+    /// Kills it with SIGKILL; its data stays.
+    pub(crate) fn kill(&self) {
+        script(None, &["kill", "--instance", self.instance()]);
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        let pid = text(script(None, &["pid", "--instance", self.instance()]));
+        pid.trim().parse().expect("kafka.sh pid prints a number")
+    }
+
+    fn instance(&self) -> &str {
+        let instance = self.instance.as_deref();
+        instance.expect("a shared broker is not ours to stop")
+    }
+
+    // Topics.
+
+    /// A topic name that no other test has, nor an earlier run.
+    pub(crate) fn fresh_name(&self, name: &str) -> String {
+        format!("{name}-{}", unique())
+    }
+
+    /// Makes a topic of a fresh name and gives the name.
+    pub(crate) fn fresh_topic(&self, name: &str, partitions: i32) -> String {
+        let name = self.fresh_name(name);
+        self.create_topic(&name, partitions, &[]);
+        name
+    }
+
+    /// Makes a topic with these settings, and waits until it can be written.
+    pub(crate) fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let settings = settings.iter().map(|(key, value)| {
+            CreatableTopicConfig::default()
+                .with_name((*key).to_owned().into())
+                .with_value(Some((*value).to_owned().into()))
+        });
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(name.to_owned().into()))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(settings.collect());
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(10_000);
+        let answer = self
+            .connect()
+            .call(4, &request)
+            .expect("CreateTopics is answered");
+        assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0]);
+        wait_until(
+            Duration::from_secs(10),
+            || self.partitions(name) == partitions,
+            || format!("topic '{name}' to have leaders"),
+        );
+    }
+
+    /// Number of partitions that have a leader; 0 if there is no such topic.
+    fn partitions(&self, name: &str) -> i32 {
+        let topic =
+            MetadataRequestTopic::default().with_name(Some(TopicName(name.to_owned().into())));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![topic]))
+            .with_allow_auto_topic_creation(false);
+        let answer = self
+            .connect()
+            .call(4, &request)
+            .expect("Metadata is answered");
+        let partitions = answer.topics[0].partitions.iter();
+        partitions
+            .filter(|partition| partition.error_code == 0)
+            .count() as i32
+    }
+
+    // Records.
+
+    /// Reads `n` records with Kafka's console consumer, the judge (two to three seconds for the
+    /// JVM), by partition and offset. Fails if there are fewer; it does not look for more.
+    pub(crate) fn consume(&self, topic: &str, n: usize) -> Vec<Consumed> {
+        let n = n.to_string();
+        let mut arguments = vec![
+            "consume",
+            topic,
+            "--max-messages",
+            &n,
+            "--timeout-ms",
+            "20000",
+        ];
+        let properties = [
+            "print.partition=true",
+            "print.offset=true",
+            "print.headers=true",
+            "print.key=true",
+            "null.literal=\u{4}",
+            "key.separator=\u{1}",
+            "headers.separator=\u{2}",
+            "line.separator=\u{3}",
+        ];
+        for property in properties {
+            arguments.extend(["--property", property]);
+        }
+        let output = script(Some(&self.address), &arguments);
+        let lines = output
+            .split(|byte| *byte == 3)
+            .filter(|line| !line.is_empty());
+        let mut records: Vec<Consumed> = lines.map(parse_consumed).collect();
+        assert_eq!(records.len().to_string(), n, "records in '{topic}'");
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    }
+
+    /// End offset of each partition, by Kafka's own tool.
+    pub(crate) fn offsets(&self, topic: &str) -> BTreeMap<i32, i64> {
+        let output = text(script(Some(&self.address), &["offsets", topic]));
+        let pairs = output.lines().filter_map(|line| line.split_once(':'));
+        pairs
+            .map(|(partition, offset)| (partition.parse().unwrap(), offset.parse().unwrap()))
+            .collect()
+    }
+
+    /// Number of records in a topic, by asking the broker ourselves: some milliseconds.
+    pub(crate) fn count(&self, topic: &str) -> usize {
+        let mut client = self.connect();
+        let partitions = 0..self.partitions(topic);
+        partitions
+            .map(|partition| end_offset(&mut client, topic, partition) as usize)
+            .sum()
+    }
+
+    /// Waits until a topic has at least `n` records.
+    pub(crate) fn wait_for_records(&self, topic: &str, n: usize, deadline: Duration) {
+        wait_until(
+            deadline,
+            || self.count(topic) >= n,
+            || format!("{n} records in '{topic}'; there are {}", self.count(topic)),
+        );
+    }
+
+    /// All records of a topic, by partition and offset, with a fetcher of our own: fast, for large
+    /// numbers. Codecs are those of [`record_batch`].
+    pub(crate) fn fetch_all(&self, topic: &str) -> Vec<Record> {
+        let mut client = self.connect();
+        let mut records = Vec::new();
+        let mut batches = 0;
+        for partition in 0..self.partitions(topic) {
+            let end = end_offset(&mut client, topic, partition);
+            let mut next = 0;
+            while next < end {
+                let bytes = fetch(&mut client, topic, partition, next);
+                next = read_batches(&bytes, partition, next, &mut batches, &mut records);
+            }
+        }
+        records
+    }
+
+    fn connect(&self) -> Client {
+        let first = self
+            .address
+            .split(',')
+            .next()
+            .expect("split gives at least one");
+        Client::connect(first).unwrap_or_else(|error| panic!("{first}: {error}"))
+    }
+}
+
+impl Drop for RealKafka {
+    fn drop(&mut self) {
+        if let Some(instance) = &self.instance {
+            // Not `script`: a second panic would hide the first.
+            let _ = command(None, &["stop", "--instance", instance]).status();
+        }
+    }
+}
+
+fn end_offset(client: &mut Client, topic: &str, partition: i32) -> i64 {
+    const LATEST: i64 = -1;
+    let partition = ListOffsetsPartition::default()
+        .with_partition_index(partition)
+        .with_timestamp(LATEST);
+    let topic = ListOffsetsTopic::default()
+        .with_name(TopicName(topic.to_owned().into()))
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_topics(vec![topic]);
+    // A broker names itself the leader of a new partition a little before it is.
+    let mut end = None;
+    wait_until(
+        Duration::from_secs(10),
+        || {
+            let answer = client.call(1, &request).expect("ListOffsets is answered");
+            let partition = &answer.topics[0].partitions[0];
+            end = (partition.error_code == 0).then_some(partition.offset);
+            end.is_some()
+        },
+        || "an end offset".to_owned(),
+    );
+    end.expect("waited for")
+}
+
+fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Vec<u8> {
+    const MAX_BYTES: i32 = 16 << 20;
+    let partition = FetchPartition::default()
+        .with_partition(partition)
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(MAX_BYTES);
+    let topic = FetchTopic::default()
+        .with_topic(TopicName(topic.to_owned().into()))
+        .with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(1000)
+        .with_min_bytes(1)
+        .with_max_bytes(MAX_BYTES)
+        .with_topics(vec![topic]);
+    let answer = client.call(4, &request).expect("Fetch is answered");
+    let partition = &answer.responses[0].partitions[0];
+    assert_eq!(partition.error_code, 0, "{partition:?}");
+    partition.records.clone().unwrap_or_default().to_vec()
+}
+
+/// Reads whole batches (the last one may be cut) and gives the offset to go on from.
+fn read_batches(
+    mut bytes: &[u8],
+    partition: i32,
+    from: i64,
+    batches: &mut u64,
+    records: &mut Vec<Record>,
+) -> i64 {
+    let mut next = from;
+    while let Some((base, rest)) = bytes.split_first_chunk::<8>()
+        && let Some((length, _)) = rest.split_first_chunk::<4>()
+        && let Some((batch, rest)) =
+            bytes.split_at_checked(12 + u32::from_be_bytes(*length) as usize)
+    {
+        bytes = rest;
+        // Producers write base offset 0, and the checksum does not cover it.
+        let mut batch = batch.to_vec();
+        batch[..8].fill(0);
+        let batch = record_batch::read(&batch).unwrap_or_else(|refused| panic!("{refused:?}"));
+        next = i64::from_be_bytes(*base);
+        for record in batch.records {
+            if next >= from {
+                records.push(Record {
+                    partition,
+                    offset: next,
+                    key: record.key,
+                    value: record.value,
+                    headers: record.headers,
+                    timestamp_ms: record.timestamp_ms,
+                    codec: batch.codec,
+                    batch: *batches,
+                });
+            }
+            next += 1;
+        }
+        *batches += 1;
+    }
+    assert!(
+        next > from,
+        "a fetch at offset {from} brought no whole batch"
+    );
+    next
+}
+
+/// `Partition:0 Offset:12 name:value,name:value key value`, with control characters between.
+fn parse_consumed(line: &[u8]) -> Consumed {
+    let columns: Vec<&[u8]> = line.splitn(5, |byte| *byte == 1).collect();
+    let &[partition, offset, headers, key, value] = &columns[..] else {
+        panic!("not a record: {:?}", String::from_utf8_lossy(line));
+    };
+    let number = |column: &[u8], name: &str| -> i64 {
+        let column = String::from_utf8_lossy(column).into_owned();
+        let number = column
+            .strip_prefix(name)
+            .and_then(|digits| digits.parse().ok());
+        number.unwrap_or_else(|| panic!("not '{name}': '{column}'"))
+    };
+    let nullable = |column: &[u8]| (column != b"\x04").then(|| column.to_vec());
+    let headers = match headers {
+        b"NO_HEADERS" => Vec::new(),
+        headers => headers
+            .split(|byte| *byte == 2)
+            .map(|header| {
+                let colon = header
+                    .iter()
+                    .position(|byte| *byte == b':')
+                    .expect("name:value");
+                let name = String::from_utf8_lossy(&header[..colon]).into_owned();
+                (name, header[colon + 1..].to_vec())
+            })
+            .collect(),
+    };
+    Consumed {
+        partition: number(partition, "Partition:") as i32,
+        offset: number(offset, "Offset:"),
+        key: nullable(key),
+        value: nullable(value),
+        headers,
+    }
+}
+
+/// Different in each call, process and run.
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let mut name = String::new();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    write!(name, "{}-{}-{number}", since.as_secs(), std::process::id())
+        .expect("strings take everything");
+    name
+}
+
+fn command(brokers: Option<&str>, arguments: &[&str]) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka.sh");
+    let mut command = Command::new(script);
+    command.args(arguments).stdin(Stdio::null());
+    match brokers {
+        Some(brokers) => command.env("KAFKA_BROKERS", brokers),
+        None => command.env_remove("KAFKA_BROKERS"),
+    };
+    command
+}
+
+/// Standard output of `scripts/kafka.sh ARGUMENTS`, which must succeed.
+fn script(brokers: Option<&str>, arguments: &[&str]) -> Vec<u8> {
+    let output = command(brokers, arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("scripts/kafka.sh: {error}"));
+    assert!(
+        output.status.success(),
+        "scripts/kafka.sh {arguments:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("kafka.sh prints text")
+}
