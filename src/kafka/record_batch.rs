@@ -73,7 +73,7 @@ impl BatchWriter {
     /// `limit_bytes`; the first record goes in whatever its size. Returns the position reached.
     pub(super) fn append(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
         self.template.prepare(&batch.destination);
-        let timestamp_delta = self.stamp(batch.read_at_ms);
+        let timestamp_delta = self.timestamp_delta(batch.read_at_ms);
         let piece_headers: Vec<u8>;
         let headers: &[u8] = match batch.framing {
             Framing::Lines => &self.template.headers,
@@ -93,7 +93,7 @@ impl BatchWriter {
                 + line.len();
             let body_len = (body_bytes as u64) << 1;
             if self.records > 0 && bytes.len() + varint_len(body_len) + body_bytes > limit_bytes {
-                return position;
+                break;
             }
             bytes.reserve(2 * RECORD_HEAD_BYTES + body_bytes);
             let mut head = [0u8; RECORD_HEAD_BYTES];
@@ -119,12 +119,16 @@ impl BatchWriter {
             self.records += 1;
             position = next;
         }
+        if position > from {
+            self.max_timestamp = self.max_timestamp.max(batch.read_at_ms);
+        }
         position
     }
 
     /// Appends a record that was taken out of another batch.
     pub(super) fn append_raw(&mut self, record: &RawRecord<'_>) {
-        let timestamp_delta = self.stamp(record.timestamp);
+        let timestamp_delta = self.timestamp_delta(record.timestamp);
+        self.max_timestamp = self.max_timestamp.max(record.timestamp);
         let offset_delta = u64::from(self.records as u32) << 1;
         let body_bytes =
             1 + varint_len(timestamp_delta) + varint_len(offset_delta) + record.rest.len();
@@ -165,13 +169,12 @@ impl BatchWriter {
         (batch, room)
     }
 
-    /// Takes note of a record's timestamp and returns its delta to the first record's, zigzag.
-    fn stamp(&mut self, timestamp: i64) -> u64 {
+    /// The delta of a record's timestamp to that of the first record, zigzag.
+    fn timestamp_delta(&mut self, timestamp: i64) -> u64 {
         if self.records == 0 {
             self.first_timestamp = timestamp;
             self.max_timestamp = timestamp;
         }
-        self.max_timestamp = self.max_timestamp.max(timestamp);
         zigzag(timestamp.wrapping_sub(self.first_timestamp))
     }
 }
@@ -463,6 +466,23 @@ mod tests {
             assert_eq!(writer.records(), records);
             assert_eq!(writer.append(&lines, reached, limit), reached);
         }
+    }
+
+    #[test]
+    fn the_largest_timestamp_is_that_of_a_record_in_the_batch() {
+        let to = destination(None, &[]);
+        let mut writer = BatchWriter::default();
+        writer.start(Vec::new());
+        for (read_at_ms, reached) in [(5_000, 5), (9_000, 5), (7_000, 5), (99_000, 0)] {
+            let limit = if reached > 0 { usize::MAX } else { 0 };
+            assert_eq!(
+                writer.append(&batch_at(&to, b"line\n", read_at_ms), 0, limit),
+                reached
+            );
+        }
+        let (bytes, _) = writer.finish(Codec::None, Vec::new());
+        assert_eq!(bytes[27..35], 5_000i64.to_be_bytes());
+        assert_eq!(bytes[35..43], 9_000i64.to_be_bytes());
     }
 
     #[test]
