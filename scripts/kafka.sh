@@ -16,7 +16,6 @@ set -euo pipefail
 
 readonly KAFKA_4=4.3.1
 readonly KAFKA_3=3.9.2
-readonly TANSU=0.6.0
 
 readonly START_SECONDS=90 # long enough for a machine that is busy compiling
 readonly STOP_SECONDS=20
@@ -149,7 +148,8 @@ command_status() {
 command_pid() {
     parse_arguments "--instance" "$@"
     no_words pid
-    if [[ -n ${KAFKA_BROKERS:-} ]] || ! is_running; then
+    [[ -z ${KAFKA_BROKERS:-} ]] || fail "KAFKA_BROKERS is set: that broker is not ours"
+    if ! is_running; then
         note "instance '$INSTANCE' is not running"
         return 3
     fi
@@ -394,9 +394,7 @@ prepare_kafka() {
     local port controller_port cluster
     port=$(free_port)
     controller_port=$(free_port "$port")
-    # 16 random bytes in base64url, as Kafka's own `random-uuid` makes them, without a JVM. It must not start
-    # with '-', which would look like an option.
-    cluster=A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)
+    cluster=$(random_cluster_id)
     echo "$VERSION" >"$DIR/version"
     echo "127.0.0.1:$port" >"$DIR/address"
     echo "$cluster" >"$DIR/cluster"
@@ -511,6 +509,12 @@ await_exit() {
 is_running() {
     PID=$(cat "$DIR/pid" 2>/dev/null) || return 1
     grep -qsF -- "$DIR/" "/proc/$PID/cmdline"
+}
+
+# 16 random bytes in base64url, what Kafka's `random-uuid` prints, without a JVM. It must not start with '-', which
+# would look like an option.
+random_cluster_id() {
+    echo "A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)"
 }
 
 # A port nobody listens on, below the kernel's range for outgoing connections; not the one given.
@@ -697,6 +701,8 @@ readonly HERE
 # Absolute and without symbolic links, since a running broker is known by its folder's name.
 ROOT=$(realpath -m -- "${LOGAGENT_KAFKA_DIR:-$HERE/../target/kafka}")
 readonly ROOT
+# shellcheck source=lib.sh
+source "$HERE/lib.sh"
 # C1 only and the serial collector: least time to start, fewest threads.
 readonly JVM_OPTIONS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 

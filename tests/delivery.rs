@@ -156,6 +156,27 @@ fn each_section_has_its_own_files_and_topic() {
 }
 
 #[test]
+fn topics_that_are_named_one_after_the_other_all_flow() {
+    let mut env = Env::new();
+    env.set("agent", "producers", "1");
+    for number in 0..40 {
+        let (section, topic) = (format!("log:{number}"), format!("topic-{number}"));
+        let path = env.path(&format!("{number}/*.log"));
+        env.broker.create_topic(&topic, 1);
+        env.set(&section, "path", &path)
+            .set(&section, "topic", &topic);
+        env.make_folder(&format!("{number}"));
+        env.write_lines(&format!("{number}/app.log"), 0..10);
+    }
+    env.start();
+    for number in 0..40 {
+        env.broker
+            .wait_for_records(&format!("topic-{number}"), 10, SOON);
+    }
+    env.stop();
+}
+
+#[test]
 fn a_topic_that_does_not_exist_is_made_by_the_broker() {
     let mut env = Env::new();
     env.set("log:app", "topic", "made-on-demand");

@@ -41,7 +41,7 @@ macro_rules! survives_produce_errors {
                         broker.on(ApiKey::Produce).error($code);
                     });
                     survives(small_batches(), |broker| {
-                        broker.on(ApiKey::Produce).times(7).error($code);
+                        broker.on(ApiKey::Produce).times(3).error($code);
                     });
                 }
             )*

@@ -216,8 +216,6 @@ fn a_file_that_appears_later_is_found() {
     let mut env = following_one_path();
     env.set("log:app", "start_at", "end");
     env.start();
-    env.write_lines("marker.log", 0..1);
-    env.wait_for_log("app.log", SOON);
     // It was not there at the start, so its first lines are new as well.
     env.write_lines("app.log", 0..10);
     env.stop_and_expect_lines(&lines(0..10));
@@ -234,6 +232,33 @@ fn a_folder_that_appears_later_is_found() {
     env.make_folder("deep/deeper");
     env.write_lines("deep/deeper/app.log", 10..20);
     env.stop_and_expect_lines(&lines(0..20));
+}
+
+#[test]
+fn files_that_are_made_while_it_starts_are_found() {
+    let mut env = Env::new();
+    env.start_and_run_on();
+    for number in 0..300 {
+        env.write_lines(&format!("app-{number}.log"), number..number + 1);
+    }
+    env.wait_for_records(300);
+    env.stop();
+    assert_eq!(env.broker.count(TOPIC), 300);
+}
+
+#[test]
+fn a_file_that_is_made_together_with_its_folder_is_found() {
+    let mut env = Env::new();
+    let glob = env.path("**/*.log");
+    env.set("log:app", "path", &glob);
+    env.start();
+    for number in 0..100 {
+        env.make_folder(&format!("{number}"));
+        env.write_lines(&format!("{number}/app.log"), number..number + 1);
+    }
+    env.wait_for_records(100);
+    env.stop();
+    assert_eq!(env.broker.count(TOPIC), 100);
 }
 
 #[test]

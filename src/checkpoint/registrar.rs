@@ -300,7 +300,7 @@ mod tests {
         }
     }
 
-    fn run(folder: &std::path::Path, messages: Vec<Progress>) -> Vec<Checkpoint> {
+    fn run(folder: &Path, messages: Vec<Progress>) -> Vec<Checkpoint> {
         let store = Store::open(folder).expect("opens");
         let before = store.load().expect("loads");
         let (sender, progress) = unbounded();

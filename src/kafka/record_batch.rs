@@ -73,7 +73,7 @@ impl BatchWriter {
     /// `limit_bytes`; the first record goes in whatever its size. Returns the position reached.
     pub(super) fn append(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
         self.template.prepare(&batch.destination);
-        let timestamp_delta = self.timestamp_delta(batch.read_at_ms);
+        let timestamp_delta = self.delta_to_first(batch.read_at_ms);
         let piece_headers: Vec<u8>;
         let headers: &[u8] = match batch.framing {
             Framing::Lines => &self.template.headers,
@@ -127,7 +127,7 @@ impl BatchWriter {
 
     /// Appends a record that was taken out of another batch.
     pub(super) fn append_raw(&mut self, record: &RawRecord<'_>) {
-        let timestamp_delta = self.timestamp_delta(record.timestamp);
+        let timestamp_delta = self.delta_to_first(record.timestamp);
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
         let offset_delta = u64::from(self.records as u32) << 1;
         let body_bytes =
@@ -170,7 +170,7 @@ impl BatchWriter {
     }
 
     /// The delta of a record's timestamp to that of the first record, zigzag.
-    fn timestamp_delta(&mut self, timestamp: i64) -> u64 {
+    fn delta_to_first(&mut self, timestamp: i64) -> u64 {
         if self.records == 0 {
             self.first_timestamp = timestamp;
             self.max_timestamp = timestamp;

@@ -152,11 +152,9 @@ pub(super) fn rotated_between(
         }
     }
     let has_births = found.iter().all(|sibling| sibling.look.born_ns != 0);
-    found.sort_by_key(|s| {
-        (
-            if has_births { s.look.born_ns } else { 0 },
-            s.look.modified_ns,
-        )
+    found.sort_by_cached_key(|s| {
+        let born_ns = if has_births { s.look.born_ns } else { 0 };
+        (born_ns, s.look.modified_ns, turn_of_name(path, &s.path))
     });
     Ok(found)
 }
@@ -180,6 +178,20 @@ pub(super) fn is_rotated_name(path: &Path, name: &Path) -> bool {
     name.strip_prefix(stem)
         .and_then(|rest| rest.strip_suffix(extension))
         .is_some_and(|middle| !stem.is_empty() && is_count_or_date(middle, 6))
+}
+
+/// Orders names that rotation gives, oldest first, for files whose times are the same (clocks of
+/// file systems tick every few ms): counts go down, dates go up.
+fn turn_of_name(path: &Path, name: &Path) -> (i64, PathBuf) {
+    let suffix = |name: &Path| -> Option<i64> {
+        let name = name.file_name()?.as_bytes();
+        let suffix = name.strip_prefix(path.file_name()?.as_bytes())?;
+        let digits = suffix
+            .strip_prefix(b".")
+            .filter(|digits| digits.len() <= 6)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    };
+    (-suffix(name).unwrap_or(0), name.to_owned())
 }
 
 fn is_count_or_date(suffix: &[u8], least_digits: usize) -> bool {

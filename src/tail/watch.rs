@@ -316,8 +316,15 @@ impl Watcher {
     }
 
     fn rescan(&mut self, mut report: impl FnMut(Found)) {
-        let scan = self.discovery.scan();
-        self.must_poll = !self.watch_folders(scan.folders);
+        let mut scan = self.discovery.scan();
+        // What appears in a folder between its listing and its watch would not be heard of: so list
+        // again until every folder that was listed had its watch before.
+        for _ in 0..SCANS {
+            if !self.watch_folders(std::mem::take(&mut scan.folders)) {
+                break;
+            }
+            scan = self.discovery.scan();
+        }
         let followed: HashSet<PathBuf> = self.table.table().paths.keys().cloned().collect();
         // Reported, but not followed any more: it was given up and may be there again.
         self.reported.retain(|path| followed.contains(path));
@@ -328,9 +335,10 @@ impl Watcher {
         }
     }
 
-    /// Watches these folders and no others; returns whether all have a watch.
+    /// Watches these folders and no others; returns whether any of them had no watch before.
     fn watch_folders(&mut self, folders: BTreeSet<PathBuf>) -> bool {
         let Some(watches) = &self.table.watches else {
+            self.must_poll = true;
             return false;
         };
         let mut watches = watches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -343,16 +351,20 @@ impl Watcher {
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF
             | WatchMask::ONLYDIR;
-        let mut all = true;
+        let mut any_new = false;
+        self.must_poll = false;
         let mut present = HashMap::new();
         for folder in folders {
             // Adding again gives the same descriptor, or another one if another folder lies there now.
             match watches.add(&folder, mask) {
-                Ok(descriptor) => drop(present.insert(descriptor, folder)),
+                Ok(descriptor) => {
+                    any_new |= table.folders.get(&descriptor) != Some(&folder);
+                    present.insert(descriptor, folder);
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     self.table.warn_once(&error, &folder);
-                    all = false;
+                    self.must_poll = true;
                 }
             }
         }
@@ -362,10 +374,12 @@ impl Watcher {
             }
         }
         table.folders = present;
-        all
+        any_new
     }
 }
 
+/// How often a scan is repeated at most because folders are new.
+const SCANS: usize = 8;
 /// How often folders are scanned although their watches work.
 const SCAN_INTERVAL: Duration = Duration::from_secs(30);
 /// How often they are scanned where a watch is missing.

@@ -31,7 +31,8 @@ pub(crate) struct Ended {
 }
 
 impl Agent {
-    /// The command that runs the program under test, without arguments.
+    /// The command that runs the program under test, without arguments. It logs at level INFO, or as
+    /// RUST_LOG says, which must not be less.
     pub(crate) fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logagent"));
         command.env(
@@ -86,14 +87,20 @@ impl Agent {
         self.stderr.wait_for(words, deadline);
     }
 
-    /// Waits until it has logged anything, or ended.
-    pub(crate) fn wait_for_any_log(&self, deadline: Duration) {
-        let waiting = |state: &mut Captured| state.bytes.is_empty() && !state.closed;
-        let state = self.stderr.state();
-        drop(
-            self.stderr
-                .changed
-                .wait_timeout_while(state, deadline, waiting),
+    /// Waits until it says (at level INFO) that it follows files, or has ended.
+    pub(crate) fn wait_until_it_follows(&self, deadline: Duration) {
+        let output = &self.stderr;
+        let waiting = |state: &mut Captured| {
+            memchr::memmem::find(&state.bytes, b" follows ").is_none() && !state.closed
+        };
+        let waited = output
+            .changed
+            .wait_timeout_while(output.state(), deadline, waiting);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        assert!(
+            !timeout.timed_out(),
+            "the agent does not say that it follows files"
         );
     }
 

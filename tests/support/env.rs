@@ -214,11 +214,17 @@ impl Env {
 
     // The agent.
 
-    /// Writes the ini file, starts the agent, and waits until it has logged something (or ended):
-    /// before that a signal would meet a process that is not ready to stop in order.
+    /// Writes the ini file, starts the agent, and waits until it has looked at what is there (or
+    /// ended): before that a signal would meet a process that is not ready to stop in order.
     pub(crate) fn start(&mut self) {
         let agent = self.spawn(&[]);
-        agent.wait_for_any_log(SOON);
+        agent.wait_until_it_follows(SOON);
+        self.adopt(agent);
+    }
+
+    /// As [`Env::start`], without the wait.
+    pub(crate) fn start_and_run_on(&mut self) {
+        let agent = self.spawn(&[]);
         self.adopt(agent);
     }
 
