@@ -40,16 +40,7 @@ impl DeadLetters {
         if let Some(name) = &self.file {
             let file = match &mut self.open {
                 Some(file) => file,
-                closed => {
-                    if let Some(folder) = name.parent() {
-                        DirBuilder::new()
-                            .recursive(true)
-                            .mode(0o700)
-                            .create(folder)?;
-                    }
-                    let options = &mut OpenOptions::new();
-                    closed.insert(options.append(true).create(true).mode(0o600).open(name)?)
-                }
+                closed => closed.insert(open(name)?),
             };
             let head = format!(
                 "{} bytes for topic {topic:?}, from offset {offset} of {path:?}, refused: {why}\n",
@@ -70,5 +61,49 @@ impl DeadLetters {
             self.count
         );
         Ok(())
+    }
+}
+
+/// Opens the file for appending, and makes it and its folder, readable by us alone, if need be.
+fn open(name: &Path) -> io::Result<File> {
+    let folder = name.parent().unwrap_or(Path::new("."));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(name)?;
+    // A new name is on disk once its folder is.
+    File::open(folder)?.sync_all()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_record_is_kept_with_its_origin_in_a_folder_that_is_made_for_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().join("state/dead-letter");
+        let why = Verdict::of(10);
+        for start in [0, 1] {
+            let mut letters = DeadLetters::new(start, Some(folder.clone()));
+            for offset in [7, 90] {
+                let record = b"bytes\0\xff\nas they were";
+                let path = Path::new("/var/log/app.log");
+                letters
+                    .bury("t", path, offset, why, record)
+                    .expect("a folder that can be made");
+            }
+            assert_eq!(letters.count, 2);
+            let kept = std::fs::read(folder.join(format!("refused-{start}"))).expect("a file");
+            let one = b"20 bytes for topic \"t\", from offset 7 of \"/var/log/app.log\", \
+                refused: MESSAGE_TOO_LARGE (10)\nbytes\0\xff\nas they were\n20 bytes";
+            assert!(kept.starts_with(one));
+        }
     }
 }

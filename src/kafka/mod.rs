@@ -8,8 +8,9 @@
 //!        what is in flight, in which order   --Request-->  writes it (request.rs)
 //!    Cluster (cluster.rs): links, metadata    <--Event---  reads and decodes the answer (answer.rs)
 //! ```
-//! Record batches are written by `record_batch.rs`, straight from the read buffer. What an error code
-//! means is decided in `error.rs` and nowhere else.
+//! Record batches are written by `record_batch.rs`, straight from the read buffer, and signed with
+//! what `producer_id.rs` got from a broker. What an error code means is decided in `error.rs` and
+//! nowhere else.
 //!
 //! Bounds: a connection has at most 5 requests unanswered and each about 1 MiB, so its two channels,
 //! which have no limit of their own, stay short; encoded batches exist for what is in flight only;

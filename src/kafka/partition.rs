@@ -359,10 +359,10 @@ impl Partition {
         let Some(position) = self.unacked.iter().position(|batch| batch.number == number) else {
             return Ok(());
         };
-        self.retry_at = None;
         let whole = &mut self.unacked[position];
         if whole.records == 1 {
             whole.refused = Some(why);
+            self.retry_at = None;
             return Ok(());
         }
         let unpacked = Unpacked::of(&whole.bytes)?;
@@ -403,6 +403,7 @@ impl Partition {
         whole.portions = head_portions;
         self.next_number += 1;
         self.unacked.insert(position + 1, second);
+        self.retry_at = None;
         Ok(())
     }
 

@@ -35,6 +35,8 @@ enum State {
 pub(super) struct IdSource {
     state: State,
     backoff: Backoff,
+    /// A refusal was logged, and no success since.
+    complained: bool,
 }
 
 impl IdSource {
@@ -47,6 +49,7 @@ impl IdSource {
                 State::Off
             },
             backoff: Backoff::default(),
+            complained: false,
         }
     }
 
@@ -107,14 +110,18 @@ impl IdSource {
         let InitProducerIdAnswer { error, id, epoch } = answer;
         if error == 0 {
             self.backoff.reset();
+            if std::mem::take(&mut self.complained) {
+                log::info!("the brokers have given out a producer id");
+            }
             log::debug!("producer id {id} epoch {epoch}");
             self.state = State::Known(ProducerId { id, epoch });
             return;
         }
         let verdict = Verdict::of(error);
         let pause = self.backoff.pause();
-        if verdict.action == Action::Park || pause > QUIET_PAUSE {
-            log::warn!("no producer id: {verdict}; trying on");
+        let lasts = verdict.action == Action::Park || pause > QUIET_PAUSE;
+        if lasts && !std::mem::replace(&mut self.complained, true) {
+            log::warn!("the brokers give out no producer id: {verdict}; trying on");
         }
         self.state = State::Wanted(now + pause);
     }

@@ -93,7 +93,7 @@ impl BatchWriter {
                 + line.len();
             let body_len = (body_bytes as u64) << 1;
             if self.records > 0 && bytes.len() + varint_len(body_len) + body_bytes > limit_bytes {
-                return position;
+                break;
             }
             bytes.reserve(2 * RECORD_HEAD_BYTES + body_bytes);
             let mut head = [0u8; RECORD_HEAD_BYTES];
@@ -117,8 +117,10 @@ impl BatchWriter {
                 bytes.extend_from_slice(headers);
             }
             self.records += 1;
-            self.max_timestamp = self.max_timestamp.max(batch.read_at_ms);
             position = next;
+        }
+        if position > from {
+            self.max_timestamp = self.max_timestamp.max(batch.read_at_ms);
         }
         position
     }
@@ -464,6 +466,23 @@ mod tests {
             assert_eq!(writer.records(), records);
             assert_eq!(writer.append(&lines, reached, limit), reached);
         }
+    }
+
+    #[test]
+    fn the_largest_timestamp_is_that_of_a_record_in_the_batch() {
+        let to = destination(None, &[]);
+        let mut writer = BatchWriter::default();
+        writer.start(Vec::new());
+        for (read_at_ms, reached) in [(5_000, 5), (9_000, 5), (7_000, 5), (99_000, 0)] {
+            let limit = if reached > 0 { usize::MAX } else { 0 };
+            assert_eq!(
+                writer.append(&batch_at(&to, b"line\n", read_at_ms), 0, limit),
+                reached
+            );
+        }
+        let (bytes, _) = writer.finish(Codec::None, Vec::new());
+        assert_eq!(bytes[27..35], 5_000i64.to_be_bytes());
+        assert_eq!(bytes[35..43], 9_000i64.to_be_bytes());
     }
 
     #[test]
