@@ -154,9 +154,11 @@ impl Siblings<'_> {
             } else {
                 // An empty fingerprint matches everything.
                 let has_content = checkpoint.identity.fingerprint.len > 0;
-                has_content
-                    .then(|| holds(checkpoint, &mut content, &look))
-                    .unwrap_or(Ok(false))
+                if has_content {
+                    holds(checkpoint, &mut content, &look)
+                } else {
+                    Ok(false)
+                }
             };
             if same.unwrap_or(false) {
                 return Ok(Some(Sibling {
