@@ -574,6 +574,7 @@ impl Tailer {
         self.has_live = self.push(content, self.path.clone(), checkpoint, look, None);
         if self.has_live {
             self.complaint = None;
+            self.around.watches.follow_target(&self.path);
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ pub struct WatchTable {
     /// Wakes the watcher out of its wait.
     doorbell: OwnedFd,
     stopping: AtomicBool,
+    must_scan: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ struct Table {
     folders: HashMap<WatchDescriptor, PathBuf>,
     /// Who follows a path.
     paths: HashMap<PathBuf, Sender<()>>,
+    /// Where a followed path really leads, if that is another name (it goes through a link).
+    targets: HashMap<PathBuf, PathBuf>,
 }
 
 impl WatchTable {
@@ -49,6 +52,10 @@ impl WatchTable {
         path: &Path,
         wake: &Sender<()>,
     ) -> Option<FileWatch> {
+        if sends_no_events(file) {
+            self.warn_once(&io::Error::other("its file system sends no events"), path);
+            return None;
+        }
         let mask =
             WatchMask::MODIFY | WatchMask::ATTRIB | WatchMask::MOVE_SELF | WatchMask::DELETE_SELF;
         // Through /proc it is this very file that is watched, whatever lies at the path by now.
@@ -94,7 +101,26 @@ impl WatchTable {
 
     /// Nobody follows `path` any more.
     pub fn forget_path(&self, path: &Path) {
-        self.table().paths.remove(path);
+        let mut table = self.table();
+        table.paths.remove(path);
+        table.targets.remove(path);
+    }
+
+    /// The followed `path` may lead through links: then the folder that the file really lies in is
+    /// watched as well, since rotation happens there.
+    pub(super) fn follow_target(&self, path: &Path) {
+        let Ok(target) = path.canonicalize() else {
+            return;
+        };
+        let mut table = self.table();
+        if target == path {
+            table.targets.remove(path);
+        } else if table.targets.insert(path.to_owned(), target.clone()) != Some(target) {
+            drop(table);
+            // The watcher's thread adds the folder with its next scan.
+            self.must_scan.store(true, Ordering::Release);
+            self.ring();
+        }
     }
 
     /// Ends the watcher's thread.
@@ -129,12 +155,55 @@ impl WatchTable {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes whoever follows `path`, by this name or through a link; returns whether it is followed by
+    /// this name.
+    fn wake_followers(&self, path: &Path) -> bool {
+        let table = self.table();
+        for (link, _) in table.targets.iter().filter(|(_, target)| *target == path) {
+            if let Some(wake) = table.paths.get(link) {
+                let _ = wake.try_send(());
+            }
+        }
+        let wake = table.paths.get(path);
+        if let Some(wake) = wake {
+            let _ = wake.try_send(());
+        }
+        wake.is_some()
+    }
+
+    /// The folders that links lead into.
+    fn target_folders(&self) -> Vec<PathBuf> {
+        let table = self.table();
+        let folders = table.targets.values().filter_map(|target| target.parent());
+        folders.map(Path::to_owned).collect()
+    }
+
     fn wake_all(&self) {
         let table = self.table();
         for wake in table.paths.values() {
             let _ = wake.try_send(());
         }
     }
+}
+
+/// Whether a file lies on a file system that is changed from elsewhere too: inotify tells of changes made
+/// on this host only.
+fn sends_no_events(file: impl AsFd) -> bool {
+    /// Magic numbers from statfs(2): NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS, Coda, OCFS2, GFS2.
+    const REMOTE: [u64; 11] = [
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x6573_5546,
+        0x0102_1997,
+        0x00c3_6400,
+        0x5346_414f,
+        0x7375_7245,
+        0x7461_636f,
+        0x0116_1970,
+    ];
+    rustix::fs::fstatfs(file).is_ok_and(|status| REMOTE.contains(&(status.f_type as u64)))
 }
 
 /// A watch on one open file.
@@ -189,6 +258,7 @@ impl Watcher {
             warned: AtomicBool::new(false),
             doorbell,
             stopping: AtomicBool::new(false),
+            must_scan: AtomicBool::new(false),
         });
         if let Err(error) = &inotify {
             table.warn_once(error, Path::new("all logs"));
@@ -222,7 +292,9 @@ impl Watcher {
         let mut next_scan = Instant::now() + self.scan_interval();
         while !self.table.stopping.load(Ordering::Acquire) {
             self.wait(next_scan.saturating_duration_since(Instant::now()));
-            let must_scan = self.read_events(&mut buffer) || Instant::now() >= next_scan;
+            let must_scan = self.read_events(&mut buffer)
+                | self.table.must_scan.swap(false, Ordering::AcqRel)
+                || Instant::now() >= next_scan;
             if must_scan {
                 let found = self.found.clone();
                 self.rescan(|one| drop(found.send(one)));
@@ -297,10 +369,8 @@ impl Watcher {
             }
         }
         for path in names {
-            let followed = self.table.table().paths.get(&path).cloned();
-            match followed {
-                Some(wake) => drop(wake.try_send(())),
-                None => self.consider(&path),
+            if !self.table.wake_followers(&path) {
+                self.consider(&path);
             }
         }
         must_scan
@@ -320,7 +390,9 @@ impl Watcher {
         // What appears in a folder between its listing and its watch would not be heard of: so list
         // again until every folder that was listed had its watch before.
         for _ in 0..SCANS {
-            if !self.watch_folders(std::mem::take(&mut scan.folders)) {
+            let mut folders = std::mem::take(&mut scan.folders);
+            folders.extend(self.table.target_folders());
+            if !self.watch_folders(folders) {
                 break;
             }
             scan = self.discovery.scan();
@@ -358,6 +430,7 @@ impl Watcher {
             // Adding again gives the same descriptor, or another one if another folder lies there now.
             match watches.add(&folder, mask) {
                 Ok(descriptor) => {
+                    self.must_poll |= File::open(&folder).is_ok_and(sends_no_events);
                     any_new |= table.folders.get(&descriptor) != Some(&folder);
                     present.insert(descriptor, folder);
                 }
