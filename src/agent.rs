@@ -38,6 +38,7 @@ use crate::stop::Deadline;
 use crate::tail::claims::Claims;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::discover::{Discovery, Found};
+use crate::tail::turns::Turns;
 use crate::tail::watch::{WatchTable, Watcher};
 use crate::tail::{self, Surroundings, Tailer};
 
@@ -134,7 +135,7 @@ impl Agent {
     /// thread panics, or, with `--once`, everything is delivered.
     pub fn run(config: Config, mode: Mode, signals: &Receiver<()>) -> Result<(), AgentError> {
         let config = Arc::new(config);
-        raise_descriptor_limit();
+        let descriptors = raise_descriptor_limit();
         let (store, checkpoints) = if mode.dry_run {
             (None, checkpoint::store::load(&config.agent.state_dir)?)
         } else {
@@ -158,6 +159,7 @@ impl Agent {
             watches: table.clone(),
             budget: Budget::new(config.agent.memory_limit_bytes),
             pool: BufferPool::new(),
+            turns: Turns::new(descriptors),
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
             metrics: metrics.clone(),
             once: mode.once,
@@ -468,8 +470,9 @@ impl Agent {
     }
 }
 
-/// Each followed file takes a descriptor: asks for as many as the hard limit allows.
-fn raise_descriptor_limit() {
+/// Each followed file takes a descriptor: asks for as many as the hard limit allows, and returns how
+/// many that are.
+fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -477,11 +480,9 @@ fn raise_descriptor_limit() {
         ..limit
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::debug!(
-            "the limit of open files stays at {:?}: {error}",
-            limit.current
-        );
+        log::debug!("the limit of open files stays: {error}");
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 fn brokers(config: &Config) -> String {

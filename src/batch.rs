@@ -249,16 +249,27 @@ pub enum Progress {
     },
     /// Kafka has the records of these spans (or they are in the dead-letter file).
     Acked(Vec<Span>),
-    /// The source ends here and will not be read again. Its checkpoint stays for a while, so that
-    /// the file is known if it is met again.
-    Finished {
+    /// The source is not read any more.
+    Ended {
         /// The source.
         source: SourceId,
-        /// Its end: offset after the last byte.
+        /// Offset after the last byte that was read.
         end: u64,
         /// When the file was last changed, in ns since 1970.
         modified_ns: i64,
-        /// The file itself is deleted: nothing needs to be remembered once all is acknowledged.
-        deleted: bool,
+        /// Why, and so what becomes of its checkpoint.
+        why: Ending,
     },
+}
+
+/// Why a source is not read any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was rotated away and read to its end. Its checkpoint stays for a while, so that the file
+    /// is known if it is met again.
+    Finished,
+    /// Its content is gone. Nothing needs to be remembered once all is acknowledged.
+    Gone,
+    /// It is closed for now and will be opened again where it stands.
+    Paused,
 }

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::store::Store;
 use super::tracker::AckTracker;
-use crate::batch::{Checkpoint, Progress, SourceId};
+use crate::batch::{Checkpoint, Ending, Progress, SourceId};
 use crate::metrics::Metrics;
 use crate::stop::Deadline;
 
@@ -36,8 +36,8 @@ struct Tracked {
     checkpoint: Checkpoint,
     tracker: AckTracker,
     acked: Arc<AtomicU64>,
-    /// Set when the tailer has read it to its end: that end, and whether the file is deleted.
-    end: Option<(u64, bool)>,
+    /// Set when the tailer has read it to its end: that end, and why.
+    end: Option<(u64, Ending)>,
 }
 
 impl Registrar {
@@ -154,14 +154,14 @@ impl Registrar {
             Progress::Forgotten { serial } => {
                 self.changed |= self.rest.remove(&serial).is_some();
             }
-            Progress::Finished {
+            Progress::Ended {
                 source,
                 end,
                 modified_ns,
-                deleted,
+                why,
             } => {
                 if let Some(tracked) = self.open.get_mut(&source) {
-                    tracked.end = Some((end, deleted));
+                    tracked.end = Some((end, why));
                     tracked.checkpoint.modified_ns = modified_ns;
                     self.changed = true;
                     self.retire_if_done(source);
@@ -174,7 +174,7 @@ impl Registrar {
     fn retire_if_done(&mut self, source: SourceId) {
         let Some(Tracked {
             tracker,
-            end: Some((end, deleted)),
+            end: Some((end, why)),
             ..
         }) = self.open.get(&source)
         else {
@@ -183,11 +183,11 @@ impl Registrar {
         if tracker.offset() < *end {
             return;
         }
-        let deleted = *deleted;
+        let why = *why;
         if let Some(mut tracked) = self.open.remove(&source)
-            && !deleted
+            && why != Ending::Gone
         {
-            tracked.checkpoint.finished = true;
+            tracked.checkpoint.finished = why == Ending::Finished;
             self.rest
                 .insert(tracked.checkpoint.serial, tracked.checkpoint);
         }
@@ -355,11 +355,11 @@ mod tests {
     fn an_acknowledgement_from_before_a_truncation_moves_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (old, new) = (SourceId::next(), SourceId::next());
-        let finished = Progress::Finished {
+        let finished = Progress::Ended {
             source: old,
             end: 500,
             modified_ns: 0,
-            deleted: true,
+            why: Ending::Gone,
         };
         let messages = vec![
             opened(old, 7, 0),
@@ -378,17 +378,17 @@ mod tests {
         let messages = vec![
             opened(rotated, 7, 0),
             opened(gone, 8, 0),
-            Progress::Finished {
+            Progress::Ended {
                 source: rotated,
                 end: 10,
                 modified_ns: 99,
-                deleted: false,
+                why: Ending::Finished,
             },
-            Progress::Finished {
+            Progress::Ended {
                 source: gone,
                 end: 10,
                 modified_ns: 99,
-                deleted: true,
+                why: Ending::Gone,
             },
             Progress::Acked(vec![span(rotated, 0, 10), span(gone, 0, 10)]),
         ];

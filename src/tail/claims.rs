@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::batch::{Checkpoint, Trace};
+use crate::batch::{Checkpoint, Ending, Trace};
 use crate::identity::{Identity, Inode};
 
 /// The files known to this process: the checkpoints it started with, what is read now, and what was
@@ -133,15 +133,16 @@ impl Claims {
         }
     }
 
-    /// The open file `serial` was read to its end; a `deleted` one is forgotten.
-    pub fn finish(&self, serial: u64, end: u64, trace: Trace, modified_ns: i64, deleted: bool) {
+    /// The open file `serial` is not read any more, from `offset` on.
+    pub fn end(&self, serial: u64, offset: u64, trace: Trace, modified_ns: i64, why: Ending) {
         let mut known = self.lock();
-        if deleted {
+        if why == Ending::Gone {
             known.remove(serial);
         } else if let Some(entry) = known.entries.get_mut(&serial) {
             entry.is_open = false;
             let c = &mut entry.checkpoint;
-            (c.offset, c.trace, c.modified_ns, c.finished) = (end, trace, modified_ns, true);
+            (c.offset, c.trace, c.modified_ns) = (offset, trace, modified_ns);
+            c.finished = why == Ending::Finished;
         }
     }
 
@@ -210,7 +211,7 @@ mod tests {
         let claims = Claims::default();
         let (first, _) = claims.open(checkpoint("/a", 5)).expect("is free");
         assert!(claims.open(checkpoint("/b", 5)).is_none());
-        claims.finish(first.serial, 10, Trace::default(), 0, false);
+        claims.end(first.serial, 10, Trace::default(), 0, Ending::Finished);
         let (known, is_open) = claims.of_inode(Inode {
             device: 1,
             inode: 5,

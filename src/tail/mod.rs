@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, select};
 
-use crate::batch::{Batch, Checkpoint, Destination, Progress, Trace};
+use crate::batch::{Batch, Checkpoint, Destination, Ending, Progress, Trace};
 use crate::budget::{Account, Budget, BufferPool};
 use crate::config::{LogConfig, StartAt};
 use crate::identity::{Fingerprint, Identity, Look};
@@ -30,6 +30,7 @@ pub mod deleted;
 pub mod discover;
 mod siblings;
 mod source;
+pub mod turns;
 pub mod watch;
 
 use claims::Claims;
@@ -37,7 +38,8 @@ use content::Content;
 use deleted::DeletedFiles;
 use siblings::{Age, Sibling, Siblings};
 use source::{Chunk, Read, Source};
-use watch::WatchTable;
+use turns::{Turn, Turns};
+use watch::{FileWatch, WatchTable};
 
 /// What all tailers have in common.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub struct Surroundings {
     pub budget: Arc<Budget>,
     /// Read buffers.
     pub pool: Arc<BufferPool>,
+    /// Who may hold files open.
+    pub turns: Arc<Turns>,
     /// Deleted files that are held open.
     pub deleted: DeletedFiles,
     /// Counters.
@@ -76,6 +80,12 @@ pub struct Tailer {
     sources: VecDeque<Source>,
     /// Whether the last of `sources` lies at the path.
     has_live: bool,
+    /// Needed to hold files open.
+    turn: Option<Turn>,
+    /// The checkpoints of the path must be looked through before anything is read.
+    must_resume: bool,
+    /// The file was closed, for others to have their turn, when it looked like this; its watch stays.
+    paused: Option<(Look, Option<FileWatch>)>,
     /// The file was there when the agent started for the first time.
     was_there_at_first: bool,
     complaint: Option<String>,
@@ -97,6 +107,8 @@ enum Next {
     Idle,
     /// The memory budget; a wake comes when there is some.
     Budget,
+    /// A turn to hold files open; a wake comes then.
+    Turn,
     /// The stop came in between.
     Stop,
 }
@@ -133,6 +145,9 @@ impl Tailer {
             stop,
             sources: VecDeque::new(),
             has_live: false,
+            turn: None,
+            must_resume: true,
+            paused: None,
             was_there_at_first,
             complaint: None,
         }
@@ -140,17 +155,20 @@ impl Tailer {
 
     /// Runs on the `tail:<path>` thread until the path is gone and drained, or it is told to stop.
     pub fn run(mut self) -> End {
-        let resumed = self.resume();
-        self.complain_of(resumed);
         loop {
-            let next = self.look();
+            let next = if self.may_look() {
+                self.look()
+            } else {
+                Next::Turn
+            };
             match next {
                 Next::Stop => return End::Stopped,
                 Next::Idle if self.around.once => return End::Stopped,
                 Next::Idle if self.sources.is_empty() && self.complaint.is_none() => {
                     return End::Gone;
                 }
-                _ => {}
+                Next::Idle => self.pause_if_wanted(),
+                Next::Budget | Next::Turn => {}
             }
             select! {
                 recv(self.wake) -> _ => {}
@@ -158,6 +176,98 @@ impl Tailer {
                 default(self.patience(next)) => {}
             }
         }
+    }
+
+    /// Whether there is something to look at, and the right to.
+    fn may_look(&mut self) -> bool {
+        if let Some((paused, _)) = &self.paused {
+            let unchanged = Look::at_path(&self.path).is_ok_and(|look| {
+                (look.inode, look.size, look.modified_ns)
+                    == (paused.inode, paused.size, paused.modified_ns)
+            });
+            if unchanged {
+                return false;
+            }
+        }
+        if self.turn.is_none() {
+            self.turn = self.around.turns.take(&self.waker);
+        }
+        if self.turn.is_none() {
+            // So that it is known under whatever name it has when the turn comes.
+            let noted = self.note_unread();
+            self.complain_of(noted);
+            return false;
+        }
+        if self.paused.take().is_some() {
+            self.must_resume = true;
+        }
+        if self.must_resume {
+            match self.resume() {
+                Ok(()) => self.must_resume = false,
+                Err(error) => {
+                    self.complain_of(Err(error));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Gives the turn back if others wait for one and everything here is read.
+    fn pause_if_wanted(&mut self) {
+        if !self.around.turns.are_wanted() {
+            return;
+        }
+        let is_read = self.has_live
+            && self.sources.len() == 1
+            && self
+                .sources
+                .front()
+                .is_some_and(|source| source.position == source.size);
+        if self.sources.is_empty() {
+            // A complaint holds nothing open.
+            self.turn = None;
+        } else if is_read
+            && let Some(mut source) = self.sources.pop_front()
+            && let Ok(look) = source.content.look()
+        {
+            self.has_live = false;
+            self.retire(&source, Ending::Paused);
+            let seen = Look {
+                size: source.size,
+                modified_ns: source.modified_ns,
+                ..look
+            };
+            self.paused = Some((seen, source.watch.take()));
+            self.turn = None;
+        }
+    }
+
+    /// While there is no turn to read the file at the path, makes it known where it would be read from.
+    fn note_unread(&mut self) -> io::Result<()> {
+        if self.must_resume && !self.around.claims.of_path(&self.path).is_empty() {
+            return Ok(());
+        }
+        let Some((mut content, look)) = Content::open(&self.path)? else {
+            return Ok(());
+        };
+        let (known, _) = self.around.claims.of_inode(look.inode);
+        if known.iter().any(|c| siblings::is_same_inode(c, &look)) {
+            return Ok(());
+        }
+        let is_first = self.around.claims.of_path(&self.path).is_empty() && self.was_there_at_first;
+        let start = match is_first && self.log.start_at == StartAt::End {
+            true => last_line_start(&mut content, look.size)?,
+            false => 0,
+        };
+        let checkpoint = self.fresh(&mut content, &look, start)?;
+        if self.push(content, self.path.clone(), checkpoint, look, None)
+            && let Some(source) = self.sources.pop_back()
+        {
+            self.retire(&source, Ending::Paused);
+            self.must_resume = true;
+        }
+        Ok(())
     }
 
     /// How long to wait without being woken.
@@ -312,7 +422,7 @@ impl Tailer {
                 continue;
             };
             let lost = source.size.saturating_sub(source.position);
-            self.retire(&source, true);
+            self.retire(&source, Ending::Gone);
             if lost > 0 {
                 self.lose(
                     lost,
@@ -415,8 +525,12 @@ impl Tailer {
         let Some(source) = self.sources.remove(at) else {
             return;
         };
-        let deleted = source.content.look().is_ok_and(|look| look.links == 0);
-        self.retire(&source, deleted);
+        let is_deleted = source.content.look().is_ok_and(|look| look.links == 0);
+        let why = match is_deleted {
+            true => Ending::Gone,
+            false => Ending::Finished,
+        };
+        self.retire(&source, why);
         log::info!(
             "'{}': {} is read to its end at {}",
             self.path.display(),
@@ -425,7 +539,7 @@ impl Tailer {
         );
     }
 
-    fn retire(&self, source: &Source, deleted: bool) {
+    fn retire(&self, source: &Source, why: Ending) {
         self.around.deleted.release(source.checkpoint.serial);
         let Source {
             id,
@@ -437,13 +551,13 @@ impl Tailer {
         } = source;
         self.around
             .claims
-            .finish(checkpoint.serial, *position, *trace, *modified_ns, deleted);
+            .end(checkpoint.serial, *position, *trace, *modified_ns, why);
         let (end, modified_ns) = (*position, *modified_ns);
-        let _ = self.progress.send(Progress::Finished {
+        let _ = self.progress.send(Progress::Ended {
             source: *id,
             end,
             modified_ns,
-            deleted,
+            why,
         });
     }
 
@@ -608,7 +722,7 @@ impl Tailer {
             old.position
         );
         // Frees the claim of the inode for its new content.
-        self.retire(&old, true);
+        self.retire(&old, Ending::Gone);
         let later = self.sources.split_off(at);
         let read = Checkpoint {
             offset: old.position,
@@ -800,6 +914,13 @@ impl Tailer {
     /// One WARN for each new trouble with this file, not one for each look.
     fn complain_of(&mut self, result: io::Result<()>) {
         let Err(error) = result else { return };
+        if error.kind() == io::ErrorKind::NotFound {
+            // It was moved between a look and the opening; the next look tells where things stand.
+            return;
+        }
+        if matches!(error.raw_os_error(), Some(23 | 24)) {
+            return self.around.turns.are_too_many();
+        }
         let text = error.to_string();
         if self.complaint.as_ref() != Some(&text) {
             log::warn!(

@@ -145,9 +145,11 @@ impl Siblings<'_> {
             ..
         } in candidates
         {
-            // One that cannot be opened or unpacked is not the one that is looked for.
-            let Ok(Some((mut content, look))) = Content::open(&path) else {
-                continue;
+            let (mut content, look) = match Content::open(&path) {
+                Ok(Some(opened)) => opened,
+                Err(error) if is_passing(&error) => return Err(error),
+                // One that is gone or cannot be unpacked is not the one that is looked for.
+                Ok(None) | Err(_) => continue,
             };
             let same = if its_inode == inode && is_same_inode(checkpoint, &look) {
                 holds(checkpoint, &mut content, &look)
@@ -160,7 +162,11 @@ impl Siblings<'_> {
                     Ok(false)
                 }
             };
-            if same.unwrap_or(false) {
+            let same = match same {
+                Err(error) if is_passing(&error) => return Err(error),
+                same => same.unwrap_or(false),
+            };
+            if same {
                 return Ok(Some(Sibling {
                     path,
                     content,
@@ -222,6 +228,7 @@ impl Siblings<'_> {
                         }
                     }
                     Ok(None) => {}
+                    Err(error) if is_passing(&error) => return Err(error),
                     Err(error) if is_archive => {
                         log::warn!("'{}' cannot be unpacked: {error}", path.display());
                     }
@@ -287,6 +294,12 @@ fn is_count_or_date(suffix: &[u8], least_digits: usize) -> bool {
         && suffix
             .iter()
             .all(|b| b.is_ascii_digit() || b".-_:TZ".contains(b))
+}
+
+/// Whether an error says nothing about the file: descriptors or memory are used up, or the disk failed
+/// for now (EIO, ENOMEM, ENFILE, EMFILE).
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(5 | 12 | 23 | 24))
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -1,0 +1,114 @@
+//! Who may hold files open, when descriptors are fewer than files.
+//!
+//! A tailer needs a turn to hold its files open. Where turns run out, tailers that have read everything
+//! close their file and give their turn back; the others wait in line.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::Sender;
+
+/// The turns of the process.
+#[derive(Debug)]
+pub struct Turns {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    free: usize,
+    waiting: VecDeque<Sender<()>>,
+    warned: bool,
+}
+
+impl Turns {
+    /// As many turns as `descriptors` allow: a rotation doubles what a file needs for a while, and some
+    /// descriptors are for sockets, folders and the checkpoints.
+    pub fn new(descriptors: u64) -> Arc<Self> {
+        let free = usize::try_from(descriptors.saturating_sub(RESERVE) / 2)
+            .unwrap_or(usize::MAX)
+            .max(1);
+        let inner = Inner {
+            free,
+            waiting: VecDeque::new(),
+            warned: false,
+        };
+        Arc::new(Turns {
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// Takes a turn; without one, `wake` is tried when one may be had.
+    pub(super) fn take(self: &Arc<Self>, wake: &Sender<()>) -> Option<Turn> {
+        let mut inner = self.lock();
+        if inner.free > 0 {
+            inner.free -= 1;
+            return Some(Turn(self.clone()));
+        }
+        inner.waiting.push_back(wake.clone());
+        inner.warn_once();
+        None
+    }
+
+    /// The system had no descriptor left, whatever the turns say.
+    pub(super) fn are_too_many(&self) {
+        self.lock().warn_once();
+    }
+
+    /// Whether somebody waits.
+    pub(super) fn are_wanted(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn warn_once(&mut self) {
+        if !std::mem::replace(&mut self.warned, true) {
+            log::warn!(
+                "more files to follow than may be open (ulimit -n): they take turns; a higher LimitNOFILE, minfds \
+                 or ulimit -n spares that"
+            );
+        }
+    }
+}
+
+/// The right to hold files open; dropping it passes it on.
+#[derive(Debug)]
+pub(super) struct Turn(Arc<Turns>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut inner = self.0.lock();
+        inner.free += 1;
+        if let Some(wake) = inner.waiting.pop_front() {
+            let _ = wake.try_send(());
+        }
+    }
+}
+
+/// Descriptors that are not for followed files.
+const RESERVE: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::bounded;
+
+    #[test]
+    fn who_waits_is_woken_in_line() {
+        let turns = Turns::new(RESERVE + 4);
+        let (one, one_woken) = bounded(1);
+        let (two, two_woken) = bounded(1);
+        let first = turns.take(&one).expect("is free");
+        let _second = turns.take(&one).expect("is free");
+        assert!(turns.take(&one).is_none() && turns.take(&two).is_none());
+        assert!(turns.are_wanted());
+        drop(first);
+        assert!(one_woken.try_recv().is_ok() && two_woken.try_recv().is_err());
+        assert!(turns.take(&one).is_some());
+    }
+}
