@@ -35,11 +35,13 @@ ls -l "$agent"
 
 say "starting Kafka"
 broker=$(scripts/kafka.sh start --instance "$instance")
-export KAFKA_BROKERS=$broker
-scripts/kafka.sh topic web_log >&2
+scripts/kafka.sh topic web_log --instance "$instance" >&2
 echo "a broker answers at $broker"
 
 log="$work/access.log"
+# The stand-in's consumer needs a program of its own for each codec.
+compression=lz4
+[ "$(scripts/kafka.sh kind --instance "$instance")" != tansu ] || compression=none
 cat >"$work/logagent.ini" <<INI
 [agent]
 state_dir = $work/state
@@ -47,6 +49,7 @@ state_dir = $work/state
 [kafka]
 brokers = $broker
 topic = web_log
+compression = $compression
 
 [log:web]
 path = $log
@@ -67,7 +70,7 @@ done
 
 say "what the console consumer reads from topic web_log"
 # A broker of one's own holds these lines only; on another one there may be more, from earlier runs.
-scripts/kafka.sh consume web_log --timeout-ms 8000 >"$work/consumed" 2>"$work/consumer.log" || true
+scripts/kafka.sh consume web_log --instance "$instance" --timeout-ms 8000 >"$work/consumed" 2>"$work/consumer.log" || true
 grep -F "$run " "$work/consumed" >"$work/read" || fail "the consumer read none of the lines: $(tail -n 5 "$work/consumer.log")"
 head -n 3 "$work/read"
 echo "..."
