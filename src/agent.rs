@@ -284,35 +284,13 @@ impl Agent {
         Ok(())
     }
 
-    /// Starts a thread whose end, a panic included, is reported as an event.
     fn spawn(
         &self,
         name: String,
         role: Role,
         body: impl FnOnce() -> bool + Send + 'static,
     ) -> Result<(), AgentError> {
-        let exits = self.exits.clone();
-        let thread_name = name.clone();
-        let run = move || {
-            let outcome = match catch_unwind(AssertUnwindSafe(body)) {
-                Ok(done) => Outcome::Done(done),
-                Err(panic) => Outcome::Panicked(panic_message(&*panic)),
-            };
-            let _ = exits.send(Exited {
-                name,
-                role,
-                outcome,
-            });
-        };
-        thread::Builder::new()
-            .name(thread_name.clone())
-            .stack_size(STACK_BYTES)
-            .spawn(run)
-            .map(drop)
-            .map_err(|error| AgentError::Start {
-                name: thread_name,
-                error,
-            })
+        spawn(self.exits.clone(), name, role, body)
     }
 
     /// Starts a tailer for a path, unless it has one.
@@ -495,6 +473,36 @@ fn brokers(config: &Config) -> String {
     all.join(",")
 }
 
+/// Starts a thread whose end, a panic included, is reported on `exits`.
+fn spawn(
+    exits: Sender<Exited>,
+    name: String,
+    role: Role,
+    body: impl FnOnce() -> bool + Send + 'static,
+) -> Result<(), AgentError> {
+    let thread_name = name.clone();
+    let run = move || {
+        let outcome = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(done) => Outcome::Done(done),
+            Err(panic) => Outcome::Panicked(panic_message(&*panic)),
+        };
+        let _ = exits.send(Exited {
+            name,
+            role,
+            outcome,
+        });
+    };
+    thread::Builder::new()
+        .name(thread_name.clone())
+        .stack_size(STACK_BYTES)
+        .spawn(run)
+        .map(drop)
+        .map_err(|error| AgentError::Start {
+            name: thread_name,
+            error,
+        })
+}
+
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
@@ -509,3 +517,18 @@ const PROGRESS_QUEUE: usize = 4096;
 const STACK_BYTES: usize = 512 << 10;
 /// How long the last write of the checkpoints may take on top of the shutdown's deadline.
 const LAST_WRITE: Duration = Duration::from_millis(1500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_thread_is_reported_with_its_words() {
+        let (exits, exited) = unbounded();
+        let body = || -> bool { panic!("no {} here", "bread") };
+        spawn(exits, "watch".into(), Role::Watcher, body).expect("starts");
+        let Exited { name, outcome, .. } = exited.recv().expect("ends");
+        assert_eq!(name, "watch");
+        assert!(matches!(outcome, Outcome::Panicked(words) if words == "no bread here"));
+    }
+}
