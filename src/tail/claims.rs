@@ -3,7 +3,7 @@
 //! A file that two paths lead to is read once: who claims it first reads it. A file that was read
 //! before, under any name, goes on where it stood.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -121,6 +121,28 @@ impl Claims {
         Some((checkpoint, serials))
     }
 
+    /// Forgets the finished files of `path` whose inode numbers are not `present` in its folder any
+    /// more, except for the last one: it tells what was rotated after it.
+    pub fn tidy(&self, path: &Path, present: &HashSet<u64>) {
+        let mut known = self.lock();
+        let serials = known.by_path.get(path).cloned().unwrap_or_default();
+        let last = serials.iter().copied().max();
+        for serial in serials {
+            let is_gone = known.entries.get(&serial).is_some_and(|entry| {
+                let Entry {
+                    checkpoint,
+                    is_open,
+                } = entry;
+                !is_open
+                    && checkpoint.finished
+                    && !present.contains(&checkpoint.identity.inode.inode)
+            });
+            if is_gone && Some(serial) != last {
+                known.remove(serial);
+            }
+        }
+    }
+
     /// The file of checkpoint `serial` is gone for good.
     pub fn forget(&self, serial: u64) {
         self.lock().remove(serial);
@@ -221,6 +243,22 @@ mod tests {
             (10, true, false)
         );
         assert!(claims.open(checkpoint("/b", 5)).is_some());
+    }
+
+    #[test]
+    fn finished_files_that_are_gone_are_forgotten_but_for_the_last() {
+        let claims = Claims::default();
+        for inode in 1..=4 {
+            let (open, _) = claims.open(checkpoint("/a", inode)).expect("is free");
+            claims.end(open.serial, 10, Trace::default(), 0, Ending::Finished);
+        }
+        claims.tidy(Path::new("/a"), &HashSet::from([2]));
+        let left: Vec<u64> = claims
+            .of_path(Path::new("/a"))
+            .iter()
+            .map(|c| c.identity.inode.inode)
+            .collect();
+        assert_eq!(left, vec![2, 4]);
     }
 
     #[test]

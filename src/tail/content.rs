@@ -25,6 +25,14 @@ impl Content {
     /// A name that ends in `.gz` or `.zst` is decompressed; the size is then that of the content, for
     /// which the whole is decompressed once.
     pub(super) fn open(path: &Path) -> io::Result<Option<(Content, Look)>> {
+        Self::open_if(path, |_| true)
+    }
+
+    /// As [`Content::open`], but an archive only if it `is_wanted` by its first bytes.
+    pub(super) fn open_if(
+        path: &Path,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Option<(Content, Look)>> {
         if !Look::at_path(path)?.is_regular {
             return Ok(None);
         }
@@ -39,23 +47,27 @@ impl Content {
         if !look.is_regular {
             return Ok(None);
         }
-        let content = match Codec::of_name(path) {
-            None => Content::Plain(file),
-            Some(codec) => {
-                look.size = codec.size(&file)?;
-                // The archive was made later than its content.
-                look.born_ns = 0;
-                Content::Packed(Packed {
-                    file,
-                    codec,
-                    size: look.size,
-                    decoder: None,
-                    window: Vec::new(),
-                    start: 0,
-                })
-            }
+        let Some(codec) = Codec::of_name(path) else {
+            return Ok(Some((Content::Plain(file), look)));
         };
-        Ok(Some((content, look)))
+        let mut head = Vec::new();
+        let limit = Fingerprint::MAX_LEN as u64;
+        codec.decoder(&file)?.take(limit).read_to_end(&mut head)?;
+        if !is_wanted(&head) {
+            return Ok(None);
+        }
+        look.size = codec.size(&file)?;
+        // The archive was made later than its content.
+        look.born_ns = 0;
+        let packed = Packed {
+            file,
+            codec,
+            size: look.size,
+            decoder: None,
+            window: Vec::new(),
+            start: 0,
+        };
+        Ok(Some((Content::Packed(packed), look)))
     }
 
     /// The file itself.

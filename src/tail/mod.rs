@@ -89,6 +89,8 @@ pub struct Tailer {
     /// The file was there when the agent started for the first time.
     was_there_at_first: bool,
     complaint: Option<String>,
+    /// How many files were read to their end.
+    finished: u32,
 }
 
 /// Why a tailer ended.
@@ -150,6 +152,7 @@ impl Tailer {
             paused: None,
             was_there_at_first,
             complaint: None,
+            finished: 0,
         }
     }
 
@@ -531,6 +534,12 @@ impl Tailer {
             false => Ending::Finished,
         };
         self.retire(&source, why);
+        self.finished += 1;
+        if self.finished.is_multiple_of(TIDY_EVERY)
+            && let Ok(present) = siblings::inodes_beside(&self.path)
+        {
+            self.around.claims.tidy(&self.path, &present);
+        }
         log::info!(
             "'{}': {} is read to its end at {}",
             self.path.display(),
@@ -994,6 +1003,8 @@ pub fn destination(
     }
 }
 
+/// What is known of rotated files is tidied after so many of them.
+const TIDY_EVERY: u32 = 64;
 /// How often a file is looked at without being asked to: the kernel's events are hints only.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a file is looked at that has no watch.

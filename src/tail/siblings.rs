@@ -1,5 +1,6 @@
 //! Where rotation puts files: the other files of a log's folder, and where `rotated` says.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
@@ -145,7 +146,8 @@ impl Siblings<'_> {
             ..
         } in candidates
         {
-            let (mut content, look) = match Content::open(&path) {
+            let is_wanted = |head: &[u8]| checkpoint.identity.fingerprint.matches(head);
+            let (mut content, look) = match Content::open_if(&path, is_wanted) {
                 Ok(Some(opened)) => opened,
                 Err(error) if is_passing(&error) => return Err(error),
                 // One that is gone or cannot be unpacked is not the one that is looked for.
@@ -300,6 +302,13 @@ fn is_count_or_date(suffix: &[u8], least_digits: usize) -> bool {
 /// for now (EIO, ENOMEM, ENFILE, EMFILE).
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(5 | 12 | 23 | 24))
+}
+
+/// The inode numbers of everything in the folder of `path`.
+pub(super) fn inodes_beside(path: &Path) -> io::Result<HashSet<u64>> {
+    std::fs::read_dir(folder_of(path))?
+        .map(|entry| Ok(entry?.ino()))
+        .collect()
 }
 
 fn folder_of(path: &Path) -> &Path {
