@@ -77,7 +77,7 @@ pub enum AgentError {
         message: String,
     },
     /// The stop's deadline passed, or `--once` could not deliver everything.
-    #[error("not everything that was read is acknowledged; a later start sends the rest")]
+    #[error("not everything is delivered; a later start sends the rest")]
     Unfinished,
 }
 
@@ -128,6 +128,7 @@ pub struct Agent {
     deadline: Deadline,
     failure: Option<AgentError>,
     left_undone: bool,
+    interrupted: bool,
 }
 
 impl Agent {
@@ -190,6 +191,7 @@ impl Agent {
             deadline: deadline.clone(),
             failure: None,
             left_undone: false,
+            interrupted: false,
         };
         let interval = config.agent.checkpoint_interval;
         let registrar = Registrar::new(
@@ -234,7 +236,9 @@ impl Agent {
         drop(bar);
         match agent.failure.take() {
             Some(failure) => Err(failure),
-            None if mode.once && agent.left_undone => Err(AgentError::Unfinished),
+            None if mode.once && (agent.left_undone || agent.interrupted) => {
+                Err(AgentError::Unfinished)
+            }
             None => Ok(()),
         }
     }
@@ -340,6 +344,7 @@ impl Agent {
             select! {
                 recv(signals) -> _ => {
                     log::info!("stopping");
+                    self.interrupted = true;
                     return;
                 }
                 recv(self.found) -> found => if let Ok(found) = found {
