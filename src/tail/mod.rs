@@ -342,6 +342,13 @@ impl Tailer {
         if !is_newest_live {
             self.push_successors(after, live.as_ref().map(|(_, look)| look))?;
         }
+        // While the others were looked for, the live file may have been renamed. It is the one that is
+        // open here, not the one that lies at the path by now.
+        if let Some((mut content, look)) = live
+            && let Some(checkpoint) = position_in(&known, &mut content, &look)
+        {
+            self.push_live(content, look, checkpoint);
+        }
         Ok(())
     }
 
@@ -665,26 +672,7 @@ impl Tailer {
         {
             self.push_successors(after, Some(&look))?;
         }
-        // The same content may have two checkpoints, if a crash came after it was opened again: then
-        // the one that has not come to its end counts, at its smaller offset.
-        let resumed = known
-            .iter()
-            .filter(|c| siblings::is_same_file(c, &mut content, &look).unwrap_or(false))
-            .min_by_key(|c| {
-                (
-                    c.finished,
-                    if c.finished {
-                        u64::MAX - c.offset
-                    } else {
-                        c.offset
-                    },
-                )
-            });
-        let checkpoint = resumed.map(|c| Checkpoint {
-            path: self.path.clone(),
-            finished: false,
-            ..c.clone()
-        });
+        let checkpoint = position_in(&known, &mut content, &look);
         let from_end = checkpoint.is_none() && is_first && self.log.start_at == StartAt::End;
         self.was_there_at_first = false;
         let checkpoint = match checkpoint {
@@ -697,12 +685,22 @@ impl Tailer {
                 self.fresh(&mut content, &look, start)?
             }
         };
+        self.push_live(content, look, checkpoint);
+        Ok(())
+    }
+
+    /// Adds the file that lies at the path.
+    fn push_live(&mut self, content: Content, look: Look, checkpoint: Checkpoint) {
+        let checkpoint = Checkpoint {
+            path: self.path.clone(),
+            finished: false,
+            ..checkpoint
+        };
         self.has_live = self.push(content, self.path.clone(), checkpoint, look, None);
         if self.has_live {
             self.complaint = None;
             self.around.watches.follow_target(&self.path);
         }
-        Ok(())
     }
 
     /// The live file may be shorter than what was read of it, or have other content before the
@@ -987,6 +985,20 @@ fn learn(source: &mut Source, around: &Surroundings, progress: &Sender<Progress>
         source: source.id,
         identity,
     });
+}
+
+/// The checkpoint among `known` that stands in this file. The same content may have two, if a crash
+/// came after it was opened again: then the one that has not come to its end counts, at its smaller
+/// offset.
+fn position_in(known: &[Checkpoint], content: &mut Content, look: &Look) -> Option<Checkpoint> {
+    let standing = known
+        .iter()
+        .filter(|c| siblings::is_same_file(c, content, look).unwrap_or(false));
+    let first = standing.min_by_key(|c| match c.finished {
+        true => (true, u64::MAX - c.offset),
+        false => (false, c.offset),
+    });
+    first.cloned()
 }
 
 /// Where the last line begins that has no newline yet, or `size`.
