@@ -10,6 +10,7 @@ mod delivery;
 mod faults;
 mod real_kafka;
 mod real_kafka_many;
+mod real_kafka_chaos;
 mod restart;
 mod rotation;
 mod support;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::env::{Env, SOON, TOPIC, assert_at_least_once, lines, wait_until};
+use crate::support::env::{
+    Env, SOON, TOPIC, assert_at_least_once, assert_same_lines, lines, wait_until,
+};
 
 fn following_one_path() -> Env {
     let mut env = Env::new();
@@ -379,4 +381,37 @@ fn a_second_signal_ends_it_at_once() {
     assert!(env.agent().is_running());
     env.signal(Signal::TERM);
     env.wait_exit(Duration::from_secs(2));
+}
+
+#[test]
+fn a_file_that_is_renamed_while_the_agent_starts_is_read_to_its_end() {
+    let mut env = Env::new();
+    // The rotated files are not finished, and finding them takes its time.
+    env.set("log:app", "rotate_wait", "1m");
+    for number in 0..500 {
+        env.append(&format!("other-{number}.txt"), b"");
+    }
+    env.write_lines("app.log", 0..20);
+    env.start();
+    env.wait_for_records(20);
+    env.stop();
+    let mut written = 20;
+    for round in 0..25 {
+        env.start();
+        // At another moment each time: while the tailer looks for the older files too.
+        thread::sleep(Duration::from_millis(round / 2));
+        env.write_lines("app.log", written..written + 10);
+        for count in (1..=round).rev() {
+            env.rename(
+                &format!("app.log.{count}"),
+                &format!("app.log.{}", count + 1),
+            );
+        }
+        env.rename("app.log", "app.log.1");
+        env.write_lines("app.log", written + 10..written + 20);
+        written += 20;
+        env.wait_for_records(written);
+        env.stop();
+    }
+    assert_same_lines(&lines(0..written), &env.broker.values(TOPIC));
 }

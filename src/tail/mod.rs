@@ -342,6 +342,13 @@ impl Tailer {
         if !is_newest_live {
             self.push_successors(after, live.as_ref().map(|(_, look)| look))?;
         }
+        // While the others were looked for, the live file may have been renamed. It is the one that is
+        // open here, not the one that lies at the path by now.
+        if let Some((mut content, look)) = live
+            && let Some(checkpoint) = position_in(&known, &mut content, &look)
+        {
+            self.push_live(content, look, checkpoint);
+        }
         Ok(())
     }
 
@@ -369,7 +376,13 @@ impl Tailer {
         self.complain_of(noticed);
         // The size of the newest file first, then the older ones to their end: see the module's text.
         loop {
-            self.look_at_sources();
+            if let Some(at) = self.look_at_sources() {
+                if let Err(error) = self.restart_truncated(at) {
+                    self.complain_of(Err(error));
+                    return Next::Idle;
+                }
+                continue;
+            }
             let mut sent = false;
             let mut at = 0;
             while at < self.sources.len() {
@@ -401,18 +414,27 @@ impl Tailer {
     }
 
     /// Notes the sizes, the newest file's first, and lets go of deleted files that take too much disk.
-    fn look_at_sources(&mut self) {
+    /// Stops at a source that was truncated and gives its place.
+    fn look_at_sources(&mut self) -> Option<usize> {
         let mut doomed = Vec::new();
         for (at, source) in self.sources.iter_mut().enumerate().rev() {
             let Ok(look) = source.content.look() else {
                 continue;
             };
+            // The size that was seen before is kept: it says how many bytes went away unread.
+            if source.is_shorter(&look).unwrap_or(false) {
+                return Some(at);
+            }
             if (look.size, look.modified_ns) != (source.size, source.modified_ns)
                 && let Some(quiet_since) = &mut source.quiet_since
             {
                 *quiet_since = Instant::now();
             }
             (source.size, source.modified_ns) = (look.size, look.modified_ns);
+            if source.position == 0 {
+                // It may be truncated before the first byte is read, and its copy be looked for.
+                learn(source, &self.around, &self.progress);
+            }
             let serial = source.checkpoint.serial;
             let is_deleted = look.links == 0 && source.quiet_since.is_some();
             if is_deleted && self.around.deleted.hold(serial, look.size, &self.waker) {
@@ -434,6 +456,7 @@ impl Tailer {
                 );
             }
         }
+        None
     }
 
     /// Bytes that nobody can read any more.
@@ -462,20 +485,7 @@ impl Tailer {
             match source.read(until, max, is_quiet, &self.account, &self.around.pool)? {
                 Read::Batch(chunk) => {
                     *sent = true;
-                    let checkpoint = &mut source.checkpoint;
-                    let (id, serial) = (source.id, checkpoint.serial);
-                    if let Ok(Some(fingerprint)) = source.grown_fingerprint() {
-                        let identity = Identity {
-                            fingerprint,
-                            ..source.checkpoint.identity
-                        };
-                        source.checkpoint.identity = identity;
-                        self.around.claims.know(serial, identity);
-                        let _ = self.progress.send(Progress::Known {
-                            source: id,
-                            identity,
-                        });
-                    }
+                    learn(source, &self.around, &self.progress);
                     if !self.send(at, chunk) {
                         return Ok(Drained::Stop);
                     }
@@ -662,26 +672,7 @@ impl Tailer {
         {
             self.push_successors(after, Some(&look))?;
         }
-        // The same content may have two checkpoints, if a crash came after it was opened again: then
-        // the one that has not come to its end counts, at its smaller offset.
-        let resumed = known
-            .iter()
-            .filter(|c| siblings::is_same_file(c, &mut content, &look).unwrap_or(false))
-            .min_by_key(|c| {
-                (
-                    c.finished,
-                    if c.finished {
-                        u64::MAX - c.offset
-                    } else {
-                        c.offset
-                    },
-                )
-            });
-        let checkpoint = resumed.map(|c| Checkpoint {
-            path: self.path.clone(),
-            finished: false,
-            ..c.clone()
-        });
+        let checkpoint = position_in(&known, &mut content, &look);
         let from_end = checkpoint.is_none() && is_first && self.log.start_at == StartAt::End;
         self.was_there_at_first = false;
         let checkpoint = match checkpoint {
@@ -694,12 +685,22 @@ impl Tailer {
                 self.fresh(&mut content, &look, start)?
             }
         };
+        self.push_live(content, look, checkpoint);
+        Ok(())
+    }
+
+    /// Adds the file that lies at the path.
+    fn push_live(&mut self, content: Content, look: Look, checkpoint: Checkpoint) {
+        let checkpoint = Checkpoint {
+            path: self.path.clone(),
+            finished: false,
+            ..checkpoint
+        };
         self.has_live = self.push(content, self.path.clone(), checkpoint, look, None);
         if self.has_live {
             self.complaint = None;
             self.around.watches.follow_target(&self.path);
         }
-        Ok(())
     }
 
     /// The live file may be shorter than what was read of it, or have other content before the
@@ -708,8 +709,7 @@ impl Tailer {
         let Some(source) = self.sources.back_mut() else {
             return Ok(());
         };
-        let changed = (look.size, look.modified_ns) != (source.size, source.modified_ns);
-        if look.size < source.position || (changed && !source.is_unchanged()?) {
+        if source.was_truncated(&look)? {
             return self.restart_truncated(self.sources.len() - 1);
         }
         Ok(())
@@ -722,8 +722,22 @@ impl Tailer {
         let Some(mut old) = self.sources.remove(at) else {
             return Ok(());
         };
-        old.watch = None;
         let look = old.content.look()?;
+        if old.content.can_change()
+            && old.position > 0
+            && old.position <= look.size
+            && old.is_unchanged()?
+        {
+            // Cut behind what was read: it goes on from there.
+            let lost = old.size.saturating_sub(look.size);
+            (old.size, old.modified_ns) = (look.size, look.modified_ns);
+            self.sources.insert(at, old);
+            if lost > 0 {
+                self.lose(lost, look.size, TRUNCATED_AWAY);
+            }
+            return Ok(());
+        }
+        old.watch = None;
         log::info!(
             "'{}': {} was truncated at offset {}",
             self.path.display(),
@@ -742,7 +756,7 @@ impl Tailer {
         let lost = old.size.saturating_sub(saved.max(old.position));
         if lost > 0 {
             let offset = old.size - lost;
-            self.lose(lost, offset, "were truncated away before they were read");
+            self.lose(lost, offset, TRUNCATED_AWAY);
         }
         let checkpoint = self.fresh(&mut old.content, &look, 0)?;
         let pushed = self.push(
@@ -956,6 +970,37 @@ enum Drained {
     Stop,
 }
 
+/// Makes the file better known if it has grown since.
+fn learn(source: &mut Source, around: &Surroundings, progress: &Sender<Progress>) {
+    let Ok(Some(fingerprint)) = source.grown_fingerprint() else {
+        return;
+    };
+    let identity = Identity {
+        fingerprint,
+        ..source.checkpoint.identity
+    };
+    source.checkpoint.identity = identity;
+    around.claims.know(source.checkpoint.serial, identity);
+    let _ = progress.send(Progress::Known {
+        source: source.id,
+        identity,
+    });
+}
+
+/// The checkpoint among `known` that stands in this file. The same content may have two, if a crash
+/// came after it was opened again: then the one that has not come to its end counts, at its smaller
+/// offset.
+fn position_in(known: &[Checkpoint], content: &mut Content, look: &Look) -> Option<Checkpoint> {
+    let standing = known
+        .iter()
+        .filter(|c| siblings::is_same_file(c, content, look).unwrap_or(false));
+    let first = standing.min_by_key(|c| match c.finished {
+        true => (true, u64::MAX - c.offset),
+        false => (false, c.offset),
+    });
+    first.cloned()
+}
+
 /// Where the last line begins that has no newline yet, or `size`.
 fn last_line_start(content: &mut Content, size: u64) -> io::Result<u64> {
     let mut window = vec![0; usize::try_from(size.min(64 << 10)).unwrap_or(0)];
@@ -1005,6 +1050,8 @@ pub fn destination(
 
 /// What is known of rotated files is tidied after so many of them.
 const TIDY_EVERY: u32 = 64;
+/// Why bytes of a truncated file are lost.
+const TRUNCATED_AWAY: &str = "were truncated away before they were read";
 /// How often a file is looked at without being asked to: the kernel's events are hints only.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a file is looked at that has no watch.

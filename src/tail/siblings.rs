@@ -86,6 +86,7 @@ pub(super) struct Siblings<'a> {
 }
 
 /// A name in a listing.
+#[derive(Debug, PartialEq, Eq)]
 struct Candidate {
     path: PathBuf,
     inode: u64,
@@ -129,7 +130,27 @@ impl Siblings<'_> {
 
     /// Finds the file of `checkpoint` under any name: by inode first, then (for a copy, or an archive)
     /// among the names that rotation gives, by content.
+    ///
+    /// While names move on (.1 becomes .2) a listing can miss the file, or its name be gone when it is
+    /// opened. So it is not there only if two listings in a row are the same.
     pub(super) fn find(&self, checkpoint: &Checkpoint) -> io::Result<Option<Sibling>> {
+        let mut before = None;
+        for _ in 0..LISTINGS {
+            let candidates = self.candidates_for(checkpoint)?;
+            if before.as_ref() == Some(&candidates) {
+                break;
+            }
+            let mut moved = false;
+            if let Some(found) = Self::find_among(&candidates, checkpoint, &mut moved)? {
+                return Ok(Some(found));
+            }
+            before = (!moved).then_some(candidates);
+        }
+        Ok(None)
+    }
+
+    /// The files that may be that of `checkpoint`, the likely ones first.
+    fn candidates_for(&self, checkpoint: &Checkpoint) -> io::Result<Vec<Candidate>> {
         let inode = checkpoint.identity.inode.inode;
         let mut candidates = self.list()?;
         candidates.retain(|c| c.inode == inode || c.is_rotated_name);
@@ -140,6 +161,16 @@ impl Siblings<'_> {
                 c.path.clone(),
             )
         });
+        Ok(candidates)
+    }
+
+    /// `moved` is set if a name led to another file than the one that was listed, or nowhere.
+    fn find_among(
+        candidates: &[Candidate],
+        checkpoint: &Checkpoint,
+        moved: &mut bool,
+    ) -> io::Result<Option<Sibling>> {
+        let inode = checkpoint.identity.inode.inode;
         for Candidate {
             path,
             inode: its_inode,
@@ -147,13 +178,18 @@ impl Siblings<'_> {
         } in candidates
         {
             let is_wanted = |head: &[u8]| checkpoint.identity.fingerprint.matches(head);
-            let (mut content, look) = match Content::open_if(&path, is_wanted) {
+            let (mut content, look) = match Content::open_if(path, is_wanted) {
                 Ok(Some(opened)) => opened,
                 Err(error) if is_passing(&error) => return Err(error),
                 // One that is gone or cannot be unpacked is not the one that is looked for.
-                Ok(None) | Err(_) => continue,
+                Ok(None) => continue,
+                Err(error) => {
+                    *moved |= error.kind() == io::ErrorKind::NotFound;
+                    continue;
+                }
             };
-            let same = if its_inode == inode && is_same_inode(checkpoint, &look) {
+            *moved |= look.inode.inode != *its_inode;
+            let same = if look.inode.inode == inode && is_same_inode(checkpoint, &look) {
                 holds(checkpoint, &mut content, &look)
             } else {
                 // An empty fingerprint matches everything.
@@ -170,7 +206,7 @@ impl Siblings<'_> {
             };
             if same {
                 return Ok(Some(Sibling {
-                    path,
+                    path: path.clone(),
                     content,
                     look,
                 }));

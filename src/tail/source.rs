@@ -106,10 +106,34 @@ impl Source {
         Ok(())
     }
 
-    /// Whether the bytes before the position are still those that were read.
+    /// Whether the bytes before the position are still those that were read; if nothing was read yet,
+    /// whether the file begins as it did.
     pub(super) fn is_unchanged(&mut self) -> io::Result<bool> {
-        Ok(!self.content.can_change()
-            || self.content.trace_before(self.position, self.trace.len)? == self.trace)
+        if !self.content.can_change() {
+            return Ok(true);
+        }
+        if self.position == 0 {
+            let head = self.content.head()?;
+            return Ok(self.checkpoint.identity.fingerprint.matches(&head));
+        }
+        Ok(self.content.trace_before(self.position, self.trace.len)? == self.trace)
+    }
+
+    /// Whether the content that was seen went away: the file is shorter than it was, or what was read
+    /// is not there any more.
+    pub(super) fn was_truncated(&mut self, look: &Look) -> io::Result<bool> {
+        let changed = (look.size, look.modified_ns) != (self.size, self.modified_ns);
+        Ok(self.is_shorter(look)? || (changed && !self.is_unchanged()?))
+    }
+
+    /// As [`Source::was_truncated`], as far as it must be known before the size is noted: a read tells
+    /// the rest.
+    pub(super) fn is_shorter(&mut self, look: &Look) -> io::Result<bool> {
+        let changed = (look.size, look.modified_ns) != (self.size, self.modified_ns);
+        Ok(self.content.can_change()
+            && changed
+            && (look.size < self.size.max(self.position)
+                || (self.position == 0 && !self.is_unchanged()?)))
     }
 
     /// The fingerprint, if it covers more of the file than before.

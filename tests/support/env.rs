@@ -281,6 +281,11 @@ impl Env {
         self.agent.as_ref().map(Agent::log).unwrap_or_default()
     }
 
+    /// The logs of all agents so far, the running one last.
+    pub(crate) fn all_logs(&self) -> String {
+        self.ended.concat() + &self.log()
+    }
+
     /// Stops the agent with SIGTERM, and fails unless it ends with exit code 0.
     pub(crate) fn stop(&mut self) -> Ended {
         self.agent().signal(Signal::TERM);
