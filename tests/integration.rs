@@ -8,6 +8,7 @@
 mod command_line;
 mod delivery;
 mod faults;
+mod model;
 mod real_kafka;
 mod restart;
 mod rotation;
