@@ -8,6 +8,7 @@
 mod command_line;
 mod delivery;
 mod faults;
+mod model;
 mod real_kafka;
 mod real_kafka_many;
 mod real_kafka_chaos;
