@@ -30,12 +30,13 @@ fail() {
 }
 
 say "building logagent (the first build takes a few minutes)"
-agent=$(scripts/build.sh)
+agent=$(scripts/build.sh --quiet)
 ls -l "$agent"
 
 say "starting Kafka"
 broker=$(scripts/kafka.sh start --instance "$instance")
-scripts/kafka.sh topic web_log --instance "$instance" >&2
+# Kafka warns of the underscore in the name; it does no harm.
+scripts/kafka.sh topic web_log --instance "$instance" 2>&1 | grep -v "metric names" >&2 || true
 echo "a broker answers at $broker"
 
 log="$work/access.log"
@@ -95,7 +96,7 @@ cat <<TEXT
 Edit conf/logagent.ini: set [kafka] brokers to your Kafka and [log:web] path to your log. Then look at what
 would be sent, and run it:
 
-    $agent --config conf/logagent.ini --dry-run
+    $agent --config conf/logagent.ini --dry-run --once
     $agent --config conf/logagent.ini
 
 Positions are kept in [agent] state_dir (/var/lib/logagent unless set), so that folder must be writable.

@@ -27,6 +27,7 @@ use crate::batch::{Batch, Progress};
 use crate::budget::{Budget, BufferPool};
 use crate::checkpoint::{self, Registrar, Store, StoreError};
 use crate::config::{Config, LogConfig, Protocol};
+use crate::identity::Look;
 use crate::kafka::compression::UnknownCodec;
 use crate::kafka::producer::NativeOutput;
 use crate::metrics::Metrics;
@@ -40,7 +41,7 @@ use crate::tail::deleted::DeletedFiles;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::turns::Turns;
 use crate::tail::watch::{WatchTable, Watcher};
-use crate::tail::{self, Surroundings, Tailer};
+use crate::tail::{self, End, Surroundings, Tailer};
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -138,7 +139,12 @@ impl Agent {
         let config = Arc::new(config);
         let descriptors = raise_descriptor_limit();
         let (store, checkpoints) = if mode.dry_run {
-            (None, checkpoint::store::load(&config.agent.state_dir)?)
+            // Somebody else's positions are no reason not to look.
+            let load = checkpoint::store::load(&config.agent.state_dir);
+            (
+                None,
+                load.inspect_err(|e| log::warn!("{e}")).unwrap_or_default(),
+            )
         } else {
             let store = Store::open(&config.agent.state_dir)?;
             let checkpoints = store.load()?;
@@ -211,10 +217,11 @@ impl Agent {
         drop(progress);
         let first = watcher.look();
         log::info!(
-            "logagent {} follows {} files, {known} checkpoints known, {} producers to {}",
+            "logagent {} follows {}, {} known, {} to {}",
             env!("CARGO_PKG_VERSION"),
-            first.len(),
-            agent.producers,
+            counted(first.len(), "file"),
+            counted(known, "checkpoint"),
+            counted(agent.producers, "producer"),
             if mode.dry_run {
                 "standard output".to_owned()
             } else {
@@ -305,7 +312,7 @@ impl Agent {
         if self.tailers.contains(&found.path) {
             return Ok(());
         }
-        let Found { path, log } = found.clone();
+        let Found { path, log, look } = found.clone();
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
         let (waker, wake) = bounded(1);
@@ -320,11 +327,11 @@ impl Agent {
             progress.clone(),
             self.tailers_stop.clone(),
             is_first_look,
+            look,
         );
         let name = format!("tail:{}", path.display());
         self.spawn(name, Role::Tailer(Box::new(found)), move || {
-            tailer.run();
-            true
+            tailer.run() != End::Unread
         })?;
         self.tailers.insert(path);
         Ok(())
@@ -389,8 +396,8 @@ impl Agent {
             && self.stop_tailers.is_some()
             && !self.mode.once
             && self.failure.is_none()
-            && found.path.exists()
-            && let Err(error) = self.follow(*found, false)
+            && let Ok(look) = Look::at_path(&found.path)
+            && let Err(error) = self.follow(Found { look, ..*found }, false)
         {
             log::error!("a file is not followed: {error}");
         }
@@ -443,7 +450,8 @@ impl Agent {
                 }
             }
         }
-        log::info!("stopped");
+        let acked = self.around.metrics.acked_bytes.value();
+        log::info!("stopped; {acked} bytes were delivered by this run");
     }
 
     fn set_deadline(&self) -> Instant {
@@ -506,6 +514,10 @@ fn spawn(
             name: thread_name,
             error,
         })
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use logagent::agent::{Agent, Mode};
@@ -15,14 +17,16 @@ Usage: logagent [--config FILE] [--dry-run] [--once]
 
   --config FILE   settings (default: conf/logagent.ini)
   --dry-run       print topic, key and line of what would be sent; needs no Kafka, moves no checkpoint
-  --once          ship what is there now, then exit
+  --once          ship what is there now, then exit; with --dry-run, print it and exit
   --help          this text
   --version       the version
 
-SIGINT or SIGTERM stops: what is in flight is waited for up to [agent] shutdown_timeout. A second
-one stops at once. Log lines go to standard error; RUST_LOG=debug shows more of them.
+SIGINT, SIGTERM or SIGHUP stops: what is in flight is waited for up to [agent] shutdown_timeout. A
+second one stops at once, with exit code 1. Log lines go to standard error; RUST_LOG=debug shows more of them.
 Exit codes: 0 clean, 1 failure while running, 2 usage or configuration.
 ";
+
+const SAME_REQUEST: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let (config, mode) = match arguments() {
@@ -97,17 +101,23 @@ fn start_logger() {
         .init();
 }
 
-/// The first signal asks for a stop, the second one ends the process at once.
+/// The first signal asks for a stop, a later one ends the process at once. Some senders signal a process
+/// and then its group (timeout(1) does), so repeats within a moment are the same request.
 fn catch_signals() -> Result<Receiver<()>, ctrlc::Error> {
     let (sender, signals) = bounded(1);
     ctrlc::set_handler(move || {
-        // Full: the first one was not even taken yet, or was, and this is the second.
-        static ASKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-        if ASKED.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        static ASKED: OnceLock<Instant> = OnceLock::new();
+        let mut is_first = false;
+        let asked = ASKED.get_or_init(|| {
+            is_first = true;
+            Instant::now()
+        });
+        if is_first {
+            let _ = sender.try_send(());
+        } else if asked.elapsed() > SAME_REQUEST {
             eprintln!("logagent: stopped at once by a second signal");
             std::process::exit(1);
         }
-        let _ = sender.try_send(());
     })?;
     Ok(signals)
 }

@@ -58,11 +58,12 @@ fn run(name: &str, wrapper: &[&str]) -> String {
             let per_tick = RATE / (1000 / TICK.as_millis() as usize);
             total += write(&env, busy * FILES / BUSY, per_tick);
         }
-        for file in rotated..(rotated + FILES * TICK.as_millis() as usize / 7000).min(FILES) {
+        let until = (rotated + FILES * TICK.as_millis() as usize / 7000).min(FILES);
+        for file in rotated..until {
             env.rename(&format!("{file}.log"), &format!("{file}.log.1"));
             total += write(&env, file, 1);
-            rotated = file + 1;
         }
+        rotated = until;
         tick += 1;
         // Paces the writer; nothing is waited for here.
         sleep((TICK * tick).saturating_sub(start.elapsed()));

@@ -33,7 +33,11 @@ use crate::identity::{Fingerprint, Identity, Inode};
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The folder cannot be made or written.
-    #[error("state folder '{}': {error}", path.display())]
+    #[error(
+        "state folder '{}' cannot be made or written: {error}\n\
+         set [agent] state_dir to a folder that the agent's user may write",
+        path.display()
+    )]
     Folder {
         /// The folder.
         path: PathBuf,

@@ -19,6 +19,8 @@ pub struct Found {
     pub path: PathBuf,
     /// The section whose pattern it matches; the first one, if several do.
     pub log: Arc<LogConfig>,
+    /// What lay there. It may be rotated away before anybody opens it.
+    pub look: Look,
 }
 
 /// The patterns of all `[log:NAME]` sections.
@@ -130,6 +132,7 @@ impl Discovery {
                 Some(Found {
                     path: path.to_owned(),
                     log: log.clone(),
+                    look,
                 })
             }
             Ok(_) => {

@@ -88,6 +88,8 @@ pub struct Tailer {
     paused: Option<(Look, Option<FileWatch>)>,
     /// The file was there when the agent started for the first time.
     was_there_at_first: bool,
+    /// What lay at the path when it was found.
+    seen: Option<Look>,
     complaint: Option<String>,
     /// How many files were read to their end.
     finished: u32,
@@ -100,6 +102,8 @@ pub enum End {
     Gone,
     /// It was told to, or `--once` and everything is read.
     Stopped,
+    /// `--once`, and the file cannot be read.
+    Unread,
 }
 
 /// What a look left to wait for.
@@ -132,6 +136,7 @@ impl Tailer {
         progress: Sender<Progress>,
         stop: Receiver<()>,
         was_there_at_first: bool,
+        seen: Look,
     ) -> Self {
         let account = around.budget.account(waker.clone());
         Tailer {
@@ -151,6 +156,7 @@ impl Tailer {
             must_resume: true,
             paused: None,
             was_there_at_first,
+            seen: Some(seen),
             complaint: None,
             finished: 0,
         }
@@ -166,7 +172,7 @@ impl Tailer {
             };
             match next {
                 Next::Stop => return End::Stopped,
-                Next::Idle if self.around.once => return End::Stopped,
+                Next::Idle if self.around.once => return self.end_of_once(),
                 Next::Idle if self.sources.is_empty() && self.complaint.is_none() => {
                     return End::Gone;
                 }
@@ -178,6 +184,23 @@ impl Tailer {
                 recv(self.stop) -> _ => return End::Stopped,
                 default(self.patience(next)) => {}
             }
+        }
+    }
+
+    /// Everything that is there is read, as far as that is possible.
+    fn end_of_once(&self) -> End {
+        for source in &self.sources {
+            let partial = source.size.saturating_sub(source.position);
+            if partial > 0 {
+                let path = self.path.display();
+                log::warn!(
+                    "'{path}': the last {partial} bytes have no newline yet and are left for a later run"
+                );
+            }
+        }
+        match &self.complaint {
+            Some(complaint) if !complaint.is_empty() => End::Unread,
+            _ => End::Stopped,
         }
     }
 
@@ -248,7 +271,13 @@ impl Tailer {
 
     /// While there is no turn to read the file at the path, makes it known where it would be read from.
     fn note_unread(&mut self) -> io::Result<()> {
-        if self.must_resume && !self.around.claims.of_path(&self.path).is_empty() {
+        if !self.around.claims.of_path(&self.path).is_empty() {
+            // From what is known, what came after it is found.
+            return Ok(());
+        }
+        if let Some((sibling, checkpoint)) = self.seen_and_rotated()? {
+            self.push_rotated(sibling, Some(checkpoint));
+            self.pause_all();
             return Ok(());
         }
         let Some((mut content, look)) = Content::open(&self.path)? else {
@@ -264,13 +293,18 @@ impl Tailer {
             false => 0,
         };
         let checkpoint = self.fresh(&mut content, &look, start)?;
-        if self.push(content, self.path.clone(), checkpoint, look, None)
-            && let Some(source) = self.sources.pop_back()
-        {
-            self.retire(&source, Ending::Paused);
-            self.must_resume = true;
-        }
+        self.push(content, self.path.clone(), checkpoint, look, None);
+        self.pause_all();
         Ok(())
+    }
+
+    /// Closes everything; it is opened again where it stands.
+    fn pause_all(&mut self) {
+        for source in std::mem::take(&mut self.sources) {
+            self.retire(&source, Ending::Paused);
+        }
+        self.has_live = false;
+        self.must_resume = true;
     }
 
     /// How long to wait without being woken.
@@ -294,7 +328,7 @@ impl Tailer {
     fn resume(&mut self) -> io::Result<()> {
         let known = self.around.claims.of_path(&self.path);
         let Some(newest) = known.last() else {
-            return Ok(());
+            return self.resume_seen();
         };
         // A file that appeared since was written since, so nothing of it may be left out.
         self.was_there_at_first = false;
@@ -350,6 +384,57 @@ impl Tailer {
             self.push_live(content, look, checkpoint);
         }
         Ok(())
+    }
+
+    /// Nothing is known of the path: opens the file that was seen there, if it was rotated away since.
+    fn resume_seen(&mut self) -> io::Result<()> {
+        let Some((sibling, checkpoint)) = self.seen_and_rotated()? else {
+            return Ok(());
+        };
+        let age = Age::of(&sibling.look);
+        self.push_rotated(sibling, Some(checkpoint));
+        let live = Look::at_path(&self.path).ok();
+        self.push_successors(age, live.as_ref())
+    }
+
+    /// The file that lay at the path when it was found, if it does not lie there any more.
+    fn seen_and_rotated(&mut self) -> io::Result<Option<(Sibling, Checkpoint)>> {
+        let Some(seen) = self.seen else {
+            return Ok(None);
+        };
+        let wanted = Checkpoint {
+            path: self.path.clone(),
+            identity: Identity {
+                inode: seen.inode,
+                born_ns: seen.born_ns,
+                fingerprint: Fingerprint::default(),
+            },
+            offset: 0,
+            trace: Trace::default(),
+            finished: false,
+            serial: 0,
+            modified_ns: seen.modified_ns,
+        };
+        let is_there =
+            Look::at_path(&self.path).is_ok_and(|look| siblings::is_same_inode(&wanted, &look));
+        if is_there {
+            return Ok(None);
+        }
+        let found = self.siblings().find(&wanted)?;
+        self.seen = None;
+        let Some(mut sibling) = found else {
+            return Ok(None);
+        };
+        let from_end = self.was_there_at_first && self.log.start_at == StartAt::End;
+        self.was_there_at_first = false;
+        let look = sibling.look;
+        let offset = if from_end {
+            seen.size.min(look.size)
+        } else {
+            0
+        };
+        let checkpoint = self.fresh(&mut sibling.content, &look, offset)?;
+        Ok(Some((sibling, checkpoint)))
     }
 
     /// The file of a checkpoint is not there any more, and no copy either.
@@ -618,10 +703,16 @@ impl Tailer {
         self.has_live = false;
         if let Some(source) = self.sources.back_mut() {
             source.quiet_since = Some(Instant::now());
+            let is_deleted = source.content.look().is_ok_and(|look| look.links == 0);
             log::info!(
-                "'{}': {} was rotated away",
+                "'{}': {} was {}",
                 self.path.display(),
-                source.checkpoint.identity
+                source.checkpoint.identity,
+                if is_deleted {
+                    "deleted"
+                } else {
+                    "rotated away"
+                }
             );
         }
     }
