@@ -162,8 +162,8 @@ impl Model {
         let count = random.usize(1..=2);
         let mut paths = Vec::new();
         for id in 0..count {
-            let manner = [Manner::Rename, Manner::Rename, Manner::Copy, Manner::Link]
-                [random.usize(..4)];
+            let manner =
+                [Manner::Rename, Manner::Rename, Manner::Copy, Manner::Link][random.usize(..4)];
             let path = Followed {
                 id,
                 manner,
@@ -281,7 +281,10 @@ impl Model {
         }
         let file = self.paths[at].file();
         self.env.append(&file, &text);
-        self.note(format!("write {first}+{count} to {file}, {} bytes", text.len()));
+        self.note(format!(
+            "write {first}+{count} to {file}, {} bytes",
+            text.len()
+        ));
     }
 
     fn write_part(&mut self, at: usize) {
@@ -716,7 +719,8 @@ impl Model {
                 .paths
                 .iter_mut()
                 .find(|path| line.contains(&format!("/{}'", path.name())));
-            path.unwrap_or_else(|| panic!("no path of ours: {line}")).lost_bytes += bytes;
+            path.unwrap_or_else(|| panic!("no path of ours: {line}"))
+                .lost_bytes += bytes;
         }
     }
 }
