@@ -1,5 +1,6 @@
 //! Files that are renamed, cut, deleted, made and replaced while the agent runs.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -157,6 +158,35 @@ fn what_was_truncated_unread_and_without_a_copy_is_reported_as_lost_bytes() {
     env.write_lines("app.log", 100..110);
     env.signal(Signal::CONT);
     env.stop_and_expect_lines(&lines(0..110));
+}
+
+#[test]
+fn bytes_that_are_cut_off_behind_what_was_read_are_reported_and_reading_goes_on() {
+    let mut env = Env::new();
+    env.append("app.log", "line 0\npartial");
+    env.start();
+    env.wait_for_records(1);
+    let file = OpenOptions::new().write(true).open(env.path("app.log"));
+    file.unwrap().set_len(8).unwrap();
+    env.wait_for_log("6 bytes from offset 8 on were truncated away", SOON);
+    env.append("app.log", "q\n");
+    let expected = ["line 0".to_owned(), "pq".to_owned()];
+    env.stop_and_expect_lines(&expected);
+}
+
+#[test]
+fn what_is_truncated_before_its_first_byte_was_read_is_reported() {
+    let mut env = Env::new();
+    env.append("app.log", "partial");
+    env.start();
+    env.wait_for_log("is read from offset 0", SOON);
+    env.signal(Signal::STOP);
+    env.truncate("app.log");
+    // Longer than it was.
+    env.write_lines("app.log", 1..10);
+    env.signal(Signal::CONT);
+    env.wait_for_log("7 bytes from offset 0 on were truncated away", SOON);
+    env.stop_and_expect_lines(&lines(1..10));
 }
 
 #[test]

@@ -821,7 +821,7 @@ impl Tailer {
         {
             // Cut behind what was read: it goes on from there.
             let lost = old.size.saturating_sub(look.size);
-            (old.size, old.modified_ns) = (look.size, look.modified_ns);
+            old.cut(&look);
             self.sources.insert(at, old);
             if lost > 0 {
                 self.lose(lost, look.size, TRUNCATED_AWAY);

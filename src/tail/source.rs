@@ -136,6 +136,13 @@ impl Source {
                 || (self.position == 0 && !self.is_unchanged()?)))
     }
 
+    /// The file was cut, behind the position.
+    pub(super) fn cut(&mut self, look: &Look) {
+        (self.size, self.modified_ns) = (look.size, look.modified_ns);
+        // What follows on the cut was not seen yet.
+        self.scanned = self.position;
+    }
+
     /// The fingerprint, if it covers more of the file than before.
     pub(super) fn grown_fingerprint(&mut self) -> io::Result<Option<Fingerprint>> {
         let known = &self.checkpoint.identity.fingerprint;

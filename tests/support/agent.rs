@@ -126,7 +126,7 @@ impl Agent {
         self.ended.is_none()
     }
 
-    /// Sends a signal.
+    /// Sends a signal. After SIGSTOP it waits until every thread stands still.
     pub(crate) fn signal(&self, signal: Signal) {
         // The child is not waited for before `ended` is set, so the id is still its own.
         assert!(
@@ -136,6 +136,25 @@ impl Agent {
         );
         rustix::process::kill_process(Pid::from_child(&self.child), signal)
             .expect("our own child can be signalled");
+        if signal == Signal::STOP {
+            super::env::wait_until(
+                Duration::from_secs(10),
+                || self.stands_still(),
+                || "every thread to stop".to_owned(),
+            );
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        let mut tasks = tasks.into_iter().flatten().flatten();
+        tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // `7 (name) T ...`, and the name may hold anything.
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        })
     }
 
     /// Waits until it has ended.
