@@ -275,6 +275,8 @@ impl Tailer {
             // From what is known, what came after it is found.
             return Ok(());
         }
+        let turns = self.around.turns.clone();
+        let _moment = turns.moment();
         if let Some((sibling, checkpoint)) = self.seen_and_rotated()? {
             self.push_rotated(sibling, Some(checkpoint));
             self.pause_all();

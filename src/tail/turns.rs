@@ -4,7 +4,7 @@
 //! close their file and give their turn back; the others wait in line.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
 
@@ -12,6 +12,8 @@ use crossbeam_channel::Sender;
 #[derive(Debug)]
 pub struct Turns {
     inner: Mutex<Inner>,
+    /// Held by who opens a file for a moment without a turn.
+    moment: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -22,10 +24,11 @@ struct Inner {
 }
 
 impl Turns {
-    /// As many turns as `descriptors` allow: a rotation doubles what a file needs for a while, and some
-    /// descriptors are for sockets, folders and the checkpoints.
+    /// As many turns as `descriptors` allow. A rotation doubles what a file needs for a while, and the
+    /// search for a rotated file needs two more; some descriptors are for sockets, folders and the
+    /// checkpoints.
     pub fn new(descriptors: u64) -> Arc<Self> {
-        let free = usize::try_from(descriptors.saturating_sub(RESERVE) / 2)
+        let free = usize::try_from(descriptors.saturating_sub(RESERVE) / 4)
             .unwrap_or(usize::MAX)
             .max(1);
         let inner = Inner {
@@ -35,6 +38,7 @@ impl Turns {
         };
         Arc::new(Turns {
             inner: Mutex::new(inner),
+            moment: Mutex::default(),
         })
     }
 
@@ -55,12 +59,17 @@ impl Turns {
         self.lock().warn_once();
     }
 
+    /// The right to open a file for a moment without a turn: one tailer at a time.
+    pub(super) fn moment(&self) -> MutexGuard<'_, ()> {
+        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether somebody waits.
     pub(super) fn are_wanted(&self) -> bool {
         !self.lock().waiting.is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,7 +109,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_woken_in_line() {
-        let turns = Turns::new(RESERVE + 4);
+        let turns = Turns::new(RESERVE + 8);
         let (one, one_woken) = bounded(1);
         let (two, two_woken) = bounded(1);
         let first = turns.take(&one).expect("is free");
