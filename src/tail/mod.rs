@@ -332,6 +332,8 @@ impl Tailer {
         let Some(newest) = known.last() else {
             return self.resume_seen();
         };
+        // What followed on the newest one is found from there.
+        self.seen = None;
         // A file that appeared since was written since, so nothing of it may be left out.
         self.was_there_at_first = false;
         let mut live = Content::open(&self.path).ok().flatten();
@@ -744,6 +746,12 @@ impl Tailer {
                 None => self.note_other_name(),
             }
             return Ok(());
+        }
+        if let Some(seen) = self.seen {
+            if (seen.inode, seen.born_ns) != (look.inode, look.born_ns) {
+                self.resume_seen()?;
+            }
+            self.seen = None;
         }
         if known.is_empty() {
             // The device may have another number since a remount.
