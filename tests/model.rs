@@ -134,7 +134,7 @@ struct Followed {
     next_number: usize,
     /// Rotated files, youngest first: whether it is an archive.
     rotated: Vec<bool>,
-    /// For links: number of the file it leads to, and whether the agent must have opened that.
+    /// For links: number of the file it leads to, and whether the checkpoints know that.
     target: usize,
     target_is_open: bool,
     lost_bytes: u64,
@@ -162,8 +162,8 @@ impl Model {
         let count = random.usize(1..=2);
         let mut paths = Vec::new();
         for id in 0..count {
-            let manner = [Manner::Rename, Manner::Rename, Manner::Copy, Manner::Link]
-                [random.usize(..4)];
+            let manner =
+                [Manner::Rename, Manner::Rename, Manner::Copy, Manner::Link][random.usize(..4)];
             let path = Followed {
                 id,
                 manner,
@@ -281,7 +281,10 @@ impl Model {
         }
         let file = self.paths[at].file();
         self.env.append(&file, &text);
-        self.note(format!("write {first}+{count} to {file}, {} bytes", text.len()));
+        self.note(format!(
+            "write {first}+{count} to {file}, {} bytes",
+            text.len()
+        ));
     }
 
     fn write_part(&mut self, at: usize) {
@@ -403,7 +406,7 @@ impl Model {
     /// Only one file may lie between the one that the agent has opened and the new one.
     fn turn_link(&mut self, at: usize) {
         if !self.paths[at].target_is_open {
-            self.settle_with_marker();
+            self.settle_durably();
             let count = self.random.usize(..5);
             self.write(at, count);
         }
@@ -551,10 +554,6 @@ impl Model {
         if self.is_fragile {
             self.settle();
         }
-        for path in &mut self.paths {
-            // It may not even have had the time to open it.
-            path.target_is_open &= !self.is_fragile;
-        }
     }
 
     fn may_repeat(&mut self) {
@@ -614,9 +613,6 @@ impl Model {
             self.write(at, 1);
         }
         self.settle();
-        for path in &mut self.paths {
-            path.target_is_open = true;
-        }
     }
 
     /// As `settle_with_marker`, and the checkpoints say so.
@@ -648,6 +644,9 @@ impl Model {
                 "inodes and offsets {wanted:?} are not in the checkpoints"
             );
             thread::sleep(Duration::from_millis(5));
+        }
+        for path in &mut self.paths {
+            path.target_is_open = true;
         }
         for line in self.paths.iter_mut().flat_map(|path| &mut path.lines) {
             line.is_durable = true;
@@ -716,7 +715,8 @@ impl Model {
                 .paths
                 .iter_mut()
                 .find(|path| line.contains(&format!("/{}'", path.name())));
-            path.unwrap_or_else(|| panic!("no path of ours: {line}")).lost_bytes += bytes;
+            path.unwrap_or_else(|| panic!("no path of ours: {line}"))
+                .lost_bytes += bytes;
         }
     }
 }
