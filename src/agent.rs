@@ -11,7 +11,7 @@
 //! registrar, the registrar waits for nobody.
 
 use std::any::Any;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,6 +151,11 @@ impl Agent {
             (Some(store), checkpoints)
         };
         let known = checkpoints.len();
+        let unfinished: BTreeSet<PathBuf> = checkpoints
+            .iter()
+            .filter(|checkpoint| !checkpoint.finished)
+            .map(|checkpoint| checkpoint.path.clone())
+            .collect();
         let (found_sender, found) = unbounded();
         let discovery = Discovery::new(&config.logs);
         let start_error = |name: &str, error| AgentError::Start {
@@ -228,7 +233,8 @@ impl Agent {
                 brokers(&config)
             }
         );
-        for found in first {
+        let absent = watcher.absent(unfinished.iter().map(PathBuf::as_path));
+        for found in first.into_iter().chain(absent) {
             agent.follow(found, true)?;
         }
         if !mode.once {

@@ -134,7 +134,7 @@ struct Followed {
     next_number: usize,
     /// Rotated files, youngest first: whether it is an archive.
     rotated: Vec<bool>,
-    /// For links: number of the file it leads to, and whether the agent must have opened that.
+    /// For links: number of the file it leads to, and whether the checkpoints know that.
     target: usize,
     target_is_open: bool,
     lost_bytes: u64,
@@ -406,7 +406,7 @@ impl Model {
     /// Only one file may lie between the one that the agent has opened and the new one.
     fn turn_link(&mut self, at: usize) {
         if !self.paths[at].target_is_open {
-            self.settle_with_marker();
+            self.settle_durably();
             let count = self.random.usize(..5);
             self.write(at, count);
         }
@@ -554,10 +554,6 @@ impl Model {
         if self.is_fragile {
             self.settle();
         }
-        for path in &mut self.paths {
-            // It may not even have had the time to open it.
-            path.target_is_open &= !self.is_fragile;
-        }
     }
 
     fn may_repeat(&mut self) {
@@ -617,9 +613,6 @@ impl Model {
             self.write(at, 1);
         }
         self.settle();
-        for path in &mut self.paths {
-            path.target_is_open = true;
-        }
     }
 
     /// As `settle_with_marker`, and the checkpoints say so.
@@ -651,6 +644,9 @@ impl Model {
                 "inodes and offsets {wanted:?} are not in the checkpoints"
             );
             thread::sleep(Duration::from_millis(5));
+        }
+        for path in &mut self.paths {
+            path.target_is_open = true;
         }
         for line in self.paths.iter_mut().flat_map(|path| &mut path.lines) {
             line.is_durable = true;

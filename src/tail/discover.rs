@@ -105,6 +105,17 @@ impl Discovery {
         scan
     }
 
+    /// The section that wants `path`, if any does, whether a file lies there or not.
+    pub(super) fn wanting(&self, path: &Path) -> Option<Found> {
+        let matches = |pattern: &Pattern| pattern.matches_path_with(path, OPTIONS);
+        let wanting = |p: &&LogPattern| matches(&p.whole) && !p.exclude.iter().any(matches);
+        let log = self.patterns.iter().find(wanting)?.log.clone();
+        Some(Found {
+            path: path.to_owned(),
+            log,
+        })
+    }
+
     /// The section that wants `path`, if any does and it is a file to be read.
     pub(super) fn matching(&mut self, path: &Path) -> Option<Found> {
         let at = self

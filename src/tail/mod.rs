@@ -21,7 +21,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use crate::batch::{Batch, Checkpoint, Destination, Ending, Progress, Trace};
 use crate::budget::{Account, Budget, BufferPool};
 use crate::config::{LogConfig, StartAt};
-use crate::identity::{Fingerprint, Identity, Look};
+use crate::identity::{Fingerprint, Identity, Inode, Look};
 use crate::metrics::Metrics;
 
 pub mod claims;
@@ -341,7 +341,7 @@ impl Tailer {
             born_ns: newest.identity.born_ns,
             modified_ns: newest.modified_ns,
         };
-        let mut rotated: Vec<(Sibling, Checkpoint)> = Vec::new();
+        let mut rotated: Vec<(Sibling, Option<Checkpoint>)> = Vec::new();
         for checkpoint in &known {
             if let Some((content, look)) = &mut live
                 && siblings::is_same_file(checkpoint, content, look)?
@@ -351,8 +351,16 @@ impl Tailer {
             if checkpoint.finished && checkpoint.serial != newest.serial {
                 continue;
             }
+            // Under another name by now, with other content.
+            let truncated = match checkpoint.finished {
+                true => None,
+                false => self.siblings().find_truncated(checkpoint)?,
+            };
+            let live_inode = live.as_ref().map(|(_, look)| look.inode);
+            let truncated = truncated.filter(|s| Some(s.look.inode) != live_inode);
             let Some(sibling) = self.siblings().find(checkpoint)? else {
                 self.report_gone(checkpoint);
+                rotated.extend(truncated.map(|sibling| (sibling, None)));
                 continue;
             };
             if checkpoint.serial == newest.serial {
@@ -366,19 +374,30 @@ impl Tailer {
                 .iter_mut()
                 .find(|(other, _)| other.look.inode == sibling.look.inode)
             {
-                Some((_, other)) if other.offset <= checkpoint.offset => {}
-                Some((_, other)) => *other = checkpoint.clone(),
-                None => rotated.push((sibling, checkpoint.clone())),
+                Some((_, Some(other))) if other.offset <= checkpoint.offset => {}
+                Some((_, other)) => *other = Some(checkpoint.clone()),
+                None => rotated.push((sibling, Some(checkpoint.clone()))),
+            }
+            rotated.extend(truncated.map(|sibling| (sibling, None)));
+        }
+        // With other content it was truncated, and what was copied before the last time is to be found. An
+        // empty one may have been filled, copied and truncated.
+        let was_empty = newest.offset == 0 && newest.identity.fingerprint.len == 0;
+        let is_newest_live = match &mut live {
+            Some((content, look)) => !was_empty && siblings::is_same_file(newest, content, look)?,
+            None => false,
+        };
+        if !is_newest_live {
+            let found: Vec<Inode> = rotated.iter().map(|(s, _)| s.look.inode).collect();
+            let mut unknown = self.unknown_between(after, live.as_ref().map(|(_, look)| look))?;
+            unknown.retain(|sibling| !found.contains(&sibling.look.inode));
+            if !unknown.is_empty() {
+                rotated.extend(unknown.into_iter().map(|sibling| (sibling, None)));
+                siblings::sort_by_age(&self.path, &mut rotated, |(sibling, _)| sibling);
             }
         }
-        let is_newest_live = live
-            .as_ref()
-            .is_some_and(|(_, look)| siblings::is_same_inode(newest, look));
         for (sibling, checkpoint) in rotated {
-            self.push_rotated(sibling, Some(checkpoint));
-        }
-        if !is_newest_live {
-            self.push_successors(after, live.as_ref().map(|(_, look)| look))?;
+            self.push_rotated(sibling, checkpoint);
         }
         // While the others were looked for, the live file may have been renamed. It is the one that is
         // open here, not the one that lies at the path by now.
@@ -520,10 +539,11 @@ impl Tailer {
                 *quiet_since = Instant::now();
             }
             (source.size, source.modified_ns) = (look.size, look.modified_ns);
-            if source.position == 0 {
+            if source.position == 0 && source.checkpoint.identity.fingerprint.len > 0 {
                 // It may be truncated before the first byte is read, and its copy be looked for.
                 learn(source, &self.around, &self.progress);
             }
+            source.is_fresh = now_ms() - look.modified_ns / 1_000_000 < CLOCK_TICK_MS;
             let serial = source.checkpoint.serial;
             let is_deleted = look.links == 0 && source.quiet_since.is_some();
             if is_deleted && self.around.deleted.hold(serial, look.size, &self.waker) {
@@ -563,6 +583,11 @@ impl Tailer {
             return Ok(Drained::End);
         };
         let until = source.size;
+        // One that was truncated and then rotated away before anybody looked.
+        if source.content.can_change() && until < source.position {
+            self.restart_truncated(at)?;
+            return Ok(Drained::Truncated);
+        }
         let is_quiet = source
             .quiet_since
             .is_some_and(|since| since.elapsed() >= self.log.rotate_wait);
@@ -585,6 +610,10 @@ impl Tailer {
                     return Ok(Drained::Truncated);
                 }
                 Read::End { .. } if is_quiet => {
+                    if !source.is_unchanged()? {
+                        self.restart_truncated(at)?;
+                        return Ok(Drained::Truncated);
+                    }
                     self.finish(at);
                     return Ok(Drained::Finished);
                 }
@@ -689,7 +718,12 @@ impl Tailer {
                 Some(look) if siblings::is_same_inode(&source.checkpoint, &look) => {
                     return self.notice_truncation(look);
                 }
-                _ => self.leave_live(),
+                _ => {
+                    // It may have been truncated before it went away.
+                    let look = source.content.look()?;
+                    self.notice_truncation(look)?;
+                    self.leave_live();
+                }
             }
         }
         match look {
@@ -759,6 +793,14 @@ impl Tailer {
             known.retain(|c| siblings::is_same_inode(c, &look));
         }
         let is_known = known.iter().any(|c| siblings::is_same_inode(c, &look));
+        let is_left = |c: &Checkpoint| !c.finished && !siblings::is_same_inode(c, &look);
+        if !is_known && self.around.claims.of_path(&self.path).iter().any(is_left) {
+            // It lay here when the checkpoints were looked through, and was rotated away before it was opened.
+            self.resume()?;
+            if self.has_live {
+                return Ok(());
+            }
+        }
         // From the oldest file that is still open: what a listing has missed is found by the next one.
         let last = match self.sources.front() {
             Some(source) => Some(Age::of(&source.content.look()?)),
@@ -776,15 +818,13 @@ impl Tailer {
         let checkpoint = position_in(&known, &mut content, &look);
         let from_end = checkpoint.is_none() && is_first && self.log.start_at == StartAt::End;
         self.was_there_at_first = false;
-        let checkpoint = match checkpoint {
-            Some(checkpoint) => checkpoint,
-            None => {
-                let start = match from_end {
-                    true => last_line_start(&mut content, look.size)?,
-                    false => 0,
-                };
-                self.fresh(&mut content, &look, start)?
+        let (checkpoint, look) = match checkpoint {
+            Some(checkpoint) => (checkpoint, look),
+            None if from_end => {
+                let start = last_line_start(&mut content, look.size)?;
+                (self.fresh(&mut content, &look, start)?, look)
             }
+            None => self.fresh_live(&mut content, look)?,
         };
         self.push_live(content, look, checkpoint);
         Ok(())
@@ -806,12 +846,33 @@ impl Tailer {
 
     /// The live file may be shorter than what was read of it, or have other content before the
     /// position: then it was truncated.
-    fn notice_truncation(&mut self, look: Look) -> io::Result<()> {
+    fn notice_truncation(&mut self, mut look: Look) -> io::Result<()> {
+        let at = self.sources.len().saturating_sub(1);
         let Some(source) = self.sources.back_mut() else {
             return Ok(());
         };
+        let changed = source.has_changed(&look);
         if source.was_truncated(&look)? {
             return self.restart_truncated(self.sources.len() - 1);
+        }
+        let sound = source.sound;
+        let was_empty = source.position == 0 && source.checkpoint.identity.fingerprint.len == 0;
+        if changed && was_empty {
+            // It may have been filled, copied and truncated since; only the copy can tell. What happens
+            // after the first bytes are known shows in them.
+            learn(source, &self.around, &self.progress);
+            look = source.content.look()?;
+            let after = Age {
+                born_ns: sound.1,
+                modified_ns: sound.1,
+            };
+            if !self.unknown_between(after, Some(&look))?.is_empty() {
+                return self.restart_truncated(at);
+            }
+        }
+        if let Some(source) = self.sources.get_mut(at) {
+            // The bytes were looked at after the size.
+            source.sound = (look.size, look.modified_ns);
         }
         Ok(())
     }
@@ -845,21 +906,53 @@ impl Tailer {
             old.checkpoint.identity,
             old.position
         );
-        // Frees the claim of the inode for its new content.
-        self.retire(&old, Ending::Gone);
         let later = self.sources.split_off(at);
         let read = Checkpoint {
             offset: old.position,
             trace: old.trace,
             ..old.checkpoint.clone()
         };
-        let saved = self.push_copy(&read).unwrap_or(old.position);
-        let lost = old.size.saturating_sub(saved.max(old.position));
-        if lost > 0 {
-            let offset = old.size - lost;
-            self.lose(lost, offset, TRUNCATED_AWAY);
+        let (size, modified_ns) = old.sound;
+        let copy = self.push_copy(&read);
+        // Frees the claim of the inode for its new content. The registrar is told when the new source is
+        // known to it: a crash in between must not find neither.
+        self.around.claims.end(
+            old.checkpoint.serial,
+            old.position,
+            old.trace,
+            old.modified_ns,
+            Ending::Gone,
+        );
+        self.around.deleted.release(old.checkpoint.serial);
+        let ended = Progress::Ended {
+            source: old.id,
+            end: old.position,
+            modified_ns: old.modified_ns,
+            why: Ending::Gone,
+        };
+        let mut saved = copy.map_or(old.position, |copy| copy.size);
+        if is_live {
+            // It may have been copied and truncated more than once since the last look.
+            let after = copy.as_ref().map_or(
+                Age {
+                    born_ns: modified_ns,
+                    modified_ns,
+                },
+                Age::of,
+            );
+            let others = self.push_successors(after, Some(&look))?;
+            if old.position == 0 && copy.is_none() {
+                saved = others;
+            }
         }
-        let checkpoint = self.fresh(&mut old.content, &look, 0)?;
+        let lost = size.saturating_sub(saved.max(old.position));
+        if lost > 0 {
+            self.lose(lost, size - lost, TRUNCATED_AWAY);
+        }
+        let (checkpoint, look) = match is_live {
+            true => self.fresh_live(&mut old.content, look)?,
+            false => (self.fresh(&mut old.content, &look, 0)?, look),
+        };
         let pushed = self.push(
             old.content,
             old.opened_at,
@@ -867,6 +960,7 @@ impl Tailer {
             look,
             old.quiet_since,
         );
+        let _ = self.progress.send(ended);
         if is_live {
             self.has_live = pushed;
         }
@@ -874,14 +968,13 @@ impl Tailer {
         Ok(())
     }
 
-    /// Reads the rest of truncated content from the copy that rotation made; returns the size of the
-    /// copy, if there is one.
-    fn push_copy(&mut self, read: &Checkpoint) -> Option<u64> {
+    /// Reads the rest of truncated content from the copy that rotation made, if there is one.
+    fn push_copy(&mut self, read: &Checkpoint) -> Option<Look> {
         let copy = self.siblings().find(read).ok().flatten()?;
         if copy.look.inode == read.identity.inode {
             return None;
         }
-        let size = copy.look.size;
+        let look = copy.look;
         self.push_rotated(
             copy,
             Some(Checkpoint {
@@ -889,12 +982,21 @@ impl Tailer {
                 ..read.clone()
             }),
         );
-        Some(size)
+        Some(look)
     }
 
     /// Opens the unknown files that were rotated away after the known one of age `after` and before
-    /// the `live` one was made.
-    fn push_successors(&mut self, after: Age, live: Option<&Look>) -> io::Result<()> {
+    /// the `live` one was made; returns how many bytes they hold.
+    fn push_successors(&mut self, after: Age, live: Option<&Look>) -> io::Result<u64> {
+        let mut bytes = 0;
+        for sibling in self.unknown_between(after, live)? {
+            bytes += sibling.look.size;
+            self.push_rotated(sibling, None);
+        }
+        Ok(bytes)
+    }
+
+    fn unknown_between(&self, after: Age, live: Option<&Look>) -> io::Result<Vec<Sibling>> {
         let claims = &self.around.claims;
         let live_inode = live.map(|look| look.inode);
         let of_path = claims.of_path(&self.path);
@@ -905,15 +1007,12 @@ impl Tailer {
             let is_content_known = !content.can_change()
                 && of_path
                     .iter()
-                    .any(|c| c.finished && siblings::holds(c, content, look).unwrap_or(false));
+                    .filter(|c| c.finished && c.offset > 0)
+                    .any(|c| siblings::holds(c, content, look).unwrap_or(false));
             is_open || is_inode_known || is_content_known || live_inode == Some(look.inode)
         };
         let before = live.map(Age::of);
-        let found = self.siblings().rotated_between(after, before, is_known)?;
-        for sibling in found {
-            self.push_rotated(sibling, None);
-        }
-        Ok(())
+        self.siblings().rotated_between(after, before, is_known)
     }
 
     fn siblings(&self) -> Siblings<'_> {
@@ -977,6 +1076,23 @@ impl Tailer {
             serial: 0,
             modified_ns: look.modified_ns,
         })
+    }
+
+    /// As [`Tailer::fresh`], for the file at the path, with a look that is not older than the first bytes:
+    /// since `look` it may have been filled, copied and truncated, and then the copy goes first.
+    fn fresh_live(&mut self, content: &mut Content, look: Look) -> io::Result<(Checkpoint, Look)> {
+        let checkpoint = self.fresh(content, &look, 0)?;
+        let now = content.look()?;
+        let modified_ns = look.modified_ns;
+        if (now.size, now.modified_ns) != (look.size, modified_ns) {
+            let born_ns = modified_ns;
+            let after = Age {
+                born_ns,
+                modified_ns,
+            };
+            self.push_successors(after, Some(&now))?;
+        }
+        Ok((checkpoint, now))
     }
 
     fn push(
@@ -1153,6 +1269,8 @@ pub fn destination(
 const TIDY_EVERY: u32 = 64;
 /// Why bytes of a truncated file are lost.
 const TRUNCATED_AWAY: &str = "were truncated away before they were read";
+/// How far apart two changes are at least whose times differ: file systems take the time of the last tick.
+const CLOCK_TICK_MS: i64 = 50;
 /// How often a file is looked at without being asked to: the kernel's events are hints only.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a file is looked at that has no watch.

@@ -69,10 +69,10 @@ impl Age {
     }
 
     fn is_younger_than(self, other: Age) -> bool {
-        if self.born_ns != 0 && other.born_ns != 0 {
-            return self.born_ns > other.born_ns;
-        }
-        self.modified_ns > other.modified_ns
+        // A copy is born after the file that it was made of, and not changed any more when that is truncated.
+        let is_born_before =
+            self.born_ns != 0 && other.born_ns != 0 && self.born_ns <= other.born_ns;
+        !is_born_before && self.modified_ns > other.modified_ns
     }
 }
 
@@ -215,6 +215,30 @@ impl Siblings<'_> {
         Ok(None)
     }
 
+    /// Finds the file of `checkpoint` with other content, under any name, where births tell it from another
+    /// file of the same inode.
+    pub(super) fn find_truncated(&self, checkpoint: &Checkpoint) -> io::Result<Option<Sibling>> {
+        let Identity { inode, born_ns, .. } = checkpoint.identity;
+        if born_ns == 0 {
+            return Ok(None);
+        }
+        for Candidate { path, .. } in self.list()?.iter().filter(|c| c.inode == inode.inode) {
+            let (mut content, look) = match Content::open(path) {
+                Ok(Some(opened)) => opened,
+                Err(error) if is_passing(&error) => return Err(error),
+                Ok(None) | Err(_) => continue,
+            };
+            if look.born_ns == born_ns && !holds(checkpoint, &mut content, &look)? {
+                return Ok(Some(Sibling {
+                    path: path.clone(),
+                    content,
+                    look,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
     /// The files that were rotated away after the one of age `after`, and before the live one of age
     /// `before`, oldest first. `is_known` says which files to leave out.
     ///
@@ -277,17 +301,21 @@ impl Siblings<'_> {
                 break;
             }
         }
-        let has_births = found.iter().all(|sibling| sibling.look.born_ns != 0);
-        found.sort_by_cached_key(|s| {
-            let born_ns = if has_births { s.look.born_ns } else { 0 };
-            (
-                born_ns,
-                s.look.modified_ns,
-                turn_of_name(self.path, &s.path),
-            )
-        });
+        sort_by_age(self.path, &mut found, |sibling| sibling);
         Ok(found)
     }
+}
+
+/// Sorts what rotation left of `path`, the oldest first.
+pub(super) fn sort_by_age<T>(path: &Path, all: &mut [T], sibling: impl Fn(&T) -> &Sibling) {
+    let has_births = all.iter().all(|one| sibling(one).look.born_ns != 0);
+    all.sort_by_cached_key(|one| {
+        let Sibling {
+            path: name, look, ..
+        } = sibling(one);
+        let born_ns = if has_births { look.born_ns } else { 0 };
+        (born_ns, look.modified_ns, turn_of_name(path, name))
+    });
 }
 
 /// Whether rotation may have made `name` from `path`: `app.log.1`, `app.log-20261122`, `app.log.old`,
@@ -296,10 +324,7 @@ pub(super) fn is_rotated_name(path: &Path, name: &Path) -> bool {
     let (Some(base), Some(name)) = (path.file_name(), name.file_name()) else {
         return false;
     };
-    let (base, mut name) = (base.as_bytes(), name.as_bytes());
-    for ending in COMPRESSED {
-        name = name.strip_suffix(ending.as_bytes()).unwrap_or(name);
-    }
+    let (base, name) = (base.as_bytes(), without_compression(name.as_bytes()));
     if let Some(suffix) = name.strip_prefix(base) {
         return matches!(suffix, b".old" | b".bak" | b".prev" | b"~")
             || is_count_or_date(suffix, 1);
@@ -311,11 +336,18 @@ pub(super) fn is_rotated_name(path: &Path, name: &Path) -> bool {
         .is_some_and(|middle| !stem.is_empty() && is_count_or_date(middle, 6))
 }
 
+fn without_compression(name: &[u8]) -> &[u8] {
+    let mut endings = COMPRESSED.iter();
+    endings
+        .find_map(|ending| name.strip_suffix(ending.as_bytes()))
+        .unwrap_or(name)
+}
+
 /// Orders names that rotation gives, oldest first, for files whose times are the same (clocks of
 /// file systems tick every few ms): counts go down, dates go up.
 fn turn_of_name(path: &Path, name: &Path) -> (i64, PathBuf) {
     let suffix = |name: &Path| -> Option<i64> {
-        let name = name.file_name()?.as_bytes();
+        let name = without_compression(name.file_name()?.as_bytes());
         let suffix = name.strip_prefix(path.file_name()?.as_bytes())?;
         let digits = suffix
             .strip_prefix(b".")
@@ -357,6 +389,17 @@ const LISTINGS: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_ordered_by_their_count_whether_compressed_or_not() {
+        let path = Path::new("/log/app.log");
+        let mut names = ["app.log.1", "app.log.10.gz", "app.log.2.zst", "app.log.9"];
+        names.sort_by_key(|name| turn_of_name(path, &Path::new("/log").join(name)));
+        assert_eq!(
+            names,
+            ["app.log.10.gz", "app.log.9", "app.log.2.zst", "app.log.1"]
+        );
+    }
 
     #[test]
     fn names_that_rotation_gives_are_known_and_others_are_not() {

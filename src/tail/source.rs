@@ -28,6 +28,11 @@ pub(super) struct Source {
     /// Size and time of the last change when it was last looked at.
     pub(super) size: u64,
     pub(super) modified_ns: i64,
+    /// The last look came so soon after a change that another change may have the same time.
+    pub(super) is_fresh: bool,
+    /// Size and time of the last change that are certainly those of the content that is being read, not of
+    /// one that came after a truncation.
+    pub(super) sound: (u64, i64),
     /// Number of the next piece of a line that is longer than allowed; 0 between lines.
     part: u32,
     /// From `position` to here there is no newline.
@@ -77,6 +82,8 @@ impl Source {
             trace: checkpoint.trace,
             size: look.size,
             modified_ns: look.modified_ns,
+            is_fresh: true,
+            sound: (look.size, look.modified_ns),
             part: 0,
             scanned: checkpoint.offset,
             quiet_since: None,
@@ -122,8 +129,12 @@ impl Source {
     /// Whether the content that was seen went away: the file is shorter than it was, or what was read
     /// is not there any more.
     pub(super) fn was_truncated(&mut self, look: &Look) -> io::Result<bool> {
-        let changed = (look.size, look.modified_ns) != (self.size, self.modified_ns);
-        Ok(self.is_shorter(look)? || (changed && !self.is_unchanged()?))
+        Ok(self.is_shorter(look)? || (self.has_changed(look) && !self.is_unchanged()?))
+    }
+
+    /// Whether the file may have changed since the last look.
+    pub(super) fn has_changed(&self, look: &Look) -> bool {
+        self.is_fresh || (look.size, look.modified_ns) != (self.size, self.modified_ns)
     }
 
     /// As [`Source::was_truncated`], as far as it must be known before the size is noted: a read tells
@@ -139,6 +150,7 @@ impl Source {
     /// The file was cut, behind the position.
     pub(super) fn cut(&mut self, look: &Look) {
         (self.size, self.modified_ns) = (look.size, look.modified_ns);
+        self.sound = (look.size, look.modified_ns);
         // What follows on the cut was not seen yet.
         self.scanned = self.position;
     }
@@ -295,7 +307,10 @@ impl Source {
         let start = self.position - before.len() as u64;
         let count = self.content.read_two(before, data, start)?;
         Ok(match count.checked_sub(before.len()) {
-            Some(count) if Trace::of(before) == self.trace => Some(count),
+            Some(count) if Trace::of(before) == self.trace => {
+                self.sound.0 = self.sound.0.max(self.position + count as u64);
+                Some(count)
+            }
             _ => None,
         })
     }

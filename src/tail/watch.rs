@@ -286,6 +286,16 @@ impl Watcher {
         found
     }
 
+    /// Paths that were read before and lead nowhere now: their file may have been rotated away with
+    /// something unread in it.
+    pub fn absent<'a>(&self, known: impl Iterator<Item = &'a Path>) -> Vec<Found> {
+        let is_absent = |path: &&Path| path.symlink_metadata().is_err();
+        known
+            .filter(is_absent)
+            .filter_map(|path| self.discovery.wanting(path))
+            .collect()
+    }
+
     /// Runs on the `watch` thread until [`WatchTable::stop`].
     pub fn run(mut self) {
         let mut buffer = vec![0; 64 << 10];

@@ -408,7 +408,15 @@ impl Cluster {
     /// Brings a node up again, at the same address.
     pub(crate) fn up(&self, node: i32) {
         let address = self.address(node);
-        let listener = TcpListener::bind(address).expect("no one else uses this address");
+        // For a moment a connection of before may still hold the address.
+        let end = Instant::now() + Duration::from_secs(10);
+        let listener = loop {
+            match TcpListener::bind(address) {
+                Ok(listener) => break listener,
+                Err(error) if Instant::now() >= end => panic!("{address}: {error}"),
+                Err(_) => thread::sleep(Duration::from_millis(5)),
+            }
+        };
         self.change(|state| {
             state.note(format!("told: node {node} comes up"));
             state.nodes.get_mut(&node).expect("no such node").up = true;
