@@ -27,7 +27,6 @@ use crate::batch::{Batch, Progress};
 use crate::budget::{Budget, BufferPool};
 use crate::checkpoint::{self, Registrar, Store, StoreError};
 use crate::config::{Config, LogConfig, Protocol};
-use crate::kafka::compression::UnknownCodec;
 use crate::kafka::producer::NativeOutput;
 use crate::metrics::Metrics;
 use crate::once::ProgressBar;
@@ -56,9 +55,6 @@ pub enum AgentError {
     /// The state folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A setting that the output cannot work with.
-    #[error(transparent)]
-    Codec(#[from] UnknownCodec),
     /// A thread could not be started, or inotify's doorbell not be made.
     #[error("thread '{name}' cannot be started: {error}")]
     Start {
@@ -254,7 +250,7 @@ impl Agent {
             match self.config.kafka.protocol {
                 Protocol::Native => {
                     let dead_letters = self.config.agent.state_dir.join("dead-letter");
-                    let output = NativeOutput::new(k, kafka, progress.clone(), Some(dead_letters))?;
+                    let output = NativeOutput::new(k, kafka, progress.clone(), Some(dead_letters));
                     self.spawn_producer(k, output, batches)?;
                 }
                 Protocol::Legacy => {
