@@ -9,6 +9,7 @@ mod command_line;
 mod delivery;
 mod faults;
 mod real_kafka;
+mod real_kafka_security;
 mod restart;
 mod rotation;
 mod support;
