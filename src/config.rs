@@ -16,11 +16,13 @@ mod paths;
 mod reader;
 mod reference;
 mod resolve;
+mod sasl;
 mod syntax;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests;
 mod text;
+mod tls;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +31,10 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use reference::reference;
+pub use sasl::{Login, SaslConfig, Secret};
+pub use tls::TlsConfig;
+
+pub(crate) use sasl::token as sasl_token;
 
 use environment::Env;
 use text::Text;
@@ -63,6 +69,11 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigErrors> {
         Self::from_bytes(text.as_bytes(), file, env)
+    }
+
+    /// What is no error and yet should be known, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        sasl::warnings(self)
     }
 
     fn from_bytes(bytes: &[u8], file: &Path, env: Env<'_>) -> Result<Config, ConfigErrors> {
@@ -127,6 +138,10 @@ pub struct KafkaConfig {
     pub idempotence: bool,
     /// Which headers each record carries.
     pub headers: HeaderChoice,
+    /// How connections are encrypted; `None`: not at all.
+    pub tls: Option<TlsConfig>,
+    /// Who we are to the brokers; `None`: nobody.
+    pub sasl: Option<SaslConfig>,
 }
 
 /// `host:port` of a broker.
@@ -158,17 +173,19 @@ pub enum Acks {
     All,
 }
 
-/// `compression`.
+/// `compression` and `compression_level`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// As they are.
     None,
-    /// gzip (legacy output only, so far).
-    Gzip,
-    /// snappy (legacy output only, so far).
+    /// gzip of a level from 1 to 9. The legacy output has its own level.
+    Gzip(u8),
+    /// snappy.
     Snappy,
-    /// lz4 frames.
+    /// lz4 frames. Native output only.
     Lz4,
+    /// zstd of a level from 1 to 22. Native output only; Kafka 2.1 and later.
+    Zstd(u8),
 }
 
 /// `partitioner`.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::kafka::{Brokers, ClientId, Headers, Partitioners, RecordKey, Topic};
 use super::paths::{Excludes, Folder, Paths, Places};
-use super::value::{Choice, Count, Kind, Size, Time};
+use super::sasl::{Mechanisms, Password, PasswordFile, TokenFile, Username};
+use super::tls::{Certificates, PrivateKey};
+use super::value::{Choice, Count, Kind, Optional, Size, Time};
 use super::{Acks, Compression, Protocol, StartAt};
 
 /// The three kinds of sections.
@@ -130,11 +132,15 @@ table! {
         Choice(&[
             ("lz4", Compression::Lz4),
             ("none", Compression::None),
-            ("gzip", Compression::Gzip),
+            ("gzip", Compression::Gzip(DEFAULT_GZIP_LEVEL)),
             ("snappy", Compression::Snappy),
+            ("zstd", Compression::Zstd(DEFAULT_ZSTD_LEVEL)),
         ]),
         IfUnset::Text("lz4"),
-        "codec of the record batches; gzip, snappy: legacy only; lz4: native only (legacy: none)";
+        "codec of the record batches; lz4, zstd: native only (legacy: none); zstd: Kafka 2.1+";
+    COMPRESSION_LEVEL: Optional<Count> = [Kafka] "compression_level",
+        Optional(Count { least: 1, most: 22 }), IfUnset::Text(""),
+        "gzip: 1 to 9, default 6 (three times the CPU time of 1); zstd: 1 to 22, default 3";
     PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, IfUnset::Text("file"),
         "what decides the partition: the file, the record key, the next one in turn, always N";
     BATCH_BYTES: Size = [Kafka] "batch_bytes", Size { least: 1 << 10, most: MOST_BATCH },
@@ -153,6 +159,31 @@ table! {
         "retries neither duplicate nor reorder; native with acks = all only (otherwise off)";
     HEADERS: Headers = [Kafka] "headers", Headers, IfUnset::Text("host,path"),
         "headers of every record; native only (legacy: none)";
+    TLS: Choice<bool> = [Kafka] "tls", Choice(&[("off", false), ("on", true)]),
+        IfUnset::Text("off"),
+        "encrypted connections, TLS 1.2 or 1.3; the broker's certificate and name are checked";
+    TLS_CA: Optional<Certificates> = [Kafka] "tls_ca", Optional(Certificates), IfUnset::Text(""),
+        "the authorities that brokers' certificates may come from; without it, the system's";
+    TLS_CERT: Optional<Certificates> = [Kafka] "tls_cert", Optional(Certificates),
+        IfUnset::Text(""),
+        "the client certificate, and those of the authorities between, if brokers want one";
+    TLS_KEY: Optional<PrivateKey> = [Kafka] "tls_key", Optional(PrivateKey), IfUnset::Text(""),
+        "the private key of tls_cert";
+    SASL_MECHANISM: Optional<Mechanisms> = [Kafka] "sasl_mechanism", Optional(Mechanisms),
+        IfUnset::Text(""),
+        "how this agent proves who it is; PLAIN and OAUTHBEARER send the secret: tls = on";
+    SASL_USERNAME: Optional<Username> = [Kafka] "sasl_username", Optional(Username),
+        IfUnset::Text(""),
+        "the name, for PLAIN and SCRAM";
+    SASL_PASSWORD: Optional<Password> = [Kafka] "sasl_password", Optional(Password),
+        IfUnset::Text(""),
+        "the password; it is never shown, and can be ${NAME}; chmod 600 this file if it is here";
+    SASL_PASSWORD_FILE: Optional<PasswordFile> = [Kafka] "sasl_password_file",
+        Optional(PasswordFile), IfUnset::Text(""),
+        "the password in a file of its own instead, read at the start";
+    SASL_TOKEN_FILE: Optional<TokenFile> = [Kafka] "sasl_token_file", Optional(TokenFile),
+        IfUnset::Text(""),
+        "the token for OAUTHBEARER, read again for every connection";
 
     LOG_PATH: Paths = [Log] "path", Paths, IfUnset::Required("/var/log/nginx/access.log"),
         "the files to follow; relative paths start at the current directory";
@@ -179,6 +210,9 @@ table! {
         "how long a rotated file must be quiet before it is finished";
 }
 
+/// What the Java client compresses with.
+const DEFAULT_GZIP_LEVEL: u8 = 6;
+const DEFAULT_ZSTD_LEVEL: u8 = 3;
 /// Everything reads at least one full batch for each of several files with this.
 const LEAST_MEMORY: usize = 8 << 20;
 /// Fits with headers into a broker's default `message.max.bytes`, 1,048,588.

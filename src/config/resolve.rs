@@ -11,10 +11,12 @@ use super::kafka::is_name;
 use super::keys::{self, Section};
 use super::nearest::nearest;
 use super::reader::{Lookup, Reader, Setting};
+use super::sasl::{self, SaslSettings};
 use super::syntax::RawSection;
+use super::tls::{self, TlsSettings};
 use super::{
     Acks, AgentConfig, Compression, Config, HeaderChoice, KafkaConfig, LogConfig, Partitioner,
-    Protocol,
+    Protocol, SaslConfig, TlsConfig,
 };
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
@@ -177,17 +179,22 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
     let protocol = kafka.setting(&keys::PROTOCOL);
     let acks = kafka.setting(&keys::ACKS);
     let compression = kafka.setting(&keys::COMPRESSION);
+    let level = kafka.setting(&keys::COMPRESSION_LEVEL);
     let batch_bytes = kafka.setting(&keys::BATCH_BYTES);
     let linger = kafka.setting(&keys::LINGER);
     let request_timeout = kafka.setting(&keys::REQUEST_TIMEOUT);
     let client_id = kafka.setting(&keys::CLIENT_ID);
     let idempotence = kafka.setting(&keys::IDEMPOTENCE);
     let headers = kafka.setting(&keys::HEADERS);
+    let tls = tls_settings(&mut kafka);
+    let sasl = sasl_settings(&mut kafka);
 
     let errors = kafka.errors;
-    let compression = settle_compression(compression, protocol.as_ref(), errors);
+    let compression = settle_compression(compression, level, protocol.as_ref(), errors);
     let idempotence = settle_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
     let headers = settle_headers(headers, protocol.as_ref(), errors);
+    let tls = settle_tls(tls, protocol.as_ref(), errors);
+    let sasl = settle_sasl(sasl, protocol.as_ref(), errors);
     Some(KafkaConfig {
         brokers: brokers?.value,
         protocol: protocol?.value,
@@ -200,30 +207,48 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
         client_id: client_id?.value,
         idempotence: idempotence?,
         headers: headers?,
+        tls: tls?,
+        sasl: sasl?,
     })
 }
 
-/// Each protocol has its codecs; the default is one that it has.
+/// Each protocol has its codecs; the default is one that it has. Two codecs have levels.
 fn settle_compression(
     compression: Option<Setting<Compression>>,
+    level: Option<Setting<Option<usize>>>,
     protocol: Option<&Setting<Protocol>>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Compression> {
     let (compression, protocol) = (compression?, protocol?);
-    let hint = match (protocol.value, compression.value) {
-        (Protocol::Legacy, Compression::Lz4) => {
-            if compression.line.is_none() {
-                return Some(Compression::None);
-            }
-            "legacy has none, gzip and snappy"
-        }
-        (Protocol::Native, Compression::Gzip | Compression::Snappy) => {
-            "native has lz4 and none so far"
-        }
-        (_, codec) => return Some(codec),
+    let legacy = protocol.value == Protocol::Legacy;
+    let codec = match compression.value {
+        Compression::Lz4 if legacy && compression.line.is_none() => Compression::None,
+        codec => codec,
     };
-    errors.push(compression.conflict(protocol, hint));
-    None
+    if legacy && matches!(codec, Compression::Lz4 | Compression::Zstd(_)) {
+        errors.push(compression.conflict(protocol, "legacy has none, gzip and snappy"));
+        return None;
+    }
+    let level = level?;
+    let Some(number) = level.value else {
+        return Some(codec);
+    };
+    if legacy {
+        errors.push(level.conflict(protocol, "legacy takes no level"));
+        return None;
+    }
+    match (codec, u8::try_from(number)) {
+        (Compression::Gzip(_), Ok(level @ 1..=9)) => Some(Compression::Gzip(level)),
+        (Compression::Zstd(_), Ok(level)) => Some(Compression::Zstd(level)),
+        (Compression::Gzip(_), _) => {
+            errors.push(level.conflict(&compression, "the levels of gzip are 1 to 9"));
+            None
+        }
+        _ => {
+            errors.push(level.conflict(&compression, "only gzip and zstd have levels"));
+            None
+        }
+    }
 }
 
 /// On is for the native protocol with `acks = all`; the default is on where that is so.
@@ -266,6 +291,68 @@ fn settle_headers(
         errors.push(headers.conflict(protocol, "the message format of legacy has no headers"));
     }
     Some(NONE)
+}
+
+fn tls_settings(kafka: &mut Reader<'_>) -> Option<TlsSettings> {
+    let on = kafka.setting(&keys::TLS);
+    let ca = kafka.setting(&keys::TLS_CA);
+    let cert = kafka.setting(&keys::TLS_CERT);
+    let key = kafka.setting(&keys::TLS_KEY);
+    Some(TlsSettings {
+        on: on?,
+        ca: ca?,
+        cert: cert?,
+        key: key?,
+    })
+}
+
+fn settle_tls(
+    tls: Option<TlsSettings>,
+    protocol: Option<&Setting<Protocol>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Option<TlsConfig>> {
+    let tls = tls?;
+    if let Some(protocol) = protocol.filter(|protocol| protocol.value == Protocol::Legacy)
+        && tls.on.value
+    {
+        errors.push(tls.on.conflict(protocol, "legacy has no TLS"));
+        return None;
+    }
+    tls::settle(tls, errors)
+}
+
+fn sasl_settings(kafka: &mut Reader<'_>) -> Option<SaslSettings> {
+    let mechanism = kafka.setting(&keys::SASL_MECHANISM);
+    let username = kafka.setting(&keys::SASL_USERNAME);
+    let password = kafka.setting(&keys::SASL_PASSWORD);
+    let password_file = kafka.setting(&keys::SASL_PASSWORD_FILE);
+    let token_file = kafka.setting(&keys::SASL_TOKEN_FILE);
+    let mut entries = kafka.raw.entries.iter();
+    let from_environment =
+        entries.any(|entry| entry.key == keys::SASL_PASSWORD.name && entry.value.starts_with("${"));
+    Some(SaslSettings {
+        mechanism: mechanism?,
+        username: username?,
+        password: password?,
+        from_environment,
+        password_file: password_file?,
+        token_file: token_file?,
+    })
+}
+
+fn settle_sasl(
+    sasl: Option<SaslSettings>,
+    protocol: Option<&Setting<Protocol>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Option<SaslConfig>> {
+    let sasl = sasl?;
+    if let Some(protocol) = protocol.filter(|protocol| protocol.value == Protocol::Legacy)
+        && sasl.mechanism.value.is_some()
+    {
+        errors.push(sasl.mechanism.conflict(protocol, "legacy has no SASL"));
+        return None;
+    }
+    sasl::settle(sasl, errors)
 }
 
 /// Paths that are listed already: in which section, on which line.

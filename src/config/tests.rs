@@ -4,7 +4,9 @@ mod accepted;
 mod files;
 mod mutations;
 mod refused;
+mod sasl;
 mod shipped;
+mod tls;
 
 use std::path::Path;
 

@@ -9,8 +9,10 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 
-use super::answer::{Answer, Versions};
+use super::answer::{Answer, METADATA, PRODUCE, Versions};
+use super::compression::Codec;
 use super::request::Request;
+use super::sasl;
 use super::transport::{Hangup, Transport, check_correlation_id};
 use super::wire::WireError;
 use crate::config::{BrokerAddress, KafkaConfig};
@@ -36,9 +38,28 @@ pub enum ConnectionError {
     /// The broker answered the first request with an error code.
     #[error("refused with error {0}")]
     Refused(i16),
+    /// The TLS handshake failed, or the broker ended the session with a reason.
+    #[error("{0}")]
+    Tls(String),
+    /// The broker does not let us in, or something about SASL cannot work.
+    #[error("{0}")]
+    Sasl(String),
+    /// The broker cannot take what we send.
+    #[error("{0}")]
+    Unsuitable(&'static str),
     /// The connection thread panicked.
     #[error("the connection thread panicked")]
     Panicked,
+}
+
+impl ConnectionError {
+    /// Whether it stays as it is until a person changes something here or there.
+    pub(super) fn needs_a_person(&self) -> bool {
+        matches!(
+            self,
+            ConnectionError::Tls(_) | ConnectionError::Unsuitable(_)
+        )
+    }
 }
 
 impl From<io::Error> for ConnectionError {
@@ -173,41 +194,37 @@ impl Connection {
     /// Returns when the producer wants no more.
     fn serve(&self) -> Result<(), ConnectionError> {
         let timeout = self.config.request_timeout;
-        let mut transport = Transport::connect(&self.address, timeout)?;
-        let versions = transport.handshake(&self.config.client_id, timeout)?;
+        let mut transport = Transport::connect(&self.address, self.config.tls.as_ref(), timeout)?;
+        let client_id = &self.config.client_id;
+        let versions = transport.handshake(client_id, Transport::deadline(timeout))?;
+        if let Some(lack) = lack(&versions, Codec::of(self.config.compression)) {
+            return Err(ConnectionError::Unsuitable(lack));
+        }
+        let mut renew_at = self.authenticate(&mut transport, &versions)?;
         self.tell(What::Connected {
-            versions,
+            versions: versions.clone(),
             hangup: transport.hangup()?,
         });
         let mut unanswered: VecDeque<Unanswered> = VecDeque::new();
-        let mut correlation_id = 0i32;
         loop {
-            loop {
-                let mut request = match self.requests.try_recv() {
-                    Ok(request) => request,
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return Ok(()),
-                };
-                correlation_id = correlation_id.wrapping_add(1);
-                request.set_correlation_id(correlation_id);
-                transport.write(&request)?;
-                if request.answered {
-                    unanswered.push_back(Unanswered {
-                        correlation_id,
-                        api: request.api,
-                        version: request.version,
-                        due: Instant::now() + timeout,
-                    });
-                } else {
-                    // The producer takes the batches back for the next ones.
-                    drop(request);
-                    self.tell(What::Written);
-                }
+            let mut renew = renew_at.is_some_and(|at| at <= Instant::now());
+            if renew && unanswered.is_empty() {
+                // Between two requests: what the producer sends meanwhile waits in the channel.
+                renew_at = self.authenticate(&mut transport, &versions)?;
+                log::debug!("broker {}: session renewed", self.address.host);
+                renew = false;
             }
-            let patience = match unanswered.front() {
+            if !renew && !self.send_waiting(&mut transport, &mut unanswered)? {
+                return Ok(());
+            }
+            let mut patience = match unanswered.front() {
                 Some(oldest) => Some(self.patience(oldest.due)?),
                 None => None,
             };
+            if let Some(at) = renew_at.filter(|_| !renew) {
+                let left = at.saturating_duration_since(Instant::now());
+                patience = Some(patience.map_or(left, |patience| patience.min(left)));
+            }
             let (readable, woken) = transport.wait(self.wake.as_fd(), patience)?;
             if woken {
                 let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
@@ -227,6 +244,47 @@ impl Connection {
         }
     }
 
+    /// Sends what the producer has handed over. `false`: it wants no more.
+    fn send_waiting(
+        &self,
+        transport: &mut Transport,
+        unanswered: &mut VecDeque<Unanswered>,
+    ) -> Result<bool, ConnectionError> {
+        loop {
+            let mut request = match self.requests.try_recv() {
+                Ok(request) => request,
+                Err(TryRecvError::Empty) => return Ok(true),
+                Err(TryRecvError::Disconnected) => return Ok(false),
+            };
+            let correlation_id = transport.send(&mut request)?;
+            if request.answered {
+                unanswered.push_back(Unanswered {
+                    correlation_id,
+                    api: request.api,
+                    version: request.version,
+                    due: Instant::now() + self.config.request_timeout,
+                });
+            } else {
+                // The producer takes the batches back for the next ones.
+                drop(request);
+                self.tell(What::Written);
+            }
+        }
+    }
+
+    /// Says who we are, if that is wanted. Returns when to say it again.
+    fn authenticate(
+        &self,
+        transport: &mut Transport,
+        versions: &Versions,
+    ) -> Result<Option<Instant>, ConnectionError> {
+        let Some(sasl) = &self.config.sasl else {
+            return Ok(None);
+        };
+        let until = Transport::deadline(self.config.request_timeout);
+        sasl::authenticate(transport, versions, sasl, &self.config.client_id, until)
+    }
+
     /// How long an answer that is due at `due` may still take.
     fn patience(&self, due: Instant) -> Result<Duration, ConnectionError> {
         due.checked_duration_since(Instant::now())
@@ -240,6 +298,20 @@ impl Connection {
             connection: self.number,
             what,
         });
+    }
+}
+
+/// What a broker of these versions lacks to be of use.
+fn lack(versions: &Versions, codec: Codec) -> Option<&'static str> {
+    let produce = versions
+        .of(PRODUCE)
+        .filter(|_| versions.of(METADATA).is_some());
+    match produce {
+        None => Some("it takes no record batches (Kafka before 0.11 needs protocol = legacy)"),
+        Some(version) if version < codec.least_produce_version() => {
+            Some("it takes no 'compression = zstd' (Kafka 2.1 and later do)")
+        }
+        Some(_) => None,
     }
 }
 

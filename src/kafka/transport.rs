@@ -1,7 +1,7 @@
 //! The byte stream to a broker, from the TCP connect to the point where requests can be sent.
 //!
-//! This is where TLS (a stream wrapped around the socket) and SASL (a second step of the handshake,
-//! after the versions are known) have their place.
+//! With TLS the stream is wrapped around the socket (`tls.rs`); with SASL there is a second step after
+//! the versions are known (`sasl.rs`).
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -13,7 +13,8 @@ use rustix::fd::{AsFd, BorrowedFd};
 use super::answer::{Versions, api_versions};
 use super::connection::ConnectionError;
 use super::request::Request;
-use crate::config::BrokerAddress;
+use super::tls::TlsStream;
+use crate::config::{BrokerAddress, TlsConfig};
 
 /// No longer than this for the connect and for the handshake, so that the next broker gets its turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,8 +25,15 @@ const READ_BYTES: usize = 16 << 10;
 /// A connected stream and what was read of it but not yet used.
 #[derive(Debug)]
 pub(super) struct Transport {
-    stream: TcpStream,
+    stream: Stream,
     received: Vec<u8>,
+    next_id: i32,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 /// Ends the transport from another thread, also when it hangs in a write.
@@ -41,20 +49,42 @@ impl Hangup {
 
 impl Transport {
     /// Connects. No later write waits longer than `timeout` to get on.
-    pub(super) fn connect(address: &BrokerAddress, timeout: Duration) -> io::Result<Self> {
+    pub(super) fn connect(
+        address: &BrokerAddress,
+        tls: Option<&TlsConfig>,
+        timeout: Duration,
+    ) -> Result<Self, ConnectionError> {
+        let until = Self::deadline(timeout);
+        let socket = Self::connect_socket(address, timeout, until)?;
+        let stream = match tls {
+            None => Stream::Plain(socket),
+            Some(tls) => {
+                let until = Self::deadline(timeout);
+                let stream = TlsStream::connect(socket, tls, &address.host, until)?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        Ok(Transport {
+            stream,
+            received: Vec::new(),
+            next_id: 0,
+        })
+    }
+
+    fn connect_socket(
+        address: &BrokerAddress,
+        timeout: Duration,
+        until: Instant,
+    ) -> io::Result<TcpStream> {
         let mut error = None;
-        let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
         for resolved in (address.host.as_str(), address.port).to_socket_addrs()? {
             let left = until.saturating_duration_since(Instant::now());
             match TcpStream::connect_timeout(&resolved, left.max(Duration::from_millis(100))) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    stream.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
-                    stream.set_write_timeout(Some(timeout))?;
-                    return Ok(Transport {
-                        stream,
-                        received: Vec::new(),
-                    });
+                Ok(socket) => {
+                    socket.set_nodelay(true)?;
+                    socket.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
+                    socket.set_write_timeout(Some(timeout))?;
+                    return Ok(socket);
                 }
                 Err(e) => error = Some(e),
             }
@@ -64,40 +94,61 @@ impl Transport {
 
     /// A handle that ends this transport.
     pub(super) fn hangup(&self) -> io::Result<Hangup> {
-        self.stream.try_clone().map(Hangup)
+        self.stream.socket().try_clone().map(Hangup)
     }
 
     /// Finds out what the broker speaks, and with that whether it is a Kafka broker at all.
     pub(super) fn handshake(
         &mut self,
         client_id: &str,
-        timeout: Duration,
+        until: Instant,
     ) -> Result<Versions, ConnectionError> {
-        let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
         // Brokers before 2.4 know version 0 but not 3.
-        for (correlation_id, version) in [(0, 3), (1, 0)] {
-            let mut request = Request::api_versions(client_id, version);
-            request.set_correlation_id(correlation_id);
-            self.write(&request)?;
-            let frame = loop {
-                match self.frame()? {
-                    Some(frame) => break frame,
-                    None if Instant::now() >= until => return Err(ConnectionError::Overdue),
-                    None => self.read()?,
-                }
-            };
-            let body = check_correlation_id(&frame, correlation_id)?;
-            match api_versions(body, version).map_err(ConnectionError::Malformed)? {
-                (0, versions) => return Ok(versions),
-                (35, _) if version != 0 => {}
-                (code, _) => return Err(ConnectionError::Refused(code)),
+        for version in [3, 0] {
+            let answer = self.ask(Request::api_versions(client_id, version), until)?;
+            let (error, versions) =
+                api_versions(&answer, version).map_err(ConnectionError::Malformed)?;
+            match error {
+                0 => return Ok(versions),
+                35 => {}
+                code => return Err(ConnectionError::Refused(code)),
             }
         }
         Err(ConnectionError::Refused(35))
     }
 
+    /// Sends a request and waits for its answer. Nothing else may be unanswered.
+    pub(super) fn ask(
+        &mut self,
+        mut request: Request,
+        until: Instant,
+    ) -> Result<Vec<u8>, ConnectionError> {
+        let id = self.send(&mut request)?;
+        loop {
+            match self.frame()? {
+                Some(frame) => return check_correlation_id(&frame, id).map(<[u8]>::to_vec),
+                None if Instant::now() >= until => return Err(ConnectionError::Overdue),
+                None => self.read()?,
+            }
+        }
+    }
+
+    /// Sends a request and returns its correlation id.
+    pub(super) fn send(&mut self, request: &mut Request) -> Result<i32, ConnectionError> {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        request.set_correlation_id(id);
+        self.write(request)?;
+        Ok(id)
+    }
+
+    /// When the connect or the handshake, beginning now, must be done.
+    pub(super) fn deadline(timeout: Duration) -> Instant {
+        Instant::now() + CONNECT_TIMEOUT.min(timeout)
+    }
+
     /// Writes a whole request.
-    pub(super) fn write(&mut self, request: &Request) -> io::Result<()> {
+    fn write(&mut self, request: &Request) -> Result<(), ConnectionError> {
         let mut slices = Vec::with_capacity(2 * request.batches.len() + 1);
         let mut from = 0;
         for (to, batch) in &request.batches {
@@ -108,33 +159,30 @@ impl Transport {
         if from < request.head.len() {
             slices.push(IoSlice::new(&request.head[from..]));
         }
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            match self.stream.write_vectored(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
+        match &mut self.stream {
+            Stream::Plain(socket) => Ok(write_all(socket, &mut slices)?),
+            Stream::Tls(stream) => stream.write(&slices),
         }
-        Ok(())
     }
 
-    /// Reads once. The end of the stream is an error.
-    pub(super) fn read(&mut self) -> io::Result<()> {
+    /// Reads once from the socket. The end of the stream is an error.
+    pub(super) fn read(&mut self) -> Result<(), ConnectionError> {
+        let socket = match &mut self.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => return stream.read(&mut self.received),
+        };
         let have = self.received.len();
         self.received.resize(have + READ_BYTES, 0);
-        let result = self.stream.read(&mut self.received[have..]);
+        let result = socket.read(&mut self.received[have..]);
         self.received
             .truncate(have + *result.as_ref().unwrap_or(&0));
         match result {
-            Ok(0) => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "closed by the broker",
-            )),
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the broker").into())
+            }
             Ok(_) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(e) => Err(e),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -164,7 +212,7 @@ impl Transport {
         timeout: Option<Duration>,
     ) -> io::Result<(bool, bool)> {
         let mut fds = [
-            PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.stream.socket().as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(wake, PollFlags::IN),
         ];
         let timeout = timeout.map(|timeout| Timespec {
@@ -181,6 +229,27 @@ impl Transport {
             fds[1].revents().contains(PollFlags::IN),
         ))
     }
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.socket(),
+        }
+    }
+}
+
+fn write_all(socket: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !slices.is_empty() {
+        match socket.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 /// The part of a frame after the correlation id, which must be `expected`.

@@ -19,8 +19,8 @@ pub struct Found {
     pub path: PathBuf,
     /// The section whose pattern it matches; the first one, if several do.
     pub log: Arc<LogConfig>,
-    /// What lay there. It may be rotated away before anybody opens it.
-    pub look: Look,
+    /// What lay there, if anything did. It may be rotated away before anybody opens it.
+    pub look: Option<Look>,
 }
 
 /// The patterns of all `[log:NAME]` sections.
@@ -113,6 +113,7 @@ impl Discovery {
         Some(Found {
             path: path.to_owned(),
             log,
+            look: None,
         })
     }
 
@@ -143,7 +144,7 @@ impl Discovery {
                 Some(Found {
                     path: path.to_owned(),
                     log: log.clone(),
-                    look,
+                    look: Some(look),
                 })
             }
             Ok(_) => {

@@ -136,7 +136,7 @@ impl Tailer {
         progress: Sender<Progress>,
         stop: Receiver<()>,
         was_there_at_first: bool,
-        seen: Look,
+        seen: Option<Look>,
     ) -> Self {
         let account = around.budget.account(waker.clone());
         Tailer {
@@ -156,7 +156,7 @@ impl Tailer {
             must_resume: true,
             paused: None,
             was_there_at_first,
-            seen: Some(seen),
+            seen,
             complaint: None,
             finished: 0,
         }
@@ -417,7 +417,8 @@ impl Tailer {
         let age = Age::of(&sibling.look);
         self.push_rotated(sibling, Some(checkpoint));
         let live = Look::at_path(&self.path).ok();
-        self.push_successors(age, live.as_ref())
+        self.push_successors(age, live.as_ref())?;
+        Ok(())
     }
 
     /// The file that lay at the path when it was found, if it does not lie there any more.

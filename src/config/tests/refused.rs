@@ -252,13 +252,13 @@ a.ini:8: duplicate key 'brokers' in [kafka]; already set on line 2",
 #[test]
 fn unknown_keys_are_refused_with_the_nearest_name_or_their_place() {
     assert_eq!(
-        kafka_errors("Linger = 1s\nlinger_ms = 1\nbatch-bytes = 1\nsasl_password = hunter2"),
+        kafka_errors("Linger = 1s\nlinger_ms = 1\nbatch-bytes = 1\nplugin_folder = hunter2"),
         "\
 a.ini:4: unknown key 'Linger' in [kafka]; did you mean 'linger'?
 a.ini:5: unknown key 'linger_ms' in [kafka]; did you mean 'linger'?
 a.ini:6: unknown key 'batch-bytes' in [kafka]; did you mean 'batch_bytes'?
-a.ini:7: unknown key 'sasl_password' in [kafka]
-    keys are brokers, topic, protocol, acks, compression, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers"
+a.ini:7: unknown key 'plugin_folder' in [kafka]
+    keys are brokers, topic, protocol, acks, compression, compression_level, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers, tls, tls_ca, tls_cert, tls_key, sasl_mechanism, sasl_username, sasl_password, sasl_password_file, sasl_token_file"
     );
     assert_eq!(
         log_errors("compression = none"),
@@ -270,9 +270,6 @@ a.ini:7: unknown key 'sasl_password' in [kafka]
 fn keys_of_later_versions_are_unknown() {
     for key in ["format", "multiline", "include", "drop", "encoding"] {
         assert!(log_errors(&format!("{key} = json")).starts_with("a.ini:6: unknown key"));
-    }
-    for key in ["tls", "tls_ca", "sasl_mechanism", "sasl_username"] {
-        assert!(kafka_errors(&format!("{key} = on")).starts_with("a.ini:4: unknown key"));
     }
     assert!(errors("[agent]\nmetrics_listen = :1\n").starts_with("a.ini:2: unknown key"));
 }
@@ -320,7 +317,7 @@ a.ini:11: empty value for 'state_dir' in [agent]; accepted: a folder"
         "\
 a.ini:4: bad value 'kafka' for 'protocol' in [kafka]; accepted: native, legacy
 a.ini:5: bad value '-1' for 'acks' in [kafka]; accepted: all, 1, 0
-a.ini:6: bad value 'lz5' for 'compression' in [kafka]; accepted: lz4, none, gzip, snappy
+a.ini:6: bad value 'lz5' for 'compression' in [kafka]; accepted: lz4, none, gzip, snappy, zstd
 a.ini:7: bad value 'fixed:-1' for 'partitioner' in [kafka]; accepted: file, key, round_robin, fixed:N with a partition number
 a.ini:8: bad value '1MiB' for 'batch_bytes' in [kafka]; accepted: a size in B, KiB, MiB or GiB, 1KiB to 900KiB
 a.ini:9: bad value '61s' for 'linger' in [kafka]; accepted: a time in ms, s, m or h, 0ms to 1m
@@ -368,10 +365,28 @@ a.ini:4: malformed '${' in 'client_id' of [kafka]
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
     assert_eq!(
-        kafka_errors("compression = gzip"),
+        kafka_errors("compression = zstd\nprotocol = legacy"),
         "\
-a.ini:4: 'compression = gzip' cannot stand beside 'protocol = native' (the default)
-    native has lz4 and none so far"
+a.ini:4: 'compression = zstd' cannot stand beside 'protocol = legacy' (line 5)
+    legacy has none, gzip and snappy"
+    );
+    assert_eq!(
+        kafka_errors("compression_level = 3"),
+        "\
+a.ini:4: 'compression_level = 3' cannot stand beside 'compression = lz4' (the default)
+    only gzip and zstd have levels"
+    );
+    assert_eq!(
+        kafka_errors("compression = gzip\ncompression_level = 10"),
+        "\
+a.ini:5: 'compression_level = 10' cannot stand beside 'compression = gzip' (line 4)
+    the levels of gzip are 1 to 9"
+    );
+    assert_eq!(
+        kafka_errors("compression = gzip\ncompression_level = 1\nprotocol = legacy"),
+        "\
+a.ini:5: 'compression_level = 1' cannot stand beside 'protocol = legacy' (line 6)
+    legacy takes no level"
     );
     assert_eq!(
         kafka_errors("acks = 1\nidempotence = on"),

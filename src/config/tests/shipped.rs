@@ -44,6 +44,8 @@ fn defaults() -> Config {
                 host: true,
                 path: true,
             },
+            tls: None,
+            sasl: None,
         },
         logs: vec![
             LogConfig {
