@@ -401,10 +401,14 @@ impl Tailer {
         }
         // While the others were looked for, the live file may have been renamed. It is the one that is
         // open here, not the one that lies at the path by now.
-        if let Some((mut content, look)) = live
-            && let Some(checkpoint) = position_in(&known, &mut content, &look)
-        {
-            self.push_live(content, look, checkpoint);
+        if let Some((mut content, look)) = live {
+            if let Some(checkpoint) = position_in(&known, &mut content, &look) {
+                self.push_live(content, look, checkpoint);
+            } else if known.iter().any(|c| siblings::is_same_inode(c, &look)) {
+                // It was truncated, perhaps again since it was opened here.
+                let (checkpoint, look) = self.fresh_live(&mut content, look)?;
+                self.push_live(content, look, checkpoint);
+            }
         }
         Ok(())
     }
@@ -1003,7 +1007,10 @@ impl Tailer {
         let of_path = claims.of_path(&self.path);
         let is_known = |content: &mut Content, look: &Look| {
             let (known, is_open) = claims.of_inode(look.inode);
-            let is_inode_known = known.iter().any(|c| siblings::is_same_inode(c, look));
+            let is_inode_known = known.iter().any(|c| {
+                siblings::is_same_inode(c, look)
+                    && (content.can_change() || siblings::holds(c, content, look).unwrap_or(false))
+            });
             // An archive has an inode of its own and is known by what it holds.
             let is_content_known = !content.can_change()
                 && of_path

@@ -46,10 +46,11 @@ pub(super) fn is_same_file(
 /// (a remount) if the time of birth says that it is the same file.
 pub(super) fn is_same_inode(checkpoint: &Checkpoint, look: &Look) -> bool {
     let Identity { inode, born_ns, .. } = checkpoint.identity;
-    let has_births = born_ns != 0 && look.born_ns != 0;
-    match has_births {
-        true => inode.inode == look.inode.inode && born_ns == look.born_ns,
-        false => inode == look.inode,
+    match (born_ns, look.born_ns) {
+        (0, 0) => inode == look.inode,
+        // Only one of them is known: one is an archive, and the number was handed out again.
+        (0, _) | (_, 0) => false,
+        (one, other) => inode.inode == look.inode.inode && one == other,
     }
 }
 
