@@ -8,6 +8,7 @@
 mod command_line;
 mod delivery;
 mod faults;
+mod limits;
 mod model;
 mod real_kafka;
 mod real_kafka_chaos;
