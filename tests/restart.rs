@@ -192,6 +192,35 @@ fn a_file_that_was_truncated_while_it_was_down_is_read_from_its_start() {
 }
 
 #[test]
+fn every_copy_that_was_made_while_it_was_down_is_read() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.wait_for_records(100);
+    env.stop();
+    env.write_lines("app.log", 100..110);
+    env.copytruncate("app.log", "app.log.2");
+    env.write_lines("app.log", 110..120);
+    env.copytruncate("app.log", "app.log.1");
+    env.write_lines("app.log", 120..130);
+    env.start();
+    env.stop_and_expect_lines(&lines(0..130));
+}
+
+#[test]
+fn a_file_that_was_rotated_while_it_was_down_needs_no_new_file_to_be_finished() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.wait_for_records(100);
+    env.stop();
+    env.write_lines("app.log", 100..110);
+    env.rename("app.log", "app.log.1");
+    env.start();
+    env.stop_and_expect_lines(&lines(0..110));
+}
+
+#[test]
 fn a_file_that_was_replaced_while_it_was_down_is_another_file() {
     let mut env = following_one_path();
     env.write_lines("app.log", 0..100);

@@ -190,6 +190,51 @@ fn what_is_truncated_before_its_first_byte_was_read_is_reported() {
 }
 
 #[test]
+fn a_file_that_is_truncated_and_renamed_between_two_looks_is_read_from_its_start() {
+    let mut env = following_one_path();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.signal(Signal::STOP);
+    env.truncate("app.log");
+    env.write_lines("app.log", 100..110);
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 110..120);
+    env.signal(Signal::CONT);
+    env.stop_and_expect_lines(&lines(0..120));
+}
+
+#[test]
+fn every_copy_that_is_made_between_two_looks_is_read() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.signal(Signal::STOP);
+    env.write_lines("app.log", 100..110);
+    env.copytruncate("app.log", "app.log.2");
+    env.write_lines("app.log", 110..120);
+    env.copytruncate("app.log", "app.log.1");
+    env.write_lines("app.log", 120..130);
+    env.signal(Signal::CONT);
+    env.stop_and_expect_lines(&lines(0..130));
+}
+
+#[test]
+fn the_copy_of_a_file_that_was_empty_at_the_last_look_is_read() {
+    let mut env = Env::new();
+    env.open("app.log");
+    env.start();
+    env.wait_for_log("is read from offset 0", SOON);
+    env.signal(Signal::STOP);
+    env.write_lines("app.log", 0..10);
+    env.copytruncate("app.log", "app.log.1");
+    env.write_lines("app.log", 10..20);
+    env.signal(Signal::CONT);
+    env.stop_and_expect_lines(&lines(0..20));
+}
+
+#[test]
 fn a_partial_last_line_waits_for_its_newline() {
     let mut env = Env::new();
     env.append("app.log", "line 0\nline 1");
