@@ -28,7 +28,6 @@ use crate::budget::{Budget, BufferPool};
 use crate::checkpoint::{self, Registrar, Store, StoreError};
 use crate::config::{Config, LogConfig, Protocol};
 use crate::identity::Look;
-use crate::kafka::compression::UnknownCodec;
 use crate::kafka::producer::NativeOutput;
 use crate::metrics::Metrics;
 use crate::once::ProgressBar;
@@ -58,9 +57,6 @@ pub enum AgentError {
     /// The state folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A setting that the output cannot work with.
-    #[error(transparent)]
-    Codec(#[from] UnknownCodec),
     /// A thread could not be started, or inotify's doorbell not be made.
     #[error("thread '{name}' cannot be started: {error}")]
     Start {
@@ -267,7 +263,7 @@ impl Agent {
             match self.config.kafka.protocol {
                 Protocol::Native => {
                     let dead_letters = self.config.agent.state_dir.join("dead-letter");
-                    let output = NativeOutput::new(k, kafka, progress.clone(), Some(dead_letters))?;
+                    let output = NativeOutput::new(k, kafka, progress.clone(), Some(dead_letters));
                     self.spawn_producer(k, output, batches)?;
                 }
                 Protocol::Legacy => {

@@ -158,17 +158,19 @@ pub enum Acks {
     All,
 }
 
-/// `compression`.
+/// `compression` and `compression_level`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// As they are.
     None,
-    /// gzip (legacy output only, so far).
-    Gzip,
-    /// snappy (legacy output only, so far).
+    /// gzip of a level from 1 to 9. The legacy output has its own level.
+    Gzip(u8),
+    /// snappy.
     Snappy,
-    /// lz4 frames.
+    /// lz4 frames. Native output only.
     Lz4,
+    /// zstd of a level from 1 to 22. Native output only; Kafka 2.1 and later.
+    Zstd(u8),
 }
 
 /// `partitioner`.

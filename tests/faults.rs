@@ -455,6 +455,24 @@ fn an_old_broker_is_spoken_to_in_its_versions() {
 }
 
 #[test]
+fn a_broker_without_zstd_is_named_once_and_gets_the_lines_when_it_has_it() {
+    let mut env = small_batches();
+    env.set("kafka", "compression", "zstd");
+    env.broker.limit_api(ApiKey::Produce, 0, 6);
+    env.write_lines("app.log", 0..500);
+    env.start();
+    env.wait_for_log("it takes no 'compression = zstd'", SOON);
+    let accepted = env.broker.accepted(1);
+    env.broker.wait_until(SOON, "more attempts", |broker| {
+        broker.accepted(1) > accepted + 1
+    });
+    assert_eq!(env.agent().count_log(&["ERROR", "zstd"]), 1);
+    assert_eq!(env.broker.count(TOPIC), 0);
+    env.broker.limit_api(ApiKey::Produce, 0, 11);
+    env.stop_and_expect_lines(&lines(0..500));
+}
+
+#[test]
 fn a_topic_that_may_not_be_written_is_parked_while_the_others_flow() {
     let mut env = Env::new();
     env.broker.create_topic("forbidden", 1);

@@ -8,6 +8,14 @@ use crate::support::kafka::RealKafka;
 
 const LONG: Duration = Duration::from_secs(30);
 
+const CODECS: [(&str, Codec); 5] = [
+    ("none", Codec::None),
+    ("gzip", Codec::Gzip),
+    ("snappy", Codec::Snappy),
+    ("lz4", Codec::Lz4),
+    ("zstd", Codec::Zstd),
+];
+
 /// An agent that sends to this topic of this broker.
 fn sending_to(kafka: &RealKafka, topic: &str) -> Env {
     let mut env = Env::new();
@@ -60,7 +68,7 @@ fn the_console_consumer_reads_what_was_written() {
 fn every_codec_and_acknowledgement_is_taken() {
     let kafka = RealKafka::current();
     for acks in ["0", "1", "all"] {
-        for (name, codec) in [("none", Codec::None), ("lz4", Codec::Lz4)] {
+        for (name, codec) in CODECS {
             let topic = kafka.fresh_topic("codecs", 3);
             let mut env = sending_to(&kafka, &topic);
             env.set("kafka", "acks", acks)
@@ -72,6 +80,29 @@ fn every_codec_and_acknowledgement_is_taken() {
             let records = kafka.fetch_all(&topic);
             assert_same_lines(&lines(0..20_000), &texts(&records));
             assert!(records.iter().any(|record| record.codec == codec));
+        }
+    }
+}
+
+#[test]
+fn the_console_consumer_reads_every_codec() {
+    for kafka in [RealKafka::current(), RealKafka::v3_9()] {
+        for (name, codec) in CODECS {
+            let topic = kafka.fresh_topic("console-codecs", 1);
+            let mut env = sending_to(&kafka, &topic);
+            env.set("kafka", "compression", name);
+            env.write_lines("app.log", 0..3000);
+            env.start();
+            kafka.wait_for_records(&topic, 3000, LONG);
+            env.stop();
+            let records = kafka.consume(&topic, 3000);
+            let values = records.iter().map(|record| record.value.clone().unwrap());
+            let values: Vec<String> = values
+                .map(|value| String::from_utf8(value).unwrap())
+                .collect();
+            assert_same_lines(&lines(0..3000), &values);
+            let sent = kafka.fetch_all(&topic);
+            assert!(sent.iter().any(|record| record.codec == codec), "{name}");
         }
     }
 }

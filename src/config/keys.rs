@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::kafka::{Brokers, ClientId, Headers, Partitioners, RecordKey, Topic};
 use super::paths::{Excludes, Folder, Paths, Places};
-use super::value::{Choice, Count, Kind, Size, Time};
+use super::value::{Choice, Count, Kind, Optional, Size, Time};
 use super::{Acks, Compression, Protocol, StartAt};
 
 /// The three kinds of sections.
@@ -130,11 +130,15 @@ table! {
         Choice(&[
             ("lz4", Compression::Lz4),
             ("none", Compression::None),
-            ("gzip", Compression::Gzip),
+            ("gzip", Compression::Gzip(DEFAULT_GZIP_LEVEL)),
             ("snappy", Compression::Snappy),
+            ("zstd", Compression::Zstd(DEFAULT_ZSTD_LEVEL)),
         ]),
         IfUnset::Text("lz4"),
-        "codec of the record batches; gzip, snappy: legacy only; lz4: native only (legacy: none)";
+        "codec of the record batches; lz4, zstd: native only (legacy: none); zstd: Kafka 2.1+";
+    COMPRESSION_LEVEL: Optional<Count> = [Kafka] "compression_level",
+        Optional(Count { least: 1, most: 22 }), IfUnset::Text(""),
+        "gzip: 1 to 9, default 6 (three times the CPU time of 1); zstd: 1 to 22, default 3";
     PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, IfUnset::Text("file"),
         "what decides the partition: the file, the record key, the next one in turn, always N";
     BATCH_BYTES: Size = [Kafka] "batch_bytes", Size { least: 1 << 10, most: MOST_BATCH },
@@ -179,6 +183,9 @@ table! {
         "how long a rotated file must be quiet before it is finished";
 }
 
+/// What the Java client compresses with.
+const DEFAULT_GZIP_LEVEL: u8 = 6;
+const DEFAULT_ZSTD_LEVEL: u8 = 3;
 /// Everything reads at least one full batch for each of several files with this.
 const LEAST_MEMORY: usize = 8 << 20;
 /// Fits with headers into a broker's default `message.max.bytes`, 1,048,588.

@@ -177,6 +177,7 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
     let protocol = kafka.setting(&keys::PROTOCOL);
     let acks = kafka.setting(&keys::ACKS);
     let compression = kafka.setting(&keys::COMPRESSION);
+    let level = kafka.setting(&keys::COMPRESSION_LEVEL);
     let batch_bytes = kafka.setting(&keys::BATCH_BYTES);
     let linger = kafka.setting(&keys::LINGER);
     let request_timeout = kafka.setting(&keys::REQUEST_TIMEOUT);
@@ -185,7 +186,7 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
     let headers = kafka.setting(&keys::HEADERS);
 
     let errors = kafka.errors;
-    let compression = settle_compression(compression, protocol.as_ref(), errors);
+    let compression = settle_compression(compression, level, protocol.as_ref(), errors);
     let idempotence = settle_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
     let headers = settle_headers(headers, protocol.as_ref(), errors);
     Some(KafkaConfig {
@@ -203,27 +204,43 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
     })
 }
 
-/// Each protocol has its codecs; the default is one that it has.
+/// Each protocol has its codecs; the default is one that it has. Two codecs have levels.
 fn settle_compression(
     compression: Option<Setting<Compression>>,
+    level: Option<Setting<Option<usize>>>,
     protocol: Option<&Setting<Protocol>>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Compression> {
     let (compression, protocol) = (compression?, protocol?);
-    let hint = match (protocol.value, compression.value) {
-        (Protocol::Legacy, Compression::Lz4) => {
-            if compression.line.is_none() {
-                return Some(Compression::None);
-            }
-            "legacy has none, gzip and snappy"
-        }
-        (Protocol::Native, Compression::Gzip | Compression::Snappy) => {
-            "native has lz4 and none so far"
-        }
-        (_, codec) => return Some(codec),
+    let legacy = protocol.value == Protocol::Legacy;
+    let codec = match compression.value {
+        Compression::Lz4 if legacy && compression.line.is_none() => Compression::None,
+        codec => codec,
     };
-    errors.push(compression.conflict(protocol, hint));
-    None
+    if legacy && matches!(codec, Compression::Lz4 | Compression::Zstd(_)) {
+        errors.push(compression.conflict(protocol, "legacy has none, gzip and snappy"));
+        return None;
+    }
+    let level = level?;
+    let Some(number) = level.value else {
+        return Some(codec);
+    };
+    if legacy {
+        errors.push(level.conflict(protocol, "legacy takes no level"));
+        return None;
+    }
+    match (codec, u8::try_from(number)) {
+        (Compression::Gzip(_), Ok(level @ 1..=9)) => Some(Compression::Gzip(level)),
+        (Compression::Zstd(_), Ok(level)) => Some(Compression::Zstd(level)),
+        (Compression::Gzip(_), _) => {
+            errors.push(level.conflict(&compression, "the levels of gzip are 1 to 9"));
+            None
+        }
+        _ => {
+            errors.push(level.conflict(&compression, "only gzip and zstd have levels"));
+            None
+        }
+    }
 }
 
 /// On is for the native protocol with `acks = all`; the default is on where that is so.

@@ -120,6 +120,25 @@ impl Kind for Count {
     }
 }
 
+/// Another kind, or nothing.
+pub(super) struct Optional<K>(pub(super) K);
+
+impl<K: Kind> Kind for Optional<K> {
+    type Value = Option<K::Value>;
+    const SECRET: bool = K::SECRET;
+
+    fn accepted(&self) -> String {
+        format!("{}, or nothing", self.0.accepted())
+    }
+
+    fn read(&self, text: &str) -> Result<Self::Value, BadValue> {
+        match text {
+            "" => Ok(None),
+            text => self.0.read(text).map(Some),
+        }
+    }
+}
+
 /// One of some words.
 pub(super) struct Choice<T: 'static>(pub(super) &'static [(&'static str, T)]);
 

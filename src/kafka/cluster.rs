@@ -2,7 +2,6 @@
 //! view and its own connections, so nothing is shared and nothing is locked.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use crate::config::{BrokerAddress, KafkaConfig};
 
-use super::answer::{METADATA, MetadataAnswer, PRODUCE, Versions};
+use super::answer::{METADATA, MetadataAnswer, Versions};
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError, Event, Handle};
 use super::request::Request;
@@ -91,6 +90,8 @@ pub(super) struct Link {
     throttled_until: Option<Instant>,
     /// A failure was logged, and no success since.
     complained: bool,
+    /// The same for a failure that only a person can mend.
+    called_for_help: bool,
 }
 
 impl Link {
@@ -102,6 +103,7 @@ impl Link {
             backoff: Backoff::default(),
             throttled_until: None,
             complained: false,
+            called_for_help: false,
         }
     }
 
@@ -307,14 +309,8 @@ impl Cluster {
         }
     }
 
-    /// A connection is ready. A broker that cannot take what we write is closed again.
-    pub(super) fn connected(
-        &mut self,
-        peer: Peer,
-        versions: Versions,
-        hangup: Hangup,
-        now: Instant,
-    ) {
+    /// A connection is ready.
+    pub(super) fn connected(&mut self, peer: Peer, versions: Versions, hangup: Hangup) {
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
@@ -324,15 +320,6 @@ impl Cluster {
             return;
         };
         handle.set_hangup(hangup);
-        if versions.of(PRODUCE).is_none() || versions.of(METADATA).is_none() {
-            drop(handle);
-            let error = "it takes no record batches (Kafka before 0.11 needs protocol = legacy)";
-            if !std::mem::replace(&mut link.complained, true) {
-                log::error!("broker {}: {error}", host_port(&link.address));
-            }
-            self.closed(peer, &io::Error::other(error).into(), now);
-            return;
-        }
         link.state = State::Up {
             number,
             handle,
@@ -340,7 +327,7 @@ impl Cluster {
         };
         link.backoff.reset();
         link.throttled_until = None;
-        if std::mem::take(&mut link.complained) {
+        if std::mem::take(&mut link.complained) | std::mem::take(&mut link.called_for_help) {
             log::info!("broker {} is back", host_port(&link.address));
         }
         if std::mem::take(&mut self.unreachable) {
@@ -370,8 +357,12 @@ impl Cluster {
             log::debug!("broker {}: {error}", host_port(&link.address));
             None
         } else {
-            // Of a bootstrap broker it only matters whether another one answers.
-            if let Peer::Node(id) = peer
+            if error.needs_a_person() {
+                if !std::mem::replace(&mut link.called_for_help, true) {
+                    log::error!("broker {}: {error}; trying on", host_port(&link.address));
+                }
+            } else if let Peer::Node(id) = peer
+                // Of a bootstrap broker it only matters whether another one answers.
                 && !std::mem::replace(&mut link.complained, true)
                 && !self.unreachable
             {
@@ -399,7 +390,8 @@ impl Cluster {
             return;
         }
         self.candidate = 0;
-        if !std::mem::replace(&mut self.unreachable, true) {
+        // What needs a person was said already.
+        if !error.needs_a_person() && !std::mem::replace(&mut self.unreachable, true) {
             log::warn!(
                 "no broker reachable: {}: {error}; trying on",
                 host_port(address)

@@ -1,98 +1,336 @@
 //! Codecs of record batches.
 
-use std::io::{Read, Write};
+use std::fmt;
+use std::io::{self, Read, Write};
 
+use flate2::read::GzDecoder;
+use flate2::{Compress, FlushCompress, Status};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
 use crate::config::Compression;
 
-/// A codec that the native output can write.
+/// What the attributes of a record batch call its codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
+pub(super) enum Codec {
     /// Records as they are.
     None,
+    /// One gzip member.
+    Gzip,
+    /// Chunks of raw snappy in the framing of Java's library (xerial), which its clients write and
+    /// every client reads.
+    Snappy,
     /// One standard LZ4 frame. Independent blocks of 64 KiB are what every client can read.
     Lz4,
-}
-
-/// The native output does not write this codec.
-#[derive(Debug, thiserror::Error)]
-#[error("compression '{0:?}' is not available with protocol = native")]
-pub struct UnknownCodec(Compression);
-
-impl TryFrom<Compression> for Codec {
-    type Error = UnknownCodec;
-
-    fn try_from(compression: Compression) -> Result<Self, UnknownCodec> {
-        match compression {
-            Compression::None => Ok(Codec::None),
-            Compression::Lz4 => Ok(Codec::Lz4),
-            other => Err(UnknownCodec(other)),
-        }
-    }
+    /// One zstd frame. Kafka since 2.1, and only in Produce requests since version 7 (KIP-110).
+    Zstd,
 }
 
 impl Codec {
+    #[cfg(test)]
+    pub(super) const ALL: [Compression; 5] = [
+        Compression::None,
+        Compression::Gzip(6),
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd(3),
+    ];
+
+    /// The codec that a setting stands for.
+    pub(super) fn of(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Codec::None,
+            Compression::Gzip(_) => Codec::Gzip,
+            Compression::Snappy => Codec::Snappy,
+            Compression::Lz4 => Codec::Lz4,
+            Compression::Zstd(_) => Codec::Zstd,
+        }
+    }
+
     /// The bits in a record batch's attributes.
     pub(super) fn attributes(self) -> i16 {
-        match self {
-            Codec::None => 0,
-            Codec::Lz4 => 3,
-        }
+        self as i16
     }
 
     /// The codec that a record batch's attributes name.
     pub(super) fn of_attributes(attributes: i16) -> Option<Self> {
-        [Codec::None, Codec::Lz4]
-            .into_iter()
-            .find(|codec| codec.attributes() == attributes & 7)
+        match attributes & 7 {
+            0 => Some(Codec::None),
+            1 => Some(Codec::Gzip),
+            2 => Some(Codec::Snappy),
+            3 => Some(Codec::Lz4),
+            4 => Some(Codec::Zstd),
+            _ => None,
+        }
     }
 
-    /// Appends `records`, compressed, to `out`.
-    pub(super) fn compress(self, records: &[u8], out: &mut Vec<u8>) {
+    /// The lowest version of Produce that may carry it.
+    pub(super) fn least_produce_version(self) -> i16 {
         match self {
-            Codec::None => out.extend_from_slice(records),
-            Codec::Lz4 => {
-                let info = FrameInfo::new()
-                    .block_mode(BlockMode::Independent)
-                    .block_size(BlockSize::Max64KB);
-                let mut encoder = FrameEncoder::with_frame_info(info, std::mem::take(out));
-                encoder
-                    .write_all(records)
-                    .expect("writing to a vector cannot fail");
-                *out = encoder.finish().expect("writing to a vector cannot fail");
-            }
+            Codec::Zstd => 7,
+            _ => 0,
         }
     }
 
     /// Appends what `compressed` holds to `out`. Used on our own batches, when one must be split.
-    pub(super) fn decompress(self, compressed: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+    pub(super) fn decompress(self, compressed: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Codec::None => out.extend_from_slice(compressed),
+            Codec::Gzip => {
+                GzDecoder::new(compressed).read_to_end(out)?;
+            }
+            Codec::Snappy => unsnap(compressed, out)?,
             Codec::Lz4 => {
                 FrameDecoder::new(compressed).read_to_end(out)?;
+            }
+            Codec::Zstd => zstd::stream::copy_decode(compressed, out)?,
+        }
+        Ok(())
+    }
+}
+
+/// Compresses the record batches of one producer. What the codec works with is made at the first
+/// use and used again for all further batches.
+pub(super) struct Compressor {
+    compression: Compression,
+    state: Option<State>,
+}
+
+/// What a codec keeps from batch to batch.
+enum State {
+    Gzip(Compress),
+    Snappy(Box<snap::raw::Encoder>),
+    Lz4(Box<FrameEncoder<Vec<u8>>>),
+    Zstd(zstd::bulk::Compressor<'static>),
+}
+
+impl Compressor {
+    pub(super) fn new(compression: Compression) -> Self {
+        Compressor {
+            compression,
+            state: None,
+        }
+    }
+
+    /// The codec.
+    pub(super) fn codec(&self) -> Codec {
+        Codec::of(self.compression)
+    }
+
+    /// Frees what was kept.
+    pub(super) fn trim(&mut self) {
+        self.state = None;
+    }
+
+    /// Appends `records`, compressed, to `out`.
+    ///
+    /// # Errors
+    /// If the codec cannot get its memory.
+    pub(super) fn compress(&mut self, records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        if self.state.is_none() {
+            self.state = State::new(self.compression)?;
+        }
+        match &mut self.state {
+            None => out.extend_from_slice(records),
+            Some(State::Gzip(deflate)) => gzip(deflate, records, out)?,
+            Some(State::Snappy(encoder)) => snap(encoder, records, out)?,
+            Some(State::Lz4(encoder)) => {
+                std::mem::swap(encoder.get_mut(), out);
+                let written = encoder.write_all(records);
+                let finished = written.and_then(|()| Ok(encoder.try_finish()?));
+                std::mem::swap(encoder.get_mut(), out);
+                finished?;
+            }
+            Some(State::Zstd(compressor)) => {
+                let from = out.len();
+                out.resize(from + zstd::zstd_safe::compress_bound(records.len()), 0);
+                let written = compressor.compress_to_buffer(records, &mut out[from..]);
+                out.truncate(from + *written.as_ref().unwrap_or(&0));
+                written?;
             }
         }
         Ok(())
     }
 }
 
+impl State {
+    fn new(compression: Compression) -> io::Result<Option<State>> {
+        Ok(match compression {
+            Compression::None => None,
+            Compression::Gzip(level) => {
+                let level = flate2::Compression::new(level.into());
+                Some(State::Gzip(Compress::new_gzip(level, GZIP_WINDOW_BITS)))
+            }
+            Compression::Snappy => Some(State::Snappy(Box::new(snap::raw::Encoder::new()))),
+            Compression::Lz4 => {
+                let info = FrameInfo::new()
+                    .block_mode(BlockMode::Independent)
+                    .block_size(BlockSize::Max64KB);
+                let encoder = FrameEncoder::with_frame_info(info, Vec::new());
+                Some(State::Lz4(Box::new(encoder)))
+            }
+            Compression::Zstd(level) => {
+                let compressor = zstd::bulk::Compressor::new(level.into())?;
+                Some(State::Zstd(compressor))
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor")
+            .field("compression", &self.compression)
+            .finish_non_exhaustive()
+    }
+}
+
+const GZIP_WINDOW_BITS: u8 = 15;
+
+fn gzip(deflate: &mut Compress, records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    deflate.reset();
+    // Header, trailer, and 5 bytes for each block that does not shrink.
+    out.reserve(records.len() + records.len() / 1000 + 64);
+    loop {
+        let done = deflate.total_in() as usize;
+        match deflate.compress_vec(&records[done..], out, FlushCompress::Finish)? {
+            Status::StreamEnd => return Ok(()),
+            Status::Ok | Status::BufError => out.reserve(64 << 10),
+        }
+    }
+}
+
+/// Magic, version 1, readable since version 1; then chunks, each with its length.
+const XERIAL_HEAD: &[u8; 16] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
+/// Bytes of records in one chunk: what the Java client writes.
+const XERIAL_CHUNK_BYTES: usize = 32 << 10;
+
+fn snap(encoder: &mut snap::raw::Encoder, records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    out.extend_from_slice(XERIAL_HEAD);
+    for chunk in records.chunks(XERIAL_CHUNK_BYTES) {
+        let head = out.len();
+        let from = head + 4;
+        out.resize(from + snap::raw::max_compress_len(chunk.len()), 0);
+        let len = encoder.compress(chunk, &mut out[from..])?;
+        out.truncate(from + len);
+        out[head..from].copy_from_slice(&(len as u32).to_be_bytes());
+    }
+    Ok(())
+}
+
+fn unsnap(compressed: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    let truncated = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let mut rest = compressed.get(XERIAL_HEAD.len()..).ok_or_else(truncated)?;
+    let mut decoder = snap::raw::Decoder::new();
+    while let Some((len, chunks)) = rest.split_first_chunk::<4>() {
+        let len = u32::from_be_bytes(*len) as usize;
+        let (chunk, after) = chunks.split_at_checked(len).ok_or_else(truncated)?;
+        out.extend(decoder.decompress_vec(chunk)?);
+        rest = after;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Three kinds of bytes: some that shrink, some that do not, and next to nothing.
+    fn samples() -> [Vec<u8>; 3] {
+        let mut random = fastrand::Rng::with_seed(1);
+        [
+            (0..300_000u32).map(|n| (n / 7 % 251) as u8).collect(),
+            std::iter::repeat_with(|| random.u8(..))
+                .take(200_000)
+                .collect(),
+            b"x".to_vec(),
+        ]
+    }
+
     #[test]
     fn what_was_compressed_comes_back() {
-        let records: Vec<u8> = (0..300_000u32).map(|n| (n / 7 % 251) as u8).collect();
-        for codec in [Codec::None, Codec::Lz4] {
-            let mut compressed = b"head".to_vec();
-            codec.compress(&records, &mut compressed);
-            assert!(compressed.starts_with(b"head"));
+        for compression in Codec::ALL {
+            let mut compressor = Compressor::new(compression);
+            // The second round and the third use what the first has left.
+            for round in 0..3 {
+                for records in samples() {
+                    let mut compressed = b"head".to_vec();
+                    compressor
+                        .compress(&records, &mut compressed)
+                        .expect("memory");
+                    assert!(compressed.starts_with(b"head"));
+                    let mut back = Vec::new();
+                    let codec = compressor.codec();
+                    codec
+                        .decompress(&compressed[4..], &mut back)
+                        .expect("our own bytes");
+                    assert!(back == records, "{codec:?} changed the bytes");
+                }
+                if round == 1 {
+                    compressor.trim();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_is_taken_and_makes_a_difference() {
+        let mut random = fastrand::Rng::with_seed(2);
+        let words = [
+            "GET",
+            "POST",
+            "/index.html",
+            "/api/v1/users",
+            "200",
+            "404",
+            "Mozilla",
+            "curl",
+        ];
+        let mut records = Vec::new();
+        for n in 0..1000 {
+            let (method, path) = (random.choice(words), random.choice(words));
+            records.extend(format!("{n} {method:?} {path:?} {}\n", random.u16(..)).into_bytes());
+        }
+        let size = |compression| {
+            let mut compressed = Vec::new();
+            Compressor::new(compression)
+                .compress(&records, &mut compressed)
+                .expect("memory");
             let mut back = Vec::new();
-            codec
-                .decompress(&compressed[4..], &mut back)
+            Codec::of(compression)
+                .decompress(&compressed, &mut back)
                 .expect("our own bytes");
-            assert!(back == records, "{codec:?} changed the bytes");
+            assert!(back == records, "{compression:?}");
+            compressed.len()
+        };
+        let gzip: Vec<usize> = (1..=9)
+            .map(|level| size(Compression::Gzip(level)))
+            .collect();
+        let zstd: Vec<usize> = (1..=22)
+            .map(|level| size(Compression::Zstd(level)))
+            .collect();
+        assert!(gzip[8] < gzip[0], "{gzip:?}");
+        assert!(zstd[21] < zstd[0], "{zstd:?}");
+    }
+
+    #[test]
+    fn attributes_and_codecs_go_both_ways() {
+        for compression in Codec::ALL {
+            let codec = Codec::of(compression);
+            assert_eq!(Codec::of_attributes(codec.attributes()), Some(codec));
+        }
+        assert_eq!(Codec::of_attributes(5), None);
+    }
+
+    #[test]
+    fn damaged_snappy_is_an_error() {
+        let mut compressed = Vec::new();
+        let mut compressor = Compressor::new(Compression::Snappy);
+        compressor
+            .compress(&samples()[0], &mut compressed)
+            .expect("memory");
+        for end in [3, 15, 21, compressed.len() - 1] {
+            let cut = Codec::Snappy.decompress(&compressed[..end], &mut Vec::new());
+            assert!(cut.is_err(), "cut at {end}");
         }
     }
 }

@@ -9,7 +9,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 
-use super::answer::{Answer, Versions};
+use super::answer::{Answer, METADATA, PRODUCE, Versions};
+use super::compression::Codec;
 use super::request::Request;
 use super::transport::{Hangup, Transport, check_correlation_id};
 use super::wire::WireError;
@@ -36,9 +37,19 @@ pub enum ConnectionError {
     /// The broker answered the first request with an error code.
     #[error("refused with error {0}")]
     Refused(i16),
+    /// The broker cannot take what we send.
+    #[error("{0}")]
+    Unsuitable(&'static str),
     /// The connection thread panicked.
     #[error("the connection thread panicked")]
     Panicked,
+}
+
+impl ConnectionError {
+    /// Whether it stays as it is until a person changes something here or there.
+    pub(super) fn needs_a_person(&self) -> bool {
+        matches!(self, ConnectionError::Unsuitable(_))
+    }
 }
 
 impl From<io::Error> for ConnectionError {
@@ -175,6 +186,9 @@ impl Connection {
         let timeout = self.config.request_timeout;
         let mut transport = Transport::connect(&self.address, timeout)?;
         let versions = transport.handshake(&self.config.client_id, timeout)?;
+        if let Some(lack) = lack(&versions, Codec::of(self.config.compression)) {
+            return Err(ConnectionError::Unsuitable(lack));
+        }
         self.tell(What::Connected {
             versions,
             hangup: transport.hangup()?,
@@ -240,6 +254,20 @@ impl Connection {
             connection: self.number,
             what,
         });
+    }
+}
+
+/// What a broker of these versions lacks to be of use.
+fn lack(versions: &Versions, codec: Codec) -> Option<&'static str> {
+    let produce = versions
+        .of(PRODUCE)
+        .filter(|_| versions.of(METADATA).is_some());
+    match produce {
+        None => Some("it takes no record batches (Kafka before 0.11 needs protocol = legacy)"),
+        Some(version) if version < codec.least_produce_version() => {
+            Some("it takes no 'compression = zstd' (Kafka 2.1 and later do)")
+        }
+        Some(_) => None,
     }
 }
 

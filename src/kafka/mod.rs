@@ -27,7 +27,7 @@
 mod answer;
 mod backoff;
 mod cluster;
-pub mod compression;
+mod compression;
 pub mod connection;
 mod dead_letter;
 mod error;

@@ -13,7 +13,6 @@ use crate::output::Output;
 
 use super::answer::{Answer, MetadataAnswer, PRODUCE, ProduceAnswer};
 use super::cluster::{BatchRef, Cluster, Peer, Pending, sooner};
-use super::compression::{Codec, UnknownCodec};
 use super::connection::{ConnectionError, Event, What};
 use super::dead_letter::DeadLetters;
 use super::error::{Action, Verdict, Written};
@@ -58,16 +57,12 @@ pub struct NativeOutput {
 impl NativeOutput {
     /// The output of producer number `k`, which reports to `progress`. Records that no broker takes
     /// go to a file in `dead_letters`.
-    ///
-    /// # Errors
-    /// If the codec is not one that the native output writes.
     pub fn new(
         k: usize,
         config: Arc<KafkaConfig>,
         progress: Sender<Progress>,
         dead_letters: Option<PathBuf>,
-    ) -> Result<Self, UnknownCodec> {
-        let codec = Codec::try_from(config.compression)?;
+    ) -> Self {
         let (sender, events) = unbounded();
         let acks = match config.acks {
             Acks::None => 0,
@@ -76,7 +71,7 @@ impl NativeOutput {
         };
         // The broker gives up waiting for followers a little before we give up waiting for it.
         let timeout_ms = (config.request_timeout * 9 / 10).as_millis();
-        Ok(NativeOutput {
+        NativeOutput {
             style: ProduceStyle {
                 client_id: config.client_id.clone(),
                 acks,
@@ -89,13 +84,13 @@ impl NativeOutput {
             topic_numbers: HashMap::new(),
             listed: Vec::new(),
             turn: 0,
-            workshop: Workshop::new(codec, config.batch_bytes),
+            workshop: Workshop::new(config.compression, config.batch_bytes),
             ids: IdSource::new(config.idempotence && config.acks == Acks::All),
             dead_letters: DeadLetters::new(k, dead_letters),
             finishing: false,
             trim_at: None,
             config,
-        })
+        }
     }
 
     fn topic_number(&mut self, name: &Arc<str>) -> usize {
@@ -495,7 +490,7 @@ impl Output for NativeOutput {
         };
         match event.what {
             What::Connected { versions, hangup } => {
-                self.cluster.connected(peer, versions, hangup, now);
+                self.cluster.connected(peer, versions, hangup);
             }
             What::Answered(answer) => self.answered(peer, answer, now),
             What::Written => {

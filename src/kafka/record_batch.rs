@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::batch::{Batch, Destination, Framing};
 
-use super::compression::Codec;
+use super::compression::{Codec, Compressor};
 use super::wire::{Reader, WireError};
 
 /// Bytes before the records.
@@ -143,17 +143,22 @@ impl BatchWriter {
 
     /// Ends the batch, which still must be signed. `room` is used if the codec needs a second
     /// buffer. Returns the batch and the buffer that was left over.
-    pub(super) fn finish(&mut self, codec: Codec, mut room: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    pub(super) fn finish(
+        &mut self,
+        compressor: &mut Compressor,
+        mut room: Vec<u8>,
+    ) -> (Vec<u8>, Vec<u8>) {
         let mut batch = std::mem::take(&mut self.bytes);
         let mut attributes = Codec::None.attributes();
-        if codec != Codec::None {
+        if compressor.codec() != Codec::None {
             room.clear();
             room.resize(HEAD_BYTES, 0);
-            codec.compress(&batch[HEAD_BYTES..], &mut room);
-            // What does not shrink (a single short line) goes as it is.
-            if room.len() < batch.len() {
+            let compressed = compressor.compress(&batch[HEAD_BYTES..], &mut room);
+            // What does not shrink (a single short line) goes as it is, and so does what the codec
+            // has no memory for.
+            if compressed.is_ok() && room.len() < batch.len() {
                 std::mem::swap(&mut batch, &mut room);
-                attributes = codec.attributes();
+                attributes = compressor.codec().attributes();
             }
         }
         let length = batch.len() as i32 - 12;
@@ -346,17 +351,22 @@ impl Unpacked {
 mod tests {
     use super::super::testing::{batch, batch_at, destination};
     use super::*;
+    use crate::config::Compression;
     use bytes::Bytes;
     use kafka_protocol::records::{Record, RecordBatchDecoder};
 
-    fn encode(batches: &[&Batch], codec: Codec, producer: Option<ProducerId>) -> Vec<u8> {
+    fn encode(
+        batches: &[&Batch],
+        compression: Compression,
+        producer: Option<ProducerId>,
+    ) -> Vec<u8> {
         let mut writer = BatchWriter::default();
         writer.start(Vec::new());
         for batch in batches {
             let end = writer.append(batch, 0, usize::MAX);
             assert_eq!(end, batch.data.len());
         }
-        let (mut bytes, _) = writer.finish(codec, Vec::new());
+        let (mut bytes, _) = writer.finish(&mut Compressor::new(compression), Vec::new());
         sign(&mut bytes, producer, 41);
         bytes
     }
@@ -392,9 +402,9 @@ mod tests {
         let one = batch_at(&keyed, b"a\n\nb\0\xfe\n", 1_000);
         let two = batch_at(&plain, b"later\n", 1_900_000_000_000);
         let three = batch_at(&plain, b"earlier, and without its newline", 10);
-        for codec in [Codec::None, Codec::Lz4] {
+        for compression in Codec::ALL {
             let producer = ProducerId { id: 7, epoch: 3 };
-            let records = decode(encode(&[&one, &two, &three], codec, Some(producer)));
+            let records = decode(encode(&[&one, &two, &three], compression, Some(producer)));
             let expected: [&[u8]; 5] = [
                 b"a",
                 b"",
@@ -434,7 +444,7 @@ mod tests {
                 lines.push(b'\n');
             }
             let source = batch(to, &lines);
-            let records = decode(encode(&[&source], Codec::None, None));
+            let records = decode(encode(&[&source], Compression::None, None));
             let expected: Vec<&[u8]> = source.records().map(|(_, line)| line).collect();
             assert!(values(&records) == expected);
         }
@@ -445,7 +455,7 @@ mod tests {
         let lines = vec![b'\n'; 40_000];
         let records = decode(encode(
             &[&batch(&destination(None, &[]), &lines)],
-            Codec::Lz4,
+            Compression::Lz4,
             None,
         ));
         assert_eq!(records.len(), 40_000);
@@ -480,7 +490,7 @@ mod tests {
                 reached
             );
         }
-        let (bytes, _) = writer.finish(Codec::None, Vec::new());
+        let (bytes, _) = writer.finish(&mut Compressor::new(Compression::None), Vec::new());
         assert_eq!(bytes[27..35], 5_000i64.to_be_bytes());
         assert_eq!(bytes[35..43], 9_000i64.to_be_bytes());
     }
@@ -498,7 +508,7 @@ mod tests {
             index: 12,
             last: true,
         };
-        let records = decode(encode(&[&first, &second], Codec::None, None));
+        let records = decode(encode(&[&first, &second], Compression::None, None));
         assert_eq!(values(&records), [&b"a\nb"[..], b"end"]);
         let header = |n: usize, name: &str| {
             let value = records[n].headers.get(name.as_bytes())?;
@@ -516,15 +526,15 @@ mod tests {
         let to = destination(Some(b"k"), &[("host", b"web1")]);
         let one = batch_at(&to, b"first\nsecond\n\n", 2_000);
         let two = batch_at(&to, b"third\n", 1_000);
-        for codec in [Codec::None, Codec::Lz4] {
-            let bytes = encode(&[&one, &two], codec, None);
+        for compression in Codec::ALL {
+            let bytes = encode(&[&one, &two], compression, None);
             let unpacked = Unpacked::of(&bytes).expect("our own batch");
             let mut writer = BatchWriter::default();
             writer.start(Vec::new());
             for record in unpacked.records().expect("our own records") {
                 writer.append_raw(&record);
             }
-            let (mut again, _) = writer.finish(codec, Vec::new());
+            let (mut again, _) = writer.finish(&mut Compressor::new(compression), Vec::new());
             sign(&mut again, None, 0);
             assert!(again == bytes);
         }

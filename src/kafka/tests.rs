@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use super::compression::Codec;
 use super::fake::{Fake, Fault};
 use super::producer::NativeOutput;
 use super::testing::{batch, destination, destination_to};
@@ -49,7 +50,7 @@ fn run(config: KafkaConfig, patience: Duration) -> Run {
     let deadline = Deadline::default();
     deadline.set(Instant::now() + patience);
     let worker = std::thread::spawn(move || {
-        let output = NativeOutput::new(0, Arc::new(config), outgoing, None).expect("a known codec");
+        let output = NativeOutput::new(0, Arc::new(config), outgoing, None);
         Worker::new(output, incoming, deadline).run()
     });
     Run {
@@ -199,7 +200,7 @@ fn a_broker_that_forgets_the_producer_gets_a_new_one() {
 
 #[test]
 fn batches_that_are_too_large_are_divided_down_to_the_record_that_cannot_go() {
-    for compression in [Compression::None, Compression::Lz4] {
+    for compression in Codec::ALL {
         let fake = Fake::start();
         fake.state().max_batch_bytes = 400;
         let mut config = config(&fake.address);

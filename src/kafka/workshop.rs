@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::compression::Codec;
+use super::compression::{Codec, Compressor};
 use super::record_batch::BatchWriter;
+use crate::config::Compression;
 
 /// What all partitions of a producer encode their record batches with.
 #[derive(Debug)]
 pub(super) struct Workshop {
     pub(super) writer: BatchWriter,
-    codec: Codec,
+    compressor: Compressor,
     pub(super) batch_bytes: usize,
     /// Buffers of acknowledged batches, to be used again.
     rooms: Vec<Vec<u8>>,
@@ -18,10 +19,10 @@ pub(super) struct Workshop {
 impl Workshop {
     const ROOMS: usize = 8;
 
-    pub(super) fn new(codec: Codec, batch_bytes: usize) -> Self {
+    pub(super) fn new(compression: Compression, batch_bytes: usize) -> Self {
         Workshop {
             writer: BatchWriter::default(),
-            codec,
+            compressor: Compressor::new(compression),
             batch_bytes,
             rooms: Vec::new(),
         }
@@ -42,16 +43,17 @@ impl Workshop {
     /// Frees what lies idle.
     pub(super) fn trim(&mut self) {
         self.rooms.clear();
+        self.compressor.trim();
     }
 
     /// Ends the record batch that was written. It still must be signed.
     pub(super) fn finish(&mut self) -> (Arc<Vec<u8>>, i32) {
-        let spare = match self.codec {
+        let spare = match self.compressor.codec() {
             Codec::None => Vec::new(),
             _ => self.room(),
         };
         let records = self.writer.records();
-        let (bytes, spare) = self.writer.finish(self.codec, spare);
+        let (bytes, spare) = self.writer.finish(&mut self.compressor, spare);
         if spare.capacity() > 0 {
             self.recycle(spare);
         }

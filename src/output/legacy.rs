@@ -99,7 +99,7 @@ impl LegacyOutput {
             let mut client = KafkaClient::new(hosts.collect());
             client.set_client_id(self.config.client_id.clone());
             client.set_compression(match self.config.compression {
-                Compression::Gzip => kafka::client::Compression::GZIP,
+                Compression::Gzip(_) => kafka::client::Compression::GZIP,
                 Compression::Snappy => kafka::client::Compression::SNAPPY,
                 _ => kafka::client::Compression::NONE,
             });

@@ -155,6 +155,9 @@ impl RealKafka {
             || self.partitions(name) == partitions,
             || format!("topic '{name}' to have leaders"),
         );
+        // A broker names itself the leader a little before it is, and what comes with acks=0 until
+        // then is dropped. It tells offsets when it is.
+        self.count(name);
     }
 
     /// Number of partitions that have a leader; 0 if there is no such topic.

@@ -218,6 +218,11 @@ fn decompress(codec: i16, bytes: &[u8]) -> Result<(Codec, Vec<u8>), Refused> {
                 .map_err(|error| corrupt(format!("lz4: {error}")))?;
             Codec::Lz4
         }
+        4 => {
+            zstd::stream::copy_decode(bytes, &mut plain)
+                .map_err(|error| corrupt(format!("zstd: {error}")))?;
+            Codec::Zstd
+        }
         other => {
             return Err(Refused {
                 code: UNSUPPORTED_COMPRESSION_TYPE,

@@ -97,8 +97,27 @@ fn the_defaults_fit_the_legacy_protocol() {
     assert_eq!(kafka(all).compression, Compression::Snappy);
     assert_eq!(
         kafka("protocol = legacy\ncompression = gzip").compression,
-        Compression::Gzip
+        Compression::Gzip(6)
     );
+}
+
+#[test]
+fn gzip_and_zstd_have_levels() {
+    for (lines, compression) in [
+        ("compression = gzip", Compression::Gzip(6)),
+        (
+            "compression = gzip\ncompression_level = 9",
+            Compression::Gzip(9),
+        ),
+        ("compression = zstd", Compression::Zstd(3)),
+        (
+            "compression_level = 22\ncompression = zstd",
+            Compression::Zstd(22),
+        ),
+        ("compression = snappy", Compression::Snappy),
+    ] {
+        assert_eq!(kafka(lines).compression, compression, "{lines}");
+    }
 }
 
 #[test]

@@ -258,7 +258,7 @@ a.ini:4: unknown key 'Linger' in [kafka]; did you mean 'linger'?
 a.ini:5: unknown key 'linger_ms' in [kafka]; did you mean 'linger'?
 a.ini:6: unknown key 'batch-bytes' in [kafka]; did you mean 'batch_bytes'?
 a.ini:7: unknown key 'sasl_password' in [kafka]
-    keys are brokers, topic, protocol, acks, compression, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers"
+    keys are brokers, topic, protocol, acks, compression, compression_level, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers"
     );
     assert_eq!(
         log_errors("compression = none"),
@@ -320,7 +320,7 @@ a.ini:11: empty value for 'state_dir' in [agent]; accepted: a folder"
         "\
 a.ini:4: bad value 'kafka' for 'protocol' in [kafka]; accepted: native, legacy
 a.ini:5: bad value '-1' for 'acks' in [kafka]; accepted: all, 1, 0
-a.ini:6: bad value 'lz5' for 'compression' in [kafka]; accepted: lz4, none, gzip, snappy
+a.ini:6: bad value 'lz5' for 'compression' in [kafka]; accepted: lz4, none, gzip, snappy, zstd
 a.ini:7: bad value 'fixed:-1' for 'partitioner' in [kafka]; accepted: file, key, round_robin, fixed:N with a partition number
 a.ini:8: bad value '1MiB' for 'batch_bytes' in [kafka]; accepted: a size in B, KiB, MiB or GiB, 1KiB to 900KiB
 a.ini:9: bad value '61s' for 'linger' in [kafka]; accepted: a time in ms, s, m or h, 0ms to 1m
@@ -368,10 +368,28 @@ a.ini:4: malformed '${' in 'client_id' of [kafka]
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
     assert_eq!(
-        kafka_errors("compression = gzip"),
+        kafka_errors("compression = zstd\nprotocol = legacy"),
         "\
-a.ini:4: 'compression = gzip' cannot stand beside 'protocol = native' (the default)
-    native has lz4 and none so far"
+a.ini:4: 'compression = zstd' cannot stand beside 'protocol = legacy' (line 5)
+    legacy has none, gzip and snappy"
+    );
+    assert_eq!(
+        kafka_errors("compression_level = 3"),
+        "\
+a.ini:4: 'compression_level = 3' cannot stand beside 'compression = lz4' (the default)
+    only gzip and zstd have levels"
+    );
+    assert_eq!(
+        kafka_errors("compression = gzip\ncompression_level = 10"),
+        "\
+a.ini:5: 'compression_level = 10' cannot stand beside 'compression = gzip' (line 4)
+    the levels of gzip are 1 to 9"
+    );
+    assert_eq!(
+        kafka_errors("compression = gzip\ncompression_level = 1\nprotocol = legacy"),
+        "\
+a.ini:5: 'compression_level = 1' cannot stand beside 'protocol = legacy' (line 6)
+    legacy takes no level"
     );
     assert_eq!(
         kafka_errors("acks = 1\nidempotence = on"),

@@ -66,6 +66,10 @@ fn batch(producer: i64, epoch: i16, sequence: i32, values: &[&str], codec: Compr
                 out.extend_from_slice(&(chunk.len() as u32).to_be_bytes());
                 out.extend_from_slice(&chunk);
             }
+            Compression::Zstd => {
+                let frame = zstd::stream::encode_all(&plain[..], 3)?;
+                out.extend_from_slice(&frame);
+            }
             _ => out.extend_from_slice(plain),
         }
         Ok(())
@@ -197,12 +201,13 @@ fn records_are_stored_as_sent_in_every_codec() {
         Compression::Lz4,
         Compression::Gzip,
         Compression::Snappy,
+        Compression::Zstd,
     ];
     for codec in codecs {
         let (error, _) = send(&mut client, batch(-1, -1, -1, &["one", "", "three"], codec));
         assert_eq!(error, 0, "{codec:?}");
     }
-    let records = cluster.wait_for_records("logs", 12, SOON);
+    let records = cluster.wait_for_records("logs", 15, SOON);
     let values = cluster.values("logs");
     assert_eq!(values[3..6], ["one", "", "three"]);
     assert_eq!(records[4].offset, 4);
