@@ -21,6 +21,7 @@ mod syntax;
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests;
 mod text;
+mod tls;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use reference::reference;
+pub use tls::TlsConfig;
 
 use environment::Env;
 use text::Text;
@@ -127,6 +129,8 @@ pub struct KafkaConfig {
     pub idempotence: bool,
     /// Which headers each record carries.
     pub headers: HeaderChoice,
+    /// How connections are encrypted; `None`: not at all.
+    pub tls: Option<TlsConfig>,
 }
 
 /// `host:port` of a broker.

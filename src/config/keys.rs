@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::kafka::{Brokers, ClientId, Headers, Partitioners, RecordKey, Topic};
 use super::paths::{Excludes, Folder, Paths, Places};
+use super::tls::{Certificates, PrivateKey};
 use super::value::{Choice, Count, Kind, Optional, Size, Time};
 use super::{Acks, Compression, Protocol, StartAt};
 
@@ -157,6 +158,16 @@ table! {
         "retries neither duplicate nor reorder; native with acks = all only (otherwise off)";
     HEADERS: Headers = [Kafka] "headers", Headers, IfUnset::Text("host,path"),
         "headers of every record; native only (legacy: none)";
+    TLS: Choice<bool> = [Kafka] "tls", Choice(&[("off", false), ("on", true)]),
+        IfUnset::Text("off"),
+        "encrypted connections, TLS 1.2 or 1.3; the broker's certificate and name are checked";
+    TLS_CA: Optional<Certificates> = [Kafka] "tls_ca", Optional(Certificates), IfUnset::Text(""),
+        "the authorities that brokers' certificates may come from; without it, the system's";
+    TLS_CERT: Optional<Certificates> = [Kafka] "tls_cert", Optional(Certificates),
+        IfUnset::Text(""),
+        "the client certificate, and those of the authorities between, if brokers want one";
+    TLS_KEY: Optional<PrivateKey> = [Kafka] "tls_key", Optional(PrivateKey), IfUnset::Text(""),
+        "the private key of tls_cert";
 
     LOG_PATH: Paths = [Log] "path", Paths, IfUnset::Required("/var/log/nginx/access.log"),
         "the files to follow; relative paths start at the current directory";

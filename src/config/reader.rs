@@ -38,6 +38,27 @@ impl<T> Setting<T> {
     }
 }
 
+impl<T> Setting<T> {
+    /// That it needs the key `missing` beside it.
+    pub(super) fn lacks(&self, missing: &'static str) -> ConfigError {
+        let setting = self.said();
+        self.error(Problem::Lacks { setting, missing })
+    }
+
+    /// That it does not work out: `why` goes on from the setting.
+    pub(super) fn unfit(&self, why: String) -> ConfigError {
+        let setting = self.said();
+        self.error(Problem::Unfit { setting, why })
+    }
+
+    fn error(&self, problem: Problem) -> ConfigError {
+        match self.line {
+            Some(line) => ConfigError::at(line, problem),
+            None => ConfigError::whole(problem),
+        }
+    }
+}
+
 /// What looking for a key gives.
 pub(super) enum Lookup<T> {
     Set(Setting<T>),

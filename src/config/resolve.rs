@@ -12,9 +12,10 @@ use super::keys::{self, Section};
 use super::nearest::nearest;
 use super::reader::{Lookup, Reader, Setting};
 use super::syntax::RawSection;
+use super::tls::{self, TlsSettings};
 use super::{
     Acks, AgentConfig, Compression, Config, HeaderChoice, KafkaConfig, LogConfig, Partitioner,
-    Protocol,
+    Protocol, TlsConfig,
 };
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
@@ -184,11 +185,13 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
     let client_id = kafka.setting(&keys::CLIENT_ID);
     let idempotence = kafka.setting(&keys::IDEMPOTENCE);
     let headers = kafka.setting(&keys::HEADERS);
+    let tls = tls_settings(&mut kafka);
 
     let errors = kafka.errors;
     let compression = settle_compression(compression, level, protocol.as_ref(), errors);
     let idempotence = settle_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
     let headers = settle_headers(headers, protocol.as_ref(), errors);
+    let tls = settle_tls(tls, protocol.as_ref(), errors);
     Some(KafkaConfig {
         brokers: brokers?.value,
         protocol: protocol?.value,
@@ -201,6 +204,7 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
         client_id: client_id?.value,
         idempotence: idempotence?,
         headers: headers?,
+        tls: tls?,
     })
 }
 
@@ -283,6 +287,34 @@ fn settle_headers(
         errors.push(headers.conflict(protocol, "the message format of legacy has no headers"));
     }
     Some(NONE)
+}
+
+fn tls_settings(kafka: &mut Reader<'_>) -> Option<TlsSettings> {
+    let on = kafka.setting(&keys::TLS);
+    let ca = kafka.setting(&keys::TLS_CA);
+    let cert = kafka.setting(&keys::TLS_CERT);
+    let key = kafka.setting(&keys::TLS_KEY);
+    Some(TlsSettings {
+        on: on?,
+        ca: ca?,
+        cert: cert?,
+        key: key?,
+    })
+}
+
+fn settle_tls(
+    tls: Option<TlsSettings>,
+    protocol: Option<&Setting<Protocol>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Option<TlsConfig>> {
+    let tls = tls?;
+    if let Some(protocol) = protocol.filter(|protocol| protocol.value == Protocol::Legacy)
+        && tls.on.value
+    {
+        errors.push(tls.on.conflict(protocol, "legacy has no TLS"));
+        return None;
+    }
+    tls::settle(tls, errors)
 }
 
 /// Paths that are listed already: in which section, on which line.

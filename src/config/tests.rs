@@ -5,6 +5,7 @@ mod files;
 mod mutations;
 mod refused;
 mod shipped;
+mod tls;
 
 use std::path::Path;
 

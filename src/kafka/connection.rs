@@ -37,6 +37,9 @@ pub enum ConnectionError {
     /// The broker answered the first request with an error code.
     #[error("refused with error {0}")]
     Refused(i16),
+    /// The TLS handshake failed, or the broker ended the session with a reason.
+    #[error("{0}")]
+    Tls(String),
     /// The broker cannot take what we send.
     #[error("{0}")]
     Unsuitable(&'static str),
@@ -48,7 +51,10 @@ pub enum ConnectionError {
 impl ConnectionError {
     /// Whether it stays as it is until a person changes something here or there.
     pub(super) fn needs_a_person(&self) -> bool {
-        matches!(self, ConnectionError::Unsuitable(_))
+        matches!(
+            self,
+            ConnectionError::Tls(_) | ConnectionError::Unsuitable(_)
+        )
     }
 }
 
@@ -184,7 +190,7 @@ impl Connection {
     /// Returns when the producer wants no more.
     fn serve(&self) -> Result<(), ConnectionError> {
         let timeout = self.config.request_timeout;
-        let mut transport = Transport::connect(&self.address, timeout)?;
+        let mut transport = Transport::connect(&self.address, self.config.tls.as_ref(), timeout)?;
         let versions = transport.handshake(&self.config.client_id, timeout)?;
         if let Some(lack) = lack(&versions, Codec::of(self.config.compression)) {
             return Err(ConnectionError::Unsuitable(lack));

@@ -44,6 +44,7 @@ mod request;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod topic;
 mod transport;
 pub mod wire;

@@ -34,6 +34,7 @@ fn config(broker: &BrokerAddress) -> KafkaConfig {
             host: false,
             path: false,
         },
+        tls: None,
     }
 }
 

@@ -1,7 +1,6 @@
 //! The byte stream to a broker, from the TCP connect to the point where requests can be sent.
 //!
-//! This is where TLS (a stream wrapped around the socket) and SASL (a second step of the handshake,
-//! after the versions are known) have their place.
+//! With TLS the stream is wrapped around the socket (`tls.rs`).
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -13,7 +12,8 @@ use rustix::fd::{AsFd, BorrowedFd};
 use super::answer::{Versions, api_versions};
 use super::connection::ConnectionError;
 use super::request::Request;
-use crate::config::BrokerAddress;
+use super::tls::TlsStream;
+use crate::config::{BrokerAddress, TlsConfig};
 
 /// No longer than this for the connect and for the handshake, so that the next broker gets its turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,8 +24,14 @@ const READ_BYTES: usize = 16 << 10;
 /// A connected stream and what was read of it but not yet used.
 #[derive(Debug)]
 pub(super) struct Transport {
-    stream: TcpStream,
+    stream: Stream,
     received: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 /// Ends the transport from another thread, also when it hangs in a write.
@@ -41,20 +47,41 @@ impl Hangup {
 
 impl Transport {
     /// Connects. No later write waits longer than `timeout` to get on.
-    pub(super) fn connect(address: &BrokerAddress, timeout: Duration) -> io::Result<Self> {
-        let mut error = None;
+    pub(super) fn connect(
+        address: &BrokerAddress,
+        tls: Option<&TlsConfig>,
+        timeout: Duration,
+    ) -> Result<Self, ConnectionError> {
         let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
+        let socket = Self::connect_socket(address, timeout, until)?;
+        let stream = match tls {
+            None => Stream::Plain(socket),
+            Some(tls) => {
+                let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
+                let stream = TlsStream::connect(socket, tls, &address.host, until)?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        Ok(Transport {
+            stream,
+            received: Vec::new(),
+        })
+    }
+
+    fn connect_socket(
+        address: &BrokerAddress,
+        timeout: Duration,
+        until: Instant,
+    ) -> io::Result<TcpStream> {
+        let mut error = None;
         for resolved in (address.host.as_str(), address.port).to_socket_addrs()? {
             let left = until.saturating_duration_since(Instant::now());
             match TcpStream::connect_timeout(&resolved, left.max(Duration::from_millis(100))) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    stream.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
-                    stream.set_write_timeout(Some(timeout))?;
-                    return Ok(Transport {
-                        stream,
-                        received: Vec::new(),
-                    });
+                Ok(socket) => {
+                    socket.set_nodelay(true)?;
+                    socket.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
+                    socket.set_write_timeout(Some(timeout))?;
+                    return Ok(socket);
                 }
                 Err(e) => error = Some(e),
             }
@@ -64,7 +91,7 @@ impl Transport {
 
     /// A handle that ends this transport.
     pub(super) fn hangup(&self) -> io::Result<Hangup> {
-        self.stream.try_clone().map(Hangup)
+        self.stream.socket().try_clone().map(Hangup)
     }
 
     /// Finds out what the broker speaks, and with that whether it is a Kafka broker at all.
@@ -97,7 +124,7 @@ impl Transport {
     }
 
     /// Writes a whole request.
-    pub(super) fn write(&mut self, request: &Request) -> io::Result<()> {
+    pub(super) fn write(&mut self, request: &Request) -> Result<(), ConnectionError> {
         let mut slices = Vec::with_capacity(2 * request.batches.len() + 1);
         let mut from = 0;
         for (to, batch) in &request.batches {
@@ -108,33 +135,30 @@ impl Transport {
         if from < request.head.len() {
             slices.push(IoSlice::new(&request.head[from..]));
         }
-        let mut left = &mut slices[..];
-        while !left.is_empty() {
-            match self.stream.write_vectored(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => IoSlice::advance_slices(&mut left, written),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
+        match &mut self.stream {
+            Stream::Plain(socket) => Ok(write_all(socket, &mut slices)?),
+            Stream::Tls(stream) => stream.write(&slices),
         }
-        Ok(())
     }
 
-    /// Reads once. The end of the stream is an error.
-    pub(super) fn read(&mut self) -> io::Result<()> {
+    /// Reads once from the socket. The end of the stream is an error.
+    pub(super) fn read(&mut self) -> Result<(), ConnectionError> {
+        let socket = match &mut self.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => return stream.read(&mut self.received),
+        };
         let have = self.received.len();
         self.received.resize(have + READ_BYTES, 0);
-        let result = self.stream.read(&mut self.received[have..]);
+        let result = socket.read(&mut self.received[have..]);
         self.received
             .truncate(have + *result.as_ref().unwrap_or(&0));
         match result {
-            Ok(0) => Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "closed by the broker",
-            )),
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the broker").into())
+            }
             Ok(_) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(e) => Err(e),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -164,7 +188,7 @@ impl Transport {
         timeout: Option<Duration>,
     ) -> io::Result<(bool, bool)> {
         let mut fds = [
-            PollFd::from_borrowed_fd(self.stream.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.stream.socket().as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(wake, PollFlags::IN),
         ];
         let timeout = timeout.map(|timeout| Timespec {
@@ -181,6 +205,27 @@ impl Transport {
             fds[1].revents().contains(PollFlags::IN),
         ))
     }
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.socket(),
+        }
+    }
+}
+
+fn write_all(socket: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !slices.is_empty() {
+        match socket.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 /// The part of a frame after the correlation id, which must be `expected`.

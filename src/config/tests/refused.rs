@@ -258,7 +258,7 @@ a.ini:4: unknown key 'Linger' in [kafka]; did you mean 'linger'?
 a.ini:5: unknown key 'linger_ms' in [kafka]; did you mean 'linger'?
 a.ini:6: unknown key 'batch-bytes' in [kafka]; did you mean 'batch_bytes'?
 a.ini:7: unknown key 'sasl_password' in [kafka]
-    keys are brokers, topic, protocol, acks, compression, compression_level, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers"
+    keys are brokers, topic, protocol, acks, compression, compression_level, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers, tls, tls_ca, tls_cert, tls_key"
     );
     assert_eq!(
         log_errors("compression = none"),
@@ -271,7 +271,7 @@ fn keys_of_later_versions_are_unknown() {
     for key in ["format", "multiline", "include", "drop", "encoding"] {
         assert!(log_errors(&format!("{key} = json")).starts_with("a.ini:6: unknown key"));
     }
-    for key in ["tls", "tls_ca", "sasl_mechanism", "sasl_username"] {
+    for key in ["sasl_mechanism", "sasl_username"] {
         assert!(kafka_errors(&format!("{key} = on")).starts_with("a.ini:4: unknown key"));
     }
     assert!(errors("[agent]\nmetrics_listen = :1\n").starts_with("a.ini:2: unknown key"));

@@ -44,6 +44,7 @@ fn defaults() -> Config {
                 host: true,
                 path: true,
             },
+            tls: None,
         },
         logs: vec![
             LogConfig {

@@ -1,0 +1,224 @@
+//! `tls` and the files that belong to it. They are read at the start, so that a wrong one is refused
+//! with its line in the ini.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::error::{ConfigError, Problem};
+use super::reader::Setting;
+use super::text;
+use super::value::{BadValue, Kind};
+
+/// `tls = on`: which authorities are trusted, and who we are.
+#[derive(Clone)]
+pub struct TlsConfig {
+    /// `None`: those of the system.
+    roots: Option<Vec<CertificateDer<'static>>>,
+    identity: Option<Identity>,
+    client: Arc<ClientConfig>,
+}
+
+impl TlsConfig {
+    /// What connections are made with.
+    pub fn client(&self) -> &Arc<ClientConfig> {
+        &self.client
+    }
+
+    /// Whether there is a client certificate.
+    pub fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+}
+
+impl PartialEq for TlsConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.roots == other.roots && self.identity == other.identity
+    }
+}
+
+impl Eq for TlsConfig {}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConfig")
+            .field("roots", &self.roots.as_ref().map(Vec::len))
+            .field("has_identity", &self.has_identity())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A certificate, those of the authorities between, and the private key.
+#[derive(Clone, PartialEq, Eq)]
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<PrivateKeyDer<'static>>,
+}
+
+/// `tls_ca`, `tls_cert`.
+pub(super) struct Certificates;
+
+impl Kind for Certificates {
+    type Value = Vec<CertificateDer<'static>>;
+
+    fn accepted(&self) -> String {
+        "a PEM file of certificates".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<Self::Value, BadValue> {
+        let pem = content(text)?;
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| BadValue::default().hint(pem_words(error)))?;
+        if certificates.is_empty() {
+            return Err(BadValue::default().hint("there is no certificate in it"));
+        }
+        for certificate in &certificates {
+            ParsedCertificate::try_from(certificate).map_err(|error| {
+                BadValue::default().hint(format!("a certificate in it is malformed: {error}"))
+            })?;
+        }
+        Ok(certificates)
+    }
+}
+
+/// `tls_key`.
+pub(super) struct PrivateKey;
+
+impl Kind for PrivateKey {
+    type Value = Arc<PrivateKeyDer<'static>>;
+
+    fn accepted(&self) -> String {
+        "a PEM file with a private key".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<Self::Value, BadValue> {
+        let pem = content(text)?;
+        match PrivateKeyDer::from_pem_slice(&pem) {
+            Ok(key) => Ok(Arc::new(key)),
+            Err(pem::Error::NoItemsFound)
+                if memchr::memmem::find(&pem, b"ENCRYPTED PRIVATE KEY").is_some() =>
+            {
+                let hint = "the key is encrypted; write it out plain: openssl pkey -in FILE";
+                Err(BadValue::default().hint(hint))
+            }
+            Err(pem::Error::NoItemsFound) => {
+                Err(BadValue::default().hint("there is no private key in it"))
+            }
+            Err(error) => Err(BadValue::default().hint(pem_words(error))),
+        }
+    }
+}
+
+/// The bytes of a file that a value names.
+pub(super) fn content(path: &str) -> Result<Vec<u8>, BadValue> {
+    text::read(Path::new(path)).map_err(|problem| {
+        let hint = match problem {
+            Problem::Missing => "no such file".to_owned(),
+            Problem::NotRegular(what) => format!("a {what}, not a regular file"),
+            problem => problem.to_string(),
+        };
+        BadValue::default().hint(hint)
+    })
+}
+
+/// What is wrong, without a byte of the file, which may hold a key.
+fn pem_words(error: pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section of it has no END line".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line in it is malformed".to_owned(),
+        _ => "it is not valid PEM".to_owned(),
+    }
+}
+
+/// The settings that make a [`TlsConfig`], where all of them could be read.
+pub(super) struct TlsSettings {
+    pub(super) on: Setting<bool>,
+    pub(super) ca: Setting<Option<Vec<CertificateDer<'static>>>>,
+    pub(super) cert: Setting<Option<Vec<CertificateDer<'static>>>>,
+    pub(super) key: Setting<Option<Arc<PrivateKeyDer<'static>>>>,
+}
+
+/// `Some(None)`: TLS is off.
+pub(super) fn settle(
+    settings: TlsSettings,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Option<TlsConfig>> {
+    let TlsSettings { on, ca, cert, key } = settings;
+    let before = errors.len();
+    if !on.value {
+        const HINT: &str = "write tls = on, or leave it out";
+        errors.extend(ca.value.as_ref().map(|_| ca.conflict(&on, HINT)));
+        errors.extend(cert.value.as_ref().map(|_| cert.conflict(&on, HINT)));
+        errors.extend(key.value.as_ref().map(|_| key.conflict(&on, HINT)));
+        return (errors.len() == before).then_some(None);
+    }
+    if cert.value.is_some() && key.value.is_none() {
+        errors.push(cert.lacks("tls_key"));
+    }
+    if key.value.is_some() && cert.value.is_none() {
+        errors.push(key.lacks("tls_cert"));
+    }
+    let mut roots = RootCertStore::empty();
+    match &ca.value {
+        Some(certificates) => {
+            for certificate in certificates {
+                if let Err(error) = roots.add(certificate.clone()) {
+                    errors.push(ca.unfit(format!("cannot be trusted: {error}")));
+                }
+            }
+        }
+        None => {
+            // One bad file among the system's must not matter.
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+            if roots.is_empty() {
+                errors.push(
+                    on.unfit(
+                        "finds no certificate authorities on this system; name a file in tls_ca"
+                            .to_owned(),
+                    ),
+                );
+            }
+        }
+    }
+    if errors.len() > before {
+        return None;
+    }
+    let identity = match (cert.value.clone(), key.value.clone()) {
+        (Some(chain), Some(key)) => Some(Identity { chain, key }),
+        _ => None,
+    };
+    match client(roots, identity.as_ref()) {
+        Ok(client) => Some(Some(TlsConfig {
+            roots: ca.value,
+            identity,
+            client: Arc::new(client),
+        })),
+        Err(error) => {
+            errors.push(key.unfit(format!("cannot be used with tls_cert: {error}")));
+            None
+        }
+    }
+}
+
+fn client(
+    roots: RootCertStore,
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    match identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some(Identity { chain, key }) => {
+            builder.with_client_auth_cert(chain.clone(), key.clone_key())
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! TLS over the socket of a [`Transport`](super::transport::Transport).
+//!
+//! rustls keeps bytes of its own in both directions, and the connection thread waits on the socket
+//! alone. So every call here leaves rustls empty: what was decrypted is handed over at once, what was
+//! encrypted is written out.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, ClientConnection};
+
+use super::connection::ConnectionError;
+use crate::config::TlsConfig;
+
+const READ_BYTES: usize = 16 << 10;
+
+/// A socket and the TLS session on it.
+#[derive(Debug)]
+pub(super) struct TlsStream {
+    session: ClientConnection,
+    socket: TcpStream,
+    has_identity: bool,
+}
+
+impl TlsStream {
+    /// Makes the handshake, in which the broker's certificate is checked, its name included.
+    pub(super) fn connect(
+        socket: TcpStream,
+        config: &TlsConfig,
+        host: &str,
+        until: Instant,
+    ) -> Result<Self, ConnectionError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            ConnectionError::Tls("no certificate can be for a name like this".to_owned())
+        })?;
+        let session = ClientConnection::new(config.client().clone(), name)
+            .map_err(|error| ConnectionError::Tls(error.to_string()))?;
+        let mut stream = TlsStream {
+            session,
+            socket,
+            has_identity: config.has_identity(),
+        };
+        while stream.session.is_handshaking() {
+            stream.flush()?;
+            if !stream.session.is_handshaking() {
+                break;
+            }
+            if Instant::now() >= until {
+                return Err(ConnectionError::Overdue);
+            }
+            stream.receive().map_err(|error| match error {
+                ConnectionError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    let words = "closed in the TLS handshake; perhaps this port has no TLS";
+                    io::Error::new(error.kind(), words).into()
+                }
+                error => error,
+            })?;
+        }
+        stream.flush()?;
+        Ok(stream)
+    }
+
+    /// The socket, to wait on and to shut down.
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Writes all of `slices` through to the socket.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<(), ConnectionError> {
+        for slice in slices {
+            let mut left: &[u8] = slice;
+            while !left.is_empty() {
+                // It takes less than all when its buffer, of 64 KiB, is full.
+                let taken = self.session.writer().write(left)?;
+                left = &left[taken..];
+                if !left.is_empty() {
+                    self.flush()?;
+                }
+            }
+        }
+        self.flush()
+    }
+
+    /// Reads once from the socket, and appends all that this allows to decrypt to `received`, which
+    /// may be nothing. The end of the stream is an error.
+    pub(super) fn read(&mut self, received: &mut Vec<u8>) -> Result<(), ConnectionError> {
+        self.receive()?;
+        // A new key may have to be confirmed.
+        self.flush()?;
+        let before = received.len();
+        loop {
+            let from = received.len();
+            received.resize(from + READ_BYTES, 0);
+            let read = self.session.reader().read(&mut received[from..]);
+            received.truncate(from + *read.as_ref().unwrap_or(&0));
+            match read {
+                // The broker has said that it is the end: what came before it counts first.
+                Ok(0) if received.len() > before => return Ok(()),
+                Ok(0) => return Err(closed()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<(), ConnectionError> {
+        match self.session.read_tls(&mut self.socket) {
+            Ok(0) => return Err(closed()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        match self.session.process_new_packets() {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // It has an alert for the broker, which gets it if it still listens.
+                let _ = self.flush();
+                Err(self.explained(error))
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ConnectionError> {
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut self.socket) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.reason_for(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// With TLS 1.3 a broker that does not want our certificate says so after the handshake, and
+    /// hangs up: the write fails, and the reason is still to be read.
+    fn reason_for(&mut self, error: io::Error) -> ConnectionError {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        if matches!(error.kind(), BrokenPipe | ConnectionReset)
+            && matches!(self.session.read_tls(&mut self.socket), Ok(1..))
+            && let Err(error) = self.session.process_new_packets()
+        {
+            return self.explained(error);
+        }
+        error.into()
+    }
+
+    /// What an error of TLS means here.
+    fn explained(&self, error: rustls::Error) -> ConnectionError {
+        use rustls::Error::{AlertReceived, DecryptError, InvalidCertificate, InvalidMessage};
+        let words = match error {
+            InvalidCertificate(error) => certificate_words(&error),
+            AlertReceived(alert) => self.alert_words(alert),
+            InvalidMessage(_) if self.session.is_handshaking() => {
+                "what it answers is not TLS; perhaps this port has none".to_owned()
+            }
+            // Bytes changed on the way.
+            DecryptError | InvalidMessage(_) => {
+                return io::Error::new(io::ErrorKind::InvalidData, error).into();
+            }
+            error => format!("TLS: {error}"),
+        };
+        ConnectionError::Tls(words)
+    }
+
+    fn alert_words(&self, alert: AlertDescription) -> String {
+        use AlertDescription::{
+            AccessDenied, BadCertificate, CertificateExpired, CertificateRequired,
+            CertificateRevoked, CertificateUnknown, HandshakeFailure, UnknownCA,
+            UnsupportedCertificate,
+        };
+        match alert {
+            CertificateRequired | BadCertificate | HandshakeFailure if !self.has_identity => {
+                format!("it wants a client certificate (tls_cert, tls_key): TLS alert {alert:?}")
+            }
+            AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRevoked
+            | CertificateUnknown
+            | UnknownCA
+            | UnsupportedCertificate
+                if self.has_identity =>
+            {
+                format!("it does not accept the client certificate (tls_cert): TLS alert {alert:?}")
+            }
+            alert => format!("it ends the session with TLS alert {alert:?}"),
+        }
+    }
+}
+
+/// Why a certificate is not accepted.
+fn certificate_words(error: &CertificateError) -> String {
+    use CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        NotValidYetContext, UnknownIssuer,
+    };
+    match error {
+        Expired | ExpiredContext { .. } => "its certificate has expired".to_owned(),
+        NotValidYet | NotValidYetContext { .. } => {
+            "its certificate is not valid yet; is the clock of this host right?".to_owned()
+        }
+        NotValidForName => "its certificate is for another name".to_owned(),
+        NotValidForNameContext { presented, .. } => format!(
+            "its certificate is for another name: {}",
+            presented.join(", ")
+        ),
+        UnknownIssuer => {
+            "its certificate comes from an authority that is not trusted here (tls_ca)".to_owned()
+        }
+        error => format!("its certificate is not accepted: {error}"),
+    }
+}
+
+fn closed() -> ConnectionError {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the broker").into()
+}
