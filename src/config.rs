@@ -16,6 +16,7 @@ mod paths;
 mod reader;
 mod reference;
 mod resolve;
+mod sasl;
 mod syntax;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
@@ -30,7 +31,10 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use reference::reference;
+pub use sasl::{Login, SaslConfig, Secret};
 pub use tls::TlsConfig;
+
+pub(crate) use sasl::token as sasl_token;
 
 use environment::Env;
 use text::Text;
@@ -65,6 +69,11 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigErrors> {
         Self::from_bytes(text.as_bytes(), file, env)
+    }
+
+    /// What is no error and yet should be known, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        sasl::warnings(self)
     }
 
     fn from_bytes(bytes: &[u8], file: &Path, env: Env<'_>) -> Result<Config, ConfigErrors> {
@@ -131,6 +140,8 @@ pub struct KafkaConfig {
     pub headers: HeaderChoice,
     /// How connections are encrypted; `None`: not at all.
     pub tls: Option<TlsConfig>,
+    /// Who we are to the brokers; `None`: nobody.
+    pub sasl: Option<SaslConfig>,
 }
 
 /// `host:port` of a broker.

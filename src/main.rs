@@ -45,6 +45,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
     let signals = match catch_signals() {
         Ok(signals) => signals,
         Err(error) => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::kafka::{Brokers, ClientId, Headers, Partitioners, RecordKey, Topic};
 use super::paths::{Excludes, Folder, Paths, Places};
+use super::sasl::{Mechanisms, Password, PasswordFile, TokenFile, Username};
 use super::tls::{Certificates, PrivateKey};
 use super::value::{Choice, Count, Kind, Optional, Size, Time};
 use super::{Acks, Compression, Protocol, StartAt};
@@ -168,6 +169,21 @@ table! {
         "the client certificate, and those of the authorities between, if brokers want one";
     TLS_KEY: Optional<PrivateKey> = [Kafka] "tls_key", Optional(PrivateKey), IfUnset::Text(""),
         "the private key of tls_cert";
+    SASL_MECHANISM: Optional<Mechanisms> = [Kafka] "sasl_mechanism", Optional(Mechanisms),
+        IfUnset::Text(""),
+        "how this agent proves who it is; PLAIN and OAUTHBEARER send the secret: tls = on";
+    SASL_USERNAME: Optional<Username> = [Kafka] "sasl_username", Optional(Username),
+        IfUnset::Text(""),
+        "the name, for PLAIN and SCRAM";
+    SASL_PASSWORD: Optional<Password> = [Kafka] "sasl_password", Optional(Password),
+        IfUnset::Text(""),
+        "the password; it is never shown, and can be ${NAME}; chmod 600 this file if it is here";
+    SASL_PASSWORD_FILE: Optional<PasswordFile> = [Kafka] "sasl_password_file",
+        Optional(PasswordFile), IfUnset::Text(""),
+        "the password in a file of its own instead, read at the start";
+    SASL_TOKEN_FILE: Optional<TokenFile> = [Kafka] "sasl_token_file", Optional(TokenFile),
+        IfUnset::Text(""),
+        "the token for OAUTHBEARER, read again for every connection";
 
     LOG_PATH: Paths = [Log] "path", Paths, IfUnset::Required("/var/log/nginx/access.log"),
         "the files to follow; relative paths start at the current directory";

@@ -11,11 +11,12 @@ use super::kafka::is_name;
 use super::keys::{self, Section};
 use super::nearest::nearest;
 use super::reader::{Lookup, Reader, Setting};
+use super::sasl::{self, SaslSettings};
 use super::syntax::RawSection;
 use super::tls::{self, TlsSettings};
 use super::{
     Acks, AgentConfig, Compression, Config, HeaderChoice, KafkaConfig, LogConfig, Partitioner,
-    Protocol, TlsConfig,
+    Protocol, SaslConfig, TlsConfig,
 };
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
@@ -186,12 +187,14 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
     let idempotence = kafka.setting(&keys::IDEMPOTENCE);
     let headers = kafka.setting(&keys::HEADERS);
     let tls = tls_settings(&mut kafka);
+    let sasl = sasl_settings(&mut kafka);
 
     let errors = kafka.errors;
     let compression = settle_compression(compression, level, protocol.as_ref(), errors);
     let idempotence = settle_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
     let headers = settle_headers(headers, protocol.as_ref(), errors);
     let tls = settle_tls(tls, protocol.as_ref(), errors);
+    let sasl = settle_sasl(sasl, protocol.as_ref(), errors);
     Some(KafkaConfig {
         brokers: brokers?.value,
         protocol: protocol?.value,
@@ -205,6 +208,7 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
         idempotence: idempotence?,
         headers: headers?,
         tls: tls?,
+        sasl: sasl?,
     })
 }
 
@@ -315,6 +319,40 @@ fn settle_tls(
         return None;
     }
     tls::settle(tls, errors)
+}
+
+fn sasl_settings(kafka: &mut Reader<'_>) -> Option<SaslSettings> {
+    let mechanism = kafka.setting(&keys::SASL_MECHANISM);
+    let username = kafka.setting(&keys::SASL_USERNAME);
+    let password = kafka.setting(&keys::SASL_PASSWORD);
+    let password_file = kafka.setting(&keys::SASL_PASSWORD_FILE);
+    let token_file = kafka.setting(&keys::SASL_TOKEN_FILE);
+    let mut entries = kafka.raw.entries.iter();
+    let from_environment =
+        entries.any(|entry| entry.key == keys::SASL_PASSWORD.name && entry.value.starts_with("${"));
+    Some(SaslSettings {
+        mechanism: mechanism?,
+        username: username?,
+        password: password?,
+        from_environment,
+        password_file: password_file?,
+        token_file: token_file?,
+    })
+}
+
+fn settle_sasl(
+    sasl: Option<SaslSettings>,
+    protocol: Option<&Setting<Protocol>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Option<SaslConfig>> {
+    let sasl = sasl?;
+    if let Some(protocol) = protocol.filter(|protocol| protocol.value == Protocol::Legacy)
+        && sasl.mechanism.value.is_some()
+    {
+        errors.push(sasl.mechanism.conflict(protocol, "legacy has no SASL"));
+        return None;
+    }
+    sasl::settle(sasl, errors)
 }
 
 /// Paths that are listed already: in which section, on which line.

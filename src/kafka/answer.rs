@@ -11,18 +11,25 @@ pub(super) const PRODUCE: i16 = 0;
 /// `InitProducerId`.
 pub(super) const INIT_PRODUCER_ID: i16 = 22;
 
+/// `SaslHandshake`.
+pub(super) const SASL_HANDSHAKE: i16 = 17;
+/// `SaslAuthenticate`.
+pub(super) const SASL_AUTHENTICATE: i16 = 36;
+
 /// The versions of each API that this client speaks.
-const SPOKEN: [(i16, i16, i16); 3] = [
+const SPOKEN: [(i16, i16, i16); 5] = [
     (PRODUCE, 3, 12),
     (METADATA, 0, 13),
     (INIT_PRODUCER_ID, 0, 4),
+    (SASL_HANDSHAKE, 1, 1),
+    (SASL_AUTHENTICATE, 0, 2),
 ];
 
 /// From which version on an API's messages are flexible (KIP-482).
 fn flexible_from(api: i16) -> i16 {
     match api {
         PRODUCE | METADATA => 9,
-        INIT_PRODUCER_ID => 2,
+        INIT_PRODUCER_ID | SASL_AUTHENTICATE => 2,
         API_VERSIONS => 3,
         _ => i16::MAX,
     }

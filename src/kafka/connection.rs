@@ -12,6 +12,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use super::answer::{Answer, METADATA, PRODUCE, Versions};
 use super::compression::Codec;
 use super::request::Request;
+use super::sasl;
 use super::transport::{Hangup, Transport, check_correlation_id};
 use super::wire::WireError;
 use crate::config::{BrokerAddress, KafkaConfig};
@@ -40,6 +41,9 @@ pub enum ConnectionError {
     /// The TLS handshake failed, or the broker ended the session with a reason.
     #[error("{0}")]
     Tls(String),
+    /// The broker does not let us in, or something about SASL cannot work.
+    #[error("{0}")]
+    Sasl(String),
     /// The broker cannot take what we send.
     #[error("{0}")]
     Unsuitable(&'static str),
@@ -191,26 +195,31 @@ impl Connection {
     fn serve(&self) -> Result<(), ConnectionError> {
         let timeout = self.config.request_timeout;
         let mut transport = Transport::connect(&self.address, self.config.tls.as_ref(), timeout)?;
-        let versions = transport.handshake(&self.config.client_id, timeout)?;
+        let client_id = &self.config.client_id;
+        let versions = transport.handshake(client_id, Transport::deadline(timeout))?;
         if let Some(lack) = lack(&versions, Codec::of(self.config.compression)) {
             return Err(ConnectionError::Unsuitable(lack));
         }
+        let mut renew_at = self.authenticate(&mut transport, &versions)?;
         self.tell(What::Connected {
-            versions,
+            versions: versions.clone(),
             hangup: transport.hangup()?,
         });
         let mut unanswered: VecDeque<Unanswered> = VecDeque::new();
-        let mut correlation_id = 0i32;
         loop {
-            loop {
+            let mut renew = renew_at.is_some_and(|at| at <= Instant::now());
+            if renew && unanswered.is_empty() {
+                // Between two requests: what the producer sends meanwhile waits in the channel.
+                renew_at = self.authenticate(&mut transport, &versions)?;
+                renew = false;
+            }
+            while !renew {
                 let mut request = match self.requests.try_recv() {
                     Ok(request) => request,
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return Ok(()),
                 };
-                correlation_id = correlation_id.wrapping_add(1);
-                request.set_correlation_id(correlation_id);
-                transport.write(&request)?;
+                let correlation_id = transport.send(&mut request)?;
                 if request.answered {
                     unanswered.push_back(Unanswered {
                         correlation_id,
@@ -224,10 +233,14 @@ impl Connection {
                     self.tell(What::Written);
                 }
             }
-            let patience = match unanswered.front() {
+            let mut patience = match unanswered.front() {
                 Some(oldest) => Some(self.patience(oldest.due)?),
                 None => None,
             };
+            if let Some(at) = renew_at.filter(|_| !renew) {
+                let left = at.saturating_duration_since(Instant::now());
+                patience = Some(patience.map_or(left, |patience| patience.min(left)));
+            }
             let (readable, woken) = transport.wait(self.wake.as_fd(), patience)?;
             if woken {
                 let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
@@ -245,6 +258,19 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Says who we are, if that is wanted. Returns when to say it again.
+    fn authenticate(
+        &self,
+        transport: &mut Transport,
+        versions: &Versions,
+    ) -> Result<Option<Instant>, ConnectionError> {
+        let Some(sasl) = &self.config.sasl else {
+            return Ok(None);
+        };
+        let until = Transport::deadline(self.config.request_timeout);
+        sasl::authenticate(transport, versions, sasl, &self.config.client_id, until)
     }
 
     /// How long an answer that is due at `due` may still take.

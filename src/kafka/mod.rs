@@ -40,6 +40,8 @@ pub mod producer;
 mod producer_id;
 mod record_batch;
 mod request;
+mod sasl;
+mod scram;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

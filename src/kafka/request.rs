@@ -70,7 +70,7 @@ impl Request {
         Self::plain(INIT_PRODUCER_ID, version, client_id, &message)
     }
 
-    fn plain<M: Encodable + HeaderVersion>(
+    pub(super) fn plain<M: Encodable + HeaderVersion>(
         api: i16,
         version: i16,
         client_id: &str,

@@ -35,6 +35,7 @@ fn config(broker: &BrokerAddress) -> KafkaConfig {
             path: false,
         },
         tls: None,
+        sasl: None,
     }
 }
 

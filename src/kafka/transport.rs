@@ -1,6 +1,7 @@
 //! The byte stream to a broker, from the TCP connect to the point where requests can be sent.
 //!
-//! With TLS the stream is wrapped around the socket (`tls.rs`).
+//! With TLS the stream is wrapped around the socket (`tls.rs`); with SASL there is a second step after
+//! the versions are known (`sasl.rs`).
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -26,6 +27,7 @@ const READ_BYTES: usize = 16 << 10;
 pub(super) struct Transport {
     stream: Stream,
     received: Vec<u8>,
+    next_id: i32,
 }
 
 #[derive(Debug)]
@@ -52,12 +54,12 @@ impl Transport {
         tls: Option<&TlsConfig>,
         timeout: Duration,
     ) -> Result<Self, ConnectionError> {
-        let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
+        let until = Self::deadline(timeout);
         let socket = Self::connect_socket(address, timeout, until)?;
         let stream = match tls {
             None => Stream::Plain(socket),
             Some(tls) => {
-                let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
+                let until = Self::deadline(timeout);
                 let stream = TlsStream::connect(socket, tls, &address.host, until)?;
                 Stream::Tls(Box::new(stream))
             }
@@ -65,6 +67,7 @@ impl Transport {
         Ok(Transport {
             stream,
             received: Vec::new(),
+            next_id: 0,
         })
     }
 
@@ -98,33 +101,54 @@ impl Transport {
     pub(super) fn handshake(
         &mut self,
         client_id: &str,
-        timeout: Duration,
+        until: Instant,
     ) -> Result<Versions, ConnectionError> {
-        let until = Instant::now() + CONNECT_TIMEOUT.min(timeout);
         // Brokers before 2.4 know version 0 but not 3.
-        for (correlation_id, version) in [(0, 3), (1, 0)] {
-            let mut request = Request::api_versions(client_id, version);
-            request.set_correlation_id(correlation_id);
-            self.write(&request)?;
-            let frame = loop {
-                match self.frame()? {
-                    Some(frame) => break frame,
-                    None if Instant::now() >= until => return Err(ConnectionError::Overdue),
-                    None => self.read()?,
-                }
-            };
-            let body = check_correlation_id(&frame, correlation_id)?;
-            match api_versions(body, version).map_err(ConnectionError::Malformed)? {
-                (0, versions) => return Ok(versions),
-                (35, _) if version != 0 => {}
-                (code, _) => return Err(ConnectionError::Refused(code)),
+        for version in [3, 0] {
+            let answer = self.ask(Request::api_versions(client_id, version), until)?;
+            let (error, versions) =
+                api_versions(&answer, version).map_err(ConnectionError::Malformed)?;
+            match error {
+                0 => return Ok(versions),
+                35 => {}
+                code => return Err(ConnectionError::Refused(code)),
             }
         }
         Err(ConnectionError::Refused(35))
     }
 
+    /// Sends a request and waits for its answer. Nothing else may be unanswered.
+    pub(super) fn ask(
+        &mut self,
+        mut request: Request,
+        until: Instant,
+    ) -> Result<Vec<u8>, ConnectionError> {
+        let id = self.send(&mut request)?;
+        loop {
+            match self.frame()? {
+                Some(frame) => return check_correlation_id(&frame, id).map(<[u8]>::to_vec),
+                None if Instant::now() >= until => return Err(ConnectionError::Overdue),
+                None => self.read()?,
+            }
+        }
+    }
+
+    /// Sends a request and returns its correlation id.
+    pub(super) fn send(&mut self, request: &mut Request) -> Result<i32, ConnectionError> {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        request.set_correlation_id(id);
+        self.write(request)?;
+        Ok(id)
+    }
+
+    /// When the connect or the handshake, beginning now, must be done.
+    pub(super) fn deadline(timeout: Duration) -> Instant {
+        Instant::now() + CONNECT_TIMEOUT.min(timeout)
+    }
+
     /// Writes a whole request.
-    pub(super) fn write(&mut self, request: &Request) -> Result<(), ConnectionError> {
+    fn write(&mut self, request: &Request) -> Result<(), ConnectionError> {
         let mut slices = Vec::with_capacity(2 * request.batches.len() + 1);
         let mut from = 0;
         for (to, batch) in &request.batches {

@@ -119,6 +119,14 @@ impl<'a> Reader<'a> {
             .map_err(|_| WireError::Utf8)
     }
 
+    /// Nullable bytes.
+    pub(super) fn blob(&mut self) -> Result<Option<&'a [u8]>, WireError> {
+        match self.length(|r| r.i32().map(i64::from))? {
+            None => Ok(None),
+            Some(len) => self.bytes(len).map(Some),
+        }
+    }
+
     /// The number of items of an array (0 for null) of which each takes `least_bytes` or more.
     pub(super) fn array(&mut self, least_bytes: usize) -> Result<usize, WireError> {
         let count = self.length(|r| r.i32().map(i64::from))?.unwrap_or(0);

@@ -45,6 +45,7 @@ fn defaults() -> Config {
                 path: true,
             },
             tls: None,
+            sasl: None,
         },
         logs: vec![
             LogConfig {

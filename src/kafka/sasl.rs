@@ -1,0 +1,278 @@
+//! SASL: who we are, before anything else is asked (KIP-43, KIP-152), and again on the same
+//! connection before the broker's patience with a session ends (KIP-368).
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
+use kafka_protocol::protocol::StrBytes;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::answer::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions, is_flexible};
+use super::connection::ConnectionError;
+use super::request::Request;
+use super::scram::{Hash, Scram};
+use super::transport::Transport;
+use super::wire::{Reader, WireError};
+use crate::config::{Login, SaslConfig, Secret, sasl_token};
+
+/// Turns of an exchange; every mechanism here needs fewer.
+const MOST_TURNS: usize = 4;
+/// Characters of a broker's message that are shown.
+const MESSAGE_LEN: usize = 300;
+
+/// Proves to the broker who we are. Returns when that must be done again, if ever.
+pub(super) fn authenticate(
+    transport: &mut Transport,
+    versions: &Versions,
+    sasl: &SaslConfig,
+    client_id: &str,
+    until: Instant,
+) -> Result<Option<Instant>, ConnectionError> {
+    let refused = |words: String| ConnectionError::Sasl(format!("{}: {words}", sasl.mechanism()));
+    let (Some(_), Some(version)) = (versions.of(SASL_HANDSHAKE), versions.of(SASL_AUTHENTICATE))
+    else {
+        return Err(refused(
+            "the broker is too old for it (before 1.0)".to_owned(),
+        ));
+    };
+    let request = Request::sasl_handshake(client_id, sasl.mechanism());
+    let answer = transport.ask(request, until)?;
+    let (error, offered) = read_handshake(&answer).map_err(ConnectionError::Malformed)?;
+    match error {
+        0 => {}
+        UNSUPPORTED_SASL_MECHANISM => {
+            let offered = printable(&offered.join(", "));
+            return Err(refused(format!(
+                "the broker does not offer it; it offers {offered}"
+            )));
+        }
+        ILLEGAL_SASL_STATE => {
+            return Err(refused("the broker wants no SASL on this port".to_owned()));
+        }
+        code => return Err(refused(format!("the broker refuses it with error {code}"))),
+    }
+    let (mut exchange, mut send) = Exchange::start(sasl).map_err(refused)?;
+    for _ in 0..MOST_TURNS {
+        let request = Request::sasl_authenticate(client_id, version, send);
+        let answer = transport.ask(request, until)?;
+        let answer = Authenticated::read(&answer, version).map_err(ConnectionError::Malformed)?;
+        if answer.error != 0 {
+            let said = match answer.message {
+                Some(message) => printable(&message),
+                None => format!("error {}", answer.error),
+            };
+            return Err(refused(format!(
+                "the broker refuses the credentials: {said}"
+            )));
+        }
+        match exchange.next(&answer.bytes).map_err(refused)? {
+            Some(next) => send = next,
+            None => return Ok(renewal(answer.lifetime_ms, Instant::now())),
+        }
+    }
+    Err(refused("the broker comes to no end".to_owned()))
+}
+
+/// At 85 to 95 % of the lifetime, so that a thousand sessions that began together do not end so.
+fn renewal(lifetime_ms: i64, now: Instant) -> Option<Instant> {
+    let lifetime = Duration::from_millis(u64::try_from(lifetime_ms).ok().filter(|ms| *ms > 0)?);
+    now.checked_add(lifetime.mul_f64(0.85 + 0.1 * fastrand::f64()))
+}
+
+/// The client's side of a mechanism.
+#[derive(Debug)]
+enum Exchange {
+    Plain,
+    Scram(Box<Scram>),
+    OAuthBearer {
+        /// The broker has said why not, and waits for us to take note.
+        denied: Option<String>,
+    },
+}
+
+impl Exchange {
+    /// The exchange and what goes first.
+    fn start(sasl: &SaslConfig) -> Result<(Self, Vec<u8>), String> {
+        let scram = |hash, login: &Login| {
+            let mut nonce = [0; 18];
+            SystemRandom::new()
+                .fill(&mut nonce)
+                .map_err(|_| "the system gives no random numbers".to_owned())?;
+            let scram = Scram::new(hash, &login.username, login.password.clone(), nonce);
+            let first = scram.first();
+            Ok((Exchange::Scram(Box::new(scram)), first))
+        };
+        match sasl {
+            SaslConfig::Plain(login) => {
+                let first = format!("\0{}\0{}", login.username, login.password.reveal());
+                Ok((Exchange::Plain, first.into_bytes()))
+            }
+            SaslConfig::ScramSha256(login) => scram(Hash::Sha256, login),
+            SaslConfig::ScramSha512(login) => scram(Hash::Sha512, login),
+            SaslConfig::OAuthBearer { token_file } => {
+                let token = sasl_token(token_file)?;
+                let first = bearer(&token);
+                Ok((Exchange::OAuthBearer { denied: None }, first))
+            }
+        }
+    }
+
+    /// Goes on from what the broker says: what to send next, or `None` at the good end.
+    fn next(&mut self, from_broker: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        match self {
+            Exchange::Plain => Ok(None),
+            Exchange::Scram(scram) => scram.next(from_broker).map_err(|error| error.to_string()),
+            Exchange::OAuthBearer { denied: Some(said) } => {
+                Err(format!("the broker refuses the token: {}", printable(said)))
+            }
+            Exchange::OAuthBearer { denied: None } if from_broker.is_empty() => Ok(None),
+            // RFC 7628, section 3.2.3: the reason comes first, the error after a byte of ours.
+            Exchange::OAuthBearer { denied } => {
+                *denied = Some(String::from_utf8_lossy(from_broker).into_owned());
+                Ok(Some(vec![1]))
+            }
+        }
+    }
+}
+
+/// RFC 7628, section 3.1.
+fn bearer(token: &Secret) -> Vec<u8> {
+    format!("n,,\x01auth=Bearer {}\x01\x01", token.reveal()).into_bytes()
+}
+
+const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
+const ILLEGAL_SASL_STATE: i16 = 34;
+
+/// The error code and the mechanisms that the broker offers.
+fn read_handshake(body: &[u8]) -> Result<(i16, Vec<String>), WireError> {
+    let mut r = Reader::new(body, false);
+    let error = r.i16()?;
+    let mut offered = Vec::new();
+    for _ in 0..r.array(2)? {
+        offered.push(r.string()?.unwrap_or_default().to_owned());
+    }
+    r.end()?;
+    Ok((error, offered))
+}
+
+/// An answer to `SaslAuthenticate`.
+#[derive(Debug, PartialEq, Eq)]
+struct Authenticated {
+    error: i16,
+    message: Option<String>,
+    bytes: Vec<u8>,
+    /// 0: for ever.
+    lifetime_ms: i64,
+}
+
+impl Authenticated {
+    fn read(body: &[u8], version: i16) -> Result<Self, WireError> {
+        let mut r = Reader::new(body, is_flexible(SASL_AUTHENTICATE, version));
+        r.tags()?;
+        let answer = Authenticated {
+            error: r.i16()?,
+            message: r.string()?.map(str::to_owned),
+            bytes: r.blob()?.unwrap_or_default().to_vec(),
+            lifetime_ms: if version >= 1 { r.i64()? } else { 0 },
+        };
+        r.tags()?;
+        r.end()?;
+        Ok(answer)
+    }
+}
+
+impl Request {
+    fn sasl_handshake(client_id: &str, mechanism: &'static str) -> Self {
+        let message =
+            SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));
+        Self::plain(SASL_HANDSHAKE, 1, client_id, &message)
+    }
+
+    fn sasl_authenticate(client_id: &str, version: i16, bytes: Vec<u8>) -> Self {
+        let message = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(bytes));
+        Self::plain(SASL_AUTHENTICATE, version, client_id, &message)
+    }
+}
+
+/// A broker's words, so that they stay on their line.
+fn printable(text: &str) -> String {
+    text.chars()
+        .take(MESSAGE_LEN)
+        .flat_map(|c| match c {
+            '"' | '\'' => vec![c],
+            c => c.escape_debug().collect(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use kafka_protocol::messages::{
+        ResponseHeader, SaslAuthenticateResponse, SaslHandshakeResponse,
+    };
+    use kafka_protocol::protocol::{Encodable, HeaderVersion};
+
+    fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
+        let mut frame = BytesMut::new();
+        ResponseHeader::default()
+            .encode(&mut frame, M::header_version(version))
+            .and_then(|()| message.encode(&mut frame, version))
+            .expect("a version of the message");
+        frame[4..].to_vec()
+    }
+
+    #[test]
+    fn what_the_reference_encoder_writes_is_read_in_every_version() {
+        let handshake = SaslHandshakeResponse::default()
+            .with_error_code(33)
+            .with_mechanisms(vec![StrBytes::from_static_str("PLAIN")]);
+        assert_eq!(
+            read_handshake(&encoded(&handshake, 1)),
+            Ok((33, vec!["PLAIN".to_owned()]))
+        );
+        for version in 0..=2 {
+            let mut answer = SaslAuthenticateResponse::default()
+                .with_error_code(58)
+                .with_error_message(Some(StrBytes::from_static_str("no")))
+                .with_auth_bytes(Bytes::from_static(b"\0\xff"));
+            if version >= 1 {
+                answer = answer.with_session_lifetime_ms(60_000);
+            }
+            let frame = encoded(&answer, version);
+            let read = Authenticated::read(&frame, version).expect("well-formed");
+            assert_eq!((read.error, read.message.as_deref()), (58, Some("no")));
+            assert_eq!(read.bytes, b"\0\xff");
+            assert_eq!(read.lifetime_ms, if version >= 1 { 60_000 } else { 0 });
+            for end in 0..frame.len() {
+                assert!(Authenticated::read(&frame[..end], version).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_is_renewed_before_it_ends() {
+        let now = Instant::now();
+        assert_eq!(renewal(0, now), None);
+        assert_eq!(renewal(-1, now), None);
+        for _ in 0..100 {
+            let after = renewal(100_000, now).expect("it ends") - now;
+            assert!((85_000..=95_000).contains(&after.as_millis()), "{after:?}");
+        }
+        // Neither a panic nor an end.
+        let _ = renewal(i64::MAX, now);
+    }
+
+    #[test]
+    fn a_token_that_is_refused_is_told_with_the_reason() {
+        let mut exchange = Exchange::OAuthBearer { denied: None };
+        let reason = b"{\"status\":\"invalid_token\"}";
+        assert_eq!(exchange.next(reason), Ok(Some(vec![1])));
+        assert_eq!(
+            exchange.next(b""),
+            Err("the broker refuses the token: {\"status\":\"invalid_token\"}".to_owned())
+        );
+    }
+}
