@@ -6,18 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, TopicName,
+    AlterUserScramCredentialsRequest, CreateTopicsRequest, FetchRequest, ListOffsetsRequest,
+    MetadataRequest, TopicName,
 };
+
+use ring::pbkdf2;
 
 use super::broker::Record;
 use super::client::Client;
@@ -114,6 +119,34 @@ impl RealKafka {
     fn instance(&self) -> &str {
         let instance = self.instance.as_deref();
         instance.expect("a shared broker is not ours to stop")
+    }
+
+    /// Gives a user a password for SCRAM-SHA-256 and SCRAM-SHA-512.
+    pub(crate) fn add_scram_user(&self, name: &str, password: &str) {
+        const ROUNDS: NonZeroU32 = NonZeroU32::new(4096).expect("not zero");
+        let salt = b"salt of the tests";
+        let kinds = [
+            (1, pbkdf2::PBKDF2_HMAC_SHA256, 32),
+            (2, pbkdf2::PBKDF2_HMAC_SHA512, 64),
+        ];
+        // Kafka changes a user once per request.
+        for (mechanism, algorithm, len) in kinds {
+            let mut salted = vec![0; len];
+            pbkdf2::derive(algorithm, ROUNDS, salt, password.as_bytes(), &mut salted);
+            let upsertion = ScramCredentialUpsertion::default()
+                .with_name(name.to_owned().into())
+                .with_mechanism(mechanism)
+                .with_iterations(ROUNDS.get() as i32)
+                .with_salt(salt[..].into())
+                .with_salted_password(salted.into());
+            let request =
+                AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion]);
+            let answer = self
+                .connect()
+                .call(0, &request)
+                .expect("AlterUserScramCredentials is answered");
+            assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
+        }
     }
 
     // Topics.
