@@ -4,6 +4,7 @@ mod accepted;
 mod files;
 mod mutations;
 mod refused;
+mod sasl;
 mod shipped;
 mod tls;
 

@@ -211,27 +211,11 @@ impl Connection {
             if renew && unanswered.is_empty() {
                 // Between two requests: what the producer sends meanwhile waits in the channel.
                 renew_at = self.authenticate(&mut transport, &versions)?;
+                log::debug!("broker {}: session renewed", self.address.host);
                 renew = false;
             }
-            while !renew {
-                let mut request = match self.requests.try_recv() {
-                    Ok(request) => request,
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return Ok(()),
-                };
-                let correlation_id = transport.send(&mut request)?;
-                if request.answered {
-                    unanswered.push_back(Unanswered {
-                        correlation_id,
-                        api: request.api,
-                        version: request.version,
-                        due: Instant::now() + timeout,
-                    });
-                } else {
-                    // The producer takes the batches back for the next ones.
-                    drop(request);
-                    self.tell(What::Written);
-                }
+            if !renew && !self.send_waiting(&mut transport, &mut unanswered)? {
+                return Ok(());
             }
             let mut patience = match unanswered.front() {
                 Some(oldest) => Some(self.patience(oldest.due)?),
@@ -256,6 +240,34 @@ impl Connection {
                         .map_err(ConnectionError::Malformed)?;
                     self.tell(What::Answered(answer));
                 }
+            }
+        }
+    }
+
+    /// Sends what the producer has handed over. `false`: it wants no more.
+    fn send_waiting(
+        &self,
+        transport: &mut Transport,
+        unanswered: &mut VecDeque<Unanswered>,
+    ) -> Result<bool, ConnectionError> {
+        loop {
+            let mut request = match self.requests.try_recv() {
+                Ok(request) => request,
+                Err(TryRecvError::Empty) => return Ok(true),
+                Err(TryRecvError::Disconnected) => return Ok(false),
+            };
+            let correlation_id = transport.send(&mut request)?;
+            if request.answered {
+                unanswered.push_back(Unanswered {
+                    correlation_id,
+                    api: request.api,
+                    version: request.version,
+                    due: Instant::now() + self.config.request_timeout,
+                });
+            } else {
+                // The producer takes the batches back for the next ones.
+                drop(request);
+                self.tell(What::Written);
             }
         }
     }

@@ -7,6 +7,7 @@
 //!      Partition (partition.rs): what is queued,
 //!        what is in flight, in which order   --Request-->  writes it (request.rs)
 //!    Cluster (cluster.rs): links, metadata    <--Event---  reads and decodes the answer (answer.rs)
+//!                                                         TLS (tls.rs), who we are (sasl.rs, scram.rs)
 //! ```
 //! Record batches are written by `record_batch.rs`, straight from the read buffer, and signed with
 //! what `producer_id.rs` got from a broker. What an error code means is decided in `error.rs` and
@@ -22,6 +23,7 @@
 //! - A broker takes *any* sequence number as the first of a producer id, so the first batch of a
 //!   numbering goes alone.
 //! - The answer to `ApiVersions` has its own rules (KIP-511); see `answer.rs`.
+//! - Waiting is done on the raw socket, so nothing may be left inside rustls; see `tls.rs`.
 //! - With `acks=0` a Produce request has no answer at all.
 
 mod answer;
