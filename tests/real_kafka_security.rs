@@ -118,22 +118,32 @@ impl Secured {
                 settings.push(format!("{prefix}.keystore.location={store}"));
             }
         }
-        let module = "org.apache.kafka.common.security";
+        let login = |listener: &str, mechanism: &str, module: &str| {
+            format!(
+                "listener.name.{listener}.{mechanism}.sasl.jaas.config=\
+                 org.apache.kafka.common.security.{module};"
+            )
+        };
+        let scram = "scram.ScramLoginModule required";
+        let plain = "plain.PlainLoginModule required user_agent=\"secret-of-the-test\"";
+        let token = "oauthbearer.OAuthBearerLoginModule required \
+                     unsecuredLoginStringClaim_sub=\"broker\"";
+        let ca = certificates.path("ca.pem");
         settings.extend([
             listeners,
             advertised,
             protocols,
             "listener.name.mutual.ssl.client.auth=required".to_owned(),
             "listener.name.mutual.ssl.truststore.type=PEM".to_owned(),
-            format!("listener.name.mutual.ssl.truststore.location={}", certificates.path("ca.pem")),
+            format!("listener.name.mutual.ssl.truststore.location={ca}"),
             "listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512".to_owned(),
-            format!("listener.name.scram.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;"),
-            format!("listener.name.scram.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;"),
+            login("scram", "scram-sha-256", scram),
+            login("scram", "scram-sha-512", scram),
             "listener.name.plain.sasl.enabled.mechanisms=PLAIN".to_owned(),
             format!("listener.name.plain.connections.max.reauth.ms={SESSION_MS}"),
-            format!("listener.name.plain.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_agent=\"secret-of-the-test\";"),
+            login("plain", "plain", plain),
             "listener.name.token.sasl.enabled.mechanisms=OAUTHBEARER".to_owned(),
-            format!("listener.name.token.oauthbearer.sasl.jaas.config={module}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";"),
+            login("token", "oauthbearer", token),
         ]);
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let kafka = RealKafka::own("security", "4", &settings);
@@ -318,7 +328,18 @@ fn every_way_in_delivers_every_line_and_a_wrong_one_is_named_and_loses_nothing()
             "OAUTHBEARER: the broker refuses the ",
             Some(by_token(&bearer)),
         ),
-        ("PLAIN", with(&[]), "TLS", Some(plain("secret-of-the-test"))),
+        (
+            "PLAIN",
+            with(&[]),
+            "perhaps this port has no TLS",
+            Some(plain("secret-of-the-test")),
+        ),
+        (
+            "PLAIN",
+            Vec::new(),
+            "perhaps it wants sasl_mechanism",
+            Some(plain("secret-of-the-test")),
+        ),
     ];
     let mut running = Vec::new();
     for (listener, keys, words, mended) in &wrong {

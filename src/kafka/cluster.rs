@@ -195,6 +195,8 @@ pub(super) struct Cluster {
     round_backoff: Backoff,
     /// Logged that no broker is reachable.
     unreachable: bool,
+    /// Logged that a bootstrap broker hangs up when it is asked, and none has answered since.
+    unheard: bool,
 }
 
 impl Cluster {
@@ -221,6 +223,7 @@ impl Cluster {
             trying: None,
             round_backoff: Backoff::default(),
             unreachable: false,
+            unheard: false,
         }
     }
 
@@ -333,7 +336,6 @@ impl Cluster {
         if std::mem::take(&mut self.unreachable) {
             log::info!("broker reachable again: {}", host_port(&link.address));
         }
-        self.round_backoff.reset();
         if self.trying == Some(peer) {
             self.trying = None;
         }
@@ -371,7 +373,21 @@ impl Cluster {
             self.refresh.wanted = true;
             Some(now + link.backoff.pause())
         };
+        let unheard = was_up && matches!(peer, Peer::Seed(_)) && !pending.is_empty();
+        if unheard && !std::mem::replace(&mut self.unheard, true) {
+            let advice = match self.config.sasl {
+                None => "; perhaps it wants sasl_mechanism",
+                Some(_) => "",
+            };
+            log::warn!(
+                "broker {}: {error}, instead of an answer{advice}; trying on",
+                host_port(&link.address)
+            );
+        }
         link.state = State::Down { until };
+        if unheard {
+            self.refresh.not_before = now + self.round_backoff.pause();
+        }
         if pending.iter().any(Pending::is_metadata) {
             self.refresh.asked = None;
             self.refresh.wanted = true;
@@ -499,6 +515,8 @@ impl Cluster {
             Peer::Seed(_) => true,
         });
         self.refresh.asked = None;
+        self.round_backoff.reset();
+        self.unheard = false;
         self.refresh.answered = Some(now);
         self.refresh.not_before = now + METADATA_PAUSE;
         self.refresh.probe_at = None;
