@@ -147,9 +147,8 @@ impl Agent {
             (Some(store), checkpoints)
         };
         let known = checkpoints.len();
-        let unfinished: BTreeSet<PathBuf> = checkpoints
+        let known_paths: BTreeSet<PathBuf> = checkpoints
             .iter()
-            .filter(|checkpoint| !checkpoint.finished)
             .map(|checkpoint| checkpoint.path.clone())
             .collect();
         let (found_sender, found) = unbounded();
@@ -229,7 +228,7 @@ impl Agent {
                 brokers(&config)
             }
         );
-        let absent = watcher.absent(unfinished.iter().map(PathBuf::as_path));
+        let absent = watcher.absent(known_paths.iter().map(PathBuf::as_path));
         for found in first.into_iter().chain(absent) {
             agent.follow(found, true)?;
         }

@@ -205,6 +205,20 @@ fn a_file_that_is_truncated_and_renamed_between_two_looks_is_read_from_its_start
 }
 
 #[test]
+fn a_file_that_comes_and_goes_between_two_looks_is_read() {
+    let mut env = following_one_path();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.signal(Signal::STOP);
+    env.rename("app.log", "app.log.2");
+    env.write_lines("app.log", 100..110);
+    env.rename("app.log", "app.log.1");
+    env.signal(Signal::CONT);
+    env.stop_and_expect_lines(&lines(0..110));
+}
+
+#[test]
 fn every_copy_that_is_made_between_two_looks_is_read() {
     let mut env = Env::new();
     env.write_lines("app.log", 0..100);

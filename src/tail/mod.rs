@@ -736,6 +736,11 @@ impl Tailer {
             Some(_) => Err(io::Error::other("is not a regular file")),
             None => {
                 self.complaint = None;
+                // A file that came and was rotated away between two looks left nothing at the path.
+                if let Some(oldest) = self.sources.front() {
+                    let after = Age::of(&oldest.content.look()?);
+                    self.push_successors(after, None)?;
+                }
                 Ok(())
             }
         }
