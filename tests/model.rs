@@ -20,6 +20,9 @@ use rustix::process::Signal;
 
 use crate::support::env::{Env, TOPIC};
 
+/// Least time between two such steps.
+const DISTANCE: Duration = Duration::from_millis(12);
+
 #[test]
 fn random_histories_of_files_agent_and_broker_lose_and_repeat_nothing() {
     let number = |name: &str| {
@@ -153,6 +156,8 @@ struct Model {
     is_fragile: bool,
     records_seen: usize,
     started: Instant,
+    /// When something last happened to names or sizes.
+    upheaval: Instant,
 }
 
 impl Model {
@@ -201,6 +206,7 @@ impl Model {
             is_fragile: false,
             records_seen: 0,
             started: Instant::now(),
+            upheaval: Instant::now(),
         }
     }
 
@@ -213,7 +219,11 @@ impl Model {
     fn step(&mut self) {
         let at = self.random.usize(..self.paths.len());
         let manner = self.paths[at].manner;
-        match self.random.u32(..100) {
+        let choice = self.random.u32(..100);
+        if (52..83).contains(&choice) {
+            self.keep_distance();
+        }
+        match choice {
             0..40 => {
                 let count = self.random.usize(1..12);
                 self.write(at, count);
@@ -244,6 +254,16 @@ impl Model {
             99 => self.settle_durably(),
             _ => self.write(at, 1),
         }
+    }
+
+    /// Lets the clock of the file system (a tick every 4 ms) move on between what happens to names and
+    /// sizes, as it does between the rotations of a real host. Several within one tick cannot be put
+    /// in order by anybody; how far the agent gets with them shows with LOGAGENT_MODEL_RACES=1.
+    fn keep_distance(&mut self) {
+        if std::env::var_os("LOGAGENT_MODEL_RACES").is_none() {
+            thread::sleep(DISTANCE.saturating_sub(self.upheaval.elapsed()));
+        }
+        self.upheaval = Instant::now();
     }
 
     fn finish(&mut self) {
