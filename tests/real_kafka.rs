@@ -114,11 +114,11 @@ fn kafka_3_9_is_served_by_both_outputs() {
         let topic = kafka.fresh_topic(protocol, 1);
         let mut env = sending_to(&kafka, &topic);
         env.set("kafka", "protocol", protocol);
-        env.write_lines("app.log", 0..5000);
+        env.write_lines("app.log", 0..100_000);
         env.start();
-        kafka.wait_for_records(&topic, 5000, LONG);
+        kafka.wait_for_records(&topic, 100_000, LONG);
         env.stop();
-        assert_same_lines(&lines(0..5000), &texts(&kafka.fetch_all(&topic)));
+        assert_same_lines(&lines(0..100_000), &texts(&kafka.fetch_all(&topic)));
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Registrar {
     /// Checkpoints of files that nobody reads at present, by serial number.
     rest: HashMap<u64, Checkpoint>,
     changed: bool,
+    /// Something must not wait for the whole interval.
+    is_urgent: bool,
     failing: bool,
 }
 
@@ -61,6 +63,7 @@ impl Registrar {
             open: HashMap::new(),
             rest,
             changed: false,
+            is_urgent: false,
             failing: false,
         }
     }
@@ -71,6 +74,9 @@ impl Registrar {
         let mut next_save = Instant::now() + self.interval;
         let mut next_tidy = Instant::now() + TIDY_INTERVAL;
         loop {
+            if std::mem::take(&mut self.is_urgent) {
+                next_save = next_save.min(Instant::now() + OPENED_SAVE);
+            }
             let stop_at = self.deadline.get();
             let until = stop_at.map_or(next_save, |at| next_save.min(at));
             match self.progress.recv_deadline(until) {
@@ -113,6 +119,9 @@ impl Registrar {
                 for serial in replaces {
                     self.rest.remove(&serial);
                 }
+                // A crash that comes before a file is known on disk, and a rotation before the next
+                // start, would make it a file that nobody looks for.
+                self.is_urgent = true;
                 acked.store(checkpoint.offset, Ordering::Release);
                 let tracker = AckTracker::new(checkpoint.offset, checkpoint.trace);
                 self.open.insert(
@@ -275,6 +284,8 @@ fn inodes_in(folder: &Path) -> Option<HashSet<u64>> {
 
 /// How long the checkpoint of a file that is gone is kept if something may still be wanted of it.
 const EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A newly opened file is on disk after this, whatever the interval.
+const OPENED_SAVE: Duration = Duration::from_millis(20);
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
