@@ -241,8 +241,11 @@ fn the_copy_of_a_file_that_was_empty_at_the_last_look_is_read() {
     env.start();
     env.wait_for_log("is read from offset 0", SOON);
     env.signal(Signal::STOP);
+    env.let_the_clock_tick();
     env.write_lines("app.log", 0..10);
+    env.let_the_clock_tick();
     env.copytruncate("app.log", "app.log.1");
+    env.let_the_clock_tick();
     env.write_lines("app.log", 10..20);
     env.signal(Signal::CONT);
     env.stop_and_expect_lines(&lines(0..20));
