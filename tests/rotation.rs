@@ -235,23 +235,6 @@ fn every_copy_that_is_made_between_two_looks_is_read() {
 }
 
 #[test]
-fn the_copy_of_a_file_that_was_empty_at_the_last_look_is_read() {
-    let mut env = Env::new();
-    env.open("app.log");
-    env.start();
-    env.wait_for_log("is read from offset 0", SOON);
-    env.signal(Signal::STOP);
-    env.let_the_clock_tick();
-    env.write_lines("app.log", 0..10);
-    env.let_the_clock_tick();
-    env.copytruncate("app.log", "app.log.1");
-    env.let_the_clock_tick();
-    env.write_lines("app.log", 10..20);
-    env.signal(Signal::CONT);
-    env.stop_and_expect_lines(&lines(0..20));
-}
-
-#[test]
 fn a_partial_last_line_waits_for_its_newline() {
     let mut env = Env::new();
     env.append("app.log", "line 0\nline 1");

@@ -270,7 +270,6 @@ impl Tailer {
     /// Stops at a source that was truncated and gives its place.
     fn look_at_sources(&mut self) -> Option<usize> {
         let mut doomed = Vec::new();
-        let live = self.has_live.then(|| self.sources.len().saturating_sub(1));
         for (at, source) in self.sources.iter_mut().enumerate().rev() {
             let Ok(look) = source.content.look() else {
                 continue;
@@ -278,13 +277,6 @@ impl Tailer {
             // The size that was seen before is kept: it says how many bytes went away unread.
             if source.is_shorter(&look).unwrap_or(false) {
                 return Some(at);
-            }
-            let was_empty = source.size == 0 && source.checkpoint.identity.fingerprint.len == 0;
-            if was_empty && look.size > 0 && live == Some(at) {
-                // Filled since the path was looked at: the next look does that first, since only there
-                // it shows whether a copy was made meanwhile.
-                let _ = self.waker.try_send(());
-                continue;
             }
             if (look.size, look.modified_ns) != (source.size, source.modified_ns)
                 && let Some(quiet_since) = &mut source.quiet_since

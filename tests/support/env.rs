@@ -180,18 +180,6 @@ impl Env {
         file.unwrap().set_len(0).unwrap();
     }
 
-    /// Waits until the clock that gives files their times (a tick every few ms) has moved on, so that what
-    /// happens before and after can be told apart.
-    pub(crate) fn let_the_clock_tick(&self) {
-        let probe = self.config().with_extension("tick");
-        let now = || {
-            fs::write(&probe, "").unwrap();
-            probe.metadata().unwrap().modified().unwrap()
-        };
-        let before = now();
-        wait_until(SOON, || now() > before, || "a tick of the clock".into());
-    }
-
     /// Copies a file and cuts the original to nothing, as logrotate's `copytruncate` does.
     pub(crate) fn copytruncate(&self, name: &str, copy: &str) {
         fs::copy(self.path(name), self.path(copy)).unwrap();
