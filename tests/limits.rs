@@ -230,4 +230,4 @@ fn a_file_whose_rights_come_and_go_is_one_warning_and_loses_nothing() {
 }
 
 const FILES: usize = 300;
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(90);

@@ -215,6 +215,10 @@ impl Tailer {
         } else {
             LOOK_INTERVAL
         };
+        if self.turn.is_some() && self.around.turns.are_scarce() {
+            // To give it back soon when it is wanted.
+            patience = patience.min(TURN_INTERVAL);
+        }
         if next == Next::Idle {
             for quiet_since in self.sources.iter().filter_map(|source| source.quiet_since) {
                 patience = patience.min(self.log.rotate_wait.saturating_sub(quiet_since.elapsed()));
@@ -562,5 +566,7 @@ const TRUNCATED_AWAY: &str = "were truncated away before they were read";
 const CLOCK_TICK_MS: i64 = 50;
 /// How often a file is looked at without being asked to: the kernel's events are hints only.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often who has a turn sees whether others want it.
+const TURN_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a file is looked at that has no watch.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);

@@ -64,6 +64,11 @@ impl Turns {
         self.moment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether turns have ever run out.
+    pub(super) fn are_scarce(&self) -> bool {
+        self.lock().warned
+    }
+
     /// Whether somebody waits.
     pub(super) fn are_wanted(&self) -> bool {
         !self.lock().waiting.is_empty()
