@@ -120,10 +120,18 @@ impl Source {
             return Ok(true);
         }
         if self.position == 0 {
-            let head = self.content.head()?;
-            return Ok(self.checkpoint.identity.fingerprint.matches(&head));
+            return self.begins_as_known(&[]);
         }
         Ok(self.content.trace_before(self.position, self.trace.len)? == self.trace)
+    }
+
+    /// Whether the file, of which `data` are the first bytes (as many as were read), begins as it did.
+    fn begins_as_known(&mut self, data: &[u8]) -> io::Result<bool> {
+        let fingerprint = self.checkpoint.identity.fingerprint;
+        if data.len() >= usize::from(fingerprint.len) && !data.is_empty() {
+            return Ok(fingerprint.matches(data));
+        }
+        Ok(fingerprint.matches(&self.content.head()?))
     }
 
     /// Whether the content that was seen went away: the file is shorter than it was, or what was read
@@ -300,19 +308,25 @@ impl Source {
 
     /// Fills `data` from the position on; returns how many bytes there were. The bytes before the
     /// position are read with them and compared, in the same system call, so that a truncation
-    /// between a look and a read cannot slip through: `None` if they are not what was read.
+    /// between a look and a read cannot slip through: `None` if they are not what was read. At the
+    /// beginning of the file, the bytes themselves are compared with what is known of them.
     fn fill(&mut self, data: &mut [u8]) -> io::Result<Option<usize>> {
         let mut before = [0u8; Trace::MAX_LEN];
         let before = &mut before[..usize::from(self.trace.len).min(Trace::MAX_LEN)];
         let start = self.position - before.len() as u64;
         let count = self.content.read_two(before, data, start)?;
-        Ok(match count.checked_sub(before.len()) {
-            Some(count) if Trace::of(before) == self.trace => {
-                self.sound.0 = self.sound.0.max(self.position + count as u64);
-                Some(count)
-            }
-            _ => None,
-        })
+        let Some(count) = count.checked_sub(before.len()) else {
+            return Ok(None);
+        };
+        let is_unchanged = if self.position > 0 {
+            Trace::of(before) == self.trace
+        } else {
+            self.begins_as_known(&data[..count])?
+        };
+        if is_unchanged {
+            self.sound.0 = self.sound.0.max(self.position + count as u64);
+        }
+        Ok(is_unchanged.then_some(count))
     }
 
     /// Looks for a newline in what was added to a partial line, without reading the line again.
