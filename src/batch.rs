@@ -221,6 +221,13 @@ pub struct Checkpoint {
     pub modified_ns: i64,
 }
 
+impl Checkpoint {
+    /// Whether the file was empty whenever it was looked at, so that nothing tells its content from another.
+    pub fn is_blank(&self) -> bool {
+        self.offset == 0 && self.identity.fingerprint.len == 0
+    }
+}
+
 /// What the registrar is told, over one channel: nothing else moves a checkpoint.
 #[derive(Debug)]
 pub enum Progress {

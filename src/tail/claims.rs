@@ -88,9 +88,12 @@ impl Claims {
     }
 
     /// Claims the file of `checkpoint` for reading and gives it the next serial number. What was
-    /// known of that inode before is replaced, and so is what was known under the serial number that
+    /// known of that file before is replaced, and so is what was known under the serial number that
     /// `checkpoint` comes with. The answer names the numbers replaced; it is `None` if a tailer has the
     /// file open already.
+    ///
+    /// A file that had the same inode number before is another file: what is known of it stays, its
+    /// content may go on in an archive.
     pub fn open(&self, mut checkpoint: Checkpoint) -> Option<(Checkpoint, Vec<u64>)> {
         let mut known = self.lock();
         let inode = checkpoint.identity.inode;
@@ -101,6 +104,10 @@ impl Claims {
         {
             return None;
         }
+        serials.retain(|serial| {
+            let other = known.entries.get(serial).map(|entry| &entry.checkpoint);
+            other.is_none_or(|other| is_same_file(other, &checkpoint))
+        });
         if known
             .entries
             .get(&checkpoint.serial)
@@ -171,6 +178,13 @@ impl Claims {
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether two checkpoints with the same inode number are about the same file, as far as that can be told
+/// without looking at it: where births are unknown, a file of another path is taken for another one.
+fn is_same_file(one: &Checkpoint, other: &Checkpoint) -> bool {
+    let (born_ns, other_born_ns) = (one.identity.born_ns, other.identity.born_ns);
+    born_ns == other_born_ns && (born_ns != 0 || one.path == other.path)
 }
 
 impl Known {
@@ -259,6 +273,21 @@ mod tests {
             .map(|c| c.identity.inode.inode)
             .collect();
         assert_eq!(left, vec![2, 4]);
+    }
+
+    #[test]
+    fn an_inode_number_that_was_handed_out_again_replaces_nothing() {
+        let born_at = |born_ns, path| {
+            let mut checkpoint = checkpoint(path, 5);
+            checkpoint.identity.born_ns = born_ns;
+            checkpoint
+        };
+        let claims = Claims::default();
+        let (first, _) = claims.open(born_at(10, "/a")).expect("is free");
+        claims.end(first.serial, 7, Trace::default(), 0, Ending::Finished);
+        let (_, replaced) = claims.open(born_at(20, "/b")).expect("is free");
+        assert_eq!(replaced, Vec::<u64>::new());
+        assert_eq!(claims.of_path(Path::new("/a")).len(), 1);
     }
 
     #[test]

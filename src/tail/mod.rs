@@ -14,14 +14,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, select};
 
 use crate::batch::{Batch, Destination, Ending, Progress};
 use crate::budget::{Account, Budget, BufferPool};
 use crate::config::LogConfig;
-use crate::identity::{Identity, Look};
+use crate::identity::{Fingerprint, Identity, Look};
 use crate::metrics::Metrics;
 
 pub mod claims;
@@ -233,12 +233,13 @@ impl Tailer {
         self.complain_of(noticed);
         // The size of the newest file first, then the older ones to their end: see the module's text.
         loop {
-            if let Some(at) = self.look_at_sources() {
-                if let Err(error) = self.restart_truncated(at) {
+            match self.look_at_sources() {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(error) => {
                     self.complain_of(Err(error));
                     return Next::Idle;
                 }
-                continue;
             }
             let mut sent = false;
             let mut at = 0;
@@ -270,32 +271,23 @@ impl Tailer {
         }
     }
 
-    /// Notes the sizes, the newest file's first, and lets go of deleted files that take too much disk.
-    /// Stops at a source that was truncated and gives its place.
-    fn look_at_sources(&mut self) -> Option<usize> {
+    /// Looks at all sources, the newest first, and lets go of deleted files that take too much disk. True if
+    /// a file was truncated: then they are others now.
+    fn look_at_sources(&mut self) -> io::Result<bool> {
         let mut doomed = Vec::new();
-        for (at, source) in self.sources.iter_mut().enumerate().rev() {
-            let Ok(look) = source.content.look() else {
+        for at in (0..self.sources.len()).rev() {
+            if self.compare(at)? {
+                return Ok(true);
+            }
+            let Some(source) = self.sources.get(at) else {
                 continue;
             };
-            // The size that was seen before is kept: it says how many bytes went away unread.
-            if source.is_shorter(&look).unwrap_or(false) {
-                return Some(at);
+            if source.quiet_since.is_none() {
+                continue;
             }
-            if (look.size, look.modified_ns) != (source.size, source.modified_ns)
-                && let Some(quiet_since) = &mut source.quiet_since
-            {
-                *quiet_since = Instant::now();
-            }
-            (source.size, source.modified_ns) = (look.size, look.modified_ns);
-            if source.position == 0 && source.checkpoint.identity.fingerprint.len > 0 {
-                // It may be truncated before the first byte is read, and its copy be looked for.
-                learn(source, &self.around, &self.progress);
-            }
-            source.is_fresh = now_ms() - look.modified_ns / 1_000_000 < CLOCK_TICK_MS;
+            let look = source.content.look()?;
             let serial = source.checkpoint.serial;
-            let is_deleted = look.links == 0 && source.quiet_since.is_some();
-            if is_deleted && self.around.deleted.hold(serial, look.size, &self.waker) {
+            if look.links == 0 && self.around.deleted.hold(serial, look.size, &self.waker) {
                 doomed.push(at);
             }
         }
@@ -314,7 +306,7 @@ impl Tailer {
                 );
             }
         }
-        None
+        Ok(false)
     }
 
     /// Bytes that nobody can read any more.
@@ -348,7 +340,9 @@ impl Tailer {
             match source.read(until, max, is_quiet, &self.account, &self.around.pool)? {
                 Read::Batch(chunk) => {
                     *sent = true;
-                    learn(source, &self.around, &self.progress);
+                    if let Ok(Some(fingerprint)) = source.grown_fingerprint() {
+                        learn(source, fingerprint, &self.around, &self.progress);
+                    }
                     if !self.send(at, chunk) {
                         return Ok(Drained::Stop);
                     }
@@ -494,11 +488,13 @@ enum Drained {
     Stop,
 }
 
-/// Makes the file better known if it has grown since.
-fn learn(source: &mut Source, around: &Surroundings, progress: &Sender<Progress>) {
-    let Ok(Some(fingerprint)) = source.grown_fingerprint() else {
-        return;
-    };
+/// Makes the file better known.
+fn learn(
+    source: &mut Source,
+    fingerprint: Fingerprint,
+    around: &Surroundings,
+    progress: &Sender<Progress>,
+) {
     let identity = Identity {
         fingerprint,
         ..source.checkpoint.identity
@@ -562,8 +558,6 @@ pub fn destination(
 const TIDY_EVERY: u32 = 64;
 /// Why bytes of a truncated file are lost.
 const TRUNCATED_AWAY: &str = "were truncated away before they were read";
-/// How far apart two changes are at least whose times differ: file systems take the time of the last tick.
-const CLOCK_TICK_MS: i64 = 50;
 /// How often a file is looked at without being asked to: the kernel's events are hints only.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often who has a turn sees whether others want it.

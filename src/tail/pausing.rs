@@ -99,7 +99,7 @@ impl Tailer {
             true => last_line_start(&mut content, look.size)?,
             false => 0,
         };
-        let checkpoint = self.fresh(&mut content, &look, start)?;
+        let (checkpoint, look) = self.fresh(&mut content, start)?;
         self.push(content, self.path.clone(), checkpoint, look, None);
         self.pause_all();
         Ok(())

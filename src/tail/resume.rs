@@ -1,5 +1,6 @@
 //! Going on where the last run of the agent, or the last tailer of the path, stood.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::Tailer;
@@ -22,17 +23,26 @@ impl Tailer {
         // A file that appeared since was written since, so nothing of it may be left out.
         self.was_there_at_first = false;
         let mut live = Content::open(&self.path).ok().flatten();
+        // What lies at the path is compared once: what happens to it from here on is found by following it.
+        let (standing, of_live) = match &mut live {
+            Some((content, look)) => standing_in(&known, content, look)?,
+            None => (None, HashSet::new()),
+        };
+        let mut begun = None;
+        if let (None, Some((content, look))) = (&standing, &mut live)
+            && known.iter().any(|c| siblings::is_same_inode(c, look))
+        {
+            // It was truncated.
+            let (checkpoint, now) = self.fresh(content, 0)?;
+            *look = now;
+            begun = Some(checkpoint);
+        }
         let mut after = Age {
             born_ns: newest.identity.born_ns,
             modified_ns: newest.modified_ns,
         };
-        let mut rotated: Vec<(Sibling, Option<Checkpoint>)> = Vec::new();
-        for checkpoint in &known {
-            if let Some((content, look)) = &mut live
-                && siblings::is_same_file(checkpoint, content, look)?
-            {
-                continue;
-            }
+        let mut rotated: Vec<Rotated> = Vec::new();
+        for checkpoint in known.iter().filter(|c| !of_live.contains(&c.serial)) {
             if checkpoint.finished && checkpoint.serial != newest.serial {
                 continue;
             }
@@ -43,9 +53,16 @@ impl Tailer {
             };
             let live_inode = live.as_ref().map(|(_, look)| look.inode);
             let truncated = truncated.filter(|s| Some(s.look.inode) != live_inode);
-            let Some(sibling) = self.siblings().find(checkpoint)? else {
+            // Its content began later than the file.
+            let truncated = truncated.map(|sibling| Rotated {
+                began_ns: sibling.look.modified_ns,
+                sibling,
+                checkpoint: None,
+            });
+            let found = self.siblings().find(checkpoint)?;
+            let Some(sibling) = found.filter(|s| Some(s.look.inode) != live_inode) else {
                 self.report_gone(checkpoint);
-                rotated.extend(truncated.map(|sibling| (sibling, None)));
+                rotated.extend(truncated);
                 continue;
             };
             if checkpoint.serial == newest.serial {
@@ -55,45 +72,39 @@ impl Tailer {
                 continue;
             }
             // The truncated content and its copy may both have a checkpoint: the earlier one counts.
-            match rotated
-                .iter_mut()
-                .find(|(other, _)| other.look.inode == sibling.look.inode)
-            {
-                Some((_, Some(other))) if other.offset <= checkpoint.offset => {}
-                Some((_, other)) => *other = Some(checkpoint.clone()),
-                None => rotated.push((sibling, Some(checkpoint.clone()))),
+            let of_inode = |one: &&mut Rotated| one.sibling.look.inode == sibling.look.inode;
+            match rotated.iter_mut().find(of_inode) {
+                Some(Rotated {
+                    checkpoint: Some(other),
+                    ..
+                }) if other.offset <= checkpoint.offset => {}
+                Some(other) => other.checkpoint = Some(checkpoint.clone()),
+                None => rotated.push(Rotated::new(sibling, Some(checkpoint.clone()))),
             }
-            rotated.extend(truncated.map(|sibling| (sibling, None)));
+            rotated.extend(truncated);
         }
-        // With other content it was truncated, and what was copied before the last time is to be found. An
-        // empty one may have been filled, copied and truncated.
-        let was_empty = newest.offset == 0 && newest.identity.fingerprint.len == 0;
-        let is_newest_live = match &mut live {
-            Some((content, look)) => !was_empty && siblings::is_same_file(newest, content, look)?,
-            None => false,
-        };
-        if !is_newest_live {
-            let found: Vec<Inode> = rotated.iter().map(|(s, _)| s.look.inode).collect();
-            let mut unknown = self.unknown_between(after, live.as_ref().map(|(_, look)| look))?;
+        if !of_live.contains(&newest.serial) {
+            let found: Vec<Inode> = rotated.iter().map(|r| r.sibling.look.inode).collect();
+            let live = live.as_mut().map(|(content, look)| (content, &*look));
+            let mut unknown = self.unknown_after(after, live)?;
             unknown.retain(|sibling| !found.contains(&sibling.look.inode));
             if !unknown.is_empty() {
-                rotated.extend(unknown.into_iter().map(|sibling| (sibling, None)));
-                siblings::sort_by_age(&self.path, &mut rotated, |(sibling, _)| sibling);
+                rotated.extend(unknown.into_iter().map(|s| Rotated::new(s, None)));
+                siblings::sort_by_age(&self.path, &mut rotated, |r| (&r.sibling, r.began_ns));
             }
         }
-        for (sibling, checkpoint) in rotated {
+        for Rotated {
+            sibling,
+            checkpoint,
+            ..
+        } in rotated
+        {
             self.push_rotated(sibling, checkpoint);
         }
         // While the others were looked for, the live file may have been renamed. It is the one that is
         // open here, not the one that lies at the path by now.
-        if let Some((mut content, look)) = live {
-            if let Some(checkpoint) = position_in(&known, &mut content, &look) {
-                self.push_live(content, look, checkpoint);
-            } else if known.iter().any(|c| siblings::is_same_inode(c, &look)) {
-                // It was truncated, perhaps again since it was opened here.
-                let (checkpoint, look) = self.fresh_live(&mut content, look)?;
-                self.push_live(content, look, checkpoint);
-            }
+        if let (Some((content, look)), Some(checkpoint)) = (live, standing.or(begun)) {
+            self.push_live(content, look, checkpoint);
         }
         Ok(())
     }
@@ -105,8 +116,9 @@ impl Tailer {
         };
         let age = Age::of(&sibling.look);
         self.push_rotated(sibling, Some(checkpoint));
-        let live = Look::at_path(&self.path).ok();
-        self.push_successors(age, live.as_ref())?;
+        let mut live = Content::open(&self.path).ok().flatten();
+        let live = live.as_mut().map(|(content, look)| (content, &*look));
+        self.push_all(self.unknown_after(age, live)?);
         Ok(())
     }
 
@@ -146,7 +158,8 @@ impl Tailer {
         } else {
             0
         };
-        let checkpoint = self.fresh(&mut sibling.content, &look, offset)?;
+        let (checkpoint, look) = self.fresh(&mut sibling.content, offset)?;
+        sibling.look = look;
         Ok(Some((sibling, checkpoint)))
     }
 
@@ -155,9 +168,9 @@ impl Tailer {
         if checkpoint.finished {
             return;
         }
-        log::error!(
+        log::warn!(
             "'{}': the file that was read up to offset {} ({}) is gone or truncated, and no copy of it is to be \
-             found; what was unread in it is lost",
+             found; what was written to it after that, if anything, is lost",
             self.path.display(),
             checkpoint.offset,
             checkpoint.identity
@@ -169,20 +182,53 @@ impl Tailer {
     }
 }
 
-/// The checkpoint among `known` that stands in this file. The same content may have two, if a crash
-/// came after it was opened again: then the one that has not come to its end counts, at its smaller
-/// offset.
+/// A file that was rotated away while nobody looked.
+struct Rotated {
+    sibling: Sibling,
+    /// None: it was never read.
+    checkpoint: Option<Checkpoint>,
+    /// When its content began to be written, in ns since 1970, or 0.
+    began_ns: i64,
+}
+
+impl Rotated {
+    fn new(sibling: Sibling, checkpoint: Option<Checkpoint>) -> Self {
+        Rotated {
+            began_ns: sibling.look.born_ns,
+            sibling,
+            checkpoint,
+        }
+    }
+}
+
+/// The checkpoint among `known` that stands in this file, and the serial numbers of all that do.
+///
+/// The same content may have two, if a crash came after it was opened again: then the one that has not
+/// come to its end counts, at its smaller offset.
+fn standing_in(
+    known: &[Checkpoint],
+    content: &mut Content,
+    look: &Look,
+) -> io::Result<(Option<Checkpoint>, HashSet<u64>)> {
+    let mut standing = Vec::new();
+    for checkpoint in known {
+        if siblings::is_same_file(checkpoint, content, look)? {
+            standing.push(checkpoint);
+        }
+    }
+    let serials = standing.iter().map(|c| c.serial).collect();
+    let first = standing.into_iter().min_by_key(|c| match c.finished {
+        true => (true, u64::MAX - c.offset),
+        false => (false, c.offset),
+    });
+    Ok((first.cloned(), serials))
+}
+
+/// As [`standing_in`], only the checkpoint.
 pub(super) fn position_in(
     known: &[Checkpoint],
     content: &mut Content,
     look: &Look,
-) -> Option<Checkpoint> {
-    let standing = known
-        .iter()
-        .filter(|c| siblings::is_same_file(c, content, look).unwrap_or(false));
-    let first = standing.min_by_key(|c| match c.finished {
-        true => (true, u64::MAX - c.offset),
-        false => (false, c.offset),
-    });
-    first.cloned()
+) -> io::Result<Option<Checkpoint>> {
+    Ok(standing_in(known, content, look)?.0)
 }

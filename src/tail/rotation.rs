@@ -30,17 +30,12 @@ impl Tailer {
             Err(error) => return Err(error),
         };
         if let (true, Some(source)) = (self.has_live, self.sources.back()) {
-            match look {
-                Some(look) if siblings::is_same_inode(&source.checkpoint, &look) => {
-                    return self.notice_truncation(look);
-                }
-                _ => {
-                    // It may have been truncated before it went away.
-                    let look = source.content.look()?;
-                    self.notice_truncation(look)?;
-                    self.leave_live();
-                }
+            if look.is_some_and(|look| siblings::is_same_inode(&source.checkpoint, &look)) {
+                return Ok(());
             }
+            self.leave_live();
+            // It may have been truncated before it went away, and the copy is not what followed on it.
+            self.compare(self.sources.len() - 1)?;
         }
         match look {
             Some(look) if look.is_regular => self.open_live(),
@@ -50,7 +45,7 @@ impl Tailer {
                 // A file that came and was rotated away between two looks left nothing at the path.
                 if let Some(oldest) = self.sources.front() {
                     let after = Age::of(&oldest.content.look()?);
-                    self.push_successors(after, None)?;
+                    self.push_all(self.unknown_after(after, None)?);
                 }
                 Ok(())
             }
@@ -131,22 +126,21 @@ impl Tailer {
             }),
         };
         let is_first = last.is_none() && !is_known && self.was_there_at_first;
-        if let Some(after) = last
-            && !is_known
-        {
-            self.push_successors(after, Some(&look))?;
-        }
-        let checkpoint = position_in(&known, &mut content, &look);
-        let from_end = checkpoint.is_none() && is_first && self.log.start_at == StartAt::End;
+        let from_end = is_first && self.log.start_at == StartAt::End;
         self.was_there_at_first = false;
-        let (checkpoint, look) = match checkpoint {
+        let (checkpoint, look) = match position_in(&known, &mut content, &look)? {
             Some(checkpoint) => (checkpoint, look),
             None if from_end => {
                 let start = last_line_start(&mut content, look.size)?;
-                (self.fresh(&mut content, &look, start)?, look)
+                self.fresh(&mut content, start)?
             }
-            None => self.fresh_live(&mut content, look)?,
+            None => self.fresh(&mut content, 0)?,
         };
+        if let Some(after) = last
+            && !is_known
+        {
+            self.push_all(self.unknown_after(after, Some((&mut content, &look)))?);
+        }
         self.push_live(content, look, checkpoint);
         Ok(())
     }
@@ -165,115 +159,183 @@ impl Tailer {
         }
     }
 
-    /// The live file may be shorter than what was read of it, or have other content before the
-    /// position: then it was truncated.
-    pub(super) fn notice_truncation(&mut self, mut look: Look) -> io::Result<()> {
-        let at = self.sources.len().saturating_sub(1);
-        let Some(source) = self.sources.back_mut() else {
-            return Ok(());
+    /// Looks at source number `at`. If its content is not what it was, that goes on as a new source, after
+    /// what rotation made of the old content; true if the list of sources has changed.
+    ///
+    /// What is certain of a source's content: it is the one that was read, since the bytes before the
+    /// position are compared at every look and in every read. Before the first read it is the one that
+    /// begins as it was seen to. Of a file that was empty at every look nothing is certain: when it has
+    /// changed, the copies that were made since then are looked for.
+    pub(super) fn compare(&mut self, at: usize) -> io::Result<bool> {
+        let Some(source) = self.sources.get_mut(at) else {
+            return Ok(false);
         };
-        let changed = source.has_changed(&look);
+        let look = source.content.look()?;
         if source.was_truncated(&look)? {
-            return self.restart_truncated(self.sources.len() - 1);
+            self.restart_truncated(at)?;
+            return Ok(true);
         }
-        let sound = source.sound;
-        let was_empty = source.position == 0 && source.checkpoint.identity.fingerprint.len == 0;
-        if changed && was_empty {
-            // It may have been filled, copied and truncated since; only the copy can tell. What happens
-            // after the first bytes are known shows in them.
-            learn(source, &self.around, &self.progress);
-            look = source.content.look()?;
-            let after = Age {
-                born_ns: sound.1,
-                modified_ns: sound.1,
+        if source.is_blank() && source.may_have_changed(&look) {
+            return self.begin(at);
+        }
+        if (look.size, look.modified_ns) != (source.size, source.modified_ns)
+            && let Some(quiet_since) = &mut source.quiet_since
+        {
+            *quiet_since = Instant::now();
+        }
+        source.note(&look);
+        if source.position == 0
+            && let Some(fingerprint) = source.grown_fingerprint()?
+        {
+            // It may be truncated before the first byte is read, and its copy be looked for.
+            learn(source, fingerprint, &self.around, &self.progress);
+        }
+        Ok(false)
+    }
+
+    /// Source number `at` was empty and has changed: it has its first bytes, or had some that were copied.
+    fn begin(&mut self, at: usize) -> io::Result<bool> {
+        let is_live = self.has_live && at + 1 == self.sources.len();
+        let Some(mut source) = self.sources.remove(at) else {
+            return Ok(false);
+        };
+        // The time when it was empty: what was copied from it is younger.
+        let after = Age {
+            born_ns: source.modified_ns,
+            modified_ns: source.modified_ns,
+        };
+        let begun = identify(&mut source.content).and_then(|(fingerprint, look)| {
+            let live = Some((&mut source.content, &look));
+            let copies = match is_live && self.siblings().may_be_new_since(after) {
+                true => self.unknown_after(after, live)?,
+                false => Vec::new(),
             };
-            if !self.unknown_between(after, Some(&look))?.is_empty() {
-                return self.restart_truncated(at);
+            Ok((fingerprint, look, copies))
+        });
+        let (fingerprint, look, copies) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.sources.insert(at, source);
+                return Err(error);
             }
+        };
+        if copies.is_empty() {
+            if fingerprint.len > 0 {
+                learn(&mut source, fingerprint, &self.around, &self.progress);
+            }
+            source.note(&look);
+            self.sources.insert(at, source);
+            return Ok(false);
         }
-        if let Some(source) = self.sources.get_mut(at) {
-            // The bytes were looked at after the size.
-            source.sound = (look.size, look.modified_ns);
-        }
-        Ok(())
+        let mut checkpoint = source.checkpoint.clone();
+        checkpoint.identity.fingerprint = fingerprint;
+        checkpoint.modified_ns = look.modified_ns;
+        self.replace(at, source, (checkpoint, look), |tailer| {
+            tailer.push_all(copies);
+        });
+        Ok(true)
     }
 
     /// The content of source number `at` went away; the file goes on as a new source from its
     /// beginning, after the copy that rotation made of the old content, if there is one.
     pub(super) fn restart_truncated(&mut self, at: usize) -> io::Result<()> {
         let is_live = self.has_live && at + 1 == self.sources.len();
-        let Some(mut old) = self.sources.remove(at) else {
+        let Some(source) = self.sources.get_mut(at) else {
             return Ok(());
         };
-        let look = old.content.look()?;
-        if old.content.can_change()
-            && old.position > 0
-            && old.position <= look.size
-            && old.is_unchanged()?
+        let look = source.content.look()?;
+        if source.content.can_change()
+            && source.position > 0
+            && source.position <= look.size
+            && source.is_unchanged()?
         {
             // Cut behind what was read: it goes on from there.
-            let lost = old.size.saturating_sub(look.size);
-            old.cut(&look);
-            self.sources.insert(at, old);
+            let lost = source.size.saturating_sub(look.size);
+            source.cut(&look);
             if lost > 0 {
                 self.lose(lost, look.size, TRUNCATED_AWAY);
             }
             return Ok(());
         }
-        old.watch = None;
+        let (size, position) = (source.size, source.position);
+        let since = Age {
+            born_ns: source.modified_ns,
+            modified_ns: source.modified_ns,
+        };
+        let mut read = source.checkpoint.clone();
+        (read.offset, read.trace, read.finished) = (position, source.trace, false);
+        let Some(mut old) = self.sources.remove(at) else {
+            return Ok(());
+        };
+        // What it holds now first: what is found beside it afterwards is older, or a copy of that.
+        let found = self.fresh(&mut old.content, 0).and_then(|(now, look)| {
+            let copy = self.copy_of(&read)?;
+            let others = match is_live {
+                true => {
+                    let after = copy.as_ref().map_or(since, |copy| Age::of(&copy.look));
+                    self.unknown_after(after, Some((&mut old.content, &look)))?
+                }
+                false => Vec::new(),
+            };
+            Ok((now, look, copy, others))
+        });
+        let (now, look, copy, mut others) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.sources.insert(at, old);
+                return Err(error);
+            }
+        };
         log::info!(
-            "'{}': {} was truncated at offset {}",
+            "'{}': {} was truncated at offset {position}",
             self.path.display(),
             old.checkpoint.identity,
-            old.position
         );
-        let later = self.sources.split_off(at);
-        let read = Checkpoint {
-            offset: old.position,
-            trace: old.trace,
-            ..old.checkpoint.clone()
-        };
-        let (size, modified_ns) = old.sound;
-        let copy = self.push_copy(&read);
-        // Frees the claim of the inode for its new content. The registrar is told when the new source is
-        // known to it: a crash in between must not find neither.
-        self.around.claims.end(
-            old.checkpoint.serial,
-            old.position,
-            old.trace,
-            old.modified_ns,
-            Ending::Gone,
-        );
-        self.around.deleted.release(old.checkpoint.serial);
-        let ended = Progress::Ended {
-            source: old.id,
-            end: old.position,
-            modified_ns: old.modified_ns,
-            why: Ending::Gone,
-        };
-        let mut saved = copy.map_or(old.position, |copy| copy.size);
-        if is_live {
-            // It may have been copied and truncated more than once since the last look.
-            let after = copy.as_ref().map_or(
-                Age {
-                    born_ns: modified_ns,
-                    modified_ns,
-                },
-                Age::of,
-            );
-            let others = self.push_successors(after, Some(&look))?;
-            if old.position == 0 && copy.is_none() {
-                saved = others;
-            }
+        let saved = copy.as_ref().map_or(position, |copy| copy.look.size);
+        let lost = size.saturating_sub(saved.max(position));
+        if let Some(copy) = &copy {
+            others.retain(|other| other.look.inode != copy.look.inode);
         }
-        let lost = size.saturating_sub(saved.max(old.position));
+        self.replace(at, old, (now, look), |tailer| {
+            if let Some(copy) = copy {
+                tailer.push_rotated(copy, Some(read));
+            }
+            tailer.push_all(others);
+        });
         if lost > 0 {
             self.lose(lost, size - lost, TRUNCATED_AWAY);
         }
-        let (checkpoint, look) = match is_live {
-            true => self.fresh_live(&mut old.content, look)?,
-            false => (self.fresh(&mut old.content, &look, 0)?, look),
+        Ok(())
+    }
+
+    /// Puts the content that `old`, which was source number `at`, has `now` in its place, behind what
+    /// `push_older` adds.
+    fn replace(
+        &mut self,
+        at: usize,
+        mut old: Source,
+        now: (Checkpoint, Look),
+        push_older: impl FnOnce(&mut Self),
+    ) {
+        let is_live = self.has_live && at == self.sources.len();
+        let later = self.sources.split_off(at);
+        // The claim of the inode is free for the new content; the registrar is told when the new source is
+        // known to it: a crash in between must not find neither.
+        let why = Ending::Gone;
+        let (serial, position, trace) = (old.checkpoint.serial, old.position, old.trace);
+        let modified_ns = old.modified_ns;
+        let claims = &self.around.claims;
+        claims.end(serial, position, trace, modified_ns, why);
+        self.around.deleted.release(serial);
+        let ended = Progress::Ended {
+            source: old.id,
+            end: position,
+            modified_ns,
+            why,
         };
+        old.watch = None;
+        push_older(self);
+        let (checkpoint, look) = now;
         let pushed = self.push(
             old.content,
             old.opened_at,
@@ -286,44 +348,30 @@ impl Tailer {
             self.has_live = pushed;
         }
         self.sources.extend(later);
-        Ok(())
     }
 
-    /// Reads the rest of truncated content from the copy that rotation made, if there is one.
-    pub(super) fn push_copy(&mut self, read: &Checkpoint) -> Option<Look> {
-        let copy = self.siblings().find(read).ok().flatten()?;
-        if copy.look.inode == read.identity.inode {
-            return None;
-        }
-        let look = copy.look;
-        self.push_rotated(
-            copy,
-            Some(Checkpoint {
-                finished: false,
-                ..read.clone()
-            }),
-        );
-        Some(look)
+    /// The copy that rotation made of truncated content, if there is one.
+    fn copy_of(&self, read: &Checkpoint) -> io::Result<Option<Sibling>> {
+        let copy = self.siblings().find(read)?;
+        Ok(copy.filter(|copy| copy.look.inode != read.identity.inode))
     }
 
-    /// Opens the unknown files that were rotated away after the known one of age `after` and before
-    /// the `live` one was made; returns how many bytes they hold.
-    pub(super) fn push_successors(&mut self, after: Age, live: Option<&Look>) -> io::Result<u64> {
-        let mut bytes = 0;
-        for sibling in self.unknown_between(after, live)? {
-            bytes += sibling.look.size;
+    /// Opens files that were rotated away unseen, from their beginning.
+    pub(super) fn push_all(&mut self, siblings: Vec<Sibling>) {
+        for sibling in siblings {
             self.push_rotated(sibling, None);
         }
-        Ok(bytes)
     }
 
-    pub(super) fn unknown_between(
+    /// The unknown files that were rotated away after one of age `after`, and hold what was written before
+    /// what is in the `live` one, oldest first.
+    pub(super) fn unknown_after(
         &self,
         after: Age,
-        live: Option<&Look>,
+        live: Option<(&mut Content, &Look)>,
     ) -> io::Result<Vec<Sibling>> {
         let claims = &self.around.claims;
-        let live_inode = live.map(|look| look.inode);
+        let live_inode = live.as_ref().map(|(_, look)| look.inode);
         let of_path = claims.of_path(&self.path);
         let is_known = |content: &mut Content, look: &Look| {
             let (known, is_open) = claims.of_inode(look.inode);
@@ -339,8 +387,22 @@ impl Tailer {
                     .any(|c| siblings::holds(c, content, look).unwrap_or(false));
             is_open || is_inode_known || is_content_known || live_inode == Some(look.inode)
         };
-        let before = live.map(Age::of);
-        self.siblings().rotated_between(after, before, is_known)
+        let found = self.siblings().rotated_after(after, is_known)?;
+        let Some((content, look)) = live else {
+            return Ok(found);
+        };
+        // As long as it lies at the path, nothing can have followed on it.
+        let is_last = Look::at_path(&self.path).is_ok_and(|at_path| at_path.inode == look.inode);
+        let mut older = Vec::new();
+        for mut sibling in found {
+            let is_younger = !is_last && Age::of(&sibling.look).is_younger_than(Age::of(look));
+            let may_be_copy = look.born_ns <= sibling.look.born_ns;
+            if is_younger || (may_be_copy && siblings::is_copy_of(&mut sibling, content)?) {
+                continue;
+            }
+            older.push(sibling);
+        }
+        Ok(older)
     }
 
     pub(super) fn siblings(&self) -> Siblings<'_> {
@@ -370,8 +432,8 @@ impl Tailer {
                     ..checkpoint
                 }
             }
-            None => match self.fresh(&mut content, &look, 0) {
-                Ok(checkpoint) => checkpoint,
+            None => match self.fresh(&mut content, 0) {
+                Ok((checkpoint, _)) => checkpoint,
                 Err(error) => return self.complain_of(Err(error)),
             },
         };
@@ -388,15 +450,14 @@ impl Tailer {
         );
     }
 
-    /// A checkpoint for a file that was never read.
+    /// A checkpoint at `offset` for content that was never read, and a look at that.
     pub(super) fn fresh(
         &self,
         content: &mut Content,
-        look: &Look,
         offset: u64,
-    ) -> io::Result<Checkpoint> {
-        let fingerprint = Fingerprint::of(&content.head()?);
-        Ok(Checkpoint {
+    ) -> io::Result<(Checkpoint, Look)> {
+        let (fingerprint, look) = identify(content)?;
+        let checkpoint = Checkpoint {
             path: self.path.clone(),
             identity: Identity {
                 inode: look.inode,
@@ -408,28 +469,8 @@ impl Tailer {
             finished: false,
             serial: 0,
             modified_ns: look.modified_ns,
-        })
-    }
-
-    /// As [`Tailer::fresh`], for the file at the path, with a look that is not older than the first bytes:
-    /// since `look` it may have been filled, copied and truncated, and then the copy goes first.
-    pub(super) fn fresh_live(
-        &mut self,
-        content: &mut Content,
-        look: Look,
-    ) -> io::Result<(Checkpoint, Look)> {
-        let checkpoint = self.fresh(content, &look, 0)?;
-        let now = content.look()?;
-        let modified_ns = look.modified_ns;
-        if (now.size, now.modified_ns) != (look.size, modified_ns) {
-            let born_ns = modified_ns;
-            let after = Age {
-                born_ns,
-                modified_ns,
-            };
-            self.push_successors(after, Some(&now))?;
-        }
-        Ok((checkpoint, now))
+        };
+        Ok((checkpoint, look))
     }
 
     pub(super) fn push(
@@ -440,10 +481,10 @@ impl Tailer {
         look: Look,
         quiet_since: Option<Instant>,
     ) -> bool {
-        let checkpoint = Checkpoint {
-            modified_ns: look.modified_ns,
-            ..checkpoint
-        };
+        let mut checkpoint = checkpoint;
+        if !checkpoint.is_blank() {
+            checkpoint.modified_ns = look.modified_ns;
+        }
         let Some((checkpoint, replaces)) = self.around.claims.open(checkpoint) else {
             self.note_other_name();
             return false;
@@ -477,3 +518,27 @@ impl Tailer {
         true
     }
 }
+
+/// How the content of a file begins, and a look at that same content.
+///
+/// Between a look and a read the file may be truncated and written again, so the beginning is read on both
+/// sides of the look. A file that was empty has no content yet.
+fn identify(content: &mut Content) -> io::Result<(Fingerprint, Look)> {
+    let mut before = content.head()?;
+    for _ in 0..ATTEMPTS {
+        let look = content.look()?;
+        let after = content.head()?;
+        let is_same = match before.is_empty() {
+            true => look.size == 0,
+            false => look.size >= before.len() as u64 && after.starts_with(&before),
+        };
+        if is_same {
+            return Ok((Fingerprint::of(&before), look));
+        }
+        before = after;
+    }
+    Err(io::Error::other("is truncated faster than it can be read"))
+}
+
+/// How often a file is looked at that changes from one look to the next.
+const ATTEMPTS: usize = 100;

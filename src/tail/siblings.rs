@@ -7,7 +7,8 @@ use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::content::{COMPRESSED, Content, is_compressed_name};
-use crate::batch::Checkpoint;
+use super::now_ms;
+use crate::batch::{Checkpoint, Trace};
 use crate::identity::{Identity, Look};
 
 /// A file that rotation left, open.
@@ -69,7 +70,8 @@ impl Age {
         }
     }
 
-    fn is_younger_than(self, other: Age) -> bool {
+    /// Whether a file of this age holds what was written after what lies in the `other`.
+    pub(super) fn is_younger_than(self, other: Age) -> bool {
         // A copy is born after the file that it was made of, and not changed any more when that is truncated.
         let is_born_before =
             self.born_ns != 0 && other.born_ns != 0 && self.born_ns <= other.born_ns;
@@ -96,6 +98,13 @@ struct Candidate {
 }
 
 impl Siblings<'_> {
+    /// Whether a name may have come after `age`, which is quicker to see than which one.
+    pub(super) fn may_be_new_since(&self, age: Age) -> bool {
+        !self.rotated.is_empty()
+            || Look::at_path(folder_of(self.path))
+                .is_ok_and(|folder| folder.modified_ns + CLOCK_TICK_NS >= age.modified_ns)
+    }
+
     fn list(&self) -> io::Result<Vec<Candidate>> {
         let mut all = Vec::new();
         for entry in std::fs::read_dir(folder_of(self.path))? {
@@ -240,15 +249,14 @@ impl Siblings<'_> {
         Ok(None)
     }
 
-    /// The files that were rotated away after the one of age `after`, and before the live one of age
-    /// `before`, oldest first. `is_known` says which files to leave out.
+    /// The files that were rotated away after the one of age `after`, oldest first. `is_known` says which
+    /// files to leave out.
     ///
     /// A file that followed on `after` was made later and not last changed earlier. Copies and files of
     /// generations before were changed earlier.
-    pub(super) fn rotated_between(
+    pub(super) fn rotated_after(
         &self,
         after: Age,
-        before: Option<Age>,
         is_known: impl Fn(&mut Content, &Look) -> bool,
     ) -> io::Result<Vec<Sibling>> {
         let mut found: Vec<Sibling> = Vec::new();
@@ -268,13 +276,13 @@ impl Siblings<'_> {
                     born_ns: if is_archive { 0 } else { look.born_ns },
                     ..look
                 });
-                let is_older =
-                    after.born_ns != 0 && age.born_ns != 0 && age.born_ns < after.born_ns;
-                let is_younger = before.is_some_and(|before| age.is_younger_than(before));
+                let is_before = |one: i64, other: i64| one.saturating_add(CLOCK_TICK_NS) < other;
+                let is_older = (after.born_ns != 0 && age.born_ns != 0)
+                    && is_before(age.born_ns, after.born_ns);
                 // Beside its original an archive is still being written.
                 let has_original =
                     is_archive && candidates.iter().any(|c| c.path == path.with_extension(""));
-                if age.modified_ns < after.modified_ns || is_older || is_younger || has_original {
+                if is_before(age.modified_ns, after.modified_ns) || is_older || has_original {
                     continue;
                 }
                 if found.iter().any(|s| s.look.inode == look.inode) {
@@ -302,19 +310,40 @@ impl Siblings<'_> {
                 break;
             }
         }
-        sort_by_age(self.path, &mut found, |sibling| sibling);
+        sort_by_age(self.path, &mut found, |sibling| {
+            (sibling, sibling.look.born_ns)
+        });
         Ok(found)
     }
 }
 
-/// Sorts what rotation left of `path`, the oldest first.
-pub(super) fn sort_by_age<T>(path: &Path, all: &mut [T], sibling: impl Fn(&T) -> &Sibling) {
-    let has_births = all.iter().all(|one| sibling(one).look.born_ns != 0);
+/// Whether a sibling is a copy, perhaps still being made, of what lies in `live` now.
+///
+/// Once a copy is made the original is truncated, so one that has not changed for a while is of content from
+/// before, even if both begin with the same lines.
+pub(super) fn is_copy_of(sibling: &mut Sibling, live: &mut Content) -> io::Result<bool> {
+    let look = sibling.content.look()?;
+    let is_recent = now_ms() - look.modified_ns / 1_000_000 < COPYING_MS;
+    if look.size == 0 || !is_recent || !sibling.content.can_change() {
+        return Ok(false);
+    }
+    let len = Trace::MAX_LEN.min(usize::try_from(look.size).unwrap_or(usize::MAX));
+    let len = u8::try_from(len).unwrap_or(u8::MAX);
+    let end = sibling.content.trace_before(look.size, len)?;
+    Ok(live.head()?.starts_with(&sibling.content.head()?)
+        && live.trace_before(look.size, len)? == end)
+}
+
+/// Sorts what rotation left of `path`, the oldest first. `place` gives a file and when its content began
+/// (0: unknown).
+pub(super) fn sort_by_age<T>(path: &Path, all: &mut [T], place: impl Fn(&T) -> (&Sibling, i64)) {
+    let has_births = all.iter().all(|one| place(one).1 != 0);
     all.sort_by_cached_key(|one| {
+        let (sibling, born_ns) = place(one);
         let Sibling {
             path: name, look, ..
-        } = sibling(one);
-        let born_ns = if has_births { look.born_ns } else { 0 };
+        } = sibling;
+        let born_ns = if has_births { born_ns } else { 0 };
         (born_ns, look.modified_ns, turn_of_name(path, name))
     });
 }
@@ -383,6 +412,12 @@ pub(super) fn inodes_beside(path: &Path) -> io::Result<HashSet<u64>> {
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
+
+/// Clocks of file systems tick this rarely; the times of two changes may be wrong against each other by as much.
+const CLOCK_TICK_NS: i64 = 10_000_000;
+
+/// How long after the last change of a copy its original may not be truncated yet.
+const COPYING_MS: i64 = 5000;
 
 /// How often a folder is listed while its files are being renamed.
 const LISTINGS: usize = 20;

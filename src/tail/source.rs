@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use super::content::Content;
+use super::now_ms;
 use super::watch::FileWatch;
 use crate::batch::{Checkpoint, Framing, SourceId, Trace};
 use crate::budget::{Account, Budget, Buffer, BufferPool, Permit};
@@ -25,14 +26,12 @@ pub(super) struct Source {
     pub(super) position: u64,
     /// The bytes before `position`.
     pub(super) trace: Trace,
-    /// Size and time of the last change when it was last looked at.
+    /// Size and time of the last change when it was last looked at: of the content that is being read, not
+    /// of one that came after a truncation.
     pub(super) size: u64,
     pub(super) modified_ns: i64,
     /// The last look came so soon after a change that another change may have the same time.
-    pub(super) is_fresh: bool,
-    /// Size and time of the last change that are certainly those of the content that is being read, not of
-    /// one that came after a truncation.
-    pub(super) sound: (u64, i64),
+    is_fresh: bool,
     /// Number of the next piece of a line that is longer than allowed; 0 between lines.
     part: u32,
     /// From `position` to here there is no newline.
@@ -73,6 +72,11 @@ impl Source {
         checkpoint: Checkpoint,
         look: &Look,
     ) -> Self {
+        // Of a file that was empty it is known when it was, and what it holds now is not its content yet.
+        let (size, modified_ns) = match checkpoint.is_blank() {
+            true => (0, checkpoint.modified_ns),
+            false => (look.size, look.modified_ns),
+        };
         Source {
             id: SourceId::next(),
             content,
@@ -80,10 +84,9 @@ impl Source {
             acked: Arc::default(),
             position: checkpoint.offset,
             trace: checkpoint.trace,
-            size: look.size,
-            modified_ns: look.modified_ns,
-            is_fresh: true,
-            sound: (look.size, look.modified_ns),
+            size,
+            modified_ns,
+            is_fresh: is_fresh(modified_ns),
             part: 0,
             scanned: checkpoint.offset,
             quiet_since: None,
@@ -134,31 +137,33 @@ impl Source {
         Ok(fingerprint.matches(&self.content.head()?))
     }
 
-    /// Whether the content that was seen went away: the file is shorter than it was, or what was read
-    /// is not there any more.
-    pub(super) fn was_truncated(&mut self, look: &Look) -> io::Result<bool> {
-        Ok(self.is_shorter(look)? || (self.has_changed(look) && !self.is_unchanged()?))
+    /// Whether nothing is known of the content: it was empty at every look.
+    pub(super) fn is_blank(&self) -> bool {
+        self.position == 0 && self.checkpoint.identity.fingerprint.len == 0
     }
 
-    /// Whether the file may have changed since the last look.
-    pub(super) fn has_changed(&self, look: &Look) -> bool {
+    /// Whether the content that was seen has gone since: the file is shorter than it was, or what was read
+    /// of it is not there any more. If not, `look` is one at the same content.
+    pub(super) fn was_truncated(&mut self, look: &Look) -> io::Result<bool> {
+        Ok(self.content.can_change()
+            && self.may_have_changed(look)
+            && (look.size < self.size.max(self.position) || !self.is_unchanged()?))
+    }
+
+    /// Whether something may have been written or truncated since the last look.
+    pub(super) fn may_have_changed(&self, look: &Look) -> bool {
         self.is_fresh || (look.size, look.modified_ns) != (self.size, self.modified_ns)
     }
 
-    /// As [`Source::was_truncated`], as far as it must be known before the size is noted: a read tells
-    /// the rest.
-    pub(super) fn is_shorter(&mut self, look: &Look) -> io::Result<bool> {
-        let changed = (look.size, look.modified_ns) != (self.size, self.modified_ns);
-        Ok(self.content.can_change()
-            && changed
-            && (look.size < self.size.max(self.position)
-                || (self.position == 0 && !self.is_unchanged()?)))
+    /// Notes a look at the content that is being read.
+    pub(super) fn note(&mut self, look: &Look) {
+        (self.size, self.modified_ns) = (look.size, look.modified_ns);
+        self.is_fresh = is_fresh(look.modified_ns);
     }
 
     /// The file was cut, behind the position.
     pub(super) fn cut(&mut self, look: &Look) {
-        (self.size, self.modified_ns) = (look.size, look.modified_ns);
-        self.sound = (look.size, look.modified_ns);
+        self.note(look);
         // What follows on the cut was not seen yet.
         self.scanned = self.position;
     }
@@ -169,8 +174,10 @@ impl Source {
         if known.is_full() || u64::from(known.len) >= self.size {
             return Ok(None);
         }
-        let grown = Fingerprint::of(&self.content.head()?);
-        Ok((grown.len > known.len).then_some(grown))
+        let known = *known;
+        let head = self.content.head()?;
+        let grown = Fingerprint::of(&head);
+        Ok((grown.len > known.len && known.matches(&head)).then_some(grown))
     }
 
     /// Reads the next batch from the bytes before `until`. With `is_finished` the last line needs no
@@ -318,14 +325,10 @@ impl Source {
         let Some(count) = count.checked_sub(before.len()) else {
             return Ok(None);
         };
-        let is_unchanged = if self.position > 0 {
-            Trace::of(before) == self.trace
-        } else {
-            self.begins_as_known(&data[..count])?
+        let is_unchanged = match self.position {
+            0 => self.begins_as_known(&data[..count])?,
+            _ => Trace::of(before) == self.trace,
         };
-        if is_unchanged {
-            self.sound.0 = self.sound.0.max(self.position + count as u64);
-        }
         Ok(is_unchanged.then_some(count))
     }
 
@@ -344,4 +347,12 @@ impl Source {
         }
         Ok(false)
     }
+}
+
+/// How far apart two changes are at least whose times differ: file systems take the time of the last tick.
+const CLOCK_TICK_MS: i64 = 50;
+
+/// Whether a change now could have the same time as the last one.
+fn is_fresh(modified_ns: i64) -> bool {
+    now_ms() - modified_ns / 1_000_000 < CLOCK_TICK_MS
 }
