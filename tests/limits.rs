@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::agent::Agent;
 use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
+use crate::support::remote::Remote;
 
 /// The agent, started by `wrapper`.
 fn wrapped(env: &Env, wrapper: &[&str]) -> Agent {
@@ -225,6 +226,56 @@ fn a_file_whose_rights_come_and_go_is_one_warning_and_loses_nothing() {
     set_mode(&env, 0o644);
     env.expect_lines(&lines(0..30));
     let warnings = env.agent().count_log(&["WARN", "cannot be read"]);
+    assert!((1..=2).contains(&warnings), "{warnings} warnings");
+    env.stop_and_expect_lines(&lines(0..30));
+}
+
+/// Logs are written to the usual folder, and the agent sees them at a mount point, as a host sees what
+/// another one writes.
+fn seen_remotely() -> (Env, Remote) {
+    let mut env = Env::new();
+    let at = env.state_dir().with_file_name("mount");
+    fs::create_dir(&at).unwrap();
+    let remote = Remote::mount(&env.log_dir(), &at);
+    let glob = at.join("*.log").display().to_string();
+    env.set("log:app", "path", &glob);
+    (env, remote)
+}
+
+#[test]
+fn on_a_file_system_without_events_files_are_polled() {
+    let (mut env, _remote) = seen_remotely();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.expect_lines(&lines(0..10));
+    env.write_lines("app.log", 10..20);
+    env.expect_lines(&lines(0..20));
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 20..30);
+    env.expect_lines(&lines(0..30));
+    env.write_lines("app.log", 30..35);
+    env.copytruncate("app.log", "app.log.0");
+    env.write_lines("app.log", 35..40);
+    env.expect_lines(&lines(0..40));
+    env.write_lines("new.log", 40..50);
+    env.stop_and_expect_lines(&lines(0..50));
+}
+
+#[test]
+fn a_disk_that_fails_for_a_while_is_one_warning_and_loses_nothing() {
+    let (mut env, remote) = seen_remotely();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.expect_lines(&lines(0..10));
+    remote.set_failing(true);
+    env.write_lines("app.log", 10..20);
+    env.wait_for_log("Input/output error", SOON);
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 20..30);
+    sleep(Duration::from_secs(2));
+    remote.set_failing(false);
+    env.expect_lines(&lines(0..30));
+    let warnings = env.agent().count_log(&["WARN", "Input/output error"]);
     assert!((1..=2).contains(&warnings), "{warnings} warnings");
     env.stop_and_expect_lines(&lines(0..30));
 }

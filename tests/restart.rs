@@ -208,6 +208,22 @@ fn every_copy_that_was_made_while_it_was_down_is_read() {
 }
 
 #[test]
+fn a_file_that_was_copied_and_then_renamed_while_it_was_down_comes_after_its_copy() {
+    let mut env = following_one_path();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.stop();
+    env.write_lines("app.log", 100..110);
+    env.copytruncate("app.log", "app.log.2");
+    env.write_lines("app.log", 110..120);
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 120..130);
+    env.start();
+    env.stop_and_expect_lines(&lines(0..130));
+}
+
+#[test]
 fn a_file_that_was_rotated_while_it_was_down_needs_no_new_file_to_be_finished() {
     let mut env = Env::new();
     env.write_lines("app.log", 0..100);

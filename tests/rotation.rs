@@ -205,6 +205,44 @@ fn a_file_that_is_truncated_and_renamed_between_two_looks_is_read_from_its_start
 }
 
 #[test]
+fn files_that_follow_on_a_truncated_one_between_two_looks_come_after_it() {
+    let mut env = following_one_path();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.signal(Signal::STOP);
+    env.truncate("app.log");
+    env.write_lines("app.log", 100..110);
+    env.rename("app.log", "app.log.2");
+    env.write_lines("app.log", 110..120);
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 120..130);
+    env.signal(Signal::CONT);
+    env.stop_and_expect_lines(&lines(0..130));
+}
+
+#[test]
+fn what_went_through_an_empty_file_between_two_looks_is_read_from_the_copies() {
+    let mut env = Env::new();
+    drop(env.open("app.log"));
+    env.start();
+    env.wait_for_log("is read from offset 0", SOON);
+    env.signal(Signal::STOP);
+    env.write_lines("app.log", 0..10);
+    env.copytruncate("app.log", "app.log.3");
+    env.write_lines("app.log", 10..20);
+    env.copytruncate("app.log", "app.log.2");
+    env.signal(Signal::CONT);
+    env.expect_lines(&lines(0..20));
+    env.signal(Signal::STOP);
+    env.write_lines("app.log", 20..30);
+    env.copytruncate("app.log", "app.log.1");
+    env.write_lines("app.log", 30..40);
+    env.signal(Signal::CONT);
+    env.stop_and_expect_lines(&lines(0..40));
+}
+
+#[test]
 fn a_file_that_comes_and_goes_between_two_looks_is_read() {
     let mut env = following_one_path();
     env.write_lines("app.log", 0..100);

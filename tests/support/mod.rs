@@ -7,6 +7,7 @@
 //! kafka.rs         a real Kafka, for what only the real one can judge
 //! proxy.rs         between the agent and a real Kafka, to make the network fail
 //! client.rs        a minimal Kafka client, for the two above
+//! remote.rs        a folder without events and with failing reads, as on a network file system
 //! record_batch.rs  reads a record batch, by hand, strictly
 //! ```
 
@@ -22,3 +23,4 @@ pub(crate) mod env;
 pub(crate) mod kafka;
 pub(crate) mod proxy;
 mod record_batch;
+pub(crate) mod remote;
