@@ -5,7 +5,7 @@ use std::io;
 
 use super::Tailer;
 use super::content::Content;
-use super::siblings::{self, Age, Sibling};
+use super::siblings::{self, Age, Live, Sibling};
 use crate::batch::{Checkpoint, Progress, Trace};
 use crate::config::StartAt;
 use crate::identity::{Fingerprint, Identity, Inode, Look};
@@ -42,6 +42,7 @@ impl Tailer {
             modified_ns: newest.modified_ns,
         };
         let mut rotated: Vec<Rotated> = Vec::new();
+        let mut superseded = Vec::new();
         for checkpoint in known.iter().filter(|c| !of_live.contains(&c.serial)) {
             if checkpoint.finished && checkpoint.serial != newest.serial {
                 continue;
@@ -73,19 +74,26 @@ impl Tailer {
             }
             // The truncated content and its copy may both have a checkpoint: the earlier one counts.
             let of_inode = |one: &&mut Rotated| one.sibling.look.inode == sibling.look.inode;
-            match rotated.iter_mut().find(of_inode) {
-                Some(Rotated {
-                    checkpoint: Some(other),
-                    ..
-                }) if other.offset <= checkpoint.offset => {}
-                Some(other) => other.checkpoint = Some(checkpoint.clone()),
+            match rotated.iter_mut().find(of_inode).map(|r| &mut r.checkpoint) {
+                Some(Some(other)) if other.offset <= checkpoint.offset => {
+                    superseded.push(checkpoint.serial);
+                }
+                Some(other) => {
+                    superseded.extend(other.replace(checkpoint.clone()).map(|other| other.serial));
+                }
                 None => rotated.push(Rotated::new(sibling, Some(checkpoint.clone()))),
             }
             rotated.extend(truncated);
         }
         if !of_live.contains(&newest.serial) {
             let found: Vec<Inode> = rotated.iter().map(|r| r.sibling.look.inode).collect();
-            let live = live.as_mut().map(|(content, look)| (content, &*look));
+            let begins = standing.as_ref().or(begun.as_ref());
+            let fingerprint = begins.map_or_else(Fingerprint::default, |c| c.identity.fingerprint);
+            let live = live.as_mut().map(|(content, look)| Live {
+                content,
+                look: *look,
+                fingerprint,
+            });
             let mut unknown = self.unknown_after(after, live)?;
             unknown.retain(|sibling| !found.contains(&sibling.look.inode));
             if !unknown.is_empty() {
@@ -100,6 +108,9 @@ impl Tailer {
         } in rotated
         {
             self.push_rotated(sibling, checkpoint);
+        }
+        for serial in superseded {
+            self.forget(serial);
         }
         // While the others were looked for, the live file may have been renamed. It is the one that is
         // open here, not the one that lies at the path by now.
@@ -117,7 +128,11 @@ impl Tailer {
         let age = Age::of(&sibling.look);
         self.push_rotated(sibling, Some(checkpoint));
         let mut live = Content::open(&self.path).ok().flatten();
-        let live = live.as_mut().map(|(content, look)| (content, &*look));
+        let live = live.as_mut().map(|(content, look)| Live {
+            content,
+            look: *look,
+            fingerprint: Fingerprint::default(),
+        });
         self.push_all(self.unknown_after(age, live)?);
         Ok(())
     }
@@ -175,10 +190,12 @@ impl Tailer {
             checkpoint.offset,
             checkpoint.identity
         );
-        self.around.claims.forget(checkpoint.serial);
-        let _ = self.progress.send(Progress::Forgotten {
-            serial: checkpoint.serial,
-        });
+        self.forget(checkpoint.serial);
+    }
+
+    fn forget(&self, serial: u64) {
+        self.around.claims.forget(serial);
+        let _ = self.progress.send(Progress::Forgotten { serial });
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::content::Content;
 use super::resume::position_in;
-use super::siblings::{self, Age, Sibling, Siblings};
+use super::siblings::{self, Age, Live, Sibling, Siblings};
 use super::source::Source;
 use super::{TRUNCATED_AWAY, Tailer, last_line_start, learn, now_ms};
 use crate::batch::{Checkpoint, Ending, Progress, Trace};
@@ -139,7 +139,12 @@ impl Tailer {
         if let Some(after) = last
             && !is_known
         {
-            self.push_all(self.unknown_after(after, Some((&mut content, &look)))?);
+            let live = Live {
+                content: &mut content,
+                look,
+                fingerprint: checkpoint.identity.fingerprint,
+            };
+            self.push_all(self.unknown_after(after, Some(live))?);
         }
         self.push_live(content, look, checkpoint);
         Ok(())
@@ -205,9 +210,13 @@ impl Tailer {
             modified_ns: source.modified_ns,
         };
         let begun = identify(&mut source.content).and_then(|(fingerprint, look)| {
-            let live = Some((&mut source.content, &look));
+            let live = Live {
+                content: &mut source.content,
+                look,
+                fingerprint,
+            };
             let copies = match is_live && self.siblings().may_be_new_since(after) {
-                true => self.unknown_after(after, live)?,
+                true => self.unknown_after(after, Some(live))?,
                 false => Vec::new(),
             };
             Ok((fingerprint, look, copies))
@@ -273,7 +282,12 @@ impl Tailer {
             let others = match is_live {
                 true => {
                     let after = copy.as_ref().map_or(since, |copy| Age::of(&copy.look));
-                    self.unknown_after(after, Some((&mut old.content, &look)))?
+                    let live = Live {
+                        content: &mut old.content,
+                        look,
+                        fingerprint: now.identity.fingerprint,
+                    };
+                    self.unknown_after(after, Some(live))?
                 }
                 false => Vec::new(),
             };
@@ -368,10 +382,10 @@ impl Tailer {
     pub(super) fn unknown_after(
         &self,
         after: Age,
-        live: Option<(&mut Content, &Look)>,
+        live: Option<Live<'_>>,
     ) -> io::Result<Vec<Sibling>> {
         let claims = &self.around.claims;
-        let live_inode = live.as_ref().map(|(_, look)| look.inode);
+        let live_inode = live.as_ref().map(|live| live.look.inode);
         let of_path = claims.of_path(&self.path);
         let is_known = |content: &mut Content, look: &Look| {
             let (known, is_open) = claims.of_inode(look.inode);
@@ -388,21 +402,10 @@ impl Tailer {
             is_open || is_inode_known || is_content_known || live_inode == Some(look.inode)
         };
         let found = self.siblings().rotated_after(after, is_known)?;
-        let Some((content, look)) = live else {
-            return Ok(found);
-        };
-        // As long as it lies at the path, nothing can have followed on it.
-        let is_last = Look::at_path(&self.path).is_ok_and(|at_path| at_path.inode == look.inode);
-        let mut older = Vec::new();
-        for mut sibling in found {
-            let is_younger = !is_last && Age::of(&sibling.look).is_younger_than(Age::of(look));
-            let may_be_copy = look.born_ns <= sibling.look.born_ns;
-            if is_younger || (may_be_copy && siblings::is_copy_of(&mut sibling, content)?) {
-                continue;
-            }
-            older.push(sibling);
+        match live {
+            Some(live) => self.siblings().before_live(found, live),
+            None => Ok(found),
         }
-        Ok(older)
     }
 
     pub(super) fn siblings(&self) -> Siblings<'_> {

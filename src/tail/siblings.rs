@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::content::{COMPRESSED, Content, is_compressed_name};
 use super::now_ms;
 use crate::batch::{Checkpoint, Trace};
-use crate::identity::{Identity, Look};
+use crate::identity::{Fingerprint, Identity, Look};
 
 /// A file that rotation left, open.
 #[derive(Debug)]
@@ -17,6 +17,40 @@ pub(super) struct Sibling {
     pub(super) path: PathBuf,
     pub(super) content: Content,
     pub(super) look: Look,
+}
+
+/// The file that lies at the path, or lay there a moment ago.
+#[derive(Debug)]
+pub(super) struct Live<'a> {
+    pub(super) content: &'a mut Content,
+    pub(super) look: Look,
+    /// How the content begins that will be read.
+    pub(super) fingerprint: Fingerprint,
+}
+
+impl Live<'_> {
+    /// Whether a sibling is a copy, perhaps still being made, of the content that will be read.
+    ///
+    /// Once a copy is made the original is truncated, so one that has not changed for a while is of content
+    /// from before, even if both begin with the same lines.
+    fn is_copied_in(&mut self, sibling: &mut Sibling) -> io::Result<bool> {
+        let copy = sibling.content.look()?;
+        let is_recent = now_ms() - copy.modified_ns / 1_000_000 < COPYING_MS;
+        let is_made_of_it = self.look.born_ns <= copy.born_ns && sibling.content.can_change();
+        if copy.size == 0 || !is_recent || !is_made_of_it {
+            return Ok(false);
+        }
+        let (head, copied) = (self.content.head()?, sibling.content.head()?);
+        if self.fingerprint.len > 0 && !self.fingerprint.matches(&head) {
+            // It is truncated by now, so the copy is complete.
+            return Ok(self.fingerprint.matches(&copied));
+        }
+        let len = Trace::MAX_LEN.min(usize::try_from(copy.size).unwrap_or(usize::MAX));
+        let len = u8::try_from(len).unwrap_or(u8::MAX);
+        Ok(head.starts_with(&copied)
+            && self.content.trace_before(copy.size, len)?
+                == sibling.content.trace_before(copy.size, len)?)
+    }
 }
 
 /// Whether `checkpoint` stands in this file: the same content, at least as long, and the same bytes
@@ -71,7 +105,7 @@ impl Age {
     }
 
     /// Whether a file of this age holds what was written after what lies in the `other`.
-    pub(super) fn is_younger_than(self, other: Age) -> bool {
+    fn is_younger_than(self, other: Age) -> bool {
         // A copy is born after the file that it was made of, and not changed any more when that is truncated.
         let is_born_before =
             self.born_ns != 0 && other.born_ns != 0 && self.born_ns <= other.born_ns;
@@ -249,6 +283,41 @@ impl Siblings<'_> {
         Ok(None)
     }
 
+    /// Leaves those of `found` that hold what was written before what is in the `live` file.
+    pub(super) fn before_live(
+        &self,
+        found: Vec<Sibling>,
+        mut live: Live<'_>,
+    ) -> io::Result<Vec<Sibling>> {
+        // As long as it lies at the path, nothing can have followed on it.
+        let is_last =
+            Look::at_path(self.path).is_ok_and(|at_path| at_path.inode == live.look.inode);
+        let place = match is_last {
+            true => None,
+            false => self.rotated_name(live.look.inode.inode)?,
+        };
+        let mut older = Vec::new();
+        for mut sibling in found {
+            let is_younger = match &place {
+                Some(name) => {
+                    turn_of_name(self.path, name) < turn_of_name(self.path, &sibling.path)
+                }
+                None => !is_last && Age::of(&sibling.look).is_younger_than(Age::of(&live.look)),
+            };
+            if !is_younger && !live.is_copied_in(&mut sibling)? {
+                older.push(sibling);
+            }
+        }
+        Ok(older)
+    }
+
+    /// The name that rotation has given to the file with this inode number.
+    fn rotated_name(&self, inode: u64) -> io::Result<Option<PathBuf>> {
+        let mut names = self.list()?.into_iter();
+        let found = names.find(|name| name.inode == inode && name.is_rotated_name);
+        Ok(found.map(|name| name.path))
+    }
+
     /// The files that were rotated away after the one of age `after`, oldest first. `is_known` says which
     /// files to leave out.
     ///
@@ -315,23 +384,6 @@ impl Siblings<'_> {
         });
         Ok(found)
     }
-}
-
-/// Whether a sibling is a copy, perhaps still being made, of what lies in `live` now.
-///
-/// Once a copy is made the original is truncated, so one that has not changed for a while is of content from
-/// before, even if both begin with the same lines.
-pub(super) fn is_copy_of(sibling: &mut Sibling, live: &mut Content) -> io::Result<bool> {
-    let look = sibling.content.look()?;
-    let is_recent = now_ms() - look.modified_ns / 1_000_000 < COPYING_MS;
-    if look.size == 0 || !is_recent || !sibling.content.can_change() {
-        return Ok(false);
-    }
-    let len = Trace::MAX_LEN.min(usize::try_from(look.size).unwrap_or(usize::MAX));
-    let len = u8::try_from(len).unwrap_or(u8::MAX);
-    let end = sibling.content.trace_before(look.size, len)?;
-    Ok(live.head()?.starts_with(&sibling.content.head()?)
-        && live.trace_before(look.size, len)? == end)
 }
 
 /// Sorts what rotation left of `path`, the oldest first. `place` gives a file and when its content began
