@@ -20,14 +20,6 @@ use rustix::process::Signal;
 
 use crate::support::env::{Env, TOPIC};
 
-/// Whether steps may come closer together than clocks of file systems can tell.
-fn races() -> bool {
-    std::env::var_os("LOGAGENT_MODEL_RACES").is_some()
-}
-
-/// Least time between two such steps.
-const DISTANCE: Duration = Duration::from_millis(12);
-
 #[test]
 fn random_histories_of_files_agent_and_broker_lose_and_repeat_nothing() {
     let number = |name: &str| {
@@ -145,6 +137,8 @@ struct Followed {
     /// For links: number of the file it leads to, and whether the checkpoints know that.
     target: usize,
     target_is_open: bool,
+    /// Deleted, and the agent may not have seen what came after it.
+    is_new: bool,
     lost_bytes: u64,
     /// Content was removed while the agent may not have seen all of it.
     has_raced: bool,
@@ -163,8 +157,6 @@ struct Model {
     is_fragile: bool,
     records_seen: usize,
     started: Instant,
-    /// When something last happened to names or sizes.
-    upheaval: Instant,
 }
 
 impl Model {
@@ -174,13 +166,8 @@ impl Model {
         let count = random.usize(1..=2);
         let mut paths = Vec::new();
         for id in 0..count {
-            // Open: a copytruncate within some 20 ms of another one, or of a kill or a start, now and
-            // then costs or repeats a few lines. At the pace of real hosts scripts/chaos.sh has it.
-            let copied = match races() {
-                true => Manner::Copy,
-                false => Manner::Rename,
-            };
-            let manner = [Manner::Rename, Manner::Rename, copied, Manner::Link][random.usize(..4)];
+            let manners = [Manner::Rename, Manner::Rename, Manner::Copy, Manner::Link];
+            let manner = manners[random.usize(..4)];
             let path = Followed {
                 id,
                 manner,
@@ -192,6 +179,7 @@ impl Model {
                 rotated: Vec::new(),
                 target: 0,
                 target_is_open: false,
+                is_new: false,
                 lost_bytes: 0,
                 has_raced: false,
             };
@@ -219,7 +207,6 @@ impl Model {
             is_fragile: false,
             records_seen: 0,
             started: Instant::now(),
-            upheaval: Instant::now(),
         }
     }
 
@@ -233,9 +220,6 @@ impl Model {
         let at = self.random.usize(..self.paths.len());
         let manner = self.paths[at].manner;
         let choice = self.random.u32(..100);
-        if (52..83).contains(&choice) {
-            self.keep_distance();
-        }
         match choice {
             0..40 => {
                 let count = self.random.usize(1..12);
@@ -267,16 +251,6 @@ impl Model {
             99 => self.settle_durably(),
             _ => self.write(at, 1),
         }
-    }
-
-    /// Lets the clock of the file system (a tick every 4 ms) move on between what happens to names and
-    /// sizes, as it does between the rotations of a real host. Several within one tick cannot be put
-    /// in order by anybody; how far the agent gets with them shows with LOGAGENT_MODEL_RACES=1.
-    fn keep_distance(&mut self) {
-        if !races() {
-            thread::sleep(DISTANCE.saturating_sub(self.upheaval.elapsed()));
-        }
-        self.upheaval = Instant::now();
     }
 
     fn finish(&mut self) {
@@ -390,10 +364,19 @@ impl Model {
         fs::exists(self.env.path(&self.paths[at].file())).unwrap()
     }
 
+    /// What was rotated away before a path was known is not looked for, and a path whose file was deleted is
+    /// not known any more.
+    fn make_known(&mut self, at: usize) {
+        if self.paths[at].is_new {
+            self.settle_with_marker();
+        }
+    }
+
     fn rotate(&mut self, at: usize) {
         if !self.is_there(at) {
             return;
         }
+        self.make_known(at);
         self.shift(at);
         let name = self.paths[at].name();
         let old = format!("{name}.1");
@@ -430,6 +413,7 @@ impl Model {
         if !self.is_there(at) {
             return;
         }
+        self.make_known(at);
         self.shift(at);
         let name = self.paths[at].name();
         self.note(format!("copytruncate {name}"));
@@ -538,6 +522,7 @@ impl Model {
         }
         let file = self.paths[at].file();
         self.env.remove(&file);
+        self.paths[at].is_new = true;
         self.paths[at].has_raced |= in_a_race;
         self.note(format!("delete {file}, in a race: {in_a_race}"));
         if self.random.bool() {
@@ -649,6 +634,9 @@ impl Model {
             self.write(at, 1);
         }
         self.settle();
+        for path in &mut self.paths {
+            path.is_new = false;
+        }
     }
 
     /// As `settle_with_marker`, and the checkpoints say so.
