@@ -37,19 +37,22 @@ impl Live<'_> {
         let copy = sibling.content.look()?;
         let is_recent = now_ms() - copy.modified_ns / 1_000_000 < COPYING_MS;
         let is_made_of_it = self.look.born_ns <= copy.born_ns && sibling.content.can_change();
-        if copy.size == 0 || !is_recent || !is_made_of_it {
+        if !is_recent || !is_made_of_it {
             return Ok(false);
         }
-        let (head, copied) = (self.content.head()?, sibling.content.head()?);
-        if self.fingerprint.len > 0 && !self.fingerprint.matches(&head) {
-            // It is truncated by now, so the copy is complete.
-            return Ok(self.fingerprint.matches(&copied));
-        }
+        // An empty one has just been opened by who copies.
         let len = Trace::MAX_LEN.min(usize::try_from(copy.size).unwrap_or(usize::MAX));
         let len = u8::try_from(len).unwrap_or(u8::MAX);
-        Ok(head.starts_with(&copied)
-            && self.content.trace_before(copy.size, len)?
-                == sibling.content.trace_before(copy.size, len)?)
+        let end = sibling.content.trace_before(copy.size, len)?;
+        if self.content.head()?.starts_with(&sibling.content.head()?)
+            && self.content.trace_before(copy.size, len)? == end
+        {
+            return Ok(true);
+        }
+        // It may have been truncated meanwhile: then the copy is complete.
+        Ok(self.fingerprint.len > 0
+            && !self.fingerprint.matches(&self.content.head()?)
+            && self.fingerprint.matches(&sibling.content.head()?))
     }
 }
 
