@@ -655,12 +655,12 @@ launch_kafka() {
         program=(-Dzookeeper.jmx.log4j.disable=true org.apache.zookeeper.server.quorum.QuorumPeerMain)
         archive=""
     fi
-    # AbstractConfig would print a page of settings at each start.
+    # These would print a page of settings at each start.
     # shellcheck disable=SC2086 # options are words
     detach java java "${archive:--XX:SharedArchiveFile=$ROOT/dist/$VERSION/classes.jsa}" \
         -Xmx"${LOGAGENT_KAFKA_HEAP:-$heap}" ${LOGAGENT_KAFKA_JAVA_OPTS:-$JVM_OPTIONS} \
         -D$log.showDateTime=true "-D$log.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS" \
-        -D$log.log.org.apache.kafka.common.config.AbstractConfig=warn \
+        -D$log.log.org.apache.kafka.common.config.AbstractConfig=warn -D$log.log.kafka.server.KafkaConfig=warn \
         -cp "$classes" "${program[@]}" "$NODE_DIR/server.properties"
 }
 

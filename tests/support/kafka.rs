@@ -1,8 +1,8 @@
 //! A real Kafka: what only the real one can judge.
 //!
-//! `scripts/test.sh` starts a Kafka 4 and a Kafka 3.9 and names them in `LOGAGENT_TEST_KAFKA` and
-//! `LOGAGENT_TEST_KAFKA_3`. Tests that need one are in modules whose names begin with `real_kafka`.
-//! They share the brokers, so each makes a topic of its own.
+//! `scripts/test.sh` starts a Kafka 4, a Kafka 3.9 and a Kafka 2.8 with its ZooKeeper, and names them in
+//! `LOGAGENT_TEST_KAFKA`, `LOGAGENT_TEST_KAFKA_3` and `LOGAGENT_TEST_KAFKA_2`. Tests that need one are in
+//! modules whose names begin with `real_kafka`. They share the brokers, so each makes a topic of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -58,6 +58,11 @@ impl RealKafka {
         RealKafka::shared("LOGAGENT_TEST_KAFKA_3")
     }
 
+    /// The shared Kafka 2.8, which keeps its state in ZooKeeper.
+    pub(crate) fn v2_8() -> RealKafka {
+        RealKafka::shared("LOGAGENT_TEST_KAFKA_2")
+    }
+
     fn shared(variable: &str) -> RealKafka {
         let address = std::env::var(variable).unwrap_or_default();
         assert!(
@@ -70,8 +75,8 @@ impl RealKafka {
         }
     }
 
-    /// Starts a broker of our own, to be stopped and killed: `version` is `4` or `3.9`, `settings`
-    /// are server properties.
+    /// Starts a broker of our own, to be stopped and killed: `version` is `4`, `3.9` or `2.8`,
+    /// `settings` are server properties.
     pub(crate) fn own(name: &str, version: &str, settings: &[&str]) -> RealKafka {
         let instance = format!("{name}-{}", unique());
         let mut arguments = vec!["start", "--instance", &instance, "--version", version];
@@ -215,10 +220,20 @@ impl RealKafka {
     /// Reads `n` records with Kafka's console consumer, the judge (two to three seconds for the
     /// JVM), by partition and offset. Fails if there are fewer; it does not look for more.
     pub(crate) fn consume(&self, topic: &str, n: usize) -> Vec<Consumed> {
+        self.console(topic, n)
+    }
+
+    /// As [`RealKafka::consume`], from all topics that match a regular expression. Which one a record
+    /// is from is not told.
+    pub(crate) fn consume_matching(&self, topics: &str, n: usize) -> Vec<Consumed> {
+        self.console(&format!("--include={topics}"), n)
+    }
+
+    fn console(&self, topics: &str, n: usize) -> Vec<Consumed> {
         let n = n.to_string();
         let mut arguments = vec![
             "consume",
-            topic,
+            topics,
             "--max-messages",
             &n,
             "--timeout-ms",
@@ -237,12 +252,19 @@ impl RealKafka {
         for property in properties {
             arguments.extend(["--property", property]);
         }
-        let output = script(Some(&self.address), &arguments);
+        // Our own broker is read with the consumer of its version.
+        let output = match &self.instance {
+            None => script(Some(&self.address), &arguments),
+            Some(instance) => {
+                arguments.extend(["--instance", instance]);
+                script(None, &arguments)
+            }
+        };
         let lines = output
             .split(|byte| *byte == 3)
             .filter(|line| !line.is_empty());
         let mut records: Vec<Consumed> = lines.map(parse_consumed).collect();
-        assert_eq!(records.len().to_string(), n, "records in '{topic}'");
+        assert_eq!(records.len().to_string(), n, "records in '{topics}'");
         records.sort_by_key(|record| (record.partition, record.offset));
         records
     }

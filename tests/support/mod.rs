@@ -5,6 +5,7 @@
 //! agent.rs         the agent as a real process
 //! broker/          an in-process Kafka cluster that checks what it receives and fails on command
 //! kafka.rs         a real Kafka, for what only the real one can judge
+//! secured.rs       a real Kafka with TLS and SASL
 //! proxy.rs         between the agent and a real Kafka, to make the network fail
 //! client.rs        a minimal Kafka client, for the two above
 //! record_batch.rs  reads a record batch, by hand, strictly
@@ -22,3 +23,4 @@ pub(crate) mod env;
 pub(crate) mod kafka;
 pub(crate) mod proxy;
 mod record_batch;
+pub(crate) mod secured;
