@@ -12,6 +12,7 @@ mod limits;
 mod model;
 mod real_kafka;
 mod real_kafka_chaos;
+mod real_kafka_cluster;
 mod real_kafka_kill;
 mod real_kafka_many;
 mod real_kafka_matrix;

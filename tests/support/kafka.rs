@@ -19,7 +19,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     AlterUserScramCredentialsRequest, CreateTopicsRequest, FetchRequest, ListOffsetsRequest,
-    MetadataRequest, TopicName,
+    MetadataRequest, MetadataResponse, TopicName,
 };
 
 use ring::pbkdf2;
@@ -29,7 +29,7 @@ use super::client::Client;
 use super::env::wait_until;
 use super::record_batch;
 
-/// A broker, shared with other tests or our own.
+/// A broker, shared with other tests or our own, or a cluster of our own.
 #[derive(Debug)]
 pub(crate) struct RealKafka {
     address: String,
@@ -78,11 +78,22 @@ impl RealKafka {
     /// Starts a broker of our own, to be stopped and killed: `version` is `4`, `3.9` or `2.8`,
     /// `settings` are server properties.
     pub(crate) fn own(name: &str, version: &str, settings: &[&str]) -> RealKafka {
-        let instance = format!("{name}-{}", unique());
-        let mut arguments = vec!["start", "--instance", &instance, "--version", version];
+        let mut arguments = vec!["--version", version];
         for setting in settings {
             arguments.extend(["--set", setting]);
         }
+        RealKafka::launch(name, &arguments)
+    }
+
+    /// Starts a cluster of our own: Kafka 4, nodes 1 to `brokers`. With three or more brokers, topics have
+    /// three replicas and `acks=all` takes two of them.
+    pub(crate) fn cluster(name: &str, brokers: usize) -> RealKafka {
+        RealKafka::launch(name, &["--brokers", &brokers.to_string()])
+    }
+
+    fn launch(name: &str, options: &[&str]) -> RealKafka {
+        let instance = format!("{name}-{}", unique());
+        let arguments = [&["start", "--instance", &instance], options].concat();
         // A script that fails half way leaves an instance: the value must exist before.
         let mut kafka = RealKafka {
             address: String::new(),
@@ -119,6 +130,16 @@ impl RealKafka {
     pub(crate) fn pid(&self) -> u32 {
         let pid = text(script(None, &["pid", "--instance", self.instance()]));
         pid.trim().parse().expect("kafka.sh pid prints a number")
+    }
+
+    /// Does something to a node of our own cluster: `stop` (in order), `kill`, `pause`, `continue` or `start`.
+    /// Its data stays.
+    pub(crate) fn node(&self, verb: &str, node: i32) {
+        let node = node.to_string();
+        script(
+            None,
+            &[verb, "--node", &node, "--instance", self.instance()],
+        );
     }
 
     fn instance(&self) -> &str {
@@ -178,7 +199,8 @@ impl RealKafka {
         let topic = CreatableTopic::default()
             .with_name(TopicName(name.to_owned().into()))
             .with_num_partitions(partitions)
-            .with_replication_factor(1)
+            // as the broker has it
+            .with_replication_factor(-1)
             .with_configs(settings.collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic])
@@ -200,19 +222,28 @@ impl RealKafka {
 
     /// Number of partitions that have a leader; 0 if there is no such topic.
     fn partitions(&self, name: &str) -> i32 {
+        self.leaders(name).len() as i32
+    }
+
+    /// The partitions that have a leader, by number; any node that answers is asked.
+    pub(crate) fn leaders(&self, name: &str) -> BTreeMap<i32, Led> {
         let topic =
             MetadataRequestTopic::default().with_name(Some(TopicName(name.to_owned().into())));
         let request = MetadataRequest::default()
             .with_topics(Some(vec![topic]))
             .with_allow_auto_topic_creation(false);
-        let answer = self
-            .connect()
-            .call(4, &request)
-            .expect("Metadata is answered");
-        let partitions = answer.topics[0].partitions.iter();
-        partitions
-            .filter(|partition| partition.error_code == 0)
-            .count() as i32
+        let answers = self.address.split(',').map(|address| {
+            let mut client = Client::connect(address)?;
+            client.call(4, &request)
+        });
+        let mut failures = Vec::new();
+        for answer in answers {
+            match answer {
+                Ok(answer) => return led(&answer),
+                Err(error) => failures.push(error),
+            }
+        }
+        panic!("no answer to Metadata from {}: {failures:?}", self.address);
     }
 
     // Records.
@@ -280,10 +311,10 @@ impl RealKafka {
 
     /// Number of records in a topic, by asking the broker ourselves: some milliseconds.
     pub(crate) fn count(&self, topic: &str) -> usize {
-        let mut client = self.connect();
-        let partitions = 0..self.partitions(topic);
-        partitions
-            .map(|partition| end_offset(&mut client, topic, partition) as usize)
+        let leaders = self.leaders(topic);
+        leaders
+            .iter()
+            .map(|(partition, led)| end_offset(&mut led.connect(), topic, *partition) as usize)
             .sum()
     }
 
@@ -299,10 +330,10 @@ impl RealKafka {
     /// All records of a topic, by partition and offset, with a fetcher of our own: fast, for large
     /// numbers. Codecs are those of [`record_batch`].
     pub(crate) fn fetch_all(&self, topic: &str) -> Vec<Record> {
-        let mut client = self.connect();
         let mut records = Vec::new();
         let mut batches = 0;
-        for partition in 0..self.partitions(topic) {
+        for (partition, led) in self.leaders(topic) {
+            let mut client = led.connect();
             let end = end_offset(&mut client, topic, partition);
             let mut next = 0;
             while next < end {
@@ -330,6 +361,45 @@ impl Drop for RealKafka {
             let _ = command(None, &["stop", "--instance", instance]).status();
         }
     }
+}
+
+/// A partition that has a leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Led {
+    /// The leader.
+    pub(crate) node: i32,
+    address: String,
+    /// Number of replicas in sync.
+    pub(crate) in_sync: usize,
+    /// Number of replicas.
+    pub(crate) replicas: usize,
+}
+
+impl Led {
+    fn connect(&self) -> Client {
+        Client::connect(&self.address).unwrap_or_else(|error| panic!("{}: {error}", self.address))
+    }
+}
+
+fn led(answer: &MetadataResponse) -> BTreeMap<i32, Led> {
+    let address = |node: i32| {
+        let mut brokers = answer.brokers.iter();
+        let broker = brokers.find(|broker| broker.node_id.0 == node)?;
+        Some(format!("{}:{}", broker.host.as_str(), broker.port))
+    };
+    let partitions = answer.topics[0].partitions.iter();
+    let led = partitions.filter(|partition| partition.error_code == 0);
+    led.filter_map(|partition| {
+        let node = partition.leader_id.0;
+        let led = Led {
+            node,
+            address: address(node)?,
+            in_sync: partition.isr_nodes.len(),
+            replicas: partition.replica_nodes.len(),
+        };
+        Some((partition.partition_index, led))
+    })
+    .collect()
 }
 
 fn end_offset(client: &mut Client, topic: &str, partition: i32) -> i64 {
