@@ -146,8 +146,14 @@ command_stop() {
     no_words stop
     [[ -z ${KAFKA_BROKERS:-} ]] || return 0
     lock "instance-$INSTANCE"
+    if [[ -n $KEEP || -n $NODE ]]; then
+        terminate
+        return
+    fi
+    # The last node of a cluster would wait for the others in vain, and there is nothing to be put in order.
+    (($(nodes | wc -l) == 1)) || for_nodes send_signal KILL
     terminate
-    [[ -n $KEEP || -n $NODE ]] || rm -rf "$DIR"
+    rm -rf "$DIR"
 }
 
 command_kill() {
@@ -701,8 +707,7 @@ await_answer() {
     done
 }
 
-# Ends the instance or the node, politely first: all brokers together, since the last of a cluster could not leave
-# in order, and ZooKeeper when they are gone.
+# Ends the instance or the node, politely first: all brokers together, and ZooKeeper when they are gone.
 terminate() {
     for_nodes ask_broker_to_end
     for_nodes await_end_of_broker

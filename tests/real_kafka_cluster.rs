@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::broker::Record;
 use crate::support::env::{Env, wait_until};
-use crate::support::kafka::RealKafka;
+use crate::support::kafka::{Led, RealKafka};
 
 const NODES: i32 = 3;
 const PARTITIONS: i32 = 6;
@@ -93,17 +93,20 @@ fn busiest_leader(kafka: &RealKafka, topic: &str) -> i32 {
     busiest.expect("there are leaders").0
 }
 
+/// Until every node says so.
 fn wait_for_all_replicas(kafka: &RealKafka, topic: &str) {
+    let each = || kafka.leaders_at_each(topic).collect::<Vec<_>>();
+    let complete = |led: &Led| led.in_sync == NODES as usize && led.replicas == NODES as usize;
     wait_until(
         LONG,
         || {
-            let leaders = kafka.leaders(topic);
-            let complete = leaders
-                .values()
-                .all(|led| led.in_sync == NODES as usize && led.replicas == NODES as usize);
-            leaders.len() == PARTITIONS as usize && complete
+            let mut each = each().into_iter().map(Result::ok);
+            let first = each.next().flatten();
+            first.as_ref().is_some_and(|leaders| {
+                leaders.len() == PARTITIONS as usize && leaders.values().all(complete)
+            }) && each.all(|leaders| leaders == first)
         },
-        || format!("all replicas in sync: {:?}", kafka.leaders(topic)),
+        || format!("all replicas in sync: {:?}", each()),
     );
 }
 

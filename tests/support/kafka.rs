@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -215,8 +217,7 @@ impl RealKafka {
             || self.partitions(name) == partitions,
             || format!("topic '{name}' to have leaders"),
         );
-        // A broker names itself the leader a little before it is, and what comes with acks=0 until
-        // then is dropped. It tells offsets when it is.
+        // What comes with acks=0 before a broker leads is dropped. It tells offsets when it does.
         self.count(name);
     }
 
@@ -225,25 +226,27 @@ impl RealKafka {
         self.leaders(name).len() as i32
     }
 
-    /// The partitions that have a leader, by number; any node that answers is asked.
+    /// The partitions that have a leader, by number, as the first node that answers has it.
     pub(crate) fn leaders(&self, name: &str) -> BTreeMap<i32, Led> {
+        let mut answers = self.leaders_at_each(name);
+        let first = answers.find_map(Result::ok);
+        first.unwrap_or_else(|| panic!("{}: no answer to Metadata", self.address))
+    }
+
+    /// The same as each node has it: one that was away may not have heard the news.
+    pub(crate) fn leaders_at_each(
+        &self,
+        name: &str,
+    ) -> impl Iterator<Item = io::Result<BTreeMap<i32, Led>>> {
         let topic =
             MetadataRequestTopic::default().with_name(Some(TopicName(name.to_owned().into())));
         let request = MetadataRequest::default()
             .with_topics(Some(vec![topic]))
             .with_allow_auto_topic_creation(false);
-        let answers = self.address.split(',').map(|address| {
+        self.address.split(',').map(move |address| {
             let mut client = Client::connect(address)?;
-            client.call(4, &request)
-        });
-        let mut failures = Vec::new();
-        for answer in answers {
-            match answer {
-                Ok(answer) => return led(&answer),
-                Err(error) => failures.push(error),
-            }
-        }
-        panic!("no answer to Metadata from {}: {failures:?}", self.address);
+            Ok(led(&client.call(4, &request)?))
+        })
     }
 
     // Records.
@@ -309,12 +312,11 @@ impl RealKafka {
             .collect()
     }
 
-    /// Number of records in a topic, by asking the broker ourselves: some milliseconds.
+    /// Number of records in a topic, by asking the brokers ourselves: some milliseconds.
     pub(crate) fn count(&self, topic: &str) -> usize {
-        let leaders = self.leaders(topic);
-        leaders
-            .iter()
-            .map(|(partition, led)| end_offset(&mut led.connect(), topic, *partition) as usize)
+        let partitions = 0..self.partitions(topic);
+        partitions
+            .map(|partition| self.end_offset(topic, partition) as usize)
             .sum()
     }
 
@@ -332,16 +334,48 @@ impl RealKafka {
     pub(crate) fn fetch_all(&self, topic: &str) -> Vec<Record> {
         let mut records = Vec::new();
         let mut batches = 0;
-        for (partition, led) in self.leaders(topic) {
-            let mut client = led.connect();
-            let end = end_offset(&mut client, topic, partition);
+        for partition in 0..self.partitions(topic) {
+            let end = self.end_offset(topic, partition);
             let mut next = 0;
             while next < end {
-                let bytes = fetch(&mut client, topic, partition, next);
+                let bytes = self.at_leader(topic, partition, |client| {
+                    fetch(client, topic, partition, next)
+                });
                 next = read_batches(&bytes, partition, next, &mut batches, &mut records);
             }
         }
         records
+    }
+
+    fn end_offset(&self, topic: &str, partition: i32) -> i64 {
+        self.at_leader(topic, partition, |client| {
+            end_offset(client, topic, partition)
+        })
+    }
+
+    /// Asks the leader of a partition until it answers. A broker names itself the leader of a new partition a
+    /// little before it is, and one that was away names those of that time.
+    fn at_leader<T>(
+        &self,
+        topic: &str,
+        partition: i32,
+        ask: impl Fn(&mut Client) -> Result<T, String>,
+    ) -> T {
+        let mut answer = Err("not asked".to_owned());
+        let attempt = || -> Result<T, String> {
+            let leaders = self.leaders(topic);
+            let led = leaders.get(&partition).ok_or("no leader")?;
+            let mut client = Client::connect(&led.address).map_err(|error| error.to_string())?;
+            ask(&mut client).map_err(|error| format!("{led:?}: {error}"))
+        };
+        let end = Instant::now() + Duration::from_secs(30);
+        while answer.is_err() && Instant::now() < end {
+            answer = attempt();
+            if answer.is_err() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        answer.unwrap_or_else(|error| panic!("topic '{topic}' partition {partition}: {error}"))
     }
 
     fn connect(&self) -> Client {
@@ -375,12 +409,6 @@ pub(crate) struct Led {
     pub(crate) replicas: usize,
 }
 
-impl Led {
-    fn connect(&self) -> Client {
-        Client::connect(&self.address).unwrap_or_else(|error| panic!("{}: {error}", self.address))
-    }
-}
-
 fn led(answer: &MetadataResponse) -> BTreeMap<i32, Led> {
     let address = |node: i32| {
         let mut brokers = answer.brokers.iter();
@@ -402,7 +430,7 @@ fn led(answer: &MetadataResponse) -> BTreeMap<i32, Led> {
     .collect()
 }
 
-fn end_offset(client: &mut Client, topic: &str, partition: i32) -> i64 {
+fn end_offset(client: &mut Client, topic: &str, partition: i32) -> Result<i64, String> {
     const LATEST: i64 = -1;
     let partition = ListOffsetsPartition::default()
         .with_partition_index(partition)
@@ -413,22 +441,16 @@ fn end_offset(client: &mut Client, topic: &str, partition: i32) -> i64 {
     let request = ListOffsetsRequest::default()
         .with_replica_id((-1).into())
         .with_topics(vec![topic]);
-    // A broker names itself the leader of a new partition a little before it is.
-    let mut end = None;
-    wait_until(
-        Duration::from_secs(10),
-        || {
-            let answer = client.call(1, &request).expect("ListOffsets is answered");
-            let partition = &answer.topics[0].partitions[0];
-            end = (partition.error_code == 0).then_some(partition.offset);
-            end.is_some()
-        },
-        || "an end offset".to_owned(),
-    );
-    end.expect("waited for")
+    let answer = client.call(1, &request);
+    let answer = answer.map_err(|error| error.to_string())?;
+    let partition = &answer.topics[0].partitions[0];
+    match partition.error_code {
+        0 => Ok(partition.offset),
+        code => Err(format!("ListOffsets: error {code}")),
+    }
 }
 
-fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Vec<u8> {
+fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Result<Vec<u8>, String> {
     const MAX_BYTES: i32 = 16 << 20;
     let partition = FetchPartition::default()
         .with_partition(partition)
@@ -443,10 +465,13 @@ fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Vec<u
         .with_min_bytes(1)
         .with_max_bytes(MAX_BYTES)
         .with_topics(vec![topic]);
-    let answer = client.call(4, &request).expect("Fetch is answered");
+    let answer = client.call(4, &request);
+    let answer = answer.map_err(|error| error.to_string())?;
     let partition = &answer.responses[0].partitions[0];
-    assert_eq!(partition.error_code, 0, "{partition:?}");
-    partition.records.clone().unwrap_or_default().to_vec()
+    match partition.error_code {
+        0 => Ok(partition.records.clone().unwrap_or_default().to_vec()),
+        code => Err(format!("Fetch: error {code}")),
+    }
 }
 
 /// Reads whole batches (the last one may be cut) and gives the offset to go on from.
