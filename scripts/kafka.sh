@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 #
-# A real Kafka broker for tests, benchmarks and trying things out: fetched with Maven, run on 127.0.0.1,
-# several instances and versions side by side. `scripts/kafka.sh help` lists the commands.
+# A real Kafka for tests, benchmarks and trying things out: fetched with Maven, run on 127.0.0.1, several
+# instances and versions side by side. `scripts/kafka.sh help` lists the commands.
 #
 # Everything it makes lives under target/kafka:
 #   dist/<version>/lib          the jars
 #   dist/<version>/classes.jsa  the broker's classes, parsed ahead: saves 40 % of the CPU time of each start
-#   instances/<name>/           one broker: its settings, address, pid, log and data
+#   instances/<name>/           one broker: its settings, address, pid, log and data; of a cluster of several
+#                               nodes each has a folder N/ in it; ZooKeeper, before Kafka 3, has zookeeper/
 #   tansu/                      the stand-in broker, where Maven's registry is out of reach
 #   locks/
 #
@@ -25,6 +26,7 @@ readonly ROOT
 
 readonly KAFKA_4=4.3.1
 readonly KAFKA_3=3.9.2
+readonly KAFKA_2=2.8.2
 
 readonly START_SECONDS=90 # long enough for a machine that is busy compiling
 readonly STOP_SECONDS=20
@@ -39,29 +41,40 @@ usage() {
     cat <<EOF
 usage: scripts/kafka.sh COMMAND [ARGUMENTS]
 
-  get [VERSION]                       fetch Kafka; VERSION is 4 ($KAFKA_4, the default), 3.9 ($KAFKA_3) or exact
-  start [--version V] [--set K=V]...  start a broker and print its address; no effect if it runs already.
+  get [VERSION]                       fetch Kafka; VERSION is 4 ($KAFKA_4, the default), 3.9 ($KAFKA_3),
+                                      2.8 ($KAFKA_2, which runs with its ZooKeeper) or exact
+  start [--version V] [--brokers N] [--set K=V]... [--node N]
+                                      start an instance and print its address; no effect if it runs already.
+                                      --brokers: a cluster of that many brokers (from 3.9 on), each of which is
+                                      a controller too; with three or more, topics have three replicas and
+                                      acks=all takes two.
                                       --set adds or replaces server properties, at the first start only;
-                                      {port} and {controller_port} in V stand for the chosen ports
-  stop [--keep]                       stop it and remove its data, unless --keep: then start brings it back
-  kill                                end it with SIGKILL, its data stays
-  status                              one line; exit code 0: it answers, 1: it runs but does not, 3: not running
-  pid                                 its process id
+                                      {port} and {controller_port} in V stand for the node's ports
+  stop [--keep] [--node N]            stop it and remove its data, unless --keep (or --node): then start
+                                      brings it back
+  kill [--node N]                     end it with SIGKILL, its data stays
+  pause [--node N]                    halt it with SIGSTOP: connections stay, nothing is answered
+  continue [--node N]                 let it go on, with SIGCONT
+  status [--node N]                   a line for each node; exit code 0: all answer, 1: one runs but does not
+                                      answer, 3: one is not running
+  pid [--node N]                      its process id, or those of all its nodes, one per line
   kind                                kafka, tansu (a stand-in, see below) or external
   topic NAME [PARTITIONS] [--config K=V]...   create a topic unless it is there
   delete-topic NAME                   delete a topic if it is there
   offsets TOPIC                       one PARTITION:END-OFFSET per line
   consume TOPIC [OPTIONS]             print the records' values from the beginning; OPTIONS are the console
                                       consumer's: --max-messages N, --timeout-ms MS,
-                                      --property print.partition=true ...
+                                      --property print.partition=true ...; --include REGEX instead of TOPIC
+                                      reads all topics of such names
   help                                this text
 
-Each command but get takes --instance NAME (default: default). Instances are independent brokers.
+Each command but get takes --instance NAME (default: default). Instances are independent of each other. Their
+nodes are called 1, 2, 3 ..., and zookeeper; with --node a command is about that one alone.
 
 environment:
   KAFKA_BROKERS            host:port[,...] of a running Kafka (plaintext) to use; nothing is started or stopped
   LOGAGENT_KAFKA_DIR       where everything is kept, instead of target/kafka
-  LOGAGENT_KAFKA_HEAP      the broker's heap, default 512m
+  LOGAGENT_KAFKA_HEAP      each broker's heap, default 512m, or 256m in a cluster of several
   LOGAGENT_KAFKA_JAVA_OPTS replaces '$JVM_OPTIONS' for the broker, which starts fast
                            but compiles lightly: for a benchmark set it to '-XX:+UseParallelGC'
   LOGAGENT_NO_MAVEN=1      do as if Maven's registry were out of reach
@@ -75,7 +88,7 @@ main() {
     local command=${1:-}
     (($# == 0)) || shift
     case $command in
-    get | start | stop | kill | status | pid | kind | topic | delete-topic | offsets | consume)
+    get | start | stop | kill | pause | continue | status | pid | kind | topic | delete-topic | offsets | consume)
         "command_${command//-/_}" "$@"
         ;;
     help | -h | --help) usage ;;
@@ -104,7 +117,7 @@ command_get() {
 }
 
 command_start() {
-    parse_arguments "--instance --version --set" "$@"
+    parse_arguments "--instance --version --brokers --set --node" "$@"
     no_words start
     if [[ -n ${KAFKA_BROKERS:-} ]]; then
         answers_external || fail "KAFKA_BROKERS=$KAFKA_BROKERS: no broker answers (plaintext only)"
@@ -119,38 +132,64 @@ command_start() {
         [[ -z $VERSION || $VERSION == "$has" || $(<"$DIR/kind") != kafka ]] ||
             fail "instance '$INSTANCE' is Kafka $has, not $VERSION; stop it first, or name another --instance"
         ((${#SETS[@]} == 0)) || note "instance '$INSTANCE' exists already, --set has no effect"
-        if ! is_running; then
-            launch "$(<"$DIR/kind")"
-        fi
-        await_answer || start_failed
+        [[ -z $BROKER_COUNT ]] || note "instance '$INSTANCE' exists already, --brokers has no effect"
+        { launch_missing && await_all; } || start_failed
     else
+        [[ -z $NODE ]] || fail "instance '$INSTANCE' does not exist; start it without --node first"
         first_start || start_failed
     fi
     cat "$DIR/address"
 }
 
 command_stop() {
-    parse_arguments "--instance --keep" "$@"
+    parse_arguments "--instance --keep --node" "$@"
     no_words stop
     [[ -z ${KAFKA_BROKERS:-} ]] || return 0
     lock "instance-$INSTANCE"
+    if [[ -n $KEEP || -n $NODE ]]; then
+        terminate
+        return
+    fi
+    # The last node of a cluster would wait for the others in vain, and there is nothing to be put in order.
+    (($(nodes | wc -l) == 1)) || for_nodes send_signal KILL
     terminate
-    [[ -n $KEEP ]] || rm -rf "$DIR"
+    rm -rf "$DIR"
 }
 
 command_kill() {
-    parse_arguments "--instance" "$@"
-    no_words kill
-    [[ -z ${KAFKA_BROKERS:-} ]] || fail "KAFKA_BROKERS is set: that broker is not ours to kill"
-    if is_running; then
-        kill -KILL "$PID"
-        await_exit 5 || fail "process $PID survives SIGKILL"
-    fi
-    rm -f "$DIR/pid"
+    signal_nodes kill KILL "$@"
+    for_nodes gone_after_kill
+}
+
+command_pause() {
+    signal_nodes pause STOP "$@"
+}
+
+command_continue() {
+    signal_nodes continue CONT "$@"
+}
+
+# `signal_nodes COMMAND SIGNAL ARGUMENTS`
+signal_nodes() {
+    local command=$1 signal=$2
+    shift 2
+    parse_arguments "--instance --node" "$@"
+    no_words "$command"
+    [[ -z ${KAFKA_BROKERS:-} ]] || fail "KAFKA_BROKERS is set: that broker is not ours to $command"
+    for_nodes send_signal "$signal"
+}
+
+send_signal() {
+    ! is_running || kill "-$1" "$PID"
+}
+
+gone_after_kill() {
+    await_exit 5 || fail "process $PID survives SIGKILL"
+    rm -f "$NODE_DIR/pid"
 }
 
 command_status() {
-    parse_arguments "--instance" "$@"
+    parse_arguments "--instance --node" "$@"
     no_words status
     if [[ -n ${KAFKA_BROKERS:-} ]]; then
         answers_external || {
@@ -158,26 +197,50 @@ command_status() {
             return 3
         }
         echo "external: $KAFKA_BROKERS answers"
-    elif ! is_running; then
-        echo "$INSTANCE: not running"
-        return 3
-    elif ! answers; then
-        echo "$INSTANCE: pid $PID runs but does not answer at $(<"$DIR/address")"
-        return 1
+        return
+    fi
+    local worst=0
+    for_nodes node_status
+    return "$worst"
+}
+
+# Prints a line and raises `worst`.
+node_status() {
+    local name=$INSTANCE address
+    [[ $NODE_DIR == "$DIR" ]] || name+=" ${NODE_DIR##*/}"
+    if ! is_running; then
+        echo "$name: not running"
+        worst=3
+        return
+    fi
+    address=$(<"$NODE_DIR/address")
+    if answers; then
+        echo "$name: $(<"$DIR/kind") $(<"$DIR/version") answers at $address, pid $PID"
     else
-        echo "$INSTANCE: $(<"$DIR/kind") $(<"$DIR/version") answers at $(<"$DIR/address"), pid $PID"
+        echo "$name: pid $PID runs but does not answer at $address"
+        ((worst > 1)) || worst=1
     fi
 }
 
 command_pid() {
-    parse_arguments "--instance" "$@"
+    parse_arguments "--instance --node" "$@"
     no_words pid
     [[ -z ${KAFKA_BROKERS:-} ]] || fail "KAFKA_BROKERS is set: that broker is not ours"
-    if ! is_running; then
+    local stopped=""
+    for_nodes node_pid
+    [[ -z $stopped ]] || return 3
+}
+
+# Prints it, or sets `stopped`.
+node_pid() {
+    # ZooKeeper is no broker: it is named when it is asked for.
+    [[ -n $NODE || $NODE_DIR != "$DIR/zookeeper" ]] || return 0
+    if is_running; then
+        echo "$PID"
+    else
         note "instance '$INSTANCE' is not running"
-        return 3
+        stopped=yes
     fi
-    echo "$PID"
 }
 
 command_kind() {
@@ -218,8 +281,8 @@ command_offsets() {
 }
 
 command_consume() {
-    local topic="" options=()
-    INSTANCE=default
+    local topic="" include="" options=()
+    INSTANCE=default NODE=""
     while (($# > 0)); do
         case $1 in
         --instance)
@@ -228,14 +291,21 @@ command_consume() {
             shift
             ;;
         --instance=*) INSTANCE=${1#*=} ;;
-        *) if [[ -z $topic && $1 != -* ]]; then topic=$1; else options+=("$1"); fi ;;
+        --include)
+            (($# >= 2)) || usage_error "--include needs a value"
+            include=$2
+            shift
+            ;;
+        --include=*) include=${1#*=} ;;
+        *) if [[ -z $topic && -z $include && $1 != -* ]]; then topic=$1; else options+=("$1"); fi ;;
         esac
         shift
     done
-    [[ -n $topic ]] || usage_error "consume takes a topic first, then options"
+    [[ -n $topic || -n $include ]] || usage_error "consume takes a topic first, then options"
     locate_instance
     use_tools
-    "consume_$TOOLS" "$topic" ${options[@]+"${options[@]}"}
+    [[ $TOOLS == kafka || -n $topic ]] || fail "$TOOLS has no --include"
+    "consume_$TOOLS" "$topic" ${include:+"--include=$include"} ${options[@]+"${options[@]}"}
 }
 
 # ---------------------------------------------------------------------------------------------------------
@@ -245,7 +315,7 @@ command_consume() {
 parse_arguments() {
     local allowed=" $1 " option value
     shift
-    WORDS=() SETS=() CONFIGS=() INSTANCE=default VERSION="" KEEP=""
+    WORDS=() SETS=() CONFIGS=() INSTANCE=default VERSION="" KEEP="" NODE="" BROKER_COUNT=""
     while (($# > 0)); do
         option=$1
         shift
@@ -269,6 +339,11 @@ parse_arguments() {
         case $option in
         --instance) INSTANCE=$value ;;
         --version) VERSION=$(exact_version "$value") ;;
+        --brokers)
+            [[ $value =~ ^[1-9]$ ]] || usage_error "'$value' is not a number of brokers from 1 to 9"
+            BROKER_COUNT=$value
+            ;;
+        --node) NODE=$value ;;
         --set | --config)
             [[ $value == ?*=* ]] || usage_error "$option $value: expected key=value"
             if [[ $option == --set ]]; then SETS+=("$value"); else CONFIGS+=("$value"); fi
@@ -282,6 +357,26 @@ parse_arguments() {
 locate_instance() {
     [[ $INSTANCE =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]] || usage_error "'$INSTANCE' is not a name for an instance"
     DIR=$ROOT/instances/$INSTANCE
+    if [[ -n $NODE ]] && ! grep -qxF -- "$NODE" <(nodes); then
+        fail "instance '$INSTANCE' has no node '$NODE'; it has: $(nodes | paste -sd ' ')"
+    fi
+}
+
+# The names of the instance's nodes, in the order to start them.
+nodes() {
+    cat "$DIR/nodes" 2>/dev/null || echo 1
+}
+
+# `for_nodes COMMAND ARGUMENTS`: runs it for the node of --node, or for each, with NODE_DIR set to the node's
+# folder. The folder of the only broker is the instance's own.
+for_nodes() {
+    local node NODE_DIR
+    while read -r node <&4; do
+        [[ -z $NODE || $NODE == "$node" ]] || continue
+        NODE_DIR=$DIR
+        [[ ! -d $DIR/$node ]] || NODE_DIR=$DIR/$node
+        "$@"
+    done 4< <(nodes)
 }
 
 no_words() {
@@ -296,8 +391,9 @@ exact_version() {
     case $1 in
     4) echo "$KAFKA_4" ;;
     3 | 3.9) echo "$KAFKA_3" ;;
+    2 | 2.8) echo "$KAFKA_2" ;;
     *)
-        [[ $1 =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || usage_error "'$1' is not a version; 4, 3.9 and $KAFKA_4 are"
+        [[ $1 =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || usage_error "'$1' is not a version; 4, 3.9, 2.8 and $KAFKA_4 are"
         echo "$1"
         ;;
     esac
@@ -371,7 +467,7 @@ fetch_kafka() {
 # else: if there is none, or it does not fit (another Java, a moved checkout), the JVM goes on without.
 archive_classes() {
     local archive=$ROOT/dist/$VERSION/classes.jsa
-    local INSTANCE=.archive DIR=$ROOT/instances/.archive SETS=() ARCHIVE_OPTION=-XX:ArchiveClassesAtExit=$archive.new
+    local INSTANCE=.archive DIR=$ROOT/instances/.archive NODE="" BROKER_COUNT=1 SETS=() ARCHIVE_OPTION=-XX:ArchiveClassesAtExit=$archive.new
     note "preparing its fast start"
     trap 'terminate; exit 1' INT TERM
     if first_start 2>/dev/null; then
@@ -398,94 +494,180 @@ first_start() {
         mkdir -p "$DIR" || exit 1
         echo "$kind" >"$DIR/kind"
         "prepare_$kind"
-        launch "$kind"
-        if await_answer; then
+        if launch_missing && await_all; then
             touch "$DIR/ready"
             return
         fi
-        grep -qE 'Address already in use|AddrInUse' "$DIR/server.log" || break
+        cat "$DIR"/server.log "$DIR"/*/server.log 2>/dev/null | grep -E 'Address already in use|AddrInUse' >/dev/null || break
         note "attempt $attempt: a port was taken meanwhile"
+        terminate
     done
     return 1
 }
 
 start_failed() {
-    note "instance '$INSTANCE' did not start; the end of $DIR/server.log:"
-    tail -n 25 "$DIR/server.log" >&2
+    for_nodes show_failed_start
     terminate
     exit 1
 }
 
+show_failed_start() {
+    # shellcheck disable=SC2015 # as it should be: whatever is not there or does not answer is shown
+    is_running && answers && return
+    note "instance '$INSTANCE' did not start; the end of $NODE_DIR/server.log:"
+    tail -n 25 "$NODE_DIR/server.log" >&2
+}
+
 # Writes the settings and formats the storage.
 prepare_kafka() {
-    local port controller_port cluster sets
-    port=$(free_port)
-    controller_port=$(free_port "$port")
-    cluster=$(random_cluster_id)
+    local brokers=${BROKER_COUNT:-1} node cluster voters="" replicas in_sync ports=() controller_ports=() addresses=()
     echo "$VERSION" >"$DIR/version"
-    echo "127.0.0.1:$port" >"$DIR/address"
+    if [[ $VERSION == [12].* ]]; then
+        ((brokers == 1)) || fail "a cluster of several brokers takes Kafka 3.9 or later"
+        prepare_with_zookeeper
+        return
+    fi
+    cluster=$(random_cluster_id)
     echo "$cluster" >"$DIR/cluster"
+    for ((node = 1; node <= brokers; node++)); do
+        ports[node]=$(free_port "${ports[@]}" "${controller_ports[@]}")
+        controller_ports[node]=$(free_port "${ports[@]}" "${controller_ports[@]}")
+        addresses+=("127.0.0.1:${ports[node]}")
+        voters+=${voters:+,}$node@127.0.0.1:${controller_ports[node]}
+    done
+    if ((brokers > 1)); then
+        seq "$brokers" >"$DIR/nodes"
+        # shellcheck disable=SC2046 # numbers
+        (cd "$DIR" && mkdir $(<nodes))
+    fi
+    replicas=$((brokers < 3 ? brokers : 3))
+    in_sync=$((brokers < 3 ? 1 : 2))
+    (IFS=, && echo "${addresses[*]}") >"$DIR/address"
+    for_nodes prepare_node
+}
+
+# Writes the settings of one node and formats its storage; sees prepare_kafka's variables.
+prepare_node() {
+    local port=${ports[node]} controller_port=${controller_ports[node]}
+    echo "127.0.0.1:$port" >"$NODE_DIR/address"
     {
         cat <<EOF
 process.roles=broker,controller
-node.id=1
+node.id=$node
 listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller_port
 advertised.listeners=PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER
-controller.quorum.voters=1@127.0.0.1:$controller_port
+controller.quorum.voters=$voters
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
-# in the instance's folder, where all is run: a property file cannot hold every path
+share.coordinator.state.topic.replication.factor=$replicas
+share.coordinator.state.topic.min.isr=$in_sync
+# after a SIGKILL the controller refuses the broker until its old session is over, by default 9 s
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=1000
+EOF
+        common_settings
+        instance_settings
+    } >"$NODE_DIR/server.properties"
+    if ! (
+        cd "$NODE_DIR"
+        exec_java_tool kafka.tools.StorageTool format --cluster-id "$cluster" --config server.properties
+    ) >"$NODE_DIR/format.log" 2>&1 </dev/null; then
+        tail -n 15 "$NODE_DIR/format.log" >&2
+        fail "cannot format the storage of instance '$INSTANCE'"
+    fi
+}
+
+# The settings that both ways to run Kafka know.
+common_settings() {
+    cat <<EOF
+# in the node's folder, where all is run: a property file cannot hold every path
 log.dirs=data
 num.partitions=1
-# one broker
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+default.replication.factor=$replicas
+min.insync.replicas=$in_sync
+offsets.topic.replication.factor=$replicas
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$in_sync
 # a consumer gets going at once: no wait for further members, no 50 partitions to create first
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=1
 transaction.state.log.num.partitions=1
-# after a SIGKILL the controller refuses the broker until its old session is over, by default 9 s
-broker.session.timeout.ms=5000
-broker.heartbeat.interval.ms=1000
-# small: 512 MiB of heap, a disk shared with other things
+# small: little heap, a disk shared with other things
 log.segment.bytes=67108864
 log.index.size.max.bytes=1048576
 log.cleaner.dedupe.buffer.size=16777216
 # records with any timestamp stay
 log.retention.ms=-1
 EOF
-        # Of two lines with the same key the last one counts.
-        sets=(${SETS[@]+"${SETS[@]//\{port\}/$port}"})
-        ((${#sets[@]} == 0)) || printf '%s\n' '# --set' "${sets[@]//\{controller_port\}/$controller_port}"
-    } >"$DIR/server.properties"
-    if ! (
-        cd "$DIR"
-        exec_java_tool kafka.tools.StorageTool format --cluster-id "$cluster" --config server.properties
-    ) >"$DIR/format.log" 2>&1 </dev/null; then
-        tail -n 15 "$DIR/format.log" >&2
-        fail "cannot format the storage of instance '$INSTANCE'"
-    fi
 }
 
-launch() {
-    "launch_$1"
+# What --set asks for. Of two lines with the same key the last one counts.
+instance_settings() {
+    local sets=(${SETS[@]+"${SETS[@]//\{port\}/$port}"})
+    ((${#sets[@]} == 0)) || printf '%s\n' '# --set' "${sets[@]//\{controller_port\}/$controller_port}"
+}
+
+# Before Kafka 3 the controller keeps its state in ZooKeeper, a process of its own.
+prepare_with_zookeeper() {
+    local port controller_port replicas=1 in_sync=1
+    port=$(free_port)
+    controller_port=$(free_port "$port")
+    printf '%s\n' zookeeper 1 >"$DIR/nodes"
+    mkdir "$DIR/zookeeper"
+    echo "127.0.0.1:$controller_port" >"$DIR/zookeeper/address"
+    echo "127.0.0.1:$port" >"$DIR/address"
+    cat >"$DIR/zookeeper/server.properties" <<EOF
+dataDir=data
+clientPort=$controller_port
+clientPortAddress=127.0.0.1
+admin.enableServer=false
+maxClientCnxns=0
+tickTime=1000
+EOF
+    {
+        cat <<EOF
+broker.id=1
+zookeeper.connect=127.0.0.1:$controller_port
+listeners=PLAINTEXT://127.0.0.1:$port
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+# after a SIGKILL the broker is refused until its old session is over, by default 18 s
+zookeeper.session.timeout.ms=5000
+EOF
+        common_settings
+        instance_settings
+    } >"$DIR/server.properties"
+}
+
+# Launches the nodes that do not run; ZooKeeper is waited for, since a broker looks for it once.
+launch_missing() {
+    for_nodes launch_node || return 1
+}
+
+launch_node() {
+    is_running || "launch_$(<"$DIR/kind")"
+    [[ $NODE_DIR != "$DIR/zookeeper" ]] || await_answer
 }
 
 launch_kafka() {
-    local log=org.slf4j.simpleLogger classes
+    local log=org.slf4j.simpleLogger classes heap=512m archive program
     VERSION=$(<"$DIR/version")
     need java:default-jre-headless
     classes=$(class_path) || exit 1
-    # AbstractConfig would print a page of settings at each start.
+    [[ $NODE_DIR == "$DIR" ]] || heap=256m
+    program=(kafka.Kafka)
+    archive=${ARCHIVE_OPTION:-}
+    if [[ $NODE_DIR == "$DIR/zookeeper" ]]; then
+        # It would look for log4j otherwise.
+        program=(-Dzookeeper.jmx.log4j.disable=true org.apache.zookeeper.server.quorum.QuorumPeerMain)
+        archive=""
+    fi
+    # These would print a page of settings at each start.
     # shellcheck disable=SC2086 # options are words
-    detach java java "${ARCHIVE_OPTION:--XX:SharedArchiveFile=$ROOT/dist/$VERSION/classes.jsa}" \
-        -Xmx"${LOGAGENT_KAFKA_HEAP:-512m}" ${LOGAGENT_KAFKA_JAVA_OPTS:-$JVM_OPTIONS} \
+    detach java java "${archive:--XX:SharedArchiveFile=$ROOT/dist/$VERSION/classes.jsa}" \
+        -Xmx"${LOGAGENT_KAFKA_HEAP:-$heap}" ${LOGAGENT_KAFKA_JAVA_OPTS:-$JVM_OPTIONS} \
         -D$log.showDateTime=true "-D$log.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS" \
-        -D$log.log.org.apache.kafka.common.config.AbstractConfig=warn \
-        -cp "$classes" kafka.Kafka "$DIR/server.properties"
+        -D$log.log.org.apache.kafka.common.config.AbstractConfig=warn -D$log.log.kafka.server.KafkaConfig=warn \
+        -cp "$classes" "${program[@]}" "$NODE_DIR/server.properties"
 }
 
 # `detach NAME PROGRAM ARGUMENTS`: runs a broker that outlives this script, in a session of its own, so that no
@@ -493,7 +675,7 @@ launch_kafka() {
 # on one of them, and others are locks. setsid does not fork here, so the pid is that of the broker.
 detach() {
     (
-        cd "$DIR"
+        cd "$NODE_DIR"
         # shellcheck disable=SC2016 # expanded by the inner shell
         exec setsid bash -c '
             for fd in /proc/self/fd/*; do
@@ -501,32 +683,68 @@ detach() {
                 ((fd <= 2)) || eval "exec $fd>&-"
             done
             exec -a "$0" "$@"' "$@"
-    ) >>"$DIR/server.log" 2>&1 </dev/null &
+    ) >>"$NODE_DIR/server.log" 2>&1 </dev/null &
     PID=$!
-    echo "$PID" >"$DIR/pid"
+    echo "$PID" >"$NODE_DIR/pid"
+}
+
+await_all() {
+    for_nodes await_answer || return 1
 }
 
 await_answer() {
     local deadline=$((SECONDS + START_SECONDS))
+    PID=$(<"$NODE_DIR/pid")
     while ! answers; do
-        # not is_running: right after the fork the process does not bear its folder's name yet
-        kill -0 "$PID" 2>/dev/null || return 1
         ((SECONDS < deadline)) || return 1
+        # not is_running: right after the fork the process does not bear its folder's name yet
+        if ! kill -0 "$PID" 2>/dev/null; then
+            # ZooKeeper holds the session of a broker that was killed for some seconds, and a broker gives up at once.
+            tail -n 100 "$NODE_DIR/server.log" | grep -q 'KeeperErrorCode = NodeExists' || return 1
+            launch_kafka
+        fi
         sleep 0.05
     done
 }
 
-# Ends the instance, politely first.
+# Ends the instance or the node, politely first: all brokers together, and ZooKeeper when they are gone.
 terminate() {
+    for_nodes ask_broker_to_end
+    for_nodes await_end_of_broker
+    for_nodes end_zookeeper
+}
+
+ask_broker_to_end() {
+    [[ $NODE_DIR != "$DIR/zookeeper" ]] || return 0
+    ask_to_end
+}
+
+await_end_of_broker() {
+    [[ $NODE_DIR != "$DIR/zookeeper" ]] || return 0
+    await_end
+}
+
+end_zookeeper() {
+    [[ $NODE_DIR == "$DIR/zookeeper" ]] || return 0
+    ask_to_end
+    await_end
+}
+
+ask_to_end() {
     if is_running; then
         kill -TERM "$PID"
-        if ! await_exit "$STOP_SECONDS"; then
-            note "instance '$INSTANCE' ignores SIGTERM, killing it"
-            kill -KILL "$PID"
-            await_exit 5 || fail "process $PID survives SIGKILL"
-        fi
+        # it may be paused
+        kill -CONT "$PID"
     fi
-    rm -f "$DIR/pid"
+}
+
+await_end() {
+    if ! await_exit "$STOP_SECONDS"; then
+        note "instance '$INSTANCE' ignores SIGTERM, killing it"
+        kill -KILL "$PID"
+        await_exit 5 || fail "process $PID survives SIGKILL"
+    fi
+    rm -f "$NODE_DIR/pid"
 }
 
 await_exit() {
@@ -539,8 +757,8 @@ await_exit() {
 
 # Sets PID. A pid alone proves nothing: it may have been given to another process since. Ours names its folder.
 is_running() {
-    PID=$(cat "$DIR/pid" 2>/dev/null) || return 1
-    grep -qsF -- "$DIR/" "/proc/$PID/cmdline"
+    PID=$(cat "$NODE_DIR/pid" 2>/dev/null) || return 1
+    grep -qsF -- "$NODE_DIR/" "/proc/$PID/cmdline"
 }
 
 # 16 random bytes in base64url, what Kafka's `random-uuid` prints, without a JVM. It must not start with '-', which
@@ -549,12 +767,12 @@ random_cluster_id() {
     echo "A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 2-22)"
 }
 
-# A port nobody listens on, below the kernel's range for outgoing connections; not the one given.
+# A port nobody listens on, below the kernel's range for outgoing connections; none of those given.
 free_port() {
     local port
     while :; do
         port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
-        [[ $port != "${1:-}" ]] || continue
+        [[ " $* " != *" $port "* ]] || continue
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
     done
     echo "$port"
@@ -563,12 +781,18 @@ free_port() {
 # ---------------------------------------------------------------------------------------------------------
 # Does it answer?
 
-# True if the instance serves requests: it counts itself among the live brokers, and its cluster id is the one
-# we gave it, so it is not another broker that got hold of the port.
+# True if the node serves requests: it counts itself among the live brokers, and its cluster id is the one
+# we gave it, so it is not another broker that got hold of the port. ZooKeeper takes connections when it is ready.
 answers() {
-    local address answer
-    address=$(<"$DIR/address")
-    answer=$(metadata "$address") && [[ $answer == *"$(printf %s "$(<"$DIR/cluster")" | hex)"* ]]
+    local address answer cluster
+    address=$(<"$NODE_DIR/address")
+    if [[ $NODE_DIR == "$DIR/zookeeper" ]]; then
+        (exec 3<>"/dev/tcp/${address%:*}/${address##*:}") 2>/dev/null
+        return
+    fi
+    # With ZooKeeper it is the broker that chooses it.
+    cluster=$(cat "$DIR/cluster" 2>/dev/null || sed -n 's/^cluster.id=//p' "$NODE_DIR/data/meta.properties" 2>/dev/null) || return 1
+    answer=$(metadata "$address") && [[ -n $cluster && $answer == *"$(printf %s "$cluster" | hex)"* ]]
 }
 
 answers_external() {
@@ -609,10 +833,24 @@ use_tools() {
         BROKERS=$KAFKA_BROKERS VERSION=$KAFKA_4
         TOOLS=$(obtain_broker)
     else
-        is_running ||
+        [[ -n $(for_nodes running_node) ]] ||
             fail "instance '$INSTANCE' is not running; start it with: scripts/kafka.sh start --instance $INSTANCE"
         BROKERS=$(<"$DIR/address") VERSION=$(<"$DIR/version") TOOLS=$(<"$DIR/kind")
     fi
+}
+
+running_node() {
+    ! is_running || echo "$NODE_DIR"
+}
+
+# `tool NAME`: the class of a command-line tool; most have moved since 2.8.
+tool() {
+    case $VERSION/$1 in
+    [12].*/TopicCommand) echo kafka.admin.TopicCommand ;;
+    [12].*) echo "kafka.tools.$1" ;;
+    */ConsoleConsumer) echo org.apache.kafka.tools.consumer.ConsoleConsumer ;;
+    *) echo "org.apache.kafka.tools.$1" ;;
+    esac
 }
 
 topic_kafka() {
@@ -621,18 +859,22 @@ topic_kafka() {
     for config in ${CONFIGS[@]+"${CONFIGS[@]}"}; do
         options+=(--config "$config")
     done
-    java_tool org.apache.kafka.tools.TopicCommand --bootstrap-server "$BROKERS" \
+    java_tool "$(tool TopicCommand)" --bootstrap-server "$BROKERS" \
         --create --if-not-exists --topic "$1" ${options[@]+"${options[@]}"}
 }
 
 # The tools take a topic as a regular expression, except to create one.
 delete_topic_kafka() {
-    java_tool org.apache.kafka.tools.TopicCommand --bootstrap-server "$BROKERS" \
+    java_tool "$(tool TopicCommand)" --bootstrap-server "$BROKERS" \
         --delete --if-exists --topic "${1//./\\.}"
 }
 
 offsets_kafka() {
-    java_tool org.apache.kafka.tools.GetOffsetShell --bootstrap-server "$BROKERS" --topic "${1//./\\.}" |
+    local server=--bootstrap-server topic=${1//./\\.}
+    if [[ $VERSION == [12].* ]]; then
+        server=--broker-list topic=$1
+    fi
+    java_tool "$(tool GetOffsetShell)" "$server" "$BROKERS" --topic "$topic" |
         cut -d : -f 2- | sort -n
 }
 
@@ -643,11 +885,12 @@ consume_kafka() {
     [[ " $* " == *" --offset"* || " $* " == *" --from-beginning "* ]] || options+=(--from-beginning)
     # 4.2 renamed options, and says so on standard output, amid the records. Both names work here.
     for option in "$@"; do
-        if [[ $VERSION =~ ^(3\.|4\.[01]\.) ]]; then
+        if [[ $VERSION =~ ^([123]\.|4\.[01]\.) ]]; then
             case $option in
             --formatter-property*) option=${option/formatter-property/property} ;;
             --command-property*) option=${option/command-property/consumer-property} ;;
             --command-config*) option=${option/command-config/consumer.config} ;;
+            --include=*) [[ $VERSION != [12].* ]] || option=${option/include/whitelist} ;;
             esac
         else
             case $option in
@@ -658,8 +901,8 @@ consume_kafka() {
         fi
         options+=("$option")
     done
-    exec_java_tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$BROKERS" \
-        --topic "$topic" ${options[@]+"${options[@]}"}
+    exec_java_tool "$(tool ConsoleConsumer)" --bootstrap-server "$BROKERS" \
+        ${topic:+--topic "$topic"} ${options[@]+"${options[@]}"}
 }
 
 # `java_tool CLASS ARGUMENTS`: runs a command-line tool of Kafka VERSION.
@@ -671,8 +914,10 @@ exec_java_tool() {
     local classes
     need java:default-jre-headless
     classes=$(class_path) || exit 1
+    # What the JVM has to say, about an archive that does not fit, is not amid the records.
     # shellcheck disable=SC2086 # options are words
-    exec java -XX:SharedArchiveFile="$ROOT/dist/$VERSION/classes.jsa" $JVM_OPTIONS -Xmx256m \
+    exec java -Xlog:disable -Xlog:all=warning:stderr \
+        -XX:SharedArchiveFile="$ROOT/dist/$VERSION/classes.jsa" $JVM_OPTIONS -Xmx256m \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$classes" "$@"
 }
 

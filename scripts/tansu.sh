@@ -6,7 +6,7 @@
 
 readonly TANSU=0.6.0
 
-# DIR, ROOT, VERSION, BROKERS, CONFIGS, SETS and the functions not defined here are kafka.sh's.
+# DIR, ROOT, VERSION, BROKERS, BROKER_COUNT, CONFIGS, SETS and the functions not defined here are kafka.sh's.
 # shellcheck disable=SC2153
 
 obtain_tansu() {
@@ -29,6 +29,7 @@ obtain_tansu() {
 }
 
 prepare_tansu() {
+    [[ ${BROKER_COUNT:-1} == 1 ]] || fail "tansu runs as one broker only, not as $BROKER_COUNT"
     ((${#SETS[@]} == 0)) || note "tansu knows no server properties, --set has no effect"
     echo "$TANSU" >"$DIR/version"
     echo "127.0.0.1:$(free_port)" >"$DIR/address"

@@ -4,9 +4,9 @@
 #   scripts/test.sh            everything
 #   scripts/test.sh FILTER     only the tests whose names contain FILTER
 #
-# A Kafka 4 and a Kafka 3.9 are fetched, started on loopback and stopped again. With KAFKA_BROKERS set,
-# the broker there is used instead of the Kafka 4. Where no real Kafka can be had, the other
-# tests run, the missing ones are named, and the exit code is 1 when CI is set.
+# A Kafka 4, a Kafka 3.9 and a Kafka 2.8 with its ZooKeeper are fetched, started on loopback and stopped
+# again. With KAFKA_BROKERS set, the broker there is used instead of the Kafka 4. Where no real Kafka can be
+# had, the other tests run, the missing ones are named, and the exit code is 1 when CI is set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,9 +28,11 @@ RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items
 
 instance_4="test-$$"
 instance_3="test39-$$"
+instance_2="test28-$$"
 stop_brokers() {
     scripts/kafka.sh stop --instance "$instance_4" >&2 || true
     scripts/kafka.sh stop --instance "$instance_3" >&2 || true
+    scripts/kafka.sh stop --instance "$instance_2" >&2 || true
 }
 trap stop_brokers EXIT
 
@@ -40,8 +42,10 @@ kind=$(scripts/kafka.sh get >&2 && scripts/kafka.sh kind) || kind=none
 if [ "$kind" = kafka ] || [ "$kind" = external ]; then
     LOGAGENT_TEST_KAFKA=$(scripts/kafka.sh start --instance "$instance_4")
     LOGAGENT_TEST_KAFKA_3=$(env -u KAFKA_BROKERS scripts/kafka.sh start --instance "$instance_3" --version 3.9)
-    export LOGAGENT_TEST_KAFKA LOGAGENT_TEST_KAFKA_3
-    echo "Kafka 4 at $LOGAGENT_TEST_KAFKA, Kafka 3.9 at $LOGAGENT_TEST_KAFKA_3" >&2
+    LOGAGENT_TEST_KAFKA_2=$(env -u KAFKA_BROKERS scripts/kafka.sh start --instance "$instance_2" --version 2.8)
+    export LOGAGENT_TEST_KAFKA LOGAGENT_TEST_KAFKA_3 LOGAGENT_TEST_KAFKA_2
+    echo "Kafka 4 at $LOGAGENT_TEST_KAFKA, Kafka 3.9 at $LOGAGENT_TEST_KAFKA_3," \
+        "Kafka 2.8 at $LOGAGENT_TEST_KAFKA_2" >&2
 else
     real=no
 fi

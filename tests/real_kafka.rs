@@ -108,17 +108,18 @@ fn the_console_consumer_reads_every_codec() {
 }
 
 #[test]
-fn kafka_3_9_is_served_by_both_outputs() {
-    let kafka = RealKafka::v3_9();
-    for protocol in ["native", "legacy"] {
-        let topic = kafka.fresh_topic(protocol, 1);
-        let mut env = sending_to(&kafka, &topic);
-        env.set("kafka", "protocol", protocol);
-        env.write_lines("app.log", 0..100_000);
-        env.start();
-        kafka.wait_for_records(&topic, 100_000, LONG);
-        env.stop();
-        assert_same_lines(&lines(0..100_000), &texts(&kafka.fetch_all(&topic)));
+fn kafka_3_9_and_2_8_are_served_by_both_outputs() {
+    for kafka in [RealKafka::v3_9(), RealKafka::v2_8()] {
+        for protocol in ["native", "legacy"] {
+            let topic = kafka.fresh_topic(protocol, 1);
+            let mut env = sending_to(&kafka, &topic);
+            env.set("kafka", "protocol", protocol);
+            env.write_lines("app.log", 0..100_000);
+            env.start();
+            kafka.wait_for_records(&topic, 100_000, LONG);
+            env.stop();
+            assert_same_lines(&lines(0..100_000), &texts(&kafka.fetch_all(&topic)));
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! A real Kafka: what only the real one can judge.
 //!
-//! `scripts/test.sh` starts a Kafka 4 and a Kafka 3.9 and names them in `LOGAGENT_TEST_KAFKA` and
-//! `LOGAGENT_TEST_KAFKA_3`. Tests that need one are in modules whose names begin with `real_kafka`.
-//! They share the brokers, so each makes a topic of its own.
+//! `scripts/test.sh` starts a Kafka 4, a Kafka 3.9 and a Kafka 2.8 with its ZooKeeper, and names them in
+//! `LOGAGENT_TEST_KAFKA`, `LOGAGENT_TEST_KAFKA_3` and `LOGAGENT_TEST_KAFKA_2`. Tests that need one are in
+//! modules whose names begin with `real_kafka`. They share the brokers, so each makes a topic of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -19,7 +21,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     AlterUserScramCredentialsRequest, CreateTopicsRequest, FetchRequest, ListOffsetsRequest,
-    MetadataRequest, TopicName,
+    MetadataRequest, MetadataResponse, TopicName,
 };
 
 use ring::pbkdf2;
@@ -29,7 +31,7 @@ use super::client::Client;
 use super::env::wait_until;
 use super::record_batch;
 
-/// A broker, shared with other tests or our own.
+/// A broker, shared with other tests or our own, or a cluster of our own.
 #[derive(Debug)]
 pub(crate) struct RealKafka {
     address: String,
@@ -58,6 +60,11 @@ impl RealKafka {
         RealKafka::shared("LOGAGENT_TEST_KAFKA_3")
     }
 
+    /// The shared Kafka 2.8, which keeps its state in ZooKeeper.
+    pub(crate) fn v2_8() -> RealKafka {
+        RealKafka::shared("LOGAGENT_TEST_KAFKA_2")
+    }
+
     fn shared(variable: &str) -> RealKafka {
         let address = std::env::var(variable).unwrap_or_default();
         assert!(
@@ -70,14 +77,25 @@ impl RealKafka {
         }
     }
 
-    /// Starts a broker of our own, to be stopped and killed: `version` is `4` or `3.9`, `settings`
-    /// are server properties.
+    /// Starts a broker of our own, to be stopped and killed: `version` is `4`, `3.9` or `2.8`,
+    /// `settings` are server properties.
     pub(crate) fn own(name: &str, version: &str, settings: &[&str]) -> RealKafka {
-        let instance = format!("{name}-{}", unique());
-        let mut arguments = vec!["start", "--instance", &instance, "--version", version];
+        let mut arguments = vec!["--version", version];
         for setting in settings {
             arguments.extend(["--set", setting]);
         }
+        RealKafka::launch(name, &arguments)
+    }
+
+    /// Starts a cluster of our own: Kafka 4, nodes 1 to `brokers`. With three or more brokers, topics have
+    /// three replicas and `acks=all` takes two of them.
+    pub(crate) fn cluster(name: &str, brokers: usize) -> RealKafka {
+        RealKafka::launch(name, &["--brokers", &brokers.to_string()])
+    }
+
+    fn launch(name: &str, options: &[&str]) -> RealKafka {
+        let instance = format!("{name}-{}", unique());
+        let arguments = [&["start", "--instance", &instance], options].concat();
         // A script that fails half way leaves an instance: the value must exist before.
         let mut kafka = RealKafka {
             address: String::new(),
@@ -114,6 +132,16 @@ impl RealKafka {
     pub(crate) fn pid(&self) -> u32 {
         let pid = text(script(None, &["pid", "--instance", self.instance()]));
         pid.trim().parse().expect("kafka.sh pid prints a number")
+    }
+
+    /// Does something to a node of our own cluster: `stop` (in order), `kill`, `pause`, `continue` or `start`.
+    /// Its data stays.
+    pub(crate) fn node(&self, verb: &str, node: i32) {
+        let node = node.to_string();
+        script(
+            None,
+            &[verb, "--node", &node, "--instance", self.instance()],
+        );
     }
 
     fn instance(&self) -> &str {
@@ -173,7 +201,8 @@ impl RealKafka {
         let topic = CreatableTopic::default()
             .with_name(TopicName(name.to_owned().into()))
             .with_num_partitions(partitions)
-            .with_replication_factor(1)
+            // as the broker has it
+            .with_replication_factor(-1)
             .with_configs(settings.collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic])
@@ -188,26 +217,36 @@ impl RealKafka {
             || self.partitions(name) == partitions,
             || format!("topic '{name}' to have leaders"),
         );
-        // A broker names itself the leader a little before it is, and what comes with acks=0 until
-        // then is dropped. It tells offsets when it is.
+        // What comes with acks=0 before a broker leads is dropped. It tells offsets when it does.
         self.count(name);
     }
 
     /// Number of partitions that have a leader; 0 if there is no such topic.
     fn partitions(&self, name: &str) -> i32 {
+        self.leaders(name).len() as i32
+    }
+
+    /// The partitions that have a leader, by number, as the first node that answers has it.
+    pub(crate) fn leaders(&self, name: &str) -> BTreeMap<i32, Led> {
+        let mut answers = self.leaders_at_each(name);
+        let first = answers.find_map(Result::ok);
+        first.unwrap_or_else(|| panic!("{}: no answer to Metadata", self.address))
+    }
+
+    /// The same as each node has it: one that was away may not have heard the news.
+    pub(crate) fn leaders_at_each(
+        &self,
+        name: &str,
+    ) -> impl Iterator<Item = io::Result<BTreeMap<i32, Led>>> {
         let topic =
             MetadataRequestTopic::default().with_name(Some(TopicName(name.to_owned().into())));
         let request = MetadataRequest::default()
             .with_topics(Some(vec![topic]))
             .with_allow_auto_topic_creation(false);
-        let answer = self
-            .connect()
-            .call(4, &request)
-            .expect("Metadata is answered");
-        let partitions = answer.topics[0].partitions.iter();
-        partitions
-            .filter(|partition| partition.error_code == 0)
-            .count() as i32
+        self.address.split(',').map(move |address| {
+            let mut client = Client::connect(address)?;
+            Ok(led(&client.call(4, &request)?))
+        })
     }
 
     // Records.
@@ -215,10 +254,20 @@ impl RealKafka {
     /// Reads `n` records with Kafka's console consumer, the judge (two to three seconds for the
     /// JVM), by partition and offset. Fails if there are fewer; it does not look for more.
     pub(crate) fn consume(&self, topic: &str, n: usize) -> Vec<Consumed> {
+        self.console(topic, n)
+    }
+
+    /// As [`RealKafka::consume`], from all topics that match a regular expression. Which one a record
+    /// is from is not told.
+    pub(crate) fn consume_matching(&self, topics: &str, n: usize) -> Vec<Consumed> {
+        self.console(&format!("--include={topics}"), n)
+    }
+
+    fn console(&self, topics: &str, n: usize) -> Vec<Consumed> {
         let n = n.to_string();
         let mut arguments = vec![
             "consume",
-            topic,
+            topics,
             "--max-messages",
             &n,
             "--timeout-ms",
@@ -237,12 +286,19 @@ impl RealKafka {
         for property in properties {
             arguments.extend(["--property", property]);
         }
-        let output = script(Some(&self.address), &arguments);
+        // Our own broker is read with the consumer of its version.
+        let output = match &self.instance {
+            None => script(Some(&self.address), &arguments),
+            Some(instance) => {
+                arguments.extend(["--instance", instance]);
+                script(None, &arguments)
+            }
+        };
         let lines = output
             .split(|byte| *byte == 3)
             .filter(|line| !line.is_empty());
         let mut records: Vec<Consumed> = lines.map(parse_consumed).collect();
-        assert_eq!(records.len().to_string(), n, "records in '{topic}'");
+        assert_eq!(records.len().to_string(), n, "records in '{topics}'");
         records.sort_by_key(|record| (record.partition, record.offset));
         records
     }
@@ -256,12 +312,11 @@ impl RealKafka {
             .collect()
     }
 
-    /// Number of records in a topic, by asking the broker ourselves: some milliseconds.
+    /// Number of records in a topic, by asking the brokers ourselves: some milliseconds.
     pub(crate) fn count(&self, topic: &str) -> usize {
-        let mut client = self.connect();
         let partitions = 0..self.partitions(topic);
         partitions
-            .map(|partition| end_offset(&mut client, topic, partition) as usize)
+            .map(|partition| self.end_offset(topic, partition) as usize)
             .sum()
     }
 
@@ -277,18 +332,50 @@ impl RealKafka {
     /// All records of a topic, by partition and offset, with a fetcher of our own: fast, for large
     /// numbers. Codecs are those of [`record_batch`].
     pub(crate) fn fetch_all(&self, topic: &str) -> Vec<Record> {
-        let mut client = self.connect();
         let mut records = Vec::new();
         let mut batches = 0;
         for partition in 0..self.partitions(topic) {
-            let end = end_offset(&mut client, topic, partition);
+            let end = self.end_offset(topic, partition);
             let mut next = 0;
             while next < end {
-                let bytes = fetch(&mut client, topic, partition, next);
+                let bytes = self.at_leader(topic, partition, |client| {
+                    fetch(client, topic, partition, next)
+                });
                 next = read_batches(&bytes, partition, next, &mut batches, &mut records);
             }
         }
         records
+    }
+
+    fn end_offset(&self, topic: &str, partition: i32) -> i64 {
+        self.at_leader(topic, partition, |client| {
+            end_offset(client, topic, partition)
+        })
+    }
+
+    /// Asks the leader of a partition until it answers. A broker names itself the leader of a new partition a
+    /// little before it is, and one that was away names those of that time.
+    fn at_leader<T>(
+        &self,
+        topic: &str,
+        partition: i32,
+        ask: impl Fn(&mut Client) -> Result<T, String>,
+    ) -> T {
+        let mut answer = Err("not asked".to_owned());
+        let attempt = || -> Result<T, String> {
+            let leaders = self.leaders(topic);
+            let led = leaders.get(&partition).ok_or("no leader")?;
+            let mut client = Client::connect(&led.address).map_err(|error| error.to_string())?;
+            ask(&mut client).map_err(|error| format!("{led:?}: {error}"))
+        };
+        let end = Instant::now() + Duration::from_secs(30);
+        while answer.is_err() && Instant::now() < end {
+            answer = attempt();
+            if answer.is_err() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        answer.unwrap_or_else(|error| panic!("topic '{topic}' partition {partition}: {error}"))
     }
 
     fn connect(&self) -> Client {
@@ -310,7 +397,40 @@ impl Drop for RealKafka {
     }
 }
 
-fn end_offset(client: &mut Client, topic: &str, partition: i32) -> i64 {
+/// A partition that has a leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Led {
+    /// The leader.
+    pub(crate) node: i32,
+    address: String,
+    /// Number of replicas in sync.
+    pub(crate) in_sync: usize,
+    /// Number of replicas.
+    pub(crate) replicas: usize,
+}
+
+fn led(answer: &MetadataResponse) -> BTreeMap<i32, Led> {
+    let address = |node: i32| {
+        let mut brokers = answer.brokers.iter();
+        let broker = brokers.find(|broker| broker.node_id.0 == node)?;
+        Some(format!("{}:{}", broker.host.as_str(), broker.port))
+    };
+    let partitions = answer.topics[0].partitions.iter();
+    let led = partitions.filter(|partition| partition.error_code == 0);
+    led.filter_map(|partition| {
+        let node = partition.leader_id.0;
+        let led = Led {
+            node,
+            address: address(node)?,
+            in_sync: partition.isr_nodes.len(),
+            replicas: partition.replica_nodes.len(),
+        };
+        Some((partition.partition_index, led))
+    })
+    .collect()
+}
+
+fn end_offset(client: &mut Client, topic: &str, partition: i32) -> Result<i64, String> {
     const LATEST: i64 = -1;
     let partition = ListOffsetsPartition::default()
         .with_partition_index(partition)
@@ -321,22 +441,16 @@ fn end_offset(client: &mut Client, topic: &str, partition: i32) -> i64 {
     let request = ListOffsetsRequest::default()
         .with_replica_id((-1).into())
         .with_topics(vec![topic]);
-    // A broker names itself the leader of a new partition a little before it is.
-    let mut end = None;
-    wait_until(
-        Duration::from_secs(10),
-        || {
-            let answer = client.call(1, &request).expect("ListOffsets is answered");
-            let partition = &answer.topics[0].partitions[0];
-            end = (partition.error_code == 0).then_some(partition.offset);
-            end.is_some()
-        },
-        || "an end offset".to_owned(),
-    );
-    end.expect("waited for")
+    let answer = client.call(1, &request);
+    let answer = answer.map_err(|error| error.to_string())?;
+    let partition = &answer.topics[0].partitions[0];
+    match partition.error_code {
+        0 => Ok(partition.offset),
+        code => Err(format!("ListOffsets: error {code}")),
+    }
 }
 
-fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Vec<u8> {
+fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Result<Vec<u8>, String> {
     const MAX_BYTES: i32 = 16 << 20;
     let partition = FetchPartition::default()
         .with_partition(partition)
@@ -351,10 +465,13 @@ fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Vec<u
         .with_min_bytes(1)
         .with_max_bytes(MAX_BYTES)
         .with_topics(vec![topic]);
-    let answer = client.call(4, &request).expect("Fetch is answered");
+    let answer = client.call(4, &request);
+    let answer = answer.map_err(|error| error.to_string())?;
     let partition = &answer.responses[0].partitions[0];
-    assert_eq!(partition.error_code, 0, "{partition:?}");
-    partition.records.clone().unwrap_or_default().to_vec()
+    match partition.error_code {
+        0 => Ok(partition.records.clone().unwrap_or_default().to_vec()),
+        code => Err(format!("Fetch: error {code}")),
+    }
 }
 
 /// Reads whole batches (the last one may be cut) and gives the offset to go on from.

@@ -5,6 +5,7 @@
 //! agent.rs         the agent as a real process
 //! broker/          an in-process Kafka cluster that checks what it receives and fails on command
 //! kafka.rs         a real Kafka, for what only the real one can judge
+//! secured.rs       a real Kafka with TLS and SASL
 //! proxy.rs         between the agent and a real Kafka, to make the network fail
 //! client.rs        a minimal Kafka client, for the two above
 //! remote.rs        a folder without events and with failing reads, as on a network file system
@@ -24,3 +25,4 @@ pub(crate) mod kafka;
 pub(crate) mod proxy;
 mod record_batch;
 pub(crate) mod remote;
+pub(crate) mod secured;
