@@ -7,6 +7,7 @@
 
 mod command_line;
 mod delivery;
+mod error_codes;
 mod faults;
 mod limits;
 mod model;

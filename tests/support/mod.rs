@@ -6,6 +6,7 @@
 //! broker/          an in-process Kafka cluster that checks what it receives and fails on command
 //! kafka.rs         a real Kafka, for what only the real one can judge
 //! proxy.rs         between the agent and a real Kafka, to make the network fail
+//! java.rs          the Java client's partitioner
 //! client.rs        a minimal Kafka client, for the two above
 //! record_batch.rs  reads a record batch, by hand, strictly
 //! ```
@@ -19,6 +20,7 @@ pub(crate) mod agent;
 pub(crate) mod broker;
 mod client;
 pub(crate) mod env;
+pub(crate) mod java;
 pub(crate) mod kafka;
 pub(crate) mod proxy;
 mod record_batch;

@@ -1,6 +1,6 @@
 //! An in-process Kafka cluster on loopback, for fault handling that no real broker does on command.
 //!
-//! It speaks ApiVersions, Metadata, InitProducerId and Produce, checks every batch (CRC, counts,
+//! It speaks ApiVersions, Metadata, InitProducerId, Produce and SASL PLAIN, checks every batch (CRC, counts,
 //! codec, producer id, epoch, sequences) as a real broker does, stores the records for the test to
 //! read, and can be told to fail. Whatever it receives that no correct client sends fails the test
 //! when the cluster is dropped.
@@ -33,6 +33,7 @@ use kafka_protocol::messages::ApiKey;
 pub(crate) use super::record_batch::Codec;
 pub(crate) use faults::RuleBuilder;
 pub(crate) use log::{Record, UnknownProducer};
+pub(crate) use state::Refusal;
 
 use faults::{Fault, Rule};
 use state::{Node, State};
@@ -243,6 +244,11 @@ impl Cluster {
         state.produce_errors.get(&code).copied().unwrap_or(0)
     }
 
+    /// Batches that were answered with an error on command instead of being appended.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        self.shared.state().refusals.clone()
+    }
+
     /// Batches that came again and were recognised by their sequence.
     pub(crate) fn duplicates(&self) -> usize {
         self.shared.state().duplicates
@@ -343,6 +349,15 @@ impl Cluster {
     /// Does not list an API at all, as an older broker would.
     pub(crate) fn remove_api(&self, api: ApiKey) {
         self.change(|state| state.apis.retain(|listed| listed.0 != api));
+    }
+
+    /// Clients have to log in with SASL PLAIN. Connections that do not are served all the same.
+    pub(crate) fn require_login(&self, user: &str, password: &str) {
+        self.change(|state| {
+            state.login = Some((user.to_owned(), password.to_owned()));
+            state.apis.push((ApiKey::SaslHandshake, 0, 1));
+            state.apis.push((ApiKey::SaslAuthenticate, 0, 2));
+        });
     }
 
     /// How a first batch with a sequence other than 0 is answered.
