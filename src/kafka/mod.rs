@@ -35,6 +35,7 @@ mod dead_letter;
 mod error;
 #[cfg(test)]
 mod fake;
+pub(crate) mod fuzz;
 mod partition;
 pub(crate) mod partitioner;
 mod portion;

@@ -292,9 +292,10 @@ impl NativeOutput {
         let mut done = Vec::new();
         for batch in batches {
             let name = &self.topics[batch.topic].name;
-            let told = answer.partitions.iter().find(|told| {
-                told.topic.as_str() == &**name && told.index == batch.partition as i32
-            });
+            let told = answer
+                .partitions
+                .iter()
+                .find(|told| told.topic == *name && told.index == batch.partition as i32);
             match told {
                 Some(told) if told.error == 0 => self.acknowledge(batch, &mut spans, &mut done),
                 Some(told) => {
