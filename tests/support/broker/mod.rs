@@ -191,6 +191,13 @@ impl Cluster {
         self.records(topic)
     }
 
+    /// As [`Cluster::wait_for_records`], without a copy of them.
+    pub(crate) fn wait_for_count(&self, topic: &str, n: usize, deadline: Duration) {
+        self.wait_until(deadline, &format!("{n} records in '{topic}'"), |cluster| {
+            cluster.count(topic) >= n
+        });
+    }
+
     /// Waits for something that the cluster sees.
     pub(crate) fn wait_until(
         &self,
@@ -437,6 +444,19 @@ impl Cluster {
             state.nodes.get_mut(&node).expect("no such node").up = true;
         });
         self.listen(node, listener);
+    }
+
+    /// Gives a node that is down another address, as if another machine had taken its place.
+    pub(crate) fn move_address(&self, node: i32) {
+        let ip = self.address(node).ip();
+        let free = TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr());
+        let address = free.expect("a free port on loopback");
+        self.change(|state| {
+            let moved = state.nodes.get_mut(&node).expect("no such node");
+            assert!(!moved.up, "node {node} is up");
+            moved.address = address;
+            state.note(format!("told: node {node} moves to {address}"));
+        });
     }
 
     fn listen(&self, node: i32, listener: TcpListener) {
