@@ -28,6 +28,7 @@
 
 mod answer;
 mod backoff;
+mod batch_limit;
 mod cluster;
 mod compression;
 pub mod connection;

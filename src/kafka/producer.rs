@@ -187,7 +187,7 @@ impl NativeOutput {
             Signature::Awaited if entry.producer().is_some() => None,
             Signature::Awaited => return,
         };
-        let (number, bytes) = entry.next(&mut self.workshop, producer);
+        let (number, bytes) = entry.next(&mut self.workshop, producer, now);
         let draft = drafts.entry(leader).or_default();
         draft.bytes += bytes.len();
         draft.batches.push((
@@ -355,9 +355,10 @@ impl NativeOutput {
                     "sending again under a new producer id"
                 });
             }
-            Action::Split => {
+            Action::Split | Action::Shrink => {
                 complaint = None;
-                if let Err(error) = partition.split(batch.number, verdict, &mut self.workshop) {
+                if let Err(error) = partition.split(batch.number, verdict, &mut self.workshop, now)
+                {
                     log::error!("cannot divide a record batch: {error}");
                 }
             }
