@@ -1,6 +1,7 @@
 //! Brokers that fail, hang, lie, move and go: nothing is lost, doubled or reordered while the agent
 //! lives, and what is well flows on.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
@@ -495,4 +496,44 @@ fn a_topic_that_may_not_be_written_is_parked_while_the_others_flow() {
         .wait_for_records("forbidden", 100, Duration::from_secs(20));
     env.stop_and_expect_lines(&lines(0..100));
     assert_same_lines(&lines(0..100), &env.broker.values("forbidden"));
+}
+
+#[test]
+fn dead_letters_that_cannot_be_written_are_kept_and_hold_up_no_other_topic() {
+    let mut env = Env::new();
+    env.broker.create_topic("bad", 1);
+    let path = env.path("bad/*.log");
+    env.set("agent", "producers", "1")
+        .set("log:bad", "path", &path)
+        .set("log:bad", "topic", "bad");
+    env.make_folder("bad");
+    // A file where the folder has to be.
+    let folder = env.state_dir().join("dead-letter");
+    fs::write(&folder, "").unwrap();
+    env.broker
+        .on(ApiKey::Produce)
+        .topic("bad")
+        .forever()
+        .error(87);
+    env.write_lines("bad/app.log", 0..100);
+    env.start();
+    env.wait_for_log("cannot write the dead letters", SOON);
+    env.write_lines("app.log", 0..100);
+    env.expect_lines(&lines(0..100));
+    let acknowledged = |env: &Env| -> u64 {
+        let text = fs::read_to_string(env.checkpoints()).unwrap_or_default();
+        let line = text.lines().find(|line| line.ends_with("bad/app.log"));
+        let offset = line.and_then(|line| line.split(' ').next());
+        offset.map_or(0, |offset| offset.parse().unwrap())
+    };
+    assert_eq!(acknowledged(&env), 0);
+    assert_eq!(env.broker.count("bad"), 0);
+    fs::remove_file(&folder).unwrap();
+    env.wait_for_log("the dead letters can be written again", SOON);
+    env.stop();
+    let end = fs::metadata(env.path("bad/app.log")).unwrap().len();
+    assert_eq!(acknowledged(&env), end);
+    let kept = fs::read_to_string(folder.join("refused-0")).unwrap();
+    let kept: Vec<String> = kept.lines().skip(1).step_by(2).map(str::to_owned).collect();
+    assert_same_lines(&lines(0..100), &kept);
 }

@@ -428,11 +428,6 @@ impl Partition {
         Some(refused)
     }
 
-    /// The refused record could not be put aside; try that again later.
-    pub(super) fn postpone(&mut self, now: Instant) {
-        self.retry_at = Some(now + self.backoff.pause());
-    }
-
     /// Whether the pause after a failure is over.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.retry_at.is_none_or(|at| at <= now)

@@ -435,28 +435,18 @@ impl NativeOutput {
         let Some(entry) = topic.partitions.get_mut(partition) else {
             return false;
         };
-        if !entry.is_due(now) {
+        if !entry.is_due(now) || !self.dead_letters.have_room() {
             return false;
         }
         let Some((to, offset, why, record)) = entry.next_refused() else {
             return false;
         };
-        let buried = self
-            .dead_letters
-            .bury(&topic.name, &to.path, offset, why, &record);
-        match buried {
-            Ok(()) => {
-                if let Some(refused) = entry.remove_refused() {
-                    self.report(refused.spans().collect());
-                }
-                true
-            }
-            Err(error) => {
-                log::error!("cannot write the dead letters: {error}; trying again");
-                entry.postpone(now);
-                false
-            }
+        self.dead_letters
+            .bury(&topic.name, &to.path, offset, why, &record, now);
+        if let Some(refused) = entry.remove_refused() {
+            self.dead_letters.stand_for(refused.spans());
         }
+        true
     }
 }
 
@@ -512,8 +502,13 @@ impl Output for NativeOutput {
     }
 
     fn poll(&mut self, now: Instant) -> Option<Instant> {
+        let buried = self.dead_letters.flush(now);
+        self.report(buried);
         self.tidy(now);
         let mut next = self.send_ready(now);
+        if let Some(at) = self.dead_letters.due() {
+            sooner(&mut next, at);
+        }
         if !self.topics.is_empty() {
             let topics = self.topics.iter();
             let names = topics
@@ -543,6 +538,6 @@ impl Output for NativeOutput {
     }
 
     fn is_idle(&self) -> bool {
-        self.topics.iter().all(Topic::is_empty)
+        self.topics.iter().all(Topic::is_empty) && self.dead_letters.is_empty()
     }
 }
