@@ -10,15 +10,18 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::ApiKey;
 
 use crate::support::broker::Cluster;
-use crate::support::env::{Env, TOPIC, assert_same_lines};
+use crate::support::env::{Env, TOPIC, assert_same_lines, wait_until};
 
 const LONG: Duration = Duration::from_secs(60);
-/// Rounds of each kind, in turns. The median is taken.
-const ROUNDS: usize = 5;
+/// Rounds of each kind, in turns, unless `LOGAGENT_ISOLATION_ROUNDS` says otherwise. The median is taken.
+const ROUNDS: usize = 3;
 /// Lines that are timed in a round.
-const LINES: usize = 20_000;
+const LINES: usize = 30_000;
 /// Lines of the topic that fails, in a round.
 const BAD_LINES: usize = 10_000;
+/// Answers come so much later, and batches are small, so that the time of a round is that of the
+/// requests in flight and not the processor's, which tests share with others.
+const DELAY: Duration = Duration::from_millis(10);
 /// `[agent] memory_limit`.
 const MEMORY_MIB: usize = 16;
 
@@ -36,6 +39,8 @@ fn env(cluster: Cluster) -> Env {
         .set("agent", "memory_limit", &format!("{MEMORY_MIB}MiB"))
         .set("agent", "shutdown_timeout", "1s")
         .set("kafka", "request_timeout", "30s")
+        .set("kafka", "batch_bytes", "16KiB")
+        .set("kafka", "compression", "none")
         .set("kafka", "headers", "none");
     let path = env.path("bad/*.log");
     env.set("log:bad", "path", &path)
@@ -52,23 +57,46 @@ fn peak_mib(env: &mut Env) -> usize {
     kib.parse::<usize>().unwrap() / 1024
 }
 
+/// Processor time of the agent, in ticks.
+fn ticks(env: &mut Env) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", env.agent().pid())).unwrap();
+    // `7 (name) S ...`; the times of user and system are fields 14 and 15.
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// Waits until the agent has read what it can of the topic that fails: a topic that flows takes
+/// processor time too, and that is not what is measured.
+fn wait_until_it_rests(env: &mut Env) {
+    let mut last = (ticks(env), Instant::now());
+    wait_until(
+        LONG,
+        || {
+            let now = ticks(env);
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            last.1.elapsed() > Duration::from_millis(150)
+        },
+        || "the agent to rest".to_owned(),
+    );
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
 }
 
 /// Times the healthy topic with and without `fault`, which is over after [`Cluster::heal`].
-/// `has_begun` says when lines of the other topic have met it.
-fn compare(
-    name: &str,
-    mut env: Env,
-    fault: impl Fn(&Cluster),
-    has_begun: impl Fn(&Cluster) -> bool,
-) {
+/// `wait` waits until the lines of the other topic have met it.
+fn compare(name: &str, mut env: Env, fault: impl Fn(&Cluster), wait: impl Fn(&mut Env)) {
+    let rounds = std::env::var("LOGAGENT_ISOLATION_ROUNDS");
+    let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
     env.start();
     let mut written = 0;
     let mut round = |env: &Env| {
         let text = long_lines(written, LINES);
+        env.broker.delay(DELAY);
         let start = Instant::now();
         env.append("app.log", text);
         written += LINES;
@@ -78,13 +106,14 @@ fn compare(
     // The first time everything is new.
     round(&env);
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
-    for bad_round in 0..ROUNDS {
+    for bad_round in 0..rounds {
         alone.push(round(&env));
         fault(&env.broker);
         env.append("bad/app.log", long_lines(bad_round * BAD_LINES, BAD_LINES));
-        env.broker.wait_until(LONG, "the fault", &has_begun);
+        wait(&mut env);
         beside.push(round(&env));
         env.broker.heal();
+        env.broker.up_if_down(3);
         let (letters, end) = (
             env.state_dir().join("dead-letter/refused-0"),
             (bad_round + 1) * BAD_LINES,
@@ -96,23 +125,27 @@ fn compare(
     }
     let peak = peak_mib(&mut env);
     env.stop();
+    let best = |times: &[Duration]| times.iter().min().unwrap().as_secs_f64();
+    let best = best(&alone) / best(&beside);
     let (alone, beside) = (median(alone), median(beside));
     let ratio = alone.as_secs_f64() / beside.as_secs_f64();
     println!(
-        "{name}: {:.0} % of the throughput ({:.0} ms for {LINES} lines alone, {:.0} ms beside it), \
-         {peak} MiB resident at most",
+        "{name}: {:.0} % of the throughput ({:.0} ms for {LINES} lines alone, {:.0} ms beside it; \
+         the best rounds: {:.0} %), {peak} MiB resident at most",
         ratio * 100.0,
         alone.as_secs_f64() * 1e3,
         beside.as_secs_f64() * 1e3,
+        best * 100.0,
     );
-    assert!(ratio > 0.4, "{name}: {ratio:.2}");
+    // What else the machine does can make any round slower and none faster.
+    assert!(best > 0.5, "{name}: {best:.2}");
     assert!(peak < 3 * MEMORY_MIB + 32, "{name}: {peak} MiB");
     let expected: Vec<String> = long_lines(0, written).lines().map(str::to_owned).collect();
     assert_same_lines(&expected, &env.broker.values(TOPIC));
 }
 
 /// A topic of which every batch is answered with this error code.
-fn compare_with_error(name: &str, code: i16) {
+fn compare_with_error(name: &str, code: i16, wait: impl Fn(&mut Env)) {
     let errors = std::cell::Cell::new(0);
     compare(
         name,
@@ -125,23 +158,33 @@ fn compare_with_error(name: &str, code: i16) {
                 .forever()
                 .error(code);
         },
-        |broker| broker.produce_errors(code) > errors.get(),
+        |env| {
+            env.broker.wait_until(LONG, "the first error", |broker| {
+                broker.produce_errors(code) > errors.get()
+            });
+            wait(env);
+        },
     );
 }
 
 #[test]
 fn a_topic_that_is_refused_for_now() {
-    compare_with_error("NOT_ENOUGH_REPLICAS for ever", 19);
+    compare_with_error("NOT_ENOUGH_REPLICAS for ever", 19, wait_until_it_rests);
 }
 
 #[test]
 fn a_topic_that_may_not_be_written() {
-    compare_with_error("TOPIC_AUTHORIZATION_FAILED for ever", 29);
+    compare_with_error(
+        "TOPIC_AUTHORIZATION_FAILED for ever",
+        29,
+        wait_until_it_rests,
+    );
 }
 
 #[test]
 fn a_topic_of_which_every_record_is_refused() {
-    compare_with_error("INVALID_RECORD for ever", 87);
+    // It never rests: one record after the other becomes a dead letter meanwhile.
+    compare_with_error("INVALID_RECORD for ever", 87, |_| {});
 }
 
 /// Three brokers, of which the third leads the topic that fails.
@@ -158,7 +201,7 @@ fn one_of_three_brokers_that_reads_nothing() {
         "a broker that reads nothing",
         three_brokers(),
         |broker| broker.stop_reading(3),
-        |_| true,
+        wait_until_it_rests,
     );
 }
 
@@ -168,6 +211,17 @@ fn one_of_three_brokers_that_answers_nothing() {
         "a broker that answers nothing",
         three_brokers(),
         |broker| broker.stop_answering(3),
-        |_| true,
+        wait_until_it_rests,
+    );
+}
+
+#[test]
+fn a_partition_without_a_leader() {
+    // Metadata names no leader for what a node leads that is down.
+    compare(
+        "a partition without a leader",
+        three_brokers(),
+        |broker| broker.down(3),
+        wait_until_it_rests,
     );
 }

@@ -18,6 +18,10 @@ use super::workshop::Workshop;
 /// Kafka remembers the last five batches of a producer in each partition, no more.
 const MAX_IN_FLIGHT: usize = 5;
 
+/// After a record that was refused. Finding one takes several requests, so a topic that takes none at
+/// all would keep this producer and the broker busy, and fill the disk with dead letters.
+const PAUSE_AFTER_REFUSED: Duration = Duration::from_millis(2);
+
 /// A batch that is not encoded yet.
 #[derive(Debug)]
 struct Queued {
@@ -420,8 +424,9 @@ impl Partition {
     /// Takes out the refused record of [`Partition::next_refused`]. The sequence numbers of the
     /// later ones move up, which is safe because nothing is in flight and none of them can be in the
     /// log: the broker takes no number before the one that was refused.
-    pub(super) fn remove_refused(&mut self) -> Option<Unacked> {
+    pub(super) fn remove_refused(&mut self, now: Instant) -> Option<Unacked> {
         let refused = self.unacked.pop_front()?;
+        self.retry_at = Some(now + PAUSE_AFTER_REFUSED);
         if let Some(numbering) = self.numbering {
             self.number_from(refused.base_sequence, numbering.producer);
         }

@@ -443,7 +443,7 @@ impl NativeOutput {
         };
         self.dead_letters
             .bury(&topic.name, &to.path, offset, why, &record, now);
-        if let Some(refused) = entry.remove_refused() {
+        if let Some(refused) = entry.remove_refused(now) {
             self.dead_letters.stand_for(refused.spans());
         }
         true

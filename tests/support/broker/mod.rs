@@ -446,6 +446,19 @@ impl Cluster {
         self.listen(node, listener);
     }
 
+    /// Brings up a node if it is there and down.
+    pub(crate) fn up_if_down(&self, node: i32) {
+        let is_down = self
+            .shared
+            .state()
+            .nodes
+            .get(&node)
+            .is_some_and(|node| !node.up);
+        if is_down {
+            self.up(node);
+        }
+    }
+
     /// Gives a node that is down another address, as if another machine had taken its place.
     pub(crate) fn move_address(&self, node: i32) {
         let ip = self.address(node).ip();
