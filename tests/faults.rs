@@ -356,6 +356,37 @@ fn a_topic_that_is_unknown_is_parked_while_the_others_flow() {
 }
 
 #[test]
+fn a_topic_that_was_unknown_for_long_does_not_make_a_new_one_wait() {
+    let mut env = Env::new();
+    let (lost, new) = (env.path("lost/*.log"), env.path("new/*.log"));
+    env.set("agent", "producers", "1")
+        .set("log:lost", "path", &lost)
+        .set("log:lost", "topic", "not-there")
+        .set("log:new", "path", &new)
+        .set("log:new", "topic", "new");
+    env.make_folder("lost");
+    env.make_folder("new");
+    env.broker.auto_create(None);
+    env.write_lines("lost/app.log", 0..1);
+    env.start();
+    // By now it is asked for every five seconds and more.
+    env.broker.wait_until(SOON, "pauses to grow", |broker| {
+        broker.requests(ApiKey::Metadata) >= 7
+    });
+    let asked = env.broker.requests(ApiKey::Metadata);
+    env.write_lines("new/app.log", 0..10);
+    env.broker.wait_until(SOON, "the first question", |broker| {
+        broker.requests(ApiKey::Metadata) > asked
+    });
+    env.broker.create_topic("new", 1);
+    let start = Instant::now();
+    env.broker.wait_for_records("new", 10, SOON);
+    let taken = start.elapsed();
+    assert!(taken < Duration::from_secs(4), "{taken:?}");
+    env.stop();
+}
+
+#[test]
 fn a_topic_that_is_deleted_and_made_again_is_written_again() {
     for unknown in [
         UnknownProducer::OutOfOrder,

@@ -429,6 +429,13 @@ impl Cluster {
         }
     }
 
+    /// Something new waits for better metadata: what has waited for long does not make it wait too.
+    pub(super) fn want_early_probe(&mut self, now: Instant) {
+        self.refresh.probe_backoff.reset();
+        self.refresh.probe_at = None;
+        self.want_probe(now);
+    }
+
     /// Asks for metadata of `topics` if that is due and possible. Returns when it is due next.
     pub(super) fn tend<'a>(
         &mut self,

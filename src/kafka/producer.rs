@@ -161,6 +161,9 @@ impl NativeOutput {
             return sooner(soonest, held_until);
         }
         let Some(leader) = entry.leader else {
+            if entry.leaderless.is_none() {
+                self.cluster.want_early_probe(now);
+            }
             let (since, complained) = entry.leaderless.get_or_insert((now, false));
             if !*complained && now.duration_since(*since) > LEADERLESS_PATIENCE {
                 *complained = true;
@@ -270,13 +273,16 @@ impl NativeOutput {
 
     fn update(&mut self, metadata: &MetadataAnswer, now: Instant) {
         let mut again = metadata.brokers.is_empty();
+        let mut anew = false;
         for told in &metadata.topics {
             let Some(number) = self.topic_numbers.get(told.name.as_str()).copied() else {
                 continue;
             };
             let topic = &mut self.topics[number];
             let wants = topic.update(told, now);
-            again |= wants && !topic.is_empty();
+            let waits = wants && !topic.is_empty();
+            again |= waits;
+            anew |= !std::mem::replace(&mut topic.waited, waits) && waits;
             for partition in 0..topic.partitions.len() {
                 if !self.topics[number].partitions[partition].is_empty() {
                     self.list(number, partition);
@@ -285,6 +291,9 @@ impl NativeOutput {
         }
         again |= self.topics.iter().any(Topic::waits_for_metadata);
         self.cluster.update(metadata, now, again);
+        if anew {
+            self.cluster.want_early_probe(now);
+        }
     }
 
     fn produced(&mut self, batches: Vec<BatchRef>, answer: &ProduceAnswer, now: Instant) {
