@@ -112,6 +112,8 @@ pub(super) struct MetadataAnswer {
     /// Node id, host, port.
     pub(super) brokers: Vec<(i32, String, u16)>,
     pub(super) topics: Vec<TopicMetadata>,
+    /// Of the answer as a whole; 0 where the broker does not tell.
+    pub(super) error: i16,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -161,11 +163,13 @@ impl MetadataAnswer {
         if (8..=10).contains(&version) {
             r.i32()?; // authorized operations
         }
-        if version >= 13 {
-            r.i16()?; // error: rebootstrap wanted, which an answer without topics brings about too
-        }
+        let error = if version >= 13 { r.i16()? } else { 0 };
         r.tags()?;
-        Ok(MetadataAnswer { brokers, topics })
+        Ok(MetadataAnswer {
+            brokers,
+            topics,
+            error,
+        })
     }
 }
 

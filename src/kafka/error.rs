@@ -69,6 +69,9 @@ pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 /// `LEADER_NOT_AVAILABLE`: what a topic that is just being created says.
 pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
 
+/// `REBOOTSTRAP_REQUIRED` (KIP-1102): the broker that was asked for metadata belongs to this cluster no more.
+pub(super) const REBOOTSTRAP_REQUIRED: i16 = 129;
+
 const fn row(code: i16, name: &'static str, action: Action, written: Written) -> Verdict {
     Verdict {
         code,

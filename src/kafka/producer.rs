@@ -15,7 +15,7 @@ use super::answer::{Answer, MetadataAnswer, PRODUCE, ProduceAnswer};
 use super::cluster::{BatchRef, Cluster, Peer, Pending, sooner};
 use super::connection::{ConnectionError, Event, What};
 use super::dead_letter::DeadLetters;
-use super::error::{Action, Verdict, Written};
+use super::error::{Action, REBOOTSTRAP_REQUIRED, Verdict, Written};
 use super::partition::{Patience, Readiness, Unacked};
 use super::producer_id::{IdSource, Signature};
 use super::request::{ProduceStyle, TopicBatches};
@@ -254,7 +254,7 @@ impl NativeOutput {
         match answer {
             Answer::Metadata(metadata) => {
                 if link.answered(Pending::is_metadata).is_some() {
-                    self.update(&metadata, now);
+                    self.update(peer, &metadata, now);
                 }
             }
             Answer::InitProducerId(answer) => {
@@ -271,7 +271,15 @@ impl NativeOutput {
         }
     }
 
-    fn update(&mut self, metadata: &MetadataAnswer, now: Instant) {
+    fn update(&mut self, peer: Peer, metadata: &MetadataAnswer, now: Instant) {
+        if metadata.error == REBOOTSTRAP_REQUIRED {
+            log::warn!("a broker has left the cluster: starting again from the bootstrap brokers");
+            let left = ConnectionError::Refused(metadata.error);
+            for peer in self.cluster.start_again(peer, now) {
+                self.closed(peer, &left, now);
+            }
+            return;
+        }
         let mut again = metadata.brokers.is_empty();
         let mut anew = false;
         for told in &metadata.topics {

@@ -89,6 +89,7 @@ impl Cluster {
                     up: true,
                     deaf: false,
                     mute: false,
+                    left: false,
                     accepted: 0,
                     connections: Default::default(),
                     acceptor: None,
@@ -444,6 +445,14 @@ impl Cluster {
             state.nodes.get_mut(&node).expect("no such node").up = true;
         });
         self.listen(node, listener);
+    }
+
+    /// The node says from now on that it is not the place to ask (KIP-1102), in version 13 of Metadata.
+    pub(crate) fn leave(&self, node: i32) {
+        self.change(|state| {
+            state.note(format!("told: node {node} leaves the cluster"));
+            state.nodes.get_mut(&node).expect("no such node").left = true;
+        });
     }
 
     /// Brings up a node if it is there and down.

@@ -35,6 +35,8 @@ pub(super) struct Node {
     pub(super) deaf: bool,
     /// Answers are held back.
     pub(super) mute: bool,
+    /// It belongs to the cluster no more, and says so to whoever asks for metadata.
+    pub(super) left: bool,
     pub(super) accepted: usize,
     pub(super) connections: HashMap<u64, TcpStream>,
     pub(super) acceptor: Option<JoinHandle<()>>,
@@ -112,6 +114,7 @@ const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 const UNSUPPORTED_VERSION: i16 = 35;
 const SASL_AUTHENTICATION_FAILED: i16 = 58;
 const UNKNOWN_TOPIC_ID: i16 = 100;
+const REBOOTSTRAP_REQUIRED: i16 = 129;
 
 /// Notes that are kept for a failing test.
 const NOTES: usize = 400;
@@ -369,6 +372,10 @@ impl State {
             .filter_map(|topic| Some((topic.name.as_ref()?.to_string(), 0)))
             .collect();
         let fault = self.fault(&request, &names);
+        if self.nodes[&request.node].left && request.version >= 13 {
+            let response = MetadataResponse::default().with_error_code(REBOOTSTRAP_REQUIRED);
+            return Ok(self.reply(&request, fault, &response));
+        }
         let up = self.nodes.iter().filter(|(_, node)| node.up);
         let brokers = up.map(|(&id, node)| {
             MetadataResponseBroker::default()
