@@ -76,7 +76,11 @@ impl Config {
         sasl::warnings(self)
     }
 
-    fn from_bytes(bytes: &[u8], file: &Path, env: Env<'_>) -> Result<Config, ConfigErrors> {
+    pub(crate) fn from_bytes(
+        bytes: &[u8],
+        file: &Path,
+        env: Env<'_>,
+    ) -> Result<Config, ConfigErrors> {
         let text = Text::decode(bytes, file)
             .map_err(|problem| ConfigErrors::new(file, vec![ConfigError::whole(problem)]))?;
         let mut errors = Vec::new();

@@ -25,6 +25,8 @@ pub mod batch;
 pub mod budget;
 pub mod checkpoint;
 pub mod config;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 pub mod kafka;
 pub mod metrics;

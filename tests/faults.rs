@@ -1,6 +1,7 @@
 //! Brokers that fail, hang, lie, move and go: nothing is lost, doubled or reordered while the agent
 //! lives, and what is well flows on.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
@@ -355,6 +356,37 @@ fn a_topic_that_is_unknown_is_parked_while_the_others_flow() {
 }
 
 #[test]
+fn a_topic_that_was_unknown_for_long_does_not_make_a_new_one_wait() {
+    let mut env = Env::new();
+    let (lost, new) = (env.path("lost/*.log"), env.path("new/*.log"));
+    env.set("agent", "producers", "1")
+        .set("log:lost", "path", &lost)
+        .set("log:lost", "topic", "not-there")
+        .set("log:new", "path", &new)
+        .set("log:new", "topic", "new");
+    env.make_folder("lost");
+    env.make_folder("new");
+    env.broker.auto_create(None);
+    env.write_lines("lost/app.log", 0..1);
+    env.start();
+    // By now it is asked for every five seconds and more.
+    env.broker.wait_until(SOON, "pauses to grow", |broker| {
+        broker.requests(ApiKey::Metadata) >= 7
+    });
+    let asked = env.broker.requests(ApiKey::Metadata);
+    env.write_lines("new/app.log", 0..10);
+    env.broker.wait_until(SOON, "the first question", |broker| {
+        broker.requests(ApiKey::Metadata) > asked
+    });
+    env.broker.create_topic("new", 1);
+    let start = Instant::now();
+    env.broker.wait_for_records("new", 10, SOON);
+    let taken = start.elapsed();
+    assert!(taken < Duration::from_secs(4), "{taken:?}");
+    env.stop();
+}
+
+#[test]
 fn a_topic_that_is_deleted_and_made_again_is_written_again() {
     for unknown in [
         UnknownProducer::OutOfOrder,
@@ -495,4 +527,44 @@ fn a_topic_that_may_not_be_written_is_parked_while_the_others_flow() {
         .wait_for_records("forbidden", 100, Duration::from_secs(20));
     env.stop_and_expect_lines(&lines(0..100));
     assert_same_lines(&lines(0..100), &env.broker.values("forbidden"));
+}
+
+#[test]
+fn dead_letters_that_cannot_be_written_are_kept_and_hold_up_no_other_topic() {
+    let mut env = Env::new();
+    env.broker.create_topic("bad", 1);
+    let path = env.path("bad/*.log");
+    env.set("agent", "producers", "1")
+        .set("log:bad", "path", &path)
+        .set("log:bad", "topic", "bad");
+    env.make_folder("bad");
+    // A file where the folder has to be.
+    let folder = env.state_dir().join("dead-letter");
+    fs::write(&folder, "").unwrap();
+    env.broker
+        .on(ApiKey::Produce)
+        .topic("bad")
+        .forever()
+        .error(87);
+    env.write_lines("bad/app.log", 0..100);
+    env.start();
+    env.wait_for_log("cannot write the dead letters", SOON);
+    env.write_lines("app.log", 0..100);
+    env.expect_lines(&lines(0..100));
+    let acknowledged = |env: &Env| -> u64 {
+        let text = fs::read_to_string(env.checkpoints()).unwrap_or_default();
+        let line = text.lines().find(|line| line.ends_with("bad/app.log"));
+        let offset = line.and_then(|line| line.split(' ').next());
+        offset.map_or(0, |offset| offset.parse().unwrap())
+    };
+    assert_eq!(acknowledged(&env), 0);
+    assert_eq!(env.broker.count("bad"), 0);
+    fs::remove_file(&folder).unwrap();
+    env.wait_for_log("the dead letters can be written again", SOON);
+    env.stop();
+    let end = fs::metadata(env.path("bad/app.log")).unwrap().len();
+    assert_eq!(acknowledged(&env), end);
+    let kept = fs::read_to_string(folder.join("refused-0")).unwrap();
+    let kept: Vec<String> = kept.lines().skip(1).step_by(2).map(str::to_owned).collect();
+    assert_same_lines(&lines(0..100), &kept);
 }

@@ -5,9 +5,12 @@
     reason = "a test that finds None or Err has failed, and the panic says where"
 )]
 
+mod cluster;
 mod command_line;
 mod delivery;
+mod error_codes;
 mod faults;
+mod isolation;
 mod limits;
 mod model;
 mod real_kafka;

@@ -206,7 +206,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-fn render<'a>(checkpoints: impl Iterator<Item = &'a Checkpoint>) -> String {
+pub(crate) fn render<'a>(checkpoints: impl Iterator<Item = &'a Checkpoint>) -> String {
     let mut text = format!("{TITLE}{VERSION}\n");
     let mut count = 0;
     for c in checkpoints {
@@ -240,7 +240,7 @@ fn render<'a>(checkpoints: impl Iterator<Item = &'a Checkpoint>) -> String {
     text
 }
 
-fn parse(text: &[u8]) -> Result<Vec<Checkpoint>, String> {
+pub(crate) fn parse(text: &[u8]) -> Result<Vec<Checkpoint>, String> {
     if text.is_empty() {
         return Err("it is empty".into());
     }
@@ -338,8 +338,8 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 }
 
 const FILE: &str = "checkpoints";
-const TITLE: &str = "logagent checkpoints ";
-const VERSION: &str = "1";
+pub(crate) const TITLE: &str = "logagent checkpoints ";
+pub(crate) const VERSION: &str = "1";
 
 #[cfg(test)]
 mod tests {

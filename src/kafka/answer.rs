@@ -1,5 +1,7 @@
 //! The brokers' answers, as far as this client looks at them.
 
+use std::sync::Arc;
+
 use super::wire::{Reader, WireError};
 
 /// `ApiVersions`.
@@ -15,6 +17,9 @@ pub(super) const INIT_PRODUCER_ID: i16 = 22;
 pub(super) const SASL_HANDSHAKE: i16 = 17;
 /// `SaslAuthenticate`.
 pub(super) const SASL_AUTHENTICATE: i16 = 36;
+
+/// Characters of a broker's message that are shown.
+const MESSAGE_LEN: usize = 300;
 
 /// The versions of each API that this client speaks.
 const SPOKEN: [(i16, i16, i16); 5] = [
@@ -107,6 +112,8 @@ pub(super) struct MetadataAnswer {
     /// Node id, host, port.
     pub(super) brokers: Vec<(i32, String, u16)>,
     pub(super) topics: Vec<TopicMetadata>,
+    /// Of the answer as a whole; 0 where the broker does not tell.
+    pub(super) error: i16,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -156,11 +163,13 @@ impl MetadataAnswer {
         if (8..=10).contains(&version) {
             r.i32()?; // authorized operations
         }
-        if version >= 13 {
-            r.i16()?; // error: rebootstrap wanted, which an answer without topics brings about too
-        }
+        let error = if version >= 13 { r.i16()? } else { 0 };
         r.tags()?;
-        Ok(MetadataAnswer { brokers, topics })
+        Ok(MetadataAnswer {
+            brokers,
+            topics,
+            error,
+        })
     }
 }
 
@@ -215,10 +224,11 @@ pub(super) struct ProduceAnswer {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PartitionAnswer {
-    pub(super) topic: String,
+    /// Shared by its partitions: a long name in an answer of many must not be copied for each.
+    pub(super) topic: Arc<str>,
     pub(super) index: i32,
     pub(super) error: i16,
-    /// What the broker adds to the error code, for a person.
+    /// What the broker adds to the error code, for a person; fit for a line of the log.
     pub(super) message: Option<String>,
 }
 
@@ -227,7 +237,7 @@ impl ProduceAnswer {
         let topics = r.array(3)?;
         let mut partitions = Vec::new();
         for _ in 0..topics {
-            let topic = r.string()?.unwrap_or_default();
+            let topic: Arc<str> = r.string()?.unwrap_or_default().into();
             for _ in 0..r.array(22)? {
                 let index = r.i32()?;
                 let error = r.i16()?;
@@ -247,10 +257,10 @@ impl ProduceAnswer {
                 }
                 r.tags()?;
                 partitions.push(PartitionAnswer {
-                    topic: topic.to_owned(),
+                    topic: topic.clone(),
                     index,
                     error,
-                    message: message.map(str::to_owned),
+                    message: message.map(printable),
                 });
             }
             r.tags()?;
@@ -283,6 +293,17 @@ impl InitProducerIdAnswer {
         r.tags()?;
         Ok(answer)
     }
+}
+
+/// A broker's words, so that they stay on their line and do not fill the log.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .take(MESSAGE_LEN)
+        .flat_map(|c| match c {
+            '"' | '\'' => vec![c],
+            c => c.escape_debug().collect(),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -412,6 +433,19 @@ mod tests {
             let message = (version >= 8).then(|| "no key".to_owned());
             assert_eq!(read.partitions[1].message, message);
         }
+    }
+
+    #[test]
+    fn a_message_of_the_broker_stays_on_its_line() {
+        let mut response = produce_response(12);
+        let long = format!("first\nsecond \"{}\"", "x".repeat(2 * MESSAGE_LEN));
+        response.responses[0].partition_responses[1].error_message = Some(long.into());
+        let Ok(Answer::Produce(read)) = Answer::read(PRODUCE, 12, &encoded(&response, 12)) else {
+            panic!("it cannot be read");
+        };
+        let shown = read.partitions[1].message.as_deref().expect("a message");
+        assert!(shown.starts_with("first\\nsecond \"xxx"), "{shown}");
+        assert_eq!(shown.len(), MESSAGE_LEN + 1);
     }
 
     #[test]

@@ -429,6 +429,13 @@ impl Cluster {
         }
     }
 
+    /// Something new waits for better metadata: what has waited for long does not make it wait too.
+    pub(super) fn want_early_probe(&mut self, now: Instant) {
+        self.refresh.probe_backoff.reset();
+        self.refresh.probe_at = None;
+        self.want_probe(now);
+    }
+
     /// Asks for metadata of `topics` if that is due and possible. Returns when it is due next.
     pub(super) fn tend<'a>(
         &mut self,
@@ -526,6 +533,24 @@ impl Cluster {
             self.refresh.probe_backoff.reset();
         }
         self.retire_seeds();
+    }
+
+    /// `told` says that it belongs to the cluster no more, so what is known of the members is of no use:
+    /// the bootstrap brokers are asked next, after a pause. Returns whose connections are to be given up.
+    pub(super) fn start_again(&mut self, told: Peer, now: Instant) -> Vec<Peer> {
+        self.refresh.asked = None;
+        self.refresh.wanted = true;
+        self.refresh.not_before = now + self.round_backoff.pause();
+        self.candidate = match told {
+            Peer::Node(_) => 0,
+            // The next one, in the order of `candidates`.
+            Peer::Seed(n) => (n + 1) % self.links.len(),
+        };
+        let connected = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.number().is_some());
+        connected.map(|(peer, _)| *peer).collect()
     }
 
     /// Closes the connections to bootstrap brokers once a member is connected.

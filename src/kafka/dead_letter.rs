@@ -4,8 +4,18 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::Verdict;
+use crate::batch::Span;
+
+/// Records are brought to disk together, after so long at most: waiting for the disk for each of
+/// them would hold up what this producer sends to others.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// ... and as soon as there is so much of them.
+const FLUSH_BYTES: usize = 1 << 20;
+/// After a failure it is tried again so much later.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps refused records in a file, where a person finds them.
 ///
@@ -16,6 +26,18 @@ pub(super) struct DeadLetters {
     file: Option<PathBuf>,
     open: Option<File>,
     count: u64,
+    waiting: Waiting,
+    flush_at: Option<Instant>,
+    /// A failure was logged, and no success since.
+    stuck: bool,
+}
+
+/// What is not on disk yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+    log: Vec<String>,
 }
 
 impl DeadLetters {
@@ -25,10 +47,24 @@ impl DeadLetters {
             file: dir.map(|dir| dir.join(format!("refused-{k}"))),
             open: None,
             count: 0,
+            waiting: Waiting::default(),
+            flush_at: None,
+            stuck: false,
         }
     }
 
-    /// Takes a record. It is on disk when this returns `Ok`.
+    /// Whether another record can be taken. Not if there are many already and the disk does not take
+    /// them.
+    pub(super) fn have_room(&self) -> bool {
+        self.waiting.bytes.len() < FLUSH_BYTES
+    }
+
+    /// Nothing waits for the disk.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.spans.is_empty()
+    }
+
+    /// Takes a record. It is on disk when [`DeadLetters::flush`] gives its spans.
     pub(super) fn bury(
         &mut self,
         topic: &str,
@@ -36,21 +72,18 @@ impl DeadLetters {
         offset: u64,
         why: Verdict,
         record: &[u8],
-    ) -> io::Result<()> {
-        if let Some(name) = &self.file {
-            let file = match &mut self.open {
-                Some(file) => file,
-                closed => closed.insert(open(name)?),
-            };
-            let head = format!(
-                "{} bytes for topic {topic:?}, from offset {offset} of {path:?}, refused: {why}\n",
-                record.len()
-            );
-            file.write_all(&[head.as_bytes(), record, b"\n"].concat())?;
-            file.sync_data()?;
-        }
+        now: Instant,
+    ) {
         self.count += 1;
-        log::error!(
+        let head = format!(
+            "{} bytes for topic {topic:?}, from offset {offset} of {path:?}, refused: {why}\n",
+            record.len()
+        );
+        let waiting = &mut self.waiting;
+        waiting.bytes.extend_from_slice(head.as_bytes());
+        waiting.bytes.extend_from_slice(record);
+        waiting.bytes.push(b'\n');
+        waiting.log.push(format!(
             "topic '{topic}': the record at offset {offset} of {} ({} bytes) was refused: {why}; {} ({} so far)",
             path.display(),
             record.len(),
@@ -59,8 +92,59 @@ impl DeadLetters {
                 None => "it is left out".to_owned(),
             },
             self.count
-        );
-        Ok(())
+        ));
+        self.flush_at.get_or_insert(now + FLUSH_AFTER);
+    }
+
+    /// The file bytes of the record that was taken last.
+    pub(super) fn stand_for(&mut self, spans: impl Iterator<Item = Span>) {
+        self.waiting.spans.extend(spans);
+    }
+
+    /// When to flush, if there is anything to flush.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.flush_at
+    }
+
+    /// Brings to disk what waits, if that is due, and gives what it stands for.
+    pub(super) fn flush(&mut self, now: Instant) -> Vec<Span> {
+        let Some(due) = self.flush_at else {
+            return Vec::new();
+        };
+        let is_full = !self.have_room() && !self.stuck;
+        if due > now && !is_full {
+            return Vec::new();
+        }
+        if let Err(error) = self.write() {
+            // What of it is in the file stays there: twice is better than not at all.
+            self.open = None;
+            self.flush_at = Some(now + PAUSE);
+            if !std::mem::replace(&mut self.stuck, true) {
+                log::error!("cannot write the dead letters: {error}; trying again");
+            }
+            return Vec::new();
+        }
+        if std::mem::take(&mut self.stuck) {
+            log::info!("the dead letters can be written again");
+        }
+        self.flush_at = None;
+        let Waiting { spans, log, .. } = std::mem::take(&mut self.waiting);
+        for line in log {
+            log::error!("{line}");
+        }
+        spans
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let Some(name) = &self.file else {
+            return Ok(());
+        };
+        let file = match &mut self.open {
+            Some(file) => file,
+            closed => closed.insert(open(name)?),
+        };
+        file.write_all(&self.waiting.bytes)?;
+        file.sync_data()
     }
 }
 
@@ -84,26 +168,70 @@ fn open(name: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::{SourceId, Trace};
+
+    const ORIGIN: &str = "/var/log/app.log";
+
+    /// Takes a record at `offset`; it stands for a span of that start.
+    fn bury(letters: &mut DeadLetters, offset: u64, now: Instant) {
+        let record = b"bytes\0\xff\nas they were";
+        letters.bury("t", Path::new(ORIGIN), offset, Verdict::of(10), record, now);
+        let span = Span {
+            source: SourceId::next(),
+            start: offset,
+            end: offset + 20,
+            trace: Trace::of(record),
+        };
+        letters.stand_for([span].into_iter());
+    }
+
+    fn starts(spans: &[Span]) -> Vec<u64> {
+        spans.iter().map(|span| span.start).collect()
+    }
 
     #[test]
     fn a_refused_record_is_kept_with_its_origin_in_a_folder_that_is_made_for_it() {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = dir.path().join("state/dead-letter");
-        let why = Verdict::of(10);
+        let now = Instant::now();
         for start in [0, 1] {
             let mut letters = DeadLetters::new(start, Some(folder.clone()));
             for offset in [7, 90] {
-                let record = b"bytes\0\xff\nas they were";
-                let path = Path::new("/var/log/app.log");
-                letters
-                    .bury("t", path, offset, why, record)
-                    .expect("a folder that can be made");
+                bury(&mut letters, offset, now);
             }
+            assert_eq!(starts(&letters.flush(now)), []);
+            let due = letters.due().expect("something waits");
+            assert_eq!(starts(&letters.flush(due)), [7, 90]);
+            assert!(letters.is_empty() && letters.due().is_none());
             assert_eq!(letters.count, 2);
             let kept = std::fs::read(folder.join(format!("refused-{start}"))).expect("a file");
             let one = b"20 bytes for topic \"t\", from offset 7 of \"/var/log/app.log\", \
                 refused: MESSAGE_TOO_LARGE (10)\nbytes\0\xff\nas they were\n20 bytes";
             assert!(kept.starts_with(one));
         }
+    }
+
+    #[test]
+    fn what_the_disk_does_not_take_is_bounded_and_not_done_before_it_does() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().join("dead-letter");
+        // A file where the folder has to be.
+        std::fs::write(&folder, "").expect("a file");
+        let mut letters = DeadLetters::new(0, Some(folder.clone()));
+        let mut now = Instant::now();
+        let mut buried = 0;
+        while letters.have_room() {
+            bury(&mut letters, buried, now);
+            buried += 1;
+        }
+        assert!(letters.waiting.bytes.len() < FLUSH_BYTES + 1_000);
+        for _ in 0..3 {
+            assert_eq!(starts(&letters.flush(now)), []);
+            assert!(letters.stuck && !letters.is_empty());
+            now = letters.due().expect("it is tried again");
+        }
+        std::fs::remove_file(&folder).expect("it is there");
+        assert_eq!(starts(&letters.flush(now)), (0..buried).collect::<Vec<_>>());
+        assert!(letters.have_room());
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Action {
     NewProducerId,
     /// Send the two halves instead, down to the record that cannot go.
     Split,
+    /// As `Split`, and the batches after it are made smaller.
+    Shrink,
     /// Nothing of this topic can be delivered until a person or time changes something outside.
     Park,
 }
@@ -67,6 +69,9 @@ pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 /// `LEADER_NOT_AVAILABLE`: what a topic that is just being created says.
 pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
 
+/// `REBOOTSTRAP_REQUIRED` (KIP-1102): the broker that was asked for metadata belongs to this cluster no more.
+pub(super) const REBOOTSTRAP_REQUIRED: i16 = 129;
+
 const fn row(code: i16, name: &'static str, action: Action, written: Written) -> Verdict {
     Verdict {
         code,
@@ -76,7 +81,7 @@ const fn row(code: i16, name: &'static str, action: Action, written: Written) ->
     }
 }
 
-use Action::{Acknowledged, NewProducerId, OutOfOrder, Park, Refresh, Retry, Split};
+use Action::{Acknowledged, NewProducerId, OutOfOrder, Park, Refresh, Retry, Shrink, Split};
 use Written::{Maybe, No, Yes};
 
 #[rustfmt::skip]
@@ -96,7 +101,7 @@ const TABLE: &[Verdict] = &[
     row(8, "BROKER_NOT_AVAILABLE", Refresh, Maybe),
     row(9, "REPLICA_NOT_AVAILABLE", Refresh, No),
     // Larger than the topic takes (`max.message.bytes`).
-    row(10, "MESSAGE_TOO_LARGE", Split, No),
+    row(10, "MESSAGE_TOO_LARGE", Shrink, No),
     row(13, "NETWORK_EXCEPTION", Refresh, Maybe),
     // A broker that has just started gives out no producer ids yet.
     row(14, "COORDINATOR_LOAD_IN_PROGRESS", Retry, No),
@@ -104,7 +109,7 @@ const TABLE: &[Verdict] = &[
     row(16, "NOT_COORDINATOR", Retry, No),
     row(17, "INVALID_TOPIC_EXCEPTION", Park, No),
     // Larger than a whole segment of the log.
-    row(18, "RECORD_LIST_TOO_LARGE", Split, No),
+    row(18, "RECORD_LIST_TOO_LARGE", Shrink, No),
     // Fewer replicas in sync than `min.insync.replicas`: refused before the append ...
     row(19, "NOT_ENOUGH_REPLICAS", Retry, No),
     // ... and found out after it.

@@ -28,6 +28,7 @@
 
 mod answer;
 mod backoff;
+mod batch_limit;
 mod cluster;
 mod compression;
 pub mod connection;
@@ -35,6 +36,7 @@ mod dead_letter;
 mod error;
 #[cfg(test)]
 mod fake;
+pub(crate) mod fuzz;
 mod partition;
 pub(crate) mod partitioner;
 mod portion;

@@ -8,7 +8,8 @@ use crate::batch::{Batch, Destination, Span};
 use crate::budget::Permit;
 
 use super::backoff::Backoff;
-use super::error::Verdict;
+use super::batch_limit::BatchLimit;
+use super::error::{Action, Verdict};
 use super::portion::{Portion, add_portion, split_portions};
 use super::record_batch::{ProducerId, RawRecord, Unpacked, sign};
 use super::wire::WireError;
@@ -16,6 +17,10 @@ use super::workshop::Workshop;
 
 /// Kafka remembers the last five batches of a producer in each partition, no more.
 const MAX_IN_FLIGHT: usize = 5;
+
+/// After a record that was refused. Finding one takes several requests, so a topic that takes none at
+/// all would keep this producer and the broker busy, and fill the disk with dead letters.
+const PAUSE_AFTER_REFUSED: Duration = Duration::from_millis(2);
 
 /// A batch that is not encoded yet.
 #[derive(Debug)]
@@ -105,16 +110,13 @@ pub(super) struct Partition {
     numbering: Option<Numbering>,
     /// The numbering is of no use any more.
     pub(super) wants_new_id: bool,
-    /// Lowered when the broker finds batches too large.
-    limit_bytes: usize,
+    limit: BatchLimit,
     next_number: u64,
     /// Whether the producer has it in its list of those that have something to send.
     pub(super) listed: bool,
 }
 
 impl Partition {
-    const LEAST_LIMIT_BYTES: usize = 16 << 10;
-
     pub(super) fn new() -> Self {
         Partition {
             leader: None,
@@ -130,7 +132,7 @@ impl Partition {
             retry_at: None,
             numbering: None,
             wants_new_id: false,
-            limit_bytes: usize::MAX,
+            limit: BatchLimit::default(),
             next_number: 0,
             listed: false,
         }
@@ -226,6 +228,7 @@ impl Partition {
         &mut self,
         workshop: &mut Workshop,
         producer: Option<ProducerId>,
+        now: Instant,
     ) -> (u64, Arc<Vec<u8>>) {
         if let Some(failed) = self.unacked.iter_mut().find(|batch| !batch.in_flight) {
             failed.in_flight = true;
@@ -237,7 +240,7 @@ impl Partition {
         {
             self.start_numbering(producer);
         }
-        let batch = self.cut(workshop);
+        let batch = self.cut(workshop, now);
         let next = (batch.number, batch.bytes.clone());
         self.unacked.push_back(batch);
         self.in_flight += 1;
@@ -253,8 +256,8 @@ impl Partition {
     }
 
     /// Encodes a new record batch from the front of the queue.
-    fn cut(&mut self, workshop: &mut Workshop) -> Unacked {
-        let limit = workshop.batch_bytes.min(self.limit_bytes);
+    fn cut(&mut self, workshop: &mut Workshop, now: Instant) -> Unacked {
+        let limit = self.limit.bytes(workshop.batch_bytes, now);
         let mut room = workshop.room();
         // Records grow by a few bytes each; what comes on top makes the buffer grow once.
         let likely = self.queued_bytes + self.queued_bytes / 4;
@@ -355,6 +358,7 @@ impl Partition {
         number: u64,
         why: Verdict,
         workshop: &mut Workshop,
+        now: Instant,
     ) -> Result<(), WireError> {
         let Some(position) = self.unacked.iter().position(|batch| batch.number == number) else {
             return Ok(());
@@ -368,9 +372,9 @@ impl Partition {
         let unpacked = Unpacked::of(&whole.bytes)?;
         let records = unpacked.records()?;
         let (head, tail) = records.split_at(records.len() / 2);
-        self.limit_bytes = (whole.bytes.len() / 2)
-            .max(Self::LEAST_LIMIT_BYTES)
-            .min(self.limit_bytes);
+        if why.action == Action::Shrink {
+            self.limit.lower(unpacked.bytes(), now);
+        }
         let (head_portions, tail_portions) = split_portions(&whole.portions, head);
         let producer = self.numbering.map(|numbering| numbering.producer);
         let mut half = |records: &[RawRecord<'_>], sequence: i32| {
@@ -420,17 +424,13 @@ impl Partition {
     /// Takes out the refused record of [`Partition::next_refused`]. The sequence numbers of the
     /// later ones move up, which is safe because nothing is in flight and none of them can be in the
     /// log: the broker takes no number before the one that was refused.
-    pub(super) fn remove_refused(&mut self) -> Option<Unacked> {
+    pub(super) fn remove_refused(&mut self, now: Instant) -> Option<Unacked> {
         let refused = self.unacked.pop_front()?;
+        self.retry_at = Some(now + PAUSE_AFTER_REFUSED);
         if let Some(numbering) = self.numbering {
             self.number_from(refused.base_sequence, numbering.producer);
         }
         Some(refused)
-    }
-
-    /// The refused record could not be put aside; try that again later.
-    pub(super) fn postpone(&mut self, now: Instant) {
-        self.retry_at = Some(now + self.backoff.pause());
     }
 
     /// Whether the pause after a failure is over.

@@ -49,6 +49,40 @@ mod tests {
         }
     }
 
+    /// What the Java client chose; `tests/vectors/Partitions.java` wrote it.
+    const CHOSEN: &str = include_str!("../../tests/vectors/partitions.txt");
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digit = |digit: u8| char::from(digit).to_digit(16).expect("hexadecimal") as u8;
+        let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+        assert!(rest.is_empty(), "{hex}");
+        pairs
+            .iter()
+            .map(|[high, low]| digit(*high) << 4 | digit(*low))
+            .collect()
+    }
+
+    #[test]
+    fn a_thousand_keys_go_where_the_java_client_sends_them() {
+        let mut lines = CHOSEN.lines();
+        let numbers = |text: &str| -> Vec<i32> {
+            text.split(' ')
+                .map(|number| number.parse().expect("a number"))
+                .collect()
+        };
+        let counts = lines.next().and_then(|line| line.strip_prefix("counts "));
+        let counts = numbers(counts.expect("numbers of partitions"));
+        let mut keys = std::collections::HashSet::new();
+        for line in lines {
+            let (key, chosen) = line.split_once(' ').expect("a key and partitions");
+            let key = if key == "-" { Vec::new() } else { bytes(key) };
+            let ours: Vec<i32> = counts.iter().map(|count| of_key(&key, *count)).collect();
+            assert_eq!(ours, numbers(chosen), "{key:?}");
+            keys.insert(key);
+        }
+        assert_eq!(keys.len(), 1000);
+    }
+
     #[test]
     fn a_partition_is_never_negative_nor_too_large() {
         for partitions in [1, 2, 3, 7, 1000] {

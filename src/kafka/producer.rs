@@ -15,7 +15,7 @@ use super::answer::{Answer, MetadataAnswer, PRODUCE, ProduceAnswer};
 use super::cluster::{BatchRef, Cluster, Peer, Pending, sooner};
 use super::connection::{ConnectionError, Event, What};
 use super::dead_letter::DeadLetters;
-use super::error::{Action, Verdict, Written};
+use super::error::{Action, REBOOTSTRAP_REQUIRED, Verdict, Written};
 use super::partition::{Patience, Readiness, Unacked};
 use super::producer_id::{IdSource, Signature};
 use super::request::{ProduceStyle, TopicBatches};
@@ -161,6 +161,9 @@ impl NativeOutput {
             return sooner(soonest, held_until);
         }
         let Some(leader) = entry.leader else {
+            if entry.leaderless.is_none() {
+                self.cluster.want_early_probe(now);
+            }
             let (since, complained) = entry.leaderless.get_or_insert((now, false));
             if !*complained && now.duration_since(*since) > LEADERLESS_PATIENCE {
                 *complained = true;
@@ -187,7 +190,7 @@ impl NativeOutput {
             Signature::Awaited if entry.producer().is_some() => None,
             Signature::Awaited => return,
         };
-        let (number, bytes) = entry.next(&mut self.workshop, producer);
+        let (number, bytes) = entry.next(&mut self.workshop, producer, now);
         let draft = drafts.entry(leader).or_default();
         draft.bytes += bytes.len();
         draft.batches.push((
@@ -251,7 +254,7 @@ impl NativeOutput {
         match answer {
             Answer::Metadata(metadata) => {
                 if link.answered(Pending::is_metadata).is_some() {
-                    self.update(&metadata, now);
+                    self.update(peer, &metadata, now);
                 }
             }
             Answer::InitProducerId(answer) => {
@@ -268,15 +271,26 @@ impl NativeOutput {
         }
     }
 
-    fn update(&mut self, metadata: &MetadataAnswer, now: Instant) {
+    fn update(&mut self, peer: Peer, metadata: &MetadataAnswer, now: Instant) {
+        if metadata.error == REBOOTSTRAP_REQUIRED {
+            log::warn!("a broker has left the cluster: starting again from the bootstrap brokers");
+            let left = ConnectionError::Refused(metadata.error);
+            for peer in self.cluster.start_again(peer, now) {
+                self.closed(peer, &left, now);
+            }
+            return;
+        }
         let mut again = metadata.brokers.is_empty();
+        let mut anew = false;
         for told in &metadata.topics {
             let Some(number) = self.topic_numbers.get(told.name.as_str()).copied() else {
                 continue;
             };
             let topic = &mut self.topics[number];
             let wants = topic.update(told, now);
-            again |= wants && !topic.is_empty();
+            let waits = wants && !topic.is_empty();
+            again |= waits;
+            anew |= !std::mem::replace(&mut topic.waited, waits) && waits;
             for partition in 0..topic.partitions.len() {
                 if !self.topics[number].partitions[partition].is_empty() {
                     self.list(number, partition);
@@ -285,6 +299,9 @@ impl NativeOutput {
         }
         again |= self.topics.iter().any(Topic::waits_for_metadata);
         self.cluster.update(metadata, now, again);
+        if anew {
+            self.cluster.want_early_probe(now);
+        }
     }
 
     fn produced(&mut self, batches: Vec<BatchRef>, answer: &ProduceAnswer, now: Instant) {
@@ -292,9 +309,10 @@ impl NativeOutput {
         let mut done = Vec::new();
         for batch in batches {
             let name = &self.topics[batch.topic].name;
-            let told = answer.partitions.iter().find(|told| {
-                told.topic.as_str() == &**name && told.index == batch.partition as i32
-            });
+            let told = answer
+                .partitions
+                .iter()
+                .find(|told| told.topic == *name && told.index == batch.partition as i32);
             match told {
                 Some(told) if told.error == 0 => self.acknowledge(batch, &mut spans, &mut done),
                 Some(told) => {
@@ -354,9 +372,10 @@ impl NativeOutput {
                     "sending again under a new producer id"
                 });
             }
-            Action::Split => {
+            Action::Split | Action::Shrink => {
                 complaint = None;
-                if let Err(error) = partition.split(batch.number, verdict, &mut self.workshop) {
+                if let Err(error) = partition.split(batch.number, verdict, &mut self.workshop, now)
+                {
                     log::error!("cannot divide a record batch: {error}");
                 }
             }
@@ -433,28 +452,18 @@ impl NativeOutput {
         let Some(entry) = topic.partitions.get_mut(partition) else {
             return false;
         };
-        if !entry.is_due(now) {
+        if !entry.is_due(now) || !self.dead_letters.have_room() {
             return false;
         }
         let Some((to, offset, why, record)) = entry.next_refused() else {
             return false;
         };
-        let buried = self
-            .dead_letters
-            .bury(&topic.name, &to.path, offset, why, &record);
-        match buried {
-            Ok(()) => {
-                if let Some(refused) = entry.remove_refused() {
-                    self.report(refused.spans().collect());
-                }
-                true
-            }
-            Err(error) => {
-                log::error!("cannot write the dead letters: {error}; trying again");
-                entry.postpone(now);
-                false
-            }
+        self.dead_letters
+            .bury(&topic.name, &to.path, offset, why, &record, now);
+        if let Some(refused) = entry.remove_refused(now) {
+            self.dead_letters.stand_for(refused.spans());
         }
+        true
     }
 }
 
@@ -510,8 +519,13 @@ impl Output for NativeOutput {
     }
 
     fn poll(&mut self, now: Instant) -> Option<Instant> {
+        let buried = self.dead_letters.flush(now);
+        self.report(buried);
         self.tidy(now);
         let mut next = self.send_ready(now);
+        if let Some(at) = self.dead_letters.due() {
+            sooner(&mut next, at);
+        }
         if !self.topics.is_empty() {
             let topics = self.topics.iter();
             let names = topics
@@ -541,6 +555,6 @@ impl Output for NativeOutput {
     }
 
     fn is_idle(&self) -> bool {
-        self.topics.iter().all(Topic::is_empty)
+        self.topics.iter().all(Topic::is_empty) && self.dead_letters.is_empty()
     }
 }

@@ -133,3 +133,49 @@ impl IdSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of a question that is answered so.
+    fn after(ids: &mut IdSource, error: i16, now: Instant) -> Option<Instant> {
+        ids.state = State::Asked(now);
+        let id = if error == 0 { 7 } else { -1 };
+        ids.answered(
+            InitProducerIdAnswer {
+                error,
+                id,
+                epoch: 0,
+            },
+            now,
+        );
+        match ids.state {
+            State::Wanted(next) => Some(next),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn no_error_code_ends_the_questions_and_none_makes_them_come_fast() {
+        for code in (-1..=200)
+            .chain([i16::MIN, i16::MAX])
+            .filter(|code| *code != 0)
+        {
+            let mut ids = IdSource::new(true);
+            let mut now = Instant::now();
+            for failures in 0..100 {
+                let next = after(&mut ids, code, now).expect("asked again");
+                assert_eq!(ids.signature(), Signature::Awaited);
+                let pause = (next - now).as_millis();
+                let least = if failures < 7 { 80 << failures } else { 8_000 };
+                assert!((least..=10_000).contains(&pause), "{code}: {pause} ms");
+                now = next;
+            }
+            assert!(ids.complained, "{code} is worth a line by now");
+            assert_eq!(after(&mut ids, 0, now), None);
+            let id = ProducerId { id: 7, epoch: 0 };
+            assert_eq!(ids.signature(), Signature::Id(id));
+        }
+    }
+}

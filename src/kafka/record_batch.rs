@@ -322,6 +322,11 @@ impl Unpacked {
         })
     }
 
+    /// Size of its records before compression.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.len()
+    }
+
     /// The records in order.
     pub(super) fn records(&self) -> Result<Vec<RawRecord<'_>>, WireError> {
         let mut r = Reader::new(&self.records, false);

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::StrBytes;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::answer::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions, is_flexible};
+use super::answer::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions, is_flexible, printable};
 use super::connection::ConnectionError;
 use super::request::Request;
 use super::scram::{Hash, Scram};
@@ -18,8 +18,6 @@ use crate::config::{Login, SaslConfig, Secret, sasl_token};
 
 /// Turns of an exchange; every mechanism here needs fewer.
 const MOST_TURNS: usize = 4;
-/// Characters of a broker's message that are shown.
-const MESSAGE_LEN: usize = 300;
 
 /// Proves to the broker who we are. Returns when that must be done again, if ever.
 pub(super) fn authenticate(
@@ -82,7 +80,7 @@ fn renewal(lifetime_ms: i64, now: Instant) -> Option<Instant> {
 
 /// The client's side of a mechanism.
 #[derive(Debug)]
-enum Exchange {
+pub(super) enum Exchange {
     Plain,
     Scram(Box<Scram>),
     OAuthBearer {
@@ -119,7 +117,7 @@ impl Exchange {
     }
 
     /// Goes on from what the broker says: what to send next, or `None` at the good end.
-    fn next(&mut self, from_broker: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    pub(super) fn next(&mut self, from_broker: &[u8]) -> Result<Option<Vec<u8>>, String> {
         match self {
             Exchange::Plain => Ok(None),
             Exchange::Scram(scram) => scram.next(from_broker).map_err(|error| error.to_string()),
@@ -145,7 +143,7 @@ const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 const ILLEGAL_SASL_STATE: i16 = 34;
 
 /// The error code and the mechanisms that the broker offers.
-fn read_handshake(body: &[u8]) -> Result<(i16, Vec<String>), WireError> {
+pub(super) fn read_handshake(body: &[u8]) -> Result<(i16, Vec<String>), WireError> {
     let mut r = Reader::new(body, false);
     let error = r.i16()?;
     let mut offered = Vec::new();
@@ -158,7 +156,7 @@ fn read_handshake(body: &[u8]) -> Result<(i16, Vec<String>), WireError> {
 
 /// An answer to `SaslAuthenticate`.
 #[derive(Debug, PartialEq, Eq)]
-struct Authenticated {
+pub(super) struct Authenticated {
     error: i16,
     message: Option<String>,
     bytes: Vec<u8>,
@@ -167,7 +165,7 @@ struct Authenticated {
 }
 
 impl Authenticated {
-    fn read(body: &[u8], version: i16) -> Result<Self, WireError> {
+    pub(super) fn read(body: &[u8], version: i16) -> Result<Self, WireError> {
         let mut r = Reader::new(body, is_flexible(SASL_AUTHENTICATE, version));
         r.tags()?;
         let answer = Authenticated {
@@ -193,17 +191,6 @@ impl Request {
         let message = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(bytes));
         Self::plain(SASL_AUTHENTICATE, version, client_id, &message)
     }
-}
-
-/// A broker's words, so that they stay on their line.
-fn printable(text: &str) -> String {
-    text.chars()
-        .take(MESSAGE_LEN)
-        .flat_map(|c| match c {
-            '"' | '\'' => vec![c],
-            c => c.escape_debug().collect(),
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ pub(super) struct Topic {
     /// When the last batch came.
     used: Instant,
     unknown: u32,
+    /// The last metadata was not enough to send what waited.
+    pub(super) waited: bool,
     parked: Option<Parked>,
     complained: Option<Instant>,
     suppressed: u32,
@@ -79,6 +81,7 @@ impl Topic {
             current: 0,
             long_lines: HashMap::new(),
             unknown: 0,
+            waited: false,
             parked: None,
             complained: None,
             suppressed: 0,

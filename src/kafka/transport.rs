@@ -188,20 +188,7 @@ impl Transport {
 
     /// The next frame without its length field, if it has arrived in full.
     pub(super) fn frame(&mut self) -> Result<Option<Vec<u8>>, ConnectionError> {
-        let Some((length, rest)) = self.received.split_first_chunk::<4>() else {
-            return Ok(None);
-        };
-        let length = i32::from_be_bytes(*length);
-        let bytes = usize::try_from(length)
-            .ok()
-            .filter(|bytes| (4..=MAX_FRAME_BYTES).contains(bytes))
-            .ok_or(ConnectionError::FrameSize(length))?;
-        let Some(frame) = rest.get(..bytes) else {
-            return Ok(None);
-        };
-        let frame = frame.to_vec();
-        self.received.drain(..4 + bytes);
-        Ok(Some(frame))
+        take_frame(&mut self.received)
     }
 
     /// Waits until there is something to read, or `wake` is signalled, or the time is over.
@@ -250,6 +237,24 @@ fn write_all(socket: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// Takes a frame from the front of `received`, if it is there in full.
+pub(super) fn take_frame(received: &mut Vec<u8>) -> Result<Option<Vec<u8>>, ConnectionError> {
+    let Some((length, rest)) = received.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes(*length);
+    let bytes = usize::try_from(length)
+        .ok()
+        .filter(|bytes| (4..=MAX_FRAME_BYTES).contains(bytes))
+        .ok_or(ConnectionError::FrameSize(length))?;
+    let Some(frame) = rest.get(..bytes) else {
+        return Ok(None);
+    };
+    let frame = frame.to_vec();
+    received.drain(..4 + bytes);
+    Ok(Some(frame))
 }
 
 /// The part of a frame after the correlation id, which must be `expected`.

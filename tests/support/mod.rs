@@ -7,6 +7,7 @@
 //! kafka.rs         a real Kafka, for what only the real one can judge
 //! secured.rs       a real Kafka with TLS and SASL
 //! proxy.rs         between the agent and a real Kafka, to make the network fail
+//! java.rs          the Java client's partitioner
 //! client.rs        a minimal Kafka client, for the two above
 //! remote.rs        a folder without events and with failing reads, as on a network file system
 //! record_batch.rs  reads a record batch, by hand, strictly
@@ -21,6 +22,7 @@ pub(crate) mod agent;
 pub(crate) mod broker;
 mod client;
 pub(crate) mod env;
+pub(crate) mod java;
 pub(crate) mod kafka;
 pub(crate) mod proxy;
 mod record_batch;

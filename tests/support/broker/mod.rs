@@ -1,6 +1,6 @@
 //! An in-process Kafka cluster on loopback, for fault handling that no real broker does on command.
 //!
-//! It speaks ApiVersions, Metadata, InitProducerId and Produce, checks every batch (CRC, counts,
+//! It speaks ApiVersions, Metadata, InitProducerId, Produce and SASL PLAIN, checks every batch (CRC, counts,
 //! codec, producer id, epoch, sequences) as a real broker does, stores the records for the test to
 //! read, and can be told to fail. Whatever it receives that no correct client sends fails the test
 //! when the cluster is dropped.
@@ -33,6 +33,7 @@ use kafka_protocol::messages::ApiKey;
 pub(crate) use super::record_batch::Codec;
 pub(crate) use faults::RuleBuilder;
 pub(crate) use log::{Record, UnknownProducer};
+pub(crate) use state::Refusal;
 
 use faults::{Fault, Rule};
 use state::{Node, State};
@@ -88,6 +89,7 @@ impl Cluster {
                     up: true,
                     deaf: false,
                     mute: false,
+                    left: false,
                     accepted: 0,
                     connections: Default::default(),
                     acceptor: None,
@@ -190,6 +192,13 @@ impl Cluster {
         self.records(topic)
     }
 
+    /// As [`Cluster::wait_for_records`], without a copy of them.
+    pub(crate) fn wait_for_count(&self, topic: &str, n: usize, deadline: Duration) {
+        self.wait_until(deadline, &format!("{n} records in '{topic}'"), |cluster| {
+            cluster.count(topic) >= n
+        });
+    }
+
     /// Waits for something that the cluster sees.
     pub(crate) fn wait_until(
         &self,
@@ -241,6 +250,11 @@ impl Cluster {
     pub(crate) fn produce_errors(&self, code: i16) -> usize {
         let state = self.shared.state();
         state.produce_errors.get(&code).copied().unwrap_or(0)
+    }
+
+    /// Batches that were answered with an error on command instead of being appended.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        self.shared.state().refusals.clone()
     }
 
     /// Batches that came again and were recognised by their sequence.
@@ -345,6 +359,15 @@ impl Cluster {
         self.change(|state| state.apis.retain(|listed| listed.0 != api));
     }
 
+    /// Clients have to log in with SASL PLAIN. Connections that do not are served all the same.
+    pub(crate) fn require_login(&self, user: &str, password: &str) {
+        self.change(|state| {
+            state.login = Some((user.to_owned(), password.to_owned()));
+            state.apis.push((ApiKey::SaslHandshake, 0, 1));
+            state.apis.push((ApiKey::SaslAuthenticate, 0, 2));
+        });
+    }
+
     /// How a first batch with a sequence other than 0 is answered.
     pub(crate) fn unknown_producer(&self, answer: UnknownProducer) {
         self.change(|state| state.unknown_producer = answer);
@@ -422,6 +445,40 @@ impl Cluster {
             state.nodes.get_mut(&node).expect("no such node").up = true;
         });
         self.listen(node, listener);
+    }
+
+    /// The node says from now on that it is not the place to ask (KIP-1102), in version 13 of Metadata.
+    pub(crate) fn leave(&self, node: i32) {
+        self.change(|state| {
+            state.note(format!("told: node {node} leaves the cluster"));
+            state.nodes.get_mut(&node).expect("no such node").left = true;
+        });
+    }
+
+    /// Brings up a node if it is there and down.
+    pub(crate) fn up_if_down(&self, node: i32) {
+        let is_down = self
+            .shared
+            .state()
+            .nodes
+            .get(&node)
+            .is_some_and(|node| !node.up);
+        if is_down {
+            self.up(node);
+        }
+    }
+
+    /// Gives a node that is down another address, as if another machine had taken its place.
+    pub(crate) fn move_address(&self, node: i32) {
+        let ip = self.address(node).ip();
+        let free = TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr());
+        let address = free.expect("a free port on loopback");
+        self.change(|state| {
+            let moved = state.nodes.get_mut(&node).expect("no such node");
+            assert!(!moved.up, "node {node} is up");
+            moved.address = address;
+            state.note(format!("told: node {node} moves to {address}"));
+        });
     }
 
     fn listen(&self, node: i32, listener: TcpListener) {

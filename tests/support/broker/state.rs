@@ -16,7 +16,8 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse,
     MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader,
-    ResponseHeader, TopicName,
+    ResponseHeader, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
+    SaslHandshakeResponse, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
@@ -34,6 +35,8 @@ pub(super) struct Node {
     pub(super) deaf: bool,
     /// Answers are held back.
     pub(super) mute: bool,
+    /// It belongs to the cluster no more, and says so to whoever asks for metadata.
+    pub(super) left: bool,
     pub(super) accepted: usize,
     pub(super) connections: HashMap<u64, TcpStream>,
     pub(super) acceptor: Option<JoinHandle<()>>,
@@ -44,6 +47,16 @@ pub(super) struct Node {
 pub(super) struct Topic {
     pub(super) id: Uuid,
     pub(super) partitions: Vec<Partition>,
+}
+
+/// A batch that was answered with an error on command.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) code: i16,
+    /// The values of its records, as text.
+    pub(crate) values: Vec<String>,
 }
 
 /// What a connection's writer does with the answer to one request.
@@ -81,6 +94,10 @@ pub(super) struct State {
     pub(super) requests: BTreeMap<(i32, i16), usize>,
     /// How often each error code was answered to a Produce request, faults included.
     pub(super) produce_errors: BTreeMap<i16, usize>,
+    /// Batches that were answered with an error on command, and not appended.
+    pub(super) refusals: Vec<Refusal>,
+    /// User and password, if clients have to name them.
+    pub(super) login: Option<(String, String)>,
     pub(super) duplicates: usize,
     pub(super) most_unanswered: usize,
     pub(super) violations: Vec<String>,
@@ -93,8 +110,11 @@ const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LEADER_NOT_AVAILABLE: i16 = 5;
 const MESSAGE_TOO_LARGE: i16 = 10;
 const INVALID_REQUIRED_ACKS: i16 = 21;
+const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 const UNSUPPORTED_VERSION: i16 = 35;
+const SASL_AUTHENTICATION_FAILED: i16 = 58;
 const UNKNOWN_TOPIC_ID: i16 = 100;
+const REBOOTSTRAP_REQUIRED: i16 = 129;
 
 /// Notes that are kept for a failing test.
 const NOTES: usize = 400;
@@ -124,6 +144,8 @@ impl State {
             next_connection: 0,
             requests: BTreeMap::new(),
             produce_errors: BTreeMap::new(),
+            refusals: Vec::new(),
+            login: None,
             duplicates: 0,
             most_unanswered: 0,
             violations: Vec::new(),
@@ -271,6 +293,8 @@ impl State {
             ApiKey::Metadata => self.answer_metadata(request),
             ApiKey::InitProducerId => self.answer_init_producer_id(request),
             ApiKey::Produce => self.answer_produce(request),
+            ApiKey::SaslHandshake => self.answer_sasl_handshake(request),
+            ApiKey::SaslAuthenticate => self.answer_sasl_authenticate(request),
             _ => Err(format!("{api:?} is listed, but not served")),
         }
     }
@@ -348,6 +372,10 @@ impl State {
             .filter_map(|topic| Some((topic.name.as_ref()?.to_string(), 0)))
             .collect();
         let fault = self.fault(&request, &names);
+        if self.nodes[&request.node].left && request.version >= 13 {
+            let response = MetadataResponse::default().with_error_code(REBOOTSTRAP_REQUIRED);
+            return Ok(self.reply(&request, fault, &response));
+        }
         let up = self.nodes.iter().filter(|(_, node)| node.up);
         let brokers = up.map(|(&id, node)| {
             MetadataResponseBroker::default()
@@ -428,6 +456,29 @@ impl State {
             response.producer_epoch = 0;
             self.next_producer_id += 1;
         }
+        Ok(self.reply(&request, fault, &response))
+    }
+
+    fn answer_sasl_handshake(&mut self, request: Request) -> Result<Answer, String> {
+        let body: SaslHandshakeRequest = request.decode()?;
+        let fault = self.fault(&request, &[]);
+        let told = self.error_code(&request, None);
+        let known = body.mechanism.as_str() == "PLAIN";
+        let code = told.unwrap_or(if known { 0 } else { UNSUPPORTED_SASL_MECHANISM });
+        let response = SaslHandshakeResponse::default()
+            .with_error_code(code)
+            .with_mechanisms(vec![StrBytes::from_static_str("PLAIN")]);
+        Ok(self.reply(&request, fault, &response))
+    }
+
+    fn answer_sasl_authenticate(&mut self, request: Request) -> Result<Answer, String> {
+        let body: SaslAuthenticateRequest = request.decode()?;
+        let fault = self.fault(&request, &[]);
+        let told = self.error_code(&request, None);
+        let (user, password) = self.login.as_ref().ok_or("a login that nobody wants")?;
+        let good = *body.auth_bytes == *format!("\0{user}\0{password}").as_bytes();
+        let code = told.unwrap_or(if good { 0 } else { SASL_AUTHENTICATION_FAILED });
+        let response = SaslAuthenticateResponse::default().with_error_code(code);
         Ok(self.reply(&request, fault, &response))
     }
 
@@ -516,6 +567,21 @@ impl State {
                 "{target}: {} bytes, told to answer {code}",
                 records.len()
             ));
+            match record_batch::read(records) {
+                Ok(batch) => {
+                    let text = |value: Option<Vec<u8>>| {
+                        String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
+                    };
+                    let values = batch.records.into_iter().map(|record| text(record.value));
+                    self.refusals.push(Refusal {
+                        topic: name.to_owned(),
+                        partition: index,
+                        code,
+                        values: values.collect(),
+                    });
+                }
+                Err(refused) => self.violation(format!("{target}: {}", refused.why)),
+            }
             return Err(code);
         }
         if ![0, 1, -1].contains(&acks) {

@@ -1,0 +1,54 @@
+//! Everything that reads bytes from outside, by name, for the fuzzer (`scripts/fuzz.sh`) and for the test
+//! that replays what it found. Not part of the interface.
+
+use std::path::Path;
+
+use crate::checkpoint::store;
+use crate::config::Config;
+use crate::kafka::fuzz as kafka;
+
+/// Feeds bytes to a reader, which must neither panic nor take much more memory than they do.
+pub type Target = fn(&[u8]);
+
+/// The targets. The names are those of the folders of the corpus.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("frames", kafka::frames),
+    ("api_versions", kafka::api_versions),
+    ("metadata", kafka::metadata),
+    ("produce", kafka::produce),
+    ("init_producer_id", kafka::init_producer_id),
+    ("sasl_handshake", kafka::sasl_handshake),
+    ("sasl_authenticate", kafka::sasl_authenticate),
+    ("scram", kafka::scram),
+    ("oauth_bearer", kafka::oauth_bearer),
+    ("checkpoints", checkpoints),
+    ("ini", ini),
+];
+
+/// The checkpoints file as it is, and as the middle of one that has its first and last line. What can be
+/// read is written as it was understood.
+fn checkpoints(bytes: &[u8]) {
+    let _ = store::parse(bytes);
+    let mut text = format!("{}{}\n", store::TITLE, store::VERSION).into_bytes();
+    text.extend_from_slice(bytes);
+    if !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    let count = text.split(|byte| *byte == b'\n').count() - 2;
+    let crc = crc32c::crc32c(&text);
+    text.extend_from_slice(format!("end {count} {crc:08x}\n").as_bytes());
+    if let Ok(read) = store::parse(&text) {
+        let written = store::render(read.iter());
+        let again = store::parse(written.as_bytes()).expect("it was written by us");
+        assert_eq!(again, read);
+    }
+}
+
+/// The ini file.
+fn ini(bytes: &[u8]) {
+    let env = |name: &str| (name == "SET").then(|| "value".to_owned());
+    match Config::from_bytes(bytes, Path::new("/fuzz/logagent.ini"), &env) {
+        Ok(config) => drop(config.warnings()),
+        Err(errors) => drop(errors.to_string()),
+    }
+}

@@ -1,0 +1,90 @@
+//! What the fuzzer has found (`scripts/fuzz.sh`) goes once more through everything that reads bytes from
+//! outside, with every cut of it. A binary of its own, since it counts what is allocated.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that finds None or Err has failed, and the panic says where"
+)]
+
+use std::alloc::System;
+use std::fs;
+use std::path::Path;
+
+use cap::Cap;
+use logagent::fuzz::{TARGETS, Target};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What a reader may allocate in all, freed or not, while it reads so many bytes.
+fn most(name: &str, bytes: usize) -> usize {
+    match name {
+        // With TLS the system's certificates are read; each error may list all keys that there are.
+        "ini" => (8 << 20) + 1024 * bytes,
+        _ => (16 << 10) + 64 * bytes,
+    }
+}
+
+/// Feeds `bytes` to the target; returns what was allocated.
+fn feed(name: &str, target: Target, bytes: &[u8]) -> usize {
+    let before = ALLOCATOR.total_allocated();
+    target(bytes);
+    let allocated = ALLOCATOR.total_allocated() - before;
+    assert!(
+        allocated <= most(name, bytes.len()),
+        "{name}: {allocated} bytes allocated for {} bytes: {}",
+        bytes.len(),
+        bytes.escape_ascii()
+    );
+    allocated
+}
+
+/// In one test, so that nothing else allocates meanwhile.
+#[test]
+fn what_the_fuzzer_found_neither_panics_nor_takes_much_memory() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    let mut folders: Vec<_> = fs::read_dir(&corpus).unwrap().collect();
+    folders.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
+    let names: Vec<_> = folders
+        .into_iter()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let mut known: Vec<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    known.sort();
+    assert_eq!(names, known, "a folder for each target");
+    for (name, target) in TARGETS {
+        let mut inputs = 0;
+        let mut ratio = 0.0_f64;
+        for entry in fs::read_dir(corpus.join(name)).unwrap() {
+            let bytes = fs::read(entry.unwrap().path()).unwrap();
+            let allocated = feed(name, *target, &bytes);
+            ratio = ratio.max(allocated as f64 / bytes.len().max(1) as f64);
+            // Half a second of hashing each would be too much here.
+            if *name != "scram" {
+                for end in 0..bytes.len() {
+                    feed(name, *target, &bytes[..end]);
+                }
+            }
+            inputs += 1;
+        }
+        println!("{name}: {inputs} inputs, {ratio:.0} bytes allocated for one byte at most");
+        assert!(inputs > 0, "{name} has a corpus");
+    }
+    // A long name that every partition repeats.
+    for (name, bytes) in amplifiers() {
+        let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).unwrap();
+        feed(name, *target, &bytes);
+    }
+}
+
+/// Input that once made a reader take far more memory than it has bytes.
+fn amplifiers() -> Vec<(&'static str, Vec<u8>)> {
+    let mut produce = vec![0];
+    produce.extend(1_i32.to_be_bytes());
+    produce.extend(30_000_i16.to_be_bytes());
+    produce.resize(produce.len() + 30_000, b'x');
+    produce.extend(2_000_i32.to_be_bytes());
+    produce.resize(produce.len() + 2_000 * 22, 0);
+    produce.extend([0; 4]);
+    vec![("produce", produce)]
+}
