@@ -1,7 +1,7 @@
 //! logagent follows log files and delivers every line to Apache Kafka.
 //!
 //! # Words
-//! - **Tailer**: the thread that follows one path. **Source**: one file identity, from one opening on.
+//! - **Tailer**: what follows one path, on a thread of its own unless it is parked. **Source**: one file identity, from one opening on.
 //! - **Batch**: consecutive events of one source. **Span**: the file bytes that a batch covers.
 //! - **Record batch**: Kafka's wire format v2.
 //! - **Checkpoint**: identity of a source and the offset up to which everything is acknowledged.
@@ -32,3 +32,4 @@ mod once;
 pub mod output;
 pub mod stop;
 pub mod tail;
+pub mod wake;

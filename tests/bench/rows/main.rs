@@ -30,6 +30,7 @@ use program::Program;
 use sink::{Sink, TIME_MARK, now_ns};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+type Row = fn(&mut Bench) -> Outcome<()>;
 
 const USAGE: &str = "\
 usage: rows --agent FILE --work FOLDER [--runs N] [--small] [ROW...]
@@ -44,7 +45,7 @@ With KAFKA=HOST:PORT the row 'kafka' runs against that broker. KCAT names kcat w
 rows: ";
 
 /// The rows, and what measures each.
-const ROWS: [(&str, fn(&mut Bench) -> Outcome<()>); 14] = [
+const ROWS: [(&str, Row); 14] = [
     ("binary", Bench::binary),
     ("backlog", Bench::backlog),
     ("lz4", Bench::lz4),
