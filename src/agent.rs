@@ -350,7 +350,7 @@ impl Agent {
         }
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
-        let (waker, wake) = Waker::new(self.parked_woken.clone());
+        let waker = Waker::new(self.parked_woken.clone());
         self.table.follow_path(&path, waker.clone());
         let destination = Arc::new(self.destination(&path, &log));
         let tailer = Tailer::new(
@@ -358,7 +358,7 @@ impl Agent {
             log,
             destination,
             self.around.clone(),
-            (waker, wake),
+            waker,
             self.batches[producer].clone(),
             progress.clone(),
             self.tailers_stop.clone(),
@@ -441,6 +441,7 @@ impl Agent {
         }
         self.table.stop();
         self.stop_tailers = None;
+        self.table.wake_all();
         self.batches.clear();
         while !self.tailers.is_empty() || self.producers > 0 {
             // With --once the producers take as long as they need, until somebody has enough.

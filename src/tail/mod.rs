@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 
 use crate::batch::{Batch, Destination, Ending, Progress};
 use crate::budget::{Account, Budget, BufferPool};
@@ -78,7 +78,6 @@ pub struct Tailer {
     destination: Arc<Destination>,
     around: Arc<Surroundings>,
     account: Arc<Account>,
-    wake: Receiver<()>,
     waker: Waker,
     batches: Sender<Batch>,
     progress: Sender<Progress>,
@@ -131,8 +130,8 @@ enum Next {
 }
 
 impl Tailer {
-    /// A tailer for `path`. It is woken by `waker`, which rings `wake`, and ends when `stop` is
-    /// disconnected.
+    /// A tailer for `path`. It waits for `waker`, and ends when `stop` is disconnected (and it is
+    /// woken to see that).
     #[expect(
         clippy::too_many_arguments,
         reason = "its channels are what a thread is made of"
@@ -142,7 +141,7 @@ impl Tailer {
         log: Arc<LogConfig>,
         destination: Arc<Destination>,
         around: Arc<Surroundings>,
-        (waker, wake): (Waker, Receiver<()>),
+        waker: Waker,
         batches: Sender<Batch>,
         progress: Sender<Progress>,
         stop: Receiver<()>,
@@ -156,7 +155,6 @@ impl Tailer {
             destination,
             around,
             account,
-            wake,
             waker,
             batches,
             progress,
@@ -179,7 +177,7 @@ impl Tailer {
     pub fn run(&mut self) -> Leave {
         loop {
             // Before the look: what it does not see yet rings again.
-            if self.wake.try_recv().is_ok() {
+            if self.waker.take() {
                 self.woken_at = Instant::now();
             }
             let next = if self.may_look() {
@@ -200,21 +198,27 @@ impl Tailer {
             if let Some(leave) = self.may_leave(next) {
                 return leave;
             }
-            select! {
-                recv(self.wake) -> _ => self.woken_at = Instant::now(),
-                recv(self.stop) -> _ => return Leave::Ended(End::Stopped),
-                default(self.patience(next)) => {}
+            if self.waker.wait(self.patience(next)) {
+                self.woken_at = Instant::now();
+            }
+            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return Leave::Ended(End::Stopped);
             }
         }
     }
 
     /// Whether the thread may go to others while there is nothing to do.
-    fn may_leave(&self, next: Next) -> Option<Leave> {
+    fn may_leave(&mut self, next: Next) -> Option<Leave> {
         let is_crowded = self.around.crowd.is_crowded();
         // A file that is closed for a while waits for no turn until it changes.
         if matches!(next, Next::Idle | Next::Turn) && self.is_settled() {
             let is_quiet = self.woken_at.elapsed() >= PARK_AFTER;
-            return (is_crowded || is_quiet).then_some(Leave::Quiet);
+            if is_crowded || is_quiet {
+                // It has room for four, and most will never have more than one.
+                self.sources.shrink_to_fit();
+                return Some(Leave::Quiet);
+            }
+            return None;
         }
         is_crowded.then(|| Leave::Until(Instant::now() + self.patience(next)))
     }
@@ -256,11 +260,6 @@ impl Tailer {
     /// Whether files are held open by its turn.
     fn holds_turn(&self) -> bool {
         self.turn.is_some()
-    }
-
-    /// Whether it was woken and has not looked since.
-    fn is_woken(&self) -> bool {
-        !self.wake.is_empty()
     }
 
     fn waker(&self) -> &Waker {
@@ -630,7 +629,7 @@ pub fn destination(
 ) -> Destination {
     use std::os::unix::ffi::OsStrExt;
     let path_bytes = path.as_os_str().as_bytes();
-    let mut headers = Vec::new();
+    let mut headers = Vec::with_capacity(usize::from(with_host) + usize::from(with_path));
     if with_host {
         headers.push(("host".to_owned(), host.as_bytes().to_vec()));
     }

@@ -230,7 +230,7 @@ where
 
     fn park(&mut self, tailer: Box<Tailer>, due: Option<Instant>) {
         tailer.waker().park();
-        if tailer.is_woken() {
+        if tailer.waker().is_rung() {
             // On its way here, or before: whoever did so may have seen no mark.
             tailer.waker().unpark();
             self.ready.push_back(tailer);

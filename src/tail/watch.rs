@@ -179,7 +179,8 @@ impl WatchTable {
         folders.map(Path::to_owned).collect()
     }
 
-    fn wake_all(&self) {
+    /// Has every tailer look.
+    pub fn wake_all(&self) {
         let table = self.table();
         for wake in table.paths.values() {
             wake.wake();
