@@ -31,6 +31,8 @@ struct Waiting {
     line: VecDeque<Waker>,
     /// The numbers of those in the line: who asks again while waiting stands there once all the same.
     numbers: HashSet<u64>,
+    /// What came back and is less than a step.
+    returned_bytes: usize,
 }
 
 impl Budget {
@@ -39,6 +41,9 @@ impl Budget {
     pub const PER_FILE_BYTES: usize = 4 << 20;
     /// Less than this is not worth a read.
     pub const LEAST_BYTES: usize = 4 << 10;
+    /// A file that has bytes on their way waits until it may take so much more: with hundreds of busy
+    /// files, small steps cost more than what is read by them.
+    const STEP_BYTES: usize = 128 << 10;
     /// What a followed file takes besides the bytes that are read of it: tailer, source, watch, claim and
     /// checkpoint, with their paths.
     const FILE_BYTES: usize = 3 << 10;
@@ -79,15 +84,25 @@ impl Budget {
     fn release(&self, bytes: usize) {
         self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // Wake as many as the free bytes can serve at the least; who is refused again queues again.
-        let mut free = self.limit_bytes().saturating_sub(self.used_bytes()) / Self::LEAST_BYTES;
-        while free > 0 {
+        let used = self.used_bytes();
+        let limit = self.limit_bytes();
+        // While much is on its way, more will come back: wake as many as what came back can serve. Otherwise
+        // as many as the free bytes can. Who is refused again queues again.
+        let mut wakes = if used > limit / 2 {
+            waiting.returned_bytes += bytes;
+            let steps = waiting.returned_bytes / Self::STEP_BYTES;
+            waiting.returned_bytes %= Self::STEP_BYTES;
+            steps
+        } else {
+            (limit - used).div_ceil(Self::STEP_BYTES / 2)
+        };
+        while wakes > 0 {
             let Some(wake) = waiting.line.pop_front() else {
                 break;
             };
             waiting.numbers.remove(&wake.number());
             wake.wake();
-            free = free.saturating_sub(16);
+            wakes -= 1;
         }
     }
 }
@@ -133,7 +148,9 @@ impl Account {
             let held = self.held_bytes();
             let fair = (limit - limit / 8).saturating_sub(used) / 4;
             let mut grant = want.min(fair.min(Budget::PER_FILE_BYTES).saturating_sub(held));
-            if grant < least {
+            // What is less than a step is worth it only for who has nothing.
+            let least_more = least.max(want.min(Budget::STEP_BYTES));
+            if grant < least || (held > 0 && grant < least_more) {
                 if held > 0 || limit.saturating_sub(used) < least {
                     return None;
                 }

@@ -10,6 +10,7 @@ mod delivery;
 mod faults;
 mod limits;
 mod model;
+mod parking;
 mod real_kafka;
 mod real_kafka_chaos;
 mod real_kafka_kill;
