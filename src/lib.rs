@@ -20,6 +20,8 @@
 //! - A file's bytes are counted in the [`budget`] from before they are read until Kafka has them.
 //! - Nothing but [`batch::Progress::Acked`] moves a checkpoint.
 
+#![forbid(unsafe_code)]
+
 pub mod agent;
 pub mod batch;
 pub mod budget;
