@@ -134,7 +134,7 @@ fn many_files_share_a_bounded_number_of_threads() {
         most = most.max(tailer_threads(&mut env));
         assert!(std::time::Instant::now() < end, "{}", env.log());
     }
-    assert!(most <= 512, "{most} threads");
+    assert!(most <= 256, "{most} threads");
     for file in 0..FILES {
         let name = format!("{file}.log");
         env.write_lines(&name, file * 10 + 3..file * 10 + 5);
@@ -150,7 +150,7 @@ fn many_files_share_a_bounded_number_of_threads() {
         || env.broker.count(TOPIC) >= count,
         || format!("{count} records; there are {}", env.broker.count(TOPIC)),
     );
-    assert!(most <= 512, "{most} threads");
+    assert!(most <= 256, "{most} threads");
     env.stop();
     let mut values = env.broker.values(TOPIC);
     assert_eq!(values.len(), count);

@@ -35,6 +35,8 @@ mod dead_letter;
 mod error;
 #[cfg(test)]
 mod fake;
+#[doc(hidden)]
+pub mod measured;
 mod partition;
 pub(crate) mod partitioner;
 mod portion;

@@ -421,7 +421,7 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 /// A tailer is parked when it was quiet for so long.
 pub(super) const PARK_AFTER: Duration = Duration::from_secs(10);
 /// More threads than this are not started for tailers.
-const MOST_THREADS: usize = 512;
+const MOST_THREADS: usize = 256;
 /// With so many tailers on threads, those that have to wait are parked at once.
 const CROWD: usize = MOST_THREADS / 2;
 /// A thread without a tailer ends after so long.
