@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Format, lints, docs and all tests, those against a real Kafka included.
+# Format, lints, docs and all tests, those against a real Kafka included, and the count of instructions that
+# a line takes (scripts/instructions.sh).
 #
 #   scripts/test.sh            everything
 #   scripts/test.sh FILTER     only the tests whose names contain FILTER
@@ -61,6 +62,10 @@ count() { grep -cE "^test .*$1.* \.\.\. $2\$" "$log" || true; }
 passed=$(count '' ok)
 against_kafka=$(count real_kafka ok)
 ignored=$(count '' 'ignored.*')
+if [ $# = 0 ]; then
+    say "instructions of the hot path"
+    scripts/instructions.sh
+fi
 say "summary"
 echo "$passed tests passed, $against_kafka of them against a real Kafka; $ignored ignored"
 if [ "$real" = no ]; then

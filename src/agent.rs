@@ -4,13 +4,14 @@
 //!                 Found, Exited                     stop: tailers, then producers, then registrar
 //! watch, all ------------------> main (Agent::run) -------------------------------------------->
 //!
+//! main --Message--> scheduler <--Message, Tailer--> tail:<path>, one for each file that is not quiet
+//!
 //! tail:<path> --Batch (bounded, one channel per producer)--> producer-<k> --Progress--> registrar
 //!      \------------------------------------ Progress (opened, finished) ------------------^
 //! ```
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
 
-use std::any::Any;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -38,9 +39,11 @@ use crate::stop::Deadline;
 use crate::tail::claims::Claims;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::discover::{Discovery, Found};
+use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler, panic_message};
 use crate::tail::turns::Turns;
 use crate::tail::watch::{WatchTable, Watcher};
 use crate::tail::{self, End, Surroundings, Tailer};
+use crate::wake::Waker;
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,7 +91,9 @@ struct Exited {
 
 #[derive(Debug)]
 enum Role {
-    Tailer(Box<Found>),
+    /// What it followed, and by which section.
+    Tailer(PathBuf, Arc<LogConfig>),
+    Scheduler,
     Producer,
     Registrar,
     Watcher,
@@ -115,6 +120,10 @@ pub struct Agent {
     /// Disconnected to stop the tailers.
     stop_tailers: Option<Sender<()>>,
     tailers_stop: Receiver<()>,
+    /// To the scheduler, which gives tailers their threads.
+    scheduler: Sender<Message>,
+    /// Where parked tailers are woken.
+    parked_woken: Sender<u64>,
     exits: Sender<Exited>,
     exited: Receiver<Exited>,
     found: Receiver<Found>,
@@ -161,17 +170,21 @@ impl Agent {
             Watcher::new(discovery, found_sender).map_err(|e| start_error("watch", e))?;
         let table = watcher.table();
         let metrics = Arc::<Metrics>::default();
+        let (turns, crowd) = (Turns::new(descriptors), Arc::<Crowd>::default());
         let around = Arc::new(Surroundings {
             claims: Claims::new(checkpoints.clone()),
             watches: table.clone(),
             budget: Budget::new(config.agent.memory_limit_bytes),
             pool: BufferPool::new(),
-            turns: Turns::new(descriptors),
+            turns: turns.clone(),
+            crowd: crowd.clone(),
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
             metrics: metrics.clone(),
             once: mode.once,
         });
         let (stop_tailers, tailers_stop) = bounded(0);
+        let (scheduler, scheduled) = unbounded();
+        let (parked_woken, woken) = unbounded();
         let (exits, exited) = unbounded();
         let (progress, progress_taken) = bounded(PROGRESS_QUEUE);
         let deadline = Deadline::default();
@@ -187,8 +200,10 @@ impl Agent {
             batches: Vec::new(),
             progress: Some(progress.clone()),
             stop_tailers: Some(stop_tailers),
-            tailers_stop,
-            exits,
+            tailers_stop: tailers_stop.clone(),
+            scheduler: scheduler.clone(),
+            parked_woken,
+            exits: exits.clone(),
             exited,
             found,
             tailers: HashSet::new(),
@@ -215,6 +230,25 @@ impl Agent {
         agent.has_registrar = true;
         agent.spawn_producers(&progress)?;
         drop(progress);
+        let report = move |Ended { path, log, how }| {
+            let name = format!("tail:{}", path.display());
+            let outcome = match how {
+                Ok(end) => Outcome::Done(end != End::Unread),
+                Err(panic) => Outcome::Panicked(panic),
+            };
+            let role = Role::Tailer(path, log);
+            let _ = exits.send(Exited {
+                name,
+                role,
+                outcome,
+            });
+        };
+        let messages = (scheduler, scheduled);
+        let scheduler = Scheduler::new(messages, woken, tailers_stop, crowd, turns, report);
+        agent.spawn("scheduler".into(), Role::Scheduler, move || {
+            scheduler.run();
+            true
+        })?;
         let first = watcher.look();
         log::info!(
             "logagent {} follows {}, {} known, {} to {}",
@@ -230,7 +264,7 @@ impl Agent {
         );
         let absent = watcher.absent(known_paths.iter().map(PathBuf::as_path));
         for found in first.into_iter().chain(absent) {
-            agent.follow(found, true)?;
+            agent.follow(found, true);
         }
         if !mode.once {
             agent.spawn("watch".into(), Role::Watcher, move || {
@@ -306,36 +340,33 @@ impl Agent {
     }
 
     /// Starts a tailer for a path, unless it has one.
-    fn follow(&mut self, found: Found, is_first_look: bool) -> Result<(), AgentError> {
+    fn follow(&mut self, found: Found, is_first_look: bool) {
         let Some(progress) = &self.progress else {
-            return Ok(());
+            return;
         };
-        if self.tailers.contains(&found.path) {
-            return Ok(());
+        let Found { path, log, look } = found;
+        if !self.tailers.insert(path.clone()) {
+            return;
         }
-        let Found { path, log, look } = found.clone();
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
-        let (waker, wake) = bounded(1);
+        let waker = Waker::new(self.parked_woken.clone());
         self.table.follow_path(&path, waker.clone());
+        let destination = Arc::new(self.destination(&path, &log));
         let tailer = Tailer::new(
-            path.clone(),
-            log.clone(),
-            Arc::new(self.destination(&path, &log)),
+            path,
+            log,
+            destination,
             self.around.clone(),
-            (waker, wake),
+            waker,
             self.batches[producer].clone(),
             progress.clone(),
             self.tailers_stop.clone(),
             is_first_look,
             look,
         );
-        let name = format!("tail:{}", path.display());
-        self.spawn(name, Role::Tailer(Box::new(found)), move || {
-            tailer.run() != End::Unread
-        })?;
-        self.tailers.insert(path);
-        Ok(())
+        // Without a scheduler the process is about to end.
+        let _ = self.scheduler.send(Message::Start(Box::new(tailer)));
     }
 
     fn destination(&self, path: &Path, log: &LogConfig) -> crate::batch::Destination {
@@ -356,11 +387,7 @@ impl Agent {
                     return;
                 }
                 recv(self.found) -> found => if let Ok(found) = found {
-                    let path = found.path.clone();
-                    if let Err(error) = self.follow(found, false) {
-                        log::error!("'{}' is not followed: {error}", path.display());
-                        self.table.forget_path(&path);
-                    }
+                    self.follow(found, false);
                 },
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
                     self.take(exited);
@@ -376,13 +403,13 @@ impl Agent {
             outcome,
         } = exited;
         match &role {
-            Role::Tailer(found) => {
-                self.tailers.remove(&found.path);
-                self.table.forget_path(&found.path);
+            Role::Tailer(path, _) => {
+                self.tailers.remove(path);
+                self.table.forget_path(path);
             }
             Role::Producer => self.producers -= 1,
             Role::Registrar => self.has_registrar = false,
-            Role::Watcher => {}
+            Role::Watcher | Role::Scheduler => {}
         }
         match outcome {
             Outcome::Panicked(message) => {
@@ -393,20 +420,14 @@ impl Agent {
             Outcome::Done(done) => self.left_undone |= !done,
         }
         // The file may have come back between the tailer's last look and now.
-        if let Role::Tailer(found) = role
+        if let Role::Tailer(path, log) = role
             && self.stop_tailers.is_some()
             && !self.mode.once
             && self.failure.is_none()
-            && let Ok(look) = Look::at_path(&found.path)
-            && let Err(error) = self.follow(
-                Found {
-                    look: Some(look),
-                    ..*found
-                },
-                false,
-            )
+            && let Ok(look) = Look::at_path(&path)
         {
-            log::error!("a file is not followed: {error}");
+            let look = Some(look);
+            self.follow(Found { path, log, look }, false);
         }
     }
 
@@ -420,6 +441,7 @@ impl Agent {
         }
         self.table.stop();
         self.stop_tailers = None;
+        self.table.wake_all();
         self.batches.clear();
         while !self.tailers.is_empty() || self.producers > 0 {
             // With --once the producers take as long as they need, until somebody has enough.
@@ -525,12 +547,6 @@ fn spawn(
 
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into())
 }
 
 /// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway.

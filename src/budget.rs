@@ -7,20 +7,32 @@
 //! hangs) stop growing long before they could take what is left from the others. The last eighth is
 //! kept for files that hold nothing, so that each of thousands can always make one small step.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::Sender;
+use crate::wake::Waker;
 
 /// The budget of the process, in bytes.
 #[derive(Debug)]
 pub struct Budget {
     limit_bytes: usize,
     used_bytes: AtomicUsize,
-    /// Tailers that were refused, longest waiting first.
-    waiting: Mutex<VecDeque<Sender<()>>>,
+    /// What is kept in memory for the followed files themselves.
+    kept_bytes: AtomicUsize,
+    waiting: Mutex<Waiting>,
+}
+
+/// Tailers that were refused.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Longest waiting first.
+    line: VecDeque<Waker>,
+    /// The numbers of those in the line: who asks again while waiting stands there once all the same.
+    numbers: HashSet<u64>,
+    /// What came back and is less than a step.
+    returned_bytes: usize,
 }
 
 impl Budget {
@@ -29,14 +41,28 @@ impl Budget {
     pub const PER_FILE_BYTES: usize = 4 << 20;
     /// Less than this is not worth a read.
     pub const LEAST_BYTES: usize = 4 << 10;
+    /// A file that has bytes on their way waits until it may take so much more: with hundreds of busy
+    /// files, small steps cost more than what is read by them.
+    const STEP_BYTES: usize = 128 << 10;
+    /// What a followed file takes besides the bytes that are read of it: tailer, source, watch, claim and
+    /// checkpoint, with their paths.
+    const FILE_BYTES: usize = 3 << 10;
 
     /// A budget of `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         Arc::new(Budget {
             limit_bytes,
             used_bytes: AtomicUsize::new(0),
+            kept_bytes: AtomicUsize::new(0),
             waiting: Mutex::default(),
         })
+    }
+
+    /// What may be taken: the limit without what the followed files themselves take, but half of it at
+    /// least, so that something flows however many there are.
+    fn limit_bytes(&self) -> usize {
+        let kept = self.kept_bytes.load(Ordering::Relaxed);
+        self.limit_bytes - kept.min(self.limit_bytes / 2)
     }
 
     /// Bytes taken at this moment.
@@ -45,7 +71,9 @@ impl Budget {
     }
 
     /// An account for one file. `wake` is tried when a refused request may succeed.
-    pub fn account(self: &Arc<Self>, wake: Sender<()>) -> Arc<Account> {
+    pub fn account(self: &Arc<Self>, wake: Waker) -> Arc<Account> {
+        self.kept_bytes
+            .fetch_add(Self::FILE_BYTES, Ordering::Relaxed);
         Arc::new(Account {
             budget: self.clone(),
             held_bytes: AtomicUsize::new(0),
@@ -56,15 +84,25 @@ impl Budget {
     fn release(&self, bytes: usize) {
         self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // Wake as many as the free bytes can serve at the least; who is refused again queues again.
-        let mut free = self.limit_bytes.saturating_sub(self.used_bytes()) / Self::LEAST_BYTES;
-        while free > 0 {
-            let Some(wake) = waiting.pop_front() else {
+        let used = self.used_bytes();
+        let limit = self.limit_bytes();
+        // While much is on its way, more will come back: wake as many as what came back can serve. Otherwise
+        // as many as the free bytes can. Who is refused again queues again.
+        let mut wakes = if used > limit / 2 {
+            waiting.returned_bytes += bytes;
+            let steps = waiting.returned_bytes / Self::STEP_BYTES;
+            waiting.returned_bytes %= Self::STEP_BYTES;
+            steps
+        } else {
+            (limit - used).div_ceil(Self::STEP_BYTES / 2)
+        };
+        while wakes > 0 {
+            let Some(wake) = waiting.line.pop_front() else {
                 break;
             };
-            // A full channel means that the tailer is about to look anyway.
-            let _ = wake.try_send(());
-            free = free.saturating_sub(16);
+            waiting.numbers.remove(&wake.number());
+            wake.wake();
+            wakes -= 1;
         }
     }
 }
@@ -74,7 +112,7 @@ impl Budget {
 pub struct Account {
     budget: Arc<Budget>,
     held_bytes: AtomicUsize,
-    wake: Sender<()>,
+    wake: Waker,
 }
 
 impl Account {
@@ -84,11 +122,15 @@ impl Account {
         if let Some(permit) = self.try_take(want, least) {
             return Some(permit);
         }
-        self.budget
+        let mut waiting = self
+            .budget
             .waiting
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(self.wake.clone());
+            .unwrap_or_else(PoisonError::into_inner);
+        if waiting.numbers.insert(self.wake.number()) {
+            waiting.line.push_back(self.wake.clone());
+        }
+        drop(waiting);
         // The bytes may have come back between the refusal and the entry in the queue.
         self.try_take(want, least)
     }
@@ -100,13 +142,15 @@ impl Account {
 
     fn try_take(self: &Arc<Self>, want: usize, least: usize) -> Option<Permit> {
         let least = least.min(want).max(1);
-        let limit = self.budget.limit_bytes;
+        let limit = self.budget.limit_bytes();
         let mut used = self.budget.used_bytes.load(Ordering::Acquire);
         loop {
             let held = self.held_bytes();
             let fair = (limit - limit / 8).saturating_sub(used) / 4;
             let mut grant = want.min(fair.min(Budget::PER_FILE_BYTES).saturating_sub(held));
-            if grant < least {
+            // What is less than a step is worth it only for who has nothing.
+            let least_more = least.max(want.min(Budget::STEP_BYTES));
+            if grant < least || (held > 0 && grant < least_more) {
                 if held > 0 || limit.saturating_sub(used) < least {
                     return None;
                 }
@@ -128,6 +172,14 @@ impl Account {
                 Err(now) => used = now,
             }
         }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.budget
+            .kept_bytes
+            .fetch_sub(Budget::FILE_BYTES, Ordering::Relaxed);
     }
 }
 
@@ -258,11 +310,11 @@ impl Drop for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam_channel::{Receiver, bounded};
+    use crate::wake::testing::waker;
 
-    fn account(budget: &Arc<Budget>) -> (Arc<Account>, Receiver<()>) {
-        let (wake, woken) = bounded(1);
-        (budget.account(wake), woken)
+    fn account(budget: &Arc<Budget>) -> (Arc<Account>, Waker) {
+        let wake = waker();
+        (budget.account(wake.clone()), wake)
     }
 
     fn take_all(account: &Arc<Account>) -> Vec<Permit> {
@@ -273,9 +325,9 @@ mod tests {
     fn files_that_are_stuck_leave_room_for_the_next_one() {
         let budget = Budget::new(8 << 20);
         let mut kept = Vec::new();
-        for _ in 0..200 {
-            let (stuck, _woken) = account(&budget);
-            let permits = take_all(&stuck);
+        let files: Vec<_> = (0..200).map(|_| account(&budget)).collect();
+        for (stuck, _woken) in &files {
+            let permits = take_all(stuck);
             assert!(
                 !permits.is_empty(),
                 "a file got nothing with {} bytes used",
@@ -287,6 +339,28 @@ mod tests {
     }
 
     #[test]
+    fn many_files_leave_less_for_their_bytes_and_never_less_than_half() {
+        let budget = Budget::new(8 << 20);
+        let files: Vec<_> = (0..1000).map(|_| account(&budget)).collect();
+        assert_eq!(budget.limit_bytes(), (8 << 20) - 1000 * Budget::FILE_BYTES);
+        let more: Vec<_> = (0..9000).map(|_| account(&budget)).collect();
+        assert_eq!(budget.limit_bytes(), 4 << 20);
+        drop((files, more));
+        assert_eq!(budget.limit_bytes(), 8 << 20);
+    }
+
+    #[test]
+    fn who_asks_again_waits_in_line_once() {
+        let budget = Budget::new(8 << 20);
+        let (stuck, _woken) = account(&budget);
+        let _permits = take_all(&stuck);
+        for _ in 0..100 {
+            assert!(stuck.take(64 << 10, 4 << 10).is_none());
+        }
+        assert_eq!(budget.waiting.lock().expect("no panic").line.len(), 1);
+    }
+
+    #[test]
     fn a_refused_file_is_woken_when_bytes_come_back() {
         let budget = Budget::new(64 << 10);
         let (one, _one_woken) = account(&budget);
@@ -295,9 +369,9 @@ mod tests {
             .chain(std::iter::from_fn(|| two.take(4 << 10, 4 << 10)))
             .collect();
         assert!(two.take(4 << 10, 4 << 10).is_none());
-        while two_woken.try_recv().is_ok() {}
+        two_woken.take();
         drop(permits);
-        assert!(two_woken.try_recv().is_ok());
+        assert!(two_woken.take());
         assert_eq!(budget.used_bytes(), 0);
         assert!(two.take(4 << 10, 4 << 10).is_some());
     }

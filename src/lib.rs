@@ -1,7 +1,7 @@
 //! logagent follows log files and delivers every line to Apache Kafka.
 //!
 //! # Words
-//! - **Tailer**: the thread that follows one path. **Source**: one file identity, from one opening on.
+//! - **Tailer**: what follows one path, on a thread of its own unless it is parked. **Source**: one file identity, from one opening on.
 //! - **Batch**: consecutive events of one source. **Span**: the file bytes that a batch covers.
 //! - **Record batch**: Kafka's wire format v2.
 //! - **Checkpoint**: identity of a source and the offset up to which everything is acknowledged.
@@ -20,6 +20,8 @@
 //! - A file's bytes are counted in the [`budget`] from before they are read until Kafka has them.
 //! - Nothing but [`batch::Progress::Acked`] moves a checkpoint.
 
+#![forbid(unsafe_code)]
+
 pub mod agent;
 pub mod batch;
 pub mod budget;
@@ -34,3 +36,4 @@ mod once;
 pub mod output;
 pub mod stop;
 pub mod tail;
+pub mod wake;

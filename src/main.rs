@@ -1,5 +1,7 @@
 //! The `logagent` program: arguments, logger, signals, exit code.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

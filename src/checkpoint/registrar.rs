@@ -24,7 +24,8 @@ pub struct Registrar {
     interval: Duration,
     deadline: Deadline,
     metrics: Arc<Metrics>,
-    open: HashMap<SourceId, Tracked>,
+    /// In boxes, so that the free places of the table are small.
+    open: HashMap<SourceId, Box<Tracked>>,
     /// Checkpoints of files that nobody reads at present, by serial number.
     rest: HashMap<u64, Checkpoint>,
     changed: bool,
@@ -126,12 +127,12 @@ impl Registrar {
                 let tracker = AckTracker::new(checkpoint.offset, checkpoint.trace);
                 self.open.insert(
                     source,
-                    Tracked {
+                    Box::new(Tracked {
                         checkpoint,
                         tracker,
                         acked,
                         end: None,
-                    },
+                    }),
                 );
                 self.changed = true;
             }
@@ -185,7 +186,7 @@ impl Registrar {
             tracker,
             end: Some((end, why)),
             ..
-        }) = self.open.get(&source)
+        }) = self.open.get(&source).map(Box::as_ref)
         else {
             return;
         };

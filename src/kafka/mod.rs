@@ -37,6 +37,8 @@ mod error;
 #[cfg(test)]
 mod fake;
 pub(crate) mod fuzz;
+#[doc(hidden)]
+pub mod measured;
 mod partition;
 pub(crate) mod partitioner;
 mod portion;

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::bounded;
-
 use crate::batch::{Batch, Destination, Framing, SourceId};
 use crate::budget::{Budget, BufferPool};
+use crate::wake::testing::waker;
 
 pub(super) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
     Arc::new(Destination {
@@ -32,8 +31,7 @@ pub(super) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
 }
 
 pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
-    let (wake, _) = bounded(1);
-    let account = Budget::new(1 << 30).account(wake);
+    let account = Budget::new(1 << 30).account(waker());
     let mut buffer = BufferPool::new().buffer(data.len());
     buffer.copy_from_slice(data);
     Batch {

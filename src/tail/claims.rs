@@ -18,7 +18,8 @@ pub struct Claims(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     last_serial: u64,
-    entries: HashMap<u64, Entry>,
+    /// In boxes, so that the free places of the table are small.
+    entries: HashMap<u64, Box<Entry>>,
     by_inode: HashMap<Inode, Vec<u64>>,
     by_path: HashMap<PathBuf, Vec<u64>>,
 }
@@ -139,7 +140,7 @@ impl Claims {
                 let Entry {
                     checkpoint,
                     is_open,
-                } = entry;
+                } = &**entry;
                 !is_open
                     && checkpoint.finished
                     && !present.contains(&checkpoint.identity.inode.inode)
@@ -198,7 +199,7 @@ impl Known {
             .entry(entry.checkpoint.path.clone())
             .or_default()
             .push(serial);
-        self.entries.insert(serial, entry);
+        self.entries.insert(serial, Box::new(entry));
     }
 
     fn remove(&mut self, serial: u64) {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use crossbeam_channel::Sender;
+use crate::wake::Waker;
 
 /// The deleted files that are held open.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct DeletedFiles {
 #[derive(Debug, Default)]
 struct Held {
     /// By serial number, so the oldest first: size, and how to wake its tailer.
-    files: BTreeMap<u64, (u64, Sender<()>)>,
+    files: BTreeMap<u64, (u64, Waker)>,
     /// Those that must be let go.
     doomed: BTreeSet<u64>,
 }
@@ -34,7 +34,7 @@ impl DeletedFiles {
 
     /// The deleted file `serial` of this size is held open; returns whether it must be let go. Another
     /// one that must is woken.
-    pub(super) fn hold(&self, serial: u64, size: u64, wake: &Sender<()>) -> bool {
+    pub(super) fn hold(&self, serial: u64, size: u64, wake: &Waker) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.doomed.contains(&serial) {
             return true;
@@ -46,7 +46,7 @@ impl DeletedFiles {
         {
             total -= size;
             held.doomed.insert(oldest);
-            let _ = wake.try_send(());
+            wake.wake();
         }
         held.doomed.contains(&serial)
     }
@@ -62,17 +62,17 @@ impl DeletedFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam_channel::bounded;
+    use crate::wake::testing::waker;
 
     #[test]
     fn the_oldest_goes_first_and_only_as_many_as_must() {
         let deleted = DeletedFiles::new(100);
-        let (wake, woken) = bounded(1);
-        let (other, _other_woken) = bounded(1);
+        let wake = waker();
+        let other = waker();
         assert!(!deleted.hold(1, 60, &wake));
         assert!(!deleted.hold(2, 30, &other));
         assert!(!deleted.hold(3, 40, &other), "the oldest goes instead");
-        assert!(woken.try_recv().is_ok());
+        assert!(wake.take());
         assert!(deleted.hold(1, 60, &wake));
         deleted.release(1);
         assert!(!deleted.hold(2, 30, &other));

@@ -14,15 +14,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 
 use crate::batch::{Batch, Destination, Ending, Progress};
 use crate::budget::{Account, Budget, BufferPool};
 use crate::config::LogConfig;
 use crate::identity::{Fingerprint, Identity, Look};
 use crate::metrics::Metrics;
+use crate::wake::Waker;
 
 pub mod claims;
 mod content;
@@ -31,6 +32,7 @@ pub mod discover;
 mod pausing;
 mod resume;
 mod rotation;
+pub mod scheduler;
 mod siblings;
 mod source;
 pub mod turns;
@@ -39,7 +41,7 @@ pub mod watch;
 use claims::Claims;
 use content::Content;
 use deleted::DeletedFiles;
-
+use scheduler::{Crowd, Leave, PARK_AFTER};
 use source::{Chunk, Read, Source};
 use turns::{Turn, Turns};
 use watch::{FileWatch, WatchTable};
@@ -57,6 +59,8 @@ pub struct Surroundings {
     pub pool: Arc<BufferPool>,
     /// Who may hold files open.
     pub turns: Arc<Turns>,
+    /// Whether threads are scarce.
+    pub crowd: Arc<Crowd>,
     /// Deleted files that are held open.
     pub deleted: DeletedFiles,
     /// Counters.
@@ -65,8 +69,8 @@ pub struct Surroundings {
     pub once: bool,
 }
 
-/// The body of a `tail:<path>` thread: it owns the open files of one path, rotated ones that still
-/// drain first, and the position in each.
+/// What follows one path: it owns the open files, rotated ones that still drain first, and the position in
+/// each. It runs on a `tail:<path>` thread, or is parked; see [`scheduler`].
 #[derive(Debug)]
 pub struct Tailer {
     path: PathBuf,
@@ -74,8 +78,7 @@ pub struct Tailer {
     destination: Arc<Destination>,
     around: Arc<Surroundings>,
     account: Arc<Account>,
-    wake: Receiver<()>,
-    waker: Sender<()>,
+    waker: Waker,
     batches: Sender<Batch>,
     progress: Sender<Progress>,
     stop: Receiver<()>,
@@ -96,6 +99,8 @@ pub struct Tailer {
     complaint: Option<String>,
     /// How many files were read to their end.
     finished: u32,
+    /// When it was last woken.
+    woken_at: Instant,
 }
 
 /// Why a tailer ended.
@@ -118,13 +123,15 @@ enum Next {
     Budget,
     /// A turn to hold files open; a wake comes then.
     Turn,
+    /// There is more to read, and others wait for a thread.
+    Yield,
     /// The stop came in between.
     Stop,
 }
 
 impl Tailer {
-    /// A tailer for `path`. It is woken through `wake`/`waker` (two ends of a channel of length 1) and
-    /// ends when `stop` is disconnected.
+    /// A tailer for `path`. It waits for `waker`, and ends when `stop` is disconnected (and it is
+    /// woken to see that).
     #[expect(
         clippy::too_many_arguments,
         reason = "its channels are what a thread is made of"
@@ -134,7 +141,7 @@ impl Tailer {
         log: Arc<LogConfig>,
         destination: Arc<Destination>,
         around: Arc<Surroundings>,
-        (waker, wake): (Sender<()>, Receiver<()>),
+        waker: Waker,
         batches: Sender<Batch>,
         progress: Sender<Progress>,
         stop: Receiver<()>,
@@ -148,7 +155,6 @@ impl Tailer {
             destination,
             around,
             account,
-            wake,
             waker,
             batches,
             progress,
@@ -162,32 +168,111 @@ impl Tailer {
             seen,
             complaint: None,
             finished: 0,
+            woken_at: Instant::now(),
         }
     }
 
-    /// Runs on the `tail:<path>` thread until the path is gone and drained, or it is told to stop.
-    pub fn run(mut self) -> End {
+    /// Runs on a `tail:<path>` thread until it can be parked, the path is gone and drained, or it is told
+    /// to stop.
+    pub fn run(&mut self) -> Leave {
         loop {
+            // Before the look: what it does not see yet rings again.
+            if self.waker.take() {
+                self.woken_at = Instant::now();
+            }
             let next = if self.may_look() {
                 self.look()
             } else {
                 Next::Turn
             };
             match next {
-                Next::Stop => return End::Stopped,
-                Next::Idle if self.around.once => return self.end_of_once(),
+                Next::Stop => return Leave::Ended(End::Stopped),
+                Next::Yield => return Leave::Yielded,
+                Next::Idle if self.around.once => return Leave::Ended(self.end_of_once()),
                 Next::Idle if self.sources.is_empty() && self.complaint.is_none() => {
-                    return End::Gone;
+                    return Leave::Ended(End::Gone);
                 }
                 Next::Idle => self.pause_if_wanted(),
                 Next::Budget | Next::Turn => {}
             }
-            select! {
-                recv(self.wake) -> _ => {}
-                recv(self.stop) -> _ => return End::Stopped,
-                default(self.patience(next)) => {}
+            if let Some(leave) = self.may_leave(next) {
+                return leave;
+            }
+            if self.waker.wait(self.patience(next)) {
+                self.woken_at = Instant::now();
+            }
+            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return Leave::Ended(End::Stopped);
             }
         }
+    }
+
+    /// Whether the thread may go to others while there is nothing to do.
+    fn may_leave(&mut self, next: Next) -> Option<Leave> {
+        let is_crowded = self.around.crowd.is_crowded();
+        // A file that is closed for a while waits for no turn until it changes.
+        if matches!(next, Next::Idle | Next::Turn) && self.is_settled() {
+            let is_quiet = self.woken_at.elapsed() >= PARK_AFTER;
+            if is_crowded || is_quiet {
+                // It has room for four, and most will never have more than one.
+                self.sources.shrink_to_fit();
+                return Some(Leave::Quiet);
+            }
+            return None;
+        }
+        is_crowded.then(|| Leave::Until(Instant::now() + self.patience(next)))
+    }
+
+    /// Whether nothing has to be done until an event comes: one live file, or one closed for a while, which
+    /// the kernel tells of.
+    fn is_settled(&self) -> bool {
+        let is_watched = match &self.paused {
+            Some((_, watch)) => self.sources.is_empty() && watch.is_some(),
+            None => {
+                let live = self.sources.front();
+                self.has_live
+                    && self.sources.len() == 1
+                    && live.is_some_and(|live| live.watch.is_some() && live.quiet_since.is_none())
+            }
+        };
+        is_watched && self.complaint.is_none()
+    }
+
+    /// Whether what lies at the path is still what lay there at the last look: what a parked tailer is asked
+    /// now and then, since events may be lost.
+    fn is_as_it_was(&self) -> bool {
+        let Ok(look) = Look::at_path(&self.path) else {
+            return false;
+        };
+        let seen = (look.size, look.modified_ns);
+        match (&self.paused, self.sources.back()) {
+            (Some((paused, _)), _) => {
+                look.inode == paused.inode && seen == (paused.size, paused.modified_ns)
+            }
+            (None, Some(live)) => {
+                siblings::is_same_inode(&live.checkpoint, &look)
+                    && seen == (live.size, live.modified_ns)
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// Whether files are held open by its turn.
+    fn holds_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it follows, and by which section.
+    fn followed(&self) -> (PathBuf, Arc<LogConfig>) {
+        (self.path.clone(), self.log.clone())
     }
 
     /// Everything that is there is read, as far as that is possible.
@@ -265,6 +350,9 @@ impl Tailer {
             // what happens to the path must be noticed too.
             if !sent || self.around.once {
                 return Next::Idle;
+            }
+            if self.around.crowd.is_waiting() {
+                return Next::Yield;
             }
             let noticed = self.notice();
             self.complain_of(noticed);
@@ -537,7 +625,7 @@ pub fn destination(
 ) -> Destination {
     use std::os::unix::ffi::OsStrExt;
     let path_bytes = path.as_os_str().as_bytes();
-    let mut headers = Vec::new();
+    let mut headers = Vec::with_capacity(usize::from(with_host) + usize::from(with_path));
     if with_host {
         headers.push(("host".to_owned(), host.as_bytes().to_vec()));
     }

@@ -3,10 +3,10 @@
 //! A tailer needs a turn to hold its files open. Where turns run out, tailers that have read everything
 //! close their file and give their turn back; the others wait in line.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::Sender;
+use crate::wake::Waker;
 
 /// The turns of the process.
 #[derive(Debug)]
@@ -19,7 +19,9 @@ pub struct Turns {
 #[derive(Debug)]
 struct Inner {
     free: usize,
-    waiting: VecDeque<Sender<()>>,
+    waiting: VecDeque<Waker>,
+    /// The numbers of those who wait: who asks again stands in line once all the same.
+    numbers: HashSet<u64>,
     warned: bool,
 }
 
@@ -34,6 +36,7 @@ impl Turns {
         let inner = Inner {
             free,
             waiting: VecDeque::new(),
+            numbers: HashSet::new(),
             warned: false,
         };
         Arc::new(Turns {
@@ -43,13 +46,15 @@ impl Turns {
     }
 
     /// Takes a turn; without one, `wake` is tried when one may be had.
-    pub(super) fn take(self: &Arc<Self>, wake: &Sender<()>) -> Option<Turn> {
+    pub(super) fn take(self: &Arc<Self>, wake: &Waker) -> Option<Turn> {
         let mut inner = self.lock();
         if inner.free > 0 {
             inner.free -= 1;
             return Some(Turn(self.clone()));
         }
-        inner.waiting.push_back(wake.clone());
+        if inner.numbers.insert(wake.number()) {
+            inner.waiting.push_back(wake.clone());
+        }
         inner.warn_once();
         None
     }
@@ -71,7 +76,12 @@ impl Turns {
 
     /// Whether somebody waits.
     pub(super) fn are_wanted(&self) -> bool {
-        !self.lock().waiting.is_empty()
+        self.wanted() > 0
+    }
+
+    /// How many wait.
+    pub(super) fn wanted(&self) -> usize {
+        self.lock().waiting.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -99,7 +109,8 @@ impl Drop for Turn {
         let mut inner = self.0.lock();
         inner.free += 1;
         if let Some(wake) = inner.waiting.pop_front() {
-            let _ = wake.try_send(());
+            inner.numbers.remove(&wake.number());
+            wake.wake();
         }
     }
 }
@@ -110,19 +121,19 @@ const RESERVE: u64 = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam_channel::bounded;
+    use crate::wake::testing::waker;
 
     #[test]
     fn who_waits_is_woken_in_line() {
         let turns = Turns::new(RESERVE + 8);
-        let (one, one_woken) = bounded(1);
-        let (two, two_woken) = bounded(1);
+        let one = waker();
+        let two = waker();
         let first = turns.take(&one).expect("is free");
         let _second = turns.take(&one).expect("is free");
         assert!(turns.take(&one).is_none() && turns.take(&two).is_none());
         assert!(turns.are_wanted());
         drop(first);
-        assert!(one_woken.try_recv().is_ok() && two_woken.try_recv().is_err());
+        assert!(one.take() && !two.take());
         assert!(turns.take(&one).is_some());
     }
 }

@@ -19,6 +19,7 @@ use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 use super::discover::{Discovery, Found};
+use crate::wake::Waker;
 
 /// Wakes tailers; shared by the watcher and all tailers.
 #[derive(Debug)]
@@ -35,10 +36,10 @@ pub struct WatchTable {
 
 #[derive(Debug, Default)]
 struct Table {
-    files: HashMap<WatchDescriptor, Vec<(u64, Sender<()>)>>,
+    files: HashMap<WatchDescriptor, Vec<(u64, Waker)>>,
     folders: HashMap<WatchDescriptor, PathBuf>,
     /// Who follows a path.
-    paths: HashMap<PathBuf, Sender<()>>,
+    paths: HashMap<PathBuf, Waker>,
     /// Where a followed path really leads, if that is another name (it goes through a link).
     targets: HashMap<PathBuf, PathBuf>,
 }
@@ -50,7 +51,7 @@ impl WatchTable {
         self: &Arc<Self>,
         file: &File,
         path: &Path,
-        wake: &Sender<()>,
+        wake: &Waker,
     ) -> Option<FileWatch> {
         if sends_no_events(file) {
             self.warn_once(&io::Error::other("its file system sends no events"), path);
@@ -95,7 +96,7 @@ impl WatchTable {
     }
 
     /// From now on whatever happens to the name `path` wakes `wake`.
-    pub fn follow_path(&self, path: &Path, wake: Sender<()>) {
+    pub fn follow_path(&self, path: &Path, wake: Waker) {
         self.table().paths.insert(path.to_owned(), wake);
     }
 
@@ -161,12 +162,12 @@ impl WatchTable {
         let table = self.table();
         for (link, _) in table.targets.iter().filter(|(_, target)| *target == path) {
             if let Some(wake) = table.paths.get(link) {
-                let _ = wake.try_send(());
+                wake.wake();
             }
         }
         let wake = table.paths.get(path);
         if let Some(wake) = wake {
-            let _ = wake.try_send(());
+            wake.wake();
         }
         wake.is_some()
     }
@@ -178,10 +179,11 @@ impl WatchTable {
         folders.map(Path::to_owned).collect()
     }
 
-    fn wake_all(&self) {
+    /// Has every tailer look.
+    pub fn wake_all(&self) {
         let table = self.table();
         for wake in table.paths.values() {
-            let _ = wake.try_send(());
+            wake.wake();
         }
     }
 }
@@ -357,7 +359,7 @@ impl Watcher {
                 }
                 if let Some(wakes) = table.files.get(&event.wd) {
                     for (_, wake) in wakes {
-                        let _ = wake.try_send(());
+                        wake.wake();
                     }
                 }
                 if let Some(folder) = table.folders.get(&event.wd) {

@@ -1,0 +1,80 @@
+//! Batches as a tailer sends them, for the micro-benchmarks and the count of instructions.
+
+use std::sync::Arc;
+
+use logagent::batch::{Batch, Destination, Framing, SourceId};
+use logagent::budget::{Budget, BufferPool};
+use logagent::wake::Waker;
+
+/// What one read gives.
+pub(crate) const BATCH_BYTES: usize = 256 << 10;
+
+/// Headers of the records.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Headers {
+    None,
+    HostAndPath,
+}
+
+/// A batch of lines of an access log, the same ones each time.
+pub(crate) fn batch(headers: Headers) -> Batch {
+    let headers = match headers {
+        Headers::None => Vec::new(),
+        Headers::HostAndPath => vec![
+            ("host".to_owned(), b"web-1.example.org".to_vec()),
+            ("path".to_owned(), b"/var/log/nginx/access.log".to_vec()),
+        ],
+    };
+    let lines = lines();
+    let (woken, _) = crossbeam_channel::unbounded();
+    let account = Budget::new(1 << 30).account(Waker::new(woken));
+    let mut data = BufferPool::new().buffer(lines.len());
+    data.copy_from_slice(&lines);
+    Batch {
+        destination: Arc::new(Destination {
+            topic: "web_log".into(),
+            key: None,
+            headers,
+            strip_cr: false,
+            file_key: b"web-1:/var/log/nginx/access.log"[..].into(),
+            path: "/var/log/nginx/access.log".into(),
+        }),
+        source: SourceId::next(),
+        start: 0,
+        data,
+        framing: Framing::Lines,
+        read_at_ms: 1_770_000_000_000,
+        permit: account
+            .take(lines.len(), lines.len())
+            .expect("the budget is free"),
+    }
+}
+
+/// Whole lines, about 190 bytes each, together as much as one read.
+fn lines() -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut lines = Vec::with_capacity(BATCH_BYTES);
+    loop {
+        let line = format!(
+            "{}.{}.{}.{} - - [12/Mar/2026:10:{:02}:{:02} +0000] \"GET /catalogue/{}/{:x} HTTP/1.1\" {} {} \
+             \"https://www.example.org/{}\" \"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 \
+             Firefox/140.0\" {}\n",
+            random.u8(..),
+            random.u8(..),
+            random.u8(..),
+            random.u8(..),
+            random.u8(..60),
+            random.u8(..60),
+            random.u16(..),
+            random.u32(..),
+            if random.u8(..) < 230 { 200 } else { 404 },
+            random.u32(..100_000),
+            random.u16(..),
+            random.u16(..),
+        );
+        if lines.len() + line.len() > BATCH_BYTES {
+            return lines;
+        }
+        lines.extend_from_slice(line.as_bytes());
+    }
+}
