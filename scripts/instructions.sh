@@ -45,7 +45,7 @@ per_line() {
 compiler=$(rustc --version)
 if [ "${1:-}" = --record ]; then
     {
-        echo "# Instructions for each line of about 250 bytes; written by scripts/instructions.sh --record."
+        echo "# Instructions for each line of about 208 bytes; written by scripts/instructions.sh --record."
         echo "compiler $compiler"
         for case in plain headers lz4 zstd; do echo "$case $(per_line "$case")"; done
     } >"$record.new"

@@ -46,7 +46,7 @@ impl Budget {
     const STEP_BYTES: usize = 128 << 10;
     /// What a followed file takes besides the bytes that are read of it: tailer, source, watch, claim and
     /// checkpoint, with their paths.
-    const FILE_BYTES: usize = 3 << 10;
+    const FILE_BYTES: usize = 5 << 10;
 
     /// A budget of `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
@@ -58,11 +58,11 @@ impl Budget {
         })
     }
 
-    /// What may be taken: the limit without what the followed files themselves take, but half of it at
-    /// least, so that something flows however many there are.
+    /// What may be taken: the limit without what the followed files themselves take, but a quarter of
+    /// it at least, so that something flows however many there are.
     fn limit_bytes(&self) -> usize {
         let kept = self.kept_bytes.load(Ordering::Relaxed);
-        self.limit_bytes - kept.min(self.limit_bytes / 2)
+        self.limit_bytes - kept.min(self.limit_bytes / 4 * 3)
     }
 
     /// Bytes taken at this moment.
@@ -339,12 +339,12 @@ mod tests {
     }
 
     #[test]
-    fn many_files_leave_less_for_their_bytes_and_never_less_than_half() {
+    fn many_files_leave_less_for_their_bytes_and_never_less_than_a_quarter() {
         let budget = Budget::new(8 << 20);
         let files: Vec<_> = (0..1000).map(|_| account(&budget)).collect();
         assert_eq!(budget.limit_bytes(), (8 << 20) - 1000 * Budget::FILE_BYTES);
         let more: Vec<_> = (0..9000).map(|_| account(&budget)).collect();
-        assert_eq!(budget.limit_bytes(), 4 << 20);
+        assert_eq!(budget.limit_bytes(), 2 << 20);
         drop((files, more));
         assert_eq!(budget.limit_bytes(), 8 << 20);
     }

@@ -431,6 +431,6 @@ const TICK: Duration = Duration::from_millis(200);
 /// In which time each had its turn.
 const ROUND: Duration = Duration::from_secs(5);
 /// At most so many are looked at in one tick: with very many files a round takes longer.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 100;
 /// Enough for a tailer, and untouched pages cost nothing.
 const STACK_BYTES: usize = 512 << 10;
