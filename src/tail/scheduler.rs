@@ -1,10 +1,10 @@
 //! Which tailers have a thread at the moment.
 //!
 //! A tailer that has something to do, or had a while ago, has a thread of its own. One that was quiet for
-//! [`PARK_AFTER`] is parked: its state (open file, position, watch) lies here, its thread goes, and it gets
+//! 10 s (`PARK_AFTER`) is parked: its state (open file, position, watch) lies here, its thread goes, and it gets
 //! one again with its next event. Where very many tailers have something to do at once, those that have to
 //! wait are parked without delay, those that have done a piece of work go to the end of the line, and at
-//! most [`MOST_THREADS`] run.
+//! most 256 (`MOST_THREADS`) run.
 //!
 //! # Nothing is missed
 //! - Who wakes a parked tailer rings its bell first; see [`Waker::wake`]. A bell that was rung while the
