@@ -180,6 +180,10 @@ impl Tailer {
             if self.waker.take() {
                 self.woken_at = Instant::now();
             }
+            // After the bell is taken: who stops all tailers rings it when the channel is gone.
+            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return Leave::Ended(End::Stopped);
+            }
             let next = if self.may_look() {
                 self.look()
             } else {
@@ -200,9 +204,6 @@ impl Tailer {
             }
             if self.waker.wait(self.patience(next)) {
                 self.woken_at = Instant::now();
-            }
-            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
-                return Leave::Ended(End::Stopped);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Which tailers have a thread at the moment.
 //!
 //! A tailer that has something to do, or had a while ago, has a thread of its own. One that was quiet for
-//! [`PARK_AFTER`] is parked: its state (open file, position, watch) lies here, its thread goes, and it gets
+//! 10 s (`PARK_AFTER`) is parked: its state (open file, position, watch) lies here, its thread goes, and it gets
 //! one again with its next event. Where very many tailers have something to do at once, those that have to
 //! wait are parked without delay, those that have done a piece of work go to the end of the line, and at
-//! most [`MOST_THREADS`] run.
+//! most 256 (`MOST_THREADS`) run.
 //!
 //! # Nothing is missed
 //! - Who wakes a parked tailer rings its bell first; see [`Waker::wake`]. A bell that was rung while the
@@ -78,14 +78,14 @@ pub struct Ended {
     pub how: Result<End, String>,
 }
 
-/// What the scheduler is told.
+/// What the scheduler is told, and what it tells its threads.
 #[derive(Debug)]
 pub enum Message {
-    /// A new tailer.
+    /// A new tailer; to a thread: one to run.
     Start(Box<Tailer>),
     /// A tailer comes back from its thread.
     Left(Box<Tailer>, Leave),
-    /// A tailer has ended on its thread.
+    /// A tailer has ended on its thread; to a thread: that it is not needed any more.
     Gone,
 }
 
@@ -101,9 +101,9 @@ pub struct Scheduler<R> {
     report: R,
     crowd: Arc<Crowd>,
     turns: Arc<Turns>,
-    /// Tailers go to the threads through here; `None` ends one.
-    work: Sender<Option<Box<Tailer>>>,
-    taken: Receiver<Option<Box<Tailer>>>,
+    /// To the threads, whichever is free.
+    work: Sender<Message>,
+    taken: Receiver<Message>,
     parked: HashMap<u64, Parked>,
     /// The quiet ones in the order of being looked at, each with its ticket.
     rounds: VecDeque<(u64, u64)>,
@@ -277,7 +277,7 @@ where
                 break;
             }
             self.busy += 1;
-            let _ = self.work.send(Some(tailer));
+            let _ = self.work.send(Message::Start(tailer));
         }
         if self.threads == self.busy {
             self.spare_since = None;
@@ -353,7 +353,7 @@ where
             let since = *self.spare_since.get_or_insert(now);
             if now.duration_since(since) >= SPARE_FOR {
                 for _ in self.busy..self.threads {
-                    let _ = self.work.send(None);
+                    let _ = self.work.send(Message::Gone);
                 }
                 self.threads = self.busy;
                 self.spare_since = None;
@@ -384,8 +384,8 @@ where
 }
 
 /// The body of a `tail:<path>` thread: one tailer, and when that is parked or ends, another.
-fn work(taken: &Receiver<Option<Box<Tailer>>>, sender: &Sender<Message>, report: impl Fn(Ended)) {
-    while let Ok(Some(mut tailer)) = taken.recv() {
+fn work(taken: &Receiver<Message>, sender: &Sender<Message>, report: impl Fn(Ended)) {
+    while let Ok(Message::Start(mut tailer)) = taken.recv() {
         let (path, log) = tailer.followed();
         if let Ok(name) = CString::new(thread_name(&path)) {
             let _ = rustix::thread::set_name(&name);
