@@ -7,6 +7,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+if [ $# != 0 ]; then
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    case $1 in -h | --help) exit 0 ;; esac
+    exit 2
+fi
+
 lines=1000
 run="demo-$(date +%s)-$$"
 instance="quickstart-$$"

@@ -480,7 +480,11 @@ impl Agent {
             }
         }
         let acked = self.around.metrics.acked_bytes.value();
-        log::info!("stopped; {acked} bytes were delivered by this run");
+        if self.mode.dry_run {
+            log::info!("stopped; {acked} bytes would have been sent");
+        } else {
+            log::info!("stopped; {acked} bytes were delivered by this run");
+        }
     }
 
     fn set_deadline(&self) -> Instant {

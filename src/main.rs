@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
 use logagent::agent::{Agent, Mode};
@@ -98,7 +98,7 @@ fn start_logger() {
             writeln!(
                 out,
                 "{} {:<5} {}",
-                out.timestamp_millis(),
+                humantime::format_rfc3339_millis(SystemTime::now()),
                 record.level(),
                 record.args()
             )
