@@ -25,7 +25,7 @@ const METADATA_PAUSE: Duration = Duration::from_millis(100);
 const METADATA_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The other end of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Peer {
     /// A member of the cluster, by node id.
     Node(i32),
@@ -192,9 +192,6 @@ pub(super) struct Cluster {
     /// Which of [`Cluster::candidates`] is asked for metadata next, when none is connected.
     candidate: usize,
     trying: Option<Peer>,
-    /// Members that said that they have left the cluster: they are asked no more until others have answered,
-    /// or none could.
-    left: HashSet<Peer>,
     round_backoff: Backoff,
     /// Logged that no broker is reachable.
     unreachable: bool,
@@ -224,7 +221,6 @@ impl Cluster {
             },
             candidate: 0,
             trying: None,
-            left: HashSet::new(),
             round_backoff: Backoff::default(),
             unreachable: false,
             unheard: false,
@@ -284,9 +280,7 @@ impl Cluster {
     /// The least busy broker that can be asked a question which is not pending there already.
     pub(super) fn any(&mut self, asked: impl Fn(&Pending) -> bool) -> Option<&mut Link> {
         self.links
-            .iter_mut()
-            .filter(|(peer, _)| !self.left.contains(peer))
-            .map(|(_, link)| link)
+            .values_mut()
             .filter(|link| link.has_room() && !link.pending.iter().any(&asked))
             .min_by_key(|link| link.pending.len())
     }
@@ -412,7 +406,6 @@ impl Cluster {
             return;
         }
         self.candidate = 0;
-        self.left.clear();
         // What needs a person was said already.
         if !error.needs_a_person() && !std::mem::replace(&mut self.unreachable, true) {
             log::warn!(
@@ -468,17 +461,13 @@ impl Cluster {
             self.refresh.wanted = false;
             return None;
         }
-        let is_busy = |(peer, link): (&Peer, &Link)| {
-            link.is_up()
-                && !self.left.contains(peer)
-                && !link.pending.iter().any(Pending::is_metadata)
-        };
-        if self.links.iter().any(is_busy) {
+        let is_busy = |link: &Link| link.is_up() && !link.pending.iter().any(Pending::is_metadata);
+        if self.links.values().any(is_busy) {
             // An answer will make room.
             return None;
         }
         let candidates = self.candidates();
-        let peer = *candidates.get(self.candidate % candidates.len())?;
+        let peer = *candidates.get(self.candidate)?;
         if let Some(link) = self.links.get(&peer)
             && matches!(link.state, State::Down { .. })
         {
@@ -499,8 +488,7 @@ impl Cluster {
     fn candidates(&self) -> Vec<Peer> {
         let is_seed = |peer: &&Peer| matches!(peer, Peer::Seed(_));
         let seeds = self.links.keys().filter(is_seed);
-        let is_asked = |peer: &&Peer| !is_seed(peer) && !self.left.contains(peer);
-        let nodes = self.links.keys().filter(is_asked);
+        let nodes = self.links.keys().filter(|peer| !is_seed(peer));
         seeds.chain(nodes).copied().collect()
     }
 
@@ -534,7 +522,6 @@ impl Cluster {
             Peer::Seed(_) => true,
         });
         self.refresh.asked = None;
-        self.left.clear();
         self.round_backoff.reset();
         self.unheard = false;
         self.refresh.answered = Some(now);
@@ -555,10 +542,7 @@ impl Cluster {
         self.refresh.wanted = true;
         self.refresh.not_before = now + self.round_backoff.pause();
         self.candidate = match told {
-            Peer::Node(_) => {
-                self.left.insert(told);
-                0
-            }
+            Peer::Node(_) => 0,
             // The next one, in the order of `candidates`.
             Peer::Seed(n) => (n + 1) % self.links.len(),
         };
