@@ -368,20 +368,25 @@ fn faults(
     faults
 }
 
+/// Starts the agent, lets twenty lines of each file arrive, and brings the errors about from there on.
+fn start_and_install(env: &mut Env, cases: &[Case]) {
+    write(env, cases, &[0, 1], 0..20);
+    env.start();
+    wait_for_all(cases, "the lines before", |case| {
+        env.broker.count(&case.topic) == 40
+    });
+    for case in cases {
+        case.install(&env.broker);
+    }
+}
+
 /// Runs all cases side by side, each of which must come to its end by itself.
 fn end_well(settings: &[(&str, &str)], make: impl FnOnce(&Env) -> Vec<Case>) {
     let (mut env, cases) = env_for(make);
     for (key, value) in settings {
         env.set("kafka", key, value);
     }
-    write(&env, &cases, &[0, 1], 0..20);
-    env.start();
-    wait_for_all(&cases, "the lines before", |case| {
-        env.broker.count(&case.topic) == 40
-    });
-    for case in &cases {
-        case.install(&env.broker);
-    }
+    start_and_install(&mut env, &cases);
     // What is acknowledged with an error needs as many batches as there are errors.
     let (quick, slow): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.fate == Acknowledged);
     write(&env, &slow, &[0, 1], 20..120);
@@ -481,14 +486,7 @@ fn every_code_for_ever_holds_up_its_own_partition_and_marks_nothing_as_acknowled
             .map(|code| Case::new(env, code, moment(code), None))
             .collect()
     });
-    write(&env, &cases, &[0, 1], 0..20);
-    env.start();
-    wait_for_all(&cases, "the lines before", |case| {
-        env.broker.count(&case.topic) == 40
-    });
-    for case in &cases {
-        case.install(&env.broker);
-    }
+    start_and_install(&mut env, &cases);
     write(&env, &cases, &[0], 20..120);
     wait_for_all(&cases, "the first error", |case| match case.fate {
         Acknowledged => case.arrived(&env, 0).len() == 120,

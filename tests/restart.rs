@@ -11,13 +11,6 @@ use crate::support::env::{
     Env, SOON, TOPIC, assert_at_least_once, assert_same_lines, lines, wait_until,
 };
 
-fn following_one_path() -> Env {
-    let mut env = Env::new();
-    let path = env.path("app.log");
-    env.set("log:app", "path", &path);
-    env
-}
-
 #[test]
 fn after_an_orderly_stop_nothing_is_missing_and_nothing_comes_twice() {
     let mut env = Env::new();
@@ -129,7 +122,7 @@ fn what_was_never_acknowledged_is_sent_again_after_a_kill() {
 
 #[test]
 fn a_file_that_was_rotated_while_it_was_down_is_finished_first() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
@@ -143,7 +136,7 @@ fn a_file_that_was_rotated_while_it_was_down_is_finished_first() {
 
 #[test]
 fn several_files_that_were_rotated_while_it_was_down_are_sent_oldest_first() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
@@ -165,7 +158,7 @@ fn several_files_that_were_rotated_while_it_was_down_are_sent_oldest_first() {
 
 #[test]
 fn a_file_that_was_rotated_and_compressed_while_it_was_down_is_finished_first() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
@@ -209,7 +202,7 @@ fn every_copy_that_was_made_while_it_was_down_is_read() {
 
 #[test]
 fn a_file_that_was_copied_and_then_renamed_while_it_was_down_comes_after_its_copy() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
@@ -238,7 +231,7 @@ fn a_file_that_was_rotated_while_it_was_down_needs_no_new_file_to_be_finished() 
 
 #[test]
 fn a_file_that_was_replaced_while_it_was_down_is_another_file() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
@@ -252,7 +245,7 @@ fn a_file_that_was_replaced_while_it_was_down_is_another_file() {
 
 #[test]
 fn many_restarts_and_rotations_repeat_nothing() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.set("log:app", "rotate_wait", "50ms");
     for round in 0..5 {
         for number in (1..round).rev() {

@@ -9,14 +9,6 @@ use rustix::process::Signal;
 
 use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
 
-/// An agent that follows `app.log` by name, not by glob.
-fn following_one_path() -> Env {
-    let mut env = Env::new();
-    let path = env.path("app.log");
-    env.set("log:app", "path", &path);
-    env
-}
-
 #[test]
 fn the_old_file_is_drained_before_the_new_one_is_sent() {
     let mut env = Env::new();
@@ -49,7 +41,7 @@ fn what_another_process_writes_to_the_old_file_for_a_while_is_sent_too() {
 
 #[test]
 fn rotation_after_rotation_loses_and_repeats_nothing() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.set("log:app", "rotate_wait", "50ms");
     env.start();
     for round in 0..8 {
@@ -93,7 +85,7 @@ fn a_glob_that_matches_rotated_names_too_sends_nothing_twice() {
 
 #[test]
 fn a_file_rotated_while_the_broker_is_down_is_sent_first() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.start();
     env.write_lines("app.log", 0..100);
     env.expect_lines(&lines(0..100));
@@ -191,7 +183,7 @@ fn what_is_truncated_before_its_first_byte_was_read_is_reported() {
 
 #[test]
 fn a_file_that_is_truncated_and_renamed_between_two_looks_is_read_from_its_start() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
@@ -206,7 +198,7 @@ fn a_file_that_is_truncated_and_renamed_between_two_looks_is_read_from_its_start
 
 #[test]
 fn files_that_follow_on_a_truncated_one_between_two_looks_come_after_it() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
@@ -244,7 +236,7 @@ fn what_went_through_an_empty_file_between_two_looks_is_read_from_the_copies() {
 
 #[test]
 fn a_file_that_comes_and_goes_between_two_looks_is_read() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.write_lines("app.log", 0..100);
     env.start();
     env.expect_lines(&lines(0..100));
@@ -326,7 +318,7 @@ fn a_file_that_is_deleted_is_still_read_to_its_end() {
 
 #[test]
 fn a_file_that_appears_later_is_found() {
-    let mut env = following_one_path();
+    let mut env = Env::following_one_path();
     env.set("log:app", "start_at", "end");
     env.start();
     // It was not there at the start, so its first lines are new as well.

@@ -308,8 +308,8 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::encoded;
     use super::*;
-    use bytes::BytesMut;
     use kafka_protocol::messages::api_versions_response::ApiVersion;
     use kafka_protocol::messages::metadata_response::{
         MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -318,20 +318,9 @@ mod tests {
         BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
     };
     use kafka_protocol::messages::{
-        ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceResponse,
-        ResponseHeader, TopicName,
+        ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceResponse, TopicName,
     };
-    use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
-
-    /// Header (without the correlation id) and body, as the reference encoder writes them.
-    fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
-        let mut frame = BytesMut::new();
-        ResponseHeader::default()
-            .encode(&mut frame, M::header_version(version))
-            .and_then(|()| message.encode(&mut frame, version))
-            .expect("a version of the message");
-        frame[4..].to_vec()
-    }
+    use kafka_protocol::protocol::StrBytes;
 
     fn name(text: &str) -> TopicName {
         TopicName(StrBytes::from_string(text.to_owned()))

@@ -195,21 +195,9 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::encoded;
     use super::*;
-    use bytes::BytesMut;
-    use kafka_protocol::messages::{
-        ResponseHeader, SaslAuthenticateResponse, SaslHandshakeResponse,
-    };
-    use kafka_protocol::protocol::{Encodable, HeaderVersion};
-
-    fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
-        let mut frame = BytesMut::new();
-        ResponseHeader::default()
-            .encode(&mut frame, M::header_version(version))
-            .and_then(|()| message.encode(&mut frame, version))
-            .expect("a version of the message");
-        frame[4..].to_vec()
-    }
+    use kafka_protocol::messages::{SaslAuthenticateResponse, SaslHandshakeResponse};
 
     #[test]
     fn what_the_reference_encoder_writes_is_read_in_every_version() {

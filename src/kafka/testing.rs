@@ -1,6 +1,10 @@
-//! Batches for the unit tests of this folder.
+//! Batches and answers for the unit tests of this folder.
 
 use std::sync::Arc;
+
+use bytes::BytesMut;
+use kafka_protocol::messages::ResponseHeader;
+use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
 use crate::batch::{Batch, Destination, Framing, SourceId};
 use crate::budget::{Budget, BufferPool};
@@ -45,4 +49,14 @@ pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: 
             .take(data.len().max(1), 1)
             .expect("the budget is free"),
     }
+}
+
+/// Header (without the correlation id) and body of an answer, as the reference encoder writes them.
+pub(super) fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    ResponseHeader::default()
+        .encode(&mut frame, M::header_version(version))
+        .and_then(|()| message.encode(&mut frame, version))
+        .expect("a version of the message");
+    frame[4..].to_vec()
 }

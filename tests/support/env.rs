@@ -47,6 +47,14 @@ impl Env {
         Env::with(cluster)
     }
 
+    /// As [`Env::new`], but the ini follows `app.log` alone.
+    pub(crate) fn following_one_path() -> Env {
+        let mut env = Env::new();
+        let path = env.path("app.log");
+        env.set("log:app", "path", &path);
+        env
+    }
+
     /// As [`Env::new`], with `partitions` partitions.
     pub(crate) fn with_partitions(partitions: usize) -> Env {
         let cluster = Cluster::single();
@@ -303,6 +311,21 @@ impl Env {
     /// Sends the agent a signal.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.agent().signal(signal);
+    }
+
+    /// Makes more events in the log folder than the kernel keeps for the agent, which must stand still.
+    pub(crate) fn overflow_events(&self) {
+        let queued = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let queued: usize = queued.trim().parse().unwrap();
+        assert!(
+            queued <= 100_000,
+            "cannot be tested: the queue takes {queued} events"
+        );
+        // Equal events in a row are one, so there are two kinds in turn.
+        for _ in 0..queued / 2 + 100 {
+            self.open("noise.txt");
+            self.remove("noise.txt");
+        }
     }
 
     /// Waits until the agent has ended.
