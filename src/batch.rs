@@ -210,6 +210,9 @@ pub struct Checkpoint {
     pub identity: Identity,
     /// Everything before this offset is acknowledged.
     pub offset: u64,
+    /// How long the file was when it was last looked at, in bytes; at least `offset`. If it goes away, what
+    /// lies between the two is lost.
+    pub size: u64,
     /// The bytes before `offset`.
     pub trace: Trace,
     /// The source was read to its end and will not be read again.
@@ -239,8 +242,8 @@ pub enum Progress {
         checkpoint: Checkpoint,
         /// Serial numbers of checkpoints that this one takes the place of.
         replaces: Vec<u64>,
-        /// Where the registrar shows how far everything is acknowledged.
-        acked: Arc<AtomicU64>,
+        /// Where the tailer shows how long the file is, in bytes.
+        size: Arc<AtomicU64>,
     },
     /// The file is now better known: its fingerprint grew.
     Known {

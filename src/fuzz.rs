@@ -29,7 +29,13 @@ pub const TARGETS: &[(&str, Target)] = &[
 /// read is written as it was understood.
 fn checkpoints(bytes: &[u8]) {
     let _ = store::parse(bytes);
-    let mut text = format!("{}{}\n", store::TITLE, store::VERSION).into_bytes();
+    for version in [store::OLDEST, store::VERSION] {
+        checkpoints_between(version, bytes);
+    }
+}
+
+fn checkpoints_between(version: &str, bytes: &[u8]) {
+    let mut text = format!("{}{version}\n", store::TITLE).into_bytes();
     text.extend_from_slice(bytes);
     if !text.ends_with(b"\n") {
         text.push(b'\n');

@@ -1,6 +1,6 @@
 //! Counters of the whole process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counters that several threads add to. All in bytes of the log files.
 #[derive(Debug, Default)]
@@ -11,6 +11,27 @@ pub struct Metrics {
     pub acked_bytes: Counter,
     /// What went away before it was read.
     pub lost_bytes: Counter,
+    /// Whether a file has grown since the checkpoints, which tell its size, were written.
+    pub has_grown: Flag,
+}
+
+/// Set by many, taken by one.
+#[derive(Debug, Default)]
+pub struct Flag(AtomicBool);
+
+impl Flag {
+    /// Sets it.
+    pub fn set(&self) {
+        // Most find it set, and a mere look does not take it from the other processors.
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was set since the last time.
+    pub fn take(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// A number that only grows.

@@ -12,6 +12,7 @@ mod error_codes;
 mod faults;
 mod isolation;
 mod limits;
+mod lost;
 mod model;
 mod parking;
 mod real_kafka;

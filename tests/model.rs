@@ -140,7 +140,7 @@ struct Followed {
     /// Deleted, and the agent may not have seen what came after it.
     is_new: bool,
     lost_bytes: u64,
-    /// Content was removed while the agent may not have seen all of it.
+    /// Content was removed while the agent may not have seen all of it, or may have sent more than it knows.
     has_raced: bool,
 }
 
@@ -581,6 +581,8 @@ impl Model {
         for path in &mut self.paths {
             for line in path.lines.iter_mut().filter(|line| !line.is_durable) {
                 line.allowed += 1;
+                // What is truncated away now may have arrived, and the agent does not know.
+                path.has_raced = true;
             }
         }
     }

@@ -38,9 +38,16 @@ pub struct Registrar {
 struct Tracked {
     checkpoint: Checkpoint,
     tracker: AckTracker,
-    acked: Arc<AtomicU64>,
+    size: Arc<AtomicU64>,
     /// Set when the tailer has read it to its end: that end, and why.
     end: Option<(u64, Ending)>,
+}
+
+impl Tracked {
+    fn note_size(&mut self) {
+        let Checkpoint { offset, size, .. } = &mut self.checkpoint;
+        *size = self.size.load(Ordering::Relaxed).max(*offset);
+    }
 }
 
 impl Registrar {
@@ -115,7 +122,7 @@ impl Registrar {
                 source,
                 checkpoint,
                 replaces,
-                acked,
+                size,
             } => {
                 for serial in replaces {
                     self.rest.remove(&serial);
@@ -123,14 +130,13 @@ impl Registrar {
                 // A crash that comes before a file is known on disk, and a rotation before the next
                 // start, would make it a file that nobody looks for.
                 self.is_urgent = true;
-                acked.store(checkpoint.offset, Ordering::Release);
                 let tracker = AckTracker::new(checkpoint.offset, checkpoint.trace);
                 self.open.insert(
                     source,
                     Box::new(Tracked {
                         checkpoint,
                         tracker,
-                        acked,
+                        size,
                         end: None,
                     }),
                 );
@@ -153,9 +159,6 @@ impl Registrar {
                     if tracked.tracker.ack(&span) {
                         tracked.checkpoint.offset = tracked.tracker.offset();
                         tracked.checkpoint.trace = tracked.tracker.trace();
-                        tracked
-                            .acked
-                            .store(tracked.tracker.offset(), Ordering::Release);
                         self.changed = true;
                         self.retire_if_done(span.source);
                     }
@@ -197,6 +200,7 @@ impl Registrar {
         if let Some(mut tracked) = self.open.remove(&source)
             && why != Ending::Gone
         {
+            tracked.note_size();
             tracked.checkpoint.finished = why == Ending::Finished;
             self.rest
                 .insert(tracked.checkpoint.serial, tracked.checkpoint);
@@ -204,9 +208,13 @@ impl Registrar {
     }
 
     fn save(&mut self) {
+        self.changed |= self.metrics.has_grown.take();
         let Some(store) = self.store.as_ref().filter(|_| self.changed) else {
             return;
         };
+        for tracked in self.open.values_mut() {
+            tracked.note_size();
+        }
         let mut all: Vec<&Checkpoint> = self
             .open
             .values()
@@ -305,6 +313,7 @@ mod tests {
                 fingerprint: Fingerprint::default(),
             },
             offset,
+            size: offset,
             trace: Trace::default(),
             finished: false,
             serial: inode,
@@ -338,7 +347,7 @@ mod tests {
             source,
             checkpoint: checkpoint(inode, offset),
             replaces: vec![inode],
-            acked: Arc::default(),
+            size: Arc::default(),
         }
     }
 

@@ -2,14 +2,14 @@
 //!
 //! The file is text, one line per source, so that a person can read it:
 //! ```text
-//! logagent checkpoints 1
-//! OFFSET TRACE_LEN TRACE_CRC DEVICE INODE BORN_NS FP_LEN FP_HASH STATE SERIAL MODIFIED_NS PATH
+//! logagent checkpoints 2
+//! OFFSET SIZE TRACE_LEN TRACE_CRC DEVICE INODE BORN_NS FP_LEN FP_HASH STATE SERIAL MODIFIED_NS PATH
 //! ...
 //! end COUNT CRC
 //! ```
 //! Numbers are decimal, `TRACE_CRC`, `FP_HASH` and `CRC` hexadecimal; `STATE` is `open` or `finished`;
 //! `PATH` has bytes outside of printable ASCII, and `%`, as `%XX`. `CRC` is the CRC32C of everything
-//! before the last line, `COUNT` the number of sources.
+//! before the last line, `COUNT` the number of sources. Version 1 had no `SIZE`; it is still read.
 //!
 //! A write goes to `checkpoints.new`, which is synced, then the present file gets the second name
 //! `checkpoints.prev`, then the new one is renamed over `checkpoints`, then the folder is synced. A
@@ -62,7 +62,7 @@ pub enum StoreError {
     },
     /// The checkpoints file was written by another version of this program.
     #[error(
-        "checkpoints file '{0}' has format version '{version}', and this program reads version {VERSION}\n\
+        "checkpoints file '{0}' has format version '{version}', and this program reads versions {OLDEST} to {VERSION}\n\
          to go on, start the program that wrote it\n\
          to forget all positions and start as [log:NAME] start_at says:  rm '{0}'",
         path.display()
@@ -182,8 +182,9 @@ pub fn load(folder: &Path) -> Result<Vec<Checkpoint>, StoreError> {
         Err(error) => return Err(StoreError::Unreadable { path, error }),
     }
     match version_of(&text) {
-        // Later versions are read here too, each by a function of its own.
-        None | Some(VERSION) => parse(&text).map_err(|reason| StoreError::Damaged { path, reason }),
+        None | Some(OLDEST | VERSION) => {
+            parse(&text).map_err(|reason| StoreError::Damaged { path, reason })
+        }
         Some(other) => Err(StoreError::Version {
             path,
             version: other.to_owned(),
@@ -213,6 +214,7 @@ pub(crate) fn render<'a>(checkpoints: impl Iterator<Item = &'a Checkpoint>) -> S
         count += 1;
         let Checkpoint {
             offset,
+            size,
             trace,
             identity,
             serial,
@@ -227,7 +229,7 @@ pub(crate) fn render<'a>(checkpoints: impl Iterator<Item = &'a Checkpoint>) -> S
         let state = if c.finished { "finished" } else { "open" };
         let _ = writeln!(
             text,
-            "{offset} {} {:08x} {device} {inode} {born_ns} {} {:016x} {state} {serial} {modified_ns} {}",
+            "{offset} {size} {} {:08x} {device} {inode} {born_ns} {} {:016x} {state} {serial} {modified_ns} {}",
             trace.len,
             trace.crc,
             fingerprint.len,
@@ -247,7 +249,8 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Checkpoint>, String> {
     let text =
         std::str::from_utf8(text).map_err(|e| format!("byte {} is not text", e.valid_up_to()))?;
     let header = text.lines().next().unwrap_or_default();
-    if header.strip_prefix(TITLE) != Some(VERSION) {
+    let version = header.strip_prefix(TITLE);
+    if !matches!(version, Some(OLDEST | VERSION)) {
         return Err(format!(
             "it begins with '{}', not '{TITLE}{VERSION}'",
             header.escape_debug()
@@ -268,7 +271,8 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Checkpoint>, String> {
         .enumerate()
         .skip(1)
         .map(|(at, line)| {
-            parse_line(line).ok_or_else(|| format!("line {} is not a checkpoint", at + 1))
+            let checkpoint = parse_line(line, version != Some(OLDEST));
+            checkpoint.ok_or_else(|| format!("line {} is not a checkpoint", at + 1))
         })
         .collect::<Result<_, _>>()?;
     if checkpoints.len().to_string() != count {
@@ -280,11 +284,17 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Checkpoint>, String> {
     Ok(checkpoints)
 }
 
-fn parse_line(line: &str) -> Option<Checkpoint> {
-    let mut fields = line.splitn(12, ' ');
+fn parse_line(line: &str, has_size: bool) -> Option<Checkpoint> {
+    let mut fields = line.splitn(if has_size { 13 } else { 12 }, ' ');
     let mut next = || fields.next();
+    let offset = next()?.parse().ok()?;
+    let size: u64 = match has_size {
+        true => next()?.parse().ok()?,
+        false => offset,
+    };
     Some(Checkpoint {
-        offset: next()?.parse().ok()?,
+        offset,
+        size: size.max(offset),
         trace: Trace {
             len: next()?.parse().ok()?,
             crc: u32::from_str_radix(next()?, 16).ok()?,
@@ -339,7 +349,9 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 
 const FILE: &str = "checkpoints";
 pub(crate) const TITLE: &str = "logagent checkpoints ";
-pub(crate) const VERSION: &str = "1";
+pub(crate) const VERSION: &str = "2";
+/// The oldest version that is still read.
+pub(crate) const OLDEST: &str = "1";
 
 #[cfg(test)]
 mod tests {
@@ -357,7 +369,8 @@ mod tests {
                 born_ns: 1_750_000_000_123_456_789,
                 fingerprint: Fingerprint::of(path),
             },
-            offset: u64::MAX - serial,
+            offset: 1 << 40 | serial,
+            size: 1 << 41,
             trace: Trace::of(path),
             finished: serial % 2 == 1,
             serial,
@@ -430,7 +443,7 @@ mod tests {
         let store = Store::open(folder.path()).expect("opens");
         std::fs::write(
             folder.path().join("checkpoints"),
-            "logagent checkpoints 1\nend 1 00000000\n",
+            "logagent checkpoints 2\nend 1 00000000\n",
         )
         .expect("writes");
         let error = store.load().expect_err("is damaged").to_string();
@@ -531,21 +544,45 @@ mod tests {
 
     #[test]
     fn another_format_version_is_an_error_that_names_it() {
-        let later = render(some().iter()).replace("checkpoints 1\n", "checkpoints 2\n");
+        let later = render(some().iter()).replace("checkpoints 2\n", "checkpoints 3\n");
         with_files(&[("checkpoints", later.as_bytes())], |store| {
             let error = store.load().expect_err("is not known").to_string();
-            let words = "has format version '2', and this program reads version 1\n";
+            let words = "has format version '3', and this program reads versions 1 to 2\n";
             assert!(error.contains(words), "{error}");
             assert!(error.contains("rm '"), "{error}");
         });
-        let first = "logagent checkpoints 1\nend 0 ";
-        let crc = crc32c::crc32c(b"logagent checkpoints 1\n");
-        with_files(
-            &[("checkpoints", format!("{first}{crc:08x}\n").as_bytes())],
-            |store| {
-                assert_eq!(store.load().expect("version 1 is read"), vec![]);
+    }
+
+    #[test]
+    fn the_version_before_which_had_no_sizes_is_read() {
+        let body = "logagent checkpoints 1\n7 5 000a0b0c 66305 13 -2 9 00000000deadbeef open 4 -5 /a b%0A.log\n";
+        let text = format!("{body}end 1 {:08x}\n", crc32c::crc32c(body.as_bytes()));
+        let expected = Checkpoint {
+            path: "/a b\n.log".into(),
+            identity: Identity {
+                inode: Inode {
+                    device: 66305,
+                    inode: 13,
+                },
+                born_ns: -2,
+                fingerprint: Fingerprint {
+                    len: 9,
+                    hash: 0xdead_beef,
+                },
             },
-        );
+            offset: 7,
+            size: 7,
+            trace: Trace {
+                len: 5,
+                crc: 0x000a_0b0c,
+            },
+            finished: false,
+            serial: 4,
+            modified_ns: -5,
+        };
+        with_files(&[("checkpoints", text.as_bytes())], |store| {
+            assert_eq!(store.load().expect("loads"), vec![expected]);
+        });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::batch::{Checkpoint, Ending, Trace};
+use crate::batch::{Checkpoint, Ending};
 use crate::identity::{Identity, Inode};
 
 /// The files known to this process: the checkpoints it started with, what is read now, and what was
@@ -163,16 +163,17 @@ impl Claims {
         }
     }
 
-    /// The open file `serial` is not read any more, from `offset` on.
-    pub fn end(&self, serial: u64, offset: u64, trace: Trace, modified_ns: i64, why: Ending) {
+    /// The open file is not read any more, from where `reached` is on.
+    pub fn end(&self, reached: Checkpoint, why: Ending) {
         let mut known = self.lock();
         if why == Ending::Gone {
-            known.remove(serial);
-        } else if let Some(entry) = known.entries.get_mut(&serial) {
+            known.remove(reached.serial);
+        } else if let Some(entry) = known.entries.get_mut(&reached.serial) {
             entry.is_open = false;
-            let c = &mut entry.checkpoint;
-            (c.offset, c.trace, c.modified_ns) = (offset, trace, modified_ns);
-            c.finished = why == Ending::Finished;
+            entry.checkpoint = Checkpoint {
+                finished: why == Ending::Finished,
+                ..reached
+            };
         }
     }
 
@@ -224,6 +225,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Trace;
     use crate::identity::Fingerprint;
 
     fn checkpoint(path: &str, inode: u64) -> Checkpoint {
@@ -236,6 +238,7 @@ mod tests {
                 fingerprint: Fingerprint::default(),
             },
             offset: 0,
+            size: 0,
             trace: Trace::default(),
             finished: false,
             serial: 0,
@@ -243,12 +246,16 @@ mod tests {
         }
     }
 
+    fn end(claims: &Claims, open: Checkpoint, offset: u64) {
+        claims.end(Checkpoint { offset, ..open }, Ending::Finished);
+    }
+
     #[test]
     fn a_file_with_two_names_is_read_once() {
         let claims = Claims::default();
         let (first, _) = claims.open(checkpoint("/a", 5)).expect("is free");
         assert!(claims.open(checkpoint("/b", 5)).is_none());
-        claims.end(first.serial, 10, Trace::default(), 0, Ending::Finished);
+        end(&claims, first, 10);
         let (known, is_open) = claims.of_inode(Inode {
             device: 1,
             inode: 5,
@@ -265,7 +272,7 @@ mod tests {
         let claims = Claims::default();
         for inode in 1..=4 {
             let (open, _) = claims.open(checkpoint("/a", inode)).expect("is free");
-            claims.end(open.serial, 10, Trace::default(), 0, Ending::Finished);
+            end(&claims, open, 10);
         }
         claims.tidy(Path::new("/a"), &HashSet::from([2]));
         let left: Vec<u64> = claims
@@ -285,7 +292,7 @@ mod tests {
         };
         let claims = Claims::default();
         let (first, _) = claims.open(born_at(10, "/a")).expect("is free");
-        claims.end(first.serial, 7, Trace::default(), 0, Ending::Finished);
+        end(&claims, first, 7);
         let (_, replaced) = claims.open(born_at(20, "/b")).expect("is free");
         assert_eq!(replaced, Vec::<u64>::new());
         assert_eq!(claims.of_path(Path::new("/a")).len(), 1);

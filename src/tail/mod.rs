@@ -443,22 +443,11 @@ impl Tailer {
 
     fn retire(&self, source: &Source, why: Ending) {
         self.around.deleted.release(source.checkpoint.serial);
-        let Source {
-            id,
-            position,
-            trace,
-            modified_ns,
-            checkpoint,
-            ..
-        } = source;
-        self.around
-            .claims
-            .end(checkpoint.serial, *position, *trace, *modified_ns, why);
-        let (end, modified_ns) = (*position, *modified_ns);
+        self.around.claims.end(source.reached(), why);
         let _ = self.progress.send(Progress::Ended {
-            source: *id,
-            end,
-            modified_ns,
+            source: source.id,
+            end: source.position,
+            modified_ns: source.modified_ns,
             why,
         });
     }

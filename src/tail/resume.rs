@@ -150,6 +150,7 @@ impl Tailer {
                 fingerprint: Fingerprint::default(),
             },
             offset: 0,
+            size: 0,
             trace: Trace::default(),
             finished: false,
             serial: 0,
@@ -183,13 +184,20 @@ impl Tailer {
         if checkpoint.finished {
             return;
         }
+        let Checkpoint {
+            offset,
+            size,
+            identity,
+            ..
+        } = checkpoint;
         log::warn!(
-            "'{}': the file that was read up to offset {} ({}) is gone or truncated, and no copy of it is to be \
-             found; what was written to it after that, if anything, is lost",
+            "'{}': the file that was read up to offset {offset} ({identity}) is gone or truncated, and no copy of it \
+             is to be found; what was written to it after it was last looked at, at {size} bytes, is lost",
             self.path.display(),
-            checkpoint.offset,
-            checkpoint.identity
         );
+        if size > offset {
+            self.lose(size - offset, *offset, "were seen in it");
+        }
         self.forget(checkpoint.serial);
     }
 

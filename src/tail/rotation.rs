@@ -188,6 +188,9 @@ impl Tailer {
         {
             *quiet_since = Instant::now();
         }
+        if look.size > source.size {
+            self.around.metrics.has_grown.set();
+        }
         source.note(&look);
         if source.position == 0
             && let Some(fingerprint) = source.grown_fingerprint()?
@@ -271,8 +274,7 @@ impl Tailer {
             born_ns: source.modified_ns,
             modified_ns: source.modified_ns,
         };
-        let mut read = source.checkpoint.clone();
-        (read.offset, read.trace, read.finished) = (position, source.trace, false);
+        let read = source.reached();
         let Some(mut old) = self.sources.remove(at) else {
             return Ok(());
         };
@@ -305,8 +307,11 @@ impl Tailer {
             self.path.display(),
             old.checkpoint.identity,
         );
-        let saved = copy.as_ref().map_or(position, |copy| copy.look.size);
-        let lost = size.saturating_sub(saved.max(position));
+        // What a copy lacks is found when that is opened.
+        let lost = match &copy {
+            Some(_) => 0,
+            None => size.saturating_sub(position),
+        };
         if let Some(copy) = &copy {
             others.retain(|other| other.look.inode != copy.look.inode);
         }
@@ -317,7 +322,7 @@ impl Tailer {
             tailer.push_all(others);
         });
         if lost > 0 {
-            self.lose(lost, size - lost, TRUNCATED_AWAY);
+            self.lose(lost, position, TRUNCATED_AWAY);
         }
         Ok(())
     }
@@ -336,15 +341,12 @@ impl Tailer {
         // The claim of the inode is free for the new content; the registrar is told when the new source is
         // known to it: a crash in between must not find neither.
         let why = Ending::Gone;
-        let (serial, position, trace) = (old.checkpoint.serial, old.position, old.trace);
-        let modified_ns = old.modified_ns;
-        let claims = &self.around.claims;
-        claims.end(serial, position, trace, modified_ns, why);
-        self.around.deleted.release(serial);
+        self.around.claims.end(old.reached(), why);
+        self.around.deleted.release(old.checkpoint.serial);
         let ended = Progress::Ended {
             source: old.id,
-            end: position,
-            modified_ns,
+            end: old.position,
+            modified_ns: old.modified_ns,
             why,
         };
         old.watch = None;
@@ -468,6 +470,7 @@ impl Tailer {
                 fingerprint,
             },
             offset,
+            size: look.size,
             trace: content.trace_before(offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
             finished: false,
             serial: 0,
@@ -485,8 +488,9 @@ impl Tailer {
         quiet_since: Option<Instant>,
     ) -> bool {
         let mut checkpoint = checkpoint;
+        let seen = checkpoint.size;
         if !checkpoint.is_blank() {
-            checkpoint.modified_ns = look.modified_ns;
+            (checkpoint.size, checkpoint.modified_ns) = (look.size, look.modified_ns);
         }
         let Some((checkpoint, replaces)) = self.around.claims.open(checkpoint) else {
             self.note_other_name();
@@ -498,6 +502,10 @@ impl Tailer {
             checkpoint.identity,
             checkpoint.offset
         );
+        let saved = look.size.max(checkpoint.offset);
+        if seen > saved {
+            self.lose(seen - saved, saved, TRUNCATED_AWAY);
+        }
         self.around
             .metrics
             .to_read_bytes
@@ -515,7 +523,7 @@ impl Tailer {
             source: source.id,
             checkpoint: source.checkpoint.clone(),
             replaces,
-            acked: source.acked.clone(),
+            size: source.size_shown.clone(),
         });
         self.sources.push_back(source);
         true

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::content::Content;
@@ -21,7 +21,8 @@ pub(super) struct Source {
     /// Where it was opened, for messages.
     pub(super) opened_at: PathBuf,
     pub(super) checkpoint: Checkpoint,
-    pub(super) acked: Arc<AtomicU64>,
+    /// `size`, for who writes the checkpoints.
+    pub(super) size_shown: Arc<AtomicU64>,
     /// Everything before is read and on its way.
     pub(super) position: u64,
     /// The bytes before `position`.
@@ -81,7 +82,7 @@ impl Source {
             id: SourceId::next(),
             content,
             opened_at,
-            acked: Arc::default(),
+            size_shown: Arc::new(AtomicU64::new(size)),
             position: checkpoint.offset,
             trace: checkpoint.trace,
             size,
@@ -158,7 +159,19 @@ impl Source {
     /// Notes a look at the content that is being read.
     pub(super) fn note(&mut self, look: &Look) {
         (self.size, self.modified_ns) = (look.size, look.modified_ns);
+        self.size_shown.store(look.size, Ordering::Relaxed);
         self.is_fresh = is_fresh(look.modified_ns);
+    }
+
+    /// The checkpoint that it has when everything that was read is acknowledged.
+    pub(super) fn reached(&self) -> Checkpoint {
+        Checkpoint {
+            offset: self.position,
+            size: self.size.max(self.position),
+            trace: self.trace,
+            modified_ns: self.modified_ns,
+            ..self.checkpoint.clone()
+        }
     }
 
     /// The file was cut, behind the position.

@@ -1,0 +1,171 @@
+//! What nobody can save any more is reported to the byte: the ERROR lines add up to what is missing.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
+
+/// Bytes that the ERROR lines of all agents so far say are lost.
+fn reported(env: &Env) -> u64 {
+    let log = env.all_logs();
+    let of_line = |line: &str| -> u64 {
+        let (before, _) = line.split_once(" bytes from offset ").expect("a figure");
+        let figure = before.rsplit(' ').next().expect("a word");
+        figure.parse().expect("a number")
+    };
+    log.lines()
+        .filter(|line| line.contains("ERROR") && line.contains("lost"))
+        .map(of_line)
+        .sum()
+}
+
+/// Bytes of those of `written` that have not arrived, their newlines included. Fails if one arrived twice, or
+/// one that was never written.
+fn missing(env: &Env, written: &[String]) -> u64 {
+    let mut missing: HashSet<&String> = written.iter().collect();
+    let arrived = env.broker.values(TOPIC);
+    for line in &arrived {
+        assert!(
+            missing.remove(line),
+            "came twice or from nowhere: {line:.40}"
+        );
+    }
+    missing.iter().map(|line| line.len() as u64 + 1).sum()
+}
+
+/// An agent that has delivered the first hundred lines of `app.log` and has seen the second hundred, which
+/// Kafka does not have.
+fn in_an_outage() -> (Env, Vec<String>) {
+    let mut env = Env::new();
+    env.set("agent", "shutdown_timeout", "200ms");
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.wait_for_checkpoint_at_the_end_of("app.log");
+    env.broker.down(1);
+    env.write_lines("app.log", 100..200);
+    wait_for_checkpoint_with_the_size_of(&env, "app.log");
+    (env, lines(0..200))
+}
+
+fn wait_for_checkpoint_with_the_size_of(env: &Env, name: &str) {
+    let size = std::fs::metadata(env.path(name)).unwrap().len().to_string();
+    let text = || std::fs::read_to_string(env.checkpoints()).unwrap_or_default();
+    wait_until(
+        SOON,
+        || {
+            text()
+                .lines()
+                .any(|line| line.split(' ').nth(1) == Some(&size))
+        },
+        || format!("a checkpoint with size {size} in:\n{}", text()),
+    );
+}
+
+/// Starts the agent again with the broker up and one more line to wait for.
+fn go_on(env: &mut Env, written: &mut Vec<String>) {
+    env.broker.up(1);
+    env.start();
+    if Path::new(&env.path("app.log")).exists() {
+        // What is added before it is opened would hide how much was cut off.
+        env.wait_for_log("app.log': device", SOON);
+    }
+    env.write_lines("app.log", 1000..1001);
+    written.extend(lines(1000..1001));
+    env.broker.wait_until(SOON, "the last line", |broker| {
+        broker.values(TOPIC).iter().any(|line| line == "line 1000")
+    });
+    env.stop();
+}
+
+#[test]
+fn what_is_truncated_while_it_was_down_is_reported_to_the_byte() {
+    let (mut env, mut written) = in_an_outage();
+    env.stop();
+    env.truncate("app.log");
+    go_on(&mut env, &mut written);
+    assert_eq!(reported(&env), "line 100\n".len() as u64 * 100);
+    assert_eq!(reported(&env), missing(&env, &written));
+}
+
+#[test]
+fn what_is_deleted_after_a_crash_is_reported_to_the_byte() {
+    let (mut env, mut written) = in_an_outage();
+    env.kill();
+    env.remove("app.log");
+    go_on(&mut env, &mut written);
+    assert_eq!(reported(&env), "line 100\n".len() as u64 * 100);
+    assert_eq!(reported(&env), missing(&env, &written));
+}
+
+#[test]
+fn what_is_cut_off_while_it_was_down_is_reported_to_the_byte_and_the_rest_is_sent() {
+    let (mut env, mut written) = in_an_outage();
+    env.stop();
+    let size = lines(0..130).iter().map(|line| line.len() as u64 + 1).sum();
+    let file = OpenOptions::new().write(true).open(env.path("app.log"));
+    file.unwrap().set_len(size).unwrap();
+    go_on(&mut env, &mut written);
+    assert_eq!(reported(&env), "line 130\n".len() as u64 * 70);
+    assert_eq!(reported(&env), missing(&env, &written));
+}
+
+#[test]
+fn nothing_is_said_to_be_lost_of_what_was_copied_while_it_was_down() {
+    let (mut env, mut written) = in_an_outage();
+    env.stop();
+    env.copytruncate("app.log", "app.log.1");
+    go_on(&mut env, &mut written);
+    assert_eq!((reported(&env), missing(&env, &written)), (0, 0));
+}
+
+#[test]
+fn what_exceeds_the_limit_of_deleted_bytes_is_reported_to_the_byte() {
+    let mut env = Env::new();
+    env.set("agent", "memory_limit", "8MiB")
+        .set("agent", "deleted_bytes_limit", "20MiB")
+        .set("log:app", "rotate_wait", "50ms");
+    env.broker.down(1);
+    env.start();
+    let mut written = Vec::new();
+    // Each is longer than what may be in memory, and three are more than what may be held on disk.
+    for (file, name) in ["a.log", "b.log", "c.log"].into_iter().enumerate() {
+        let padding = "x".repeat(990);
+        let of_file: Vec<String> = (0..10_000)
+            .map(|number| format!("{file} {number} {padding}"))
+            .collect();
+        env.append(name, of_file.join("\n") + "\n");
+        let says = |env: &Env, words: &str| {
+            let log = env.log();
+            let mut of_file = log.lines().filter(|line| line.contains(name));
+            of_file.any(|line| line.contains(words))
+        };
+        wait_until(
+            SOON,
+            || says(&env, "is read from offset 0"),
+            || format!("{name} to be read"),
+        );
+        env.remove(name);
+        wait_until(
+            SOON,
+            || says(&env, "was deleted"),
+            || format!("{name} to be missed"),
+        );
+        written.extend(of_file);
+    }
+    env.wait_for_log("exceeds [agent] deleted_bytes_limit", SOON);
+    env.broker.up(1);
+    let left = || missing(&env, &written);
+    wait_until(
+        Duration::from_secs(60),
+        || left() == reported(&env),
+        || format!("{} bytes to be missing, not {}", reported(&env), left()),
+    );
+    let held = reported(&env);
+    assert!(held > 0, "the limit was not reached");
+    assert!(held <= 10_000_000 * 2, "more went than had to");
+    env.stop();
+    assert_eq!(reported(&env), missing(&env, &written));
+}
