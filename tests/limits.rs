@@ -270,5 +270,21 @@ fn a_disk_that_fails_for_a_while_is_one_warning_and_loses_nothing() {
     env.stop_and_expect_lines(&lines(0..30));
 }
 
+#[test]
+fn files_whose_handles_became_stale_are_opened_again_where_they_stand() {
+    let (mut env, remote) = seen_remotely();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.expect_lines(&lines(0..10));
+    remote.make_handles_stale();
+    env.write_lines("app.log", 10..20);
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 20..30);
+    env.expect_lines(&lines(0..30));
+    remote.make_handles_stale();
+    env.write_lines("app.log", 30..40);
+    env.stop_and_expect_lines(&lines(0..40));
+}
+
 const FILES: usize = 300;
 const LONG: Duration = Duration::from_secs(90);

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
+use rustix::io::Errno;
 
 use crate::batch::{Batch, Destination, Ending, Progress};
 use crate::budget::{Account, Budget, BufferPool};
@@ -98,6 +99,8 @@ pub struct Tailer {
     /// What lay at the path when it was found.
     seen: Option<Look>,
     complaint: Option<String>,
+    /// What is open must be opened anew: a server has forgotten it.
+    is_stale: bool,
     /// How many files were read to their end.
     finished: u32,
     /// When it was last woken.
@@ -168,6 +171,7 @@ impl Tailer {
             was_there_at_first,
             seen,
             complaint: None,
+            is_stale: false,
             finished: 0,
             woken_at: Instant::now(),
         }
@@ -190,6 +194,9 @@ impl Tailer {
             } else {
                 Next::Turn
             };
+            if std::mem::take(&mut self.is_stale) {
+                self.pause_all();
+            }
             match next {
                 Next::Stop => return Leave::Ended(End::Stopped),
                 Next::Yield => return Leave::Yielded,
@@ -229,7 +236,8 @@ impl Tailer {
     /// How long to wait without being woken.
     fn patience(&self, next: Next) -> Duration {
         let unwatched = self.sources.iter().any(|source| source.watch.is_none());
-        let mut patience = if unwatched {
+        let must_open = self.must_resume && self.complaint.is_some();
+        let mut patience = if unwatched || must_open {
             POLL_INTERVAL
         } else {
             LOOK_INTERVAL
@@ -473,6 +481,7 @@ impl Tailer {
         if matches!(error.raw_os_error(), Some(23 | 24)) {
             return self.around.turns.are_too_many();
         }
+        self.is_stale |= error.raw_os_error() == Some(Errno::STALE.raw_os_error());
         let text = error.to_string();
         if self.complaint.as_ref() != Some(&text) {
             log::warn!(

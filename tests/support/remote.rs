@@ -24,17 +24,21 @@ use rustix::fs::{Mode, OFlags};
 pub(crate) struct Remote {
     _session: BackgroundSession,
     is_failing: Arc<AtomicBool>,
+    last_handle: Arc<AtomicU64>,
+    last_stale: Arc<AtomicU64>,
 }
 
 impl Remote {
     /// Shows the folder `of` at the folder `at`.
     pub(crate) fn mount(of: &Path, at: &Path) -> Remote {
         let is_failing = Arc::new(AtomicBool::new(false));
+        let (last_handle, last_stale) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         let view = View {
             root: open_path(rustix::fs::CWD, of.as_os_str()).expect("the folder can be opened"),
             nodes: Mutex::default(),
             handles: Mutex::default(),
-            last_handle: AtomicU64::new(0),
+            last_handle: last_handle.clone(),
+            last_stale: last_stale.clone(),
             is_failing: is_failing.clone(),
         };
         let session = fuser::spawn_mount(view, at, &Config::default())
@@ -42,7 +46,15 @@ impl Remote {
         Remote {
             _session: session,
             is_failing,
+            last_handle,
+            last_stale,
         }
+    }
+
+    /// What is open now cannot be read any more, as after a restart of the server: ESTALE.
+    pub(crate) fn make_handles_stale(&self) {
+        let last = self.last_handle.load(Ordering::SeqCst);
+        self.last_stale.store(last, Ordering::SeqCst);
     }
 
     /// From now on files can be read or not: EIO.
@@ -56,7 +68,9 @@ struct View {
     /// What was looked up, by inode number; held open, so that it is found under any name.
     nodes: Mutex<HashMap<u64, File>>,
     handles: Mutex<HashMap<u64, File>>,
-    last_handle: AtomicU64,
+    last_handle: Arc<AtomicU64>,
+    /// Handles up to this one are stale.
+    last_stale: Arc<AtomicU64>,
     is_failing: Arc<AtomicBool>,
 }
 
@@ -88,6 +102,9 @@ impl View {
 
     fn read(&self, handle: u64, offset: u64, size: u32) -> io::Result<Vec<u8>> {
         self.check()?;
+        if handle <= self.last_stale.load(Ordering::SeqCst) {
+            return Err(rustix::io::Errno::STALE.into());
+        }
         let handles = self.handles.lock().unwrap();
         let file = handles.get(&handle).ok_or(io::ErrorKind::NotFound)?;
         let mut data = vec![0; size as usize];
