@@ -659,7 +659,7 @@ impl Model {
                 text.lines().any(|line| {
                     let mut fields = line.split(' ');
                     fields.next() == Some(&offset.to_string())
-                        && fields.nth(3) == Some(&inode.to_string())
+                        && fields.nth(4) == Some(&inode.to_string())
                 })
             };
             if wanted.iter().all(has) {
