@@ -46,22 +46,8 @@ fn in_an_outage() -> (Env, Vec<String>) {
     env.wait_for_checkpoint_at_the_end_of("app.log");
     env.broker.down(1);
     env.write_lines("app.log", 100..200);
-    wait_for_checkpoint_with_the_size_of(&env, "app.log");
+    env.wait_for_checkpoint_with_the_size_of("app.log");
     (env, lines(0..200))
-}
-
-fn wait_for_checkpoint_with_the_size_of(env: &Env, name: &str) {
-    let size = std::fs::metadata(env.path(name)).unwrap().len().to_string();
-    let text = || std::fs::read_to_string(env.checkpoints()).unwrap_or_default();
-    wait_until(
-        SOON,
-        || {
-            text()
-                .lines()
-                .any(|line| line.split(' ').nth(1) == Some(&size))
-        },
-        || format!("a checkpoint with size {size} in:\n{}", text()),
-    );
 }
 
 /// Starts the agent again with the broker up and one more line to wait for.

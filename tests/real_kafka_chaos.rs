@@ -269,8 +269,6 @@ fn lost_bytes(log: &str) -> (u64, usize) {
 enum Expect {
     /// Every line once.
     Exact,
-    /// Every line once, but the agent cannot know it: that many files are gone when it starts.
-    Gone(usize),
     /// So many lines may have come again.
     AtMostTwice(usize),
     /// What is missing was reported, to the byte.
@@ -351,9 +349,7 @@ impl Scene {
         let tally = Tally::of(&self.kafka.fetch_all(&self.topic), writers);
         let (lost, unknown) = lost_bytes(&self.env.all_logs());
         let (duplicate, missing) = match expect {
-            Expect::Exact | Expect::Gone(_) => {
-                (tally.duplicate.to_string(), tally.missing.to_string())
-            }
+            Expect::Exact => (tally.duplicate.to_string(), tally.missing.to_string()),
             Expect::AtMostTwice(allowed) => (
                 format!("{} (of {allowed})", tally.duplicate),
                 tally.missing.to_string(),
@@ -369,9 +365,7 @@ impl Scene {
             tally.written, tally.corrupt, tally.out_of_order,
         );
         let as_expected = match expect {
-            Expect::Exact | Expect::Gone(_) => {
-                tally.missing == 0 && tally.duplicate == 0 && lost == 0
-            }
+            Expect::Exact => tally.missing == 0 && tally.duplicate == 0 && lost == 0,
             Expect::AtMostTwice(allowed) => {
                 tally.missing == 0 && tally.duplicate <= allowed && lost == 0
             }
@@ -379,15 +373,8 @@ impl Scene {
                 tally.missing > 0 && tally.missing_bytes == lost && tally.duplicate == 0
             }
         };
-        let may_be_unknown = match expect {
-            Expect::Gone(files) => files,
-            _ => 0,
-        };
         assert!(
-            as_expected
-                && unknown <= may_be_unknown
-                && tally.corrupt == 0
-                && tally.out_of_order == 0,
+            as_expected && unknown == 0 && tally.corrupt == 0 && tally.out_of_order == 0,
             "{name}: {tally:?}, reported as lost {lost} and {unknown} times without a figure"
         );
     }
@@ -620,6 +607,71 @@ fn deleted_in_an_outage() {
 }
 
 #[test]
+fn deleted_beyond_the_limit() {
+    let mut scene = Scene::behind_proxy("limit");
+    scene
+        .env
+        .set("agent", "memory_limit", "8MiB")
+        .set("agent", "deleted_bytes_limit", "20MiB");
+    let mut writer = Writer::new(&scene.env, 1, "app.log");
+    scene.env.start();
+    writer.write(1000);
+    scene.wait_for(1000);
+    scene.proxy().cut();
+    for round in 1..6 {
+        writer.write(80_000);
+        writer.rename();
+        writer.reopen();
+        writer.write(10);
+        let rotated = || scene.env.log().matches("was rotated away").count() >= round;
+        wait_until(LONG, rotated, || format!("file {round} to be missed"));
+        fs::remove_file(writer.rotated(1)).unwrap();
+    }
+    let too_much = || scene.env.log().contains("[agent] deleted_bytes_limit");
+    wait_until(LONG, too_much, || "a file to be let go".to_owned());
+    scene.proxy().restore();
+    scene.judge(
+        "rotated files deleted in an outage, beyond deleted_bytes_limit",
+        &[writer],
+        Expect::Reported,
+    );
+}
+
+#[test]
+fn gone_while_down() {
+    let mut scene = Scene::behind_proxy("gone");
+    scene.env.set("agent", "shutdown_timeout", "1s");
+    let mut writer = Writer::new(&scene.env, 1, "app.log");
+    scene.env.start();
+    for round in 0..6 {
+        writer.write(500);
+        // The 300 lines of each round before are gone.
+        scene.wait_for(500 * (round + 1));
+        scene.env.wait_for_checkpoint_at_the_end_of("app.log");
+        scene.proxy().cut();
+        writer.write(300);
+        scene.env.wait_for_checkpoint_with_the_size_of("app.log");
+        match round % 3 {
+            0 => scene.env.kill(),
+            _ => drop(scene.env.stop()),
+        }
+        if round % 2 == 0 {
+            writer.file.set_len(0).unwrap();
+        } else {
+            fs::remove_file(&writer.path).unwrap();
+            writer.reopen();
+        }
+        scene.proxy().restore();
+        scene.env.start();
+    }
+    scene.judge(
+        "truncated or deleted while it was down, after an outage",
+        &[writer],
+        Expect::Reported,
+    );
+}
+
+#[test]
 fn connection_cut_after_append() {
     let mut scene = Scene::behind_proxy("cut");
     scene.env.set("kafka", "batch_bytes", "8KiB");
@@ -701,7 +753,7 @@ fn inode_reuse() {
         scene.env.start();
     }
     let name = format!("inode reuse, alive and down ({reused} of 9 reused)");
-    scene.judge(&name, &[writer], Expect::Gone(5));
+    scene.judge(&name, &[writer], Expect::Exact);
 }
 
 #[test]
@@ -732,7 +784,7 @@ fn truncated_and_grown() {
     scene.judge(
         "truncated and grown past the offset, alive and down",
         &[writer],
-        Expect::Gone(4),
+        Expect::Exact,
     );
 }
 

@@ -341,15 +341,24 @@ impl Env {
         self.agent().wait_for_log(words, deadline);
     }
 
-    /// Waits until the checkpoints say that all of this file is acknowledged: until a line begins
-    /// with its size.
+    /// Waits until the checkpoints say that all of this file is acknowledged.
     pub(crate) fn wait_for_checkpoint_at_the_end_of(&self, name: &str) {
-        let offset = format!("{} ", fs::metadata(self.path(name)).unwrap().len());
+        self.wait_for_field_with_the_size_of(0, name);
+    }
+
+    /// Waits until the checkpoints say that all of this file was seen.
+    pub(crate) fn wait_for_checkpoint_with_the_size_of(&self, name: &str) {
+        self.wait_for_field_with_the_size_of(1, name);
+    }
+
+    fn wait_for_field_with_the_size_of(&self, at: usize, name: &str) {
+        let size = fs::metadata(self.path(name)).unwrap().len().to_string();
         let text = || fs::read_to_string(self.checkpoints()).unwrap_or_default();
+        let has = |line: &str| line.split(' ').nth(at) == Some(&size);
         wait_until(
             SOON,
-            || text().lines().any(|line| line.starts_with(&offset)),
-            || format!("a checkpoint at {offset}in:\n{}", text()),
+            || text().lines().any(has),
+            || format!("{size} in field {at} of a checkpoint in:\n{}", text()),
         );
     }
 
