@@ -33,9 +33,14 @@ impl Tailer {
             if look.is_some_and(|look| siblings::is_same_inode(&source.checkpoint, &look)) {
                 return Ok(());
             }
+            // It may have been truncated before it went away, and the copy is not what followed on it. If that
+            // cannot be told now, what followed must wait.
+            self.has_live = false;
+            if let Err(error) = self.compare(self.sources.len() - 1) {
+                self.has_live = true;
+                return Err(error);
+            }
             self.leave_live();
-            // It may have been truncated before it went away, and the copy is not what followed on it.
-            self.compare(self.sources.len() - 1)?;
         }
         match look {
             Some(look) if look.is_regular => self.open_live(),
