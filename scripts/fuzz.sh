@@ -33,9 +33,6 @@ most_bytes=65536
 malloc_mb=64
 memory_mb=1024
 
-# An ini with `tls = on` would read all of the system's certificates, for each input.
-export SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/nonexistent
-
 work=$PWD/target/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 # What cargo-fuzz passes too, but for the address sanitizer: it needs nightly, and this is safe Rust.
@@ -47,6 +44,10 @@ flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
 RUSTFLAGS=$flags cargo build --quiet --release --target "$host" \
     --manifest-path tests/fuzz/Cargo.toml --target-dir "$work/build" >&2
 fuzzer=$work/build/$host/release/logagent-fuzz
+
+# An ini with `tls = on` would read all of the system's certificates, for each input. (Not before the build,
+# which may have to fetch a package.)
+export SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/nonexistent
 
 if [ $# -eq 0 ]; then
     mapfile -t targets < <(sed -n '/^pub const TARGETS/,/^];/s/^ *("\([a-z_]*\)".*/\1/p' src/fuzz.rs)
