@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Measures the release binary and prints a table.
 #
-#   scripts/bench.sh                all rows (about 40 minutes, up to 12 GiB in target/bench)
+#   scripts/bench.sh                all rows (about 45 minutes, up to 28 GiB in target/bench)
 #   scripts/bench.sh ROW...         only these; scripts/bench.sh --help names them
 #   scripts/bench.sh --runs N ...   medians of N runs instead of 5
 #   scripts/bench.sh --small ...    a sixteenth of the data, to see that everything works
 #   scripts/bench.sh profile        where the time goes in a backlog: target/bench/profile.*
 #
 # The agent is compared, in turn and in one run, with a program that does the least work possible
-# (tests/bench/rows/limit.rs) against a broker that keeps nothing (sink.rs), and with kcat if it is
-# installed. The row 'kafka' needs a real one, which scripts/kafka.sh fetches; KAFKA_BROKERS names another.
+# (tests/bench/rows/limit.rs) against a broker that keeps nothing (sink.rs), and with kcat and rsyslog
+# (imfile, omkafka) if they are installed; KCAT, RSYSLOGD and RSYSLOG_MODULES name them where they are not in
+# their places. The row 'kafka' needs a real one, which scripts/kafka.sh fetches; KAFKA_BROKERS names another.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -152,6 +153,11 @@ if [ "${1:-}" != --help ] && wants_kafka "$@"; then
     fi
 fi
 "$out/$target/release/examples/rows" --agent "$out/logagent" --work "$work" "$@"
-if command -v kcat >/dev/null; then kcat -V 2>&1 | sed -n 's/^Version/kcat/p'; fi
+for peer in "${KCAT:-kcat}" "${RSYSLOGD:-rsyslogd}"; do
+    if command -v "$peer" >/dev/null; then
+        "$peer" "-$([[ $peer == *kcat ]] && echo V || echo v)" 2>&1 |
+            sed -n 's/^Version/kcat/p; s/^\(rsyslogd  *[0-9.]*\).*/\1/p'
+    fi
+done
 "$out/logagent" --version
 rustc --version

@@ -11,11 +11,12 @@
 
 mod data;
 mod limit;
+mod peers;
 mod program;
 mod sink;
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io::{IsTerminal, Read, Write};
 use std::net::TcpListener;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use data::Data;
 use limit::Codec;
+use peers::Peers;
 use program::Program;
 use sink::{Sink, TIME_MARK, now_ns};
 
@@ -36,12 +38,13 @@ const USAGE: &str = "\
 usage: rows --agent FILE --work FOLDER [--runs N] [--small] [ROW...]
 
   --agent FILE    the program to measure
-  --work FOLDER   where logs are made (up to 12 GiB) and kept for the next run
+  --work FOLDER   where logs are made (up to 28 GiB) and kept for the next run
   --runs N        medians of so many runs (default 5)
   --small         a sixteenth of the data, to see that everything works
   ROW             only these; without any, all of them
 
-With KAFKA=HOST:PORT the row 'kafka' runs against that broker. KCAT names kcat where it is not in PATH.
+With KAFKA=HOST:PORT the row 'kafka' runs against that broker. KCAT, RSYSLOGD and
+RSYSLOG_MODULES name kcat, rsyslogd and the folder of its modules where they are not in their places.
 rows: ";
 
 /// The rows, and what measures each.
@@ -107,6 +110,7 @@ fn run() -> Outcome<()> {
     fs::create_dir_all(&work)?;
     let mut bench = Bench {
         sink: Sink::start()?,
+        peers: Peers::find(),
         agent: agent.canonicalize()?,
         work: work.canonicalize()?,
         runs,
@@ -131,6 +135,7 @@ fn run() -> Outcome<()> {
 /// The rows so far, and what they are measured with.
 struct Bench {
     sink: Sink,
+    peers: Peers,
     agent: PathBuf,
     work: PathBuf,
     runs: usize,
@@ -155,6 +160,34 @@ impl Run {
 
     fn mb_per_s(&self) -> f64 {
         self.bytes as f64 / 1e6 / self.wall_s
+    }
+}
+
+/// What a program with nothing to do takes.
+#[derive(Clone, Copy)]
+struct Idle {
+    resident_mib: f64,
+    peak_mib: f64,
+    /// In 30 s.
+    cpu_s: f64,
+    /// From the start of the process to the last line, and the CPU time until then.
+    start_s: f64,
+    start_cpu_s: f64,
+    threads: f64,
+}
+
+impl fmt::Display for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.1} MiB (peak {:.1}), {:.3} CPU s, {:.2} s to the last line ({:.2} CPU s), {:.0} threads",
+            self.resident_mib,
+            self.peak_mib,
+            self.cpu_s,
+            self.start_s,
+            self.start_cpu_s,
+            self.threads
+        )
     }
 }
 
@@ -196,14 +229,19 @@ impl Bench {
 
     fn backlog(&mut self) -> Outcome<()> {
         let data = self.logs(1, 1 << 30)?;
-        let kcat = kcat();
+        let (kcat, rsyslog) = (self.peers.kcat.clone(), self.peers.rsyslog.clone());
         let (mut ours, mut limits, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut of_rsyslog = Vec::new();
         for round in 1..=self.runs {
             self.progress(&format!("backlog {round}/{}", self.runs));
             ours.push(self.ship(&data, PLAIN)?);
             limits.push(self.limit(&data, Codec::None)?);
             if let Some(kcat) = &kcat {
                 theirs.push(self.kcat(kcat, &data)?);
+            }
+            // Each takes its time.
+            if let Some(rsyslog) = rsyslog.as_ref().filter(|_| round <= SLOW_RUNS) {
+                of_rsyslog.push(self.ship_by_rsyslog(rsyslog, &data)?);
             }
         }
         let (cpu, limit) = (
@@ -238,6 +276,23 @@ impl Bench {
                 ),
                 "3 times kcat",
                 speed >= 3.0 * kcat,
+            );
+        }
+        let name = "the same against rsyslog: MB/s";
+        if of_rsyslog.is_empty() {
+            self.note(name, "rsyslog with omkafka is not installed".into());
+        } else {
+            let (its_cpu, its_speed) = (
+                median(&of_rsyslog, Run::cpu_per_gb),
+                median(&of_rsyslog, Run::mb_per_s),
+            );
+            let peak = median(&of_rsyslog, |run| run.peak_mib);
+            self.note(
+                name,
+                format!(
+                    "{speed:.0}; rsyslog {its_speed:.0} ({its_cpu:.2} CPU s/GB, {peak:.1} MiB); ratio {:.1}",
+                    speed / its_speed
+                ),
             );
         }
         Ok(())
@@ -337,7 +392,7 @@ impl Bench {
         };
         let broker = std::env::var("KAFKA").map_err(|_| "no real Kafka is named in KAFKA")?;
         let data = self.logs(1, 1 << 30)?;
-        let kcat = kcat();
+        let kcat = self.peers.kcat.clone();
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 1..=self.runs {
             self.progress(&format!("kafka {round}/{}", self.runs));
@@ -379,18 +434,29 @@ impl Bench {
             kafka: "linger = 0ms\n",
             ..DEFAULTS
         };
-        let (p50, p99) = self.live_tail("latency", AT_ONCE)?;
+        let (p50, p99) = self.live_tail("latency", &|bench, log| bench.follow(AT_ONCE, log))?;
+        let name = "live tail, 1,000 lines/s, linger 0: p50, p99";
         self.row(
-            "live tail, 1,000 lines/s, linger 0: p50, p99",
+            name,
             format!("{p50:.2}, {p99:.2} ms"),
             "0.2, 2 ms",
             p50 <= 0.2 && p99 <= 2.0,
         );
+        if let Some(rsyslog) = self.peers.rsyslog.clone() {
+            let start = |bench: &Bench, log: &Path| bench.start_rsyslog(&rsyslog, 0, log);
+            let (p50, p99) = self.live_tail("latency of rsyslog", &start)?;
+            self.note(
+                &format!("rsyslog: {name}"),
+                format!("{p50:.2}, {p99:.2} ms"),
+            );
+        }
         Ok(())
     }
 
     fn latency_defaults(&mut self) -> Outcome<()> {
-        let (p50, p99) = self.live_tail("latency-defaults", DEFAULTS)?;
+        let (p50, p99) = self.live_tail("latency-defaults", &|bench, log| {
+            bench.follow(DEFAULTS, log)
+        })?;
         self.row(
             "live tail, 1,000 lines/s, defaults (linger 50 ms): p50, p99",
             format!("{p50:.2}, {p99:.2} ms"),
@@ -401,7 +467,15 @@ impl Bench {
     }
 
     fn idle(&mut self) -> Outcome<()> {
-        self.idle_files(1000, 16.0, None, 0.028)
+        self.idle_files(1000, 16.0, None, 0.028)?;
+        let Some(rsyslog) = self.peers.rsyslog.clone() else {
+            return Ok(());
+        };
+        let start = |bench: &Bench, glob: &Path| bench.start_rsyslog(&rsyslog, 50, glob);
+        let idle = self.idle_runs(1000, SLOW_RUNS, &start)?;
+        let name = "rsyslog: 1000 idle files: RSS, CPU in 30 s, start";
+        self.note(name, idle.to_string());
+        Ok(())
     }
 
     fn idle_many(&mut self) -> Outcome<()> {
@@ -449,12 +523,18 @@ impl Bench {
         for files in [1, 10, 100, 1000] {
             shapes.push((format!("{files} files"), self.logs(files, 1 << 30)?));
         }
-        for mib in [100, 4096] {
-            shapes.push((format!("{mib} MiB"), self.logs(1, mib << 20)?));
-        }
+        // The large one, where the disk has room for it and something is left.
+        let disk = rustix::fs::statvfs(&self.work)?;
+        let has_room = disk.f_bavail * disk.f_frsize > (32 << 30) / self.scale;
+        let large_gib = if has_room { 20 } else { 4 };
+        shapes.push(("100 MiB".into(), self.logs(1, 100 << 20)?));
+        shapes.push((format!("{large_gib} GiB"), self.logs(1, large_gib << 30)?));
         let mut runs: Vec<Vec<Run>> = vec![Vec::new(); shapes.len()];
         for round in 1..=self.runs {
             for ((name, data), runs) in shapes.iter().zip(&mut runs) {
+                if data.bytes > 8 << 30 && round > SLOW_RUNS {
+                    continue;
+                }
                 self.progress(&format!("growth {round}/{}, {name}", self.runs));
                 runs.push(self.ship(data, PLAIN)?);
             }
@@ -472,7 +552,7 @@ impl Bench {
         let most = cpus.iter().fold(0.0f64, |most, cpu| most.max(cpu / first));
         write!(measured, "most {most:.2} times one file of 1 GiB")?;
         self.row(
-            "CPU s/GB from 1 to 1,000 busy files and from 100 MiB to 4 GiB",
+            &format!("CPU s/GB from 1 to 1,000 busy files and from 100 MiB to {large_gib} GiB"),
             measured,
             "flat (1.15)",
             most <= 1.15,
@@ -482,8 +562,7 @@ impl Bench {
 
     fn load(&mut self) -> Outcome<()> {
         let data = self.logs(1, 4 << 30)?;
-        let broker = format!("127.0.0.1:{}", self.sink.port);
-        self.ship_once(&data, PLAIN, &broker, "bench")?;
+        self.ship_once(&data, PLAIN, &self.sink_address(), "bench")?;
         Ok(())
     }
 
@@ -525,6 +604,16 @@ impl Bench {
         Ok(Program::start(&mut command, &self.agent_log())?)
     }
 
+    /// An agent that sends what is under `glob` to the sink.
+    fn follow(&self, settings: Settings, glob: &Path) -> Outcome<Program> {
+        let config = self.configure(settings, &self.sink_address(), "bench", glob)?;
+        self.start_agent(&config, &[])
+    }
+
+    fn sink_address(&self) -> String {
+        format!("127.0.0.1:{}", self.sink.port)
+    }
+
     fn agent_log(&self) -> PathBuf {
         self.work.join("agent.log")
     }
@@ -532,9 +621,7 @@ impl Bench {
     /// Ships everything to the sink: from the start of the process to the last record.
     fn ship(&self, data: &Data, settings: Settings) -> Outcome<Run> {
         let before = self.sink.records();
-        let broker = format!("127.0.0.1:{}", self.sink.port);
-        let config = self.configure(settings, &broker, "bench", &data.glob)?;
-        let agent = self.start_agent(&config, &[])?;
+        let agent = self.follow(settings, &data.glob)?;
         self.sink.wait_for(before + data.lines, PATIENCE)?;
         let wall_s = agent.started.elapsed().as_secs_f64();
         let peak_mib = agent.peak_mib()?;
@@ -588,42 +675,13 @@ impl Bench {
         })
     }
 
-    fn kcat(&self, kcat: &str, data: &Data) -> Outcome<Run> {
-        let before = self.sink.records();
-        let broker = format!("127.0.0.1:{}", self.sink.port);
-        let run = self.run_kcat(kcat, data, &broker, "bench", &["acks=1"])?;
-        // It leaves empty lines out; there are none.
-        self.sink.wait_for(before + data.lines, PATIENCE)?;
-        Ok(run)
-    }
-
-    fn run_kcat(
-        &self,
-        kcat: &str,
-        data: &Data,
-        broker: &str,
-        topic: &str,
-        options: &[&str],
-    ) -> Outcome<Run> {
-        let mut command = Command::new(kcat);
-        command.args(["-P", "-b", broker, "-t", topic, "-l"]);
-        command.arg(&data.first);
-        for option in options {
-            command.args(["-X", option]);
-        }
-        let mut program = Program::start(&mut command, &self.work.join("kcat.log"))?;
-        let cpu_s = program.wait()?.as_secs_f64();
-        Ok(Run {
-            wall_s: program.started.elapsed().as_secs_f64(),
-            cpu_s,
-            peak_mib: 0.0,
-            bytes: data.bytes,
-        })
-    }
-
     /// Writes 1,000 lines a second, one by one, each with the time, for some seconds; gives the medians
     /// over the runs of p50 and p99 of the time until the broker has it, in ms.
-    fn live_tail(&mut self, name: &str, settings: Settings) -> Outcome<(f64, f64)> {
+    fn live_tail(
+        &mut self,
+        name: &str,
+        start: &dyn Fn(&Bench, &Path) -> Outcome<Program>,
+    ) -> Outcome<(f64, f64)> {
         let log = self.work.join("live.log");
         let seconds = if self.scale == 1 { 10 } else { 2 };
         let mut quantiles = Vec::new();
@@ -632,9 +690,7 @@ impl Bench {
             self.progress(&format!("{name} {round}/{}", self.runs));
             fs::write(&log, "the first line\n")?;
             let before = self.sink.records();
-            let broker = format!("127.0.0.1:{}", self.sink.port);
-            let config = self.configure(settings, &broker, "bench", &log)?;
-            let agent = self.start_agent(&config, &[])?;
+            let program = start(self, &log)?;
             self.sink.wait_for(before + 1, PATIENCE)?;
             thread::sleep(Duration::from_millis(500));
             self.sink.take_latencies_ns();
@@ -649,7 +705,7 @@ impl Bench {
                 file.write_all(&text)?;
             }
             self.sink.wait_for(before + 1 + lines, PATIENCE)?;
-            agent.stop()?;
+            program.stop()?;
             let latencies = self.sink.take_latencies_ns();
             let quantile = |part: f64| latencies[(latencies.len() as f64 * part) as usize] as f64;
             quantiles.push((quantile(0.5) / 1e6, quantile(0.99) / 1e6));
@@ -660,8 +716,6 @@ impl Bench {
         ))
     }
 
-    /// Starts with so many files of a few lines, waits until all are read and the agent has settled, and
-    /// measures half a minute in which nothing happens.
     fn idle_files(
         &mut self,
         files: usize,
@@ -669,54 +723,63 @@ impl Bench {
         most_start_s: Option<f64>,
         most_cpu_s: f64,
     ) -> Outcome<()> {
-        let data = data::access_logs(&self.work, files, files as u64 * 400)?;
-        let mut starts = Vec::new();
-        let mut idle = Vec::new();
-        // Each run takes most of a minute.
-        let runs = if self.scale == 1 { self.runs.min(3) } else { 1 };
-        for round in 1..=runs {
-            self.progress(&format!("{files} idle files {round}/{runs}"));
-            let before = self.sink.records();
-            let broker = format!("127.0.0.1:{}", self.sink.port);
-            let config = self.configure(DEFAULTS, &broker, "bench", &data.glob)?;
-            let agent = self.start_agent(&config, &[])?;
-            self.sink.wait_for(before + data.lines, PATIENCE)?;
-            starts.push(agent.started.elapsed().as_secs_f64());
-            let cpu_to_start = agent.cpu()?.as_secs_f64();
-            thread::sleep(SETTLE);
-            let cpu = agent.cpu()?.as_secs_f64();
-            thread::sleep(Duration::from_secs(30));
-            idle.push((
-                agent.resident_mib()?,
-                agent.peak_mib()?,
-                agent.cpu()?.as_secs_f64() - cpu,
-                agent.threads()? as f64,
-                cpu_to_start,
-            ));
-            agent.stop()?;
-        }
-        let start = median(&starts, |start| *start);
-        let resident = median(&idle, |idle| idle.0);
-        let peak = median(&idle, |idle| idle.1);
-        let cpu = median(&idle, |idle| idle.2);
-        let threads = median(&idle, |idle| idle.3);
-        let cpu_to_start = median(&idle, |idle| idle.4);
+        let start = |bench: &Bench, glob: &Path| bench.follow(DEFAULTS, glob);
+        let idle = self.idle_runs(files, self.runs.min(3), &start)?;
         let mut reach = format!("{most_mib:.0} MiB, {most_cpu_s} CPU s");
         if let Some(most_start_s) = most_start_s {
             write!(reach, ", {most_start_s:.0} s to start")?;
         }
         self.row(
             &format!("{files} idle files: RSS, CPU in 30 s, start"),
-            format!(
-                "{resident:.1} MiB (peak {peak:.1}), {cpu:.3} CPU s, {start:.2} s to the last line \
-                 ({cpu_to_start:.2} CPU s), {threads:.0} threads"
-            ),
+            idle.to_string(),
             &reach,
-            resident <= most_mib
-                && cpu <= most_cpu_s
-                && most_start_s.is_none_or(|most| start <= most),
+            idle.resident_mib <= most_mib
+                && idle.cpu_s <= most_cpu_s
+                && most_start_s.is_none_or(|most| idle.start_s <= most),
         );
         Ok(())
+    }
+
+    /// Starts a program with so many files of a few lines, waits until all are read and it has settled, and
+    /// measures half a minute in which nothing happens; the medians.
+    fn idle_runs(
+        &mut self,
+        files: usize,
+        runs: usize,
+        start: &dyn Fn(&Bench, &Path) -> Outcome<Program>,
+    ) -> Outcome<Idle> {
+        let data = data::access_logs(&self.work, files, files as u64 * 400)?;
+        let mut idle = Vec::new();
+        // Each run takes most of a minute.
+        let runs = if self.scale == 1 { runs } else { 1 };
+        for round in 1..=runs {
+            self.progress(&format!("{files} idle files {round}/{runs}"));
+            let before = self.sink.records();
+            let program = start(self, &data.glob)?;
+            self.sink.wait_for(before + data.lines, PATIENCE)?;
+            let start_s = program.started.elapsed().as_secs_f64();
+            let start_cpu_s = program.cpu()?.as_secs_f64();
+            thread::sleep(SETTLE);
+            let cpu = program.cpu()?.as_secs_f64();
+            thread::sleep(Duration::from_secs(30));
+            idle.push(Idle {
+                resident_mib: program.resident_mib()?,
+                peak_mib: program.peak_mib()?,
+                cpu_s: program.cpu()?.as_secs_f64() - cpu,
+                start_s,
+                start_cpu_s,
+                threads: program.threads()? as f64,
+            });
+            program.stop()?;
+        }
+        Ok(Idle {
+            resident_mib: median(&idle, |idle| idle.resident_mib),
+            peak_mib: median(&idle, |idle| idle.peak_mib),
+            cpu_s: median(&idle, |idle| idle.cpu_s),
+            start_s: median(&idle, |idle| idle.start_s),
+            start_cpu_s: median(&idle, |idle| idle.start_cpu_s),
+            threads: median(&idle, |idle| idle.threads),
+        })
     }
 
     // What is shown.
@@ -758,6 +821,8 @@ impl Bench {
 
 /// How long a run may take.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Runs of what takes long.
+const SLOW_RUNS: usize = 2;
 /// Until everything that happens after a start has happened.
 const SETTLE: Duration = Duration::from_secs(20);
 
@@ -765,13 +830,6 @@ fn median<T>(runs: &[T], of: impl Fn(&T) -> f64) -> f64 {
     let mut values: Vec<f64> = runs.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// The kcat to compare with, if there is one.
-fn kcat() -> Option<String> {
-    let name = std::env::var("KCAT").unwrap_or_else(|_| "kcat".into());
-    let answer = Command::new(&name).arg("-V").output();
-    answer.is_ok_and(|out| out.status.success()).then_some(name)
 }
 
 /// Whether a 64-bit little-endian ELF file has a PT_INTERP, that is, wants a dynamic loader (elf(5)).

@@ -220,9 +220,17 @@ fn count(mut records: &[u8], shared: &Shared) -> Option<()> {
         head.take(8)?;
         let length = usize::try_from(head.i32()?).ok()?;
         let (batch, rest) = records.split_at_checked(12 + length)?;
-        let count = u32::from_be_bytes(batch.get(57..61)?.try_into().ok()?);
+        let (count, of_format_2) = match batch.get(16)? {
+            2 => (
+                u32::from_be_bytes(batch.get(57..61)?.try_into().ok()?),
+                true,
+            ),
+            // A message of formats 0 and 1 is one record, if it holds no compressed others.
+            0 | 1 if batch.get(17)? & 7 == 0 => (1, false),
+            _ => return None,
+        };
         if shared.reads_times.load(Ordering::Relaxed) {
-            read_times(batch, shared)?;
+            read_times(batch, of_format_2, shared)?;
         }
         shared.records.fetch_add(count.into(), Ordering::AcqRel);
         records = rest;
@@ -231,10 +239,11 @@ fn count(mut records: &[u8], shared: &Shared) -> Option<()> {
 }
 
 /// Notes how old the lines of a batch are.
-fn read_times(batch: &[u8], shared: &Shared) -> Option<()> {
+fn read_times(batch: &[u8], of_format_2: bool, shared: &Shared) -> Option<()> {
     let now_ns = now_ns();
     let unpacked;
     let records = match batch[22] & 7 {
+        _ if !of_format_2 => batch,
         0 => &batch[61..],
         3 => {
             let mut decoder = lz4_flex::frame::FrameDecoder::new(&batch[61..]);

@@ -1,0 +1,154 @@
+//! Other programs that send log files to Kafka, where they are installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::data::Data;
+use super::program::Program;
+use super::{Bench, Outcome, PATIENCE, Run};
+
+/// The peers that were found.
+pub(crate) struct Peers {
+    /// The kcat to run.
+    pub(crate) kcat: Option<String>,
+    /// The rsyslogd to run; it has imfile and omkafka.
+    pub(crate) rsyslog: Option<Rsyslog>,
+}
+
+/// An rsyslogd, and where its modules lie if it would not find them.
+#[derive(Clone)]
+pub(crate) struct Rsyslog {
+    program: String,
+    modules: Option<String>,
+}
+
+impl Peers {
+    /// Looks for them in PATH, or where `KCAT`, `RSYSLOGD` and `RSYSLOG_MODULES` say.
+    pub(crate) fn find() -> Peers {
+        let kcat = std::env::var("KCAT").unwrap_or_else(|_| "kcat".into());
+        let program = std::env::var("RSYSLOGD").unwrap_or_else(|_| "rsyslogd".into());
+        let modules = std::env::var("RSYSLOG_MODULES").ok();
+        let rsyslog = Rsyslog { program, modules };
+        Peers {
+            kcat: succeeds(Command::new(&kcat).arg("-V")).then_some(kcat),
+            rsyslog: rsyslog.has_modules().then_some(rsyslog),
+        }
+    }
+}
+
+impl Rsyslog {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        if let Some(modules) = &self.modules {
+            command.arg("-M").arg(modules);
+        }
+        command
+    }
+
+    /// Whether it accepts a configuration (`-N1`) that loads what is needed.
+    fn has_modules(&self) -> bool {
+        let path = std::env::temp_dir().join(format!("logagent-bench-{}.conf", std::process::id()));
+        let text = r#"global(workDirectory="/tmp")
+module(load="imfile")
+module(load="omkafka")
+input(type="imfile" file="/dev/null" tag="none")
+action(type="omfile" file="/dev/null")
+"#;
+        let accepts = fs::write(&path, text).is_ok()
+            && succeeds(self.command().arg("-N1").arg("-f").arg(&path));
+        let _ = fs::remove_file(&path);
+        accepts
+    }
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|out| out.status.success())
+}
+
+impl Bench {
+    /// Sends the data to the sink with kcat, acks=1.
+    pub(crate) fn kcat(&self, kcat: &str, data: &Data) -> Outcome<Run> {
+        let before = self.sink.records();
+        let run = self.run_kcat(kcat, data, &self.sink_address(), "bench", &["acks=1"])?;
+        // It leaves empty lines out; there are none.
+        self.sink.wait_for(before + data.lines, PATIENCE)?;
+        Ok(run)
+    }
+
+    pub(crate) fn run_kcat(
+        &self,
+        kcat: &str,
+        data: &Data,
+        broker: &str,
+        topic: &str,
+        options: &[&str],
+    ) -> Outcome<Run> {
+        let mut command = Command::new(kcat);
+        command.args(["-P", "-b", broker, "-t", topic, "-l"]);
+        command.arg(&data.first);
+        for option in options {
+            command.args(["-X", option]);
+        }
+        let mut program = Program::start(&mut command, &self.work.join("kcat.log"))?;
+        let cpu_s = program.wait()?.as_secs_f64();
+        Ok(Run {
+            wall_s: program.started.elapsed().as_secs_f64(),
+            cpu_s,
+            peak_mib: 0.0,
+            bytes: data.bytes,
+        })
+    }
+
+    /// Sends the data to the sink with rsyslog, acks=1, in batches like ours.
+    pub(crate) fn ship_by_rsyslog(&self, rsyslog: &Rsyslog, data: &Data) -> Outcome<Run> {
+        let before = self.sink.records();
+        let program = self.start_rsyslog(rsyslog, 50, &data.glob)?;
+        self.sink.wait_for(before + data.lines, PATIENCE)?;
+        let wall_s = program.started.elapsed().as_secs_f64();
+        let peak_mib = program.peak_mib()?;
+        Ok(Run {
+            wall_s,
+            cpu_s: program.stop()?.as_secs_f64(),
+            peak_mib,
+            bytes: data.bytes,
+        })
+    }
+
+    /// Starts an rsyslog that follows `glob` from the beginning.
+    pub(crate) fn start_rsyslog(
+        &self,
+        rsyslog: &Rsyslog,
+        linger_ms: u32,
+        glob: &Path,
+    ) -> Outcome<Program> {
+        let state = self.work.join("rsyslog");
+        let _ = fs::remove_dir_all(&state);
+        fs::create_dir_all(&state)?;
+        let text = format!(
+            r#"global(workDirectory="{state}" maxMessageSize="1m")
+module(load="imfile" mode="inotify")
+module(load="omkafka")
+template(name="line" type="list") {{ property(name="msg") }}
+ruleset(name="out" queue.type="FixedArray" queue.size="100000" queue.dequeueBatchSize="4096") {{
+    action(type="omkafka" broker=["{broker}"] topic="bench" template="line"
+        confParam=["acks=1", "compression.codec=none", "linger.ms={linger_ms}",
+            "queue.buffering.max.messages=1000000"])
+}}
+input(type="imfile" file="{files}" tag="bench" ruleset="out")
+"#,
+            state = state.display(),
+            broker = self.sink_address(),
+            files = glob.display(),
+        );
+        let config: PathBuf = state.join("rsyslog.conf");
+        fs::write(&config, text)?;
+        let mut command = rsyslog.command();
+        command.arg("-n").arg("-i").arg(state.join("pid"));
+        command.arg("-f").arg(&config);
+        Ok(Program::start(
+            &mut command,
+            &self.work.join("rsyslog.log"),
+        )?)
+    }
+}
