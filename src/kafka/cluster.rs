@@ -521,6 +521,9 @@ impl Cluster {
             Peer::Node(id) => named.contains(id) || !matches!(link.state, State::Down { .. }),
             Peer::Seed(_) => true,
         });
+        if self.candidate >= self.links.len() {
+            self.candidate = 0;
+        }
         self.refresh.asked = None;
         self.round_backoff.reset();
         self.unheard = false;
@@ -535,22 +538,34 @@ impl Cluster {
         self.retire_seeds();
     }
 
-    /// `told` says that it belongs to the cluster no more, so what is known of the members is of no use:
-    /// the bootstrap brokers are asked next, after a pause. Returns whose connections are to be given up.
-    pub(super) fn start_again(&mut self, told: Peer, now: Instant) -> Vec<Peer> {
-        self.refresh.asked = None;
-        self.refresh.wanted = true;
-        self.refresh.not_before = now + self.round_backoff.pause();
+    /// Which connections are of no use once `told` has said that it belongs to the cluster no more: those to
+    /// all members, since it was they who made us take it for one. A bootstrap broker speaks for itself alone.
+    pub(super) fn lost_with(&self, told: Peer) -> Vec<Peer> {
+        let lost = self.links.iter().filter(|(peer, link)| match told {
+            Peer::Node(_) => matches!(peer, Peer::Node(_)) && link.number().is_some(),
+            Peer::Seed(_) => **peer == told,
+        });
+        lost.map(|(peer, _)| *peer).collect()
+    }
+
+    /// Goes on after the connections of [`Cluster::lost_with`] were closed: with the bootstrap brokers, after a
+    /// pause.
+    ///
+    /// The members are forgotten and not only disconnected. Of a member that is known, the records that it was
+    /// the leader for would make a connection again, and a broker that is connected is asked for metadata before
+    /// any other: that would be the one that has left, time and again.
+    pub(super) fn start_again(&mut self, told: Peer, now: Instant) {
         self.candidate = match told {
-            Peer::Node(_) => 0,
+            Peer::Node(_) => {
+                self.links.retain(|peer, _| matches!(peer, Peer::Seed(_)));
+                0
+            }
             // The next one, in the order of `candidates`.
             Peer::Seed(n) => (n + 1) % self.links.len(),
         };
-        let connected = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.number().is_some());
-        connected.map(|(peer, _)| *peer).collect()
+        self.refresh.asked = None;
+        self.refresh.wanted = true;
+        self.refresh.not_before = now + self.round_backoff.pause();
     }
 
     /// Closes the connections to bootstrap brokers once a member is connected.

@@ -275,9 +275,10 @@ impl NativeOutput {
         if metadata.error == REBOOTSTRAP_REQUIRED {
             log::warn!("a broker has left the cluster: starting again from the bootstrap brokers");
             let left = ConnectionError::Refused(metadata.error);
-            for peer in self.cluster.start_again(peer, now) {
-                self.closed(peer, &left, now);
+            for lost in self.cluster.lost_with(peer) {
+                self.closed(lost, &left, now);
             }
+            self.cluster.start_again(peer, now);
             return;
         }
         let mut again = metadata.brokers.is_empty();
