@@ -13,6 +13,7 @@ use super::answer::{METADATA, MetadataAnswer, Versions};
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError, Event, Handle};
 use super::request::Request;
+use super::token::TokenSource;
 use super::transport::Hangup;
 
 /// Requests that may be unanswered on a connection: as many as a broker keeps apart.
@@ -185,6 +186,8 @@ impl Refresh {
 pub(super) struct Cluster {
     k: usize,
     config: Arc<KafkaConfig>,
+    /// What the connections log in with, if it is a token from an endpoint.
+    tokens: Arc<TokenSource>,
     events: Sender<Event>,
     links: BTreeMap<Peer, Link>,
     connections: u64,
@@ -208,6 +211,7 @@ impl Cluster {
         Cluster {
             k,
             config,
+            tokens: Arc::default(),
             events,
             links,
             connections: 0,
@@ -300,6 +304,7 @@ impl Cluster {
             number,
             link.address.clone(),
             self.config.clone(),
+            self.tokens.clone(),
             self.events.clone(),
         );
         match spawned {
