@@ -13,6 +13,7 @@ mod faults;
 mod isolation;
 mod limits;
 mod model;
+mod oauth;
 mod parking;
 mod real_kafka;
 mod real_kafka_chaos;

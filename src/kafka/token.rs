@@ -25,6 +25,8 @@ struct Known {
     token: Option<Token>,
     /// When the endpoint was asked in vain last, and why.
     failed: Option<(Instant, String)>,
+    /// Logged that the old token is used on, and the endpoint has given none since.
+    complained: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +61,7 @@ impl TokenSource {
                 // Without a lifetime it is for one connection.
                 known.token = lifetime.and_then(|lifetime| Token::new(&secret, lifetime));
                 known.failed = None;
+                known.complained = false;
                 Ok(secret)
             }
             Err(why) => {
@@ -67,7 +70,9 @@ impl TokenSource {
                 known.failed = Some((Instant::now(), why.clone()));
                 match old.filter(|old| Instant::now() < old.good_until) {
                     Some(old) => {
-                        log::warn!("{why}; going on with the token of before");
+                        if !std::mem::replace(&mut known.complained, true) {
+                            log::warn!("{why}; going on with the token of before");
+                        }
                         let secret = old.secret.clone();
                         known.token = Some(old);
                         Ok(secret)
