@@ -219,6 +219,36 @@ fn partitions_that_are_added_are_used_and_no_file_loses_its_order() {
 }
 
 #[test]
+fn throttling_holds_back_questions_and_is_kept_to_after_their_answers() {
+    const PAUSE: Duration = Duration::from_millis(800);
+    let mut env = Env::new();
+    env.broker.create_topic("other", 1);
+    let path = env.path("other.txt");
+    env.set("agent", "producers", "1")
+        .set("log:other", "path", &path)
+        .set("log:other", "topic", "other");
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    env.broker.throttle(PAUSE);
+    // A topic that is new to the agent: Produce waits for as long as the answer to Metadata says.
+    let start = Instant::now();
+    env.write_lines("other.txt", 0..10);
+    env.broker.wait_for_records("other", 10, SOON);
+    let taken = start.elapsed();
+    assert!(taken >= PAUSE, "{taken:?}");
+    // Another producer id is asked for when the answer to Produce allows it, and used when that one does.
+    let start = Instant::now();
+    env.broker.on(ApiKey::Produce).topic(TOPIC).error(47);
+    env.write_lines("app.log", 10..20);
+    env.wait_for_records(20);
+    let taken = start.elapsed();
+    assert!(taken >= 2 * PAUSE, "{taken:?}");
+    env.broker.throttle(Duration::ZERO);
+    env.stop_and_expect_lines(&lines(0..20));
+}
+
+#[test]
 fn what_a_broker_says_about_throttling_is_kept_to() {
     const PAUSE: Duration = Duration::from_millis(400);
     let mut env = Env::new();

@@ -47,6 +47,7 @@ mod portion;
 pub mod producer;
 mod producer_id;
 mod record_batch;
+mod refresh;
 mod request;
 mod sasl;
 mod scram;

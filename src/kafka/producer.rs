@@ -253,11 +253,13 @@ impl NativeOutput {
         };
         match answer {
             Answer::Metadata(metadata) => {
+                link.throttle(metadata.throttle_ms, now);
                 if link.answered(Pending::is_metadata).is_some() {
                     self.update(peer, &metadata, now);
                 }
             }
             Answer::InitProducerId(answer) => {
+                link.throttle(answer.throttle_ms, now);
                 if link.answered(Pending::is_init_producer_id).is_some() {
                     self.ids.answered(answer, now);
                 }
