@@ -588,3 +588,6 @@ fn host_port(address: &BrokerAddress) -> String {
 pub(super) fn sooner(soonest: &mut Option<Instant>, at: Instant) {
     *soonest = Some(soonest.map_or(at, |known| known.min(at)));
 }
+
+#[cfg(test)]
+mod tests;
