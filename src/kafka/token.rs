@@ -139,10 +139,11 @@ fn ask(
             Err(error) => return Err(error),
         };
         let received = transport.received();
-        match http::reply(received, ended).map_err(words)? {
-            Some(reply) => return Ok(reply),
-            None if received.len() > MOST_BYTES => return Err(words("its answer is too long")),
-            None => {}
+        if received.len() > MOST_BYTES {
+            return Err(words("its answer is too long"));
+        }
+        if let Some(reply) = http::reply(received, ended).map_err(words)? {
+            return Ok(reply);
         }
     }
 }
@@ -186,7 +187,7 @@ fn form_encoded(text: &str) -> String {
 }
 
 /// The token, and for how long it is good if that is told (RFC 6749, sections 5.1 and 5.2).
-fn read(reply: &Reply) -> Result<(Secret, Option<Duration>), String> {
+pub(super) fn read(reply: &Reply) -> Result<(Secret, Option<Duration>), String> {
     let members = members(&reply.body);
     let text = |name| match members.as_ref().ok()?.get(name)? {
         JsonValue::String(text) if !text.is_empty() => Some(text.as_str()),
@@ -232,8 +233,8 @@ fn members(body: &[u8]) -> Result<HashMap<String, JsonValue>, &'static str> {
     }
 }
 
-/// A token has some kilobytes.
-const MOST_BYTES: usize = 256 << 10;
+/// A token has some kilobytes. What JSON is read into takes up to a hundred times as much.
+const MOST_BYTES: usize = 64 << 10;
 const MOST_NESTING: usize = 100;
 
 #[cfg(test)]
