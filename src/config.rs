@@ -12,6 +12,7 @@ mod error;
 mod kafka;
 mod keys;
 mod nearest;
+mod oauth;
 mod paths;
 mod reader;
 mod reference;
@@ -30,8 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
+pub use oauth::{ClientCredentials, TokenEndpoint};
 pub use reference::reference;
-pub use sasl::{Login, SaslConfig, Secret};
+pub use sasl::{Login, SaslConfig, Secret, TokenOrigin};
 pub use tls::TlsConfig;
 
 pub(crate) use sasl::token as sasl_token;

@@ -21,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sasl_authenticate", kafka::sasl_authenticate),
     ("scram", kafka::scram),
     ("oauth_bearer", kafka::oauth_bearer),
+    ("token_endpoint", kafka::token_endpoint),
     ("checkpoints", checkpoints),
     ("ini", ini),
 ];

@@ -117,8 +117,31 @@ fn bootstrap_brokers_that_are_gone_for_good_are_not_missed() {
     env.stop_and_expect_lines(&lines(0..300));
 }
 
-// Open: a broker that answers REBOOTSTRAP_REQUIRED and is still taken for the leader is connected to again for its
-// records, and then asked for metadata again, before the bootstrap brokers are. Seen in about one of two runs.
+#[test]
+fn a_broker_that_has_left_the_cluster_sends_the_agent_back_to_the_bootstrap_list() {
+    let mut env = two_of_three();
+    env.broker.limit_api(ApiKey::Metadata, 0, 13);
+    // From here on the agent speaks version 13 with the third, the only one that it is connected to.
+    env.broker.hang_up(3);
+    env.write_lines("app.log", 100..200);
+    env.expect_lines(&lines(0..200));
+    env.broker.leave(3);
+    env.broker.set_leader(TOPIC, 0, 2);
+    env.write_lines("app.log", 200..300);
+    env.expect_lines(&lines(0..300));
+    // Now the first of the list has left too, and is asked first when the second is gone for a moment.
+    env.broker.leave(1);
+    env.broker.down(2);
+    env.write_lines("app.log", 300..400);
+    let asked = env.broker.requests(ApiKey::Metadata);
+    env.broker.wait_until(SOON, "a question", |broker| {
+        broker.requests(ApiKey::Metadata) > asked
+    });
+    env.broker.up(2);
+    env.broker
+        .wait_for_count(TOPIC, 400, Duration::from_secs(30));
+    env.stop_and_expect_lines(&lines(0..400));
+}
 
 #[test]
 fn a_cluster_that_was_gone_as_a_whole_and_comes_back_elsewhere_is_found() {
@@ -193,6 +216,36 @@ fn partitions_that_are_added_are_used_and_no_file_loses_its_order() {
     }
     let used = records.iter().filter(|record| record.partition >= 2);
     assert!(used.count() > 0, "new partitions are used");
+}
+
+#[test]
+fn throttling_holds_back_questions_and_is_kept_to_after_their_answers() {
+    const PAUSE: Duration = Duration::from_millis(800);
+    let mut env = Env::new();
+    env.broker.create_topic("other", 1);
+    let path = env.path("other.txt");
+    env.set("agent", "producers", "1")
+        .set("log:other", "path", &path)
+        .set("log:other", "topic", "other");
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    env.broker.throttle(PAUSE);
+    // A topic that is new to the agent: Produce waits for as long as the answer to Metadata says.
+    let start = Instant::now();
+    env.write_lines("other.txt", 0..10);
+    env.broker.wait_for_records("other", 10, SOON);
+    let taken = start.elapsed();
+    assert!(taken >= PAUSE, "{taken:?}");
+    // Another producer id is asked for when the answer to Produce allows it, and used when that one does.
+    let start = Instant::now();
+    env.broker.on(ApiKey::Produce).topic(TOPIC).error(47);
+    env.write_lines("app.log", 10..20);
+    env.wait_for_records(20);
+    let taken = start.elapsed();
+    assert!(taken >= 2 * PAUSE, "{taken:?}");
+    env.broker.throttle(Duration::ZERO);
+    env.stop_and_expect_lines(&lines(0..20));
 }
 
 #[test]

@@ -82,9 +82,14 @@ const PRODUCE: &[Row] = &[
         "some record of it is not to the topic's liking, the others may be",
     ),
     (
-        &[17, 21, 29, 31, 32, 35, 42, 43, 44, 53, 76],
+        &[32],
+        Divided,
+        "some record of it is too old for the topic, or from the future, and stays so; the others may not be",
+    ),
+    (
+        &[17, 21, 29, 31, 35, 42, 43, 44, 53, 76],
         Parked,
-        "nothing will be taken before a person has changed a name, a right, a clock or a setting",
+        "nothing will be taken before a person has changed a name, a right or a setting",
     ),
     (
         &[45, 59],

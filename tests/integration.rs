@@ -14,6 +14,7 @@ mod isolation;
 mod limits;
 mod lost;
 mod model;
+mod oauth;
 mod parking;
 mod real_kafka;
 mod real_kafka_chaos;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::broker::Record;
 use crate::support::env::{Env, assert_same_lines, lines};
 use crate::support::secured::{Keys, PASSWORD, PLAIN_PASSWORD, SESSION_MS, Secured};
+use crate::support::token_endpoint::SECRET;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -40,6 +41,11 @@ fn every_way_in_delivers_every_line_and_a_wrong_one_is_named_and_loses_nothing()
     let other_ca = secured.file("other-ca.pem");
     let old_bearer = secured.token(1_600_000_000, 1_600_000_001);
     let bearer = secured.token(1_700_000_000, 4_000_000_000);
+    let endpoint = secured.token_endpoint();
+    let with_token_of_endpoint = |secret: &str| {
+        let keys = secured.tls().into_iter().chain(endpoint.keys(secret));
+        keys.collect::<Keys>()
+    };
 
     // The right ways in.
     let right = [
@@ -49,6 +55,7 @@ fn every_way_in_delivers_every_line_and_a_wrong_one_is_named_and_loses_nothing()
         ("SCRAM", secured.scram("SCRAM-SHA-512")),
         ("PLAIN", secured.plain(PLAIN_PASSWORD)),
         ("TOKEN", bearer.clone()),
+        ("TOKEN", with_token_of_endpoint(SECRET)),
     ];
     let mut running: Vec<(Env, String)> = right
         .iter()
@@ -62,6 +69,7 @@ fn every_way_in_delivers_every_line_and_a_wrong_one_is_named_and_loses_nothing()
         let log = env.log();
         assert!(!log.contains("ERROR"), "{log}");
         assert!(!log.contains(PLAIN_PASSWORD) && !log.contains(PASSWORD));
+        assert!(!log.contains(SECRET), "{log}");
         expect_all(&secured, &mut env, &topic);
     }
 
@@ -114,6 +122,12 @@ fn every_way_in_delivers_every_line_and_a_wrong_one_is_named_and_loses_nothing()
             old_bearer,
             "OAUTHBEARER: the broker refuses the ",
             Some(bearer.clone()),
+        ),
+        (
+            "TOKEN",
+            with_token_of_endpoint("wrong-secret"),
+            "/oauth2/token: status 401, invalid_client: nobody we know",
+            Some(with_token_of_endpoint(SECRET)),
         ),
         (
             "PLAIN",

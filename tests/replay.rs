@@ -24,6 +24,8 @@ fn most(name: &str, bytes: usize) -> usize {
     match name {
         // With TLS the system's certificates are read; each error may list all keys that there are.
         "ini" => (8 << 20) + 1024 * bytes,
+        // Its reader takes no more than 64 KiB, and keeps numbers of one digit as it keeps all else.
+        "token_endpoint" => (16 << 10) + 128 * bytes,
         _ => (16 << 10) + 64 * bytes,
     }
 }

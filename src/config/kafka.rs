@@ -24,7 +24,7 @@ impl Kind for Brokers {
         items(text)?
             .into_iter()
             .map(|item| {
-                let address = broker(item)?;
+                let address = address(item, PORT)?;
                 match seen.insert(address.clone()) {
                     true => Ok(address),
                     false => Err(BadValue::part(item).hint("this broker is listed twice")),
@@ -34,13 +34,14 @@ impl Kind for Brokers {
     }
 }
 
-fn broker(item: &str) -> Result<BrokerAddress, BadValue> {
+/// `item` as host and port, which is `default` if it is left out.
+pub(super) fn address(item: &str, default: u16) -> Result<BrokerAddress, BadValue> {
     let bad = || BadValue::part(item);
     if item.contains("://") {
         return Err(bad().hint("leave the protocol out"));
     }
     if item.parse::<Ipv6Addr>().is_ok() {
-        return Err(bad().hint(format!("write an IPv6 address as [{item}]:{PORT}")));
+        return Err(bad().hint(format!("write an IPv6 address as [{item}]:{default}")));
     }
     let (host, port) = match item.strip_prefix('[') {
         Some(bracketed) => {
@@ -63,7 +64,7 @@ fn broker(item: &str) -> Result<BrokerAddress, BadValue> {
         }
     };
     let port = match port {
-        None => PORT,
+        None => default,
         Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
             port.parse().ok().filter(|&port| port > 0).ok_or_else(bad)?
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::kafka::{Brokers, ClientId, Headers, Partitioners, RecordKey, Topic};
+use super::oauth::{OAuthClientId, Scope, TokenUrl};
 use super::paths::{Excludes, Folder, Paths, Places};
 use super::sasl::{Mechanisms, Password, PasswordFile, TokenFile, Username};
 use super::tls::{Certificates, PrivateKey};
@@ -184,6 +185,23 @@ table! {
     SASL_TOKEN_FILE: Optional<TokenFile> = [Kafka] "sasl_token_file", Optional(TokenFile),
         IfUnset::Text(""),
         "the token for OAUTHBEARER, read again for every connection";
+    SASL_TOKEN_URL: Optional<TokenUrl> = [Kafka] "sasl_token_url", Optional(TokenUrl),
+        IfUnset::Text(""),
+        "the endpoint that gives out tokens for OAUTHBEARER instead (client credentials grant)";
+    SASL_CLIENT_ID: Optional<OAuthClientId> = [Kafka] "sasl_client_id", Optional(OAuthClientId),
+        IfUnset::Text(""),
+        "the name that the endpoint knows this agent by";
+    SASL_CLIENT_SECRET: Optional<Password> = [Kafka] "sasl_client_secret", Optional(Password),
+        IfUnset::Text(""),
+        "the secret that belongs to it; as with sasl_password, it can be ${NAME}";
+    SASL_CLIENT_SECRET_FILE: Optional<PasswordFile> = [Kafka] "sasl_client_secret_file",
+        Optional(PasswordFile), IfUnset::Text(""),
+        "the secret in a file of its own instead, read at the start";
+    SASL_SCOPE: Optional<Scope> = [Kafka] "sasl_scope", Optional(Scope), IfUnset::Text(""),
+        "what the token is to be good for, if the endpoint wants to know";
+    SASL_TOKEN_CA: Optional<Certificates> = [Kafka] "sasl_token_ca", Optional(Certificates),
+        IfUnset::Text(""),
+        "authorities of the endpoint's certificate; without it, those of tls_ca or the system's";
 
     LOG_PATH: Paths = [Log] "path", Paths, IfUnset::Required("/var/log/nginx/access.log"),
         "the files to follow; relative paths start at the current directory";

@@ -10,6 +10,7 @@ use super::error::{ConfigError, Problem, Shown};
 use super::kafka::is_name;
 use super::keys::{self, Section};
 use super::nearest::nearest;
+use super::oauth::EndpointSettings;
 use super::reader::{Lookup, Reader, Setting};
 use super::sasl::{self, SaslSettings};
 use super::syntax::RawSection;
@@ -194,7 +195,8 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
     let idempotence = settle_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
     let headers = settle_headers(headers, protocol.as_ref(), errors);
     let tls = settle_tls(tls, protocol.as_ref(), errors);
-    let sasl = settle_sasl(sasl, protocol.as_ref(), errors);
+    let of_brokers = tls.as_ref().and_then(Option::as_ref);
+    let sasl = settle_sasl(sasl, protocol.as_ref(), of_brokers, errors);
     Some(KafkaConfig {
         brokers: brokers?.value,
         protocol: protocol?.value,
@@ -327,22 +329,46 @@ fn sasl_settings(kafka: &mut Reader<'_>) -> Option<SaslSettings> {
     let password = kafka.setting(&keys::SASL_PASSWORD);
     let password_file = kafka.setting(&keys::SASL_PASSWORD_FILE);
     let token_file = kafka.setting(&keys::SASL_TOKEN_FILE);
-    let mut entries = kafka.raw.entries.iter();
-    let from_environment =
-        entries.any(|entry| entry.key == keys::SASL_PASSWORD.name && entry.value.starts_with("${"));
+    let endpoint = endpoint_settings(kafka);
     Some(SaslSettings {
         mechanism: mechanism?,
         username: username?,
         password: password?,
-        from_environment,
+        from_environment: is_variable(kafka, keys::SASL_PASSWORD.name),
         password_file: password_file?,
         token_file: token_file?,
+        endpoint: endpoint?,
     })
+}
+
+fn endpoint_settings(kafka: &mut Reader<'_>) -> Option<EndpointSettings> {
+    let url = kafka.setting(&keys::SASL_TOKEN_URL);
+    let client_id = kafka.setting(&keys::SASL_CLIENT_ID);
+    let secret = kafka.setting(&keys::SASL_CLIENT_SECRET);
+    let secret_file = kafka.setting(&keys::SASL_CLIENT_SECRET_FILE);
+    let scope = kafka.setting(&keys::SASL_SCOPE);
+    let ca = kafka.setting(&keys::SASL_TOKEN_CA);
+    Some(EndpointSettings {
+        url: url?,
+        client_id: client_id?,
+        secret: secret?,
+        from_environment: is_variable(kafka, keys::SASL_CLIENT_SECRET.name),
+        secret_file: secret_file?,
+        scope: scope?,
+        ca: ca?,
+    })
+}
+
+/// Whether the ini names an environment variable for `key`.
+fn is_variable(kafka: &Reader<'_>, key: &str) -> bool {
+    let mut entries = kafka.raw.entries.iter();
+    entries.any(|entry| entry.key == key && entry.value.starts_with("${"))
 }
 
 fn settle_sasl(
     sasl: Option<SaslSettings>,
     protocol: Option<&Setting<Protocol>>,
+    tls: Option<&TlsConfig>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Option<SaslConfig>> {
     let sasl = sasl?;
@@ -352,7 +378,7 @@ fn settle_sasl(
         errors.push(sasl.mechanism.conflict(protocol, "legacy has no SASL"));
         return None;
     }
-    sasl::settle(sasl, errors)
+    sasl::settle(sasl, tls, errors)
 }
 
 /// Paths that are listed already: in which section, on which line.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::error::ConfigError;
+use super::oauth::{self, ClientCredentials, EndpointSettings};
 use super::reader::Setting;
-use super::tls::content;
+use super::tls::{TlsConfig, content};
 use super::value::{BadValue, Kind};
 
 /// Who we are to the brokers, and how that is proved.
@@ -20,11 +21,17 @@ pub enum SaslConfig {
     ScramSha256(Login),
     /// The same with SHA-512.
     ScramSha512(Login),
-    /// A token, from a file that is read for each connection (KIP-255).
-    OAuthBearer {
-        /// Where the token is.
-        token_file: PathBuf,
-    },
+    /// A token (KIP-255).
+    OAuthBearer(TokenOrigin),
+}
+
+/// Where the token comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenOrigin {
+    /// A file that is read for each connection.
+    File(PathBuf),
+    /// An endpoint that is asked (KIP-768).
+    Endpoint(Box<ClientCredentials>),
 }
 
 impl SaslConfig {
@@ -34,13 +41,13 @@ impl SaslConfig {
             SaslConfig::Plain(_) => Mechanism::Plain.name(),
             SaslConfig::ScramSha256(_) => Mechanism::ScramSha256.name(),
             SaslConfig::ScramSha512(_) => Mechanism::ScramSha512.name(),
-            SaslConfig::OAuthBearer { .. } => Mechanism::OAuthBearer.name(),
+            SaslConfig::OAuthBearer(_) => Mechanism::OAuthBearer.name(),
         }
     }
 
     /// Whether whoever listens on the wire can use what is sent.
     pub fn sends_the_secret(&self) -> bool {
-        matches!(self, SaslConfig::Plain(_) | SaslConfig::OAuthBearer { .. })
+        matches!(self, SaslConfig::Plain(_) | SaslConfig::OAuthBearer(_))
     }
 
     /// The file that the secret stands in.
@@ -48,12 +55,9 @@ impl SaslConfig {
         match self {
             SaslConfig::Plain(login)
             | SaslConfig::ScramSha256(login)
-            | SaslConfig::ScramSha512(login) => match &login.origin {
-                Origin::Ini => Some(ini),
-                Origin::Environment => None,
-                Origin::File(path) => Some(path),
-            },
-            SaslConfig::OAuthBearer { token_file } => Some(token_file),
+            | SaslConfig::ScramSha512(login) => login.origin.file(ini),
+            SaslConfig::OAuthBearer(TokenOrigin::File(file)) => Some(file),
+            SaslConfig::OAuthBearer(TokenOrigin::Endpoint(client)) => client.origin.file(ini),
         }
     }
 }
@@ -74,6 +78,30 @@ pub(super) enum Origin {
     Ini,
     Environment,
     File(PathBuf),
+}
+
+impl Origin {
+    /// The secret of two settings, of which one is set, and where it comes from.
+    pub(super) fn choose(
+        from_file: Option<(PathBuf, Secret)>,
+        from_ini: Option<Secret>,
+        is_variable: bool,
+    ) -> Option<(Origin, Secret)> {
+        match (from_file, from_ini) {
+            (Some((path, secret)), _) => Some((Origin::File(path), secret)),
+            (None, Some(secret)) if is_variable => Some((Origin::Environment, secret)),
+            (None, Some(secret)) => Some((Origin::Ini, secret)),
+            (None, None) => None,
+        }
+    }
+
+    fn file<'a>(&'a self, ini: &'a Path) -> Option<&'a Path> {
+        match self {
+            Origin::Ini => Some(ini),
+            Origin::Environment => None,
+            Origin::File(path) => Some(path),
+        }
+    }
 }
 
 /// Text that is never shown.
@@ -237,11 +265,13 @@ pub(super) struct SaslSettings {
     pub(super) from_environment: bool,
     pub(super) password_file: Setting<Option<(PathBuf, Secret)>>,
     pub(super) token_file: Setting<Option<PathBuf>>,
+    pub(super) endpoint: EndpointSettings,
 }
 
-/// `Some(None)`: no SASL.
+/// `Some(None)`: no SASL. `tls` is what the brokers are connected to with.
 pub(super) fn settle(
     settings: SaslSettings,
+    tls: Option<&TlsConfig>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Option<SaslConfig>> {
     let SaslSettings {
@@ -251,6 +281,7 @@ pub(super) fn settle(
         from_environment,
         password_file,
         token_file,
+        endpoint,
     } = settings;
     let before = errors.len();
     let Some(chosen) = mechanism.value else {
@@ -260,6 +291,10 @@ pub(super) fn settle(
         let file = password_file.value.as_ref();
         errors.extend(file.map(|_| password_file.lacks(MISSING)));
         errors.extend(token_file.value.as_ref().map(|_| token_file.lacks(MISSING)));
+        match &endpoint.url.value {
+            Some(_) => errors.push(endpoint.url.lacks(MISSING)),
+            None => endpoint.refuse_details(errors),
+        }
         return (errors.len() == before).then_some(None);
     };
     let make: fn(Login) -> SaslConfig = match chosen {
@@ -267,7 +302,7 @@ pub(super) fn settle(
         Mechanism::ScramSha256 => SaslConfig::ScramSha256,
         Mechanism::ScramSha512 => SaslConfig::ScramSha512,
         Mechanism::OAuthBearer => {
-            const HINT: &str = "OAUTHBEARER takes sasl_token_file alone";
+            const HINT: &str = "OAUTHBEARER takes sasl_token_file alone, or sasl_token_url, sasl_client_id and sasl_client_secret";
             let name = username.value.as_ref();
             let file = password_file.value.as_ref();
             errors.extend(name.map(|_| username.conflict(&mechanism, HINT)));
@@ -278,30 +313,41 @@ pub(super) fn settle(
                     .map(|_| password.conflict(&mechanism, HINT)),
             );
             errors.extend(file.map(|_| password_file.conflict(&mechanism, HINT)));
-            if token_file.value.is_none() {
-                errors.push(mechanism.lacks("sasl_token_file"));
-            }
-            let token_file = token_file.value.filter(|_| errors.len() == before)?;
-            return Some(Some(SaslConfig::OAuthBearer { token_file }));
+            let origin = match (token_file.value.clone(), &endpoint.url.value) {
+                (Some(_), Some(_)) => {
+                    errors.push(endpoint.url.conflict(&token_file, "one of them is enough"));
+                    None
+                }
+                (file, None) => {
+                    if file.is_none() {
+                        errors.push(mechanism.lacks("sasl_token_file' or 'sasl_token_url"));
+                    }
+                    endpoint.refuse_details(errors);
+                    file.map(TokenOrigin::File)
+                }
+                (None, Some(_)) => {
+                    let client = oauth::settle(endpoint, tls, errors);
+                    client.map(|client| TokenOrigin::Endpoint(Box::new(client)))
+                }
+            };
+            let origin = origin.filter(|_| errors.len() == before)?;
+            return Some(Some(SaslConfig::OAuthBearer(origin)));
         }
     };
     if token_file.value.is_some() {
         errors.push(token_file.conflict(&mechanism, "only OAUTHBEARER takes a token"));
     }
+    endpoint.refuse(&mechanism, errors);
     if username.value.is_none() {
         errors.push(mechanism.lacks("sasl_username"));
     }
     if password.value.is_some() && password_file.value.is_some() {
         errors.push(password_file.conflict(&password, "one of them is enough"));
     }
-    let (origin, password) = match (password_file.value, password.value) {
-        (Some((path, password)), _) => (Origin::File(path), password),
-        (None, Some(password)) if from_environment => (Origin::Environment, password),
-        (None, Some(password)) => (Origin::Ini, password),
-        (None, None) => {
-            errors.push(mechanism.lacks("sasl_password"));
-            return None;
-        }
+    let chosen = Origin::choose(password_file.value, password.value, from_environment);
+    let Some((origin, password)) = chosen else {
+        errors.push(mechanism.lacks("sasl_password"));
+        return None;
     };
     if errors.len() > before {
         return None;
@@ -324,6 +370,14 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         warnings.push(format!(
             "sasl_mechanism = {} without tls = on: whoever listens on the network learns the secret",
             sasl.mechanism()
+        ));
+    }
+    if let SaslConfig::OAuthBearer(TokenOrigin::Endpoint(client)) = sasl
+        && !client.endpoint.is_https
+    {
+        warnings.push(format!(
+            "sasl_token_url = {} without TLS: whoever listens on the network learns the client secret",
+            client.endpoint
         ));
     }
     if let Some(file) = sasl.secret_file(&config.file)

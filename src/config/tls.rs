@@ -19,12 +19,22 @@ use super::value::{BadValue, Kind};
 #[derive(Clone)]
 pub struct TlsConfig {
     /// `None`: those of the system.
-    roots: Option<Vec<CertificateDer<'static>>>,
+    pub(super) roots: Option<Vec<CertificateDer<'static>>>,
     identity: Option<Identity>,
     client: Arc<ClientConfig>,
 }
 
 impl TlsConfig {
+    /// Trusts `roots`, or the system's authorities, and shows no certificate of its own.
+    pub(super) fn trusting(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Self, String> {
+        let client = client(trusted(roots.as_deref())?, None).map_err(|error| error.to_string())?;
+        Ok(TlsConfig {
+            roots,
+            identity: None,
+            client: Arc::new(client),
+        })
+    }
+
     /// What connections are made with.
     pub fn client(&self) -> &Arc<ClientConfig> {
         &self.client
@@ -164,29 +174,16 @@ pub(super) fn settle(
     if key.value.is_some() && cert.value.is_none() {
         errors.push(key.lacks("tls_cert"));
     }
-    let mut roots = RootCertStore::empty();
-    match &ca.value {
-        Some(certificates) => {
-            for certificate in certificates {
-                if let Err(error) = roots.add(certificate.clone()) {
-                    errors.push(ca.unfit(format!("cannot be trusted: {error}")));
-                }
-            }
+    let roots = match trusted(ca.value.as_deref()) {
+        Ok(roots) => roots,
+        Err(why) => {
+            errors.push(match ca.value {
+                Some(_) => ca.unfit(why),
+                None => on.unfit(why),
+            });
+            return None;
         }
-        None => {
-            // One bad file among the system's must not matter.
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                errors.push(
-                    on.unfit(
-                        "finds no certificate authorities on this system; name a file in tls_ca"
-                            .to_owned(),
-                    ),
-                );
-            }
-        }
-    }
+    };
     if errors.len() > before {
         return None;
     }
@@ -205,6 +202,28 @@ pub(super) fn settle(
             None
         }
     }
+}
+
+/// The authorities of a file, or the system's.
+fn trusted(ca: Option<&[CertificateDer<'static>]>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let Some(certificates) = ca else {
+        // One bad file among the system's must not matter.
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        return match roots.is_empty() {
+            false => Ok(roots),
+            true => Err(
+                "finds no certificate authorities on this system; name a file in tls_ca".to_owned(),
+            ),
+        };
+    };
+    for certificate in certificates {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("cannot be trusted: {error}"))?;
+    }
+    Ok(roots)
 }
 
 fn client(

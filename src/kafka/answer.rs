@@ -98,7 +98,9 @@ impl Answer {
         let answer = match api {
             METADATA => Answer::Metadata(MetadataAnswer::read(&mut r, version)?),
             PRODUCE => Answer::Produce(ProduceAnswer::read(&mut r, version)?),
-            INIT_PRODUCER_ID => Answer::InitProducerId(InitProducerIdAnswer::read(&mut r)?),
+            INIT_PRODUCER_ID => {
+                Answer::InitProducerId(InitProducerIdAnswer::read(&mut r, version)?)
+            }
             _ => return Err(WireError::Range),
         };
         r.end()?;
@@ -114,6 +116,7 @@ pub(super) struct MetadataAnswer {
     pub(super) topics: Vec<TopicMetadata>,
     /// Of the answer as a whole; 0 where the broker does not tell.
     pub(super) error: i16,
+    pub(super) throttle_ms: i32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -134,9 +137,7 @@ pub(super) struct PartitionMetadata {
 
 impl MetadataAnswer {
     fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, WireError> {
-        if version >= 3 {
-            r.i32()?; // throttle time
-        }
+        let throttle_ms = if version >= 3 { r.i32()? } else { 0 };
         let count = r.array(9)?;
         let mut brokers = Vec::with_capacity(count);
         for _ in 0..count {
@@ -169,6 +170,7 @@ impl MetadataAnswer {
             brokers,
             topics,
             error,
+            throttle_ms: to_keep_to(throttle_ms, version >= 6),
         })
     }
 }
@@ -265,7 +267,7 @@ impl ProduceAnswer {
             }
             r.tags()?;
         }
-        let throttle_ms = r.i32()?;
+        let throttle_ms = to_keep_to(r.i32()?, version >= 6);
         r.tags()?;
         Ok(ProduceAnswer {
             partitions,
@@ -277,15 +279,16 @@ impl ProduceAnswer {
 /// What the records of an idempotent producer are signed with.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(super) struct InitProducerIdAnswer {
+    pub(super) throttle_ms: i32,
     pub(super) error: i16,
     pub(super) id: i64,
     pub(super) epoch: i16,
 }
 
 impl InitProducerIdAnswer {
-    fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        r.i32()?; // throttle time
+    fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, WireError> {
         let answer = InitProducerIdAnswer {
+            throttle_ms: to_keep_to(r.i32()?, version >= 1),
             error: r.i16()?,
             id: r.i64()?,
             epoch: r.i16()?,
@@ -293,6 +296,12 @@ impl InitProducerIdAnswer {
         r.tags()?;
         Ok(answer)
     }
+}
+
+/// The time that a client must hold back for. Before KIP-219 a broker holds the answer back by itself, and only
+/// says for how long it did.
+fn to_keep_to(throttle_ms: i32, is_new: bool) -> i32 {
+    if is_new { throttle_ms } else { 0 }
 }
 
 /// A broker's words, so that they stay on their line and do not fill the log.
@@ -412,7 +421,7 @@ mod tests {
             let Ok(Answer::Produce(read)) = Answer::read(PRODUCE, version, &body) else {
                 panic!("version {version} cannot be read");
             };
-            assert_eq!(read.throttle_ms, 250);
+            assert_eq!(read.throttle_ms, if version >= 6 { 250 } else { 0 });
             let told: Vec<_> = read
                 .partitions
                 .iter()
@@ -441,10 +450,12 @@ mod tests {
     fn every_version_of_the_producer_id_is_read() {
         for version in 0..=4 {
             let response = InitProducerIdResponse::default()
+                .with_throttle_time_ms(40)
                 .with_producer_id(5_000_000_000.into())
                 .with_producer_epoch(2);
             let body = encoded(&response, version);
             let expected = InitProducerIdAnswer {
+                throttle_ms: if version >= 1 { 40 } else { 0 },
                 error: 0,
                 id: 5_000_000_000,
                 epoch: 2,

@@ -12,17 +12,17 @@ use crate::config::{BrokerAddress, KafkaConfig};
 use super::answer::{METADATA, MetadataAnswer, Versions};
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionError, Event, Handle};
+use super::refresh::Refresh;
 use super::request::Request;
+use super::token::TokenSource;
 use super::transport::Hangup;
 
 /// Requests that may be unanswered on a connection: as many as a broker keeps apart.
 const MAX_UNANSWERED: usize = 5;
 /// If an answer takes longer than this, another broker is asked as well.
 pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
-/// Metadata is asked for no more often than this ...
+/// Metadata is asked for no more often than this.
 const METADATA_PAUSE: Duration = Duration::from_millis(100);
-/// ... and no less often than this.
-const METADATA_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,36 +147,17 @@ impl Link {
         self.pending.remove(position)
     }
 
-    /// The broker will not listen for so long.
+    /// The broker will not listen for so long, whatever it is asked (KIP-219).
     pub(super) fn throttle(&mut self, throttle_ms: i32, now: Instant) {
         if let Ok(ms @ 1..) = u64::try_from(throttle_ms) {
-            self.throttled_until = Some(now + Duration::from_millis(ms));
+            let until = now + Duration::from_millis(ms);
+            self.throttled_until = self.throttled_until.max(Some(until));
         }
     }
-}
 
-/// When metadata is due.
-#[derive(Debug)]
-struct Refresh {
-    /// Something happened that new metadata may explain.
-    wanted: bool,
-    /// Something waits that only new metadata can help: ask now and then, less and less often. This
-    /// is apart from `wanted`, so that a topic that is parked does not slow down the others.
-    probe_at: Option<Instant>,
-    probe_backoff: Backoff,
-    not_before: Instant,
-    asked: Option<Instant>,
-    answered: Option<Instant>,
-}
-
-impl Refresh {
-    fn due(&self) -> Instant {
-        let due = match (self.wanted, self.probe_at, self.answered) {
-            (true, ..) | (_, None, None) => self.not_before,
-            (_, Some(probe_at), _) => probe_at,
-            (_, _, Some(answered)) => answered + METADATA_INTERVAL,
-        };
-        due.max(self.not_before)
+    /// When it will listen again, if it does not now.
+    fn listens_from(&self, now: Instant) -> Option<Instant> {
+        self.throttled_until.filter(|until| *until > now)
     }
 }
 
@@ -185,6 +166,8 @@ impl Refresh {
 pub(super) struct Cluster {
     k: usize,
     config: Arc<KafkaConfig>,
+    /// What the connections log in with, if it is a token from an endpoint.
+    tokens: Arc<TokenSource>,
     events: Sender<Event>,
     links: BTreeMap<Peer, Link>,
     connections: u64,
@@ -208,6 +191,7 @@ impl Cluster {
         Cluster {
             k,
             config,
+            tokens: Arc::default(),
             events,
             links,
             connections: 0,
@@ -267,22 +251,30 @@ impl Cluster {
             State::Up { .. } => {}
         }
         let link = self.links.get_mut(&peer)?;
-        if let Some(until) = link.throttled_until {
-            if until > now {
-                sooner(soonest, until);
-                return None;
-            }
-            link.throttled_until = None;
+        if let Some(until) = link.listens_from(now) {
+            sooner(soonest, until);
+            return None;
         }
         link.has_room().then_some(link)
     }
 
-    /// The least busy broker that can be asked a question which is not pending there already.
-    pub(super) fn any(&mut self, asked: impl Fn(&Pending) -> bool) -> Option<&mut Link> {
+    /// The least busy broker that can be asked a question now which is not pending there already.
+    pub(super) fn any(
+        &mut self,
+        now: Instant,
+        asked: impl Fn(&Pending) -> bool,
+    ) -> Option<&mut Link> {
         self.links
             .values_mut()
-            .filter(|link| link.has_room() && !link.pending.iter().any(&asked))
+            .filter(|link| link.has_room() && link.listens_from(now).is_none())
+            .filter(|link| !link.pending.iter().any(&asked))
             .min_by_key(|link| link.pending.len())
+    }
+
+    /// When the first of the connected brokers that do not listen for now will do so again.
+    pub(super) fn throttled_until(&self, now: Instant) -> Option<Instant> {
+        let connected = self.links.values().filter(|link| link.is_up());
+        connected.filter_map(|link| link.listens_from(now)).min()
     }
 
     fn open(&mut self, peer: Peer, now: Instant) {
@@ -300,6 +292,7 @@ impl Cluster {
             number,
             link.address.clone(),
             self.config.clone(),
+            self.tokens.clone(),
             self.events.clone(),
         );
         match spawned {
@@ -453,7 +446,7 @@ impl Cluster {
             return Some(due);
         }
         let client_id = self.config.client_id.clone();
-        if let Some(link) = self.any(Pending::is_metadata) {
+        if let Some(link) = self.any(now, Pending::is_metadata) {
             let version = link.version(METADATA).unwrap_or(0);
             let request = Request::metadata(&client_id, version, topics);
             link.send(request, Pending::Metadata);
@@ -463,8 +456,8 @@ impl Cluster {
         }
         let is_busy = |link: &Link| link.is_up() && !link.pending.iter().any(Pending::is_metadata);
         if self.links.values().any(is_busy) {
-            // An answer will make room.
-            return None;
+            // An answer will make room, or it will listen again.
+            return self.throttled_until(now);
         }
         let candidates = self.candidates();
         let peer = *candidates.get(self.candidate)?;
@@ -521,6 +514,9 @@ impl Cluster {
             Peer::Node(id) => named.contains(id) || !matches!(link.state, State::Down { .. }),
             Peer::Seed(_) => true,
         });
+        if self.candidate >= self.links.len() {
+            self.candidate = 0;
+        }
         self.refresh.asked = None;
         self.round_backoff.reset();
         self.unheard = false;
@@ -535,22 +531,34 @@ impl Cluster {
         self.retire_seeds();
     }
 
-    /// `told` says that it belongs to the cluster no more, so what is known of the members is of no use:
-    /// the bootstrap brokers are asked next, after a pause. Returns whose connections are to be given up.
-    pub(super) fn start_again(&mut self, told: Peer, now: Instant) -> Vec<Peer> {
-        self.refresh.asked = None;
-        self.refresh.wanted = true;
-        self.refresh.not_before = now + self.round_backoff.pause();
+    /// Which connections are of no use once `told` has said that it belongs to the cluster no more: those to
+    /// all members, since it was they who made us take it for one. A bootstrap broker speaks for itself alone.
+    pub(super) fn lost_with(&self, told: Peer) -> Vec<Peer> {
+        let lost = self.links.iter().filter(|(peer, link)| match told {
+            Peer::Node(_) => matches!(peer, Peer::Node(_)) && link.number().is_some(),
+            Peer::Seed(_) => **peer == told,
+        });
+        lost.map(|(peer, _)| *peer).collect()
+    }
+
+    /// Goes on after the connections of [`Cluster::lost_with`] were closed: with the bootstrap brokers, after a
+    /// pause.
+    ///
+    /// The members are forgotten and not only disconnected. Of a member that is known, the records that it was
+    /// the leader for would make a connection again, and a broker that is connected is asked for metadata before
+    /// any other: that would be the one that has left, time and again.
+    pub(super) fn start_again(&mut self, told: Peer, now: Instant) {
         self.candidate = match told {
-            Peer::Node(_) => 0,
+            Peer::Node(_) => {
+                self.links.retain(|peer, _| matches!(peer, Peer::Seed(_)));
+                0
+            }
             // The next one, in the order of `candidates`.
             Peer::Seed(n) => (n + 1) % self.links.len(),
         };
-        let connected = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.number().is_some());
-        connected.map(|(peer, _)| *peer).collect()
+        self.refresh.asked = None;
+        self.refresh.wanted = true;
+        self.refresh.not_before = now + self.round_backoff.pause();
     }
 
     /// Closes the connections to bootstrap brokers once a member is connected.
@@ -580,3 +588,6 @@ fn host_port(address: &BrokerAddress) -> String {
 pub(super) fn sooner(soonest: &mut Option<Instant>, at: Instant) {
     *soonest = Some(soonest.map_or(at, |known| known.min(at)));
 }
+
+#[cfg(test)]
+mod tests;

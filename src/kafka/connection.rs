@@ -13,6 +13,7 @@ use super::answer::{Answer, METADATA, PRODUCE, Versions};
 use super::compression::Codec;
 use super::request::Request;
 use super::sasl;
+use super::token::TokenSource;
 use super::transport::{Hangup, Transport, check_correlation_id};
 use super::wire::WireError;
 use crate::config::{BrokerAddress, KafkaConfig};
@@ -140,6 +141,7 @@ pub(super) struct Connection {
     number: u64,
     address: BrokerAddress,
     config: Arc<KafkaConfig>,
+    tokens: Arc<TokenSource>,
     requests: Receiver<Request>,
     wake: Arc<OwnedFd>,
     events: Sender<Event>,
@@ -161,6 +163,7 @@ impl Connection {
         number: u64,
         address: BrokerAddress,
         config: Arc<KafkaConfig>,
+        tokens: Arc<TokenSource>,
         events: Sender<Event>,
     ) -> io::Result<Handle> {
         let (sender, requests) = unbounded();
@@ -169,6 +172,7 @@ impl Connection {
             number,
             address,
             config,
+            tokens,
             requests,
             wake: wake.clone(),
             events,
@@ -281,8 +285,8 @@ impl Connection {
         let Some(sasl) = &self.config.sasl else {
             return Ok(None);
         };
-        let until = Transport::deadline(self.config.request_timeout);
-        sasl::authenticate(transport, versions, sasl, &self.config.client_id, until)
+        let (client_id, timeout) = (&self.config.client_id, self.config.request_timeout);
+        sasl::authenticate(transport, versions, sasl, &self.tokens, client_id, timeout)
     }
 
     /// How long an answer that is due at `due` may still take.

@@ -118,11 +118,13 @@ const TABLE: &[Verdict] = &[
     // No right to write there. It may be granted.
     row(29, "TOPIC_AUTHORIZATION_FAILED", Park, No),
     row(31, "CLUSTER_AUTHORIZATION_FAILED", Park, No),
-    // The clocks of this host and of the broker are too far apart. They can be set.
-    row(32, "INVALID_TIMESTAMP", Park, No),
+    // A record was read longer ago, or in a later year, than the topic takes (`message.timestamp.before.max.ms`,
+    // `after.max.ms`). It keeps that time, also when the clock is set; records that are read later may go.
+    row(32, "INVALID_TIMESTAMP", Split, No),
     row(35, "UNSUPPORTED_VERSION", Park, No),
     row(42, "INVALID_REQUEST", Park, No),
-    // The topic keeps an old message format, which has no room for what we send.
+    // The topic keeps an old message format, which has no room for a producer id. No record is any better than
+    // the others: a setting of the topic or of the ini mends it for all.
     row(43, "UNSUPPORTED_FOR_MESSAGE_FORMAT", Park, No),
     row(44, "POLICY_VIOLATION", Park, No),
     row(45, "OUT_OF_ORDER_SEQUENCE_NUMBER", OutOfOrder, No),

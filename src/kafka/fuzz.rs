@@ -1,8 +1,10 @@
 //! What reads bytes of a broker, for `crate::fuzz`.
 
 use super::answer::{Answer, INIT_PRODUCER_ID, METADATA, PRODUCE, api_versions as read_versions};
+use super::http;
 use super::sasl::{Authenticated, Exchange, read_handshake};
 use super::scram::{Hash, Scram};
+use super::token;
 use super::transport::{check_correlation_id, take_frame};
 use crate::config::Secret;
 
@@ -90,6 +92,15 @@ pub(crate) fn oauth_bearer(bytes: &[u8]) {
     for words in bytes.split(|byte| *byte == b'\n').take(4) {
         if exchange.next(words).is_err() {
             break;
+        }
+    }
+}
+
+/// What a token endpoint answers, with and without an end.
+pub(crate) fn token_endpoint(bytes: &[u8]) {
+    for ended in [false, true] {
+        if let Ok(Some(reply)) = http::reply(bytes, ended) {
+            let _ = token::read(&reply);
         }
     }
 }

@@ -7,7 +7,8 @@
 //!      Partition (partition.rs): what is queued,
 //!        what is in flight, in which order   --Request-->  writes it (request.rs)
 //!    Cluster (cluster.rs): links, metadata    <--Event---  reads and decodes the answer (answer.rs)
-//!                                                         TLS (tls.rs), who we are (sasl.rs, scram.rs)
+//!                                                         TLS (tls.rs), who we are (sasl.rs, scram.rs,
+//!                                                         token.rs with http.rs)
 //! ```
 //! Record batches are written by `record_batch.rs`, straight from the read buffer, and signed with
 //! what `producer_id.rs` got from a broker. What an error code means is decided in `error.rs` and
@@ -37,6 +38,7 @@ mod error;
 #[cfg(test)]
 mod fake;
 pub(crate) mod fuzz;
+mod http;
 #[doc(hidden)]
 pub mod measured;
 mod partition;
@@ -45,6 +47,7 @@ mod portion;
 pub mod producer;
 mod producer_id;
 mod record_batch;
+mod refresh;
 mod request;
 mod sasl;
 mod scram;
@@ -53,6 +56,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod token;
 mod topic;
 mod transport;
 pub mod wire;

@@ -253,11 +253,13 @@ impl NativeOutput {
         };
         match answer {
             Answer::Metadata(metadata) => {
+                link.throttle(metadata.throttle_ms, now);
                 if link.answered(Pending::is_metadata).is_some() {
                     self.update(peer, &metadata, now);
                 }
             }
             Answer::InitProducerId(answer) => {
+                link.throttle(answer.throttle_ms, now);
                 if link.answered(Pending::is_init_producer_id).is_some() {
                     self.ids.answered(answer, now);
                 }
@@ -275,9 +277,10 @@ impl NativeOutput {
         if metadata.error == REBOOTSTRAP_REQUIRED {
             log::warn!("a broker has left the cluster: starting again from the bootstrap brokers");
             let left = ConnectionError::Refused(metadata.error);
-            for peer in self.cluster.start_again(peer, now) {
-                self.closed(peer, &left, now);
+            for lost in self.cluster.lost_with(peer) {
+                self.closed(lost, &left, now);
             }
+            self.cluster.start_again(peer, now);
             return;
         }
         let mut again = metadata.brokers.is_empty();

@@ -84,7 +84,9 @@ impl IdSource {
         if due > now {
             return Some(due);
         }
-        let link = cluster.any(Pending::is_init_producer_id)?;
+        let Some(link) = cluster.any(now, Pending::is_init_producer_id) else {
+            return cluster.throttled_until(now);
+        };
         match link.version(INIT_PRODUCER_ID) {
             Some(version) => {
                 let request = Request::init_producer_id(client_id, version);
@@ -107,7 +109,9 @@ impl IdSource {
             // Another broker was asked as well and was faster.
             return;
         }
-        let InitProducerIdAnswer { error, id, epoch } = answer;
+        let InitProducerIdAnswer {
+            error, id, epoch, ..
+        } = answer;
         if error == 0 {
             self.backoff.reset();
             if std::mem::take(&mut self.complained) {
@@ -144,6 +148,7 @@ mod tests {
         let id = if error == 0 { 7 } else { -1 };
         ids.answered(
             InitProducerIdAnswer {
+                throttle_ms: 0,
                 error,
                 id,
                 epoch: 0,

@@ -12,9 +12,10 @@ use super::answer::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions, is_flexible, pr
 use super::connection::ConnectionError;
 use super::request::Request;
 use super::scram::{Hash, Scram};
+use super::token::TokenSource;
 use super::transport::Transport;
 use super::wire::{Reader, WireError};
-use crate::config::{Login, SaslConfig, Secret, sasl_token};
+use crate::config::{Login, SaslConfig, Secret, TokenOrigin, sasl_token};
 
 /// Turns of an exchange; every mechanism here needs fewer.
 const MOST_TURNS: usize = 4;
@@ -24,8 +25,9 @@ pub(super) fn authenticate(
     transport: &mut Transport,
     versions: &Versions,
     sasl: &SaslConfig,
+    tokens: &TokenSource,
     client_id: &str,
-    until: Instant,
+    timeout: Duration,
 ) -> Result<Option<Instant>, ConnectionError> {
     let refused = |words: String| ConnectionError::Sasl(format!("{}: {words}", sasl.mechanism()));
     let (Some(_), Some(version)) = (versions.of(SASL_HANDSHAKE), versions.of(SASL_AUTHENTICATE))
@@ -34,6 +36,9 @@ pub(super) fn authenticate(
             "the broker is too old for it (before 1.0)".to_owned(),
         ));
     };
+    // First, since it may take as long as everything that follows.
+    let (mut exchange, mut send) = Exchange::start(sasl, tokens, timeout).map_err(refused)?;
+    let until = Transport::deadline(timeout);
     let request = Request::sasl_handshake(client_id, sasl.mechanism());
     let answer = transport.ask(request, until)?;
     let (error, offered) = read_handshake(&answer).map_err(ConnectionError::Malformed)?;
@@ -50,12 +55,12 @@ pub(super) fn authenticate(
         }
         code => return Err(refused(format!("the broker refuses it with error {code}"))),
     }
-    let (mut exchange, mut send) = Exchange::start(sasl).map_err(refused)?;
     for _ in 0..MOST_TURNS {
         let request = Request::sasl_authenticate(client_id, version, send);
         let answer = transport.ask(request, until)?;
         let answer = Authenticated::read(&answer, version).map_err(ConnectionError::Malformed)?;
         if answer.error != 0 {
+            tokens.forget();
             let said = match answer.message {
                 Some(message) => printable(&message),
                 None => format!("error {}", answer.error),
@@ -64,9 +69,13 @@ pub(super) fn authenticate(
                 "the broker refuses the credentials: {said}"
             )));
         }
-        match exchange.next(&answer.bytes).map_err(refused)? {
-            Some(next) => send = next,
-            None => return Ok(renewal(answer.lifetime_ms, Instant::now())),
+        match exchange.next(&answer.bytes) {
+            Ok(Some(next)) => send = next,
+            Ok(None) => return Ok(renewal(answer.lifetime_ms, Instant::now())),
+            Err(why) => {
+                tokens.forget();
+                return Err(refused(why));
+            }
         }
     }
     Err(refused("the broker comes to no end".to_owned()))
@@ -91,7 +100,11 @@ pub(super) enum Exchange {
 
 impl Exchange {
     /// The exchange and what goes first.
-    fn start(sasl: &SaslConfig) -> Result<(Self, Vec<u8>), String> {
+    fn start(
+        sasl: &SaslConfig,
+        tokens: &TokenSource,
+        timeout: Duration,
+    ) -> Result<(Self, Vec<u8>), String> {
         let scram = |hash, login: &Login| {
             let mut nonce = [0; 18];
             SystemRandom::new()
@@ -108,8 +121,11 @@ impl Exchange {
             }
             SaslConfig::ScramSha256(login) => scram(Hash::Sha256, login),
             SaslConfig::ScramSha512(login) => scram(Hash::Sha512, login),
-            SaslConfig::OAuthBearer { token_file } => {
-                let token = sasl_token(token_file)?;
+            SaslConfig::OAuthBearer(origin) => {
+                let token = match origin {
+                    TokenOrigin::File(file) => sasl_token(file)?,
+                    TokenOrigin::Endpoint(client) => tokens.token(client, timeout)?,
+                };
                 let first = bearer(&token);
                 Ok((Exchange::OAuthBearer { denied: None }, first))
             }

@@ -18,7 +18,7 @@ use crate::config::{
 use crate::output::Worker;
 use crate::stop::Deadline;
 
-fn config(broker: &BrokerAddress) -> KafkaConfig {
+pub(super) fn config(broker: &BrokerAddress) -> KafkaConfig {
     KafkaConfig {
         brokers: vec![broker.clone()],
         protocol: Protocol::Native,

@@ -1,7 +1,7 @@
 //! The byte stream to a broker, from the TCP connect to the point where requests can be sent.
 //!
 //! With TLS the stream is wrapped around the socket (`tls.rs`); with SASL there is a second step after
-//! the versions are known (`sasl.rs`).
+//! the versions are known (`sasl.rs`). A token endpoint is reached the same way (`token.rs`).
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -163,6 +163,30 @@ impl Transport {
             Stream::Plain(socket) => Ok(write_all(socket, &mut slices)?),
             Stream::Tls(stream) => stream.write(&slices),
         }
+    }
+
+    /// Writes bytes that are no request to a broker.
+    pub(super) fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        let slice = IoSlice::new(bytes);
+        match &mut self.stream {
+            Stream::Plain(socket) => Ok(write_all(socket, &mut [slice])?),
+            Stream::Tls(stream) => stream.write(&[slice]),
+        }
+    }
+
+    /// What was read and not taken as a frame.
+    pub(super) fn received(&self) -> &[u8] {
+        &self.received
+    }
+
+    /// Reads once from the socket, until `until` at most. The end of the stream is an error.
+    pub(super) fn read_until(&mut self, until: Instant) -> Result<(), ConnectionError> {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ConnectionError::Overdue);
+        }
+        self.stream.socket().set_read_timeout(Some(left))?;
+        self.read()
     }
 
     /// Reads once from the socket. The end of the stream is an error.

@@ -9,6 +9,7 @@
 //! proxy.rs         between the agent and a real Kafka, to make the network fail
 //! java.rs          the Java client's partitioner
 //! client.rs        a minimal Kafka client, for the two above
+//! token_endpoint.rs  gives out tokens for OAUTHBEARER
 //! remote.rs        a folder without events and with failing reads, as on a network file system
 //! record_batch.rs  reads a record batch, by hand, strictly
 //! ```
@@ -28,3 +29,4 @@ pub(crate) mod proxy;
 mod record_batch;
 pub(crate) mod remote;
 pub(crate) mod secured;
+pub(crate) mod token_endpoint;

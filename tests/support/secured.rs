@@ -3,14 +3,13 @@
 use std::fs;
 use std::net::TcpListener;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 use tempfile::TempDir;
 
 use super::kafka::RealKafka;
+use super::token_endpoint::{TokenEndpoint, token};
 
 const USER: &str = "log,agent=1";
 /// Of [`USER`], who comes with SCRAM.
@@ -194,14 +193,13 @@ impl Secured {
             ("sasl_token_file", &file),
         ])
     }
-}
 
-/// An unsigned token, as Kafka's validator for tests takes it.
-fn token(from: u64, to: u64) -> String {
-    let part = |text: String| URL_SAFE_NO_PAD.encode(text);
-    let head = part("{\"alg\":\"none\"}".to_owned());
-    let claims = part(format!("{{\"sub\":\"agent\",\"iat\":{from},\"exp\":{to}}}"));
-    format!("{head}.{claims}.")
+    /// An endpoint whose certificate comes from the same authority as that of the broker.
+    pub(crate) fn token_endpoint(&self) -> TokenEndpoint {
+        let [chain, key] =
+            ["server.pem", "server.key"].map(|name| fs::read_to_string(self.file(name)).unwrap());
+        TokenEndpoint::start(Some((&chain, &key)))
+    }
 }
 
 /// Authorities, certificates and keys, in files of one folder.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{GOOD, kafka_errors, parse};
-use crate::config::{Config, SaslConfig};
+use crate::config::{Config, SaslConfig, TokenOrigin};
 
 fn load(lines: &str) -> Config {
     parse(&GOOD.replace("[log:web]", &format!("{lines}\n[log:web]"))).unwrap()
@@ -47,7 +47,7 @@ fn each_mechanism_has_its_settings() {
     ));
     assert_eq!(
         sasl.kafka.sasl,
-        Some(SaslConfig::OAuthBearer { token_file: file })
+        Some(SaslConfig::OAuthBearer(TokenOrigin::File(file)))
     );
 }
 
@@ -68,9 +68,9 @@ a.ini:4: 'sasl_mechanism = PLAIN' needs 'sasl_password' beside it"
     assert_eq!(
         kafka_errors("sasl_mechanism = OAUTHBEARER\nsasl_password = hunter2"),
         "\
-a.ini:4: 'sasl_mechanism = OAUTHBEARER' needs 'sasl_token_file' beside it
+a.ini:4: 'sasl_mechanism = OAUTHBEARER' needs 'sasl_token_file' or 'sasl_token_url' beside it
 a.ini:5: 'sasl_password = (not shown)' cannot stand beside 'sasl_mechanism = OAUTHBEARER' (line 4)
-    OAUTHBEARER takes sasl_token_file alone"
+    OAUTHBEARER takes sasl_token_file alone, or sasl_token_url, sasl_client_id and sasl_client_secret"
     );
     assert_eq!(
         kafka_errors("sasl_mechanism = GSSAPI"),
@@ -104,6 +104,76 @@ a.ini:4: 'sasl_mechanism = PLAIN' cannot stand beside 'protocol = legacy' (line 
         );
         assert!(!errors.contains("hunter"), "{errors}");
     }
+}
+
+#[test]
+fn a_token_endpoint_needs_a_client_and_its_secret_and_no_more() {
+    let config = load(
+        "sasl_mechanism = OAUTHBEARER\nsasl_token_url = http://idp:8080/token?a=b\n\
+         sasl_client_id = me\nsasl_client_secret = hunter2\nsasl_scope = kafka logs",
+    );
+    let printed = format!("{config:?}");
+    let Some(SaslConfig::OAuthBearer(TokenOrigin::Endpoint(client))) = config.kafka.sasl else {
+        panic!("{printed}");
+    };
+    assert_eq!(client.endpoint.to_string(), "http://idp:8080/token");
+    assert_eq!(
+        (&*client.client_id, client.client_secret.reveal()),
+        ("me", "hunter2")
+    );
+    assert_eq!(client.scope.as_deref(), Some("kafka logs"));
+    assert!(!printed.contains("hunter2"), "{printed}");
+
+    let bearer = "sasl_mechanism = OAUTHBEARER\nsasl_token_url = http://idp/";
+    assert_eq!(
+        kafka_errors(bearer),
+        "\
+a.ini:5: 'sasl_token_url = http://idp/' needs 'sasl_client_id' beside it
+a.ini:5: 'sasl_token_url = http://idp/' needs 'sasl_client_secret' beside it"
+    );
+    assert_eq!(
+        kafka_errors("sasl_mechanism = OAUTHBEARER\nsasl_client_secret = hunter2\nsasl_scope = a"),
+        "\
+a.ini:4: 'sasl_mechanism = OAUTHBEARER' needs 'sasl_token_file' or 'sasl_token_url' beside it
+a.ini:5: 'sasl_client_secret = (not shown)' needs 'sasl_token_url' beside it
+a.ini:6: 'sasl_scope = a' needs 'sasl_token_url' beside it"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "hunter2\n").unwrap();
+    let path = file.display();
+    assert_eq!(
+        kafka_errors(&format!(
+            "{bearer}\nsasl_client_id = me\nsasl_client_secret = x\nsasl_client_secret_file = {path}"
+        )),
+        format!(
+            "\
+a.ini:8: 'sasl_client_secret_file = {path}' cannot stand beside 'sasl_client_secret = (not shown)' (line 7)
+    one of them is enough"
+        )
+    );
+    assert_eq!(
+        kafka_errors(&format!("{bearer}\nsasl_token_file = {path}")),
+        format!(
+            "\
+a.ini:5: 'sasl_token_url = http://idp/' cannot stand beside 'sasl_token_file = {path}' (line 6)
+    one of them is enough"
+        )
+    );
+    assert_eq!(
+        kafka_errors(
+            "sasl_mechanism = PLAIN\nsasl_username = me\nsasl_password = x\nsasl_token_url = http://idp/"
+        ),
+        "\
+a.ini:7: 'sasl_token_url = http://idp/' cannot stand beside 'sasl_mechanism = PLAIN' (line 4)
+    only OAUTHBEARER takes a token"
+    );
+    assert_eq!(
+        kafka_errors("sasl_mechanism = OAUTHBEARER\nsasl_token_url = https://me:hunter2@idp/"),
+        "\
+a.ini:5: bad value '@' for 'sasl_token_url' in [kafka]; accepted: a URL that begins with https:// or http://, or nothing
+    name and secret go to sasl_client_id and sasl_client_secret"
+    );
 }
 
 #[test]

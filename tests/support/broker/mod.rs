@@ -36,7 +36,7 @@ pub(crate) use log::{Record, UnknownProducer};
 pub(crate) use state::Refusal;
 
 use faults::{Fault, Rule};
-use state::{Node, State};
+use state::{Login, Node, State};
 
 /// The handle of a cluster. Dropping it takes the nodes down and fails the test if something was
 /// received that no correct client sends.
@@ -361,8 +361,17 @@ impl Cluster {
 
     /// Clients have to log in with SASL PLAIN. Connections that do not are served all the same.
     pub(crate) fn require_login(&self, user: &str, password: &str) {
+        self.require(Login::Plain(user.to_owned(), password.to_owned()));
+    }
+
+    /// Clients have to log in with a token of [`time_left`](crate::support::token_endpoint::time_left); the session ends with it.
+    pub(crate) fn require_token(&self) {
+        self.require(Login::Token);
+    }
+
+    fn require(&self, login: Login) {
         self.change(|state| {
-            state.login = Some((user.to_owned(), password.to_owned()));
+            state.login = Some(login);
             state.apis.push((ApiKey::SaslHandshake, 0, 1));
             state.apis.push((ApiKey::SaslAuthenticate, 0, 2));
         });

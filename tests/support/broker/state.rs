@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::faults::{Fault, Rule};
 use super::log::{Appended, Partition, Record, UnknownProducer};
 use crate::support::record_batch;
+use crate::support::token_endpoint::time_left;
 
 /// A node of the cluster.
 #[derive(Debug)]
@@ -96,13 +97,38 @@ pub(super) struct State {
     pub(super) produce_errors: BTreeMap<i16, usize>,
     /// Batches that were answered with an error on command, and not appended.
     pub(super) refusals: Vec<Refusal>,
-    /// User and password, if clients have to name them.
-    pub(super) login: Option<(String, String)>,
+    /// What clients have to log in with.
+    pub(super) login: Option<Login>,
     pub(super) duplicates: usize,
     pub(super) most_unanswered: usize,
     pub(super) violations: Vec<String>,
     notes: VecDeque<String>,
     started: Instant,
+}
+
+/// What clients have to log in with.
+#[derive(Debug)]
+pub(super) enum Login {
+    /// SASL PLAIN: user and password.
+    Plain(String, String),
+    /// SASL OAUTHBEARER: a token that is good for now.
+    Token,
+}
+
+impl Login {
+    /// How long a session lasts that begins with these bytes, 0 for ever; `None` if they are refused.
+    fn lifetime(&self, bytes: &[u8]) -> Option<Duration> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        match self {
+            Login::Plain(user, password) => {
+                (text == format!("\0{user}\0{password}")).then_some(Duration::ZERO)
+            }
+            Login::Token => {
+                let token = text.strip_prefix("n,,\x01auth=Bearer ")?;
+                time_left(token.strip_suffix("\x01\x01")?)
+            }
+        }
+    }
 }
 
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
@@ -463,11 +489,15 @@ impl State {
         let body: SaslHandshakeRequest = request.decode()?;
         let fault = self.fault(&request, &[]);
         let told = self.error_code(&request, None);
-        let known = body.mechanism.as_str() == "PLAIN";
+        let mechanism = match &self.login {
+            Some(Login::Token) => "OAUTHBEARER",
+            _ => "PLAIN",
+        };
+        let known = body.mechanism.as_str() == mechanism;
         let code = told.unwrap_or(if known { 0 } else { UNSUPPORTED_SASL_MECHANISM });
         let response = SaslHandshakeResponse::default()
             .with_error_code(code)
-            .with_mechanisms(vec![StrBytes::from_static_str("PLAIN")]);
+            .with_mechanisms(vec![StrBytes::from_static_str(mechanism)]);
         Ok(self.reply(&request, fault, &response))
     }
 
@@ -475,10 +505,16 @@ impl State {
         let body: SaslAuthenticateRequest = request.decode()?;
         let fault = self.fault(&request, &[]);
         let told = self.error_code(&request, None);
-        let (user, password) = self.login.as_ref().ok_or("a login that nobody wants")?;
-        let good = *body.auth_bytes == *format!("\0{user}\0{password}").as_bytes();
-        let code = told.unwrap_or(if good { 0 } else { SASL_AUTHENTICATION_FAILED });
-        let response = SaslAuthenticateResponse::default().with_error_code(code);
+        let login = self.login.as_ref().ok_or("a login that nobody wants")?;
+        let lifetime = login.lifetime(&body.auth_bytes);
+        let code = told.unwrap_or(match lifetime {
+            Some(_) => 0,
+            None => SASL_AUTHENTICATION_FAILED,
+        });
+        let mut response = SaslAuthenticateResponse::default().with_error_code(code);
+        if request.version >= 1 {
+            response.session_lifetime_ms = lifetime.unwrap_or_default().as_millis() as i64;
+        }
         Ok(self.reply(&request, fault, &response))
     }
 
