@@ -20,32 +20,35 @@ work=$out/bench
 
 say() { printf '%s\n' "$*" >&2; }
 
-# The programs are built with the flags of scripts/build.sh, so that both sides come from one compiler.
-build() {
-    scripts/build.sh >/dev/null
+# What measures is built with the flags of scripts/build.sh, so that both sides come from one compiler.
+build_rows() {
     RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
         cargo build --release --locked --target "$target" --example rows >&2
 }
 
-# A backlog of 256 MiB under a profiler. Names of functions need a binary that is not stripped.
+# A backlog of 256 MiB under a profiler. Names of functions need a binary that is not stripped, and who called
+# whom is found by frame pointers.
 profile() {
     command -v perf >/dev/null || command -v valgrind >/dev/null || {
         say "scripts/bench.sh profile needs perf or valgrind"
         exit 1
     }
     CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+        RUSTFLAGS="${RUSTFLAGS:-} -C force-frame-pointers=yes" \
         CARGO_TARGET_DIR="$out/profile" scripts/build.sh >/dev/null
-    build
-    local agent="$out/profile/logagent" rows="$out/$target/release/examples/rows"
+    build_rows
+    local agent="$out/profile/logagent" rows="$out/$target/release/examples/rows" here
+    # CARGO_TARGET_DIR may be absolute.
+    mkdir -p "$work"
+    agent=$(realpath "$agent") here=$(realpath "$work")
     # What starts the agent under the profiler takes the place of the agent.
     local wrapper="$work/profiled"
-    mkdir -p "$work"
     if command -v perf >/dev/null; then
-        printf '#!/bin/sh\nexec perf record -q -F 999 -g -o "%s" -- "%s" "$@"\n' \
-            "$PWD/$work/profile.perf" "$PWD/$agent" >"$wrapper"
+        printf '#!/bin/sh\nexec perf record -q -F 4999 -g -o "%s" -- "%s" "$@"\n' \
+            "$here/profile.perf" "$agent" >"$wrapper"
     else
         printf '#!/bin/sh\nexec valgrind -q --tool=callgrind --callgrind-out-file="%s" "%s" "$@"\n' \
-            "$PWD/$work/profile.callgrind" "$PWD/$agent" >"$wrapper"
+            "$here/profile.callgrind" "$agent" >"$wrapper"
     fi
     chmod +x "$wrapper"
     "$rows" --agent "$wrapper" --work "$work" --small load >&2
@@ -53,7 +56,7 @@ profile() {
         perf script -i "$work/profile.perf" 2>/dev/null | fold_stacks >"$work/profile.folded"
         draw_flames "$work/profile.folded" >"$work/profile.svg"
         perf report -i "$work/profile.perf" --no-children --sort symbol --stdio -g none 2>/dev/null |
-            grep -v '^#' | sed '/^$/d' | head -40 >"$work/profile.txt"
+            sed -e '/^#/d; /^$/d; s/[ -]*$//' | head -40 >"$work/profile.txt"
         say "flame graph: $work/profile.svg; the functions with most samples: $work/profile.txt"
     else
         callgrind_annotate "$work/profile.callgrind" | head -60 >"$work/profile.txt"
@@ -142,7 +145,8 @@ if [ "${1:-}" = profile ]; then
     profile
     exit
 fi
-build
+scripts/build.sh >/dev/null
+build_rows
 if [ "${1:-}" != --help ] && wants_kafka "$@"; then
     instance="bench-$$"
     trap 'scripts/kafka.sh stop --instance "$instance" >&2 || true' EXIT
