@@ -559,7 +559,7 @@ mod tests {
         let body = "logagent checkpoints 1\n7 5 000a0b0c 66305 13 -2 9 00000000deadbeef open 4 -5 /a b%0A.log\n";
         let text = format!("{body}end 1 {:08x}\n", crc32c::crc32c(body.as_bytes()));
         let expected = Checkpoint {
-            path: "/a b\n.log".into(),
+            path: Path::new("/a b\n.log").into(),
             identity: Identity {
                 inode: Inode {
                     device: 66305,
