@@ -45,6 +45,9 @@ pub enum ConnectionError {
     /// The broker does not let us in, or something about SASL cannot work.
     #[error("{0}")]
     Sasl(String),
+    /// There is no token to log in with at present.
+    #[error("{0}")]
+    NoToken(String),
     /// The broker cannot take what we send.
     #[error("{0}")]
     Unsuitable(&'static str),
@@ -58,7 +61,7 @@ impl ConnectionError {
     pub(super) fn needs_a_person(&self) -> bool {
         matches!(
             self,
-            ConnectionError::Tls(_) | ConnectionError::Unsuitable(_)
+            ConnectionError::Tls(_) | ConnectionError::Sasl(_) | ConnectionError::Unsuitable(_)
         )
     }
 }

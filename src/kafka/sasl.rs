@@ -37,7 +37,14 @@ pub(super) fn authenticate(
         ));
     };
     // First, since it may take as long as everything that follows.
-    let (mut exchange, mut send) = Exchange::start(sasl, tokens, timeout).map_err(refused)?;
+    let (mut exchange, mut send) =
+        Exchange::start(sasl, tokens, timeout).map_err(|why| match (sasl, refused(why)) {
+            // An endpoint that does not answer now may answer later.
+            (SaslConfig::OAuthBearer(TokenOrigin::Endpoint(_)), ConnectionError::Sasl(words)) => {
+                ConnectionError::NoToken(words)
+            }
+            (_, error) => error,
+        })?;
     let until = Transport::deadline(timeout);
     let request = Request::sasl_handshake(client_id, sasl.mechanism());
     let answer = transport.ask(request, until)?;
