@@ -12,11 +12,11 @@
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use thiserror::Error;
 
-use crate::batch::{Batch, Progress};
+use crate::batch::{Batch, Destination, Progress, Route};
 use crate::budget::{Budget, BufferPool};
 use crate::checkpoint::{self, Registrar, Store, StoreError};
 use crate::config::{Config, LogConfig, Protocol};
@@ -92,7 +92,7 @@ struct Exited {
 #[derive(Debug)]
 enum Role {
     /// What it followed, and by which section.
-    Tailer(PathBuf, Arc<LogConfig>),
+    Tailer(Arc<Path>, Arc<LogConfig>),
     Scheduler,
     Producer,
     Registrar,
@@ -128,7 +128,9 @@ pub struct Agent {
     exited: Receiver<Exited>,
     found: Receiver<Found>,
     /// The paths that have a tailer.
-    tailers: HashSet<PathBuf>,
+    tailers: HashSet<Arc<Path>>,
+    /// By the name of the section.
+    routes: HashMap<String, Arc<Route>>,
     producers: usize,
     has_registrar: bool,
     deadline: Deadline,
@@ -156,7 +158,7 @@ impl Agent {
             (Some(store), checkpoints)
         };
         let known = checkpoints.len();
-        let known_paths: BTreeSet<PathBuf> = checkpoints
+        let known_paths: BTreeSet<Arc<Path>> = checkpoints
             .iter()
             .map(|checkpoint| checkpoint.path.clone())
             .collect();
@@ -207,6 +209,7 @@ impl Agent {
             exited,
             found,
             tailers: HashSet::new(),
+            routes: HashMap::new(),
             producers: 0,
             has_registrar: false,
             deadline: deadline.clone(),
@@ -262,7 +265,7 @@ impl Agent {
                 brokers(&config)
             }
         );
-        let absent = watcher.absent(known_paths.iter().map(PathBuf::as_path));
+        let absent = watcher.absent(known_paths.iter().map(|path| &**path));
         for found in first.into_iter().chain(absent) {
             agent.follow(found, true);
         }
@@ -341,7 +344,7 @@ impl Agent {
 
     /// Starts a tailer for a path, unless it has one.
     fn follow(&mut self, found: Found, is_first_look: bool) {
-        let Some(progress) = &self.progress else {
+        let Some(progress) = self.progress.clone() else {
             return;
         };
         let Found { path, log, look } = found;
@@ -351,8 +354,11 @@ impl Agent {
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
         let waker = Waker::new(self.parked_woken.clone());
-        self.table.follow_path(&path, waker.clone());
-        let destination = Arc::new(self.destination(&path, &log));
+        self.table.follow_path(path.clone(), waker.clone());
+        let destination = Arc::new(Destination {
+            route: self.route(&log),
+            path: path.clone(),
+        });
         let tailer = Tailer::new(
             path,
             log,
@@ -360,7 +366,7 @@ impl Agent {
             self.around.clone(),
             waker,
             self.batches[producer].clone(),
-            progress.clone(),
+            progress,
             self.tailers_stop.clone(),
             is_first_look,
             look,
@@ -369,9 +375,17 @@ impl Agent {
         let _ = self.scheduler.send(Message::Start(Box::new(tailer)));
     }
 
-    fn destination(&self, path: &Path, log: &LogConfig) -> crate::batch::Destination {
-        let headers = self.config.kafka.headers;
-        tail::destination(path, log, &self.host, headers.host, headers.path)
+    /// The route of a section, one for all its files.
+    fn route(&mut self, log: &LogConfig) -> Arc<Route> {
+        let make = || Arc::new(tail::route(log, &self.host, self.config.kafka.headers));
+        match self.routes.get(&log.name) {
+            Some(route) => route.clone(),
+            None => self
+                .routes
+                .entry(log.name.clone())
+                .or_insert(make())
+                .clone(),
+        }
     }
 
     /// Until it is time to stop.

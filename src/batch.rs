@@ -7,7 +7,8 @@
 //! `tail`, `kafka` and `checkpoint` know these types and never each other.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,18 +77,47 @@ impl Trace {
 /// One per file, shared by all its batches.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Destination {
+    /// What the files of its section have in common.
+    pub route: Arc<Route>,
+    /// The path that is followed.
+    pub path: Arc<Path>,
+}
+
+impl Destination {
+    /// The record headers, the same for every record of the file: name and value.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        let route = &self.route;
+        let count = route.headers.len() + usize::from(route.with_path);
+        (0..count).map(|n| match route.headers.get(n) {
+            Some((name, value)) => (name.as_bytes(), &value[..]),
+            None => (&b"path"[..], self.path.as_os_str().as_bytes()),
+        })
+    }
+
+    /// What the `file` partitioner hashes: `host:path`. Made when it is wanted, once for each batch, since it
+    /// would be kept for each file.
+    pub fn file_key(&self) -> Vec<u8> {
+        let path = self.path.as_os_str().as_bytes();
+        [self.route.host.as_bytes(), b":", path].concat()
+    }
+}
+
+/// What the records of all files of a section have in common: with thousands of files, what each of them keeps
+/// counts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The name of this host.
+    pub host: String,
     /// Kafka topic.
     pub topic: Arc<str>,
-    /// Record key, the same for every record of the file.
+    /// Record key.
     pub key: Option<Box<[u8]>>,
-    /// Record headers, name and value, the same for every record of the file.
+    /// Record headers, name and value, that do not depend on the file.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// Whether the header `path` comes after them.
+    pub with_path: bool,
     /// A carriage return at the end of a line is not part of the record.
     pub strip_cr: bool,
-    /// What the `file` partitioner hashes: `host:path`.
-    pub file_key: Box<[u8]>,
-    /// The path that is followed, for messages to people.
-    pub path: PathBuf,
 }
 
 /// How the records lie in a batch's bytes.
@@ -137,7 +167,7 @@ impl Batch {
     pub fn records_from(&self, position: usize) -> Records<'_> {
         Records {
             data: &self.data,
-            strip_cr: self.destination.strip_cr,
+            strip_cr: self.destination.route.strip_cr,
             position,
             newlines: match self.framing {
                 Framing::Lines => Some(memchr::memchr_iter(b'\n', &self.data[position..])),
@@ -205,7 +235,7 @@ impl<'a> Iterator for Records<'a> {
 pub struct Checkpoint {
     /// The path that is followed. A rotated file lies elsewhere by now; its checkpoint still names
     /// the path whose lines it holds.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// What the file is recognised by.
     pub identity: Identity,
     /// Everything before this offset is acknowledged.

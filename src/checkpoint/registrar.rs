@@ -298,7 +298,7 @@ mod tests {
 
     fn checkpoint(inode: u64, offset: u64) -> Checkpoint {
         Checkpoint {
-            path: "/log/app.log".into(),
+            path: Path::new("/log/app.log").into(),
             identity: Identity {
                 inode: Inode { device: 1, inode },
                 born_ns: 0,

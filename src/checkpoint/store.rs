@@ -16,10 +16,11 @@
 //! crash at any point leaves a whole `checkpoints`, the old or the new one. Anything else than a
 //! whole file was not done by this program, and is reported, never repaired in silence.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write as _};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -307,7 +308,7 @@ fn parse_line(line: &str) -> Option<Checkpoint> {
         },
         serial: next()?.parse().ok()?,
         modified_ns: next()?.parse().ok()?,
-        path: PathBuf::from(std::ffi::OsString::from_vec(unescape(next()?)?)),
+        path: Path::new(OsStr::from_bytes(&unescape(next()?)?)).into(),
     })
 }
 
@@ -348,7 +349,7 @@ mod tests {
 
     fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
         Checkpoint {
-            path: PathBuf::from(std::ffi::OsString::from_vec(path.to_vec())),
+            path: Path::new(OsStr::from_bytes(path)).into(),
             identity: Identity {
                 inode: Inode {
                     device: 66305,

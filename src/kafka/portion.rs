@@ -59,7 +59,7 @@ pub(super) fn split_portions(
             None => after.push(portion.clone()),
             Some(_) if all => before.push(portion.clone()),
             Some(last) => {
-                if portion.destination.strip_cr {
+                if portion.destination.route.strip_cr {
                     // The records do not tell how long their lines were, so the whole span goes with
                     // the second half, which is sent when the first one is acknowledged.
                     let records = taken as i32;

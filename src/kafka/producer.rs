@@ -480,7 +480,7 @@ impl Output for NativeOutput {
         if batch.data.is_empty() {
             return;
         }
-        let topic = self.topic_number(&batch.destination.topic);
+        let topic = self.topic_number(&batch.destination.route.topic);
         let placed = self.topics[topic].push(batch, Instant::now());
         if let Some(partition) = placed {
             self.list(topic, partition);

@@ -202,12 +202,12 @@ impl Template {
             return;
         }
         self.key.clear();
-        match &destination.key {
+        match &destination.route.key {
             Some(key) => push_sized(&mut self.key, key),
             None => self.key.push(NULL),
         }
         self.headers.clear();
-        push_varint(&mut self.headers, (destination.headers.len() as u64) << 1);
+        push_varint(&mut self.headers, (destination.headers().len() as u64) << 1);
         push_headers(&mut self.headers, destination);
         self.destination = Some(destination.clone());
     }
@@ -218,7 +218,7 @@ impl Template {
 fn part_headers(destination: &Destination, index: u32, last: bool) -> Vec<u8> {
     let number = index.to_string();
     let mut block = Vec::with_capacity(64);
-    let count = destination.headers.len() + 1 + usize::from(last);
+    let count = destination.headers().len() + 1 + usize::from(last);
     push_varint(&mut block, (count as u64) << 1);
     push_headers(&mut block, destination);
     push_sized(&mut block, b"part");
@@ -231,8 +231,8 @@ fn part_headers(destination: &Destination, index: u32, last: bool) -> Vec<u8> {
 }
 
 fn push_headers(block: &mut Vec<u8>, destination: &Destination) {
-    for (name, value) in &destination.headers {
-        push_sized(block, name.as_bytes());
+    for (name, value) in destination.headers() {
+        push_sized(block, name);
         push_sized(block, value);
     }
 }

@@ -1,33 +1,42 @@
 //! Batches and answers for the unit tests of this folder.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
-use crate::batch::{Batch, Destination, Framing, SourceId};
+use crate::batch::{Batch, Destination, Framing, Route, SourceId};
 use crate::budget::{Budget, BufferPool};
 use crate::wake::testing::waker;
 
 pub(super) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
     Arc::new(Destination {
-        topic: "t".into(),
+        route: route("t", key, headers).into(),
+        path: Path::new("/path").into(),
+    })
+}
+
+fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
+    Route {
+        host: "host".into(),
+        topic: topic.into(),
         key: key.map(Into::into),
         headers: headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_vec()))
             .collect(),
+        with_path: false,
         strip_cr: false,
-        file_key: b"host:/path"[..].into(),
-        path: "/path".into(),
-    })
+    }
 }
 
 pub(super) fn destination_to(topic: &str) -> Arc<Destination> {
-    let mut destination = Arc::into_inner(destination(None, &[])).expect("only here");
-    destination.topic = topic.into();
-    Arc::new(destination)
+    Arc::new(Destination {
+        route: route(topic, None, &[]).into(),
+        path: Path::new("/path").into(),
+    })
 }
 
 pub(super) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {

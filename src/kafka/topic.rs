@@ -105,8 +105,8 @@ impl Topic {
 
     fn place(&mut self, batch: Batch, since: Instant) -> Option<usize> {
         let chosen = match self.partitioner {
-            Partitioner::File => partitioner::of_key(&batch.destination.file_key, self.count),
-            Partitioner::Key => match &batch.destination.key {
+            Partitioner::File => partitioner::of_key(&batch.destination.file_key(), self.count),
+            Partitioner::Key => match &batch.destination.route.key {
                 Some(key) => partitioner::of_key(key, self.count),
                 None => self.round_robin(&batch),
             },

@@ -250,9 +250,9 @@ impl TopicQueue {
         let mut size = 0;
         'batches: for (at, batch) in self.batches.iter().enumerate() {
             let destination = &batch.destination;
-            let key = destination.key.as_deref();
+            let key = destination.route.key.as_deref();
             let partition = match config.partitioner {
-                Partitioner::File => partitioner::of_key(&destination.file_key, partitions),
+                Partitioner::File => partitioner::of_key(&destination.file_key(), partitions),
                 Partitioner::Key => partitioner::of_key(key.unwrap_or_default(), partitions),
                 Partitioner::RoundRobin => (turn % partitions.unsigned_abs() as usize) as i32,
                 Partitioner::Fixed(partition) => partition,
@@ -270,7 +270,7 @@ impl TopicQueue {
                 }
                 // An empty line is an empty value; none at all would be a tombstone.
                 messages.push(ProduceMessage::new(
-                    &destination.topic,
+                    &destination.route.topic,
                     partition,
                     key,
                     Some(record),
@@ -289,7 +289,7 @@ impl Output for LegacyOutput {
         let limit_bytes = self.config.batch_bytes;
         let queue = self
             .topics
-            .entry(batch.destination.topic.clone())
+            .entry(batch.destination.route.topic.clone())
             .or_default();
         if queue.batches.is_empty() {
             queue.oldest = Some(Instant::now());

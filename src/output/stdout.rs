@@ -29,10 +29,10 @@ impl StdoutOutput {
     fn print(&mut self, batch: &Batch) -> io::Result<()> {
         let destination = &batch.destination;
         for (_, record) in batch.records() {
-            self.out.write_all(destination.topic.as_bytes())?;
+            self.out.write_all(destination.route.topic.as_bytes())?;
             self.out.write_all(b"\t")?;
             self.out
-                .write_all(destination.key.as_deref().unwrap_or(b"-"))?;
+                .write_all(destination.route.key.as_deref().unwrap_or(b"-"))?;
             self.out.write_all(b"\t")?;
             self.out.write_all(record)?;
             self.out.write_all(b"\n")?;

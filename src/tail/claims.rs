@@ -4,8 +4,8 @@
 //! before, under any name, goes on where it stood.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::batch::{Checkpoint, Ending, Trace};
 use crate::identity::{Identity, Inode};
@@ -21,7 +21,7 @@ struct Known {
     /// In boxes, so that the free places of the table are small.
     entries: HashMap<u64, Box<Entry>>,
     by_inode: HashMap<Inode, Vec<u64>>,
-    by_path: HashMap<PathBuf, Vec<u64>>,
+    by_path: HashMap<Arc<Path>, Vec<u64>>,
 }
 
 #[derive(Debug)]
@@ -193,11 +193,11 @@ impl Known {
         let serial = entry.checkpoint.serial;
         self.by_inode
             .entry(entry.checkpoint.identity.inode)
-            .or_default()
+            .or_insert_with(one)
             .push(serial);
         self.by_path
             .entry(entry.checkpoint.path.clone())
-            .or_default()
+            .or_insert_with(one)
             .push(serial);
         self.entries.insert(serial, Box::new(entry));
     }
@@ -221,6 +221,11 @@ impl Known {
     }
 }
 
+/// Room for one: most inodes and paths have one file, and a list grows to four places at once.
+fn one() -> Vec<u64> {
+    Vec::with_capacity(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +234,7 @@ mod tests {
     fn checkpoint(path: &str, inode: u64) -> Checkpoint {
         let inode = Inode { device: 1, inode };
         Checkpoint {
-            path: path.into(),
+            path: Path::new(path).into(),
             identity: Identity {
                 inode,
                 born_ns: 0,

@@ -15,7 +15,8 @@ use crate::identity::{Fingerprint, Look};
 #[derive(Debug)]
 pub(super) enum Content {
     Plain(File),
-    Packed(Packed),
+    /// In a box: few are, and there is one of these for each file.
+    Packed(Box<Packed>),
 }
 
 impl Content {
@@ -67,7 +68,7 @@ impl Content {
             window: Vec::new(),
             start: 0,
         };
-        Ok(Some((Content::Packed(packed), look)))
+        Ok(Some((Content::Packed(Box::new(packed)), look)))
     }
 
     /// The file itself.

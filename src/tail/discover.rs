@@ -16,7 +16,7 @@ use crate::identity::Look;
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The path.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// The section whose pattern it matches; the first one, if several do.
     pub log: Arc<LogConfig>,
     /// What lay there, if anything did. It may be rotated away before anybody opens it.
@@ -111,7 +111,7 @@ impl Discovery {
         let wanting = |p: &&LogPattern| matches(&p.whole) && !p.exclude.iter().any(matches);
         let log = self.patterns.iter().find(wanting)?.log.clone();
         Some(Found {
-            path: path.to_owned(),
+            path: path.into(),
             log,
             look: None,
         })
@@ -142,7 +142,7 @@ impl Discovery {
             Ok(look) if look.is_regular => {
                 self.warned.remove(path);
                 Some(Found {
-                    path: path.to_owned(),
+                    path: path.into(),
                     log: log.clone(),
                     look: Some(look),
                 })

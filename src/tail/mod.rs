@@ -12,15 +12,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 
-use crate::batch::{Batch, Destination, Ending, Progress};
+use crate::batch::{Batch, Destination, Ending, Progress, Route};
 use crate::budget::{Account, Budget, BufferPool};
-use crate::config::LogConfig;
+use crate::config::{HeaderChoice, LogConfig};
 use crate::identity::{Fingerprint, Identity, Look};
 use crate::metrics::Metrics;
 use crate::wake::Waker;
@@ -74,7 +74,7 @@ pub struct Surroundings {
 /// each. It runs on a `tail:<path>` thread, or is parked; see [`scheduler`].
 #[derive(Debug)]
 pub struct Tailer {
-    path: PathBuf,
+    path: Arc<Path>,
     log: Arc<LogConfig>,
     destination: Arc<Destination>,
     around: Arc<Surroundings>,
@@ -92,11 +92,11 @@ pub struct Tailer {
     /// The checkpoints of the path must be looked through before anything is read.
     must_resume: bool,
     /// The file was closed, for others to have their turn, when it looked like this; its watch stays.
-    paused: Option<(Look, Option<FileWatch>)>,
+    paused: Option<Box<(Look, Option<FileWatch>)>>,
     /// The file was there when the agent started for the first time.
     was_there_at_first: bool,
     /// What lay at the path when it was found.
-    seen: Option<Look>,
+    seen: Option<Box<Look>>,
     complaint: Option<String>,
     /// How many files were read to their end.
     finished: u32,
@@ -138,7 +138,7 @@ impl Tailer {
         reason = "its channels are what a thread is made of"
     )]
     pub fn new(
-        path: PathBuf,
+        path: Arc<Path>,
         log: Arc<LogConfig>,
         destination: Arc<Destination>,
         around: Arc<Surroundings>,
@@ -166,7 +166,7 @@ impl Tailer {
             must_resume: true,
             paused: None,
             was_there_at_first,
-            seen,
+            seen: seen.map(Box::new),
             complaint: None,
             finished: 0,
             woken_at: Instant::now(),
@@ -549,30 +549,18 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Headers, key and topic that the records of `path` get.
-pub fn destination(
-    path: &Path,
-    log: &LogConfig,
-    host: &str,
-    with_host: bool,
-    with_path: bool,
-) -> Destination {
-    use std::os::unix::ffi::OsStrExt;
-    let path_bytes = path.as_os_str().as_bytes();
-    let mut headers = Vec::with_capacity(usize::from(with_host) + usize::from(with_path));
-    if with_host {
-        headers.push(("host".to_owned(), host.as_bytes().to_vec()));
-    }
-    if with_path {
-        headers.push(("path".to_owned(), path_bytes.to_vec()));
-    }
-    Destination {
+/// Headers, key and topic that the records of the files of `log` get.
+pub fn route(log: &LogConfig, host: &str, headers: HeaderChoice) -> Route {
+    Route {
+        host: host.to_owned(),
         topic: log.topic.as_str().into(),
         key: log.key.as_ref().map(|key| key.as_bytes().into()),
-        headers,
+        headers: match headers.host {
+            true => vec![("host".to_owned(), host.as_bytes().to_vec())],
+            false => Vec::new(),
+        },
+        with_path: headers.path,
         strip_cr: log.strip_cr,
-        file_key: [host.as_bytes(), b":", path_bytes].concat().into(),
-        path: path.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the scheduler asks of a tailer: whether it can do without a thread, and whether it needs one again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ impl Tailer {
     /// the kernel tells of.
     pub(super) fn is_settled(&self) -> bool {
         let is_watched = match &self.paused {
-            Some((_, watch)) => self.sources.is_empty() && watch.is_some(),
+            Some(paused) => self.sources.is_empty() && paused.1.is_some(),
             None => {
                 let live = self.sources.front();
                 self.has_live
@@ -50,7 +50,8 @@ impl Tailer {
         };
         let seen = (look.size, look.modified_ns);
         match (&self.paused, self.sources.back()) {
-            (Some((paused, _)), _) => {
+            (Some(paused), _) => {
+                let (paused, _) = &**paused;
                 look.inode == paused.inode && seen == (paused.size, paused.modified_ns)
             }
             (None, Some(live)) => {
@@ -75,7 +76,7 @@ impl Tailer {
     }
 
     /// What it follows, and by which section.
-    pub(super) fn followed(&self) -> (PathBuf, Arc<LogConfig>) {
+    pub(super) fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
         (self.path.clone(), self.log.clone())
     }
 }

@@ -11,7 +11,8 @@ use crate::identity::Look;
 impl Tailer {
     /// Whether there is something to look at, and the right to.
     pub(super) fn may_look(&mut self) -> bool {
-        if let Some((paused, _)) = &self.paused {
+        if let Some(paused) = &self.paused {
+            let (paused, _) = &**paused;
             let unchanged = Look::at_path(&self.path).is_ok_and(|look| {
                 (look.inode, look.size, look.modified_ns)
                     == (paused.inode, paused.size, paused.modified_ns)
@@ -69,7 +70,7 @@ impl Tailer {
                 modified_ns: source.modified_ns,
                 ..look
             };
-            self.paused = Some((seen, source.watch.take()));
+            self.paused = Some(Box::new((seen, source.watch.take())));
             self.turn = None;
         }
     }

@@ -139,7 +139,7 @@ impl Tailer {
 
     /// The file that lay at the path when it was found, if it does not lie there any more.
     pub(super) fn seen_and_rotated(&mut self) -> io::Result<Option<(Sibling, Checkpoint)>> {
-        let Some(seen) = self.seen else {
+        let Some(seen) = self.seen.as_deref().copied() else {
             return Ok(None);
         };
         let wanted = Checkpoint {

@@ -1,7 +1,8 @@
 //! What happens to a path: renamed, replaced, deleted, truncated, copied.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::content::Content;
@@ -97,7 +98,7 @@ impl Tailer {
             }
             return Ok(());
         }
-        if let Some(seen) = self.seen {
+        if let Some(seen) = &self.seen {
             if (seen.inode, seen.born_ns) != (look.inode, look.born_ns) {
                 self.resume_seen()?;
             }
@@ -446,7 +447,7 @@ impl Tailer {
             Instant::now().checked_sub(Duration::from_millis(age).min(self.log.rotate_wait));
         self.push(
             content,
-            path,
+            path.into(),
             checkpoint,
             look,
             Some(quiet_since.unwrap_or_else(Instant::now)),
@@ -479,7 +480,7 @@ impl Tailer {
     pub(super) fn push(
         &mut self,
         content: Content,
-        at: PathBuf,
+        at: Arc<Path>,
         checkpoint: Checkpoint,
         look: Look,
         quiet_since: Option<Instant>,

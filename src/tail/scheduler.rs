@@ -23,7 +23,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -71,7 +71,7 @@ pub enum Leave {
 #[derive(Debug)]
 pub struct Ended {
     /// What it followed.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// By which section.
     pub log: Arc<LogConfig>,
     /// How; the words of the panic if it panicked.

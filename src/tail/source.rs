@@ -1,7 +1,7 @@
 //! One open file and how far it is read.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -19,7 +19,7 @@ pub(super) struct Source {
     pub(super) id: SourceId,
     pub(super) content: Content,
     /// Where it was opened, for messages.
-    pub(super) opened_at: PathBuf,
+    pub(super) opened_at: Arc<Path>,
     pub(super) checkpoint: Checkpoint,
     pub(super) acked: Arc<AtomicU64>,
     /// Everything before is read and on its way.
@@ -68,7 +68,7 @@ pub(super) struct Chunk {
 impl Source {
     pub(super) fn new(
         content: Content,
-        opened_at: PathBuf,
+        opened_at: Arc<Path>,
         checkpoint: Checkpoint,
         look: &Look,
     ) -> Self {
@@ -97,8 +97,8 @@ impl Source {
 
     /// If the position is inside of a line, earlier pieces of it were sent: finds out how many.
     pub(super) fn find_part(&mut self, max_line_bytes: usize) -> io::Result<()> {
-        let mut window = vec![0; 64 << 10];
         let mut line_start = self.position;
+        let mut window = vec![0; 64 << 10];
         while line_start > 0 {
             let from = line_start.saturating_sub(window.len() as u64);
             let len = usize::try_from(line_start - from).unwrap_or(0);

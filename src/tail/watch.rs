@@ -39,7 +39,7 @@ struct Table {
     files: HashMap<WatchDescriptor, Vec<(u64, Waker)>>,
     folders: HashMap<WatchDescriptor, PathBuf>,
     /// Who follows a path.
-    paths: HashMap<PathBuf, Waker>,
+    paths: HashMap<Arc<Path>, Waker>,
     /// Where a followed path really leads, if that is another name (it goes through a link).
     targets: HashMap<PathBuf, PathBuf>,
 }
@@ -77,10 +77,11 @@ impl WatchTable {
             Ok(descriptor) => {
                 static NEXT: AtomicU64 = AtomicU64::new(0);
                 let number = NEXT.fetch_add(1, Ordering::Relaxed);
+                // Room for one: two of them share a file only for a moment.
                 table
                     .files
                     .entry(descriptor.clone())
-                    .or_default()
+                    .or_insert_with(|| Vec::with_capacity(1))
                     .push((number, wake.clone()));
                 Some(FileWatch {
                     table: self.clone(),
@@ -96,8 +97,8 @@ impl WatchTable {
     }
 
     /// From now on whatever happens to the name `path` wakes `wake`.
-    pub fn follow_path(&self, path: &Path, wake: Waker) {
-        self.table().paths.insert(path.to_owned(), wake);
+    pub fn follow_path(&self, path: Arc<Path>, wake: Waker) {
+        self.table().paths.insert(path, wake);
     }
 
     /// Nobody follows `path` any more.
@@ -105,6 +106,10 @@ impl WatchTable {
         let mut table = self.table();
         table.paths.remove(path);
         table.targets.remove(path);
+    }
+
+    fn is_followed(&self, path: &Path) -> bool {
+        self.table().paths.contains_key(path)
     }
 
     /// The followed `path` may lead through links: then the folder that the file really lies in is
@@ -161,7 +166,7 @@ impl WatchTable {
     fn wake_followers(&self, path: &Path) -> bool {
         let table = self.table();
         for (link, _) in table.targets.iter().filter(|(_, target)| *target == path) {
-            if let Some(wake) = table.paths.get(link) {
+            if let Some(wake) = table.paths.get(link.as_path()) {
                 wake.wake();
             }
         }
@@ -243,7 +248,7 @@ pub struct Watcher {
     discovery: Discovery,
     found: Sender<Found>,
     /// What was reported and is still there.
-    reported: HashSet<PathBuf>,
+    reported: HashSet<Arc<Path>>,
     /// Not every folder has a watch.
     must_poll: bool,
 }
@@ -392,7 +397,7 @@ impl Watcher {
     fn consider(&mut self, path: &Path) {
         self.reported.remove(path);
         if let Some(found) = self.discovery.matching(path) {
-            self.reported.insert(path.to_owned());
+            self.reported.insert(found.path.clone());
             let _ = self.found.send(found);
         }
     }
@@ -409,11 +414,10 @@ impl Watcher {
             }
             scan = self.discovery.scan();
         }
-        let followed: HashSet<PathBuf> = self.table.table().paths.keys().cloned().collect();
         // Reported, but not followed any more: it was given up and may be there again.
-        self.reported.retain(|path| followed.contains(path));
+        self.reported.retain(|path| self.table.is_followed(path));
         for found in scan.files {
-            if !followed.contains(&found.path) && self.reported.insert(found.path.clone()) {
+            if !self.table.is_followed(&found.path) && self.reported.insert(found.path.clone()) {
                 report(found);
             }
         }

@@ -1,8 +1,9 @@
 //! Batches as a tailer sends them, for the micro-benchmarks and the count of instructions.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use logagent::batch::{Batch, Destination, Framing, SourceId};
+use logagent::batch::{Batch, Destination, Framing, Route, SourceId};
 use logagent::budget::{Budget, BufferPool};
 use logagent::wake::Waker;
 
@@ -18,12 +19,10 @@ pub(crate) enum Headers {
 
 /// A batch of lines of an access log, the same ones each time.
 pub(crate) fn batch(headers: Headers) -> Batch {
+    let with_path = headers == Headers::HostAndPath;
     let headers = match headers {
         Headers::None => Vec::new(),
-        Headers::HostAndPath => vec![
-            ("host".to_owned(), b"web-1.example.org".to_vec()),
-            ("path".to_owned(), b"/var/log/nginx/access.log".to_vec()),
-        ],
+        Headers::HostAndPath => vec![("host".to_owned(), b"web-1.example.org".to_vec())],
     };
     let lines = lines();
     let (woken, _) = crossbeam_channel::unbounded();
@@ -32,12 +31,15 @@ pub(crate) fn batch(headers: Headers) -> Batch {
     data.copy_from_slice(&lines);
     Batch {
         destination: Arc::new(Destination {
-            topic: "web_log".into(),
-            key: None,
-            headers,
-            strip_cr: false,
-            file_key: b"web-1:/var/log/nginx/access.log"[..].into(),
-            path: "/var/log/nginx/access.log".into(),
+            route: Arc::new(Route {
+                host: "web-1".into(),
+                topic: "web_log".into(),
+                key: None,
+                headers,
+                with_path,
+                strip_cr: false,
+            }),
+            path: Path::new("/var/log/nginx/access.log").into(),
         }),
         source: SourceId::next(),
         start: 0,
