@@ -70,8 +70,9 @@ impl Discovery {
         }
     }
 
-    /// Walks the folders that the patterns lead to.
-    pub(super) fn scan(&mut self) -> Scan {
+    /// Walks the folders that the patterns lead to. A file that `is_followed` already is not among those
+    /// found, and not looked at.
+    pub(super) fn scan(&mut self, is_followed: impl Fn(&Path) -> bool) -> Scan {
         let mut scan = Scan::default();
         let mut seen = HashSet::new();
         for at in 0..self.patterns.len() {
@@ -85,6 +86,10 @@ impl Discovery {
             );
             let mut any = false;
             for path in paths {
+                if is_followed(&path) {
+                    any = true;
+                    continue;
+                }
                 let Some(found) = self.accepted(at, &path) else {
                     continue;
                 };
@@ -292,7 +297,7 @@ mod tests {
     ) -> (Vec<String>, Vec<String>) {
         let absolute = |text: &str| format!("{}/{text}", folder.path().display());
         let exclude: Vec<String> = exclude.iter().map(|e| absolute(e)).collect();
-        let scan = discovery(&[absolute(pattern)], &exclude).scan();
+        let scan = discovery(&[absolute(pattern)], &exclude).scan(|_| false);
         let relative = |path: &Path| {
             path.strip_prefix(folder.path())
                 .map_or_else(|_| "above".into(), |p| p.display().to_string())

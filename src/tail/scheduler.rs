@@ -192,9 +192,10 @@ where
                 self.fetch(number);
             }
             if now >= self.next_tick {
-                self.next_tick = now + TICK;
-                self.patrol();
+                let tick = self.tick();
+                self.patrol(tick);
                 self.dismiss_spare(now);
+                self.next_tick = now + tick;
             }
         }
         let parked = self.parked.drain().map(|(_, parked)| parked.tailer);
@@ -320,10 +321,19 @@ where
         self.most_threads = self.threads;
     }
 
-    /// Looks at some of the quiet ones, so that in [`ROUND`] all of them had their turn, or at [`AT_ONCE`].
-    fn patrol(&mut self) {
-        let ticks = (ROUND.as_millis() / TICK.as_millis()) as usize;
-        for _ in 0..self.rounds.len().div_ceil(ticks).min(AT_ONCE) {
+    /// How long until the next tick: where all is quiet, being woken costs more than what is done then.
+    fn tick(&self) -> Duration {
+        match self.threads > self.busy || self.turns.are_wanted() {
+            true => TICK,
+            false => QUIET_TICK,
+        }
+    }
+
+    /// Looks at as many of the quiet ones as are due in one `tick`, so that in [`ROUND`] all of them had their
+    /// turn.
+    fn patrol(&mut self, tick: Duration) {
+        let ticks = (ROUND.as_millis() / tick.as_millis()) as usize;
+        for _ in 0..self.rounds.len().min(IN_ROUND).div_ceil(ticks) {
             let Some((number, ticket)) = self.rounds.pop_front() else {
                 break;
             };
@@ -426,11 +436,13 @@ const MOST_THREADS: usize = 256;
 const CROWD: usize = MOST_THREADS / 2;
 /// A thread without a tailer ends after so long.
 const SPARE_FOR: Duration = Duration::from_secs(1);
-/// How often parked tailers are looked at, a few each time.
+/// How often parked tailers are looked at, a few each time, while there is something else to see to.
 const TICK: Duration = Duration::from_millis(200);
+/// How often, while there is nothing else.
+const QUIET_TICK: Duration = Duration::from_secs(1);
 /// In which time each had its turn.
 const ROUND: Duration = Duration::from_secs(5);
-/// At most so many are looked at in one tick: with very many files a round takes longer.
-const AT_ONCE: usize = 100;
+/// At most so many are looked at in that time: with very many files a round takes longer.
+const IN_ROUND: usize = 2500;
 /// Enough for a tailer, and untouched pages cost nothing.
 const STACK_BYTES: usize = 512 << 10;

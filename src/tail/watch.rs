@@ -403,7 +403,7 @@ impl Watcher {
     }
 
     fn rescan(&mut self, mut report: impl FnMut(Found)) {
-        let mut scan = self.discovery.scan();
+        let mut scan = self.discovery.scan(|path| self.table.is_followed(path));
         // What appears in a folder between its listing and its watch would not be heard of: so list
         // again until every folder that was listed had its watch before.
         for _ in 0..SCANS {
@@ -412,7 +412,7 @@ impl Watcher {
             if !self.watch_folders(folders) {
                 break;
             }
-            scan = self.discovery.scan();
+            scan = self.discovery.scan(|path| self.table.is_followed(path));
         }
         // Reported, but not followed any more: it was given up and may be there again.
         self.reported.retain(|path| self.table.is_followed(path));
