@@ -10,7 +10,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::BytesMut;
 
 use crate::wake::Waker;
 
@@ -43,7 +45,10 @@ impl Budget {
     pub const LEAST_BYTES: usize = 4 << 10;
     /// A file that has bytes on their way waits until it may take so much more: with hundreds of busy
     /// files, small steps cost more than what is read by them.
-    const STEP_BYTES: usize = 128 << 10;
+    const STEP_BYTES: usize = BufferPool::BUFFER_BYTES;
+    /// For so many bytes that come back one file is woken: it takes two steps then, so that a thread is not
+    /// woken for each read.
+    const WAKE_BYTES: usize = 2 * Self::STEP_BYTES;
     /// What a followed file takes besides the bytes that are read of it: tailer, source, watch, claim and
     /// checkpoint, with their paths.
     const FILE_BYTES: usize = 5 << 10;
@@ -90,11 +95,11 @@ impl Budget {
         // as many as the free bytes can. Who is refused again queues again.
         let mut wakes = if used > limit / 2 {
             waiting.returned_bytes += bytes;
-            let steps = waiting.returned_bytes / Self::STEP_BYTES;
-            waiting.returned_bytes %= Self::STEP_BYTES;
+            let steps = waiting.returned_bytes / Self::WAKE_BYTES;
+            waiting.returned_bytes %= Self::WAKE_BYTES;
             steps
         } else {
-            (limit - used).div_ceil(Self::STEP_BYTES / 2)
+            (limit - used).div_ceil(Self::WAKE_BYTES / 2)
         };
         while wakes > 0 {
             let Some(wake) = waiting.line.pop_front() else {
@@ -216,57 +221,83 @@ impl Drop for Permit {
     }
 }
 
-/// Read buffers that were used and can be used again, so that a busy file does not fault new pages
-/// in for every read. What is idle in the pool is bounded and freed by [`BufferPool::trim`].
-#[derive(Debug)]
+/// Read buffers that are used again and again, so that a busy file does not fault new pages in for every
+/// read.
+///
+/// They are cut from blocks so large that the allocator maps each by itself, whatever it has learned
+/// (`DEFAULT_MMAP_THRESHOLD_MAX` of mallopt(3)): from the heaps that it has for groups of threads, buffers
+/// that one thread takes and another gives back would leave holes of half as much again. The blocks go back
+/// as a whole, once no buffer is in use.
+#[derive(Debug, Default)]
 pub struct BufferPool {
-    free: Mutex<Vec<Vec<u8>>>,
+    blocks: Mutex<Blocks>,
+}
+
+#[derive(Debug, Default)]
+struct Blocks {
+    /// What is left of the last block.
+    rest: BytesMut,
+    /// Buffers that lie idle.
+    idle: Vec<BytesMut>,
+    in_use: usize,
 }
 
 impl BufferPool {
     /// The usual size of a read, and the only size that is kept.
     pub const BUFFER_BYTES: usize = 256 << 10;
+    const BLOCK_BYTES: usize = 34 << 20;
+    /// So many buffers are kept when none is in use, for a file that is read from time to time.
     const KEPT: usize = 16;
 
     /// An empty pool.
     pub fn new() -> Arc<Self> {
-        Arc::new(BufferPool {
-            free: Mutex::default(),
-        })
+        Arc::default()
     }
 
     /// A buffer of `bytes` bytes, whose content is left over or zero.
     pub fn buffer(self: &Arc<Self>, bytes: usize) -> Buffer {
         let is_usual = bytes <= Self::BUFFER_BYTES && bytes > Self::BUFFER_BYTES / 4;
-        let vec = match is_usual {
-            true => self
-                .free
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop(),
-            false => Some(vec![0; bytes]),
-        };
-        // Zeroed memory comes from the kernel without being touched.
         Buffer {
-            bytes: vec.unwrap_or_else(|| vec![0; Self::BUFFER_BYTES]),
+            bytes: match is_usual {
+                true => self.blocks().take(),
+                // Zeroed memory comes from the kernel without being touched.
+                false => BytesMut::zeroed(bytes),
+            },
             len: bytes,
             pool: self.clone(),
         }
     }
 
-    /// Frees what lies idle.
-    pub fn trim(&self) {
-        self.free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+    fn blocks(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Blocks {
+    fn take(&mut self) -> BytesMut {
+        self.in_use += 1;
+        if let Some(buffer) = self.idle.pop() {
+            return buffer;
+        }
+        if self.rest.len() < BufferPool::BUFFER_BYTES {
+            self.rest = BytesMut::zeroed(BufferPool::BLOCK_BYTES);
+        }
+        self.rest.split_to(BufferPool::BUFFER_BYTES)
+    }
+
+    /// Takes a buffer back; what the answer holds is to be dropped without the lock.
+    fn put(&mut self, buffer: BytesMut) -> Option<Blocks> {
+        self.in_use -= 1;
+        self.idle.push(buffer);
+        let is_much = self.in_use == 0 && self.idle.len() > BufferPool::KEPT;
+        is_much.then(|| std::mem::take(self))
     }
 }
 
 /// Bytes read from a file. The memory goes back to its pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
-    bytes: Vec<u8>,
+    bytes: BytesMut,
     len: usize,
     pool: Arc<BufferPool>,
 }
@@ -295,14 +326,8 @@ impl DerefMut for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.bytes.len() == BufferPool::BUFFER_BYTES {
-            let mut free = self
-                .pool
-                .free
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if free.len() < BufferPool::KEPT {
-                free.push(std::mem::take(&mut self.bytes));
-            }
+            let unused = self.pool.blocks().put(std::mem::take(&mut self.bytes));
+            drop(unused);
         }
     }
 }
@@ -391,8 +416,29 @@ mod tests {
     fn a_buffer_is_used_again() {
         let pool = BufferPool::new();
         let address = pool.buffer(BufferPool::BUFFER_BYTES).as_ptr();
-        let again = pool.buffer(100_000);
-        assert_eq!((again.as_ptr(), again.len()), (address, 100_000));
+        let again = pool.buffer(200_000);
+        assert_eq!((again.as_ptr(), again.len()), (address, 200_000));
+        assert_eq!(again.bytes.len(), BufferPool::BUFFER_BYTES);
         assert_eq!(pool.buffer(10).len(), 10);
+    }
+
+    #[test]
+    fn many_buffers_are_freed_once_none_is_in_use() {
+        let pool = BufferPool::new();
+        let few: Vec<_> = (0..BufferPool::KEPT)
+            .map(|_| pool.buffer(BufferPool::BUFFER_BYTES))
+            .collect();
+        drop(few);
+        assert_eq!(pool.blocks().idle.len(), BufferPool::KEPT);
+        // More than a block has room for.
+        let count = BufferPool::BLOCK_BYTES / BufferPool::BUFFER_BYTES + 1;
+        let mut many: Vec<_> = (0..count)
+            .map(|_| pool.buffer(BufferPool::BUFFER_BYTES))
+            .collect();
+        let last = many.pop();
+        drop(many);
+        assert_eq!(pool.blocks().idle.len(), count - 1);
+        drop(last);
+        assert!(pool.blocks().idle.is_empty() && pool.blocks().rest.is_empty());
     }
 }

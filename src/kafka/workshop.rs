@@ -17,7 +17,8 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
-    const ROOMS: usize = 8;
+    /// As many as one partition has in flight at a time.
+    const ROOMS: usize = 5;
 
     pub(super) fn new(compression: Compression, batch_bytes: usize) -> Self {
         Workshop {

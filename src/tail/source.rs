@@ -99,6 +99,9 @@ impl Source {
     /// If the position is inside of a line, earlier pieces of it were sent: finds out how many.
     pub(super) fn find_part(&mut self, max_line_bytes: usize) -> io::Result<()> {
         let mut line_start = self.position;
+        if line_start == 0 {
+            return Ok(());
+        }
         let mut window = vec![0; 64 << 10];
         while line_start > 0 {
             let from = line_start.saturating_sub(window.len() as u64);
@@ -346,6 +349,9 @@ impl Source {
     }
 
     /// Looks for a newline in what was added to a partial line, without reading the line again.
+    ///
+    /// Not inlined: its window would lie on the stack of every thread that reads.
+    #[inline(never)]
     fn has_newline_before(&mut self, until: u64) -> io::Result<bool> {
         let mut window = [0u8; 16 << 10];
         while self.scanned < until {
