@@ -52,14 +52,15 @@ profile() {
     fi
     chmod +x "$wrapper"
     "$rows" --agent "$wrapper" --work "$work" --small load >&2
+    # sed, not head: what is cut off must be read, or its writer ends with SIGPIPE.
     if command -v perf >/dev/null; then
         perf script -i "$work/profile.perf" 2>/dev/null | fold_stacks >"$work/profile.folded"
         draw_flames "$work/profile.folded" >"$work/profile.svg"
         perf report -i "$work/profile.perf" --no-children --sort symbol --stdio -g none 2>/dev/null |
-            sed -e '/^#/d; /^$/d; s/[ -]*$//' | head -40 >"$work/profile.txt"
+            sed -e '/^#/d; /^$/d; s/[ -]*$//' | sed -n 1,40p >"$work/profile.txt"
         say "flame graph: $work/profile.svg; the functions with most samples: $work/profile.txt"
     else
-        callgrind_annotate "$work/profile.callgrind" | head -60 >"$work/profile.txt"
+        callgrind_annotate "$work/profile.callgrind" | sed -n 1,60p >"$work/profile.txt"
         say "instructions by function: $work/profile.txt; for kcachegrind: $work/profile.callgrind"
     fi
 }
