@@ -22,8 +22,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 # What measures is built with the flags of scripts/build.sh, so that both sides come from one compiler.
 build_rows() {
-    RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
-        cargo build --release --locked --target "$target" --example rows >&2
+    scripts/build.sh --example rows >/dev/null
 }
 
 # A backlog of 256 MiB under a profiler. Names of functions need a binary that is not stripped, and who called

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the release binary, static, and leaves it in target/logagent.
+# Builds the release binary, static, and leaves it in target/logagent. Arguments go to cargo.
 #
 # The C library is linked in (crt-static) on the toolchain's own gnu target, so nothing has to be
 # downloaded for it. A target is named because otherwise the flag would reach build scripts and macros, too.
@@ -14,7 +14,10 @@ libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || true)
 if [[ $libc == glibc\ * ]] && printf '2.36\n%s\n' "${libc#glibc }" | sort -VC; then
     flags+=" -C link-arg=-Wl,-z,pack-relative-relocs"
 fi
-RUSTFLAGS="${RUSTFLAGS:-} $flags" cargo build --release --locked --target "$target" "$@" >&2
+# zstd is unpacked only where a rotated file was compressed: one way to do it, the smaller one, is enough, and
+# 60 KB less.
+export CFLAGS="${CFLAGS:-} -DHUF_FORCE_DECOMPRESS_X1=1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1"
+RUSTFLAGS="${RUSTFLAGS:-} $flags" cargo build --release --locked --target "$target" --bin logagent "$@" >&2
 out=${CARGO_TARGET_DIR:-target}
 install -D "$out/$target/release/logagent" "$out/logagent"
 echo "$out/logagent"
