@@ -145,7 +145,6 @@ if [ "${1:-}" = profile ]; then
     profile
     exit
 fi
-scripts/build.sh >/dev/null
 build_rows
 if [ "${1:-}" != --help ] && wants_kafka "$@"; then
     instance="bench-$$"

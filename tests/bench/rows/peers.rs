@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::data::Data;
+use super::measure::{PATIENCE, Run};
 use super::program::Program;
-use super::{Bench, Outcome, PATIENCE, Run};
+use super::{Bench, Outcome};
 
 /// The peers that were found.
 pub(crate) struct Peers {
