@@ -480,7 +480,8 @@ impl Agent {
             // The registrar must not wait for senders that hang.
             self.deadline.set(Instant::now());
             log::warn!(
-                "not everything that was read is acknowledged; the next start sends the rest"
+                "not everything that was read is acknowledged; the next start sends the rest, of files that are \
+                 still there"
             );
         }
         let last = Instant::now() + LAST_WRITE;

@@ -75,7 +75,10 @@ impl Config {
 
     /// What is no error and yet should be known, one line each.
     pub fn warnings(&self) -> Vec<String> {
-        sasl::warnings(self)
+        let mut warnings = sasl::warnings(self);
+        let key = self.kafka.tls.as_ref().and_then(TlsConfig::key_file);
+        warnings.extend(key.and_then(sasl::open_to_others));
+        warnings
     }
 
     pub(crate) fn from_bytes(

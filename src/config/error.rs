@@ -146,6 +146,11 @@ pub(super) enum Problem {
         "no '=' after {word}\n    write key = value, or # before a comment; a value cannot go on in the next line"
     )]
     NoEquals { word: Shown },
+    // Without the line: it may be the rest of a secret.
+    #[error(
+        "no '=' on this line\n    write key = value, or # before a comment; a value cannot go on in the next line"
+    )]
+    NoSetting,
     #[error("no key before '='")]
     EmptyKey,
     #[error("key {key} before any section\n    {SECTIONS}")]

@@ -83,6 +83,11 @@ pub(super) fn keys_of(section: Section) -> impl Iterator<Item = &'static dyn Des
         .filter(move |key| key.section() == section)
 }
 
+/// Whether there is a key of this name, in any section.
+pub(super) fn is_key(name: &str) -> bool {
+    TABLE.iter().any(|key| key.name() == name)
+}
+
 /// Declares each key as a static and all of them as [`TABLE`], in this order.
 macro_rules! table {
     ($($id:ident: $kind:ty = [$section:ident] $name:literal, $value:expr, $if_unset:expr, $about:literal;)*) => {

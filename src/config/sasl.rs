@@ -380,15 +380,17 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             client.endpoint
         ));
     }
-    if let Some(file) = sasl.secret_file(&config.file)
-        && let Ok(found) = fs::metadata(file)
-        && found.permissions().mode() & 0o077 != 0
-    {
-        warnings.push(format!(
-            "{} holds a secret and other users can open it (mode {:03o}); chmod 600 it",
-            file.display(),
-            found.permissions().mode() & 0o777
-        ));
-    }
+    warnings.extend(sasl.secret_file(&config.file).and_then(open_to_others));
     warnings
+}
+
+/// What is said of a file with a secret that other users can open.
+pub(super) fn open_to_others(file: &Path) -> Option<String> {
+    let mode = fs::metadata(file).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        format!(
+            "{} holds a secret and other users can open it (mode {mode:03o}); chmod 600 it",
+            file.display(),
+        )
+    })
 }

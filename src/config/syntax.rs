@@ -11,6 +11,7 @@ use std::collections::hash_map::Entry;
 use ini::configparser::ini::{Ini, IniDefault};
 
 use super::error::{ConfigError, Problem, Shown};
+use super::keys;
 
 /// `[name]` and what it holds.
 #[derive(Debug, Default)]
@@ -195,8 +196,13 @@ impl Scan<'_> {
             if let Place::Section(index) = self.place {
                 self.sections[index].attempted.push(word.to_owned());
             }
-            let word = Shown::quoted(word);
-            return self.refuse(line, Problem::NoEquals { word });
+            let problem = match keys::is_key(word) {
+                true => Problem::NoEquals {
+                    word: Shown::quoted(word),
+                },
+                false => Problem::NoSetting,
+            };
+            return self.refuse(line, problem);
         };
         let (key, value) = (key.trim(), value.trim());
         if key.is_empty() {

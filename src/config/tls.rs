@@ -2,7 +2,7 @@
 //! with its line in the ini.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
@@ -44,6 +44,12 @@ impl TlsConfig {
     pub fn has_identity(&self) -> bool {
         self.identity.is_some()
     }
+
+    /// Where the private key lies.
+    pub fn key_file(&self) -> Option<&Path> {
+        let identity = self.identity.as_ref()?;
+        Some(&identity.key.file)
+    }
 }
 
 impl PartialEq for TlsConfig {
@@ -67,7 +73,15 @@ impl fmt::Debug for TlsConfig {
 #[derive(Clone, PartialEq, Eq)]
 struct Identity {
     chain: Vec<CertificateDer<'static>>,
-    key: Arc<PrivateKeyDer<'static>>,
+    key: Arc<KeyFile>,
+}
+
+/// A private key, and where it was read.
+// The key's own Debug shows nothing of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct KeyFile {
+    file: PathBuf,
+    key: PrivateKeyDer<'static>,
 }
 
 /// `tls_ca`, `tls_cert`.
@@ -101,7 +115,7 @@ impl Kind for Certificates {
 pub(super) struct PrivateKey;
 
 impl Kind for PrivateKey {
-    type Value = Arc<PrivateKeyDer<'static>>;
+    type Value = Arc<KeyFile>;
 
     fn accepted(&self) -> String {
         "a PEM file with a private key".to_owned()
@@ -110,7 +124,10 @@ impl Kind for PrivateKey {
     fn read(&self, text: &str) -> Result<Self::Value, BadValue> {
         let pem = content(text)?;
         match PrivateKeyDer::from_pem_slice(&pem) {
-            Ok(key) => Ok(Arc::new(key)),
+            Ok(key) => Ok(Arc::new(KeyFile {
+                file: text.into(),
+                key,
+            })),
             Err(pem::Error::NoItemsFound)
                 if memchr::memmem::find(&pem, b"ENCRYPTED PRIVATE KEY").is_some() =>
             {
@@ -151,7 +168,7 @@ pub(super) struct TlsSettings {
     pub(super) on: Setting<bool>,
     pub(super) ca: Setting<Option<Vec<CertificateDer<'static>>>>,
     pub(super) cert: Setting<Option<Vec<CertificateDer<'static>>>>,
-    pub(super) key: Setting<Option<Arc<PrivateKeyDer<'static>>>>,
+    pub(super) key: Setting<Option<Arc<KeyFile>>>,
 }
 
 /// `Some(None)`: TLS is off.
@@ -198,7 +215,14 @@ pub(super) fn settle(
             client: Arc::new(client),
         })),
         Err(error) => {
-            errors.push(key.unfit(format!("cannot be used with tls_cert: {error}")));
+            errors.push(key.unfit(match error {
+                rustls::Error::InconsistentKeys(_) => "is not the key of tls_cert".to_owned(),
+                rustls::Error::InvalidCertificate(_) => format!(
+                    "cannot be used with tls_cert: {error}\n    the client certificate must be of X.509 version 3 \
+                     (openssl x509 -req needs -extfile for that)"
+                ),
+                error => format!("cannot be used with tls_cert: {error}"),
+            }));
             None
         }
     }
@@ -237,7 +261,7 @@ fn client(
     match identity {
         None => Ok(builder.with_no_client_auth()),
         Some(Identity { chain, key }) => {
-            builder.with_client_auth_cert(chain.clone(), key.clone_key())
+            builder.with_client_auth_cert(chain.clone(), key.key.clone_key())
         }
     }
 }

@@ -190,13 +190,18 @@ impl Tailer {
             identity,
             ..
         } = checkpoint;
-        log::warn!(
-            "'{}': the file that was read up to offset {offset} ({identity}) is gone or truncated, and no copy of it \
-             is to be found; what was written to it after it was last looked at, at {size} bytes, is lost",
-            self.path.display(),
-        );
         if size > offset {
-            self.lose(size - offset, *offset, "were seen in it");
+            let why = format!(
+                "were seen and not delivered; their file ({identity}) is gone or truncated by now, no copy of it is \
+                 to be found, and they (with anything that was added later)"
+            );
+            self.lose(size - offset, *offset, &why);
+        } else {
+            log::warn!(
+                "'{}': the file that was delivered up to offset {offset}, all that was seen of it ({identity}), is gone \
+                 or truncated by now, and no copy of it is to be found; anything that was added later is lost",
+                self.path.display(),
+            );
         }
         self.forget(checkpoint.serial);
     }

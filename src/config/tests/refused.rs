@@ -209,7 +209,14 @@ fn lines_that_are_no_settings_are_refused() {
         "\
 a.ini:2: bad value 'a:1,' for 'brokers' in [kafka]; accepted: HOST:PORT, comma separated; the port may be left out (9092)
     a comma has nothing before or after it
-a.ini:3: no '=' after 'b'
+a.ini:3: no '=' on this line
+    write key = value, or # before a comment; a value cannot go on in the next line",
+    );
+    // What goes on in the next line may be a secret.
+    refused(
+        GOOD.replace("topic = t", "topic = t\nsasl_password =\n  hunter2"),
+        "\
+a.ini:5: no '=' on this line
     write key = value, or # before a comment; a value cannot go on in the next line",
     );
     refused(

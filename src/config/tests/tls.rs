@@ -1,6 +1,7 @@
 //! TLS settings and the files they name.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
@@ -115,10 +116,24 @@ fn a_certificate_and_a_key_go_together() {
         files.errors("tls = on\ntls_ca = @cert.pem\ntls_key = @key.pem"),
         "a.ini:6: 'tls_key = @key.pem' needs 'tls_cert' beside it"
     );
-    let wrong =
-        files.errors("tls = on\ntls_ca = @cert.pem\ntls_cert = @cert.pem\ntls_key = @other.pem");
-    let start = "a.ini:7: 'tls_key = @other.pem' cannot be used with tls_cert: ";
-    assert!(wrong.starts_with(start), "{wrong}");
+    assert_eq!(
+        files.errors("tls = on\ntls_ca = @cert.pem\ntls_cert = @cert.pem\ntls_key = @other.pem"),
+        "a.ini:7: 'tls_key = @other.pem' is not the key of tls_cert"
+    );
+}
+
+#[test]
+fn a_private_key_that_others_can_read_is_warned_of() {
+    let files = Files::new();
+    let lines =
+        files.lines("tls = on\ntls_ca = @cert.pem\ntls_cert = @cert.pem\ntls_key = @key.pem");
+    let config = parse(&GOOD.replace("[log:web]", &format!("{lines}\n[log:web]"))).unwrap();
+    for (mode, expected) in [(0o600, 0), (0o644, 1)] {
+        let key = files.0.path().join("key.pem");
+        fs::set_permissions(key, fs::Permissions::from_mode(mode)).unwrap();
+        let warnings = config.warnings();
+        assert_eq!(warnings.len(), expected, "{warnings:?}");
+    }
 }
 
 #[test]
