@@ -103,7 +103,8 @@ fn a_duplicate_is_refused() {
 
 #[test]
 fn a_line_that_is_no_ini_is_refused() {
-    refuses("kafka", "what is this", &["'what'"]);
+    refuses("kafka", "topic web_log", &["no '=' after 'topic'"]);
+    refuses("kafka", "what is this", &["no '=' on this line"]);
 }
 
 #[test]
