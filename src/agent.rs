@@ -377,15 +377,12 @@ impl Agent {
 
     /// The route of a section, one for all its files.
     fn route(&mut self, log: &LogConfig) -> Arc<Route> {
-        let make = || Arc::new(tail::route(log, &self.host, self.config.kafka.headers));
-        match self.routes.get(&log.name) {
-            Some(route) => route.clone(),
-            None => self
-                .routes
-                .entry(log.name.clone())
-                .or_insert(make())
-                .clone(),
+        if let Some(route) = self.routes.get(&log.name) {
+            return route.clone();
         }
+        let route = Arc::new(tail::route(log, &self.host, self.config.kafka.headers));
+        self.routes.insert(log.name.clone(), route.clone());
+        route
     }
 
     /// Until it is time to stop.

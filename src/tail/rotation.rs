@@ -160,7 +160,6 @@ impl Tailer {
     pub(super) fn push_live(&mut self, content: Content, look: Look, checkpoint: Checkpoint) {
         let checkpoint = Checkpoint {
             path: self.path.clone(),
-            finished: false,
             ..checkpoint
         };
         self.has_live = self.push(content, self.path.clone(), checkpoint, look, None);
@@ -493,7 +492,11 @@ impl Tailer {
         look: Look,
         quiet_since: Option<Instant>,
     ) -> bool {
-        let mut checkpoint = checkpoint;
+        // What is read again was not finished after all, whatever was thought of it.
+        let mut checkpoint = Checkpoint {
+            finished: false,
+            ..checkpoint
+        };
         let seen = checkpoint.size;
         if !checkpoint.is_blank() {
             (checkpoint.size, checkpoint.modified_ns) = (look.size, look.modified_ns);
