@@ -233,11 +233,8 @@ pub(super) enum Problem {
         other_line: Option<usize>,
         hint: &'static str,
     },
-    #[error("'{setting}' needs '{missing}' beside it")]
-    Lacks {
-        setting: String,
-        missing: &'static str,
-    },
+    #[error("'{setting}' needs {missing} beside it")]
+    Lacks { setting: String, missing: String },
     #[error("'{setting}' {why}")]
     Unfit { setting: String, why: String },
     #[error("missing key 'key' in [{section}]; 'partitioner = key' (line {line}) needs one")]

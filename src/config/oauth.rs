@@ -150,16 +150,11 @@ impl EndpointSettings {
             ca,
             ..
         } = self;
-        errors.extend(client_id.value.as_ref().map(|_| client_id.lacks(MISSING)));
-        errors.extend(secret.value.as_ref().map(|_| secret.lacks(MISSING)));
-        errors.extend(
-            secret_file
-                .value
-                .as_ref()
-                .map(|_| secret_file.lacks(MISSING)),
-        );
-        errors.extend(scope.value.as_ref().map(|_| scope.lacks(MISSING)));
-        errors.extend(ca.value.as_ref().map(|_| ca.lacks(MISSING)));
+        client_id.refuse_without(MISSING, errors);
+        secret.refuse_without(MISSING, errors);
+        secret_file.refuse_without(MISSING, errors);
+        scope.refuse_without(MISSING, errors);
+        ca.refuse_without(MISSING, errors);
     }
 
     /// That another mechanism takes none of them.
@@ -202,7 +197,7 @@ pub(super) fn settle(
     }
     let chosen = Origin::choose(secret_file.value, secret.value, from_environment);
     if chosen.is_none() {
-        errors.push(url.lacks("sasl_client_secret"));
+        errors.push(url.lacks_either("sasl_client_secret", "sasl_client_secret_file"));
     }
     let is_https = url.value.as_ref().is_some_and(|endpoint| endpoint.is_https);
     let tls = if is_https {

@@ -38,10 +38,39 @@ impl<T> Setting<T> {
     }
 }
 
+impl<T> Setting<Option<T>> {
+    /// If it is set, an error: the key `missing` is not beside it.
+    pub(super) fn refuse_without(&self, missing: &str, errors: &mut Vec<ConfigError>) {
+        if self.value.is_some() {
+            errors.push(self.lacks(missing));
+        }
+    }
+
+    /// If it is set, an error: it cannot stand beside `other`.
+    pub(super) fn refuse_beside<U>(
+        &self,
+        other: &Setting<U>,
+        hint: &'static str,
+        errors: &mut Vec<ConfigError>,
+    ) {
+        if self.value.is_some() {
+            errors.push(self.conflict(other, hint));
+        }
+    }
+}
+
 impl<T> Setting<T> {
     /// That it needs the key `missing` beside it.
-    pub(super) fn lacks(&self, missing: &'static str) -> ConfigError {
+    pub(super) fn lacks(&self, missing: &str) -> ConfigError {
         let setting = self.said();
+        let missing = format!("'{missing}'");
+        self.error(Problem::Lacks { setting, missing })
+    }
+
+    /// That it needs one of two keys beside it.
+    pub(super) fn lacks_either(&self, one: &str, other: &str) -> ConfigError {
+        let setting = self.said();
+        let missing = format!("'{one}' or '{other}'");
         self.error(Problem::Lacks { setting, missing })
     }
 

@@ -286,11 +286,10 @@ pub(super) fn settle(
     let before = errors.len();
     let Some(chosen) = mechanism.value else {
         const MISSING: &str = "sasl_mechanism";
-        errors.extend(username.value.as_ref().map(|_| username.lacks(MISSING)));
-        errors.extend(password.value.as_ref().map(|_| password.lacks(MISSING)));
-        let file = password_file.value.as_ref();
-        errors.extend(file.map(|_| password_file.lacks(MISSING)));
-        errors.extend(token_file.value.as_ref().map(|_| token_file.lacks(MISSING)));
+        username.refuse_without(MISSING, errors);
+        password.refuse_without(MISSING, errors);
+        password_file.refuse_without(MISSING, errors);
+        token_file.refuse_without(MISSING, errors);
         match &endpoint.url.value {
             Some(_) => errors.push(endpoint.url.lacks(MISSING)),
             None => endpoint.refuse_details(errors),
@@ -303,16 +302,9 @@ pub(super) fn settle(
         Mechanism::ScramSha512 => SaslConfig::ScramSha512,
         Mechanism::OAuthBearer => {
             const HINT: &str = "OAUTHBEARER takes sasl_token_file alone, or sasl_token_url, sasl_client_id and sasl_client_secret";
-            let name = username.value.as_ref();
-            let file = password_file.value.as_ref();
-            errors.extend(name.map(|_| username.conflict(&mechanism, HINT)));
-            errors.extend(
-                password
-                    .value
-                    .as_ref()
-                    .map(|_| password.conflict(&mechanism, HINT)),
-            );
-            errors.extend(file.map(|_| password_file.conflict(&mechanism, HINT)));
+            username.refuse_beside(&mechanism, HINT, errors);
+            password.refuse_beside(&mechanism, HINT, errors);
+            password_file.refuse_beside(&mechanism, HINT, errors);
             let origin = match (token_file.value.clone(), &endpoint.url.value) {
                 (Some(_), Some(_)) => {
                     errors.push(endpoint.url.conflict(&token_file, "one of them is enough"));
@@ -320,7 +312,7 @@ pub(super) fn settle(
                 }
                 (file, None) => {
                     if file.is_none() {
-                        errors.push(mechanism.lacks("sasl_token_file' or 'sasl_token_url"));
+                        errors.push(mechanism.lacks_either("sasl_token_file", "sasl_token_url"));
                     }
                     endpoint.refuse_details(errors);
                     file.map(TokenOrigin::File)
@@ -334,9 +326,7 @@ pub(super) fn settle(
             return Some(Some(SaslConfig::OAuthBearer(origin)));
         }
     };
-    if token_file.value.is_some() {
-        errors.push(token_file.conflict(&mechanism, "only OAUTHBEARER takes a token"));
-    }
+    token_file.refuse_beside(&mechanism, "only OAUTHBEARER takes a token", errors);
     endpoint.refuse(&mechanism, errors);
     if username.value.is_none() {
         errors.push(mechanism.lacks("sasl_username"));
@@ -346,7 +336,7 @@ pub(super) fn settle(
     }
     let chosen = Origin::choose(password_file.value, password.value, from_environment);
     let Some((origin, password)) = chosen else {
-        errors.push(mechanism.lacks("sasl_password"));
+        errors.push(mechanism.lacks_either("sasl_password", "sasl_password_file"));
         return None;
     };
     if errors.len() > before {

@@ -104,7 +104,9 @@ impl Kind for Certificates {
         }
         for certificate in &certificates {
             ParsedCertificate::try_from(certificate).map_err(|error| {
-                BadValue::default().hint(format!("a certificate in it is malformed: {error}"))
+                BadValue::default().hint(format!(
+                    "a certificate in it is malformed, or not of X.509 version 3: {error}"
+                ))
             })?;
         }
         Ok(certificates)
@@ -180,9 +182,9 @@ pub(super) fn settle(
     let before = errors.len();
     if !on.value {
         const HINT: &str = "write tls = on, or leave it out";
-        errors.extend(ca.value.as_ref().map(|_| ca.conflict(&on, HINT)));
-        errors.extend(cert.value.as_ref().map(|_| cert.conflict(&on, HINT)));
-        errors.extend(key.value.as_ref().map(|_| key.conflict(&on, HINT)));
+        ca.refuse_beside(&on, HINT, errors);
+        cert.refuse_beside(&on, HINT, errors);
+        key.refuse_beside(&on, HINT, errors);
         return (errors.len() == before).then_some(None);
     }
     if cert.value.is_some() && key.value.is_none() {
@@ -217,10 +219,6 @@ pub(super) fn settle(
         Err(error) => {
             errors.push(key.unfit(match error {
                 rustls::Error::InconsistentKeys(_) => "is not the key of tls_cert".to_owned(),
-                rustls::Error::InvalidCertificate(_) => format!(
-                    "cannot be used with tls_cert: {error}\n    the client certificate must be of X.509 version 3 \
-                     (openssl x509 -req needs -extfile for that)"
-                ),
                 error => format!("cannot be used with tls_cert: {error}"),
             }));
             None

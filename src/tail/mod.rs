@@ -478,10 +478,11 @@ impl Tailer {
             // It was moved between a look and the opening; the next look tells where things stand.
             return;
         }
-        if matches!(error.raw_os_error(), Some(23 | 24)) {
-            return self.around.turns.are_too_many();
+        match Errno::from_io_error(&error) {
+            Some(Errno::NFILE | Errno::MFILE) => return self.around.turns.are_too_many(),
+            Some(Errno::STALE) => self.is_stale = true,
+            _ => {}
         }
-        self.is_stale |= error.raw_os_error() == Some(Errno::STALE.raw_os_error());
         let text = error.to_string();
         if self.complaint.as_ref() != Some(&text) {
             log::warn!(

@@ -63,7 +63,7 @@ a.ini:5: 'sasl_password = (not shown)' needs 'sasl_mechanism' beside it"
         kafka_errors("sasl_mechanism = PLAIN"),
         "\
 a.ini:4: 'sasl_mechanism = PLAIN' needs 'sasl_username' beside it
-a.ini:4: 'sasl_mechanism = PLAIN' needs 'sasl_password' beside it"
+a.ini:4: 'sasl_mechanism = PLAIN' needs 'sasl_password' or 'sasl_password_file' beside it"
     );
     assert_eq!(
         kafka_errors("sasl_mechanism = OAUTHBEARER\nsasl_password = hunter2"),
@@ -129,7 +129,7 @@ fn a_token_endpoint_needs_a_client_and_its_secret_and_no_more() {
         kafka_errors(bearer),
         "\
 a.ini:5: 'sasl_token_url = http://idp/' needs 'sasl_client_id' beside it
-a.ini:5: 'sasl_token_url = http://idp/' needs 'sasl_client_secret' beside it"
+a.ini:5: 'sasl_token_url = http://idp/' needs 'sasl_client_secret' or 'sasl_client_secret_file' beside it"
     );
     assert_eq!(
         kafka_errors("sasl_mechanism = OAUTHBEARER\nsasl_client_secret = hunter2\nsasl_scope = a"),

@@ -82,7 +82,7 @@ fn files_that_cannot_be_used_are_refused_with_their_line() {
         ("@text.pem", "there is no certificate in it"),
         (
             "@garbage.pem",
-            "a certificate in it is malformed: invalid peer certificate: BadEncoding",
+            "a certificate in it is malformed, or not of X.509 version 3: invalid peer certificate: BadEncoding",
         ),
     ] {
         assert_eq!(
