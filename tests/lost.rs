@@ -5,20 +5,11 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
+use crate::support::env::{Env, SOON, TOPIC, lines, losses, wait_until};
 
 /// Bytes that the ERROR lines of all agents so far say are lost.
 fn reported(env: &Env) -> u64 {
-    let log = env.all_logs();
-    let of_line = |line: &str| -> u64 {
-        let (before, _) = line.split_once(" bytes from offset ").expect("a figure");
-        let figure = before.rsplit(' ').next().expect("a word");
-        figure.parse().expect("a number")
-    };
-    log.lines()
-        .filter(|line| line.contains("ERROR") && line.contains("lost"))
-        .map(of_line)
-        .sum()
+    losses(&env.all_logs()).map(|(_, bytes)| bytes).sum()
 }
 
 /// Bytes of those of `written` that have not arrived, their newlines included. Fails if one arrived twice, or

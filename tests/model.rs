@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::env::{Env, TOPIC};
+use crate::support::env::{Env, TOPIC, losses};
 
 #[test]
 fn random_histories_of_files_agent_and_broker_lose_and_repeat_nothing() {
@@ -729,14 +729,7 @@ impl Model {
 
     /// Adds up the bytes that an agent says are lost.
     fn count_lost(&mut self, log: &str) {
-        for line in log.lines().filter(|line| line.contains("ERROR")) {
-            let Some((_, rest)) = line.split_once("': ") else {
-                continue;
-            };
-            let Some((bytes, _)) = rest.split_once(" bytes from offset ") else {
-                continue;
-            };
-            let bytes: u64 = bytes.parse().unwrap();
+        for (line, bytes) in losses(log) {
             let path = self
                 .paths
                 .iter_mut()

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::content::{COMPRESSED, Content, is_compressed_name};
 use super::now_ms;
 use crate::batch::{Checkpoint, Trace};
@@ -452,9 +454,12 @@ fn is_count_or_date(suffix: &[u8], least_digits: usize) -> bool {
 }
 
 /// Whether an error says nothing about the file: descriptors or memory are used up, or the disk failed
-/// for now (EIO, ENOMEM, ENFILE, EMFILE).
+/// for now, or a server has forgotten what it is asked for.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(5 | 12 | 23 | 24))
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::IO | Errno::NOMEM | Errno::NFILE | Errno::MFILE | Errno::STALE)
+    )
 }
 
 /// The inode numbers of everything in the folder of `path`.

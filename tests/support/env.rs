@@ -480,6 +480,17 @@ pub(crate) fn wait_until(
     }
 }
 
+/// The ERROR lines of a log that say that something is lost, and how many bytes of it.
+pub(crate) fn losses(log: &str) -> impl Iterator<Item = (&str, u64)> {
+    log.lines()
+        .filter(|line| line.contains("ERROR") && line.contains("lost"))
+        .map(|line| {
+            let figure = line.split_once(" bytes from offset ");
+            let figure = figure.and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
+            (line, figure.unwrap_or_else(|| panic!("no figure: {line}")))
+        })
+}
+
 /// `line 0`, `line 1` and so on.
 pub(crate) fn lines(numbers: Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("line {number}")).collect()
