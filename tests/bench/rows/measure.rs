@@ -85,6 +85,23 @@ impl Bench {
         Ok(data)
     }
 
+    /// Two things to compare, in turn, `runs` times each.
+    pub(super) fn in_turn(
+        &self,
+        name: &str,
+        runs: usize,
+        one: impl Fn(&Bench) -> Outcome<Run>,
+        other: impl Fn(&Bench) -> Outcome<Run>,
+    ) -> Outcome<(Vec<Run>, Vec<Run>)> {
+        let (mut of_one, mut of_other) = (Vec::new(), Vec::new());
+        for round in 1..=runs {
+            self.progress(&format!("{name} {round}/{runs}"));
+            of_one.push(one(self)?);
+            of_other.push(other(self)?);
+        }
+        Ok((of_one, of_other))
+    }
+
     /// Writes an ini and gives its path; there are no checkpoints yet.
     pub(super) fn configure(
         &self,

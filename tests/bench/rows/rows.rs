@@ -143,12 +143,12 @@ impl Bench {
 
     fn codec(&mut self, name: &str, settings: Settings, codec: Codec) -> Outcome<()> {
         let data = self.logs(1, 1 << 30)?;
-        let (mut ours, mut limits) = (Vec::new(), Vec::new());
-        for round in 1..=self.runs {
-            self.progress(&format!("{name} {round}/{}", self.runs));
-            ours.push(self.ship(&data, settings)?);
-            limits.push(self.limit(&data, codec)?);
-        }
+        let (ours, limits) = self.in_turn(
+            name,
+            self.runs,
+            |bench| bench.ship(&data, settings),
+            |bench| bench.limit(&data, codec),
+        )?;
         let (cpu, limit) = (
             median(&ours, Run::cpu_per_gb),
             median(&limits, Run::cpu_per_gb),
@@ -172,12 +172,12 @@ impl Bench {
             ..PLAIN
         };
         let data = self.logs(1, 1 << 30)?;
-        let (mut with, mut without) = (Vec::new(), Vec::new());
-        for round in 1..=self.runs {
-            self.progress(&format!("headers {round}/{}", self.runs));
-            with.push(self.ship(&data, HEADERS)?);
-            without.push(self.ship(&data, PLAIN)?);
-        }
+        let (with, without) = self.in_turn(
+            "headers",
+            self.runs,
+            |bench| bench.ship(&data, HEADERS),
+            |bench| bench.ship(&data, PLAIN),
+        )?;
         let (cpu, off) = (
             median(&with, Run::cpu_per_gb),
             median(&without, Run::cpu_per_gb),
@@ -193,12 +193,12 @@ impl Bench {
 
     fn files(&mut self) -> Outcome<()> {
         let (one, many) = (self.logs(1, 1 << 30)?, self.logs(100, 1000 << 20)?);
-        let (mut of_one, mut of_many) = (Vec::new(), Vec::new());
-        for round in 1..=self.runs {
-            self.progress(&format!("files {round}/{}", self.runs));
-            of_many.push(self.ship(&many, PLAIN)?);
-            of_one.push(self.ship(&one, PLAIN)?);
-        }
+        let (of_many, of_one) = self.in_turn(
+            "files",
+            self.runs,
+            |bench| bench.ship(&many, PLAIN),
+            |bench| bench.ship(&one, PLAIN),
+        )?;
         let (cpu, single) = (
             median(&of_many, Run::cpu_per_gb),
             median(&of_one, Run::cpu_per_gb),
@@ -404,12 +404,12 @@ impl Bench {
         let has_room = disk.f_bavail * disk.f_frsize > (32 << 30) / self.scale;
         let gib = if has_room { 20 } else { 4 };
         let data = self.logs(1, gib << 30)?;
-        let (mut ours, mut limits) = (Vec::new(), Vec::new());
-        for round in 1..=self.runs.min(SLOW_RUNS) {
-            self.progress(&format!("{gib} GiB {round}"));
-            ours.push(self.ship(&data, PLAIN)?);
-            limits.push(self.limit(&data, Codec::None)?);
-        }
+        let (ours, limits) = self.in_turn(
+            &format!("{gib} GiB"),
+            self.runs.min(SLOW_RUNS),
+            |bench| bench.ship(&data, PLAIN),
+            |bench| bench.limit(&data, Codec::None),
+        )?;
         let (cpu, limit) = (
             median(&ours, Run::cpu_per_gb),
             median(&limits, Run::cpu_per_gb),
