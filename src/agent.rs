@@ -25,7 +25,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use thiserror::Error;
 
 use crate::batch::{Batch, Destination, Progress, Route};
-use crate::budget::{Budget, BufferPool};
+use crate::budget::Budget;
+use crate::buffer::BufferPool;
 use crate::checkpoint::{self, Registrar, Store, StoreError};
 use crate::config::{Config, LogConfig, Protocol};
 use crate::identity::Look;

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::budget::{Buffer, Permit};
+use crate::budget::Permit;
+use crate::buffer::Buffer;
 use crate::identity::Identity;
 
 /// Names one source (one file identity, from one opening on) within this process.

@@ -25,6 +25,7 @@
 pub mod agent;
 pub mod batch;
 pub mod budget;
+pub mod buffer;
 pub mod checkpoint;
 pub mod config;
 #[doc(hidden)]

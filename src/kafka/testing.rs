@@ -8,7 +8,8 @@ use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
 use crate::batch::{Batch, Destination, Framing, Route, SourceId};
-use crate::budget::{Budget, BufferPool};
+use crate::budget::Budget;
+use crate::buffer::BufferPool;
 use crate::wake::testing::waker;
 
 pub(super) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {

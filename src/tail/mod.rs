@@ -20,7 +20,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use rustix::io::Errno;
 
 use crate::batch::{Batch, Destination, Ending, Progress, Route};
-use crate::budget::{Account, Budget, BufferPool};
+use crate::budget::{Account, Budget};
+use crate::buffer::BufferPool;
 use crate::config::{HeaderChoice, LogConfig};
 use crate::identity::{Fingerprint, Identity, Look};
 use crate::metrics::Metrics;

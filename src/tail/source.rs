@@ -10,7 +10,8 @@ use super::content::Content;
 use super::now_ms;
 use super::watch::FileWatch;
 use crate::batch::{Checkpoint, Framing, SourceId, Trace};
-use crate::budget::{Account, Budget, Buffer, BufferPool, Permit};
+use crate::budget::{Account, Budget, Permit};
+use crate::buffer::{Buffer, BufferPool};
 use crate::identity::{Fingerprint, Look};
 
 /// One source: an open file, the place up to which it is read, and what it is recognised by.

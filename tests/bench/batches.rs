@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use logagent::batch::{Batch, Destination, Framing, Route, SourceId};
-use logagent::budget::{Budget, BufferPool};
+use logagent::budget::Budget;
+use logagent::buffer::BufferPool;
 use logagent::wake::Waker;
 
 /// What one read gives.
