@@ -25,7 +25,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use thiserror::Error;
 
 use crate::batch::{Batch, Destination, Progress, Route};
-use crate::budget::Budget;
+use crate::budget::{Budget, RouteShare};
 use crate::buffer::BufferPool;
 use crate::checkpoint::{self, Registrar, Store, StoreError};
 use crate::config::{Config, LogConfig, Protocol};
@@ -131,7 +131,8 @@ pub struct Agent {
     /// The paths that have a tailer.
     tailers: HashSet<Arc<Path>>,
     /// By the name of the section.
-    routes: HashMap<String, Arc<Route>>,
+    routes: HashMap<String, (Arc<Route>, Arc<RouteShare>)>,
+    budget: Arc<Budget>,
     producers: usize,
     has_registrar: bool,
     deadline: Deadline,
@@ -177,7 +178,6 @@ impl Agent {
         let around = Arc::new(Surroundings {
             claims: Claims::new(checkpoints.clone()),
             watches: table.clone(),
-            budget: Budget::new(config.agent.memory_limit_bytes),
             pool: BufferPool::new(),
             turns: turns.clone(),
             crowd: crowd.clone(),
@@ -211,6 +211,7 @@ impl Agent {
             found,
             tailers: HashSet::new(),
             routes: HashMap::new(),
+            budget: Budget::new(config.agent.memory_limit_bytes),
             producers: 0,
             has_registrar: false,
             deadline: deadline.clone(),
@@ -232,6 +233,10 @@ impl Agent {
             true
         })?;
         agent.has_registrar = true;
+        // All of them, so that the first to be busy leaves the others their part.
+        for log in &config.logs {
+            agent.route(log);
+        }
         agent.spawn_producers(&progress)?;
         drop(progress);
         let report = move |Ended { path, log, how }| {
@@ -356,8 +361,9 @@ impl Agent {
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
         let waker = Waker::new(self.parked_woken.clone());
         self.table.follow_path(path.clone(), waker.clone());
+        let (route, share) = self.route(&log);
         let destination = Arc::new(Destination {
-            route: self.route(&log),
+            route,
             path: path.clone(),
         });
         let tailer = Tailer::new(
@@ -365,6 +371,7 @@ impl Agent {
             log,
             destination,
             self.around.clone(),
+            share.account(waker.clone()),
             waker,
             self.batches[producer].clone(),
             progress,
@@ -376,12 +383,13 @@ impl Agent {
         let _ = self.scheduler.send(Message::Start(Box::new(tailer)));
     }
 
-    /// The route of a section, one for all its files.
-    fn route(&mut self, log: &LogConfig) -> Arc<Route> {
+    /// The route of a section and its share of the memory budget, one for all its files.
+    fn route(&mut self, log: &LogConfig) -> (Arc<Route>, Arc<RouteShare>) {
         if let Some(route) = self.routes.get(&log.name) {
             return route.clone();
         }
         let route = Arc::new(tail::route(log, &self.host, self.config.kafka.headers));
+        let route = (route, self.budget.route());
         self.routes.insert(log.name.clone(), route.clone());
         route
     }

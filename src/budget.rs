@@ -1,18 +1,26 @@
 //! The memory budget: how many file bytes may be on their way at once.
 //!
 //! A tailer takes its share before it reads and the share goes back when Kafka has acknowledged the
-//! bytes. The rule is that of shared-memory switches (Choudhury and Hahne, "Dynamic queue length
-//! thresholds", 1998): a file may take more only while it holds less than a quarter of what is still
-//! free. So n busy files get equal shares, and files that are stuck (a parked topic, a broker that
-//! hangs) stop growing long before they could take what is left from the others. The last eighth is
-//! kept for files that hold nothing, so that each of thousands can always make one small step.
+//! bytes. The budget is shared by routes and then by the files of a route (`budget/grant.rs` has the rule), so
+//! that files of a topic that fails, however many, leave the others what they need.
+//!
+//! # Who waits, and who is woken
+//! A file that is refused enters the line of its route. When bytes come back, files are woken that the rule
+//! would serve now, as many as the bytes suffice for: those of the same route first, in the order of its line,
+//! then those of the other routes in turn. The file whose bytes came back is asked whatever its place is: nobody
+//! else may give anything back. A file that was woken and served wakes the next one that can be, so nobody is
+//! left waiting beside free bytes and no crowd is woken for one share. While nobody waits, taking and giving
+//! back touches counters only.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod grant;
 
-use crate::buffer::BufferPool;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
 use crate::wake::Waker;
+use grant::{Request, Standing, WAKE_BYTES};
 
 /// The budget of the process, in bytes.
 #[derive(Debug)]
@@ -21,32 +29,66 @@ pub struct Budget {
     used_bytes: AtomicUsize,
     /// What is kept in memory for the followed files themselves.
     kept_bytes: AtomicUsize,
+    /// What those that were woken will take; only who is woken next depends on it.
+    promised_bytes: AtomicUsize,
+    routes: AtomicUsize,
+    /// Entries in all lines. Whoever gives bytes back looks at it before it locks `waiting`.
+    entries: AtomicUsize,
     waiting: Mutex<Waiting>,
 }
 
-/// Tailers that were refused.
+/// Files that were refused.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Longest waiting first.
-    line: VecDeque<Waker>,
-    /// The numbers of those in the line: who asks again while waiting stands there once all the same.
-    numbers: HashSet<u64>,
-    /// What came back and is less than a step.
-    returned_bytes: usize,
+    lines: Vec<Line>,
+    /// Index of the line that is asked first next time.
+    next: usize,
+    /// Files that were woken and may not have asked since, with the time.
+    woken: VecDeque<(Instant, Weak<Account>)>,
+}
+
+impl Waiting {
+    /// Drops the promises that were kept, and those to files that have not asked in time: they may have
+    /// nothing to read any more.
+    fn forget_promises(&mut self) {
+        while let Some((at, account)) = self.woken.front() {
+            if let Some(account) = account.upgrade() {
+                let is_open = account.promised_bytes.load(Ordering::Relaxed) > 0;
+                if is_open && at.elapsed() < PROMISE_HOLDS {
+                    return;
+                }
+                account.forget_promise();
+            }
+            self.woken.pop_front();
+        }
+    }
+
+    /// The line of a route.
+    fn line_of(&mut self, route: usize) -> &mut VecDeque<Weak<Account>> {
+        let at = self.lines.iter().position(|line| line.route == route);
+        let at = at.unwrap_or_else(|| {
+            self.lines.push(Line {
+                route,
+                accounts: VecDeque::new(),
+            });
+            self.lines.len() - 1
+        });
+        &mut self.lines[at].accounts
+    }
+}
+
+/// The files of one route that were refused.
+#[derive(Debug)]
+struct Line {
+    /// The number of the route.
+    route: usize,
+    /// Longest waiting first. A file that was woken out of turn keeps its place until that is reached.
+    accounts: VecDeque<Weak<Account>>,
 }
 
 impl Budget {
-    /// What one file may hold at most, however much is free: enough to keep five requests in flight
-    /// and the next ones ready, without filling memory while the broker is the slower side.
-    pub const PER_FILE_BYTES: usize = 4 << 20;
     /// Less than this is not worth a read.
     pub const LEAST_BYTES: usize = 4 << 10;
-    /// A file that has bytes on their way waits until it may take so much more: with hundreds of busy
-    /// files, small steps cost more than what is read by them.
-    const STEP_BYTES: usize = BufferPool::BUFFER_BYTES;
-    /// For so many bytes that come back one file is woken: it takes two steps then, so that a thread is not
-    /// woken for each read.
-    const WAKE_BYTES: usize = 2 * Self::STEP_BYTES;
     /// What a followed file takes besides the bytes that are read of it: tailer, source, watch, claim and
     /// checkpoint, with their paths.
     const FILE_BYTES: usize = 5 << 10;
@@ -57,7 +99,23 @@ impl Budget {
             limit_bytes,
             used_bytes: AtomicUsize::new(0),
             kept_bytes: AtomicUsize::new(0),
+            promised_bytes: AtomicUsize::new(0),
+            routes: AtomicUsize::new(0),
+            entries: AtomicUsize::new(0),
             waiting: Mutex::default(),
+        })
+    }
+
+    /// The share of one more route.
+    pub fn route(self: &Arc<Self>) -> Arc<RouteShare> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        self.routes.fetch_add(1, Ordering::Relaxed);
+        Arc::new(RouteShare {
+            budget: self.clone(),
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            held_bytes: AtomicUsize::new(0),
+            promised_bytes: AtomicUsize::new(0),
+            files: AtomicUsize::new(0),
         })
     }
 
@@ -70,117 +128,294 @@ impl Budget {
 
     /// Bytes taken at this moment.
     pub fn used_bytes(&self) -> usize {
-        self.used_bytes.load(Ordering::Acquire)
+        self.used_bytes.load(Ordering::SeqCst)
     }
 
+    /// Wakes files that were refused and would be served now: as many as `returned` bytes suffice for, one at
+    /// least, beginning with the route of the account that they come from; and that account as well, if what
+    /// the others will take leaves enough for it. Where less than half is taken, few bytes may come back later,
+    /// so all that can be served are woken.
+    ///
+    /// A file may be refused at this very moment. It enters its line and then asks once more; here the bytes
+    /// were given back before the lines are looked at. So one of both notices.
+    fn wake_waiting(&self, from: &Arc<Account>, returned: usize) {
+        if self.entries.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut waiting = self.waiting();
+        waiting.forget_promises();
+        let Waiting { lines, next, woken } = &mut *waiting;
+        let mut wakes = Wakes {
+            left: 1 + returned / WAKE_BYTES,
+            woken,
+        };
+        if self.used_bytes() <= self.limit_bytes() / 2 {
+            wakes.left = usize::MAX;
+        }
+        let own_line = lines
+            .iter()
+            .position(|line| line.route == from.route.number);
+        if let Some(at) = own_line {
+            wakes.serve(&mut lines[at].accounts);
+        }
+        for _ in 0..lines.len() {
+            if wakes.left == 0 {
+                break;
+            }
+            let at = *next % lines.len();
+            *next = at + 1;
+            if own_line != Some(at) {
+                wakes.serve(&mut lines[at].accounts);
+            }
+        }
+        // Its place in the line may be far behind files that cannot be served, and its bytes may be the last
+        // that come back.
+        wakes.left = wakes.left.max(1);
+        wakes.try_wake(from);
+        lines.retain(|line| !line.accounts.is_empty());
+        let entries = lines.iter().map(|line| line.accounts.len()).sum();
+        self.entries.store(entries, Ordering::SeqCst);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is woken for bytes that came back.
+struct Wakes<'a> {
+    /// How many more may be woken.
+    left: usize,
+    woken: &'a mut VecDeque<(Instant, Weak<Account>)>,
+}
+
+impl Wakes<'_> {
+    /// Wakes files of one line in its order, as long as they would be served. Those that would not be go to
+    /// its end.
+    fn serve(&mut self, line: &mut VecDeque<Weak<Account>>) {
+        let mut in_vain = 0;
+        for _ in 0..line.len() {
+            if self.left == 0 || in_vain == ASKED_IN_VAIN {
+                return;
+            }
+            let Some(entry) = line.pop_front() else {
+                return;
+            };
+            let Some(account) = entry.upgrade() else {
+                continue;
+            };
+            self.try_wake(&account);
+            if account.waits.load(Ordering::Relaxed) {
+                line.push_back(entry);
+                in_vain += 1;
+            } else {
+                account.is_in_line.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Wakes a file that waits, if it would be served beside those that were woken before it.
+    fn try_wake(&mut self, account: &Arc<Account>) {
+        if self.left == 0 || !account.waits.load(Ordering::Relaxed) {
+            return;
+        }
+        let (route, budget) = (&account.route, account.budget());
+        let mut standing = account.standing();
+        standing.used += budget.promised_bytes.load(Ordering::Relaxed);
+        standing.route_held += route.promised_bytes.load(Ordering::Relaxed);
+        let request = account.refused();
+        if !standing.is_worth_a_wake(request) {
+            return;
+        }
+        let bytes = standing.grant(request);
+        budget.promised_bytes.fetch_add(bytes, Ordering::Relaxed);
+        route.promised_bytes.fetch_add(bytes, Ordering::Relaxed);
+        account.promised_bytes.store(bytes, Ordering::Relaxed);
+        account.waits.store(false, Ordering::Relaxed);
+        self.woken
+            .push_back((Instant::now(), Arc::downgrade(account)));
+        self.left -= 1;
+        account.wake.wake();
+    }
+}
+
+/// What the files of one route share.
+#[derive(Debug)]
+pub struct RouteShare {
+    budget: Arc<Budget>,
+    number: usize,
+    held_bytes: AtomicUsize,
+    promised_bytes: AtomicUsize,
+    files: AtomicUsize,
+}
+
+impl RouteShare {
     /// An account for one file. `wake` is tried when a refused request may succeed.
     pub fn account(self: &Arc<Self>, wake: Waker) -> Arc<Account> {
-        self.kept_bytes
-            .fetch_add(Self::FILE_BYTES, Ordering::Relaxed);
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.budget
+            .kept_bytes
+            .fetch_add(Budget::FILE_BYTES, Ordering::Relaxed);
         Arc::new(Account {
-            budget: self.clone(),
+            route: self.clone(),
             held_bytes: AtomicUsize::new(0),
             wake,
+            waits: AtomicBool::new(false),
+            is_in_line: AtomicBool::new(false),
+            promised_bytes: AtomicUsize::new(0),
+            refused_want: AtomicUsize::new(0),
+            refused_least: AtomicUsize::new(0),
         })
     }
+}
 
-    fn release(&self, bytes: usize) {
-        self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = self.used_bytes();
-        let limit = self.limit_bytes();
-        // While much is on its way, more will come back: wake as many as what came back can serve. Otherwise
-        // as many as the free bytes can. Who is refused again queues again.
-        let mut wakes = if used > limit / 2 {
-            waiting.returned_bytes += bytes;
-            let steps = waiting.returned_bytes / Self::WAKE_BYTES;
-            waiting.returned_bytes %= Self::WAKE_BYTES;
-            steps
-        } else {
-            (limit - used).div_ceil(Self::WAKE_BYTES / 2)
-        };
-        while wakes > 0 {
-            let Some(wake) = waiting.line.pop_front() else {
-                break;
-            };
-            waiting.numbers.remove(&wake.number());
-            wake.wake();
-            wakes -= 1;
-        }
+impl Drop for RouteShare {
+    fn drop(&mut self) {
+        self.budget.routes.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// One file's part in the [`Budget`].
 #[derive(Debug)]
 pub struct Account {
-    budget: Arc<Budget>,
+    route: Arc<RouteShare>,
     held_bytes: AtomicUsize,
     wake: Waker,
+    // The following are written under the lock of `Budget::waiting`; a promise is dropped without it.
+    /// The file was refused and not woken since.
+    waits: AtomicBool,
+    /// An entry of the file is in the line of its route.
+    is_in_line: AtomicBool,
+    /// The file was woken to take so much, and has not asked since.
+    promised_bytes: AtomicUsize,
+    /// What was refused.
+    refused_want: AtomicUsize,
+    refused_least: AtomicUsize,
 }
 
 impl Account {
     /// Takes up to `want` bytes, and at least `min(want, least)`; `None` if that much is not to be
     /// had now, in which case the file is woken when bytes come back.
     pub fn take(self: &Arc<Self>, want: usize, least: usize) -> Option<Permit> {
-        if let Some(permit) = self.try_take(want, least) {
+        let request = Request { want, least };
+        let was_woken = self.forget_promise();
+        if let Some(permit) = self.try_take(request) {
+            if was_woken {
+                self.budget().wake_waiting(self, 0);
+            }
             return Some(permit);
         }
-        let mut waiting = self
-            .budget
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if waiting.numbers.insert(self.wake.number()) {
-            waiting.line.push_back(self.wake.clone());
-        }
-        drop(waiting);
-        // The bytes may have come back between the refusal and the entry in the queue.
-        self.try_take(want, least)
+        self.enter_line(request);
+        // The bytes may have come back between the refusal and the entry in the line.
+        let permit = self.try_take(request)?;
+        self.waits.store(false, Ordering::Relaxed);
+        Some(permit)
     }
 
     /// Bytes of this file on their way.
     pub fn held_bytes(&self) -> usize {
-        self.held_bytes.load(Ordering::Acquire)
+        self.held_bytes.load(Ordering::SeqCst)
     }
 
-    fn try_take(self: &Arc<Self>, want: usize, least: usize) -> Option<Permit> {
-        let least = least.min(want).max(1);
-        let limit = self.budget.limit_bytes();
-        let mut used = self.budget.used_bytes.load(Ordering::Acquire);
+    fn budget(&self) -> &Budget {
+        &self.route.budget
+    }
+
+    fn standing(&self) -> Standing {
+        let (route, budget) = (&*self.route, self.budget());
+        Standing {
+            limit: budget.limit_bytes(),
+            used: budget.used_bytes(),
+            routes: budget.routes.load(Ordering::Relaxed),
+            route_held: route.held_bytes.load(Ordering::SeqCst),
+            files: route.files.load(Ordering::Relaxed),
+            file_held: self.held_bytes(),
+        }
+    }
+
+    /// The file has asked, or will not; returns whether it was woken for it.
+    fn forget_promise(&self) -> bool {
+        if self.promised_bytes.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let bytes = self.promised_bytes.swap(0, Ordering::Relaxed);
+        let promised = [&self.route.promised_bytes, &self.budget().promised_bytes];
+        for promised in promised {
+            promised.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        bytes > 0
+    }
+
+    fn refused(&self) -> Request {
+        Request {
+            want: self.refused_want.load(Ordering::Relaxed),
+            least: self.refused_least.load(Ordering::Relaxed),
+        }
+    }
+
+    fn try_take(self: &Arc<Self>, request: Request) -> Option<Permit> {
+        let used_bytes = &self.budget().used_bytes;
+        let mut standing = self.standing();
         loop {
-            let held = self.held_bytes();
-            let fair = (limit - limit / 8).saturating_sub(used) / 4;
-            let mut grant = want.min(fair.min(Budget::PER_FILE_BYTES).saturating_sub(held));
-            // What is less than a step is worth it only for who has nothing.
-            let least_more = least.max(want.min(Budget::STEP_BYTES));
-            if grant < least || (held > 0 && grant < least_more) {
-                if held > 0 || limit.saturating_sub(used) < least {
-                    return None;
-                }
-                grant = least;
+            let bytes = standing.grant(request);
+            if bytes == 0 {
+                return None;
             }
-            match self.budget.used_bytes.compare_exchange_weak(
+            let used = standing.used;
+            match used_bytes.compare_exchange_weak(
                 used,
-                used + grant,
-                Ordering::AcqRel,
-                Ordering::Acquire,
+                used + bytes,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
             ) {
                 Ok(_) => {
-                    self.held_bytes.fetch_add(grant, Ordering::AcqRel);
+                    self.route.held_bytes.fetch_add(bytes, Ordering::SeqCst);
+                    self.held_bytes.fetch_add(bytes, Ordering::SeqCst);
                     return Some(Permit {
                         account: self.clone(),
-                        bytes: grant,
+                        bytes,
                     });
                 }
-                Err(now) => used = now,
+                Err(now) => {
+                    standing = Standing {
+                        used: now,
+                        ..self.standing()
+                    }
+                }
             }
         }
+    }
+
+    fn enter_line(self: &Arc<Self>, request: Request) {
+        let mut waiting = self.budget().waiting();
+        self.refused_want.store(request.want, Ordering::Relaxed);
+        self.refused_least.store(request.least, Ordering::Relaxed);
+        self.waits.store(true, Ordering::Relaxed);
+        if self.is_in_line.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        waiting
+            .line_of(self.route.number)
+            .push_back(Arc::downgrade(self));
+        // Under the lock, as all writes of it.
+        self.budget().entries.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Gives bytes back.
+    fn release(self: &Arc<Self>, bytes: usize) {
+        self.held_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.route.held_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        let budget = self.budget();
+        budget.used_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        budget.wake_waiting(self, bytes);
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.budget
+        self.forget_promise();
+        self.route.files.fetch_sub(1, Ordering::Relaxed);
+        self.budget()
             .kept_bytes
             .fetch_sub(Budget::FILE_BYTES, Ordering::Relaxed);
     }
@@ -204,58 +439,69 @@ impl Permit {
         if bytes < self.bytes {
             let back = self.bytes - bytes;
             self.bytes = bytes;
-            self.account.held_bytes.fetch_sub(back, Ordering::AcqRel);
-            self.account.budget.release(back);
+            self.account.release(back);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.account
-            .held_bytes
-            .fetch_sub(self.bytes, Ordering::AcqRel);
-        self.account.budget.release(self.bytes);
+        self.account.release(self.bytes);
     }
 }
+
+/// So many files of a line are asked in vain before the next line has its turn: a line may hold thousands.
+const ASKED_IN_VAIN: usize = 4;
+/// A file that was woken has asked by then, unless it has no use for more.
+const PROMISE_HOLDS: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wake::testing::waker;
 
-    fn account(budget: &Arc<Budget>) -> (Arc<Account>, Waker) {
+    const STEP: usize = 64 << 10;
+
+    fn account(route: &Arc<RouteShare>) -> (Arc<Account>, Waker) {
         let wake = waker();
-        (budget.account(wake.clone()), wake)
+        (route.account(wake.clone()), wake)
     }
 
     fn take_all(account: &Arc<Account>) -> Vec<Permit> {
-        std::iter::from_fn(|| account.take(64 << 10, Budget::LEAST_BYTES)).collect()
+        std::iter::from_fn(|| account.take(STEP, Budget::LEAST_BYTES)).collect()
+    }
+
+    fn take_all_of(files: &[(Arc<Account>, Waker)]) -> Vec<Permit> {
+        files.iter().flat_map(|(file, _)| take_all(file)).collect()
     }
 
     #[test]
-    fn files_that_are_stuck_leave_room_for_the_next_one() {
-        let budget = Budget::new(8 << 20);
-        let mut kept = Vec::new();
-        let files: Vec<_> = (0..200).map(|_| account(&budget)).collect();
-        for (stuck, _woken) in &files {
-            let permits = take_all(stuck);
+    fn files_that_are_stuck_leave_room_for_another_route() {
+        for count in [1, 25, 200] {
+            let budget = Budget::new(8 << 20);
+            let (stuck, healthy) = (budget.route(), budget.route());
+            let files: Vec<_> = (0..count).map(|_| account(&stuck)).collect();
+            let _kept = take_all_of(&files);
             assert!(
-                !permits.is_empty(),
-                "a file got nothing with {} bytes used",
-                budget.used_bytes()
+                files
+                    .iter()
+                    .all(|(file, _)| count > 25 || file.held_bytes() > 0)
             );
-            kept.push(permits);
+            let (file, _) = account(&healthy);
+            let permits = take_all(&file);
+            assert!(file.held_bytes() > 512 << 10, "{} bytes", file.held_bytes());
+            assert!(budget.used_bytes() <= 8 << 20);
+            drop(permits);
         }
-        assert!(budget.used_bytes() <= 8 << 20);
     }
 
     #[test]
     fn many_files_leave_less_for_their_bytes_and_never_less_than_a_quarter() {
         let budget = Budget::new(8 << 20);
-        let files: Vec<_> = (0..1000).map(|_| account(&budget)).collect();
+        let route = budget.route();
+        let files: Vec<_> = (0..1000).map(|_| account(&route)).collect();
         assert_eq!(budget.limit_bytes(), (8 << 20) - 1000 * Budget::FILE_BYTES);
-        let more: Vec<_> = (0..9000).map(|_| account(&budget)).collect();
+        let more: Vec<_> = (0..9000).map(|_| account(&route)).collect();
         assert_eq!(budget.limit_bytes(), 2 << 20);
         drop((files, more));
         assert_eq!(budget.limit_bytes(), 8 << 20);
@@ -264,34 +510,144 @@ mod tests {
     #[test]
     fn who_asks_again_waits_in_line_once() {
         let budget = Budget::new(8 << 20);
-        let (stuck, _woken) = account(&budget);
+        let (stuck, _woken) = account(&budget.route());
         let _permits = take_all(&stuck);
         for _ in 0..100 {
-            assert!(stuck.take(64 << 10, 4 << 10).is_none());
+            assert!(stuck.take(STEP, Budget::LEAST_BYTES).is_none());
         }
-        assert_eq!(budget.waiting.lock().expect("no panic").line.len(), 1);
+        assert_eq!(budget.entries.load(Ordering::SeqCst), 1);
     }
 
     #[test]
-    fn a_refused_file_is_woken_when_bytes_come_back() {
+    fn a_file_is_woken_by_its_own_bytes_beside_any_number_that_cannot_be_served() {
+        let budget = Budget::new(8 << 20);
+        let (stuck, healthy) = (budget.route(), budget.route());
+        let files: Vec<_> = (0..100).map(|_| account(&stuck)).collect();
+        let _kept = take_all_of(&files);
+        let (file, woken) = account(&healthy);
+        let mut permits = take_all(&file);
+        for (_, stuck_woken) in &files {
+            stuck_woken.take();
+        }
+        while let Some(permit) = permits.pop() {
+            drop(permit);
+            if woken.take() {
+                break;
+            }
+        }
+        assert!(!permits.is_empty(), "it was woken before all came back");
+        assert!(file.take(STEP, Budget::LEAST_BYTES).is_some());
+    }
+
+    #[test]
+    fn a_refused_file_is_woken_when_bytes_of_another_one_come_back() {
         let budget = Budget::new(64 << 10);
-        let (one, _one_woken) = account(&budget);
-        let (two, two_woken) = account(&budget);
-        let permits: Vec<_> = std::iter::from_fn(|| one.take(4 << 10, 4 << 10))
-            .chain(std::iter::from_fn(|| two.take(4 << 10, 4 << 10)))
-            .collect();
-        assert!(two.take(4 << 10, 4 << 10).is_none());
-        two_woken.take();
-        drop(permits);
-        assert!(two_woken.take());
+        let route = budget.route();
+        let (one, two) = (account(&route), account(&route));
+        let mut of_one = Vec::new();
+        while let Some(permit) = one.0.take(4 << 10, 4 << 10) {
+            of_one.push(permit);
+        }
+        let of_two: Vec<_> = std::iter::from_fn(|| two.0.take(40 << 10, 40 << 10)).collect();
+        assert!(of_two.is_empty());
+        drop(of_one);
+        assert!(two.1.take());
         assert_eq!(budget.used_bytes(), 0);
-        assert!(two.take(4 << 10, 4 << 10).is_some());
+        assert!(two.0.take(40 << 10, 40 << 10).is_some());
+    }
+
+    #[test]
+    fn bytes_that_come_back_wake_no_crowd_and_who_was_served_wakes_the_next() {
+        let budget = Budget::new(8 << 20);
+        let route = budget.route();
+        let files: Vec<_> = (0..1000).map(|_| account(&route)).collect();
+        let mut kept = take_all_of(&files);
+        let woken = || files.iter().filter(|(_, wake)| wake.take()).count();
+        woken();
+        drop(kept.pop());
+        assert!(woken() <= 1, "one step came back");
+        // The rest comes back while nobody who is woken has come to ask.
+        kept.truncate(kept.len() / 2);
+        let mut served = 0;
+        let mut permits = Vec::new();
+        loop {
+            let asking: Vec<_> = files.iter().filter(|(_, wake)| wake.take()).collect();
+            if asking.is_empty() {
+                break;
+            }
+            for (file, _) in asking {
+                let permit = file.take(Budget::LEAST_BYTES, Budget::LEAST_BYTES);
+                served += usize::from(permit.is_some());
+                permits.extend(permit);
+            }
+        }
+        assert!(served > 0 && budget.used_bytes() <= budget.limit_bytes());
+        let waits = files
+            .iter()
+            .find(|(file, _)| file.waits.load(Ordering::Relaxed));
+        if let Some((file, _)) = waits {
+            assert!(
+                !file.standing().is_worth_a_wake(file.refused()),
+                "{:?}",
+                file.standing()
+            );
+        }
+    }
+
+    #[test]
+    fn thousands_of_busy_files_each_make_steps() {
+        let budget = Budget::new(64 << 20);
+        let route = budget.route();
+        let files: Vec<_> = (0..10_000).map(|_| account(&route)).collect();
+        let mut steps = vec![0; files.len()];
+        let (mut wakes, mut in_vain) = (0, 0);
+        let mut on_their_way = VecDeque::new();
+        let mut asking: Vec<usize> = (0..files.len()).collect();
+        for _ in 0..2_000 {
+            for at in asking.drain(..) {
+                let before = steps[at];
+                while let Some(permit) = files[at].0.take(256 << 10, Budget::LEAST_BYTES) {
+                    steps[at] += 1;
+                    on_their_way.push_back(permit);
+                }
+                wakes += 1;
+                in_vain += usize::from(before > 0 && steps[at] == before);
+            }
+            if steps.iter().all(|&steps| steps > 1) {
+                break;
+            }
+            // The broker acknowledges something.
+            on_their_way.drain(..on_their_way.len().min(200));
+            asking.extend((0..files.len()).filter(|&at| files[at].1.take()));
+        }
+        let left_out = steps.iter().filter(|&&steps| steps < 2).count();
+        assert_eq!(left_out, 0, "files made less than two steps");
+        assert!(in_vain * 10 < wakes, "{in_vain} of {wakes} wakes in vain");
+    }
+
+    #[test]
+    fn files_that_are_gone_leave_the_line() {
+        let budget = Budget::new(8 << 20);
+        let route = budget.route();
+        let files: Vec<_> = (0..100).map(|_| account(&route)).collect();
+        let kept = take_all_of(&files);
+        assert!(budget.entries.load(Ordering::SeqCst) > 0);
+        drop(files);
+        drop(kept);
+        let (last, _woken) = account(&route);
+        drop(last.take(1, 1));
+        assert_eq!(budget.entries.load(Ordering::SeqCst), 0);
+        assert!(budget.waiting().lines.is_empty());
+        assert_eq!(
+            (budget.used_bytes(), route.files.load(Ordering::Relaxed)),
+            (0, 1)
+        );
     }
 
     #[test]
     fn a_permit_gives_back_what_was_not_read() {
         let budget = Budget::new(1 << 20);
-        let (file, _woken) = account(&budget);
+        let (file, _woken) = account(&budget.route());
         let mut permit = file.take(256 << 10, 4 << 10).expect("the budget is empty");
         permit.shrink_to(100);
         assert_eq!((budget.used_bytes(), file.held_bytes()), (100, 100));

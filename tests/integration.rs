@@ -25,4 +25,5 @@ mod real_kafka_matrix;
 mod real_kafka_security;
 mod restart;
 mod rotation;
+mod shares;
 mod support;

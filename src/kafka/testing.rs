@@ -45,7 +45,7 @@ pub(super) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
 }
 
 pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
-    let account = Budget::new(1 << 30).account(waker());
+    let account = Budget::new(1 << 30).route().account(waker());
     let mut buffer = BufferPool::new().buffer(data.len());
     buffer.copy_from_slice(data);
     Batch {

@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 use rustix::io::Errno;
 
 use crate::batch::{Batch, Destination, Ending, Progress, Route};
-use crate::budget::{Account, Budget};
+use crate::budget::Account;
 use crate::buffer::BufferPool;
 use crate::config::{HeaderChoice, LogConfig};
 use crate::identity::{Fingerprint, Identity, Look};
@@ -56,8 +56,6 @@ pub struct Surroundings {
     pub claims: Claims,
     /// Wakes tailers.
     pub watches: Arc<WatchTable>,
-    /// The memory budget.
-    pub budget: Arc<Budget>,
     /// Read buffers.
     pub pool: Arc<BufferPool>,
     /// Who may hold files open.
@@ -135,7 +133,7 @@ enum Next {
 }
 
 impl Tailer {
-    /// A tailer for `path`. It waits for `waker`, and ends when `stop` is disconnected (and it is
+    /// A tailer for `path`. It waits for `waker`, which `account` rings too, and ends when `stop` is disconnected (and it is
     /// woken to see that).
     #[expect(
         clippy::too_many_arguments,
@@ -146,6 +144,7 @@ impl Tailer {
         log: Arc<LogConfig>,
         destination: Arc<Destination>,
         around: Arc<Surroundings>,
+        account: Arc<Account>,
         waker: Waker,
         batches: Sender<Batch>,
         progress: Sender<Progress>,
@@ -153,7 +152,6 @@ impl Tailer {
         was_there_at_first: bool,
         seen: Option<Look>,
     ) -> Self {
-        let account = around.budget.account(waker.clone());
         Tailer {
             path,
             log,

@@ -27,7 +27,7 @@ pub(crate) fn batch(headers: Headers) -> Batch {
     };
     let lines = lines();
     let (woken, _) = crossbeam_channel::unbounded();
-    let account = Budget::new(1 << 30).account(Waker::new(woken));
+    let account = Budget::new(1 << 30).route().account(Waker::new(woken));
     let mut data = BufferPool::new().buffer(lines.len());
     data.copy_from_slice(&lines);
     Batch {
