@@ -226,11 +226,13 @@ pub struct LogConfig {
     pub name: String,
     /// Absolute paths or globs (`*`, `?`, `[...]`, `**`), at least one.
     pub paths: Vec<String>,
-    /// Absolute globs of paths to leave out; one that was given as a file name has become
-    /// `/**/name`.
+    /// Globs of files to leave out: absolute ones of paths, and those without a slash of file names at any
+    /// depth, hidden folders included.
     pub exclude: Vec<String>,
     /// More places where rotation puts files, as absolute globs.
     pub rotated: Vec<String>,
+    /// Which symbolic links are followed.
+    pub follow_links: FollowLinks,
     /// Kafka topic.
     pub topic: String,
     /// Record key.
@@ -243,6 +245,18 @@ pub struct LogConfig {
     pub strip_cr: bool,
     /// How long a rotated file must be quiet before it is finished.
     pub rotate_wait: Duration,
+}
+
+/// `follow_links`. Whoever may make files in a log folder may put a link there that leads to any file that the
+/// agent may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FollowLinks {
+    /// Those that belong to root, to the agent's user or to the owner of their target.
+    Safe,
+    /// All of them.
+    All,
+    /// None.
+    None,
 }
 
 /// `start_at`.

@@ -8,7 +8,7 @@ use super::paths::{Excludes, Folder, Paths, Places};
 use super::sasl::{Mechanisms, Password, PasswordFile, TokenFile, Username};
 use super::tls::{Certificates, PrivateKey};
 use super::value::{Choice, Count, Kind, Optional, Size, Time};
-use super::{Acks, Compression, Protocol, StartAt};
+use super::{Acks, Compression, FollowLinks, Protocol, StartAt};
 
 /// The three kinds of sections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,9 +211,17 @@ table! {
     LOG_PATH: Paths = [Log] "path", Paths, IfUnset::Required("/var/log/nginx/access.log"),
         "the files to follow; relative paths start at the current directory";
     LOG_EXCLUDE: Excludes = [Log] "exclude", Excludes, IfUnset::Text(""),
-        "files to leave out";
+        "files to leave out, in hidden folders too";
     LOG_ROTATED: Places = [Log] "rotated", Places, IfUnset::Text(""),
         "where else rotation puts files (olddir), besides the folder of the log itself";
+    LOG_FOLLOW_LINKS: Choice<FollowLinks> = [Log] "follow_links",
+        Choice(&[
+            ("safe", FollowLinks::Safe),
+            ("all", FollowLinks::All),
+            ("none", FollowLinks::None),
+        ]),
+        IfUnset::Text("safe"),
+        "symbolic links; safe: those of root, of the agent's user or of their target's owner";
     LOG_TOPIC: Topic = [Log] "topic", Topic, IfUnset::FromKafka("web_log"),
         "where the lines go; without it, to the topic of [kafka]";
     LOG_KEY: RecordKey = [Log] "key", RecordKey, IfUnset::Text(""),
@@ -230,7 +238,7 @@ table! {
         "leave out a carriage return before the newline";
     LOG_ROTATE_WAIT: Time = [Log] "rotate_wait", Time { least: Duration::ZERO, most: DAY },
         IfUnset::Text("5s"),
-        "how long a rotated file must be quiet before it is finished";
+        "how long a rotated file must be quiet to be finished, or later lines wait for an unreadable one";
 }
 
 /// What the Java client compresses with.

@@ -63,7 +63,7 @@ impl Kind for Paths {
 }
 
 /// Files to leave out: a list of globs, which may be empty. One without `/` is about the file name
-/// in any folder.
+/// in any folder and stays as it is.
 pub(super) struct Excludes;
 
 impl Kind for Excludes {
@@ -81,7 +81,7 @@ impl Kind for Excludes {
             .into_iter()
             .map(|item| match item.contains('/') {
                 true => absolute_glob(item),
-                false => checked_glob(item, format!("/**/{item}")),
+                false => checked_glob(item, item.to_owned()),
             })
             .collect()
     }
@@ -219,13 +219,17 @@ mod tests {
     }
 
     #[test]
-    fn an_exclude_without_a_slash_is_about_file_names_anywhere() {
-        let globs = Excludes.read("*.gz, /var/log/old/*").unwrap();
-        assert_eq!(globs, ["/**/*.gz", "/var/log/old/*"]);
-        let glob = Pattern::new(&globs[0]).unwrap();
-        assert!(glob.matches("/a.gz"));
-        assert!(glob.matches("/var/log/nginx/a.gz"));
-        assert!(!glob.matches("/var/log/nginx/a.log"));
+    fn an_exclude_without_a_slash_is_handed_on_as_it_is() {
+        let here = std::env::current_dir().unwrap();
+        let here = Pattern::escape(here.to_str().unwrap());
+        assert_eq!(
+            Excludes.read("*.gz, /var/log/old/*,old/b"),
+            Ok(vec![
+                "*.gz".to_owned(),
+                "/var/log/old/*".to_owned(),
+                format!("{here}/old/b"),
+            ])
+        );
         assert_eq!(Excludes.read(""), Ok(vec![]));
         assert!(Excludes.read("[").is_err());
     }

@@ -393,6 +393,7 @@ fn log_config(
     let path = log.setting(&keys::LOG_PATH);
     let exclude = log.setting(&keys::LOG_EXCLUDE);
     let rotated = log.setting(&keys::LOG_ROTATED);
+    let follow_links = log.setting(&keys::LOG_FOLLOW_LINKS);
     let topic = log.lookup(&keys::LOG_TOPIC);
     let key = log.setting(&keys::LOG_KEY);
     let start_at = log.setting(&keys::LOG_START_AT);
@@ -438,6 +439,7 @@ fn log_config(
         paths: path?.value,
         exclude: exclude?.value,
         rotated: rotated?.value,
+        follow_links: follow_links?.value,
         topic: topic?,
         key: key?.value,
         start_at: start_at?.value,

@@ -112,8 +112,9 @@ impl Discovery {
 
     /// The section that wants `path`, if any does, whether a file lies there or not.
     pub(super) fn wanting(&self, path: &Path) -> Option<Found> {
-        let matches = |pattern: &Pattern| pattern.matches_path_with(path, OPTIONS);
-        let wanting = |p: &&LogPattern| matches(&p.whole) && !p.exclude.iter().any(matches);
+        let wanting = |p: &&LogPattern| {
+            p.whole.matches_path_with(path, OPTIONS) && !is_excluded(&p.exclude, path)
+        };
         let log = self.patterns.iter().find(wanting)?.log.clone();
         Some(Found {
             path: path.into(),
@@ -133,10 +134,7 @@ impl Discovery {
 
     fn accepted(&mut self, at: usize, path: &Path) -> Option<Found> {
         let LogPattern { exclude, log, .. } = &self.patterns[at];
-        if exclude
-            .iter()
-            .any(|pattern| pattern.matches_path_with(path, OPTIONS))
-        {
+        if is_excluded(exclude, path) {
             return None;
         }
         if is_compressed_name(path) {
@@ -253,6 +251,15 @@ fn compile(text: &str) -> Pattern {
         .unwrap_or_default()
 }
 
+/// Whether one of these globs leaves `path` out. A glob without a slash is about the file name.
+fn is_excluded(exclude: &[Pattern], path: &Path) -> bool {
+    exclude.iter().any(|glob| {
+        let is_of_names = !glob.as_str().contains('/');
+        let name = path.file_name().map(Path::new).filter(|_| is_of_names);
+        glob.matches_path_with(name.unwrap_or(path), OPTIONS)
+    })
+}
+
 const OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
@@ -262,7 +269,7 @@ const OPTIONS: MatchOptions = MatchOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::StartAt;
+    use crate::config::{FollowLinks, StartAt};
     use std::time::Duration;
 
     fn discovery(paths: &[String], exclude: &[String]) -> Discovery {
@@ -276,6 +283,7 @@ mod tests {
             max_line_bytes: 1,
             rotate_wait: Duration::ZERO,
             rotated: vec![],
+            follow_links: FollowLinks::Safe,
             strip_cr: false,
         })])
     }
@@ -296,7 +304,13 @@ mod tests {
         exclude: &[&str],
     ) -> (Vec<String>, Vec<String>) {
         let absolute = |text: &str| format!("{}/{text}", folder.path().display());
-        let exclude: Vec<String> = exclude.iter().map(|e| absolute(e)).collect();
+        let exclude: Vec<String> = exclude
+            .iter()
+            .map(|text| match text.contains('/') {
+                true => absolute(text),
+                false => text.to_string(),
+            })
+            .collect();
         let scan = discovery(&[absolute(pattern)], &exclude).scan(|_| false);
         let relative = |path: &Path| {
             path.strip_prefix(folder.path())
@@ -339,6 +353,17 @@ mod tests {
             (vec![], vec!["x".into()])
         );
         assert_eq!(scanned(&folder, "x/b.log", &[]), (vec![], vec!["x".into()]));
+    }
+
+    #[test]
+    fn an_exclude_without_a_slash_leaves_out_files_in_hidden_folders_too() {
+        let folder = tree(&[".pm2/logs/a.log", ".pm2/logs/debug.log", "b.log"]);
+        let pattern = ".pm2/logs/*.log";
+        assert_eq!(scanned(&folder, pattern, &[]).0.len(), 2);
+        assert_eq!(
+            scanned(&folder, pattern, &["debug*"]).0,
+            vec![".pm2/logs/a.log"]
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@ use crate::config::keys::{IfUnset, Key, Section};
 use crate::config::reader::Reader;
 use crate::config::syntax::{RawEntry, RawSection};
 use crate::config::value::{BadValue, Kind};
-use crate::config::{Acks, Compression, HeaderChoice, KafkaConfig, Partitioner, Protocol, StartAt};
+use crate::config::{
+    Acks, Compression, FollowLinks, HeaderChoice, KafkaConfig, Partitioner, Protocol, StartAt,
+};
 
 const NO_HEADERS: HeaderChoice = HeaderChoice {
     host: false,
@@ -72,7 +74,7 @@ fn logs_keep_their_order_and_inherit_the_topic() {
     assert_eq!(logs, [("b", "all"), ("a", "own"), ("B.1_-", "all")]);
     assert_eq!(config.logs[0].start_at, StartAt::End);
     assert_eq!(config.logs[2].paths, ["/c/*.log", "/d"]);
-    assert_eq!(config.logs[2].exclude, ["/**/*.gz"]);
+    assert_eq!(config.logs[2].exclude, ["*.gz"]);
 }
 
 #[test]
@@ -182,4 +184,17 @@ fn a_secret_is_in_no_message() {
     let conflict = setting.conflict(&setting, "...").to_string();
     assert!(!conflict.contains("hunter2"), "{conflict}");
     assert_eq!(setting.value, "hunter2hunter2");
+}
+
+#[test]
+fn links_are_followed_as_the_section_says() {
+    for (lines, expected) in [
+        ("", FollowLinks::Safe),
+        ("follow_links = safe\n", FollowLinks::Safe),
+        ("follow_links = all\n", FollowLinks::All),
+        ("follow_links = none\n", FollowLinks::None),
+    ] {
+        let config = parse(&format!("{GOOD}{lines}")).unwrap();
+        assert_eq!(config.logs[0].follow_links, expected, "{lines}");
+    }
 }

@@ -67,7 +67,7 @@ fn a_byte_order_mark_is_refused_and_hides_nothing_else() {
 a.ini:1: a UTF-8 byte order mark stands before the first line
     remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' a.ini
 a.ini:6: unknown key 'what' in [log:web]
-    keys are path, exclude, rotated, topic, key, start_at, max_line_bytes, strip_cr, rotate_wait",
+    keys are path, exclude, rotated, follow_links, topic, key, start_at, max_line_bytes, strip_cr, rotate_wait",
     );
     refused(
         b"\xFF\xFE[\0k\0",
@@ -334,14 +334,21 @@ a.ini:12: bad value 'yes' for 'idempotence' in [kafka]; accepted: on, off
 a.ini:13: bad value 'pth' for 'headers' in [kafka]; accepted: host,path; host; path; none"
     );
     assert_eq!(
-        log_errors("topic = a b\nstart_at = start\nmax_line_bytes = 0\nrotate_wait = 5\nexclude = ["),
+        log_errors("topic = a b\nstart_at = start\nmax_line_bytes = 0\nrotate_wait = 5\nexclude = [\nfollow_links = yes"),
         "\
 a.ini:6: bad value 'a b' for 'topic' in [log:web]; accepted: 1 to 249 letters, digits, '.', '_' or '-', and not '.' or '..'
 a.ini:7: bad value 'start' for 'start_at' in [log:web]; accepted: beginning, end
 a.ini:8: bad value '0' for 'max_line_bytes' in [log:web]; accepted: a size in B, KiB, MiB or GiB, 1B to 900KiB
 a.ini:9: bad value '5' for 'rotate_wait' in [log:web]; accepted: a time in ms, s, m or h, 0ms to 24h
 a.ini:10: bad value '[' for 'exclude' in [log:web]; accepted: globs, comma separated, or nothing; one without / is about file names
-    invalid range pattern"
+    invalid range pattern
+a.ini:11: bad value 'yes' for 'follow_links' in [log:web]; accepted: safe, all, none"
+    );
+    assert_eq!(
+        log_errors("follow_link = all\n[agent]\nfollow_links = all"),
+        "\
+a.ini:6: unknown key 'follow_link' in [log:web]; did you mean 'follow_links'?
+a.ini:8: unknown key 'follow_links' in [agent]; it belongs in [log:NAME]"
     );
 }
 

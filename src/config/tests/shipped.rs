@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::config::keys::{Described, IfUnset, Section, keys_of};
 use crate::config::{
-    Acks, AgentConfig, BrokerAddress, Compression, HeaderChoice, KafkaConfig, LogConfig,
-    Partitioner, Protocol, StartAt, reference,
+    Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
+    LogConfig, Partitioner, Protocol, StartAt, reference,
 };
 
 const SHIPPED: &str = include_str!("../../../conf/logagent.ini");
@@ -53,6 +53,7 @@ fn defaults() -> Config {
                 paths: vec!["/var/log/nginx/access.log".to_owned()],
                 exclude: vec![],
                 rotated: vec![],
+                follow_links: FollowLinks::Safe,
                 topic: "web_log".to_owned(),
                 key: None,
                 start_at: StartAt::Beginning,
