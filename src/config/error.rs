@@ -3,7 +3,7 @@
 //! Every message is lower case, quotes what it found, and says on the next line what to do, where
 //! that helps. Nothing here prints the value of a key whose kind is secret: see [`BadValue`].
 //!
-//! [`BadValue`]: super::value::BadValue
+//! [`BadValue`]: super::kinds::BadValue
 
 use std::fmt;
 use std::io;

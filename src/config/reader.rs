@@ -2,10 +2,11 @@
 
 use super::environment::{BadReference, Env, expand};
 use super::error::{ConfigError, Found, Hint, Problem, Shown, printable};
-use super::keys::{IfUnset, Key, Section, keys_of};
+use super::key::{IfUnset, Key, Section};
+use super::keys::keys_of;
+use super::kinds::Kind;
 use super::nearest::nearest;
 use super::syntax::{RawEntry, RawSection};
-use super::value::Kind;
 
 /// A value with where it comes from.
 pub(super) struct Setting<T> {

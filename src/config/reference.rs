@@ -1,6 +1,7 @@
 //! The reference ini: every key with its default and what it is for.
 
-use super::keys::{Described, IfUnset, Section, keys_of};
+use super::key::{Described, IfUnset, Section};
+use super::keys::keys_of;
 
 /// The text of `conf/logagent.ini`, from the table of keys: a working file in which everything
 /// that has a default is commented out as `#key = default`.

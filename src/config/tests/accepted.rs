@@ -1,10 +1,10 @@
 //! What loads, and what it then says.
 
 use super::*;
-use crate::config::keys::{IfUnset, Key, Section};
+use crate::config::key::{IfUnset, Key, Section};
+use crate::config::kinds::{BadValue, Kind};
 use crate::config::reader::Reader;
 use crate::config::syntax::{RawEntry, RawSection};
-use crate::config::value::{BadValue, Kind};
 use crate::config::{
     Acks, Compression, FollowLinks, HeaderChoice, KafkaConfig, Partitioner, Protocol, StartAt,
 };

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::keys::{Described, IfUnset, Section, keys_of};
+use crate::config::key::{Described, IfUnset, Section};
+use crate::config::keys::keys_of;
 use crate::config::{
     Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
     LogConfig, Partitioner, Protocol, StartAt, reference,

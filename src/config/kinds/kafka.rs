@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
-use super::value::{BadValue, Kind, items};
-use super::{BrokerAddress, HeaderChoice, Partitioner};
+use super::{BadValue, Kind, items};
+use crate::config::address::BrokerAddress;
+use crate::config::types::{HeaderChoice, Partitioner};
 
 /// `brokers`: a list of `host:port`, at least one.
-pub(super) struct Brokers;
+pub(crate) struct Brokers;
 
 impl Kind for Brokers {
     type Value = Vec<BrokerAddress>;
@@ -35,7 +36,7 @@ impl Kind for Brokers {
 }
 
 /// `item` as host and port, which is `default` if it is left out.
-pub(super) fn address(item: &str, default: u16) -> Result<BrokerAddress, BadValue> {
+pub(crate) fn address(item: &str, default: u16) -> Result<BrokerAddress, BadValue> {
     let bad = || BadValue::part(item);
     if item.contains("://") {
         return Err(bad().hint("leave the protocol out"));
@@ -86,7 +87,7 @@ fn is_host(host: &str) -> bool {
 }
 
 /// A topic's name, by the rules of `org.apache.kafka.common.internals.Topic`.
-pub(super) struct Topic;
+pub(crate) struct Topic;
 
 impl Kind for Topic {
     type Value = String;
@@ -106,7 +107,7 @@ impl Kind for Topic {
 }
 
 /// Whether it is made of the characters that topics and `[log:NAME]` may have.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text
             .bytes()
@@ -114,7 +115,7 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 /// `partitioner`.
-pub(super) struct Partitioners;
+pub(crate) struct Partitioners;
 
 impl Kind for Partitioners {
     type Value = Partitioner;
@@ -139,7 +140,7 @@ impl Kind for Partitioners {
 }
 
 /// `headers`.
-pub(super) struct Headers;
+pub(crate) struct Headers;
 
 impl Kind for Headers {
     type Value = HeaderChoice;
@@ -171,7 +172,7 @@ impl Kind for Headers {
 }
 
 /// `client_id`. Brokers make metrics and file names of it, so it is held to names.
-pub(super) struct ClientId;
+pub(crate) struct ClientId;
 
 impl Kind for ClientId {
     type Value = String;
@@ -190,7 +191,7 @@ impl Kind for ClientId {
 }
 
 /// `key`: the same for all records of a log; empty is none.
-pub(super) struct RecordKey;
+pub(crate) struct RecordKey;
 
 impl Kind for RecordKey {
     type Value = Option<String>;

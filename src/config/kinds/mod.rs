@@ -1,7 +1,16 @@
 //! Kinds of values: what a key accepts, said in words and read into its type.
 
+pub(super) mod kafka;
+pub(super) mod paths;
+pub(super) mod sasl;
+pub(super) mod tls;
+
 use std::fmt::Debug;
+use std::path::Path;
 use std::time::Duration;
+
+use super::error::Problem;
+use super::text;
 
 /// A kind of value. The words of [`Kind::accepted`] and the bounds of [`Kind::read`] come from the
 /// same fields, so that a message never promises what is then refused.
@@ -50,6 +59,18 @@ pub(super) fn items(text: &str) -> Result<Vec<&str>, BadValue> {
         return Err(BadValue::default().hint("a comma has nothing before or after it"));
     }
     Ok(items)
+}
+
+/// The bytes of a file that a value names.
+pub(super) fn content(path: &str) -> Result<Vec<u8>, BadValue> {
+    text::read(Path::new(path)).map_err(|problem| {
+        let hint = match problem {
+            Problem::Missing => "no such file".to_owned(),
+            Problem::NotRegular(what) => format!("a {what}, not a regular file"),
+            problem => problem.to_string(),
+        };
+        BadValue::default().hint(hint)
+    })
 }
 
 /// A number of bytes.

@@ -7,11 +7,11 @@ use std::path::{self, Path, PathBuf};
 
 use glob::Pattern;
 
-use super::error::printable;
-use super::value::{BadValue, Kind, items};
+use super::{BadValue, Kind, items};
+use crate::config::error::printable;
 
 /// One folder; need not exist.
-pub(super) struct Folder;
+pub(crate) struct Folder;
 
 impl Kind for Folder {
     type Value = PathBuf;
@@ -30,7 +30,7 @@ impl Kind for Folder {
 }
 
 /// Files to follow: a list of paths and globs, at least one.
-pub(super) struct Paths;
+pub(crate) struct Paths;
 
 impl Kind for Paths {
     type Value = Vec<String>;
@@ -64,7 +64,7 @@ impl Kind for Paths {
 
 /// Files to leave out: a list of globs, which may be empty. One without `/` is about the file name
 /// in any folder and stays as it is.
-pub(super) struct Excludes;
+pub(crate) struct Excludes;
 
 impl Kind for Excludes {
     type Value = Vec<String>;
@@ -88,7 +88,7 @@ impl Kind for Excludes {
 }
 
 /// Globs of places, or nothing.
-pub(super) struct Places;
+pub(crate) struct Places;
 
 impl Kind for Places {
     type Value = Vec<String>;

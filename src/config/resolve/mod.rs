@@ -1,24 +1,29 @@
 //! From raw values to the typed [`Config`]: which section means what, which keys are known, what
 //! each value is, and which settings contradict each other.
 
+mod sasl;
+mod tls;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::environment::Env;
 use super::error::{ConfigError, Problem, Shown};
-use super::kafka::is_name;
-use super::keys::{self, Section};
+use super::key::Section;
+use super::keys;
+use super::kinds::kafka::is_name;
 use super::nearest::nearest;
-use super::oauth::EndpointSettings;
 use super::reader::{Lookup, Reader, Setting};
-use super::sasl::{self, SaslSettings};
+use super::sasl::SaslConfig;
 use super::syntax::RawSection;
-use super::tls::{self, TlsSettings};
-use super::{
+use super::tls::TlsConfig;
+use super::types::{
     Acks, AgentConfig, Compression, Config, HeaderChoice, KafkaConfig, LogConfig, Partitioner,
-    Protocol, SaslConfig, TlsConfig,
+    Protocol,
 };
+use sasl::{EndpointSettings, SaslSettings};
+use tls::TlsSettings;
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
 pub(super) fn resolve(

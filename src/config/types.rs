@@ -1,0 +1,176 @@
+//! What the sections say, as types.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::BrokerAddress;
+use super::sasl::SaslConfig;
+use super::tls::TlsConfig;
+
+/// Everything `logagent.ini` says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// `[agent]`.
+    pub agent: AgentConfig,
+    /// `[kafka]`.
+    pub kafka: KafkaConfig,
+    /// `[log:NAME]`, in the order of the file.
+    pub logs: Vec<Arc<LogConfig>>,
+}
+
+/// `[agent]`: the process itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Folder of the checkpoints and the lock, absolute; need not exist.
+    pub state_dir: PathBuf,
+    /// Number of producer threads, at least 1.
+    pub producers: usize,
+    /// Bound of file bytes that are read and not yet acknowledged.
+    pub memory_limit_bytes: usize,
+    /// How long a stop may wait for what is in flight.
+    pub shutdown_timeout: Duration,
+    /// How often moved checkpoints are written.
+    pub checkpoint_interval: Duration,
+    /// Bound of unread bytes in deleted files that are held open.
+    pub deleted_bytes_limit: u64,
+}
+
+/// `[kafka]`: where and how records are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// Bootstrap brokers, at least one.
+    pub brokers: Vec<BrokerAddress>,
+    /// Which output speaks to them.
+    pub protocol: Protocol,
+    /// When a record counts as delivered.
+    pub acks: Acks,
+    /// Codec of the record batches.
+    pub compression: Compression,
+    /// How a record's partition is chosen.
+    pub partitioner: Partitioner,
+    /// Bound of one record batch before compression, in bytes.
+    pub batch_bytes: usize,
+    /// How long an unfilled batch waits for more.
+    pub linger: Duration,
+    /// How long a broker may take to answer.
+    pub request_timeout: Duration,
+    /// Name that the brokers' logs and quotas know us by.
+    pub client_id: String,
+    /// Idempotent producer; only with `acks=all`.
+    pub idempotence: bool,
+    /// Which headers each record carries.
+    pub headers: HeaderChoice,
+    /// How connections are encrypted; `None`: not at all.
+    pub tls: Option<TlsConfig>,
+    /// Who we are to the brokers; `None`: nobody.
+    pub sasl: Option<SaslConfig>,
+}
+
+/// `protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// The project's own client, Kafka 0.11 to 4.x.
+    Native,
+    /// The `kafka` crate, message format v0, brokers below 4.0.
+    Legacy,
+}
+
+/// `acks`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// `0`: written to the socket.
+    None,
+    /// `1`: the partition's leader has it.
+    Leader,
+    /// `all`: every replica in sync has it.
+    All,
+}
+
+/// `compression` and `compression_level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// gzip of a level from 1 to 9. The legacy output has its own level.
+    Gzip(u8),
+    /// snappy.
+    Snappy,
+    /// lz4 frames. Native output only.
+    Lz4,
+    /// zstd of a level from 1 to 22. Native output only; Kafka 2.1 and later.
+    Zstd(u8),
+}
+
+/// `partitioner`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partitioner {
+    /// murmur2 of `host:path`: a file's order holds.
+    File,
+    /// murmur2 of the key, the same partition as the Java client chooses.
+    Key,
+    /// The next partition for each record batch.
+    RoundRobin,
+    /// Always this one.
+    Fixed(i32),
+}
+
+/// `headers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderChoice {
+    /// `host`: the name of this host.
+    pub host: bool,
+    /// `path`: the path that is followed.
+    pub path: bool,
+}
+
+/// `[log:NAME]`: some files and where they go.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// NAME.
+    pub name: String,
+    /// Absolute paths or globs (`*`, `?`, `[...]`, `**`), at least one.
+    pub paths: Vec<String>,
+    /// Globs of files to leave out: absolute ones of paths, and those without a slash of file names at any
+    /// depth, hidden folders included.
+    pub exclude: Vec<String>,
+    /// More places where rotation puts files, as absolute globs.
+    pub rotated: Vec<String>,
+    /// Which symbolic links are followed.
+    pub follow_links: FollowLinks,
+    /// Kafka topic.
+    pub topic: String,
+    /// Record key.
+    pub key: Option<String>,
+    /// Where to start in a file that is there at the first start and has no checkpoint.
+    pub start_at: StartAt,
+    /// Longer lines are sent in pieces of this size.
+    pub max_line_bytes: usize,
+    /// A carriage return before the newline is left out.
+    pub strip_cr: bool,
+    /// How long a rotated file must be quiet before it is finished.
+    pub rotate_wait: Duration,
+}
+
+/// `follow_links`. Whoever may make files in a log folder may put a link there that leads to any file that the
+/// agent may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FollowLinks {
+    /// Those that belong to root, to the agent's user or to the owner of their target.
+    Safe,
+    /// All of them.
+    All,
+    /// None.
+    None,
+}
+
+/// `start_at`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    /// All that is there.
+    Beginning,
+    /// Only what is written from now on.
+    End,
+}

@@ -1,0 +1,54 @@
+//! What is no error and yet should be known.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::sasl::{SaslConfig, TokenOrigin};
+use super::tls::TlsConfig;
+use super::types::Config;
+
+impl Config {
+    /// What is no error and yet should be known, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = of_sasl(self);
+        let key = self.kafka.tls.as_ref().and_then(TlsConfig::key_file);
+        warnings.extend(key.and_then(open_to_others));
+        warnings
+    }
+}
+
+/// What is no error and yet should be known about the secrets of `config`.
+fn of_sasl(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(sasl) = &config.kafka.sasl else {
+        return warnings;
+    };
+    if sasl.sends_the_secret() && config.kafka.tls.is_none() {
+        warnings.push(format!(
+            "sasl_mechanism = {} without tls = on: whoever listens on the network learns the secret",
+            sasl.mechanism()
+        ));
+    }
+    if let SaslConfig::OAuthBearer(TokenOrigin::Endpoint(client)) = sasl
+        && !client.endpoint.is_https
+    {
+        warnings.push(format!(
+            "sasl_token_url = {} without TLS: whoever listens on the network learns the client secret",
+            client.endpoint
+        ));
+    }
+    warnings.extend(sasl.secret_file(&config.file).and_then(open_to_others));
+    warnings
+}
+
+/// What is said of a file with a secret that other users can open.
+fn open_to_others(file: &Path) -> Option<String> {
+    let mode = fs::metadata(file).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        format!(
+            "{} holds a secret and other users can open it (mode {mode:03o}); chmod 600 it",
+            file.display(),
+        )
+    })
+}
