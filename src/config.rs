@@ -73,7 +73,7 @@ impl Config {
         let text = Text::decode(bytes, file)
             .map_err(|problem| ConfigErrors::new(file, vec![ConfigError::whole(problem)]))?;
         let mut errors = Vec::new();
-        let sections = syntax::parse(&text.text, &mut errors);
+        let sections = syntax::parse(&text.text, keys::is_key, &mut errors);
         let config = resolve::resolve(&sections, file, env, &mut errors);
         // What a line seems to say is no news where its bytes are wrong already.
         errors.retain(|error| {

@@ -172,6 +172,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether the ini names an environment variable for `key`.
+    pub(super) fn is_variable(&self, key: &str) -> bool {
+        let mut entries = self.raw.entries.iter();
+        entries.any(|entry| entry.key == key && entry.value.starts_with("${"))
+    }
+
     /// The value of `key`, if it is set.
     pub(super) fn lookup<K: Kind>(&mut self, key: &Key<K>) -> Lookup<K::Value> {
         debug_assert_eq!(key.section, self.kind);

@@ -34,20 +34,6 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// The secret of two settings, of which one is set, and where it comes from.
-    pub(super) fn choose(
-        from_file: Option<(PathBuf, Secret)>,
-        from_ini: Option<Secret>,
-        is_variable: bool,
-    ) -> Option<(Origin, Secret)> {
-        match (from_file, from_ini) {
-            (Some((path, secret)), _) => Some((Origin::File(path), secret)),
-            (None, Some(secret)) if is_variable => Some((Origin::Environment, secret)),
-            (None, Some(secret)) => Some((Origin::Ini, secret)),
-            (None, None) => None,
-        }
-    }
-
     pub(super) fn file<'a>(&'a self, ini: &'a Path) -> Option<&'a Path> {
         match self {
             Origin::Ini => Some(ini),

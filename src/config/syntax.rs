@@ -11,7 +11,6 @@ use std::collections::hash_map::Entry;
 use ini::configparser::ini::{Ini, IniDefault};
 
 use super::error::{ConfigError, Problem, Shown};
-use super::keys;
 
 /// `[name]` and what it holds.
 #[derive(Debug, Default)]
@@ -37,9 +36,15 @@ pub(super) struct RawEntry {
     pub(super) line: usize,
 }
 
-/// All sections of `text` in its order, each once. What is wrong goes to `errors`.
-pub(super) fn parse(text: &str, errors: &mut Vec<ConfigError>) -> Vec<RawSection> {
+/// All sections of `text` in its order, each once. What is wrong goes to `errors`. `is_key` knows the words
+/// that may be repeated in an error: another one may be a piece of a secret.
+pub(super) fn parse(
+    text: &str,
+    is_key: impl Fn(&str) -> bool,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<RawSection> {
     let mut scan = Scan {
+        is_key: &is_key,
         errors,
         sections: Vec::new(),
         place: Place::Outside,
@@ -108,6 +113,7 @@ fn parser() -> Ini {
 
 /// The state of the scan.
 struct Scan<'e> {
+    is_key: &'e dyn Fn(&str) -> bool,
     errors: &'e mut Vec<ConfigError>,
     sections: Vec<RawSection>,
     /// Where keys go at the moment.
@@ -196,7 +202,7 @@ impl Scan<'_> {
             if let Place::Section(index) = self.place {
                 self.sections[index].attempted.push(word.to_owned());
             }
-            let problem = match keys::is_key(word) {
+            let problem = match (self.is_key)(word) {
                 true => Problem::NoEquals {
                     word: Shown::quoted(word),
                 },

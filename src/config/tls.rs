@@ -1,5 +1,4 @@
-//! `tls` and the files that belong to it. They are read at the start, so that a wrong one is refused
-//! with its line in the ini.
+//! Whom the agent trusts, and who it is, on encrypted connections.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,20 +11,34 @@ use rustls::{ClientConfig, RootCertStore};
 #[derive(Clone)]
 pub struct TlsConfig {
     /// `None`: those of the system.
-    pub(super) roots: Option<Vec<CertificateDer<'static>>>,
-    pub(super) identity: Option<Identity>,
-    pub(super) client: Arc<ClientConfig>,
+    roots: Option<Vec<CertificateDer<'static>>>,
+    certificate: Option<ClientCertificate>,
+    client: Arc<ClientConfig>,
 }
 
 impl TlsConfig {
-    /// Trusts `roots`, or the system's authorities, and shows no certificate of its own.
-    pub(super) fn trusting(roots: Option<Vec<CertificateDer<'static>>>) -> Result<Self, String> {
-        let client = client(trusted(roots.as_deref())?, None).map_err(|error| error.to_string())?;
+    /// Trusts `roots`, or the system's authorities, and shows `certificate`.
+    pub(super) fn new(
+        roots: Option<Vec<CertificateDer<'static>>>,
+        certificate: Option<ClientCertificate>,
+    ) -> Result<Self, TlsError> {
+        let trusted = trusted(roots.as_deref()).map_err(TlsError::Authorities)?;
+        let client = client(trusted, certificate.as_ref()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::Certificate("is not the key of tls_cert".to_owned())
+            }
+            error => TlsError::Certificate(format!("cannot be used with tls_cert: {error}")),
+        })?;
         Ok(TlsConfig {
             roots,
-            identity: None,
+            certificate,
             client: Arc::new(client),
         })
+    }
+
+    /// The authorities that a file named; `None`: those of the system.
+    pub(super) fn roots(&self) -> Option<&Vec<CertificateDer<'static>>> {
+        self.roots.as_ref()
     }
 
     /// What connections are made with.
@@ -35,19 +48,19 @@ impl TlsConfig {
 
     /// Whether there is a client certificate.
     pub fn has_identity(&self) -> bool {
-        self.identity.is_some()
+        self.certificate.is_some()
     }
 
     /// Where the private key lies.
     pub fn key_file(&self) -> Option<&Path> {
-        let identity = self.identity.as_ref()?;
-        Some(&identity.key.file)
+        let certificate = self.certificate.as_ref()?;
+        Some(&certificate.key.file)
     }
 }
 
 impl PartialEq for TlsConfig {
     fn eq(&self, other: &Self) -> bool {
-        self.roots == other.roots && self.identity == other.identity
+        self.roots == other.roots && self.certificate == other.certificate
     }
 }
 
@@ -64,7 +77,7 @@ impl fmt::Debug for TlsConfig {
 
 /// A certificate, those of the authorities between, and the private key.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct ClientCertificate {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: Arc<KeyFile>,
 }
@@ -77,8 +90,17 @@ pub(super) struct KeyFile {
     pub(super) key: PrivateKeyDer<'static>,
 }
 
+/// Why a [`TlsConfig`] cannot be made; the words go on from the setting at fault.
+#[derive(Debug)]
+pub(super) enum TlsError {
+    /// Of the authorities.
+    Authorities(String),
+    /// Of the client certificate or its key.
+    Certificate(String),
+}
+
 /// The authorities of a file, or the system's.
-pub(super) fn trusted(ca: Option<&[CertificateDer<'static>]>) -> Result<RootCertStore, String> {
+fn trusted(ca: Option<&[CertificateDer<'static>]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let Some(certificates) = ca else {
         // One bad file among the system's must not matter.
@@ -99,17 +121,17 @@ pub(super) fn trusted(ca: Option<&[CertificateDer<'static>]>) -> Result<RootCert
     Ok(roots)
 }
 
-pub(super) fn client(
+fn client(
     roots: RootCertStore,
-    identity: Option<&Identity>,
+    certificate: Option<&ClientCertificate>,
 ) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
-    match identity {
+    match certificate {
         None => Ok(builder.with_no_client_auth()),
-        Some(Identity { chain, key }) => {
+        Some(ClientCertificate { chain, key }) => {
             builder.with_client_auth_cert(chain.clone(), key.key.clone_key())
         }
     }

@@ -1,5 +1,8 @@
 //! From raw values to the typed [`Config`]: which section means what, which keys are known, what
 //! each value is, and which settings contradict each other.
+//!
+//! Whoever finds something wrong adds an error and goes on with what there is, so that everything is found in
+//! one run. What is made beside an error is dropped in the end; `None` says that there is nothing to go on with.
 
 mod sasl;
 mod tls;
@@ -15,15 +18,11 @@ use super::keys;
 use super::kinds::kafka::is_name;
 use super::nearest::nearest;
 use super::reader::{Lookup, Reader, Setting};
-use super::sasl::SaslConfig;
 use super::syntax::RawSection;
-use super::tls::TlsConfig;
 use super::types::{
     Acks, AgentConfig, Compression, Config, HeaderChoice, KafkaConfig, LogConfig, Partitioner,
     Protocol,
 };
-use sasl::{EndpointSettings, SaslSettings};
-use tls::TlsSettings;
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
 pub(super) fn resolve(
@@ -192,16 +191,14 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
     let client_id = kafka.setting(&keys::CLIENT_ID);
     let idempotence = kafka.setting(&keys::IDEMPOTENCE);
     let headers = kafka.setting(&keys::HEADERS);
-    let tls = tls_settings(&mut kafka);
-    let sasl = sasl_settings(&mut kafka);
+    let tls = tls::tls(&mut kafka, protocol.as_ref());
+    let of_brokers = tls.as_ref().and_then(Option::as_ref);
+    let sasl = sasl::sasl(&mut kafka, protocol.as_ref(), of_brokers);
 
     let errors = kafka.errors;
-    let compression = settle_compression(compression, level, protocol.as_ref(), errors);
-    let idempotence = settle_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
-    let headers = settle_headers(headers, protocol.as_ref(), errors);
-    let tls = settle_tls(tls, protocol.as_ref(), errors);
-    let of_brokers = tls.as_ref().and_then(Option::as_ref);
-    let sasl = settle_sasl(sasl, protocol.as_ref(), of_brokers, errors);
+    let compression = resolve_compression(compression, level, protocol.as_ref(), errors);
+    let idempotence = resolve_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
+    let headers = resolve_headers(headers, protocol.as_ref(), errors);
     Some(KafkaConfig {
         brokers: brokers?.value,
         protocol: protocol?.value,
@@ -220,7 +217,7 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
 }
 
 /// Each protocol has its codecs; the default is one that it has. Two codecs have levels.
-fn settle_compression(
+fn resolve_compression(
     compression: Option<Setting<Compression>>,
     level: Option<Setting<Option<usize>>>,
     protocol: Option<&Setting<Protocol>>,
@@ -259,7 +256,7 @@ fn settle_compression(
 }
 
 /// On is for the native protocol with `acks = all`; the default is on where that is so.
-fn settle_idempotence(
+fn resolve_idempotence(
     idempotence: Option<Setting<bool>>,
     protocol: Option<&Setting<Protocol>>,
     acks: Option<&Setting<Acks>>,
@@ -281,7 +278,7 @@ fn settle_idempotence(
 }
 
 /// The legacy message format has no headers; the default is none there.
-fn settle_headers(
+fn resolve_headers(
     headers: Option<Setting<HeaderChoice>>,
     protocol: Option<&Setting<Protocol>>,
     errors: &mut Vec<ConfigError>,
@@ -298,92 +295,6 @@ fn settle_headers(
         errors.push(headers.conflict(protocol, "the message format of legacy has no headers"));
     }
     Some(NONE)
-}
-
-fn tls_settings(kafka: &mut Reader<'_>) -> Option<TlsSettings> {
-    let on = kafka.setting(&keys::TLS);
-    let ca = kafka.setting(&keys::TLS_CA);
-    let cert = kafka.setting(&keys::TLS_CERT);
-    let key = kafka.setting(&keys::TLS_KEY);
-    Some(TlsSettings {
-        on: on?,
-        ca: ca?,
-        cert: cert?,
-        key: key?,
-    })
-}
-
-fn settle_tls(
-    tls: Option<TlsSettings>,
-    protocol: Option<&Setting<Protocol>>,
-    errors: &mut Vec<ConfigError>,
-) -> Option<Option<TlsConfig>> {
-    let tls = tls?;
-    if let Some(protocol) = protocol.filter(|protocol| protocol.value == Protocol::Legacy)
-        && tls.on.value
-    {
-        errors.push(tls.on.conflict(protocol, "legacy has no TLS"));
-        return None;
-    }
-    tls::settle(tls, errors)
-}
-
-fn sasl_settings(kafka: &mut Reader<'_>) -> Option<SaslSettings> {
-    let mechanism = kafka.setting(&keys::SASL_MECHANISM);
-    let username = kafka.setting(&keys::SASL_USERNAME);
-    let password = kafka.setting(&keys::SASL_PASSWORD);
-    let password_file = kafka.setting(&keys::SASL_PASSWORD_FILE);
-    let token_file = kafka.setting(&keys::SASL_TOKEN_FILE);
-    let endpoint = endpoint_settings(kafka);
-    Some(SaslSettings {
-        mechanism: mechanism?,
-        username: username?,
-        password: password?,
-        from_environment: is_variable(kafka, keys::SASL_PASSWORD.name),
-        password_file: password_file?,
-        token_file: token_file?,
-        endpoint: endpoint?,
-    })
-}
-
-fn endpoint_settings(kafka: &mut Reader<'_>) -> Option<EndpointSettings> {
-    let url = kafka.setting(&keys::SASL_TOKEN_URL);
-    let client_id = kafka.setting(&keys::SASL_CLIENT_ID);
-    let secret = kafka.setting(&keys::SASL_CLIENT_SECRET);
-    let secret_file = kafka.setting(&keys::SASL_CLIENT_SECRET_FILE);
-    let scope = kafka.setting(&keys::SASL_SCOPE);
-    let ca = kafka.setting(&keys::SASL_TOKEN_CA);
-    Some(EndpointSettings {
-        url: url?,
-        client_id: client_id?,
-        secret: secret?,
-        from_environment: is_variable(kafka, keys::SASL_CLIENT_SECRET.name),
-        secret_file: secret_file?,
-        scope: scope?,
-        ca: ca?,
-    })
-}
-
-/// Whether the ini names an environment variable for `key`.
-fn is_variable(kafka: &Reader<'_>, key: &str) -> bool {
-    let mut entries = kafka.raw.entries.iter();
-    entries.any(|entry| entry.key == key && entry.value.starts_with("${"))
-}
-
-fn settle_sasl(
-    sasl: Option<SaslSettings>,
-    protocol: Option<&Setting<Protocol>>,
-    tls: Option<&TlsConfig>,
-    errors: &mut Vec<ConfigError>,
-) -> Option<Option<SaslConfig>> {
-    let sasl = sasl?;
-    if let Some(protocol) = protocol.filter(|protocol| protocol.value == Protocol::Legacy)
-        && sasl.mechanism.value.is_some()
-    {
-        errors.push(sasl.mechanism.conflict(protocol, "legacy has no SASL"));
-        return None;
-    }
-    sasl::settle(sasl, tls, errors)
 }
 
 /// Paths that are listed already: in which section, on which line.

@@ -1,69 +1,58 @@
 //! `tls` and what belongs to it.
 
-use std::sync::Arc;
-
-use rustls::pki_types::CertificateDer;
-
-use crate::config::error::ConfigError;
-use crate::config::reader::Setting;
-use crate::config::tls::{Identity, KeyFile, TlsConfig, client, trusted};
-
-/// The settings that make a [`TlsConfig`], where all of them could be read.
-pub(super) struct TlsSettings {
-    pub(super) on: Setting<bool>,
-    pub(super) ca: Setting<Option<Vec<CertificateDer<'static>>>>,
-    pub(super) cert: Setting<Option<Vec<CertificateDer<'static>>>>,
-    pub(super) key: Setting<Option<Arc<KeyFile>>>,
-}
+use crate::config::keys;
+use crate::config::reader::{Reader, Setting};
+use crate::config::tls::{ClientCertificate, TlsConfig, TlsError};
+use crate::config::types::Protocol;
 
 /// `Some(None)`: TLS is off.
-pub(super) fn settle(
-    settings: TlsSettings,
-    errors: &mut Vec<ConfigError>,
+pub(super) fn tls(
+    kafka: &mut Reader<'_>,
+    protocol: Option<&Setting<Protocol>>,
 ) -> Option<Option<TlsConfig>> {
-    let TlsSettings { on, ca, cert, key } = settings;
-    let before = errors.len();
+    let on = kafka.setting(&keys::TLS);
+    let ca = kafka.setting(&keys::TLS_CA);
+    let cert = kafka.setting(&keys::TLS_CERT);
+    let key = kafka.setting(&keys::TLS_KEY);
+    let (on, ca, cert, key) = (on?, ca?, cert?, key?);
+    let errors = &mut *kafka.errors;
     if !on.value {
         const HINT: &str = "write tls = on, or leave it out";
         ca.refuse_beside(&on, HINT, errors);
         cert.refuse_beside(&on, HINT, errors);
         key.refuse_beside(&on, HINT, errors);
-        return (errors.len() == before).then_some(None);
+        return Some(None);
     }
-    if cert.value.is_some() && key.value.is_none() {
-        errors.push(cert.lacks("tls_key"));
+    if let Some(protocol) = protocol.filter(|protocol| protocol.value == Protocol::Legacy) {
+        errors.push(on.conflict(protocol, "legacy has no TLS"));
+        return None;
     }
-    if key.value.is_some() && cert.value.is_none() {
-        errors.push(key.lacks("tls_cert"));
-    }
-    let roots = match trusted(ca.value.as_deref()) {
-        Ok(roots) => roots,
-        Err(why) => {
+    let certificate = match (&cert.value, &key.value) {
+        (Some(chain), Some(key)) => Some(ClientCertificate {
+            chain: chain.clone(),
+            key: key.clone(),
+        }),
+        (Some(_), None) => {
+            errors.push(cert.lacks("tls_key"));
+            None
+        }
+        (None, Some(_)) => {
+            errors.push(key.lacks("tls_cert"));
+            None
+        }
+        (None, None) => None,
+    };
+    match TlsConfig::new(ca.value.clone(), certificate) {
+        Ok(tls) => Some(Some(tls)),
+        Err(TlsError::Authorities(why)) => {
             errors.push(match ca.value {
                 Some(_) => ca.unfit(why),
                 None => on.unfit(why),
             });
-            return None;
+            None
         }
-    };
-    if errors.len() > before {
-        return None;
-    }
-    let identity = match (cert.value.clone(), key.value.clone()) {
-        (Some(chain), Some(key)) => Some(Identity { chain, key }),
-        _ => None,
-    };
-    match client(roots, identity.as_ref()) {
-        Ok(client) => Some(Some(TlsConfig {
-            roots: ca.value,
-            identity,
-            client: Arc::new(client),
-        })),
-        Err(error) => {
-            errors.push(key.unfit(match error {
-                rustls::Error::InconsistentKeys(_) => "is not the key of tls_cert".to_owned(),
-                error => format!("cannot be used with tls_cert: {error}"),
-            }));
+        Err(TlsError::Certificate(why)) => {
+            errors.push(key.unfit(why));
             None
         }
     }
