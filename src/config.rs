@@ -4,8 +4,19 @@
 //! bytes --text--> lines --syntax--> sections, keys, raw values --resolve--> Config
 //! ```
 //! Each stage collects what is wrong and hands on what it has, so that one run reports everything.
-//! The keys, what they accept and their defaults are one table, `config/keys.rs`; a new key is a
-//! row there, a field here and a line in `config/resolve.rs`.
+//!
+//! ```text
+//! types, tls, sasl, secret, address   what the rest of the agent gets
+//! kinds/                              what a value may be, and how it is read
+//! key, keys                           what is said of a key; the one table of keys
+//! small_file, text, syntax            from a file to sections with raw values
+//! reader                              one section: looks a key up, expands it, reads it as its kind
+//! resolve/                            from raw values to the types; what contradicts each other
+//! error, nearest, environment         what all of these need
+//! reference, warnings                 `conf/logagent.ini`; what is no error and yet should be known
+//! ```
+//! Uses go one way, without a circle. A new key is a row in `keys`, a field in `types` and a line in
+//! `resolve`. Nothing is read from here while the agent runs.
 
 mod address;
 mod environment;
@@ -19,6 +30,7 @@ mod reference;
 mod resolve;
 mod sasl;
 mod secret;
+mod small_file;
 mod syntax;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
@@ -41,7 +53,7 @@ pub use types::{
     Partitioner, Protocol, StartAt,
 };
 
-pub(crate) use kinds::sasl::token as sasl_token;
+pub(crate) use small_file::read_small_file;
 
 use environment::Env;
 use text::Text;
@@ -50,7 +62,7 @@ impl Config {
     /// Reads the ini at `path`, with `${NAME}` from the environment. Refuses anything but a regular
     /// file of at most 1 MiB, without waiting for it.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        match text::read(path) {
+        match small_file::read(path) {
             Ok(bytes) => Self::from_bytes(&bytes, path, &|name| std::env::var(name).ok()),
             Err(problem) => Err(ConfigErrors::new(path, vec![ConfigError::whole(problem)])),
         }

@@ -1,6 +1,7 @@
 //! From text to sections, keys and raw values, each with its line.
 //!
-//! The parsing itself is the `ini` crate's. It merges duplicates, takes a line without `=` for a
+//! The parsing itself is the `ini` crate's, because the project is asked to use that crate; the scan below
+//! finds the same keys and values by itself. The crate merges duplicates, takes a line without `=` for a
 //! key and knows no line numbers, so one scan of the lines goes before it: it finds the positions
 //! and withholds from the crate what must be refused. Both have to find the same keys and values;
 //! a difference is an error, so that no setting is ever read in another way than it is reported.

@@ -1,64 +1,10 @@
-//! From a path to text: the ini must be a regular file of bounded size, in UTF-8, with Unix line
-//! ends. What is wrong with its bytes is reported, and mended as far as it takes to find whatever
-//! else is wrong.
+//! From bytes to text: the ini must be in UTF-8, with Unix line ends. What is wrong with its bytes is
+//! reported, and mended as far as it takes to find whatever else is wrong.
 
 use std::collections::HashSet;
-use std::fs::{self, File, FileType};
-use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-
 use super::error::{ConfigError, Problem};
-
-/// The bytes of the ini file at `path`. Never waits: a fifo or a device is refused unread.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    let found = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Problem::Missing,
-        _ => Problem::Io {
-            verb: "opened",
-            error,
-        },
-    })?;
-    regular(found.file_type())?;
-    // It may be another file by now, so: open it without waiting for a writer, and look again.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| Problem::Io {
-        verb: "opened",
-        error: error.into(),
-    })?;
-    let file = File::from(opened);
-    let unreadable = |error| Problem::Io {
-        verb: "read",
-        error,
-    };
-    regular(file.metadata().map_err(unreadable)?.file_type())?;
-    let mut bytes = Vec::new();
-    file.take(LIMIT_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > LIMIT_BYTES {
-        return Err(Problem::TooLarge {
-            limit_bytes: LIMIT_BYTES,
-        });
-    }
-    Ok(bytes)
-}
-
-fn regular(found: FileType) -> Result<(), Problem> {
-    if found.is_file() {
-        Ok(())
-    } else if found.is_dir() {
-        Err(Problem::NotRegular("folder"))
-    } else if found.is_fifo() {
-        Err(Problem::NotRegular("fifo"))
-    } else if found.is_socket() {
-        Err(Problem::NotRegular("socket"))
-    } else {
-        Err(Problem::NotRegular("device"))
-    }
-}
 
 /// Text of the ini with line ends `\n` and without control characters other than tabs.
 pub(super) struct Text {
@@ -153,6 +99,3 @@ fn line_of<'a>(line: &'a [u8], offset: usize, file: &str) -> Result<&'a str, Pro
 fn is_refused(character: char) -> bool {
     character.is_control() && character != '\t'
 }
-
-/// No ini is larger; a log that is named by mistake is not read into memory.
-const LIMIT_BYTES: u64 = 1 << 20;

@@ -12,10 +12,10 @@ use super::answer::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions, is_flexible, pr
 use super::connection::ConnectionError;
 use super::request::Request;
 use super::scram::{Hash, Scram};
-use super::token::TokenSource;
+use super::token::{self, TokenSource};
 use super::transport::Transport;
 use super::wire::{Reader, WireError};
-use crate::config::{Login, SaslConfig, Secret, TokenOrigin, sasl_token};
+use crate::config::{Login, SaslConfig, Secret, TokenOrigin};
 
 /// Turns of an exchange; every mechanism here needs fewer.
 const MOST_TURNS: usize = 4;
@@ -130,7 +130,7 @@ impl Exchange {
             SaslConfig::ScramSha512(login) => scram(Hash::Sha512, login),
             SaslConfig::OAuthBearer(origin) => {
                 let token = match origin {
-                    TokenOrigin::File(file) => sasl_token(file)?,
+                    TokenOrigin::File(file) => token::of_file(file)?,
                     TokenOrigin::Endpoint(client) => tokens.token(client, timeout)?,
                 };
                 let first = bearer(&token);

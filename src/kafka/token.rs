@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,14 @@ use super::answer::printable;
 use super::connection::ConnectionError;
 use super::http::{self, Reply};
 use super::transport::Transport;
-use crate::config::{ClientCredentials, Secret};
+use crate::config::{ClientCredentials, Secret, read_small_file};
+
+/// The token that `file` holds now.
+pub(super) fn of_file(file: &Path) -> Result<Secret, String> {
+    let words = |why: &str| format!("{}: {why}", file.display());
+    let bytes = read_small_file(file).map_err(|why| words(&why))?;
+    Secret::from_bytes(bytes).map_err(words)
+}
 
 /// The token that the connections of a producer share. Their threads come here; whoever finds none that is
 /// fresh asks the endpoint, and the others wait for the answer.

@@ -9,8 +9,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use super::error::Problem;
-use super::text;
+use super::small_file::read_small_file;
 
 /// A kind of value. The words of [`Kind::accepted`] and the bounds of [`Kind::read`] come from the
 /// same fields, so that a message never promises what is then refused.
@@ -63,14 +62,7 @@ pub(super) fn items(text: &str) -> Result<Vec<&str>, BadValue> {
 
 /// The bytes of a file that a value names.
 pub(super) fn content(path: &str) -> Result<Vec<u8>, BadValue> {
-    text::read(Path::new(path)).map_err(|problem| {
-        let hint = match problem {
-            Problem::Missing => "no such file".to_owned(),
-            Problem::NotRegular(what) => format!("a {what}, not a regular file"),
-            problem => problem.to_string(),
-        };
-        BadValue::default().hint(hint)
-    })
+    read_small_file(Path::new(path)).map_err(|words| BadValue::default().hint(words))
 }
 
 /// A number of bytes.

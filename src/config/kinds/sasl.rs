@@ -1,6 +1,6 @@
 //! Values that say who the agent is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::kafka::address;
 use super::{BadValue, Kind, content};
@@ -67,7 +67,8 @@ impl Kind for PasswordFile {
     }
 
     fn read(&self, text: &str) -> Result<Self::Value, BadValue> {
-        let password = secret_of(content(text)?).map_err(|why| BadValue::default().hint(why))?;
+        let password =
+            Secret::from_bytes(content(text)?).map_err(|why| BadValue::default().hint(why))?;
         Ok((absolute(text)?, password))
     }
 }
@@ -83,7 +84,7 @@ impl Kind for TokenFile {
     }
 
     fn read(&self, text: &str) -> Result<PathBuf, BadValue> {
-        secret_of(content(text)?).map_err(|why| BadValue::default().hint(why))?;
+        Secret::from_bytes(content(text)?).map_err(|why| BadValue::default().hint(why))?;
         absolute(text)
     }
 }
@@ -161,24 +162,6 @@ impl Kind for Scope {
             true => Ok(text.to_owned()),
             false => Err(BadValue::default()),
         }
-    }
-}
-
-/// The token that `file` holds now.
-pub(crate) fn token(file: &Path) -> Result<Secret, String> {
-    let words = |why: String| format!("{}: {why}", file.display());
-    let text = file.to_str().ok_or_else(|| words("not UTF-8".to_owned()))?;
-    let bytes = content(text).map_err(|bad| words(bad.hint.unwrap_or_default()))?;
-    secret_of(bytes).map_err(|why| words(why.to_owned()))
-}
-
-/// The secret that a file's bytes are.
-fn secret_of(bytes: Vec<u8>) -> Result<Secret, &'static str> {
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-    match text.trim_end_matches(['\n', '\r']) {
-        "" => Err("it is empty"),
-        text if text.contains(char::is_control) => Err("it holds more than one line"),
-        text => Ok(Secret::new(text)),
     }
 }
 
