@@ -1,12 +1,14 @@
 //! What reads bytes of a broker, for `crate::fuzz`.
 
-use super::answer::{Answer, INIT_PRODUCER_ID, METADATA, PRODUCE, api_versions as read_versions};
-use super::http;
-use super::sasl::{Authenticated, Exchange, read_handshake};
-use super::scram::{Hash, Scram};
-use super::token;
-use super::transport::{check_correlation_id, take_frame};
 use crate::config::Secret;
+use crate::kafka::network::http;
+use crate::kafka::network::sasl::{Authenticated, Exchange, read_handshake};
+use crate::kafka::network::scram::{Hash, Scram};
+use crate::kafka::network::token;
+use crate::kafka::network::transport::{check_correlation_id, take_frame};
+use crate::kafka::protocol::response::{
+    Answer, INIT_PRODUCER_ID, METADATA, PRODUCE, api_versions as read_versions,
+};
 
 /// The version that the first byte asks for, and the rest.
 fn versioned(bytes: &[u8], least: i16, most: i16) -> Option<(i16, &[u8])> {

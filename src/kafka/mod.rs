@@ -27,37 +27,17 @@
 //! - Waiting is done on the raw socket, so nothing may be left inside rustls; see `tls.rs`.
 //! - With `acks=0` a Produce request has no answer at all.
 
-mod answer;
-mod backoff;
-mod batch_limit;
-mod cluster;
-mod compression;
-pub mod connection;
-mod dead_letter;
-mod error;
+pub(crate) mod cluster;
 #[cfg(test)]
 mod fake;
 pub(crate) mod fuzz;
-mod http;
-#[doc(hidden)]
-pub mod measured;
-mod partition;
-pub(crate) mod partitioner;
-mod portion;
-pub mod producer;
-mod producer_id;
-mod record_batch;
-mod refresh;
-mod request;
-mod sasl;
-mod scram;
+pub(crate) mod network;
+pub(crate) mod producer;
+pub(crate) mod protocol;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod tls;
-mod token;
-mod topic;
-mod transport;
-pub mod wire;
-mod workshop;
+
+#[doc(hidden)]
+pub use producer::encoder::Encoder;

@@ -11,7 +11,7 @@ use crate::batch::{Batch, Destination, Framing, Route, SourceId};
 use crate::budget::{Budget, BufferPool};
 use crate::wake::testing::waker;
 
-pub(super) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
+pub(crate) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
     Arc::new(Destination {
         route: route("t", key, headers).into(),
         path: Path::new("/path").into(),
@@ -32,18 +32,18 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
     }
 }
 
-pub(super) fn destination_to(topic: &str) -> Arc<Destination> {
+pub(crate) fn destination_to(topic: &str) -> Arc<Destination> {
     Arc::new(Destination {
         route: route(topic, None, &[]).into(),
         path: Path::new("/path").into(),
     })
 }
 
-pub(super) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
+pub(crate) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
     batch_at(destination, data, 1_700_000_000_000)
 }
 
-pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
+pub(crate) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
     let account = Budget::new(1 << 30).account(waker());
     let mut buffer = BufferPool::new().buffer(data.len());
     buffer.copy_from_slice(data);
@@ -61,7 +61,7 @@ pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: 
 }
 
 /// Header (without the correlation id) and body of an answer, as the reference encoder writes them.
-pub(super) fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
+pub(crate) fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
     let mut frame = BytesMut::new();
     ResponseHeader::default()
         .encode(&mut frame, M::header_version(version))

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::compression::Codec;
 use super::fake::{Fake, Fault};
-use super::producer::NativeOutput;
 use super::testing::{batch, destination, destination_to};
 use crate::batch::{Batch, Destination, Progress, SourceId, Span};
 use crate::config::{
     Acks, BrokerAddress, Compression, HeaderChoice, KafkaConfig, Partitioner, Protocol,
 };
+use crate::kafka::producer::NativeOutput;
+use crate::kafka::protocol::compression::Codec;
 use crate::output::Worker;
 use crate::stop::Deadline;
 
-pub(super) fn config(broker: &BrokerAddress) -> KafkaConfig {
+pub(crate) fn config(broker: &BrokerAddress) -> KafkaConfig {
     KafkaConfig {
         brokers: vec![broker.clone()],
         protocol: Protocol::Native,

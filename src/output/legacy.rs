@@ -16,7 +16,7 @@ use kafka::error::KafkaCode;
 use super::Output;
 use crate::batch::{Batch, Progress};
 use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
-use crate::kafka::partitioner;
+use crate::partitioner;
 
 /// Sends message sets through the `kafka` crate, one request at a time.
 #[derive(Debug)]

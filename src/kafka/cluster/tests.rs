@@ -2,8 +2,8 @@
 
 use crossbeam_channel::unbounded;
 
-use super::super::tests::config;
 use super::*;
+use crate::kafka::tests::config;
 
 /// Nobody listens there.
 fn nowhere(host: &str) -> BrokerAddress {

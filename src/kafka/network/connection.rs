@@ -9,83 +9,25 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 
-use super::answer::{Answer, METADATA, PRODUCE, Versions};
-use super::compression::Codec;
-use super::request::Request;
+use super::error::ConnectionError;
 use super::sasl;
 use super::token::TokenSource;
 use super::transport::{Hangup, Transport, check_correlation_id};
-use super::wire::WireError;
 use crate::config::{BrokerAddress, KafkaConfig};
-
-/// Why a connection could not be made or is over.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectionError {
-    /// The system says so.
-    #[error("{0}")]
-    Io(io::Error),
-    /// No answer within `request_timeout`.
-    #[error("no answer within request_timeout")]
-    Overdue,
-    /// The length of a frame is out of bounds.
-    #[error("not a Kafka broker, or not on this port: an answer of {0} bytes")]
-    FrameSize(i32),
-    /// The answer is to something that was not asked.
-    #[error("not a Kafka broker, or out of step: wrong correlation id")]
-    CorrelationId,
-    /// The answer cannot be read.
-    #[error("malformed answer: {0}")]
-    Malformed(WireError),
-    /// The broker answered the first request with an error code.
-    #[error("refused with error {0}")]
-    Refused(i16),
-    /// The TLS handshake failed, or the broker ended the session with a reason.
-    #[error("{0}")]
-    Tls(String),
-    /// The broker does not let us in, or something about SASL cannot work.
-    #[error("{0}")]
-    Sasl(String),
-    /// There is no token to log in with at present.
-    #[error("{0}")]
-    NoToken(String),
-    /// The broker cannot take what we send.
-    #[error("{0}")]
-    Unsuitable(&'static str),
-    /// The connection thread panicked.
-    #[error("the connection thread panicked")]
-    Panicked,
-}
-
-impl ConnectionError {
-    /// Whether it stays as it is until a person changes something here or there.
-    pub(super) fn needs_a_person(&self) -> bool {
-        matches!(
-            self,
-            ConnectionError::Tls(_) | ConnectionError::Sasl(_) | ConnectionError::Unsuitable(_)
-        )
-    }
-}
-
-impl From<io::Error> for ConnectionError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            // A read or write came to the end of its time.
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ConnectionError::Overdue,
-            _ => ConnectionError::Io(error),
-        }
-    }
-}
+use crate::kafka::protocol::compression::Codec;
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::{Answer, METADATA, PRODUCE, Versions};
 
 /// What a connection thread tells its producer.
 #[derive(Debug)]
-pub struct Event {
+pub(crate) struct Event {
     /// Number of the connection.
-    pub(super) connection: u64,
-    pub(super) what: What,
+    pub(crate) connection: u64,
+    pub(crate) what: What,
 }
 
 #[derive(Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     /// Requests can be sent.
     Connected { versions: Versions, hangup: Hangup },
     /// The answer to the oldest unanswered request.
@@ -98,7 +40,7 @@ pub(super) enum What {
 
 /// The producer's end of a connection. Dropping it ends the thread, soon.
 #[derive(Debug)]
-pub(super) struct Handle {
+pub(crate) struct Handle {
     requests: Option<Sender<Request>>,
     wake: Arc<OwnedFd>,
     hangup: Option<Hangup>,
@@ -106,7 +48,7 @@ pub(super) struct Handle {
 
 impl Handle {
     /// Hands over a request; an event says how it went.
-    pub(super) fn send(&self, request: Request) {
+    pub(crate) fn send(&self, request: Request) {
         if let Some(requests) = &self.requests {
             // If the thread has ended, its last event is on the way and counts for this one too.
             let _ = requests.send(request);
@@ -115,7 +57,7 @@ impl Handle {
     }
 
     /// So that dropping the handle ends a write that hangs.
-    pub(super) fn set_hangup(&mut self, hangup: Hangup) {
+    pub(crate) fn set_hangup(&mut self, hangup: Hangup) {
         self.hangup = Some(hangup);
     }
 
@@ -140,7 +82,7 @@ impl Drop for Handle {
 /// It owns the socket. It ends when the producer drops its [`Handle`], or when the connection fails
 /// or an answer is overdue, which the last event tells.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     number: u64,
     address: BrokerAddress,
     config: Arc<KafkaConfig>,
@@ -161,7 +103,7 @@ struct Unanswered {
 
 impl Connection {
     /// Starts the thread `name` that connects to `address`.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         name: String,
         number: u64,
         address: BrokerAddress,

@@ -8,20 +8,22 @@ use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
 use kafka_protocol::protocol::StrBytes;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::answer::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions, is_flexible, printable};
-use super::connection::ConnectionError;
-use super::request::Request;
+use super::error::ConnectionError;
 use super::scram::{Hash, Scram};
 use super::token::TokenSource;
 use super::transport::Transport;
-use super::wire::{Reader, WireError};
 use crate::config::{Login, SaslConfig, Secret, TokenOrigin, sasl_token};
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::{
+    SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions, is_flexible, printable,
+};
+use crate::kafka::protocol::wire::{Reader, WireError};
 
 /// Turns of an exchange; every mechanism here needs fewer.
 const MOST_TURNS: usize = 4;
 
 /// Proves to the broker who we are. Returns when that must be done again, if ever.
-pub(super) fn authenticate(
+pub(crate) fn authenticate(
     transport: &mut Transport,
     versions: &Versions,
     sasl: &SaslConfig,
@@ -96,7 +98,7 @@ fn renewal(lifetime_ms: i64, now: Instant) -> Option<Instant> {
 
 /// The client's side of a mechanism.
 #[derive(Debug)]
-pub(super) enum Exchange {
+pub(crate) enum Exchange {
     Plain,
     Scram(Box<Scram>),
     OAuthBearer {
@@ -140,7 +142,7 @@ impl Exchange {
     }
 
     /// Goes on from what the broker says: what to send next, or `None` at the good end.
-    pub(super) fn next(&mut self, from_broker: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    pub(crate) fn next(&mut self, from_broker: &[u8]) -> Result<Option<Vec<u8>>, String> {
         match self {
             Exchange::Plain => Ok(None),
             Exchange::Scram(scram) => scram.next(from_broker).map_err(|error| error.to_string()),
@@ -166,7 +168,7 @@ const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 const ILLEGAL_SASL_STATE: i16 = 34;
 
 /// The error code and the mechanisms that the broker offers.
-pub(super) fn read_handshake(body: &[u8]) -> Result<(i16, Vec<String>), WireError> {
+pub(crate) fn read_handshake(body: &[u8]) -> Result<(i16, Vec<String>), WireError> {
     let mut r = Reader::new(body, false);
     let error = r.i16()?;
     let mut offered = Vec::new();
@@ -179,7 +181,7 @@ pub(super) fn read_handshake(body: &[u8]) -> Result<(i16, Vec<String>), WireErro
 
 /// An answer to `SaslAuthenticate`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Authenticated {
+pub(crate) struct Authenticated {
     error: i16,
     message: Option<String>,
     bytes: Vec<u8>,
@@ -188,7 +190,7 @@ pub(super) struct Authenticated {
 }
 
 impl Authenticated {
-    pub(super) fn read(body: &[u8], version: i16) -> Result<Self, WireError> {
+    pub(crate) fn read(body: &[u8], version: i16) -> Result<Self, WireError> {
         let mut r = Reader::new(body, is_flexible(SASL_AUTHENTICATE, version));
         r.tags()?;
         let answer = Authenticated {
@@ -218,8 +220,8 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::encoded;
     use super::*;
+    use crate::kafka::testing::encoded;
     use kafka_protocol::messages::{SaslAuthenticateResponse, SaslHandshakeResponse};
 
     #[test]

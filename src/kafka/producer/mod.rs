@@ -1,5 +1,13 @@
 //! The native output: a state machine on the `producer-<k>` thread. It never touches a socket.
 
+pub(crate) mod batch_limit;
+pub(crate) mod coverage;
+pub(crate) mod dead_letter;
+pub(crate) mod encoder;
+pub(crate) mod partition;
+pub(crate) mod producer_id;
+pub(crate) mod topic;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,16 +19,17 @@ use crate::batch::{Batch, Progress, Span};
 use crate::config::{Acks, KafkaConfig};
 use crate::output::Output;
 
-use super::answer::{Answer, MetadataAnswer, PRODUCE, ProduceAnswer};
-use super::cluster::{BatchRef, Cluster, Peer, Pending, sooner};
-use super::connection::{ConnectionError, Event, What};
-use super::dead_letter::DeadLetters;
-use super::error::{Action, REBOOTSTRAP_REQUIRED, Verdict, Written};
-use super::partition::{Patience, Readiness, Unacked};
-use super::producer_id::{IdSource, Signature};
-use super::request::{ProduceStyle, TopicBatches};
-use super::topic::Topic;
-use super::workshop::Workshop;
+use self::dead_letter::DeadLetters;
+use self::encoder::Encoder;
+use self::partition::{Patience, Readiness, Unacked};
+use self::producer_id::{IdSource, Signature};
+use self::topic::Topic;
+use crate::kafka::cluster::{BatchRef, Cluster, Peer, Pending, sooner};
+use crate::kafka::network::connection::{Event, What};
+use crate::kafka::network::error::ConnectionError;
+use crate::kafka::protocol::error_code::{Action, REBOOTSTRAP_REQUIRED, Verdict, Written};
+use crate::kafka::protocol::request::{ProduceStyle, TopicBatches};
+use crate::kafka::protocol::response::{Answer, MetadataAnswer, PRODUCE, ProduceAnswer};
 
 /// A Produce request is not made larger than this by taking more partitions in.
 const REQUEST_BYTES: usize = 1 << 20;
@@ -34,7 +43,7 @@ const TRIM_AFTER: Duration = Duration::from_secs(5);
 /// Batches wait, as raw file bytes, in the queue of their partition. A record batch is built only
 /// when it can be sent at once, so encoded copies exist of what is in flight and of nothing else.
 #[derive(Debug)]
-pub struct NativeOutput {
+pub(crate) struct NativeOutput {
     config: Arc<KafkaConfig>,
     style: ProduceStyle,
     progress: Sender<Progress>,
@@ -46,7 +55,7 @@ pub struct NativeOutput {
     listed: Vec<(usize, usize)>,
     /// Where in that list the next round starts, so that all have the same chance.
     turn: usize,
-    workshop: Workshop,
+    encoder: Encoder,
     ids: IdSource,
     dead_letters: DeadLetters,
     finishing: bool,
@@ -57,7 +66,7 @@ pub struct NativeOutput {
 impl NativeOutput {
     /// The output of producer number `k`, which reports to `progress`. Records that no broker takes
     /// go to a file in `dead_letters`.
-    pub fn new(
+    pub(crate) fn new(
         k: usize,
         config: Arc<KafkaConfig>,
         progress: Sender<Progress>,
@@ -84,7 +93,7 @@ impl NativeOutput {
             topic_numbers: HashMap::new(),
             listed: Vec::new(),
             turn: 0,
-            workshop: Workshop::new(config.compression, config.batch_bytes),
+            encoder: Encoder::new(config.compression, config.batch_bytes),
             ids: IdSource::new(config.idempotence && config.acks == Acks::All),
             dead_letters: DeadLetters::new(k, dead_letters),
             finishing: false,
@@ -190,7 +199,7 @@ impl NativeOutput {
             Signature::Awaited if entry.producer().is_some() => None,
             Signature::Awaited => return,
         };
-        let (number, bytes) = entry.next(&mut self.workshop, producer, now);
+        let (number, bytes) = entry.next(&mut self.encoder, producer, now);
         let draft = drafts.entry(leader).or_default();
         draft.bytes += bytes.len();
         draft.batches.push((
@@ -338,7 +347,7 @@ impl NativeOutput {
     fn acknowledge(&mut self, batch: BatchRef, spans: &mut Vec<Span>, done: &mut Vec<Unacked>) {
         let topic = &mut self.topics[batch.topic];
         if let Some(partition) = topic.partitions.get_mut(batch.partition)
-            && let Some(acked) = partition.acknowledge(batch.number, &mut self.workshop)
+            && let Some(acked) = partition.acknowledge(batch.number, &mut self.encoder)
         {
             spans.extend(acked.spans());
             done.push(acked);
@@ -377,8 +386,7 @@ impl NativeOutput {
             }
             Action::Split | Action::Shrink => {
                 complaint = None;
-                if let Err(error) = partition.split(batch.number, verdict, &mut self.workshop, now)
-                {
+                if let Err(error) = partition.split(batch.number, verdict, &mut self.encoder, now) {
                     log::error!("cannot divide a record batch: {error}");
                 }
             }
@@ -543,7 +551,7 @@ impl Output for NativeOutput {
         }
         if self.listed.is_empty() {
             match self.trim_at {
-                Some(at) if at <= now => self.workshop.trim(),
+                Some(at) if at <= now => self.encoder.trim(),
                 Some(at) => sooner(&mut next, at),
                 None => {}
             }

@@ -9,16 +9,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tinyjson::JsonValue;
 
-use super::answer::printable;
-use super::connection::ConnectionError;
+use super::error::ConnectionError;
 use super::http::{self, Reply};
 use super::transport::Transport;
 use crate::config::{ClientCredentials, Secret};
+use crate::kafka::protocol::response::printable;
 
 /// The token that the connections of a producer share. Their threads come here; whoever finds none that is
 /// fresh asks the endpoint, and the others wait for the answer.
 #[derive(Debug, Default)]
-pub(super) struct TokenSource(Mutex<Known>);
+pub(crate) struct TokenSource(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -38,7 +38,7 @@ struct Token {
 
 impl TokenSource {
     /// A token that is good for now.
-    pub(super) fn token(
+    pub(crate) fn token(
         &self,
         client: &ClientCredentials,
         timeout: Duration,
@@ -84,7 +84,7 @@ impl TokenSource {
     }
 
     /// The broker did not like it: the next one is a new one.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.token = None;
     }
@@ -187,7 +187,7 @@ fn form_encoded(text: &str) -> String {
 }
 
 /// The token, and for how long it is good if that is told (RFC 6749, sections 5.1 and 5.2).
-pub(super) fn read(reply: &Reply) -> Result<(Secret, Option<Duration>), String> {
+pub(crate) fn read(reply: &Reply) -> Result<(Secret, Option<Duration>), String> {
     let members = members(&reply.body);
     let text = |name| match members.as_ref().ok()?.get(name)? {
         JsonValue::String(text) if !text.is_empty() => Some(text.as_str()),

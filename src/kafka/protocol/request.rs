@@ -9,19 +9,19 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
-use super::answer::{API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE, is_flexible};
+use super::response::{API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE, is_flexible};
 
 /// One request, ready to be written but for its correlation id.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) api: i16,
-    pub(super) version: i16,
+pub(crate) struct Request {
+    pub(crate) api: i16,
+    pub(crate) version: i16,
     /// Whether the broker answers it; a Produce request with `acks=0` it does not.
-    pub(super) answered: bool,
+    pub(crate) answered: bool,
     /// The frame without its record batches, length field included.
-    pub(super) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// The record batches, each with the length of `head` that goes before it.
-    pub(super) batches: Vec<(usize, Arc<Vec<u8>>)>,
+    pub(crate) batches: Vec<(usize, Arc<Vec<u8>>)>,
 }
 
 /// Where a frame has its correlation id.
@@ -29,12 +29,12 @@ const CORRELATION_ID: std::ops::Range<usize> = 8..12;
 
 impl Request {
     /// Writes `id` into the frame.
-    pub(super) fn set_correlation_id(&mut self, id: i32) {
+    pub(crate) fn set_correlation_id(&mut self, id: i32) {
         self.head[CORRELATION_ID].copy_from_slice(&id.to_be_bytes());
     }
 
     /// `ApiVersions`.
-    pub(super) fn api_versions(client_id: &str, version: i16) -> Self {
+    pub(crate) fn api_versions(client_id: &str, version: i16) -> Self {
         let mut message = ApiVersionsRequest::default();
         if version >= 3 {
             message = message
@@ -45,7 +45,7 @@ impl Request {
     }
 
     /// `Metadata` of these topics, which the broker may create.
-    pub(super) fn metadata<'a>(
+    pub(crate) fn metadata<'a>(
         client_id: &str,
         version: i16,
         topics: impl Iterator<Item = &'a str>,
@@ -63,14 +63,14 @@ impl Request {
     }
 
     /// `InitProducerId` without a transaction.
-    pub(super) fn init_producer_id(client_id: &str, version: i16) -> Self {
+    pub(crate) fn init_producer_id(client_id: &str, version: i16) -> Self {
         let message = InitProducerIdRequest::default()
             .with_transactional_id(None)
             .with_transaction_timeout_ms(60_000);
         Self::plain(INIT_PRODUCER_ID, version, client_id, &message)
     }
 
-    pub(super) fn plain<M: Encodable + HeaderVersion>(
+    pub(crate) fn plain<M: Encodable + HeaderVersion>(
         api: i16,
         version: i16,
         client_id: &str,
@@ -104,21 +104,21 @@ impl Request {
 }
 
 /// What a Produce request carries: topic by topic, partition by partition.
-pub(super) type TopicBatches<'a> = (&'a str, Vec<(i32, Arc<Vec<u8>>)>);
+pub(crate) type TopicBatches<'a> = (&'a str, Vec<(i32, Arc<Vec<u8>>)>);
 
 /// What is the same in all Produce requests of a producer.
 #[derive(Debug, Clone)]
-pub(super) struct ProduceStyle {
-    pub(super) client_id: String,
+pub(crate) struct ProduceStyle {
+    pub(crate) client_id: String,
     /// 0, 1 or -1.
-    pub(super) acks: i16,
+    pub(crate) acks: i16,
     /// How long the leader may wait for its followers.
-    pub(super) timeout_ms: i32,
+    pub(crate) timeout_ms: i32,
 }
 
 impl ProduceStyle {
     /// A Produce request, version 3 to 12. Written by hand so that the batches are not copied.
-    pub(super) fn request(&self, version: i16, topics: &[TopicBatches<'_>]) -> Request {
+    pub(crate) fn request(&self, version: i16, topics: &[TopicBatches<'_>]) -> Request {
         let flexible = is_flexible(PRODUCE, version);
         let mut head = Head {
             bytes: vec![0; 4],

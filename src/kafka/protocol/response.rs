@@ -5,18 +5,18 @@ use std::sync::Arc;
 use super::wire::{Reader, WireError};
 
 /// `ApiVersions`.
-pub(super) const API_VERSIONS: i16 = 18;
+pub(crate) const API_VERSIONS: i16 = 18;
 /// `Metadata`.
-pub(super) const METADATA: i16 = 3;
+pub(crate) const METADATA: i16 = 3;
 /// `Produce`.
-pub(super) const PRODUCE: i16 = 0;
+pub(crate) const PRODUCE: i16 = 0;
 /// `InitProducerId`.
-pub(super) const INIT_PRODUCER_ID: i16 = 22;
+pub(crate) const INIT_PRODUCER_ID: i16 = 22;
 
 /// `SaslHandshake`.
-pub(super) const SASL_HANDSHAKE: i16 = 17;
+pub(crate) const SASL_HANDSHAKE: i16 = 17;
 /// `SaslAuthenticate`.
-pub(super) const SASL_AUTHENTICATE: i16 = 36;
+pub(crate) const SASL_AUTHENTICATE: i16 = 36;
 
 /// Characters of a broker's message that are shown.
 const MESSAGE_LEN: usize = 300;
@@ -41,17 +41,17 @@ fn flexible_from(api: i16) -> i16 {
 }
 
 /// Whether `version` of `api` is flexible.
-pub(super) fn is_flexible(api: i16, version: i16) -> bool {
+pub(crate) fn is_flexible(api: i16, version: i16) -> bool {
     version >= flexible_from(api)
 }
 
 /// What a broker speaks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Versions(Vec<(i16, i16, i16)>);
+pub(crate) struct Versions(Vec<(i16, i16, i16)>);
 
 impl Versions {
     /// The highest version of `api` that both sides speak.
-    pub(super) fn of(&self, api: i16) -> Option<i16> {
+    pub(crate) fn of(&self, api: i16) -> Option<i16> {
         let (_, our_least, our_most) = SPOKEN.iter().find(|spoken| spoken.0 == api)?;
         let (_, least, most) = self.0.iter().find(|offered| offered.0 == api)?;
         let version = *our_most.min(most);
@@ -63,7 +63,7 @@ impl Versions {
 ///
 /// The header of this answer never has tagged fields. A broker that does not know the asked version
 /// answers with error 35 in a body of version 0, whatever was asked (KIP-511).
-pub(super) fn api_versions(body: &[u8], asked: i16) -> Result<(i16, Versions), WireError> {
+pub(crate) fn api_versions(body: &[u8], asked: i16) -> Result<(i16, Versions), WireError> {
     let error = Reader::new(body, false).i16()?;
     let version = if error == 35 { 0 } else { asked };
     let mut r = Reader::new(body, is_flexible(API_VERSIONS, version));
@@ -84,7 +84,7 @@ pub(super) fn api_versions(body: &[u8], asked: i16) -> Result<(i16, Versions), W
 
 /// An answer to a request that the producer made.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Metadata(MetadataAnswer),
     Produce(ProduceAnswer),
     InitProducerId(InitProducerIdAnswer),
@@ -92,7 +92,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// Reads the body after the correlation id.
-    pub(super) fn read(api: i16, version: i16, body: &[u8]) -> Result<Answer, WireError> {
+    pub(crate) fn read(api: i16, version: i16, body: &[u8]) -> Result<Answer, WireError> {
         let mut r = Reader::new(body, is_flexible(api, version));
         r.tags()?;
         let answer = match api {
@@ -110,29 +110,29 @@ impl Answer {
 
 /// Brokers and topics.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct MetadataAnswer {
+pub(crate) struct MetadataAnswer {
     /// Node id, host, port.
-    pub(super) brokers: Vec<(i32, String, u16)>,
-    pub(super) topics: Vec<TopicMetadata>,
+    pub(crate) brokers: Vec<(i32, String, u16)>,
+    pub(crate) topics: Vec<TopicMetadata>,
     /// Of the answer as a whole; 0 where the broker does not tell.
-    pub(super) error: i16,
-    pub(super) throttle_ms: i32,
+    pub(crate) error: i16,
+    pub(crate) throttle_ms: i32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct TopicMetadata {
-    pub(super) error: i16,
-    pub(super) name: String,
-    pub(super) partitions: Vec<PartitionMetadata>,
+pub(crate) struct TopicMetadata {
+    pub(crate) error: i16,
+    pub(crate) name: String,
+    pub(crate) partitions: Vec<PartitionMetadata>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
-pub(super) struct PartitionMetadata {
-    pub(super) index: i32,
+pub(crate) struct PartitionMetadata {
+    pub(crate) index: i32,
     /// Node id, negative for none.
-    pub(super) leader: i32,
+    pub(crate) leader: i32,
     /// -1 where the broker does not tell.
-    pub(super) leader_epoch: i32,
+    pub(crate) leader_epoch: i32,
 }
 
 impl MetadataAnswer {
@@ -218,20 +218,20 @@ impl TopicMetadata {
 
 /// The fate of each record batch of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ProduceAnswer {
-    pub(super) partitions: Vec<PartitionAnswer>,
+pub(crate) struct ProduceAnswer {
+    pub(crate) partitions: Vec<PartitionAnswer>,
     /// How long the broker will not listen to us.
-    pub(super) throttle_ms: i32,
+    pub(crate) throttle_ms: i32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct PartitionAnswer {
+pub(crate) struct PartitionAnswer {
     /// Shared by its partitions: a long name in an answer of many must not be copied for each.
-    pub(super) topic: Arc<str>,
-    pub(super) index: i32,
-    pub(super) error: i16,
+    pub(crate) topic: Arc<str>,
+    pub(crate) index: i32,
+    pub(crate) error: i16,
     /// What the broker adds to the error code, for a person; fit for a line of the log.
-    pub(super) message: Option<String>,
+    pub(crate) message: Option<String>,
 }
 
 impl ProduceAnswer {
@@ -278,11 +278,11 @@ impl ProduceAnswer {
 
 /// What the records of an idempotent producer are signed with.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(super) struct InitProducerIdAnswer {
-    pub(super) throttle_ms: i32,
-    pub(super) error: i16,
-    pub(super) id: i64,
-    pub(super) epoch: i16,
+pub(crate) struct InitProducerIdAnswer {
+    pub(crate) throttle_ms: i32,
+    pub(crate) error: i16,
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
 }
 
 impl InitProducerIdAnswer {
@@ -305,7 +305,7 @@ fn to_keep_to(throttle_ms: i32, is_new: bool) -> i32 {
 }
 
 /// A broker's words, so that they stay on their line and do not fill the log.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .take(MESSAGE_LEN)
         .flat_map(|c| match c {
@@ -317,8 +317,8 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::encoded;
     use super::*;
+    use crate::kafka::testing::encoded;
     use kafka_protocol::messages::api_versions_response::ApiVersion;
     use kafka_protocol::messages::metadata_response::{
         MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,

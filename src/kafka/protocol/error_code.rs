@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What is done about a batch that was answered with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// It is there already: acknowledged.
     Acknowledged,
     /// The same bytes go out again after a pause.
@@ -27,7 +27,7 @@ pub(super) enum Action {
 
 /// Whether the records of such a batch may be in the log all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
+pub(crate) enum Written {
     No,
     Maybe,
     Yes,
@@ -35,16 +35,16 @@ pub(super) enum Written {
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Verdict {
-    pub(super) code: i16,
-    pub(super) name: &'static str,
-    pub(super) action: Action,
-    pub(super) written: Written,
+pub(crate) struct Verdict {
+    pub(crate) code: i16,
+    pub(crate) name: &'static str,
+    pub(crate) action: Action,
+    pub(crate) written: Written,
 }
 
 impl Verdict {
     /// The row of `code`. A code that is not in the table is retried, with fresh metadata, for ever.
-    pub(super) fn of(code: i16) -> Verdict {
+    pub(crate) fn of(code: i16) -> Verdict {
         TABLE
             .iter()
             .find(|row| row.code == code)
@@ -65,12 +65,12 @@ impl fmt::Display for Verdict {
 }
 
 /// `UNKNOWN_TOPIC_OR_PARTITION`.
-pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 /// `LEADER_NOT_AVAILABLE`: what a topic that is just being created says.
-pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
+pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
 
 /// `REBOOTSTRAP_REQUIRED` (KIP-1102): the broker that was asked for metadata belongs to this cluster no more.
-pub(super) const REBOOTSTRAP_REQUIRED: i16 = 129;
+pub(crate) const REBOOTSTRAP_REQUIRED: i16 = 129;
 
 const fn row(code: i16, name: &'static str, action: Action, written: Written) -> Verdict {
     Verdict {

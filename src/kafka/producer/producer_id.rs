@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use super::answer::{INIT_PRODUCER_ID, InitProducerIdAnswer};
-use super::backoff::Backoff;
-use super::cluster::{ANSWER_PATIENCE, Cluster, Pending};
-use super::error::{Action, Verdict};
-use super::record_batch::ProducerId;
-use super::request::Request;
+use crate::backoff::Backoff;
+use crate::kafka::cluster::{ANSWER_PATIENCE, Cluster, Pending};
+use crate::kafka::protocol::error_code::{Action, Verdict};
+use crate::kafka::protocol::record_batch::ProducerId;
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::{INIT_PRODUCER_ID, InitProducerIdAnswer};
 
 /// While a broker starts it gives out no ids; that is worth a line only if it lasts.
 const QUIET_PAUSE: Duration = Duration::from_secs(1);
 
 /// What new record batches are signed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signature {
+pub(crate) enum Signature {
     /// Nothing: idempotence is off.
     None,
     Id(ProducerId),
@@ -32,7 +32,7 @@ enum State {
 
 /// The producer id of one producer.
 #[derive(Debug)]
-pub(super) struct IdSource {
+pub(crate) struct IdSource {
     state: State,
     backoff: Backoff,
     /// A refusal was logged, and no success since.
@@ -41,7 +41,7 @@ pub(super) struct IdSource {
 
 impl IdSource {
     /// Without `idempotence` there is never an id.
-    pub(super) fn new(idempotence: bool) -> Self {
+    pub(crate) fn new(idempotence: bool) -> Self {
         IdSource {
             state: if idempotence {
                 State::Wanted(Instant::now())
@@ -54,7 +54,7 @@ impl IdSource {
     }
 
     /// What to sign with now.
-    pub(super) fn signature(&self) -> Signature {
+    pub(crate) fn signature(&self) -> Signature {
         match self.state {
             State::Off => Signature::None,
             State::Known(id) => Signature::Id(id),
@@ -63,14 +63,14 @@ impl IdSource {
     }
 
     /// Brokers have lost track of `id`: if that is what we sign with, get another one.
-    pub(super) fn discard(&mut self, id: ProducerId, now: Instant) {
+    pub(crate) fn discard(&mut self, id: ProducerId, now: Instant) {
         if matches!(self.state, State::Known(known) if known == id) {
             self.state = State::Wanted(now);
         }
     }
 
     /// Asks for an id if one is wanted. Returns when to look again.
-    pub(super) fn tend(
+    pub(crate) fn tend(
         &mut self,
         cluster: &mut Cluster,
         client_id: &str,
@@ -104,7 +104,7 @@ impl IdSource {
     }
 
     /// Takes in an answer.
-    pub(super) fn answered(&mut self, answer: InitProducerIdAnswer, now: Instant) {
+    pub(crate) fn answered(&mut self, answer: InitProducerIdAnswer, now: Instant) {
         if !matches!(self.state, State::Asked(_)) {
             // Another broker was asked as well and was faster.
             return;
@@ -131,7 +131,7 @@ impl IdSource {
     }
 
     /// No answer will come on some connection.
-    pub(super) fn unanswered(&mut self, now: Instant) {
+    pub(crate) fn unanswered(&mut self, now: Instant) {
         if matches!(self.state, State::Asked(_)) {
             self.state = State::Wanted(now);
         }

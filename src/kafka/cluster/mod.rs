@@ -1,6 +1,8 @@
 //! The brokers: addresses, connections, and when to ask for metadata. Each producer has its own
 //! view and its own connections, so nothing is shared and nothing is locked.
 
+pub(crate) mod metadata_schedule;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,24 +11,25 @@ use crossbeam_channel::Sender;
 
 use crate::config::{BrokerAddress, KafkaConfig};
 
-use super::answer::{METADATA, MetadataAnswer, Versions};
-use super::backoff::Backoff;
-use super::connection::{Connection, ConnectionError, Event, Handle};
-use super::refresh::Refresh;
-use super::request::Request;
-use super::token::TokenSource;
-use super::transport::Hangup;
+use self::metadata_schedule::Refresh;
+use crate::backoff::Backoff;
+use crate::kafka::network::connection::{Connection, Event, Handle};
+use crate::kafka::network::error::ConnectionError;
+use crate::kafka::network::token::TokenSource;
+use crate::kafka::network::transport::Hangup;
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::{METADATA, MetadataAnswer, Versions};
 
 /// Requests that may be unanswered on a connection: as many as a broker keeps apart.
 const MAX_UNANSWERED: usize = 5;
 /// If an answer takes longer than this, another broker is asked as well.
-pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 /// Metadata is asked for no more often than this.
 const METADATA_PAUSE: Duration = Duration::from_millis(100);
 
 /// The other end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Peer {
+pub(crate) enum Peer {
     /// A member of the cluster, by node id.
     Node(i32),
     /// A bootstrap broker, by its place in the configuration. Used until the members are known.
@@ -35,30 +38,30 @@ pub(super) enum Peer {
 
 /// Which batch of which partition a request carries.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BatchRef {
-    pub(super) topic: usize,
-    pub(super) partition: usize,
-    pub(super) number: u64,
+pub(crate) struct BatchRef {
+    pub(crate) topic: usize,
+    pub(crate) partition: usize,
+    pub(crate) number: u64,
 }
 
 /// A request without an answer.
 #[derive(Debug)]
-pub(super) enum Pending {
+pub(crate) enum Pending {
     Metadata,
     InitProducerId,
     Produce(Vec<BatchRef>),
 }
 
 impl Pending {
-    pub(super) fn is_metadata(&self) -> bool {
+    pub(crate) fn is_metadata(&self) -> bool {
         matches!(self, Pending::Metadata)
     }
 
-    pub(super) fn is_init_producer_id(&self) -> bool {
+    pub(crate) fn is_init_producer_id(&self) -> bool {
         matches!(self, Pending::InitProducerId)
     }
 
-    pub(super) fn is_produce(&self) -> bool {
+    pub(crate) fn is_produce(&self) -> bool {
         matches!(self, Pending::Produce(_))
     }
 }
@@ -82,7 +85,7 @@ enum State {
 
 /// A broker and the connection to it.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     address: BrokerAddress,
     state: State,
     pending: VecDeque<Pending>,
@@ -124,7 +127,7 @@ impl Link {
     }
 
     /// The version of `api` to use here; `None` if the broker does not know the API.
-    pub(super) fn version(&self, api: i16) -> Option<i16> {
+    pub(crate) fn version(&self, api: i16) -> Option<i16> {
         match &self.state {
             State::Up { versions, .. } => versions.of(api),
             _ => None,
@@ -132,7 +135,7 @@ impl Link {
     }
 
     /// Sends a request that there is room for.
-    pub(super) fn send(&mut self, request: Request, pending: Pending) {
+    pub(crate) fn send(&mut self, request: Request, pending: Pending) {
         if let State::Up { handle, .. } = &self.state {
             handle.send(request);
             self.pending.push_back(pending);
@@ -140,7 +143,7 @@ impl Link {
     }
 
     /// The oldest request of that kind gets its answer.
-    pub(super) fn answered(&mut self, kind: impl Fn(&Pending) -> bool) -> Option<Pending> {
+    pub(crate) fn answered(&mut self, kind: impl Fn(&Pending) -> bool) -> Option<Pending> {
         // With acks=0 a Produce request is done when it is written, before older questions are
         // answered, so the oldest of all may be of another kind.
         let position = self.pending.iter().position(kind)?;
@@ -148,7 +151,7 @@ impl Link {
     }
 
     /// The broker will not listen for so long, whatever it is asked (KIP-219).
-    pub(super) fn throttle(&mut self, throttle_ms: i32, now: Instant) {
+    pub(crate) fn throttle(&mut self, throttle_ms: i32, now: Instant) {
         if let Ok(ms @ 1..) = u64::try_from(throttle_ms) {
             let until = now + Duration::from_millis(ms);
             self.throttled_until = self.throttled_until.max(Some(until));
@@ -163,7 +166,7 @@ impl Link {
 
 /// One producer's brokers.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     k: usize,
     config: Arc<KafkaConfig>,
     /// What the connections log in with, if it is a token from an endpoint.
@@ -183,7 +186,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(k: usize, config: Arc<KafkaConfig>, events: Sender<Event>) -> Self {
+    pub(crate) fn new(k: usize, config: Arc<KafkaConfig>, events: Sender<Event>) -> Self {
         let seeds = config.brokers.iter().enumerate();
         let links = seeds
             .map(|(n, address)| (Peer::Seed(n), Link::new(address.clone())))
@@ -212,7 +215,7 @@ impl Cluster {
     }
 
     /// The peer at the other end of a connection that is still wanted.
-    pub(super) fn peer_of(&self, connection: u64) -> Option<Peer> {
+    pub(crate) fn peer_of(&self, connection: u64) -> Option<Peer> {
         let (peer, _) = self
             .links
             .iter()
@@ -221,13 +224,13 @@ impl Cluster {
     }
 
     /// The link to `peer`.
-    pub(super) fn link(&mut self, peer: Peer) -> Option<&mut Link> {
+    pub(crate) fn link(&mut self, peer: Peer) -> Option<&mut Link> {
         self.links.get_mut(&peer)
     }
 
     /// The link to a leader, if a Produce request can be sent there now. If there is no connection,
     /// one is made when its time comes; `soonest` learns of that time.
-    pub(super) fn leader(
+    pub(crate) fn leader(
         &mut self,
         node: i32,
         now: Instant,
@@ -259,7 +262,7 @@ impl Cluster {
     }
 
     /// The least busy broker that can be asked a question now which is not pending there already.
-    pub(super) fn any(
+    pub(crate) fn any(
         &mut self,
         now: Instant,
         asked: impl Fn(&Pending) -> bool,
@@ -272,7 +275,7 @@ impl Cluster {
     }
 
     /// When the first of the connected brokers that do not listen for now will do so again.
-    pub(super) fn throttled_until(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn throttled_until(&self, now: Instant) -> Option<Instant> {
         let connected = self.links.values().filter(|link| link.is_up());
         connected.filter_map(|link| link.listens_from(now)).min()
     }
@@ -306,7 +309,7 @@ impl Cluster {
     }
 
     /// A connection is ready.
-    pub(super) fn connected(&mut self, peer: Peer, versions: Versions, hangup: Hangup) {
+    pub(crate) fn connected(&mut self, peer: Peer, versions: Versions, hangup: Hangup) {
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
@@ -336,7 +339,7 @@ impl Cluster {
     }
 
     /// A connection is over. Returns the requests that will get no answer.
-    pub(super) fn closed(
+    pub(crate) fn closed(
         &mut self,
         peer: Peer,
         error: &ConnectionError,
@@ -411,26 +414,26 @@ impl Cluster {
     }
 
     /// Metadata seems to be out of date.
-    pub(super) fn want_metadata(&mut self) {
+    pub(crate) fn want_metadata(&mut self) {
         self.refresh.wanted = true;
     }
 
     /// Something waits for better metadata.
-    pub(super) fn want_probe(&mut self, now: Instant) {
+    pub(crate) fn want_probe(&mut self, now: Instant) {
         if self.refresh.probe_at.is_none() {
             self.refresh.probe_at = Some(now + self.refresh.probe_backoff.pause());
         }
     }
 
     /// Something new waits for better metadata: what has waited for long does not make it wait too.
-    pub(super) fn want_early_probe(&mut self, now: Instant) {
+    pub(crate) fn want_early_probe(&mut self, now: Instant) {
         self.refresh.probe_backoff.reset();
         self.refresh.probe_at = None;
         self.want_probe(now);
     }
 
     /// Asks for metadata of `topics` if that is due and possible. Returns when it is due next.
-    pub(super) fn tend<'a>(
+    pub(crate) fn tend<'a>(
         &mut self,
         topics: impl Iterator<Item = &'a str>,
         now: Instant,
@@ -487,7 +490,7 @@ impl Cluster {
 
     /// Takes in the brokers that metadata names. `again` says that some topic needs another look
     /// soon.
-    pub(super) fn update(&mut self, metadata: &MetadataAnswer, now: Instant, again: bool) {
+    pub(crate) fn update(&mut self, metadata: &MetadataAnswer, now: Instant, again: bool) {
         for (id, host, port) in &metadata.brokers {
             let address = BrokerAddress {
                 host: host.clone(),
@@ -533,7 +536,7 @@ impl Cluster {
 
     /// Which connections are of no use once `told` has said that it belongs to the cluster no more: those to
     /// all members, since it was they who made us take it for one. A bootstrap broker speaks for itself alone.
-    pub(super) fn lost_with(&self, told: Peer) -> Vec<Peer> {
+    pub(crate) fn lost_with(&self, told: Peer) -> Vec<Peer> {
         let lost = self.links.iter().filter(|(peer, link)| match told {
             Peer::Node(_) => matches!(peer, Peer::Node(_)) && link.number().is_some(),
             Peer::Seed(_) => **peer == told,
@@ -547,7 +550,7 @@ impl Cluster {
     /// The members are forgotten and not only disconnected. Of a member that is known, the records that it was
     /// the leader for would make a connection again, and a broker that is connected is asked for metadata before
     /// any other: that would be the one that has left, time and again.
-    pub(super) fn start_again(&mut self, told: Peer, now: Instant) {
+    pub(crate) fn start_again(&mut self, told: Peer, now: Instant) {
         self.candidate = match told {
             Peer::Node(_) => {
                 self.links.retain(|peer, _| matches!(peer, Peer::Seed(_)));
@@ -585,7 +588,7 @@ fn host_port(address: &BrokerAddress) -> String {
 }
 
 /// Makes `at` the soonest if it is.
-pub(super) fn sooner(soonest: &mut Option<Instant>, at: Instant) {
+pub(crate) fn sooner(soonest: &mut Option<Instant>, at: Instant) {
     *soonest = Some(soonest.map_or(at, |known| known.min(at)));
 }
 
