@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::ResponseHeader;
@@ -9,6 +10,9 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
 use crate::batch::{Batch, Destination, Framing, Route, SourceId};
 use crate::budget::{Budget, BufferPool};
+use crate::config::{
+    Acks, BrokerAddress, Compression, HeaderChoice, KafkaConfig, Partitioner, Protocol,
+};
 use crate::wake::testing::waker;
 
 pub(crate) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
@@ -68,4 +72,25 @@ pub(crate) fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -
         .and_then(|()| message.encode(&mut frame, version))
         .expect("a version of the message");
     frame[4..].to_vec()
+}
+
+pub(crate) fn config(broker: &BrokerAddress) -> KafkaConfig {
+    KafkaConfig {
+        brokers: vec![broker.clone()],
+        protocol: Protocol::Native,
+        acks: Acks::All,
+        compression: Compression::None,
+        partitioner: Partitioner::File,
+        batch_bytes: 1_000,
+        linger: Duration::ZERO,
+        request_timeout: Duration::from_secs(10),
+        client_id: "test".into(),
+        idempotence: true,
+        headers: HeaderChoice {
+            host: false,
+            path: false,
+        },
+        tls: None,
+        sasl: None,
+    }
 }

@@ -183,3 +183,12 @@ fn a_secret_is_in_no_message() {
     assert!(!conflict.contains("hunter2"), "{conflict}");
     assert_eq!(setting.value, "hunter2hunter2");
 }
+
+#[test]
+fn an_address_is_written_with_brackets_around_ipv6_and_reads_back() {
+    for written in ["[::1]:9093", "kafka.example:9094", "10.0.0.1:9092"] {
+        let text = GOOD.replace("brokers = a:1", &format!("brokers = {written}"));
+        let config = parse(&text).unwrap().kafka;
+        assert_eq!(config.brokers[0].to_string(), written);
+    }
+}

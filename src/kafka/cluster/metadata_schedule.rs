@@ -9,7 +9,7 @@ const METADATA_INTERVAL: Duration = Duration::from_secs(300);
 
 /// When metadata is due.
 #[derive(Debug)]
-pub(crate) struct Refresh {
+pub(crate) struct MetadataSchedule {
     /// Something happened that new metadata may explain.
     pub(crate) wanted: bool,
     /// Something waits that only new metadata can help: ask now and then, less and less often. This
@@ -21,7 +21,7 @@ pub(crate) struct Refresh {
     pub(crate) answered: Option<Instant>,
 }
 
-impl Refresh {
+impl MetadataSchedule {
     /// When to ask next.
     pub(crate) fn due(&self) -> Instant {
         let due = match (self.wanted, self.probe_at, self.answered) {

@@ -14,24 +14,25 @@ use super::sasl;
 use super::token::TokenSource;
 use super::transport::{Hangup, Transport, check_correlation_id};
 use crate::config::{BrokerAddress, KafkaConfig};
+use crate::kafka::protocol::api::{Api, METADATA, PRODUCE, Versions};
 use crate::kafka::protocol::compression::Codec;
 use crate::kafka::protocol::request::Request;
-use crate::kafka::protocol::response::{Answer, METADATA, PRODUCE, Versions};
+use crate::kafka::protocol::response::Response;
 
-/// What a connection thread tells its producer.
+/// ConnectionEvent a connection thread tells its producer.
 #[derive(Debug)]
 pub(crate) struct Event {
     /// Number of the connection.
     pub(crate) connection: u64,
-    pub(crate) what: What,
+    pub(crate) what: ConnectionEvent,
 }
 
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum ConnectionEvent {
     /// Requests can be sent.
     Connected { versions: Versions, hangup: Hangup },
     /// The answer to the oldest unanswered request.
-    Answered(Answer),
+    Answered(Response),
     /// The oldest request that has no answer was written to the socket.
     Written,
     /// It is over, and requests without an answer will get none.
@@ -96,7 +97,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 struct Unanswered {
     correlation_id: i32,
-    api: i16,
+    api: Api,
     version: i16,
     due: Instant,
 }
@@ -135,7 +136,7 @@ impl Connection {
     fn run(self) {
         let farewell = Farewell(&self);
         if let Err(error) = self.serve() {
-            self.tell(What::Closed(error));
+            self.tell(ConnectionEvent::Closed(error));
         }
         drop(farewell);
     }
@@ -146,11 +147,11 @@ impl Connection {
         let mut transport = Transport::connect(&self.address, self.config.tls.as_ref(), timeout)?;
         let client_id = &self.config.client_id;
         let versions = transport.handshake(client_id, Transport::deadline(timeout))?;
-        if let Some(lack) = lack(&versions, Codec::of(self.config.compression)) {
-            return Err(ConnectionError::Unsuitable(lack));
+        if let Some(missing) = missing_feature(&versions, Codec::of(self.config.compression)) {
+            return Err(ConnectionError::Unsuitable(missing));
         }
         let mut renew_at = self.authenticate(&mut transport, &versions)?;
-        self.tell(What::Connected {
+        self.tell(ConnectionEvent::Connected {
             versions: versions.clone(),
             hangup: transport.hangup()?,
         });
@@ -185,9 +186,9 @@ impl Connection {
                         .pop_front()
                         .ok_or(ConnectionError::CorrelationId)?;
                     let body = check_correlation_id(&frame, asked.correlation_id)?;
-                    let answer = Answer::read(asked.api, asked.version, body)
+                    let answer = Response::read(asked.api, asked.version, body)
                         .map_err(ConnectionError::Malformed)?;
-                    self.tell(What::Answered(answer));
+                    self.tell(ConnectionEvent::Answered(answer));
                 }
             }
         }
@@ -216,7 +217,7 @@ impl Connection {
             } else {
                 // The producer takes the batches back for the next ones.
                 drop(request);
-                self.tell(What::Written);
+                self.tell(ConnectionEvent::Written);
             }
         }
     }
@@ -241,7 +242,7 @@ impl Connection {
             .ok_or(ConnectionError::Overdue)
     }
 
-    fn tell(&self, what: What) {
+    fn tell(&self, what: ConnectionEvent) {
         // A producer that is gone does not care.
         let _ = self.events.send(Event {
             connection: self.number,
@@ -250,8 +251,8 @@ impl Connection {
     }
 }
 
-/// What a broker of these versions lacks to be of use.
-fn lack(versions: &Versions, codec: Codec) -> Option<&'static str> {
+/// ConnectionEvent a broker of these versions lacks to be of use.
+fn missing_feature(versions: &Versions, codec: Codec) -> Option<&'static str> {
     let produce = versions
         .of(PRODUCE)
         .filter(|_| versions.of(METADATA).is_some());
@@ -270,7 +271,8 @@ struct Farewell<'a>(&'a Connection);
 impl Drop for Farewell<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.tell(What::Closed(ConnectionError::Panicked));
+            self.0
+                .tell(ConnectionEvent::Closed(ConnectionError::Panicked));
         }
     }
 }

@@ -13,8 +13,8 @@ use rustix::fd::{AsFd, BorrowedFd};
 use super::error::ConnectionError;
 use super::tls::TlsStream;
 use crate::config::{BrokerAddress, TlsConfig};
+use crate::kafka::protocol::api::{Versions, api_versions};
 use crate::kafka::protocol::request::Request;
-use crate::kafka::protocol::response::{Versions, api_versions};
 
 /// No longer than this for the connect and for the handshake, so that the next broker gets its turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

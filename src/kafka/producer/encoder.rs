@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::config::Compression;
 use crate::kafka::protocol::compression::{Codec, Compressor};
-use crate::kafka::protocol::record_batch::{BatchWriter, sign};
+use crate::kafka::protocol::record_batch::{BatchWriter, stamp};
 
 /// What all partitions of a producer encode their record batches with.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Encoder {
         self.compressor.trim();
     }
 
-    /// Ends the record batch that was written. It still must be signed.
+    /// Ends the record batch that was written. It still must be stamped.
     pub(crate) fn finish(&mut self) -> (Arc<Vec<u8>>, i32) {
         let spare = match self.compressor.codec() {
             Codec::None => Vec::new(),
@@ -63,7 +63,7 @@ impl Encoder {
         (Arc::new(bytes), records)
     }
 
-    /// Makes all of `batch` into record batches, signed, and gives their size and the records in them.
+    /// Makes all of `batch` into record batches, stamped, and gives their size and the records in them.
     pub fn encode(&mut self, batch: &Batch) -> (usize, u64) {
         let (mut from, mut bytes, mut records) = (0, 0, 0);
         while from < batch.data.len() {
@@ -72,7 +72,7 @@ impl Encoder {
             from = self.writer.append(batch, from, self.batch_bytes);
             let (encoded, count) = self.finish();
             let mut encoded = Arc::into_inner(encoded).expect("it was just made");
-            sign(&mut encoded, None, 0);
+            stamp(&mut encoded, None, 0);
             bytes += encoded.len();
             records += u64::from(count.unsigned_abs());
             self.recycle(encoded);

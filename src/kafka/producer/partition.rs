@@ -12,7 +12,7 @@ use super::coverage::{Portion, add_portion, split_portions};
 use super::encoder::Encoder;
 use crate::backoff::Backoff;
 use crate::kafka::protocol::error_code::{Action, Verdict};
-use crate::kafka::protocol::record_batch::{ProducerId, RawRecord, Unpacked, sign};
+use crate::kafka::protocol::record_batch::{ProducerId, RawRecord, Unpacked, stamp};
 use crate::kafka::protocol::wire::WireError;
 
 /// Kafka remembers the last five batches of a producer in each partition, no more.
@@ -153,7 +153,7 @@ impl Partition {
         self.queued_bytes
     }
 
-    /// The producer id that its batches are signed with.
+    /// The producer id that its batches are stamped with.
     pub(crate) fn producer(&self) -> Option<ProducerId> {
         self.numbering.map(|numbering| numbering.producer)
     }
@@ -287,7 +287,7 @@ impl Partition {
             .numbering
             .map_or(-1, |numbering| numbering.next_sequence);
         let producer = self.producer();
-        sign_shared(&mut bytes, producer, base_sequence);
+        stamp_shared(&mut bytes, producer, base_sequence);
         if let Some(numbering) = &mut self.numbering {
             numbering.next_sequence = sequence_after(base_sequence, records);
         }
@@ -384,7 +384,7 @@ impl Partition {
                 encoder.writer.append_raw(record);
             }
             let (mut bytes, count) = encoder.finish();
-            sign_shared(&mut bytes, producer, sequence);
+            stamp_shared(&mut bytes, producer, sequence);
             (bytes, count)
         };
         let (head_bytes, head_records) = half(head, whole.base_sequence);
@@ -449,7 +449,7 @@ impl Partition {
             None => {
                 self.numbering = None;
                 for batch in &mut self.unacked {
-                    sign_shared(&mut batch.bytes, None, -1);
+                    stamp_shared(&mut batch.bytes, None, -1);
                 }
             }
         }
@@ -458,7 +458,7 @@ impl Partition {
     fn number_from(&mut self, mut sequence: i32, producer: ProducerId) {
         for batch in &mut self.unacked {
             batch.base_sequence = sequence;
-            sign_shared(&mut batch.bytes, Some(producer), sequence);
+            stamp_shared(&mut batch.bytes, Some(producer), sequence);
             sequence = sequence_after(sequence, batch.records);
         }
         self.numbering = Some(Numbering {
@@ -482,7 +482,7 @@ impl Partition {
 }
 
 /// Signs a batch that is shared with a connection thread at most after the end of that thread.
-fn sign_shared(bytes: &mut Arc<Vec<u8>>, producer: Option<ProducerId>, sequence: i32) {
+fn stamp_shared(bytes: &mut Arc<Vec<u8>>, producer: Option<ProducerId>, sequence: i32) {
     let bytes: &mut Vec<u8> = Arc::make_mut(bytes);
-    sign(bytes, producer, sequence);
+    stamp(bytes, producer, sequence);
 }

@@ -8,8 +8,8 @@
 //!                       35 largest timestamp (8)            61 records, perhaps compressed
 //! ```
 //! A record: length, attributes (0), timestamp delta, offset delta, key, value, headers; lengths and
-//! deltas are zigzag varints, a length of -1 is null. The fields 43 to 57 are written by [`sign`],
-//! last, so that a batch can be signed anew without being encoded anew.
+//! deltas are zigzag varints, a length of -1 is null. The fields 43 to 57 are written by [`stamp`],
+//! last, so that a batch can be stamped anew without being encoded anew.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) const HEAD_BYTES: usize = 61;
 /// and then a null key and the length of the value.
 const RECORD_HEAD_BYTES: usize = 48;
 
-/// What the batches of an idempotent producer are signed with.
+/// What the batches of an idempotent producer are stamped with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProducerId {
     pub(crate) id: i64,
@@ -32,7 +32,7 @@ pub(crate) struct ProducerId {
 }
 
 /// Writes the producer's fields and the checksum of a batch. Without a producer no sequence counts.
-pub(crate) fn sign(batch: &mut [u8], producer: Option<ProducerId>, base_sequence: i32) {
+pub(crate) fn stamp(batch: &mut [u8], producer: Option<ProducerId>, base_sequence: i32) {
     let (producer, base_sequence) = match producer {
         Some(producer) => (producer, base_sequence),
         None => (ProducerId { id: -1, epoch: -1 }, -1),
@@ -141,7 +141,7 @@ impl BatchWriter {
         self.records += 1;
     }
 
-    /// Ends the batch, which still must be signed. `room` is used if the codec needs a second
+    /// Ends the batch, which still must be stamped. `room` is used if the codec needs a second
     /// buffer. Returns the batch and the buffer that was left over.
     pub(crate) fn finish(
         &mut self,
@@ -372,7 +372,7 @@ mod tests {
             assert_eq!(end, batch.data.len());
         }
         let (mut bytes, _) = writer.finish(&mut Compressor::new(compression), Vec::new());
-        sign(&mut bytes, producer, 41);
+        stamp(&mut bytes, producer, 41);
         bytes
     }
 
@@ -540,7 +540,7 @@ mod tests {
                 writer.append_raw(&record);
             }
             let (mut again, _) = writer.finish(&mut Compressor::new(compression), Vec::new());
-            sign(&mut again, None, 0);
+            stamp(&mut again, None, 0);
             assert!(again == bytes);
         }
     }

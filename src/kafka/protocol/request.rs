@@ -9,12 +9,13 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
-use super::response::{API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE, is_flexible};
+use super::api::{API_VERSIONS, Api, INIT_PRODUCER_ID, METADATA, PRODUCE};
+use super::wire::Writer;
 
 /// One request, ready to be written but for its correlation id.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) api: i16,
+    pub(crate) api: Api,
     pub(crate) version: i16,
     /// Whether the broker answers it; a Produce request with `acks=0` it does not.
     pub(crate) answered: bool,
@@ -23,9 +24,6 @@ pub(crate) struct Request {
     /// The record batches, each with the length of `head` that goes before it.
     pub(crate) batches: Vec<(usize, Arc<Vec<u8>>)>,
 }
-
-/// Where a frame has its correlation id.
-const CORRELATION_ID: std::ops::Range<usize> = 8..12;
 
 impl Request {
     /// Writes `id` into the frame.
@@ -71,13 +69,13 @@ impl Request {
     }
 
     pub(crate) fn plain<M: Encodable + HeaderVersion>(
-        api: i16,
+        api: Api,
         version: i16,
         client_id: &str,
         message: &M,
     ) -> Self {
         let header = RequestHeader::default()
-            .with_request_api_key(api)
+            .with_request_api_key(api.key)
             .with_request_api_version(version)
             .with_client_id(Some(StrBytes::from_string(client_id.to_owned())));
         let mut frame = BytesMut::from(&[0u8; 4][..]);
@@ -119,13 +117,13 @@ pub(crate) struct ProduceStyle {
 impl ProduceStyle {
     /// A Produce request, version 3 to 12. Written by hand so that the batches are not copied.
     pub(crate) fn request(&self, version: i16, topics: &[TopicBatches<'_>]) -> Request {
-        let flexible = is_flexible(PRODUCE, version);
-        let mut head = Head {
+        let flexible = PRODUCE.is_flexible(version);
+        let mut head = Writer {
             bytes: vec![0; 4],
             flexible,
         };
         let mut batches = Vec::new();
-        head.i16(PRODUCE);
+        head.i16(PRODUCE.key);
         head.i16(version);
         head.i32(0); // correlation id
         head.i16(self.client_id.len() as i16); // never compact, in any header version
@@ -159,64 +157,8 @@ impl ProduceStyle {
     }
 }
 
-struct Head {
-    bytes: Vec<u8>,
-    flexible: bool,
-}
-
-impl Head {
-    fn i16(&mut self, value: i16) {
-        self.bytes.extend_from_slice(&value.to_be_bytes());
-    }
-
-    fn i32(&mut self, value: i32) {
-        self.bytes.extend_from_slice(&value.to_be_bytes());
-    }
-
-    fn uvarint(&mut self, mut value: usize) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
-    }
-
-    /// An array count or the length of bytes.
-    fn size(&mut self, size: usize) {
-        if self.flexible {
-            self.uvarint(size + 1);
-        } else {
-            self.i32(size as i32);
-        }
-    }
-
-    fn array(&mut self, count: usize) {
-        self.size(count);
-    }
-
-    fn string(&mut self, text: &str) {
-        if self.flexible {
-            self.uvarint(text.len() + 1);
-        } else {
-            self.i16(text.len() as i16);
-        }
-        self.bytes.extend_from_slice(text.as_bytes());
-    }
-
-    fn null_string(&mut self) {
-        if self.flexible {
-            self.uvarint(0);
-        } else {
-            self.i16(-1);
-        }
-    }
-
-    fn tags(&mut self) {
-        if self.flexible {
-            self.bytes.push(0);
-        }
-    }
-}
+/// Where a frame has its correlation id.
+const CORRELATION_ID: std::ops::Range<usize> = 8..12;
 
 #[cfg(test)]
 mod tests {

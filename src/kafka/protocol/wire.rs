@@ -1,7 +1,9 @@
-//! Reading the fields of an answer. Every count and length is checked against what is left of the
+//! Single fields of requests and responses.
+//!
+//! [`Reader`] takes them from a response. Every count and length is checked against what is left of the
 //! frame before anything is reserved or read, so no input can make it panic or take much memory.
 //!
-//! This is why answers are not decoded by the codec crate: its arrays reserve room for as many
+//! This is why responses are not decoded by the codec crate: its arrays reserve room for as many
 //! items as a count claims, and 2^31 items claimed by a damaged frame abort the process.
 
 /// Why a frame is not the answer it should be.
@@ -154,6 +156,16 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// What `read` finds, and after it the tagged fields, which are passed over.
+    pub(crate) fn tagged<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        let value = read(self)?;
+        self.tags()?;
+        Ok(value)
+    }
+
     /// What was not read yet.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
@@ -164,6 +176,67 @@ impl<'a> Reader<'a> {
         match self.rest.len() {
             0 => Ok(()),
             left => Err(WireError::Trailing(left)),
+        }
+    }
+}
+
+/// Writes big-endian fields to the end of a frame.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) flexible: bool,
+}
+
+impl Writer {
+    pub(crate) fn i16(&mut self, value: i16) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    pub(crate) fn i32(&mut self, value: i32) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn uvarint(&mut self, mut value: usize) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    /// An array count or the length of bytes.
+    pub(crate) fn size(&mut self, size: usize) {
+        if self.flexible {
+            self.uvarint(size + 1);
+        } else {
+            self.i32(size as i32);
+        }
+    }
+
+    pub(crate) fn array(&mut self, count: usize) {
+        self.size(count);
+    }
+
+    pub(crate) fn string(&mut self, text: &str) {
+        if self.flexible {
+            self.uvarint(text.len() + 1);
+        } else {
+            self.i16(text.len() as i16);
+        }
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    pub(crate) fn null_string(&mut self) {
+        if self.flexible {
+            self.uvarint(0);
+        } else {
+            self.i16(-1);
+        }
+    }
+
+    pub(crate) fn tags(&mut self) {
+        if self.flexible {
+            self.bytes.push(0);
         }
     }
 }
