@@ -535,7 +535,7 @@ fn brokers(config: &Config) -> String {
         .kafka
         .brokers
         .iter()
-        .map(|b| format!("{}:{}", b.host, b.port))
+        .map(ToString::to_string)
         .collect();
     all.join(",")
 }

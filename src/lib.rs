@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod backoff;
 pub mod batch;
 pub mod budget;
 pub mod buffer;
@@ -35,6 +36,7 @@ pub mod kafka;
 pub mod metrics;
 mod once;
 pub mod output;
+mod partitioner;
 pub mod stop;
 pub mod tail;
 pub mod wake;

@@ -11,6 +11,7 @@ mod delivery;
 mod error_codes;
 mod faults;
 mod isolation;
+mod layers;
 mod limits;
 mod lost;
 mod model;

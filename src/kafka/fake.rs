@@ -22,12 +22,12 @@ use kafka_protocol::protocol::{
 };
 use kafka_protocol::records::{Compression, Record, RecordBatchDecoder};
 
-use super::compression::Codec;
 use crate::config::BrokerAddress;
+use crate::kafka::protocol::compression::Codec;
 
 /// What happens to the next record batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It is taken.
     None,
     /// It is refused.
@@ -45,31 +45,31 @@ pub(super) enum Fault {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) faults: VecDeque<Fault>,
-    pub(super) partitions: i32,
-    pub(super) max_batch_bytes: usize,
+pub(crate) struct State {
+    pub(crate) faults: VecDeque<Fault>,
+    pub(crate) partitions: i32,
+    pub(crate) max_batch_bytes: usize,
     /// Least and most version of each API.
-    pub(super) apis: Vec<(i16, i16, i16)>,
+    pub(crate) apis: Vec<(i16, i16, i16)>,
     /// Topics that are answered with this error.
-    pub(super) topic_errors: BTreeMap<String, i16>,
+    pub(crate) topic_errors: BTreeMap<String, i16>,
     /// The values of each partition.
-    pub(super) log: BTreeMap<(String, i32), Vec<Vec<u8>>>,
+    pub(crate) log: BTreeMap<(String, i32), Vec<Vec<u8>>>,
     /// First sequence numbers and counts of the last five batches, by producer and partition.
     sequences: BTreeMap<(i64, String, i32), VecDeque<(i32, i32)>>,
-    pub(super) producer_ids: i64,
+    pub(crate) producer_ids: i64,
     connections: Vec<TcpStream>,
 }
 
 /// The broker; it answers on threads of its own.
 #[derive(Debug)]
-pub(super) struct Fake {
-    pub(super) address: BrokerAddress,
+pub(crate) struct Fake {
+    pub(crate) address: BrokerAddress,
     state: Arc<Mutex<State>>,
 }
 
 impl Fake {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
         let state = Arc::new(Mutex::new(State {
@@ -102,7 +102,7 @@ impl Fake {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 }

@@ -1,12 +1,16 @@
 //! What reads bytes of a broker, for `crate::fuzz`.
 
-use super::answer::{Answer, INIT_PRODUCER_ID, METADATA, PRODUCE, api_versions as read_versions};
-use super::http;
-use super::sasl::{Authenticated, Exchange, read_handshake};
-use super::scram::{Hash, Scram};
-use super::token;
-use super::transport::{check_correlation_id, take_frame};
+use super::protocol::api::{
+    Api, INIT_PRODUCER_ID, METADATA, PRODUCE, api_versions as read_versions,
+};
+use super::protocol::response::Response;
+use super::protocol::sasl::{SaslAuthenticateResponse, read_handshake};
 use crate::config::Secret;
+use crate::kafka::network::http;
+use crate::kafka::network::sasl::Exchange;
+use crate::kafka::network::scram::{Hash, Scram};
+use crate::kafka::network::token;
+use crate::kafka::network::transport::{check_correlation_id, take_frame};
 
 /// The version that the first byte asks for, and the rest.
 fn versioned(bytes: &[u8], least: i16, most: i16) -> Option<(i16, &[u8])> {
@@ -56,9 +60,9 @@ pub(crate) fn init_producer_id(bytes: &[u8]) {
     answer(INIT_PRODUCER_ID, versioned(bytes, 0, 4));
 }
 
-fn answer(api: i16, body: Option<(i16, &[u8])>) {
+fn answer(api: Api, body: Option<(i16, &[u8])>) {
     if let Some((version, body)) = body {
-        let _ = Answer::read(api, version, body);
+        let _ = Response::read(api, version, body);
     }
 }
 
@@ -70,7 +74,7 @@ pub(crate) fn sasl_handshake(bytes: &[u8]) {
 /// An answer to `SaslAuthenticate`.
 pub(crate) fn sasl_authenticate(bytes: &[u8]) {
     if let Some((version, body)) = versioned(bytes, 0, 2) {
-        let _ = Authenticated::read(body, version);
+        let _ = SaslAuthenticateResponse::read(body, version);
     }
 }
 

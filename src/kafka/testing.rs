@@ -2,17 +2,25 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
 use crate::batch::{Batch, Destination, Framing, Route, SourceId};
+<<<<<<< HEAD
 use crate::budget::Budget;
 use crate::buffer::BufferPool;
+=======
+use crate::budget::{Budget, BufferPool};
+use crate::config::{
+    Acks, BrokerAddress, Compression, HeaderChoice, KafkaConfig, Partitioner, Protocol,
+};
+>>>>>>> h/kafka
 use crate::wake::testing::waker;
 
-pub(super) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
+pub(crate) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
     Arc::new(Destination {
         route: route("t", key, headers).into(),
         path: Path::new("/path").into(),
@@ -33,19 +41,24 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
     }
 }
 
-pub(super) fn destination_to(topic: &str) -> Arc<Destination> {
+pub(crate) fn destination_to(topic: &str) -> Arc<Destination> {
     Arc::new(Destination {
         route: route(topic, None, &[]).into(),
         path: Path::new("/path").into(),
     })
 }
 
-pub(super) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
+pub(crate) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
     batch_at(destination, data, 1_700_000_000_000)
 }
 
+<<<<<<< HEAD
 pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
     let account = Budget::new(1 << 30).route().account(waker());
+=======
+pub(crate) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
+    let account = Budget::new(1 << 30).account(waker());
+>>>>>>> h/kafka
     let mut buffer = BufferPool::new().buffer(data.len());
     buffer.copy_from_slice(data);
     Batch {
@@ -62,11 +75,32 @@ pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: 
 }
 
 /// Header (without the correlation id) and body of an answer, as the reference encoder writes them.
-pub(super) fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
+pub(crate) fn encoded<M: Encodable + HeaderVersion>(message: &M, version: i16) -> Vec<u8> {
     let mut frame = BytesMut::new();
     ResponseHeader::default()
         .encode(&mut frame, M::header_version(version))
         .and_then(|()| message.encode(&mut frame, version))
         .expect("a version of the message");
     frame[4..].to_vec()
+}
+
+pub(crate) fn config(broker: &BrokerAddress) -> KafkaConfig {
+    KafkaConfig {
+        brokers: vec![broker.clone()],
+        protocol: Protocol::Native,
+        acks: Acks::All,
+        compression: Compression::None,
+        partitioner: Partitioner::File,
+        batch_bytes: 1_000,
+        linger: Duration::ZERO,
+        request_timeout: Duration::from_secs(10),
+        client_id: "test".into(),
+        idempotence: true,
+        headers: HeaderChoice {
+            host: false,
+            path: false,
+        },
+        tls: None,
+        sasl: None,
+    }
 }

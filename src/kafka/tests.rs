@@ -7,37 +7,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::compression::Codec;
 use super::fake::{Fake, Fault};
-use super::producer::NativeOutput;
-use super::testing::{batch, destination, destination_to};
+use super::testing::{batch, config, destination, destination_to};
 use crate::batch::{Batch, Destination, Progress, SourceId, Span};
-use crate::config::{
-    Acks, BrokerAddress, Compression, HeaderChoice, KafkaConfig, Partitioner, Protocol,
-};
+use crate::config::{Acks, BrokerAddress, Compression, KafkaConfig, Partitioner};
+use crate::kafka::producer::NativeOutput;
+use crate::kafka::protocol::compression::Codec;
 use crate::output::Worker;
 use crate::stop::Deadline;
-
-pub(super) fn config(broker: &BrokerAddress) -> KafkaConfig {
-    KafkaConfig {
-        brokers: vec![broker.clone()],
-        protocol: Protocol::Native,
-        acks: Acks::All,
-        compression: Compression::None,
-        partitioner: Partitioner::File,
-        batch_bytes: 1_000,
-        linger: Duration::ZERO,
-        request_timeout: Duration::from_secs(10),
-        client_id: "test".into(),
-        idempotence: true,
-        headers: HeaderChoice {
-            host: false,
-            path: false,
-        },
-        tls: None,
-        sasl: None,
-    }
-}
 
 /// A producer thread and the ends of its channels.
 struct Run {

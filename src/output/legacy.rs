@@ -16,7 +16,7 @@ use kafka::error::KafkaCode;
 use super::Output;
 use crate::batch::{Batch, Progress};
 use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
-use crate::kafka::partitioner;
+use crate::partitioner;
 
 /// Sends message sets through the `kafka` crate, one request at a time.
 #[derive(Debug)]
@@ -92,11 +92,7 @@ impl LegacyOutput {
     fn connect(&mut self) -> kafka::Result<&mut KafkaClient> {
         if self.client.is_none() {
             let brokers = self.config.brokers.iter();
-            let hosts = brokers.map(|broker| match broker.host.contains(':') {
-                true => format!("[{}]:{}", broker.host, broker.port),
-                false => format!("{}:{}", broker.host, broker.port),
-            });
-            let mut client = KafkaClient::new(hosts.collect());
+            let mut client = KafkaClient::new(brokers.map(ToString::to_string).collect());
             client.set_client_id(self.config.client_id.clone());
             client.set_compression(match self.config.compression {
                 Compression::Gzip(_) => kafka::client::Compression::GZIP,

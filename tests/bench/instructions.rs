@@ -5,7 +5,7 @@ mod batches;
 
 use batches::{BATCH_BYTES, Headers, batch};
 use logagent::config::Compression;
-use logagent::kafka::measured::Encoder;
+use logagent::kafka::Encoder;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);

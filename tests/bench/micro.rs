@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use logagent::batch::{Span, Trace};
 use logagent::checkpoint::tracker::AckTracker;
 use logagent::config::Compression;
-use logagent::kafka::measured::Encoder;
+use logagent::kafka::Encoder;
 
 fn main() {
     divan::main();

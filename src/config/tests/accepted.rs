@@ -198,3 +198,12 @@ fn links_are_followed_as_the_section_says() {
         assert_eq!(config.logs[0].follow_links, expected, "{lines}");
     }
 }
+
+#[test]
+fn an_address_is_written_with_brackets_around_ipv6_and_reads_back() {
+    for written in ["[::1]:9093", "kafka.example:9094", "10.0.0.1:9092"] {
+        let text = GOOD.replace("brokers = a:1", &format!("brokers = {written}"));
+        let config = parse(&text).unwrap().kafka;
+        assert_eq!(config.brokers[0].to_string(), written);
+    }
+}

@@ -2,8 +2,8 @@
 
 use crossbeam_channel::unbounded;
 
-use super::super::tests::config;
 use super::*;
+use crate::kafka::testing::config;
 
 /// Nobody listens there.
 fn nowhere(host: &str) -> BrokerAddress {
@@ -24,11 +24,11 @@ fn cluster(seeds: usize) -> Cluster {
     Cluster::new(0, Arc::new(config), events)
 }
 
-fn members(ids: impl IntoIterator<Item = i32>) -> MetadataAnswer {
+fn members(ids: impl IntoIterator<Item = i32>) -> MetadataResponse {
     let broker = |id| (id, "127.0.0.9".to_owned(), 1);
-    MetadataAnswer {
+    MetadataResponse {
         brokers: ids.into_iter().map(broker).collect(),
-        ..MetadataAnswer::default()
+        ..MetadataResponse::default()
     }
 }
 
@@ -36,7 +36,7 @@ fn members(ids: impl IntoIterator<Item = i32>) -> MetadataAnswer {
 fn next(cluster: &mut Cluster, now: &mut Instant) -> Option<Peer> {
     cluster.want_metadata();
     *now += Duration::from_secs(20);
-    cluster.tend([].into_iter(), *now);
+    cluster.ask_if_due([].into_iter(), *now);
     let tried = cluster.trying?;
     let error = ConnectionError::Overdue;
     cluster.closed(tried, &error, *now);
@@ -76,10 +76,10 @@ fn members_are_forgotten_with_one_that_has_left_and_not_with_a_bootstrap_broker(
     assert_eq!(cluster.lost_with(Peer::Seed(0)), [Peer::Seed(0)]);
     cluster.start_again(Peer::Seed(0), now);
     assert_eq!(next(&mut cluster, &mut now), Some(Peer::Seed(1)));
-    assert!(cluster.link(Peer::Node(2)).is_some());
+    assert!(cluster.broker(Peer::Node(2)).is_some());
     cluster.start_again(Peer::Node(2), now);
     assert_eq!(next(&mut cluster, &mut now), Some(Peer::Seed(0)));
     assert_eq!(next(&mut cluster, &mut now), Some(Peer::Seed(1)));
     assert_eq!(next(&mut cluster, &mut now), Some(Peer::Seed(0)));
-    assert!(cluster.link(Peer::Node(1)).is_none());
+    assert!(cluster.broker(Peer::Node(1)).is_none());
 }

@@ -4,14 +4,14 @@ use httparse::{EMPTY_HEADER, Header, Response, Status, parse_chunk_size};
 
 /// What came back.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 /// The answer that `received` holds, once it is there in full; `ended` says that no more will come.
 /// Without a length the end of the connection is the end of the answer.
-pub(super) fn reply(received: &[u8], ended: bool) -> Result<Option<Reply>, &'static str> {
+pub(crate) fn reply(received: &[u8], ended: bool) -> Result<Option<Reply>, &'static str> {
     let partial = || if ended { Err(CUT_SHORT) } else { Ok(None) };
     let mut rest = received;
     loop {

@@ -8,8 +8,8 @@
 //!                       35 largest timestamp (8)            61 records, perhaps compressed
 //! ```
 //! A record: length, attributes (0), timestamp delta, offset delta, key, value, headers; lengths and
-//! deltas are zigzag varints, a length of -1 is null. The fields 43 to 57 are written by [`sign`],
-//! last, so that a batch can be signed anew without being encoded anew.
+//! deltas are zigzag varints, a length of -1 is null. The fields 43 to 57 are written by [`stamp`],
+//! last, so that a batch can be stamped anew without being encoded anew.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ use super::compression::{Codec, Compressor};
 use super::wire::{Reader, WireError};
 
 /// Bytes before the records.
-pub(super) const HEAD_BYTES: usize = 61;
+pub(crate) const HEAD_BYTES: usize = 61;
 /// Room for everything of a record before its key: three varints of 10 bytes and the attributes,
 /// and then a null key and the length of the value.
 const RECORD_HEAD_BYTES: usize = 48;
 
-/// What the batches of an idempotent producer are signed with.
+/// What the batches of an idempotent producer are stamped with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ProducerId {
-    pub(super) id: i64,
-    pub(super) epoch: i16,
+pub(crate) struct ProducerId {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
 }
 
 /// Writes the producer's fields and the checksum of a batch. Without a producer no sequence counts.
-pub(super) fn sign(batch: &mut [u8], producer: Option<ProducerId>, base_sequence: i32) {
+pub(crate) fn stamp(batch: &mut [u8], producer: Option<ProducerId>, base_sequence: i32) {
     let (producer, base_sequence) = match producer {
         Some(producer) => (producer, base_sequence),
         None => (ProducerId { id: -1, epoch: -1 }, -1),
@@ -46,7 +46,7 @@ pub(super) fn sign(batch: &mut [u8], producer: Option<ProducerId>, base_sequence
 
 /// Builds one record batch at a time.
 #[derive(Debug, Default)]
-pub(super) struct BatchWriter {
+pub(crate) struct BatchWriter {
     /// [`HEAD_BYTES`] of room, then the records.
     bytes: Vec<u8>,
     records: i32,
@@ -57,7 +57,7 @@ pub(super) struct BatchWriter {
 
 impl BatchWriter {
     /// Starts a batch in `room`, whose content is of no interest.
-    pub(super) fn start(&mut self, mut room: Vec<u8>) {
+    pub(crate) fn start(&mut self, mut room: Vec<u8>) {
         room.clear();
         room.resize(HEAD_BYTES, 0);
         self.bytes = room;
@@ -65,13 +65,13 @@ impl BatchWriter {
     }
 
     /// Records so far.
-    pub(super) fn records(&self) -> i32 {
+    pub(crate) fn records(&self) -> i32 {
         self.records
     }
 
     /// Appends records of `batch` from position `from` on while the whole stays within
     /// `limit_bytes`; the first record goes in whatever its size. Returns the position reached.
-    pub(super) fn append(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
+    pub(crate) fn append(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
         self.template.prepare(&batch.destination);
         let timestamp_delta = self.delta_to_first(batch.read_at_ms);
         let piece_headers: Vec<u8>;
@@ -126,7 +126,7 @@ impl BatchWriter {
     }
 
     /// Appends a record that was taken out of another batch.
-    pub(super) fn append_raw(&mut self, record: &RawRecord<'_>) {
+    pub(crate) fn append_raw(&mut self, record: &RawRecord<'_>) {
         let timestamp_delta = self.delta_to_first(record.timestamp);
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
         let offset_delta = u64::from(self.records as u32) << 1;
@@ -141,9 +141,9 @@ impl BatchWriter {
         self.records += 1;
     }
 
-    /// Ends the batch, which still must be signed. `room` is used if the codec needs a second
+    /// Ends the batch, which still must be stamped. `room` is used if the codec needs a second
     /// buffer. Returns the batch and the buffer that was left over.
-    pub(super) fn finish(
+    pub(crate) fn finish(
         &mut self,
         compressor: &mut Compressor,
         mut room: Vec<u8>,
@@ -289,23 +289,23 @@ fn append_head(bytes: &mut Vec<u8>, head: &[u8; RECORD_HEAD_BYTES], len: usize) 
 
 /// The records of one of our own batches, for when it must be taken apart.
 #[derive(Debug)]
-pub(super) struct Unpacked {
+pub(crate) struct Unpacked {
     first_timestamp: i64,
     records: Vec<u8>,
 }
 
 /// One record of an [`Unpacked`] batch.
 #[derive(Debug)]
-pub(super) struct RawRecord<'a> {
-    pub(super) timestamp: i64,
+pub(crate) struct RawRecord<'a> {
+    pub(crate) timestamp: i64,
     /// Key, value and headers as they are encoded.
     rest: &'a [u8],
-    pub(super) value: &'a [u8],
+    pub(crate) value: &'a [u8],
 }
 
 impl Unpacked {
     /// Unpacks `batch`, which this module has written.
-    pub(super) fn of(batch: &[u8]) -> Result<Self, WireError> {
+    pub(crate) fn of(batch: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(batch, false);
         r.bytes(21)?;
         let codec = Codec::of_attributes(r.i16()?).ok_or(WireError::Range)?;
@@ -323,12 +323,12 @@ impl Unpacked {
     }
 
     /// Size of its records before compression.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.records.len()
     }
 
     /// The records in order.
-    pub(super) fn records(&self) -> Result<Vec<RawRecord<'_>>, WireError> {
+    pub(crate) fn records(&self) -> Result<Vec<RawRecord<'_>>, WireError> {
         let mut r = Reader::new(&self.records, false);
         let mut records = Vec::new();
         while !r.rest().is_empty() {
@@ -354,9 +354,9 @@ impl Unpacked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{batch, batch_at, destination};
     use super::*;
     use crate::config::Compression;
+    use crate::kafka::testing::{batch, batch_at, destination};
     use bytes::Bytes;
     use kafka_protocol::records::{Record, RecordBatchDecoder};
 
@@ -372,7 +372,7 @@ mod tests {
             assert_eq!(end, batch.data.len());
         }
         let (mut bytes, _) = writer.finish(&mut Compressor::new(compression), Vec::new());
-        sign(&mut bytes, producer, 41);
+        stamp(&mut bytes, producer, 41);
         bytes
     }
 
@@ -540,7 +540,7 @@ mod tests {
                 writer.append_raw(&record);
             }
             let (mut again, _) = writer.finish(&mut Compressor::new(compression), Vec::new());
-            sign(&mut again, None, 0);
+            stamp(&mut again, None, 0);
             assert!(again == bytes);
         }
     }

@@ -1,5 +1,13 @@
 //! The native output: a state machine on the `producer-<k>` thread. It never touches a socket.
 
+pub(crate) mod batch_limit;
+pub(crate) mod coverage;
+pub(crate) mod dead_letter;
+pub(crate) mod encoder;
+pub(crate) mod partition;
+pub(crate) mod producer_id;
+pub(crate) mod topic;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,16 +19,19 @@ use crate::batch::{Batch, Progress, Span};
 use crate::config::{Acks, KafkaConfig};
 use crate::output::Output;
 
-use super::answer::{Answer, MetadataAnswer, PRODUCE, ProduceAnswer};
-use super::cluster::{BatchRef, Cluster, Peer, Pending, sooner};
-use super::connection::{ConnectionError, Event, What};
-use super::dead_letter::DeadLetters;
-use super::error::{Action, REBOOTSTRAP_REQUIRED, Verdict, Written};
-use super::partition::{Patience, Readiness, Unacked};
-use super::producer_id::{IdSource, Signature};
-use super::request::{ProduceStyle, TopicBatches};
-use super::topic::Topic;
-use super::workshop::Workshop;
+use self::dead_letter::DeadLetters;
+use self::encoder::Encoder;
+use self::partition::{Patience, Readiness, Unacked};
+use self::producer_id::{ProducerIds, ProducerState};
+use self::topic::Topic;
+use crate::kafka::cluster::broker::{BatchRef, Peer, Pending};
+use crate::kafka::cluster::{Cluster, sooner};
+use crate::kafka::network::connection::{ConnectionEvent, Event};
+use crate::kafka::network::error::ConnectionError;
+use crate::kafka::protocol::api::PRODUCE;
+use crate::kafka::protocol::error_code::{Action, REBOOTSTRAP_REQUIRED, Verdict, Written};
+use crate::kafka::protocol::request::{ProduceStyle, TopicBatches};
+use crate::kafka::protocol::response::{MetadataResponse, ProduceResponse, Response};
 
 /// A Produce request is not made larger than this by taking more partitions in.
 const REQUEST_BYTES: usize = 1 << 20;
@@ -34,7 +45,7 @@ const TRIM_AFTER: Duration = Duration::from_secs(5);
 /// Batches wait, as raw file bytes, in the queue of their partition. A record batch is built only
 /// when it can be sent at once, so encoded copies exist of what is in flight and of nothing else.
 #[derive(Debug)]
-pub struct NativeOutput {
+pub(crate) struct NativeOutput {
     config: Arc<KafkaConfig>,
     style: ProduceStyle,
     progress: Sender<Progress>,
@@ -46,8 +57,8 @@ pub struct NativeOutput {
     listed: Vec<(usize, usize)>,
     /// Where in that list the next round starts, so that all have the same chance.
     turn: usize,
-    workshop: Workshop,
-    ids: IdSource,
+    encoder: Encoder,
+    ids: ProducerIds,
     dead_letters: DeadLetters,
     finishing: bool,
     /// When the idle buffers are freed.
@@ -57,7 +68,7 @@ pub struct NativeOutput {
 impl NativeOutput {
     /// The output of producer number `k`, which reports to `progress`. Records that no broker takes
     /// go to a file in `dead_letters`.
-    pub fn new(
+    pub(crate) fn new(
         k: usize,
         config: Arc<KafkaConfig>,
         progress: Sender<Progress>,
@@ -84,8 +95,8 @@ impl NativeOutput {
             topic_numbers: HashMap::new(),
             listed: Vec::new(),
             turn: 0,
-            workshop: Workshop::new(config.compression, config.batch_bytes),
-            ids: IdSource::new(config.idempotence && config.acks == Acks::All),
+            encoder: Encoder::new(config.compression, config.batch_bytes),
+            ids: ProducerIds::new(config.idempotence && config.acks == Acks::All),
             dead_letters: DeadLetters::new(k, dead_letters),
             finishing: false,
             trim_at: None,
@@ -183,14 +194,14 @@ impl NativeOutput {
         if self.cluster.leader(leader, now, soonest).is_none() {
             return;
         }
-        let producer = match self.ids.signature() {
-            Signature::Id(producer) => Some(producer),
-            Signature::None => None,
-            // Batches that are signed already, and those after them, need no new id.
-            Signature::Awaited if entry.producer().is_some() => None,
-            Signature::Awaited => return,
+        let producer = match self.ids.state() {
+            ProducerState::Id(producer) => Some(producer),
+            ProducerState::None => None,
+            // Batches that are stamped already, and those after them, need no new id.
+            ProducerState::Awaited if entry.producer().is_some() => None,
+            ProducerState::Awaited => return,
         };
-        let (number, bytes) = entry.next(&mut self.workshop, producer, now);
+        let (number, bytes) = entry.next(&mut self.encoder, producer, now);
         let draft = drafts.entry(leader).or_default();
         draft.bytes += bytes.len();
         draft.batches.push((
@@ -217,16 +228,16 @@ impl NativeOutput {
             }
             refs.push(batch);
         }
-        let link = self.cluster.leader(node, now, &mut None);
-        let version = link.as_ref().and_then(|link| link.version(PRODUCE));
-        if let (Some(link), Some(version)) = (link, version) {
+        let broker = self.cluster.leader(node, now, &mut None);
+        let version = broker.as_ref().and_then(|broker| broker.version(PRODUCE));
+        if let (Some(broker), Some(version)) = (broker, version) {
             let request = self.style.request(version, &topics);
             log::debug!(
                 "to broker {node}: {} batches, {} bytes",
                 refs.len(),
                 draft.bytes
             );
-            link.send(request, Pending::Produce(refs));
+            broker.send(request, Pending::Produce(refs));
         }
     }
 
@@ -239,41 +250,41 @@ impl NativeOutput {
         if !entry.wants_new_id || entry.in_flight() > 0 {
             return;
         }
-        match (self.ids.signature(), entry.producer()) {
-            (Signature::None, _) => entry.renumber(None),
-            (Signature::Id(id), Some(old)) if id == old => self.ids.discard(old, now),
-            (Signature::Id(id), _) => entry.renumber(Some(id)),
-            (Signature::Awaited, _) => {}
+        match (self.ids.state(), entry.producer()) {
+            (ProducerState::None, _) => entry.renumber(None),
+            (ProducerState::Id(id), Some(old)) if id == old => self.ids.discard(old, now),
+            (ProducerState::Id(id), _) => entry.renumber(Some(id)),
+            (ProducerState::Awaited, _) => {}
         }
     }
 
-    fn answered(&mut self, peer: Peer, answer: Answer, now: Instant) {
-        let Some(link) = self.cluster.link(peer) else {
+    fn answered(&mut self, peer: Peer, answer: Response, now: Instant) {
+        let Some(broker) = self.cluster.broker(peer) else {
             return;
         };
         match answer {
-            Answer::Metadata(metadata) => {
-                link.throttle(metadata.throttle_ms, now);
-                if link.answered(Pending::is_metadata).is_some() {
+            Response::Metadata(metadata) => {
+                broker.throttle(metadata.throttle_ms, now);
+                if broker.answered(Pending::is_metadata).is_some() {
                     self.update(peer, &metadata, now);
                 }
             }
-            Answer::InitProducerId(answer) => {
-                link.throttle(answer.throttle_ms, now);
-                if link.answered(Pending::is_init_producer_id).is_some() {
+            Response::InitProducerId(answer) => {
+                broker.throttle(answer.throttle_ms, now);
+                if broker.answered(Pending::is_init_producer_id).is_some() {
                     self.ids.answered(answer, now);
                 }
             }
-            Answer::Produce(answer) => {
-                link.throttle(answer.throttle_ms, now);
-                if let Some(Pending::Produce(batches)) = link.answered(Pending::is_produce) {
+            Response::Produce(answer) => {
+                broker.throttle(answer.throttle_ms, now);
+                if let Some(Pending::Produce(batches)) = broker.answered(Pending::is_produce) {
                     self.produced(batches, &answer, now);
                 }
             }
         }
     }
 
-    fn update(&mut self, peer: Peer, metadata: &MetadataAnswer, now: Instant) {
+    fn update(&mut self, peer: Peer, metadata: &MetadataResponse, now: Instant) {
         if metadata.error == REBOOTSTRAP_REQUIRED {
             log::warn!("a broker has left the cluster: starting again from the bootstrap brokers");
             let left = ConnectionError::Refused(metadata.error);
@@ -307,7 +318,7 @@ impl NativeOutput {
         }
     }
 
-    fn produced(&mut self, batches: Vec<BatchRef>, answer: &ProduceAnswer, now: Instant) {
+    fn produced(&mut self, batches: Vec<BatchRef>, answer: &ProduceResponse, now: Instant) {
         let mut spans = Vec::new();
         let mut done = Vec::new();
         for batch in batches {
@@ -338,7 +349,7 @@ impl NativeOutput {
     fn acknowledge(&mut self, batch: BatchRef, spans: &mut Vec<Span>, done: &mut Vec<Unacked>) {
         let topic = &mut self.topics[batch.topic];
         if let Some(partition) = topic.partitions.get_mut(batch.partition)
-            && let Some(acked) = partition.acknowledge(batch.number, &mut self.workshop)
+            && let Some(acked) = partition.acknowledge(batch.number, &mut self.encoder)
         {
             spans.extend(acked.spans());
             done.push(acked);
@@ -360,7 +371,7 @@ impl NativeOutput {
             return;
         };
         let oldest = partition.is_oldest(batch.number);
-        let maybe_written = verdict.written != Written::No;
+        let maybe_written = verdict.written != Written::NotAppended;
         let maybe_written = partition.fail(batch.number, maybe_written, now);
         let mut complaint = Some("trying again");
         match verdict.action {
@@ -377,8 +388,7 @@ impl NativeOutput {
             }
             Action::Split | Action::Shrink => {
                 complaint = None;
-                if let Err(error) = partition.split(batch.number, verdict, &mut self.workshop, now)
-                {
+                if let Err(error) = partition.split(batch.number, verdict, &mut self.encoder, now) {
                     log::error!("cannot divide a record batch: {error}");
                 }
             }
@@ -501,13 +511,13 @@ impl Output for NativeOutput {
             return;
         };
         match event.what {
-            What::Connected { versions, hangup } => {
+            ConnectionEvent::Connected { versions, hangup } => {
                 self.cluster.connected(peer, versions, hangup);
             }
-            What::Answered(answer) => self.answered(peer, answer, now),
-            What::Written => {
-                let link = self.cluster.link(peer);
-                let written = link.and_then(|link| link.answered(Pending::is_produce));
+            ConnectionEvent::Answered(answer) => self.answered(peer, answer, now),
+            ConnectionEvent::Written => {
+                let broker = self.cluster.broker(peer);
+                let written = broker.and_then(|broker| broker.answered(Pending::is_produce));
                 if let Some(Pending::Produce(batches)) = written {
                     let mut spans = Vec::new();
                     let mut done = Vec::new();
@@ -517,7 +527,7 @@ impl Output for NativeOutput {
                     self.report(spans);
                 }
             }
-            What::Closed(error) => self.closed(peer, &error, now),
+            ConnectionEvent::Closed(error) => self.closed(peer, &error, now),
         }
     }
 
@@ -534,16 +544,16 @@ impl Output for NativeOutput {
             let names = topics
                 .filter(|topic| topic.is_of_interest(now))
                 .map(|topic| &*topic.name);
-            let metadata = self.cluster.tend(names, now);
+            let metadata = self.cluster.ask_if_due(names, now);
             let client_id = &self.config.client_id;
-            let id = self.ids.tend(&mut self.cluster, client_id, now);
+            let id = self.ids.ask_if_due(&mut self.cluster, client_id, now);
             for at in [metadata, id].into_iter().flatten() {
                 sooner(&mut next, at);
             }
         }
         if self.listed.is_empty() {
             match self.trim_at {
-                Some(at) if at <= now => self.workshop.trim(),
+                Some(at) if at <= now => self.encoder.trim(),
                 Some(at) => sooner(&mut next, at),
                 None => {}
             }

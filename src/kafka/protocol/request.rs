@@ -9,32 +9,30 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
-use super::answer::{API_VERSIONS, INIT_PRODUCER_ID, METADATA, PRODUCE, is_flexible};
+use super::api::{API_VERSIONS, Api, INIT_PRODUCER_ID, METADATA, PRODUCE};
+use super::wire::Writer;
 
 /// One request, ready to be written but for its correlation id.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) api: i16,
-    pub(super) version: i16,
+pub(crate) struct Request {
+    pub(crate) api: Api,
+    pub(crate) version: i16,
     /// Whether the broker answers it; a Produce request with `acks=0` it does not.
-    pub(super) answered: bool,
+    pub(crate) answered: bool,
     /// The frame without its record batches, length field included.
-    pub(super) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// The record batches, each with the length of `head` that goes before it.
-    pub(super) batches: Vec<(usize, Arc<Vec<u8>>)>,
+    pub(crate) batches: Vec<(usize, Arc<Vec<u8>>)>,
 }
-
-/// Where a frame has its correlation id.
-const CORRELATION_ID: std::ops::Range<usize> = 8..12;
 
 impl Request {
     /// Writes `id` into the frame.
-    pub(super) fn set_correlation_id(&mut self, id: i32) {
+    pub(crate) fn set_correlation_id(&mut self, id: i32) {
         self.head[CORRELATION_ID].copy_from_slice(&id.to_be_bytes());
     }
 
     /// `ApiVersions`.
-    pub(super) fn api_versions(client_id: &str, version: i16) -> Self {
+    pub(crate) fn api_versions(client_id: &str, version: i16) -> Self {
         let mut message = ApiVersionsRequest::default();
         if version >= 3 {
             message = message
@@ -45,7 +43,7 @@ impl Request {
     }
 
     /// `Metadata` of these topics, which the broker may create.
-    pub(super) fn metadata<'a>(
+    pub(crate) fn metadata<'a>(
         client_id: &str,
         version: i16,
         topics: impl Iterator<Item = &'a str>,
@@ -63,21 +61,21 @@ impl Request {
     }
 
     /// `InitProducerId` without a transaction.
-    pub(super) fn init_producer_id(client_id: &str, version: i16) -> Self {
+    pub(crate) fn init_producer_id(client_id: &str, version: i16) -> Self {
         let message = InitProducerIdRequest::default()
             .with_transactional_id(None)
             .with_transaction_timeout_ms(60_000);
         Self::plain(INIT_PRODUCER_ID, version, client_id, &message)
     }
 
-    pub(super) fn plain<M: Encodable + HeaderVersion>(
-        api: i16,
+    pub(crate) fn plain<M: Encodable + HeaderVersion>(
+        api: Api,
         version: i16,
         client_id: &str,
         message: &M,
     ) -> Self {
         let header = RequestHeader::default()
-            .with_request_api_key(api)
+            .with_request_api_key(api.key)
             .with_request_api_version(version)
             .with_client_id(Some(StrBytes::from_string(client_id.to_owned())));
         let mut frame = BytesMut::from(&[0u8; 4][..]);
@@ -104,28 +102,28 @@ impl Request {
 }
 
 /// What a Produce request carries: topic by topic, partition by partition.
-pub(super) type TopicBatches<'a> = (&'a str, Vec<(i32, Arc<Vec<u8>>)>);
+pub(crate) type TopicBatches<'a> = (&'a str, Vec<(i32, Arc<Vec<u8>>)>);
 
 /// What is the same in all Produce requests of a producer.
 #[derive(Debug, Clone)]
-pub(super) struct ProduceStyle {
-    pub(super) client_id: String,
+pub(crate) struct ProduceStyle {
+    pub(crate) client_id: String,
     /// 0, 1 or -1.
-    pub(super) acks: i16,
+    pub(crate) acks: i16,
     /// How long the leader may wait for its followers.
-    pub(super) timeout_ms: i32,
+    pub(crate) timeout_ms: i32,
 }
 
 impl ProduceStyle {
     /// A Produce request, version 3 to 12. Written by hand so that the batches are not copied.
-    pub(super) fn request(&self, version: i16, topics: &[TopicBatches<'_>]) -> Request {
-        let flexible = is_flexible(PRODUCE, version);
-        let mut head = Head {
+    pub(crate) fn request(&self, version: i16, topics: &[TopicBatches<'_>]) -> Request {
+        let flexible = PRODUCE.is_flexible(version);
+        let mut head = Writer {
             bytes: vec![0; 4],
             flexible,
         };
         let mut batches = Vec::new();
-        head.i16(PRODUCE);
+        head.i16(PRODUCE.key);
         head.i16(version);
         head.i32(0); // correlation id
         head.i16(self.client_id.len() as i16); // never compact, in any header version
@@ -159,64 +157,8 @@ impl ProduceStyle {
     }
 }
 
-struct Head {
-    bytes: Vec<u8>,
-    flexible: bool,
-}
-
-impl Head {
-    fn i16(&mut self, value: i16) {
-        self.bytes.extend_from_slice(&value.to_be_bytes());
-    }
-
-    fn i32(&mut self, value: i32) {
-        self.bytes.extend_from_slice(&value.to_be_bytes());
-    }
-
-    fn uvarint(&mut self, mut value: usize) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
-    }
-
-    /// An array count or the length of bytes.
-    fn size(&mut self, size: usize) {
-        if self.flexible {
-            self.uvarint(size + 1);
-        } else {
-            self.i32(size as i32);
-        }
-    }
-
-    fn array(&mut self, count: usize) {
-        self.size(count);
-    }
-
-    fn string(&mut self, text: &str) {
-        if self.flexible {
-            self.uvarint(text.len() + 1);
-        } else {
-            self.i16(text.len() as i16);
-        }
-        self.bytes.extend_from_slice(text.as_bytes());
-    }
-
-    fn null_string(&mut self) {
-        if self.flexible {
-            self.uvarint(0);
-        } else {
-            self.i16(-1);
-        }
-    }
-
-    fn tags(&mut self) {
-        if self.flexible {
-            self.bytes.push(0);
-        }
-    }
-}
+/// Where a frame has its correlation id.
+const CORRELATION_ID: std::ops::Range<usize> = 8..12;
 
 #[cfg(test)]
 mod tests {

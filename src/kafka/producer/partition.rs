@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use crate::batch::{Batch, Destination, Span};
 use crate::budget::Permit;
 
-use super::backoff::Backoff;
 use super::batch_limit::BatchLimit;
-use super::error::{Action, Verdict};
-use super::portion::{Portion, add_portion, split_portions};
-use super::record_batch::{ProducerId, RawRecord, Unpacked, sign};
-use super::wire::WireError;
-use super::workshop::Workshop;
+use super::coverage::{Portion, add_portion, split_portions};
+use super::encoder::Encoder;
+use crate::backoff::Backoff;
+use crate::kafka::protocol::error_code::{Action, Verdict};
+use crate::kafka::protocol::record_batch::{ProducerId, RawRecord, Unpacked, stamp};
+use crate::kafka::protocol::wire::WireError;
 
 /// Kafka remembers the last five batches of a producer in each partition, no more.
 const MAX_IN_FLIGHT: usize = 5;
@@ -33,7 +33,7 @@ struct Queued {
 
 /// A record batch that is not acknowledged.
 #[derive(Debug)]
-pub(super) struct Unacked {
+pub(crate) struct Unacked {
     number: u64,
     bytes: Arc<Vec<u8>>,
     records: i32,
@@ -49,7 +49,7 @@ pub(super) struct Unacked {
 
 impl Unacked {
     /// The file bytes that are done when it is acknowledged.
-    pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
         self.portions.iter().map(|portion| portion.span)
     }
 }
@@ -68,7 +68,7 @@ fn sequence_after(sequence: i32, records: i32) -> i32 {
 
 /// Whether something can be sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Readiness {
+pub(crate) enum Readiness {
     /// Now.
     Ready,
     /// At that time, if nothing else happens.
@@ -79,9 +79,9 @@ pub(super) enum Readiness {
 
 /// When a batch is full enough or old enough to go.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    pub(super) batch_bytes: usize,
-    pub(super) linger: Duration,
+pub(crate) struct Patience {
+    pub(crate) batch_bytes: usize,
+    pub(crate) linger: Duration,
 }
 
 /// The queue of one partition. At any time its records stand in this order: unacknowledged record
@@ -90,12 +90,12 @@ pub(super) struct Patience {
 /// When a batch fails, nothing is sent until all that is in flight was answered; then the failed
 /// ones go again, oldest first, the first of them alone. So a retry never overtakes.
 #[derive(Debug)]
-pub(super) struct Partition {
+pub(crate) struct Partition {
     /// Node id of the leader, as far as known.
-    pub(super) leader: Option<i32>,
+    pub(crate) leader: Option<i32>,
     leader_epoch: i32,
     /// Since when something waits for a leader, and whether that was complained about.
-    pub(super) leaderless: Option<(Instant, bool)>,
+    pub(crate) leaderless: Option<(Instant, bool)>,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     unacked: VecDeque<Unacked>,
@@ -109,15 +109,15 @@ pub(super) struct Partition {
     retry_at: Option<Instant>,
     numbering: Option<Numbering>,
     /// The numbering is of no use any more.
-    pub(super) wants_new_id: bool,
+    pub(crate) wants_new_id: bool,
     limit: BatchLimit,
     next_number: u64,
     /// Whether the producer has it in its list of those that have something to send.
-    pub(super) listed: bool,
+    pub(crate) listed: bool,
 }
 
 impl Partition {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Partition {
             leader: None,
             leader_epoch: -1,
@@ -139,27 +139,27 @@ impl Partition {
     }
 
     /// Nothing waits and nothing is in flight.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.unacked.is_empty()
     }
 
     /// Record batches without an answer.
-    pub(super) fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
     /// Bytes that are not encoded.
-    pub(super) fn queued_bytes(&self) -> usize {
+    pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
 
-    /// The producer id that its batches are signed with.
-    pub(super) fn producer(&self) -> Option<ProducerId> {
+    /// The producer id that its batches are stamped with.
+    pub(crate) fn producer(&self) -> Option<ProducerId> {
         self.numbering.map(|numbering| numbering.producer)
     }
 
     /// What metadata says of the leader. News is a reason to try again at once.
-    pub(super) fn set_leader(&mut self, leader: Option<i32>, epoch: i32) {
+    pub(crate) fn set_leader(&mut self, leader: Option<i32>, epoch: i32) {
         if leader.is_some() {
             self.leaderless = None;
             if self.leader != leader || epoch > self.leader_epoch {
@@ -171,7 +171,7 @@ impl Partition {
     }
 
     /// Queues a batch.
-    pub(super) fn push(&mut self, batch: Batch, now: Instant) {
+    pub(crate) fn push(&mut self, batch: Batch, now: Instant) {
         self.queued_bytes += batch.data.len();
         self.queue.push_back(Queued {
             batch,
@@ -181,7 +181,7 @@ impl Partition {
     }
 
     /// Whether there is something to send now.
-    pub(super) fn readiness(&self, now: Instant, patience: Option<Patience>) -> Readiness {
+    pub(crate) fn readiness(&self, now: Instant, patience: Option<Patience>) -> Readiness {
         let most = if self.cautious { 1 } else { MAX_IN_FLIGHT };
         if self.wants_new_id || self.draining || self.in_flight >= most {
             return Readiness::Waits;
@@ -215,7 +215,7 @@ impl Partition {
     }
 
     /// About how large the next record batch will be.
-    pub(super) fn next_bytes(&self, batch_bytes: usize) -> usize {
+    pub(crate) fn next_bytes(&self, batch_bytes: usize) -> usize {
         match self.unacked.iter().find(|batch| !batch.in_flight) {
             Some(batch) => batch.bytes.len(),
             None => self.queued_bytes.min(batch_bytes),
@@ -224,9 +224,9 @@ impl Partition {
 
     /// The record batch that goes next: the oldest that failed, or a new one. It counts as in
     /// flight from here on. `producer` signs new batches, if the partition has no numbering yet.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
-        workshop: &mut Workshop,
+        encoder: &mut Encoder,
         producer: Option<ProducerId>,
         now: Instant,
     ) -> (u64, Arc<Vec<u8>>) {
@@ -240,7 +240,7 @@ impl Partition {
         {
             self.start_numbering(producer);
         }
-        let batch = self.cut(workshop, now);
+        let batch = self.cut(encoder, now);
         let next = (batch.number, batch.bytes.clone());
         self.unacked.push_back(batch);
         self.in_flight += 1;
@@ -256,21 +256,21 @@ impl Partition {
     }
 
     /// Encodes a new record batch from the front of the queue.
-    fn cut(&mut self, workshop: &mut Workshop, now: Instant) -> Unacked {
-        let limit = self.limit.bytes(workshop.batch_bytes, now);
-        let mut room = workshop.room();
+    fn cut(&mut self, encoder: &mut Encoder, now: Instant) -> Unacked {
+        let limit = self.limit.bytes(encoder.batch_bytes, now);
+        let mut buffer = encoder.buffer();
         // Records grow by a few bytes each; what comes on top makes the buffer grow once.
         let likely = self.queued_bytes + self.queued_bytes / 4;
-        room.clear();
-        room.reserve(likely.min(limit) + 128);
-        workshop.writer.start(room);
+        buffer.clear();
+        buffer.reserve(likely.min(limit) + 128);
+        encoder.writer.start(buffer);
         let mut portions: Vec<Portion> = Vec::new();
         let mut permits = Vec::new();
         while let Some(first) = self.queue.front_mut() {
-            let before = workshop.writer.records();
-            let to = workshop.writer.append(&first.batch, first.from, limit);
+            let before = encoder.writer.records();
+            let to = encoder.writer.append(&first.batch, first.from, limit);
             if to > first.from {
-                let records = workshop.writer.records() - before;
+                let records = encoder.writer.records() - before;
                 add_portion(&mut portions, &first.batch, first.from, to, records);
                 self.queued_bytes -= to - first.from;
                 first.from = to;
@@ -282,12 +282,12 @@ impl Partition {
                 permits.push(done.batch.permit);
             }
         }
-        let (mut bytes, records) = workshop.finish();
+        let (mut bytes, records) = encoder.finish();
         let base_sequence = self
             .numbering
             .map_or(-1, |numbering| numbering.next_sequence);
         let producer = self.producer();
-        sign_shared(&mut bytes, producer, base_sequence);
+        stamp_shared(&mut bytes, producer, base_sequence);
         if let Some(numbering) = &mut self.numbering {
             numbering.next_sequence = sequence_after(base_sequence, records);
         }
@@ -312,12 +312,12 @@ impl Partition {
     }
 
     /// Whether no older batch is unacknowledged.
-    pub(super) fn is_oldest(&self, number: u64) -> bool {
+    pub(crate) fn is_oldest(&self, number: u64) -> bool {
         self.position(number) == Some(0)
     }
 
     /// Kafka has the batch.
-    pub(super) fn acknowledge(&mut self, number: u64, workshop: &mut Workshop) -> Option<Unacked> {
+    pub(crate) fn acknowledge(&mut self, number: u64, encoder: &mut Encoder) -> Option<Unacked> {
         let mut batch = self.unacked.remove(self.position(number)?)?;
         self.in_flight -= 1;
         if !self.draining {
@@ -326,14 +326,14 @@ impl Partition {
             self.retry_at = None;
         }
         self.draining &= self.in_flight > 0;
-        if let Some(room) = Arc::into_inner(std::mem::take(&mut batch.bytes)) {
-            workshop.recycle(room);
+        if let Some(buffer) = Arc::into_inner(std::mem::take(&mut batch.bytes)) {
+            encoder.recycle(buffer);
         }
         Some(batch)
     }
 
     /// The batch must go again. Returns whether one of its copies may be in the log.
-    pub(super) fn fail(&mut self, number: u64, maybe_written: bool, now: Instant) -> bool {
+    pub(crate) fn fail(&mut self, number: u64, maybe_written: bool, now: Instant) -> bool {
         let Some(position) = self.position(number) else {
             return false;
         };
@@ -353,11 +353,11 @@ impl Partition {
     /// The broker does not take the batch as it is: its halves go instead, at once. A single record
     /// is marked as refused, for [`Partition::next_refused`]. To be called after
     /// [`Partition::fail`].
-    pub(super) fn split(
+    pub(crate) fn split(
         &mut self,
         number: u64,
         why: Verdict,
-        workshop: &mut Workshop,
+        encoder: &mut Encoder,
         now: Instant,
     ) -> Result<(), WireError> {
         let Some(position) = self.unacked.iter().position(|batch| batch.number == number) else {
@@ -378,13 +378,13 @@ impl Partition {
         let (head_portions, tail_portions) = split_portions(&whole.portions, head);
         let producer = self.numbering.map(|numbering| numbering.producer);
         let mut half = |records: &[RawRecord<'_>], sequence: i32| {
-            let room = workshop.room();
-            workshop.writer.start(room);
+            let buffer = encoder.buffer();
+            encoder.writer.start(buffer);
             for record in records {
-                workshop.writer.append_raw(record);
+                encoder.writer.append_raw(record);
             }
-            let (mut bytes, count) = workshop.finish();
-            sign_shared(&mut bytes, producer, sequence);
+            let (mut bytes, count) = encoder.finish();
+            stamp_shared(&mut bytes, producer, sequence);
             (bytes, count)
         };
         let (head_bytes, head_records) = half(head, whole.base_sequence);
@@ -412,7 +412,7 @@ impl Partition {
     }
 
     /// A refused record whose turn has come: topic side, path, offset, why, and the record.
-    pub(super) fn next_refused(&self) -> Option<(&Destination, u64, Verdict, Vec<u8>)> {
+    pub(crate) fn next_refused(&self) -> Option<(&Destination, u64, Verdict, Vec<u8>)> {
         let first = self.unacked.front()?;
         let why = first.refused.filter(|_| self.in_flight == 0)?;
         let portion = first.portions.first()?;
@@ -424,7 +424,7 @@ impl Partition {
     /// Takes out the refused record of [`Partition::next_refused`]. The sequence numbers of the
     /// later ones move up, which is safe because nothing is in flight and none of them can be in the
     /// log: the broker takes no number before the one that was refused.
-    pub(super) fn remove_refused(&mut self, now: Instant) -> Option<Unacked> {
+    pub(crate) fn remove_refused(&mut self, now: Instant) -> Option<Unacked> {
         let refused = self.unacked.pop_front()?;
         self.retry_at = Some(now + PAUSE_AFTER_REFUSED);
         if let Some(numbering) = self.numbering {
@@ -434,12 +434,12 @@ impl Partition {
     }
 
     /// Whether the pause after a failure is over.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.retry_at.is_none_or(|at| at <= now)
     }
 
     /// Numbers all unacknowledged batches anew, from 0. Nothing may be in flight.
-    pub(super) fn renumber(&mut self, producer: Option<ProducerId>) {
+    pub(crate) fn renumber(&mut self, producer: Option<ProducerId>) {
         self.wants_new_id = false;
         match producer {
             Some(producer) => {
@@ -449,7 +449,7 @@ impl Partition {
             None => {
                 self.numbering = None;
                 for batch in &mut self.unacked {
-                    sign_shared(&mut batch.bytes, None, -1);
+                    stamp_shared(&mut batch.bytes, None, -1);
                 }
             }
         }
@@ -458,7 +458,7 @@ impl Partition {
     fn number_from(&mut self, mut sequence: i32, producer: ProducerId) {
         for batch in &mut self.unacked {
             batch.base_sequence = sequence;
-            sign_shared(&mut batch.bytes, Some(producer), sequence);
+            stamp_shared(&mut batch.bytes, Some(producer), sequence);
             sequence = sequence_after(sequence, batch.records);
         }
         self.numbering = Some(Numbering {
@@ -469,7 +469,7 @@ impl Partition {
 
     /// Takes over what is left of a partition that does not exist any more. Neither may have
     /// anything in flight.
-    pub(super) fn absorb(&mut self, gone: Partition) {
+    pub(crate) fn absorb(&mut self, gone: Partition) {
         self.unacked.extend(gone.unacked);
         self.queued_bytes += gone.queued_bytes;
         self.queue.extend(gone.queue);
@@ -482,7 +482,7 @@ impl Partition {
 }
 
 /// Signs a batch that is shared with a connection thread at most after the end of that thread.
-fn sign_shared(bytes: &mut Arc<Vec<u8>>, producer: Option<ProducerId>, sequence: i32) {
+fn stamp_shared(bytes: &mut Arc<Vec<u8>>, producer: Option<ProducerId>, sequence: i32) {
     let bytes: &mut Vec<u8> = Arc::make_mut(bytes);
-    sign(bytes, producer, sequence);
+    stamp(bytes, producer, sequence);
 }

@@ -2,19 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use super::answer::{INIT_PRODUCER_ID, InitProducerIdAnswer};
-use super::backoff::Backoff;
-use super::cluster::{ANSWER_PATIENCE, Cluster, Pending};
-use super::error::{Action, Verdict};
-use super::record_batch::ProducerId;
-use super::request::Request;
+use crate::backoff::Backoff;
+use crate::kafka::cluster::broker::Pending;
+use crate::kafka::cluster::{ANSWER_PATIENCE, Cluster};
+use crate::kafka::protocol::api::INIT_PRODUCER_ID;
+use crate::kafka::protocol::error_code::{Action, Verdict};
+use crate::kafka::protocol::record_batch::ProducerId;
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::InitProducerIdResponse;
 
 /// While a broker starts it gives out no ids; that is worth a line only if it lasts.
 const QUIET_PAUSE: Duration = Duration::from_secs(1);
 
-/// What new record batches are signed with.
+/// What new record batches are stamped with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Signature {
+pub(crate) enum ProducerState {
     /// Nothing: idempotence is off.
     None,
     Id(ProducerId),
@@ -32,17 +34,17 @@ enum State {
 
 /// The producer id of one producer.
 #[derive(Debug)]
-pub(super) struct IdSource {
+pub(crate) struct ProducerIds {
     state: State,
     backoff: Backoff,
     /// A refusal was logged, and no success since.
     complained: bool,
 }
 
-impl IdSource {
+impl ProducerIds {
     /// Without `idempotence` there is never an id.
-    pub(super) fn new(idempotence: bool) -> Self {
-        IdSource {
+    pub(crate) fn new(idempotence: bool) -> Self {
+        ProducerIds {
             state: if idempotence {
                 State::Wanted(Instant::now())
             } else {
@@ -54,23 +56,23 @@ impl IdSource {
     }
 
     /// What to sign with now.
-    pub(super) fn signature(&self) -> Signature {
+    pub(crate) fn state(&self) -> ProducerState {
         match self.state {
-            State::Off => Signature::None,
-            State::Known(id) => Signature::Id(id),
-            State::Wanted(_) | State::Asked(_) => Signature::Awaited,
+            State::Off => ProducerState::None,
+            State::Known(id) => ProducerState::Id(id),
+            State::Wanted(_) | State::Asked(_) => ProducerState::Awaited,
         }
     }
 
     /// Brokers have lost track of `id`: if that is what we sign with, get another one.
-    pub(super) fn discard(&mut self, id: ProducerId, now: Instant) {
+    pub(crate) fn discard(&mut self, id: ProducerId, now: Instant) {
         if matches!(self.state, State::Known(known) if known == id) {
             self.state = State::Wanted(now);
         }
     }
 
     /// Asks for an id if one is wanted. Returns when to look again.
-    pub(super) fn tend(
+    pub(crate) fn ask_if_due(
         &mut self,
         cluster: &mut Cluster,
         client_id: &str,
@@ -84,13 +86,13 @@ impl IdSource {
         if due > now {
             return Some(due);
         }
-        let Some(link) = cluster.any(now, Pending::is_init_producer_id) else {
+        let Some(broker) = cluster.any(now, Pending::is_init_producer_id) else {
             return cluster.throttled_until(now);
         };
-        match link.version(INIT_PRODUCER_ID) {
+        match broker.version(INIT_PRODUCER_ID) {
             Some(version) => {
                 let request = Request::init_producer_id(client_id, version);
-                link.send(request, Pending::InitProducerId);
+                broker.send(request, Pending::InitProducerId);
                 self.state = State::Asked(now);
             }
             None => {
@@ -104,12 +106,12 @@ impl IdSource {
     }
 
     /// Takes in an answer.
-    pub(super) fn answered(&mut self, answer: InitProducerIdAnswer, now: Instant) {
+    pub(crate) fn answered(&mut self, answer: InitProducerIdResponse, now: Instant) {
         if !matches!(self.state, State::Asked(_)) {
             // Another broker was asked as well and was faster.
             return;
         }
-        let InitProducerIdAnswer {
+        let InitProducerIdResponse {
             error, id, epoch, ..
         } = answer;
         if error == 0 {
@@ -131,7 +133,7 @@ impl IdSource {
     }
 
     /// No answer will come on some connection.
-    pub(super) fn unanswered(&mut self, now: Instant) {
+    pub(crate) fn unanswered(&mut self, now: Instant) {
         if matches!(self.state, State::Asked(_)) {
             self.state = State::Wanted(now);
         }
@@ -143,11 +145,11 @@ mod tests {
     use super::*;
 
     /// What becomes of a question that is answered so.
-    fn after(ids: &mut IdSource, error: i16, now: Instant) -> Option<Instant> {
+    fn after(ids: &mut ProducerIds, error: i16, now: Instant) -> Option<Instant> {
         ids.state = State::Asked(now);
         let id = if error == 0 { 7 } else { -1 };
         ids.answered(
-            InitProducerIdAnswer {
+            InitProducerIdResponse {
                 throttle_ms: 0,
                 error,
                 id,
@@ -167,11 +169,11 @@ mod tests {
             .chain([i16::MIN, i16::MAX])
             .filter(|code| *code != 0)
         {
-            let mut ids = IdSource::new(true);
+            let mut ids = ProducerIds::new(true);
             let mut now = Instant::now();
             for failures in 0..100 {
                 let next = after(&mut ids, code, now).expect("asked again");
-                assert_eq!(ids.signature(), Signature::Awaited);
+                assert_eq!(ids.state(), ProducerState::Awaited);
                 let pause = (next - now).as_millis();
                 let least = if failures < 7 { 80 << failures } else { 8_000 };
                 assert!((least..=10_000).contains(&pause), "{code}: {pause} ms");
@@ -180,7 +182,7 @@ mod tests {
             assert!(ids.complained, "{code} is worth a line by now");
             assert_eq!(after(&mut ids, 0, now), None);
             let id = ProducerId { id: 7, epoch: 0 };
-            assert_eq!(ids.signature(), Signature::Id(id));
+            assert_eq!(ids.state(), ProducerState::Id(id));
         }
     }
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use crate::batch::{Batch, Framing, SourceId};
 use crate::config::Partitioner;
 
-use super::answer::TopicMetadata;
-use super::backoff::Backoff;
-use super::error::{Action, LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION, Verdict};
 use super::partition::Partition;
-use super::partitioner;
+use crate::backoff::Backoff;
+use crate::kafka::protocol::error_code::{
+    Action, LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION, Verdict,
+};
+use crate::kafka::protocol::response::TopicMetadata;
+use crate::partitioner;
 
 /// So many times in a row a topic may be unknown before it is parked: a new one is created at the
 /// first question and known a moment later.
@@ -41,9 +43,9 @@ enum ParkedBy {
 
 /// A topic and its partitions.
 #[derive(Debug)]
-pub(super) struct Topic {
-    pub(super) name: Arc<str>,
-    pub(super) partitions: Vec<Partition>,
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    pub(crate) partitions: Vec<Partition>,
     partitioner: Partitioner,
     /// Bound of one record batch.
     batch_bytes: usize,
@@ -61,14 +63,14 @@ pub(super) struct Topic {
     used: Instant,
     unknown: u32,
     /// The last metadata was not enough to send what waited.
-    pub(super) waited: bool,
+    pub(crate) waited: bool,
     parked: Option<Parked>,
     complained: Option<Instant>,
     suppressed: u32,
 }
 
 impl Topic {
-    pub(super) fn new(name: Arc<str>, partitioner: Partitioner, batch_bytes: usize) -> Self {
+    pub(crate) fn new(name: Arc<str>, partitioner: Partitioner, batch_bytes: usize) -> Self {
         Topic {
             name,
             partitions: Vec::new(),
@@ -89,12 +91,12 @@ impl Topic {
     }
 
     /// Nothing waits and nothing is in flight.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.unplaced.is_empty() && self.partitions.iter().all(Partition::is_empty)
     }
 
     /// Takes a batch. Returns the partition it was queued at, unless that cannot be said yet.
-    pub(super) fn push(&mut self, batch: Batch, now: Instant) -> Option<usize> {
+    pub(crate) fn push(&mut self, batch: Batch, now: Instant) -> Option<usize> {
         self.used = now;
         if self.count == 0 || !self.unplaced.is_empty() {
             self.unplaced.push_back((batch, now));
@@ -170,7 +172,7 @@ impl Topic {
     }
 
     /// Takes in what metadata says. Returns whether the topic needs to be asked for again soon.
-    pub(super) fn update(&mut self, metadata: &TopicMetadata, now: Instant) -> bool {
+    pub(crate) fn update(&mut self, metadata: &TopicMetadata, now: Instant) -> bool {
         let verdict = Verdict::of(metadata.error);
         match metadata.error {
             0 => {}
@@ -244,7 +246,7 @@ impl Topic {
     }
 
     /// Takes over another number of partitions when that cannot put a file's records out of order.
-    pub(super) fn settle_count(&mut self) {
+    pub(crate) fn settle_count(&mut self) {
         if self.count == self.known_count {
             return;
         }
@@ -280,17 +282,17 @@ impl Topic {
 
     /// Whether metadata is to be asked for. A topic that nothing was sent to for long is left out,
     /// so that it is not made again after somebody has deleted it.
-    pub(super) fn is_of_interest(&self, now: Instant) -> bool {
+    pub(crate) fn is_of_interest(&self, now: Instant) -> bool {
         now.duration_since(self.used) < INTEREST || !self.is_empty()
     }
 
     /// Batches wait until metadata says where they go.
-    pub(super) fn waits_for_metadata(&self) -> bool {
+    pub(crate) fn waits_for_metadata(&self) -> bool {
         !self.unplaced.is_empty()
     }
 
     /// The topic refuses what is sent: leave it alone for a while.
-    pub(super) fn refuse(&mut self, reason: &str, now: Instant) {
+    pub(crate) fn refuse(&mut self, reason: &str, now: Instant) {
         self.park(ParkedBy::Produce, reason, now);
     }
 
@@ -319,7 +321,7 @@ impl Topic {
     }
 
     /// A batch of it was acknowledged.
-    pub(super) fn flows(&mut self) {
+    pub(crate) fn flows(&mut self) {
         if self.parked.is_some() {
             self.unpark();
         }
@@ -331,7 +333,7 @@ impl Topic {
     }
 
     /// Until when nothing may be sent.
-    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
         self.parked
             .as_ref()
             .map(|parked| parked.probe_at)
@@ -339,7 +341,7 @@ impl Topic {
     }
 
     /// Whether a complaint is due, and how many were left out since the last one.
-    pub(super) fn may_complain(&mut self, now: Instant) -> Option<u32> {
+    pub(crate) fn may_complain(&mut self, now: Instant) -> Option<u32> {
         let quiet = self
             .complained
             .is_none_or(|last| now.duration_since(last) >= COMPLAINT_INTERVAL);

@@ -6,8 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::error::Verdict;
 use crate::batch::Span;
+use crate::kafka::protocol::error_code::Verdict;
 
 /// Records are brought to disk together, after so long at most: waiting for the disk for each of
 /// them would hold up what this producer sends to others.
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Each record is a line of text that names the topic, the source and the size, then the bytes as
 /// they were in the file, then a newline.
 #[derive(Debug)]
-pub(super) struct DeadLetters {
+pub(crate) struct DeadLetters {
     file: Option<PathBuf>,
     open: Option<File>,
     count: u64,
@@ -42,7 +42,7 @@ struct Waiting {
 
 impl DeadLetters {
     /// Dead letters of producer `k` in `dir`; without one they are logged only.
-    pub(super) fn new(k: usize, dir: Option<PathBuf>) -> Self {
+    pub(crate) fn new(k: usize, dir: Option<PathBuf>) -> Self {
         DeadLetters {
             file: dir.map(|dir| dir.join(format!("refused-{k}"))),
             open: None,
@@ -55,17 +55,17 @@ impl DeadLetters {
 
     /// Whether another record can be taken. Not if there are many already and the disk does not take
     /// them.
-    pub(super) fn have_room(&self) -> bool {
+    pub(crate) fn have_room(&self) -> bool {
         self.waiting.bytes.len() < FLUSH_BYTES
     }
 
     /// Nothing waits for the disk.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.spans.is_empty()
     }
 
     /// Takes a record. It is on disk when [`DeadLetters::flush`] gives its spans.
-    pub(super) fn bury(
+    pub(crate) fn bury(
         &mut self,
         topic: &str,
         path: &Path,
@@ -97,17 +97,17 @@ impl DeadLetters {
     }
 
     /// The file bytes of the record that was taken last.
-    pub(super) fn stand_for(&mut self, spans: impl Iterator<Item = Span>) {
+    pub(crate) fn stand_for(&mut self, spans: impl Iterator<Item = Span>) {
         self.waiting.spans.extend(spans);
     }
 
     /// When to flush, if there is anything to flush.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.flush_at
     }
 
     /// Brings to disk what waits, if that is due, and gives what it stands for.
-    pub(super) fn flush(&mut self, now: Instant) -> Vec<Span> {
+    pub(crate) fn flush(&mut self, now: Instant) -> Vec<Span> {
         let Some(due) = self.flush_at else {
             return Vec::new();
         };

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 
-use super::answer::{Versions, api_versions};
-use super::connection::ConnectionError;
-use super::request::Request;
+use super::error::ConnectionError;
 use super::tls::TlsStream;
 use crate::config::{BrokerAddress, TlsConfig};
+use crate::kafka::protocol::api::{Versions, api_versions};
+use crate::kafka::protocol::request::Request;
 
 /// No longer than this for the connect and for the handshake, so that the next broker gets its turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ const READ_BYTES: usize = 16 << 10;
 
 /// A connected stream and what was read of it but not yet used.
 #[derive(Debug)]
-pub(super) struct Transport {
+pub(crate) struct Transport {
     stream: Stream,
     received: Vec<u8>,
     next_id: i32,
@@ -38,10 +38,10 @@ enum Stream {
 
 /// Ends the transport from another thread, also when it hangs in a write.
 #[derive(Debug)]
-pub(super) struct Hangup(TcpStream);
+pub(crate) struct Hangup(TcpStream);
 
 impl Hangup {
-    pub(super) fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         // Not being connected any more is all the better.
         let _ = self.0.shutdown(Shutdown::Both);
     }
@@ -49,7 +49,7 @@ impl Hangup {
 
 impl Transport {
     /// Connects. No later write waits longer than `timeout` to get on.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         address: &BrokerAddress,
         tls: Option<&TlsConfig>,
         timeout: Duration,
@@ -93,12 +93,12 @@ impl Transport {
     }
 
     /// A handle that ends this transport.
-    pub(super) fn hangup(&self) -> io::Result<Hangup> {
+    pub(crate) fn hangup(&self) -> io::Result<Hangup> {
         self.stream.socket().try_clone().map(Hangup)
     }
 
     /// Finds out what the broker speaks, and with that whether it is a Kafka broker at all.
-    pub(super) fn handshake(
+    pub(crate) fn handshake(
         &mut self,
         client_id: &str,
         until: Instant,
@@ -118,7 +118,7 @@ impl Transport {
     }
 
     /// Sends a request and waits for its answer. Nothing else may be unanswered.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         mut request: Request,
         until: Instant,
@@ -134,7 +134,7 @@ impl Transport {
     }
 
     /// Sends a request and returns its correlation id.
-    pub(super) fn send(&mut self, request: &mut Request) -> Result<i32, ConnectionError> {
+    pub(crate) fn send(&mut self, request: &mut Request) -> Result<i32, ConnectionError> {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
         request.set_correlation_id(id);
@@ -143,7 +143,7 @@ impl Transport {
     }
 
     /// When the connect or the handshake, beginning now, must be done.
-    pub(super) fn deadline(timeout: Duration) -> Instant {
+    pub(crate) fn deadline(timeout: Duration) -> Instant {
         Instant::now() + CONNECT_TIMEOUT.min(timeout)
     }
 
@@ -166,7 +166,7 @@ impl Transport {
     }
 
     /// Writes bytes that are no request to a broker.
-    pub(super) fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
         let slice = IoSlice::new(bytes);
         match &mut self.stream {
             Stream::Plain(socket) => Ok(write_all(socket, &mut [slice])?),
@@ -175,12 +175,12 @@ impl Transport {
     }
 
     /// What was read and not taken as a frame.
-    pub(super) fn received(&self) -> &[u8] {
+    pub(crate) fn received(&self) -> &[u8] {
         &self.received
     }
 
     /// Reads once from the socket, until `until` at most. The end of the stream is an error.
-    pub(super) fn read_until(&mut self, until: Instant) -> Result<(), ConnectionError> {
+    pub(crate) fn read_until(&mut self, until: Instant) -> Result<(), ConnectionError> {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ConnectionError::Overdue);
@@ -190,7 +190,7 @@ impl Transport {
     }
 
     /// Reads once from the socket. The end of the stream is an error.
-    pub(super) fn read(&mut self) -> Result<(), ConnectionError> {
+    pub(crate) fn read(&mut self) -> Result<(), ConnectionError> {
         let socket = match &mut self.stream {
             Stream::Plain(socket) => socket,
             Stream::Tls(stream) => return stream.read(&mut self.received),
@@ -211,13 +211,13 @@ impl Transport {
     }
 
     /// The next frame without its length field, if it has arrived in full.
-    pub(super) fn frame(&mut self) -> Result<Option<Vec<u8>>, ConnectionError> {
+    pub(crate) fn frame(&mut self) -> Result<Option<Vec<u8>>, ConnectionError> {
         take_frame(&mut self.received)
     }
 
     /// Waits until there is something to read, or `wake` is signalled, or the time is over.
     /// Returns whether there is something to read and whether `wake` was signalled.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &self,
         wake: BorrowedFd<'_>,
         timeout: Option<Duration>,
@@ -264,7 +264,7 @@ fn write_all(socket: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Resu
 }
 
 /// Takes a frame from the front of `received`, if it is there in full.
-pub(super) fn take_frame(received: &mut Vec<u8>) -> Result<Option<Vec<u8>>, ConnectionError> {
+pub(crate) fn take_frame(received: &mut Vec<u8>) -> Result<Option<Vec<u8>>, ConnectionError> {
     let Some((length, rest)) = received.split_first_chunk::<4>() else {
         return Ok(None);
     };
@@ -282,7 +282,7 @@ pub(super) fn take_frame(received: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Conn
 }
 
 /// The part of a frame after the correlation id, which must be `expected`.
-pub(super) fn check_correlation_id(frame: &[u8], expected: i32) -> Result<&[u8], ConnectionError> {
+pub(crate) fn check_correlation_id(frame: &[u8], expected: i32) -> Result<&[u8], ConnectionError> {
     match frame.split_first_chunk::<4>() {
         Some((id, body)) if i32::from_be_bytes(*id) == expected => Ok(body),
         _ => Err(ConnectionError::CorrelationId),

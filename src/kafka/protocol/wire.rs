@@ -1,12 +1,14 @@
-//! Reading the fields of an answer. Every count and length is checked against what is left of the
+//! Single fields of requests and responses.
+//!
+//! [`Reader`] takes them from a response. Every count and length is checked against what is left of the
 //! frame before anything is reserved or read, so no input can make it panic or take much memory.
 //!
-//! This is why answers are not decoded by the codec crate: its arrays reserve room for as many
+//! This is why responses are not decoded by the codec crate: its arrays reserve room for as many
 //! items as a count claims, and 2^31 items claimed by a damaged frame abort the process.
 
 /// Why a frame is not the answer it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
+pub(crate) enum WireError {
     /// A field goes past the end of the frame.
     #[error("a field goes past the end of the frame")]
     Truncated,
@@ -23,21 +25,21 @@ pub enum WireError {
 
 /// Reads big-endian fields from the front of a frame.
 #[derive(Debug, Clone)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     /// KIP-482 encoding: varint lengths, tagged fields.
     flexible: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(frame: &'a [u8], flexible: bool) -> Self {
+    pub(crate) fn new(frame: &'a [u8], flexible: bool) -> Self {
         Reader {
             rest: frame,
             flexible,
         }
     }
 
-    pub(super) fn bytes(&mut self, len: usize) -> Result<&'a [u8], WireError> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], WireError> {
         let (head, rest) = self
             .rest
             .split_at_checked(len)
@@ -52,24 +54,24 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    pub(super) fn i8(&mut self) -> Result<i8, WireError> {
+    pub(crate) fn i8(&mut self) -> Result<i8, WireError> {
         self.fixed().map(i8::from_be_bytes)
     }
 
-    pub(super) fn i16(&mut self) -> Result<i16, WireError> {
+    pub(crate) fn i16(&mut self) -> Result<i16, WireError> {
         self.fixed().map(i16::from_be_bytes)
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32, WireError> {
+    pub(crate) fn i32(&mut self) -> Result<i32, WireError> {
         self.fixed().map(i32::from_be_bytes)
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, WireError> {
+    pub(crate) fn i64(&mut self) -> Result<i64, WireError> {
         self.fixed().map(i64::from_be_bytes)
     }
 
     /// An unsigned varint of at most 32 bits.
-    pub(super) fn uvarint(&mut self) -> Result<u32, WireError> {
+    pub(crate) fn uvarint(&mut self) -> Result<u32, WireError> {
         let value = self.uvarint64()?;
         u32::try_from(value).map_err(|_| WireError::Range)
     }
@@ -87,7 +89,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A signed (zigzag) varint, as inside records.
-    pub(super) fn varint(&mut self) -> Result<i64, WireError> {
+    pub(crate) fn varint(&mut self) -> Result<i64, WireError> {
         let value = self.uvarint64()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
@@ -109,7 +111,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A nullable string.
-    pub(super) fn string(&mut self) -> Result<Option<&'a str>, WireError> {
+    pub(crate) fn string(&mut self) -> Result<Option<&'a str>, WireError> {
         let Some(len) = self.length(|r| r.i16().map(i64::from))? else {
             return Ok(None);
         };
@@ -120,7 +122,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Nullable bytes.
-    pub(super) fn blob(&mut self) -> Result<Option<&'a [u8]>, WireError> {
+    pub(crate) fn blob(&mut self) -> Result<Option<&'a [u8]>, WireError> {
         match self.length(|r| r.i32().map(i64::from))? {
             None => Ok(None),
             Some(len) => self.bytes(len).map(Some),
@@ -128,7 +130,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The number of items of an array (0 for null) of which each takes `least_bytes` or more.
-    pub(super) fn array(&mut self, least_bytes: usize) -> Result<usize, WireError> {
+    pub(crate) fn array(&mut self, least_bytes: usize) -> Result<usize, WireError> {
         let count = self.length(|r| r.i32().map(i64::from))?.unwrap_or(0);
         if count > self.rest.len() / least_bytes {
             return Err(WireError::Truncated);
@@ -137,13 +139,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over an array of 32-bit numbers.
-    pub(super) fn skip_i32s(&mut self) -> Result<(), WireError> {
+    pub(crate) fn skip_i32s(&mut self) -> Result<(), WireError> {
         let count = self.array(4)?;
         self.bytes(count * 4).map(drop)
     }
 
     /// Passes over the tagged fields, where the version has them.
-    pub(super) fn tags(&mut self) -> Result<(), WireError> {
+    pub(crate) fn tags(&mut self) -> Result<(), WireError> {
         if self.flexible {
             for _ in 0..self.uvarint()? {
                 self.uvarint()?;
@@ -154,16 +156,87 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// What `read` finds, and after it the tagged fields, which are passed over.
+    pub(crate) fn tagged<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        let value = read(self)?;
+        self.tags()?;
+        Ok(value)
+    }
+
     /// What was not read yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// The frame must end here.
-    pub(super) fn end(self) -> Result<(), WireError> {
+    pub(crate) fn end(self) -> Result<(), WireError> {
         match self.rest.len() {
             0 => Ok(()),
             left => Err(WireError::Trailing(left)),
+        }
+    }
+}
+
+/// Writes big-endian fields to the end of a frame.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) flexible: bool,
+}
+
+impl Writer {
+    pub(crate) fn i16(&mut self, value: i16) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    pub(crate) fn i32(&mut self, value: i32) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn uvarint(&mut self, mut value: usize) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    /// An array count or the length of bytes.
+    pub(crate) fn size(&mut self, size: usize) {
+        if self.flexible {
+            self.uvarint(size + 1);
+        } else {
+            self.i32(size as i32);
+        }
+    }
+
+    pub(crate) fn array(&mut self, count: usize) {
+        self.size(count);
+    }
+
+    pub(crate) fn string(&mut self, text: &str) {
+        if self.flexible {
+            self.uvarint(text.len() + 1);
+        } else {
+            self.i16(text.len() as i16);
+        }
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    pub(crate) fn null_string(&mut self) {
+        if self.flexible {
+            self.uvarint(0);
+        } else {
+            self.i16(-1);
+        }
+    }
+
+    pub(crate) fn tags(&mut self) {
+        if self.flexible {
+            self.bytes.push(0);
         }
     }
 }

@@ -3,25 +3,28 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
-use kafka_protocol::protocol::StrBytes;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::answer::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions, is_flexible, printable};
-use super::connection::ConnectionError;
-use super::request::Request;
+use super::error::ConnectionError;
 use super::scram::{Hash, Scram};
 use super::token::{self, TokenSource};
 use super::transport::Transport;
+<<<<<<< HEAD:src/kafka/sasl.rs
 use super::wire::{Reader, WireError};
 use crate::config::{Login, SaslConfig, Secret, TokenOrigin};
+=======
+use crate::config::{Login, SaslConfig, Secret, TokenOrigin, sasl_token};
+use crate::kafka::protocol::api::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions};
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::printable;
+use crate::kafka::protocol::sasl::{SaslAuthenticateResponse, read_handshake};
+>>>>>>> h/kafka:src/kafka/network/sasl.rs
 
 /// Turns of an exchange; every mechanism here needs fewer.
 const MOST_TURNS: usize = 4;
 
 /// Proves to the broker who we are. Returns when that must be done again, if ever.
-pub(super) fn authenticate(
+pub(crate) fn authenticate(
     transport: &mut Transport,
     versions: &Versions,
     sasl: &SaslConfig,
@@ -65,7 +68,8 @@ pub(super) fn authenticate(
     for _ in 0..MOST_TURNS {
         let request = Request::sasl_authenticate(client_id, version, send);
         let answer = transport.ask(request, until)?;
-        let answer = Authenticated::read(&answer, version).map_err(ConnectionError::Malformed)?;
+        let answer =
+            SaslAuthenticateResponse::read(&answer, version).map_err(ConnectionError::Malformed)?;
         if answer.error != 0 {
             tokens.forget();
             let said = match answer.message {
@@ -96,7 +100,7 @@ fn renewal(lifetime_ms: i64, now: Instant) -> Option<Instant> {
 
 /// The client's side of a mechanism.
 #[derive(Debug)]
-pub(super) enum Exchange {
+pub(crate) enum Exchange {
     Plain,
     Scram(Box<Scram>),
     OAuthBearer {
@@ -140,7 +144,7 @@ impl Exchange {
     }
 
     /// Goes on from what the broker says: what to send next, or `None` at the good end.
-    pub(super) fn next(&mut self, from_broker: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    pub(crate) fn next(&mut self, from_broker: &[u8]) -> Result<Option<Vec<u8>>, String> {
         match self {
             Exchange::Plain => Ok(None),
             Exchange::Scram(scram) => scram.next(from_broker).map_err(|error| error.to_string()),
@@ -165,90 +169,9 @@ fn bearer(token: &Secret) -> Vec<u8> {
 const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 const ILLEGAL_SASL_STATE: i16 = 34;
 
-/// The error code and the mechanisms that the broker offers.
-pub(super) fn read_handshake(body: &[u8]) -> Result<(i16, Vec<String>), WireError> {
-    let mut r = Reader::new(body, false);
-    let error = r.i16()?;
-    let mut offered = Vec::new();
-    for _ in 0..r.array(2)? {
-        offered.push(r.string()?.unwrap_or_default().to_owned());
-    }
-    r.end()?;
-    Ok((error, offered))
-}
-
-/// An answer to `SaslAuthenticate`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Authenticated {
-    error: i16,
-    message: Option<String>,
-    bytes: Vec<u8>,
-    /// 0: for ever.
-    lifetime_ms: i64,
-}
-
-impl Authenticated {
-    pub(super) fn read(body: &[u8], version: i16) -> Result<Self, WireError> {
-        let mut r = Reader::new(body, is_flexible(SASL_AUTHENTICATE, version));
-        r.tags()?;
-        let answer = Authenticated {
-            error: r.i16()?,
-            message: r.string()?.map(str::to_owned),
-            bytes: r.blob()?.unwrap_or_default().to_vec(),
-            lifetime_ms: if version >= 1 { r.i64()? } else { 0 },
-        };
-        r.tags()?;
-        r.end()?;
-        Ok(answer)
-    }
-}
-
-impl Request {
-    fn sasl_handshake(client_id: &str, mechanism: &'static str) -> Self {
-        let message =
-            SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism));
-        Self::plain(SASL_HANDSHAKE, 1, client_id, &message)
-    }
-
-    fn sasl_authenticate(client_id: &str, version: i16, bytes: Vec<u8>) -> Self {
-        let message = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(bytes));
-        Self::plain(SASL_AUTHENTICATE, version, client_id, &message)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::encoded;
     use super::*;
-    use kafka_protocol::messages::{SaslAuthenticateResponse, SaslHandshakeResponse};
-
-    #[test]
-    fn what_the_reference_encoder_writes_is_read_in_every_version() {
-        let handshake = SaslHandshakeResponse::default()
-            .with_error_code(33)
-            .with_mechanisms(vec![StrBytes::from_static_str("PLAIN")]);
-        assert_eq!(
-            read_handshake(&encoded(&handshake, 1)),
-            Ok((33, vec!["PLAIN".to_owned()]))
-        );
-        for version in 0..=2 {
-            let mut answer = SaslAuthenticateResponse::default()
-                .with_error_code(58)
-                .with_error_message(Some(StrBytes::from_static_str("no")))
-                .with_auth_bytes(Bytes::from_static(b"\0\xff"));
-            if version >= 1 {
-                answer = answer.with_session_lifetime_ms(60_000);
-            }
-            let frame = encoded(&answer, version);
-            let read = Authenticated::read(&frame, version).expect("well-formed");
-            assert_eq!((read.error, read.message.as_deref()), (58, Some("no")));
-            assert_eq!(read.bytes, b"\0\xff");
-            assert_eq!(read.lifetime_ms, if version >= 1 { 60_000 } else { 0 });
-            for end in 0..frame.len() {
-                assert!(Authenticated::read(&frame[..end], version).is_err());
-            }
-        }
-    }
 
     #[test]
     fn a_session_is_renewed_before_it_ends() {

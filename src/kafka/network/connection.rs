@@ -9,87 +9,30 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 
-use super::answer::{Answer, METADATA, PRODUCE, Versions};
-use super::compression::Codec;
-use super::request::Request;
+use super::error::ConnectionError;
 use super::sasl;
 use super::token::TokenSource;
 use super::transport::{Hangup, Transport, check_correlation_id};
-use super::wire::WireError;
 use crate::config::{BrokerAddress, KafkaConfig};
+use crate::kafka::protocol::api::{Api, METADATA, PRODUCE, Versions};
+use crate::kafka::protocol::compression::Codec;
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::Response;
 
-/// Why a connection could not be made or is over.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectionError {
-    /// The system says so.
-    #[error("{0}")]
-    Io(io::Error),
-    /// No answer within `request_timeout`.
-    #[error("no answer within request_timeout")]
-    Overdue,
-    /// The length of a frame is out of bounds.
-    #[error("not a Kafka broker, or not on this port: an answer of {0} bytes")]
-    FrameSize(i32),
-    /// The answer is to something that was not asked.
-    #[error("not a Kafka broker, or out of step: wrong correlation id")]
-    CorrelationId,
-    /// The answer cannot be read.
-    #[error("malformed answer: {0}")]
-    Malformed(WireError),
-    /// The broker answered the first request with an error code.
-    #[error("refused with error {0}")]
-    Refused(i16),
-    /// The TLS handshake failed, or the broker ended the session with a reason.
-    #[error("{0}")]
-    Tls(String),
-    /// The broker does not let us in, or something about SASL cannot work.
-    #[error("{0}")]
-    Sasl(String),
-    /// There is no token to log in with at present.
-    #[error("{0}")]
-    NoToken(String),
-    /// The broker cannot take what we send.
-    #[error("{0}")]
-    Unsuitable(&'static str),
-    /// The connection thread panicked.
-    #[error("the connection thread panicked")]
-    Panicked,
-}
-
-impl ConnectionError {
-    /// Whether it stays as it is until a person changes something here or there.
-    pub(super) fn needs_a_person(&self) -> bool {
-        matches!(
-            self,
-            ConnectionError::Tls(_) | ConnectionError::Sasl(_) | ConnectionError::Unsuitable(_)
-        )
-    }
-}
-
-impl From<io::Error> for ConnectionError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            // A read or write came to the end of its time.
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ConnectionError::Overdue,
-            _ => ConnectionError::Io(error),
-        }
-    }
-}
-
-/// What a connection thread tells its producer.
+/// ConnectionEvent a connection thread tells its producer.
 #[derive(Debug)]
-pub struct Event {
+pub(crate) struct Event {
     /// Number of the connection.
-    pub(super) connection: u64,
-    pub(super) what: What,
+    pub(crate) connection: u64,
+    pub(crate) what: ConnectionEvent,
 }
 
 #[derive(Debug)]
-pub(super) enum What {
+pub(crate) enum ConnectionEvent {
     /// Requests can be sent.
     Connected { versions: Versions, hangup: Hangup },
     /// The answer to the oldest unanswered request.
-    Answered(Answer),
+    Answered(Response),
     /// The oldest request that has no answer was written to the socket.
     Written,
     /// It is over, and requests without an answer will get none.
@@ -98,7 +41,7 @@ pub(super) enum What {
 
 /// The producer's end of a connection. Dropping it ends the thread, soon.
 #[derive(Debug)]
-pub(super) struct Handle {
+pub(crate) struct Handle {
     requests: Option<Sender<Request>>,
     wake: Arc<OwnedFd>,
     hangup: Option<Hangup>,
@@ -106,7 +49,7 @@ pub(super) struct Handle {
 
 impl Handle {
     /// Hands over a request; an event says how it went.
-    pub(super) fn send(&self, request: Request) {
+    pub(crate) fn send(&self, request: Request) {
         if let Some(requests) = &self.requests {
             // If the thread has ended, its last event is on the way and counts for this one too.
             let _ = requests.send(request);
@@ -115,7 +58,7 @@ impl Handle {
     }
 
     /// So that dropping the handle ends a write that hangs.
-    pub(super) fn set_hangup(&mut self, hangup: Hangup) {
+    pub(crate) fn set_hangup(&mut self, hangup: Hangup) {
         self.hangup = Some(hangup);
     }
 
@@ -140,7 +83,7 @@ impl Drop for Handle {
 /// It owns the socket. It ends when the producer drops its [`Handle`], or when the connection fails
 /// or an answer is overdue, which the last event tells.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     number: u64,
     address: BrokerAddress,
     config: Arc<KafkaConfig>,
@@ -154,14 +97,14 @@ pub(super) struct Connection {
 #[derive(Debug)]
 struct Unanswered {
     correlation_id: i32,
-    api: i16,
+    api: Api,
     version: i16,
     due: Instant,
 }
 
 impl Connection {
     /// Starts the thread `name` that connects to `address`.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         name: String,
         number: u64,
         address: BrokerAddress,
@@ -193,7 +136,7 @@ impl Connection {
     fn run(self) {
         let farewell = Farewell(&self);
         if let Err(error) = self.serve() {
-            self.tell(What::Closed(error));
+            self.tell(ConnectionEvent::Closed(error));
         }
         drop(farewell);
     }
@@ -204,11 +147,11 @@ impl Connection {
         let mut transport = Transport::connect(&self.address, self.config.tls.as_ref(), timeout)?;
         let client_id = &self.config.client_id;
         let versions = transport.handshake(client_id, Transport::deadline(timeout))?;
-        if let Some(lack) = lack(&versions, Codec::of(self.config.compression)) {
-            return Err(ConnectionError::Unsuitable(lack));
+        if let Some(missing) = missing_feature(&versions, Codec::of(self.config.compression)) {
+            return Err(ConnectionError::Unsuitable(missing));
         }
         let mut renew_at = self.authenticate(&mut transport, &versions)?;
-        self.tell(What::Connected {
+        self.tell(ConnectionEvent::Connected {
             versions: versions.clone(),
             hangup: transport.hangup()?,
         });
@@ -243,9 +186,9 @@ impl Connection {
                         .pop_front()
                         .ok_or(ConnectionError::CorrelationId)?;
                     let body = check_correlation_id(&frame, asked.correlation_id)?;
-                    let answer = Answer::read(asked.api, asked.version, body)
+                    let answer = Response::read(asked.api, asked.version, body)
                         .map_err(ConnectionError::Malformed)?;
-                    self.tell(What::Answered(answer));
+                    self.tell(ConnectionEvent::Answered(answer));
                 }
             }
         }
@@ -274,7 +217,7 @@ impl Connection {
             } else {
                 // The producer takes the batches back for the next ones.
                 drop(request);
-                self.tell(What::Written);
+                self.tell(ConnectionEvent::Written);
             }
         }
     }
@@ -299,7 +242,7 @@ impl Connection {
             .ok_or(ConnectionError::Overdue)
     }
 
-    fn tell(&self, what: What) {
+    fn tell(&self, what: ConnectionEvent) {
         // A producer that is gone does not care.
         let _ = self.events.send(Event {
             connection: self.number,
@@ -308,8 +251,8 @@ impl Connection {
     }
 }
 
-/// What a broker of these versions lacks to be of use.
-fn lack(versions: &Versions, codec: Codec) -> Option<&'static str> {
+/// ConnectionEvent a broker of these versions lacks to be of use.
+fn missing_feature(versions: &Versions, codec: Codec) -> Option<&'static str> {
     let produce = versions
         .of(PRODUCE)
         .filter(|_| versions.of(METADATA).is_some());
@@ -328,7 +271,8 @@ struct Farewell<'a>(&'a Connection);
 impl Drop for Farewell<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.tell(What::Closed(ConnectionError::Panicked));
+            self.0
+                .tell(ConnectionEvent::Closed(ConnectionError::Panicked));
         }
     }
 }

@@ -2,104 +2,30 @@
 
 use std::sync::Arc;
 
+use super::api::{Api, INIT_PRODUCER_ID, METADATA, PRODUCE};
 use super::wire::{Reader, WireError};
-
-/// `ApiVersions`.
-pub(super) const API_VERSIONS: i16 = 18;
-/// `Metadata`.
-pub(super) const METADATA: i16 = 3;
-/// `Produce`.
-pub(super) const PRODUCE: i16 = 0;
-/// `InitProducerId`.
-pub(super) const INIT_PRODUCER_ID: i16 = 22;
-
-/// `SaslHandshake`.
-pub(super) const SASL_HANDSHAKE: i16 = 17;
-/// `SaslAuthenticate`.
-pub(super) const SASL_AUTHENTICATE: i16 = 36;
 
 /// Characters of a broker's message that are shown.
 const MESSAGE_LEN: usize = 300;
 
-/// The versions of each API that this client speaks.
-const SPOKEN: [(i16, i16, i16); 5] = [
-    (PRODUCE, 3, 12),
-    (METADATA, 0, 13),
-    (INIT_PRODUCER_ID, 0, 4),
-    (SASL_HANDSHAKE, 1, 1),
-    (SASL_AUTHENTICATE, 0, 2),
-];
-
-/// From which version on an API's messages are flexible (KIP-482).
-fn flexible_from(api: i16) -> i16 {
-    match api {
-        PRODUCE | METADATA => 9,
-        INIT_PRODUCER_ID | SASL_AUTHENTICATE => 2,
-        API_VERSIONS => 3,
-        _ => i16::MAX,
-    }
-}
-
-/// Whether `version` of `api` is flexible.
-pub(super) fn is_flexible(api: i16, version: i16) -> bool {
-    version >= flexible_from(api)
-}
-
-/// What a broker speaks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Versions(Vec<(i16, i16, i16)>);
-
-impl Versions {
-    /// The highest version of `api` that both sides speak.
-    pub(super) fn of(&self, api: i16) -> Option<i16> {
-        let (_, our_least, our_most) = SPOKEN.iter().find(|spoken| spoken.0 == api)?;
-        let (_, least, most) = self.0.iter().find(|offered| offered.0 == api)?;
-        let version = *our_most.min(most);
-        (version >= *our_least.max(least)).then_some(version)
-    }
-}
-
-/// An answer to `ApiVersions`: the error code and what the broker speaks.
-///
-/// The header of this answer never has tagged fields. A broker that does not know the asked version
-/// answers with error 35 in a body of version 0, whatever was asked (KIP-511).
-pub(super) fn api_versions(body: &[u8], asked: i16) -> Result<(i16, Versions), WireError> {
-    let error = Reader::new(body, false).i16()?;
-    let version = if error == 35 { 0 } else { asked };
-    let mut r = Reader::new(body, is_flexible(API_VERSIONS, version));
-    r.i16()?;
-    let count = r.array(6)?;
-    let mut offered = Vec::with_capacity(count);
-    for _ in 0..count {
-        offered.push((r.i16()?, r.i16()?, r.i16()?));
-        r.tags()?;
-    }
-    if version >= 1 {
-        r.i32()?;
-    }
-    r.tags()?;
-    r.end()?;
-    Ok((error, Versions(offered)))
-}
-
 /// An answer to a request that the producer made.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    Metadata(MetadataAnswer),
-    Produce(ProduceAnswer),
-    InitProducerId(InitProducerIdAnswer),
+pub(crate) enum Response {
+    Metadata(MetadataResponse),
+    Produce(ProduceResponse),
+    InitProducerId(InitProducerIdResponse),
 }
 
-impl Answer {
+impl Response {
     /// Reads the body after the correlation id.
-    pub(super) fn read(api: i16, version: i16, body: &[u8]) -> Result<Answer, WireError> {
-        let mut r = Reader::new(body, is_flexible(api, version));
+    pub(crate) fn read(api: Api, version: i16, body: &[u8]) -> Result<Response, WireError> {
+        let mut r = Reader::new(body, api.is_flexible(version));
         r.tags()?;
         let answer = match api {
-            METADATA => Answer::Metadata(MetadataAnswer::read(&mut r, version)?),
-            PRODUCE => Answer::Produce(ProduceAnswer::read(&mut r, version)?),
+            METADATA => Response::Metadata(MetadataResponse::read(&mut r, version)?),
+            PRODUCE => Response::Produce(ProduceResponse::read(&mut r, version)?),
             INIT_PRODUCER_ID => {
-                Answer::InitProducerId(InitProducerIdAnswer::read(&mut r, version)?)
+                Response::InitProducerId(InitProducerIdResponse::read(&mut r, version)?)
             }
             _ => return Err(WireError::Range),
         };
@@ -110,32 +36,32 @@ impl Answer {
 
 /// Brokers and topics.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct MetadataAnswer {
+pub(crate) struct MetadataResponse {
     /// Node id, host, port.
-    pub(super) brokers: Vec<(i32, String, u16)>,
-    pub(super) topics: Vec<TopicMetadata>,
+    pub(crate) brokers: Vec<(i32, String, u16)>,
+    pub(crate) topics: Vec<TopicMetadata>,
     /// Of the answer as a whole; 0 where the broker does not tell.
-    pub(super) error: i16,
-    pub(super) throttle_ms: i32,
+    pub(crate) error: i16,
+    pub(crate) throttle_ms: i32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct TopicMetadata {
-    pub(super) error: i16,
-    pub(super) name: String,
-    pub(super) partitions: Vec<PartitionMetadata>,
+pub(crate) struct TopicMetadata {
+    pub(crate) error: i16,
+    pub(crate) name: String,
+    pub(crate) partitions: Vec<PartitionMetadata>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
-pub(super) struct PartitionMetadata {
-    pub(super) index: i32,
+pub(crate) struct PartitionMetadata {
+    pub(crate) index: i32,
     /// Node id, negative for none.
-    pub(super) leader: i32,
+    pub(crate) leader: i32,
     /// -1 where the broker does not tell.
-    pub(super) leader_epoch: i32,
+    pub(crate) leader_epoch: i32,
 }
 
-impl MetadataAnswer {
+impl MetadataResponse {
     fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, WireError> {
         let throttle_ms = if version >= 3 { r.i32()? } else { 0 };
         let count = r.array(9)?;
@@ -166,7 +92,7 @@ impl MetadataAnswer {
         }
         let error = if version >= 13 { r.i16()? } else { 0 };
         r.tags()?;
-        Ok(MetadataAnswer {
+        Ok(MetadataResponse {
             brokers,
             topics,
             error,
@@ -218,23 +144,23 @@ impl TopicMetadata {
 
 /// The fate of each record batch of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ProduceAnswer {
-    pub(super) partitions: Vec<PartitionAnswer>,
+pub(crate) struct ProduceResponse {
+    pub(crate) partitions: Vec<PartitionResponse>,
     /// How long the broker will not listen to us.
-    pub(super) throttle_ms: i32,
+    pub(crate) throttle_ms: i32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct PartitionAnswer {
+pub(crate) struct PartitionResponse {
     /// Shared by its partitions: a long name in an answer of many must not be copied for each.
-    pub(super) topic: Arc<str>,
-    pub(super) index: i32,
-    pub(super) error: i16,
+    pub(crate) topic: Arc<str>,
+    pub(crate) index: i32,
+    pub(crate) error: i16,
     /// What the broker adds to the error code, for a person; fit for a line of the log.
-    pub(super) message: Option<String>,
+    pub(crate) message: Option<String>,
 }
 
-impl ProduceAnswer {
+impl ProduceResponse {
     fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, WireError> {
         let topics = r.array(3)?;
         let mut partitions = Vec::new();
@@ -258,7 +184,7 @@ impl ProduceAnswer {
                     message = r.string()?.or(message);
                 }
                 r.tags()?;
-                partitions.push(PartitionAnswer {
+                partitions.push(PartitionResponse {
                     topic: topic.clone(),
                     index,
                     error,
@@ -269,7 +195,7 @@ impl ProduceAnswer {
         }
         let throttle_ms = to_keep_to(r.i32()?, version >= 6);
         r.tags()?;
-        Ok(ProduceAnswer {
+        Ok(ProduceResponse {
             partitions,
             throttle_ms,
         })
@@ -278,16 +204,16 @@ impl ProduceAnswer {
 
 /// What the records of an idempotent producer are signed with.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(super) struct InitProducerIdAnswer {
-    pub(super) throttle_ms: i32,
-    pub(super) error: i16,
-    pub(super) id: i64,
-    pub(super) epoch: i16,
+pub(crate) struct InitProducerIdResponse {
+    pub(crate) throttle_ms: i32,
+    pub(crate) error: i16,
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
 }
 
-impl InitProducerIdAnswer {
+impl InitProducerIdResponse {
     fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, WireError> {
-        let answer = InitProducerIdAnswer {
+        let answer = InitProducerIdResponse {
             throttle_ms: to_keep_to(r.i32()?, version >= 1),
             error: r.i16()?,
             id: r.i64()?,
@@ -305,7 +231,7 @@ fn to_keep_to(throttle_ms: i32, is_new: bool) -> i32 {
 }
 
 /// A broker's words, so that they stay on their line and do not fill the log.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .take(MESSAGE_LEN)
         .flat_map(|c| match c {
@@ -317,17 +243,15 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::encoded;
     use super::*;
-    use kafka_protocol::messages::api_versions_response::ApiVersion;
+    use crate::kafka::testing::encoded;
+    use kafka_protocol::messages as reference;
+    use kafka_protocol::messages::TopicName;
     use kafka_protocol::messages::metadata_response::{
         MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
     };
     use kafka_protocol::messages::produce_response::{
         BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
-    };
-    use kafka_protocol::messages::{
-        ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceResponse, TopicName,
     };
     use kafka_protocol::protocol::StrBytes;
 
@@ -335,7 +259,7 @@ mod tests {
         TopicName(StrBytes::from_string(text.to_owned()))
     }
 
-    fn metadata_response(version: i16) -> MetadataResponse {
+    fn metadata_response(version: i16) -> reference::MetadataResponse {
         let broker = |id: i32, host| {
             MetadataResponseBroker::default()
                 .with_node_id(id.into())
@@ -353,7 +277,7 @@ mod tests {
                 _ => partition,
             }
         };
-        MetadataResponse::default()
+        reference::MetadataResponse::default()
             .with_brokers(vec![broker(1, "one"), broker(2, "two.example")])
             .with_topics(vec![
                 MetadataResponseTopic::default()
@@ -365,7 +289,7 @@ mod tests {
             ])
     }
 
-    fn produce_response(version: i16) -> ProduceResponse {
+    fn produce_response(version: i16) -> reference::ProduceResponse {
         let mut refused = PartitionProduceResponse::default()
             .with_index(7)
             .with_error_code(87);
@@ -382,7 +306,7 @@ mod tests {
                 .with_partition_responses(partitions)
         };
         let fine = PartitionProduceResponse::default().with_base_offset(12);
-        ProduceResponse::default()
+        reference::ProduceResponse::default()
             .with_responses(vec![topic("a", vec![fine, refused]), topic("b", vec![])])
             .with_throttle_time_ms(250)
     }
@@ -391,7 +315,7 @@ mod tests {
     fn every_version_of_metadata_is_read_as_the_reference_encoder_writes_it() {
         for version in 0..=13 {
             let body = encoded(&metadata_response(version), version);
-            let Ok(Answer::Metadata(read)) = Answer::read(METADATA, version, &body) else {
+            let Ok(Response::Metadata(read)) = Response::read(METADATA, version, &body) else {
                 panic!("version {version} cannot be read");
             };
             let brokers = vec![
@@ -418,7 +342,7 @@ mod tests {
     fn every_version_of_produce_is_read_as_the_reference_encoder_writes_it() {
         for version in 3..=12 {
             let body = encoded(&produce_response(version), version);
-            let Ok(Answer::Produce(read)) = Answer::read(PRODUCE, version, &body) else {
+            let Ok(Response::Produce(read)) = Response::read(PRODUCE, version, &body) else {
                 panic!("version {version} cannot be read");
             };
             assert_eq!(read.throttle_ms, if version >= 6 { 250 } else { 0 });
@@ -438,7 +362,8 @@ mod tests {
         let mut response = produce_response(12);
         let long = format!("first\nsecond \"{}\"", "x".repeat(2 * MESSAGE_LEN));
         response.responses[0].partition_responses[1].error_message = Some(long.into());
-        let Ok(Answer::Produce(read)) = Answer::read(PRODUCE, 12, &encoded(&response, 12)) else {
+        let Ok(Response::Produce(read)) = Response::read(PRODUCE, 12, &encoded(&response, 12))
+        else {
             panic!("it cannot be read");
         };
         let shown = read.partitions[1].message.as_deref().expect("a message");
@@ -449,47 +374,22 @@ mod tests {
     #[test]
     fn every_version_of_the_producer_id_is_read() {
         for version in 0..=4 {
-            let response = InitProducerIdResponse::default()
+            let response = reference::InitProducerIdResponse::default()
                 .with_throttle_time_ms(40)
                 .with_producer_id(5_000_000_000.into())
                 .with_producer_epoch(2);
             let body = encoded(&response, version);
-            let expected = InitProducerIdAnswer {
+            let expected = InitProducerIdResponse {
                 throttle_ms: if version >= 1 { 40 } else { 0 },
                 error: 0,
                 id: 5_000_000_000,
                 epoch: 2,
             };
             assert_eq!(
-                Answer::read(INIT_PRODUCER_ID, version, &body),
-                Ok(Answer::InitProducerId(expected))
+                Response::read(INIT_PRODUCER_ID, version, &body),
+                Ok(Response::InitProducerId(expected))
             );
         }
-    }
-
-    #[test]
-    fn versions_are_negotiated_also_with_a_broker_that_falls_back() {
-        let api = |key, least, most| {
-            ApiVersion::default()
-                .with_api_key(key)
-                .with_min_version(least)
-                .with_max_version(most)
-        };
-        let apis = vec![api(0, 0, 8), api(3, 2, 99), api(18, 0, 2)];
-        for (version, error) in [(0, 0), (3, 0), (0, 35)] {
-            let response = ApiVersionsResponse::default()
-                .with_error_code(error)
-                .with_api_keys(apis.clone());
-            let body = encoded(&response, version);
-            let asked = if error == 35 { 3 } else { version };
-            let (code, versions) = api_versions(&body, asked).expect("a valid answer");
-            assert_eq!(code, error);
-            assert_eq!(versions.of(PRODUCE), Some(8));
-            assert_eq!(versions.of(METADATA), Some(13));
-            assert_eq!(versions.of(INIT_PRODUCER_ID), None);
-        }
-        assert_eq!(Versions(vec![(PRODUCE, 0, 2)]).of(PRODUCE), None);
-        assert_eq!(Versions(vec![(PRODUCE, 14, 20)]).of(PRODUCE), None);
     }
 
     #[test]
@@ -505,14 +405,14 @@ mod tests {
             let whole = match api {
                 METADATA => encoded(&metadata_response(version), version),
                 PRODUCE => encoded(&produce_response(version), version),
-                _ => encoded(&InitProducerIdResponse::default(), version),
+                _ => encoded(&reference::InitProducerIdResponse::default(), version),
             };
             for len in 0..whole.len() {
-                assert!(Answer::read(api, version, &whole[..len]).is_err());
+                assert!(Response::read(api, version, &whole[..len]).is_err());
             }
             let longer = [&whole[..], &[0]].concat();
             assert_eq!(
-                Answer::read(api, version, &longer),
+                Response::read(api, version, &longer),
                 Err(WireError::Trailing(1))
             );
             for _ in 0..2_000 {
@@ -521,8 +421,8 @@ mod tests {
                     let at = random.usize(..damaged.len().min(80));
                     damaged[at] = random.choice([0, 1, 0x7f, 0x80, 0xff]).unwrap_or(3);
                 }
-                let _ = Answer::read(api, version, &damaged);
-                let _ = api_versions(&damaged, 3);
+                let _ = Response::read(api, version, &damaged);
+                let _ = super::super::api::api_versions(&damaged, 3);
             }
         }
     }

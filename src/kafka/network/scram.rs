@@ -15,7 +15,7 @@ use crate::config::Secret;
 
 /// Which SCRAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hash {
+pub(crate) enum Hash {
     Sha256,
     Sha512,
 }
@@ -49,7 +49,7 @@ impl Hash {
 
 /// What the server did wrong.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ScramError {
+pub(crate) enum ScramError {
     #[error("the broker's answer is malformed")]
     Malformed,
     #[error("the broker's nonce does not begin with ours")]
@@ -71,7 +71,7 @@ const GS2_HEADER: &str = "n,,";
 
 /// One exchange.
 #[derive(Debug)]
-pub(super) struct Scram {
+pub(crate) struct Scram {
     hash: Hash,
     password: Secret,
     nonce: String,
@@ -82,7 +82,7 @@ pub(super) struct Scram {
 
 impl Scram {
     /// Begins an exchange; `nonce` is 18 random bytes.
-    pub(super) fn new(hash: Hash, username: &str, password: Secret, nonce: [u8; 18]) -> Self {
+    pub(crate) fn new(hash: Hash, username: &str, password: Secret, nonce: [u8; 18]) -> Self {
         let nonce = STANDARD.encode(nonce);
         let username = username.replace('=', "=3D").replace(',', "=2C");
         Scram {
@@ -95,12 +95,12 @@ impl Scram {
     }
 
     /// What goes first.
-    pub(super) fn first(&self) -> Vec<u8> {
+    pub(crate) fn first(&self) -> Vec<u8> {
         format!("{GS2_HEADER}{}", self.first_bare).into_bytes()
     }
 
     /// Goes on from the server's words: what to send next, or `None` at the good end.
-    pub(super) fn next(&mut self, from_server: &[u8]) -> Result<Option<Vec<u8>>, ScramError> {
+    pub(crate) fn next(&mut self, from_server: &[u8]) -> Result<Option<Vec<u8>>, ScramError> {
         let words = std::str::from_utf8(from_server).map_err(|_| ScramError::Malformed)?;
         match &self.server_signature {
             None => self.prove(words).map(Some),

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use crate::batch::{Batch, Destination, Framing, Span, Trace};
 
-use super::record_batch::RawRecord;
+use crate::kafka::protocol::record_batch::RawRecord;
 
 /// Consecutive records of one source in a record batch.
 #[derive(Debug, Clone)]
-pub(super) struct Portion {
-    pub(super) destination: Arc<Destination>,
-    pub(super) span: Span,
-    pub(super) records: i32,
+pub(crate) struct Portion {
+    pub(crate) destination: Arc<Destination>,
+    pub(crate) span: Span,
+    pub(crate) records: i32,
     framing: Framing,
 }
 
 /// Adds the records between `from` and `to` of `batch`.
-pub(super) fn add_portion(
+pub(crate) fn add_portion(
     portions: &mut Vec<Portion>,
     batch: &Batch,
     from: usize,
@@ -43,7 +43,7 @@ pub(super) fn add_portion(
 }
 
 /// Divides `portions` after the records `head`.
-pub(super) fn split_portions(
+pub(crate) fn split_portions(
     portions: &[Portion],
     head: &[RawRecord<'_>],
 ) -> (Vec<Portion>, Vec<Portion>) {

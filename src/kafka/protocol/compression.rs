@@ -11,7 +11,7 @@ use crate::config::Compression;
 
 /// What the attributes of a record batch call its codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
+pub(crate) enum Codec {
     /// Records as they are.
     None,
     /// One gzip member.
@@ -27,7 +27,7 @@ pub(super) enum Codec {
 
 impl Codec {
     #[cfg(test)]
-    pub(super) const ALL: [Compression; 5] = [
+    pub(crate) const ALL: [Compression; 5] = [
         Compression::None,
         Compression::Gzip(6),
         Compression::Snappy,
@@ -36,7 +36,7 @@ impl Codec {
     ];
 
     /// The codec that a setting stands for.
-    pub(super) fn of(compression: Compression) -> Self {
+    pub(crate) fn of(compression: Compression) -> Self {
         match compression {
             Compression::None => Codec::None,
             Compression::Gzip(_) => Codec::Gzip,
@@ -47,12 +47,12 @@ impl Codec {
     }
 
     /// The bits in a record batch's attributes.
-    pub(super) fn attributes(self) -> i16 {
+    pub(crate) fn attributes(self) -> i16 {
         self as i16
     }
 
     /// The codec that a record batch's attributes name.
-    pub(super) fn of_attributes(attributes: i16) -> Option<Self> {
+    pub(crate) fn of_attributes(attributes: i16) -> Option<Self> {
         match attributes & 7 {
             0 => Some(Codec::None),
             1 => Some(Codec::Gzip),
@@ -64,7 +64,7 @@ impl Codec {
     }
 
     /// The lowest version of Produce that may carry it.
-    pub(super) fn least_produce_version(self) -> i16 {
+    pub(crate) fn least_produce_version(self) -> i16 {
         match self {
             Codec::Zstd => 7,
             _ => 0,
@@ -72,7 +72,7 @@ impl Codec {
     }
 
     /// Appends what `compressed` holds to `out`. Used on our own batches, when one must be split.
-    pub(super) fn decompress(self, compressed: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn decompress(self, compressed: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Codec::None => out.extend_from_slice(compressed),
             Codec::Gzip => {
@@ -90,7 +90,7 @@ impl Codec {
 
 /// Compresses the record batches of one producer. What the codec works with is made at the first
 /// use and used again for all further batches.
-pub(super) struct Compressor {
+pub(crate) struct Compressor {
     compression: Compression,
     state: Option<State>,
 }
@@ -104,7 +104,7 @@ enum State {
 }
 
 impl Compressor {
-    pub(super) fn new(compression: Compression) -> Self {
+    pub(crate) fn new(compression: Compression) -> Self {
         Compressor {
             compression,
             state: None,
@@ -112,12 +112,12 @@ impl Compressor {
     }
 
     /// The codec.
-    pub(super) fn codec(&self) -> Codec {
+    pub(crate) fn codec(&self) -> Codec {
         Codec::of(self.compression)
     }
 
     /// Frees what was kept.
-    pub(super) fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         self.state = None;
     }
 
@@ -125,7 +125,7 @@ impl Compressor {
     ///
     /// # Errors
     /// If the codec cannot get its memory.
-    pub(super) fn compress(&mut self, records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn compress(&mut self, records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         if self.state.is_none() {
             self.state = State::new(self.compression)?;
         }

@@ -10,10 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tinyjson::JsonValue;
 
-use super::answer::printable;
-use super::connection::ConnectionError;
+use super::error::ConnectionError;
 use super::http::{self, Reply};
 use super::transport::Transport;
+<<<<<<< HEAD:src/kafka/token.rs
 use crate::config::{ClientCredentials, Secret, read_small_file};
 
 /// The token that `file` holds now.
@@ -22,11 +22,15 @@ pub(super) fn of_file(file: &Path) -> Result<Secret, String> {
     let bytes = read_small_file(file).map_err(|why| words(&why))?;
     Secret::from_bytes(bytes).map_err(words)
 }
+=======
+use crate::config::{ClientCredentials, Secret};
+use crate::kafka::protocol::response::printable;
+>>>>>>> h/kafka:src/kafka/network/token.rs
 
 /// The token that the connections of a producer share. Their threads come here; whoever finds none that is
 /// fresh asks the endpoint, and the others wait for the answer.
 #[derive(Debug, Default)]
-pub(super) struct TokenSource(Mutex<Known>);
+pub(crate) struct TokenSource(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -46,7 +50,7 @@ struct Token {
 
 impl TokenSource {
     /// A token that is good for now.
-    pub(super) fn token(
+    pub(crate) fn token(
         &self,
         client: &ClientCredentials,
         timeout: Duration,
@@ -92,7 +96,7 @@ impl TokenSource {
     }
 
     /// The broker did not like it: the next one is a new one.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.token = None;
     }
@@ -195,7 +199,7 @@ fn form_encoded(text: &str) -> String {
 }
 
 /// The token, and for how long it is good if that is told (RFC 6749, sections 5.1 and 5.2).
-pub(super) fn read(reply: &Reply) -> Result<(Secret, Option<Duration>), String> {
+pub(crate) fn read(reply: &Reply) -> Result<(Secret, Option<Duration>), String> {
     let members = members(&reply.body);
     let text = |name| match members.as_ref().ok()?.get(name)? {
         JsonValue::String(text) if !text.is_empty() => Some(text.as_str()),

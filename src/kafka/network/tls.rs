@@ -11,14 +11,14 @@ use std::time::Instant;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConnection};
 
-use super::connection::ConnectionError;
+use super::error::ConnectionError;
 use crate::config::TlsConfig;
 
 const READ_BYTES: usize = 16 << 10;
 
 /// A socket and the TLS session on it.
 #[derive(Debug)]
-pub(super) struct TlsStream {
+pub(crate) struct TlsStream {
     session: ClientConnection,
     socket: TcpStream,
     has_identity: bool,
@@ -26,7 +26,7 @@ pub(super) struct TlsStream {
 
 impl TlsStream {
     /// Makes the handshake, in which the broker's certificate is checked, its name included.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         socket: TcpStream,
         config: &TlsConfig,
         host: &str,
@@ -63,12 +63,12 @@ impl TlsStream {
     }
 
     /// The socket, to wait on and to shut down.
-    pub(super) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
     /// Writes all of `slices` through to the socket.
-    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<(), ConnectionError> {
+    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> Result<(), ConnectionError> {
         for slice in slices {
             let mut left: &[u8] = slice;
             while !left.is_empty() {
@@ -85,7 +85,7 @@ impl TlsStream {
 
     /// Reads once from the socket, and appends all that this allows to decrypt to `received`, which
     /// may be nothing. The end of the stream is an error.
-    pub(super) fn read(&mut self, received: &mut Vec<u8>) -> Result<(), ConnectionError> {
+    pub(crate) fn read(&mut self, received: &mut Vec<u8>) -> Result<(), ConnectionError> {
         self.receive()?;
         // A new key may have to be confirmed.
         self.flush()?;

@@ -50,7 +50,7 @@ mod tests {
     }
 
     /// What the Java client chose; `tests/vectors/Partitions.java` wrote it.
-    const CHOSEN: &str = include_str!("../../tests/vectors/partitions.txt");
+    const CHOSEN: &str = include_str!("../tests/vectors/partitions.txt");
 
     fn bytes(hex: &str) -> Vec<u8> {
         let digit = |digit: u8| char::from(digit).to_digit(16).expect("hexadecimal") as u8;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Doubles from 100 ms to 10 s, with jitter, so that a thousand agents do not return as one.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
@@ -13,14 +13,14 @@ impl Backoff {
     const MOST: Duration = Duration::from_secs(10);
 
     /// The pause before the next attempt.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let pause = (Self::FIRST * (1 << self.failures.min(7))).min(Self::MOST);
         self.failures = self.failures.saturating_add(1);
         pause.mul_f64(0.8 + 0.2 * fastrand::f64())
     }
 
     /// An attempt succeeded.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -11,7 +11,7 @@ const LEAST_BYTES: usize = 16 << 10;
 
 /// A bound of the bytes before compression, lowered when the broker finds batches too large.
 #[derive(Debug, Default)]
-pub(super) struct BatchLimit {
+pub(crate) struct BatchLimit {
     lowered: Option<Lowered>,
 }
 
@@ -23,7 +23,7 @@ struct Lowered {
 
 impl BatchLimit {
     /// The bound for a batch that is built now; `most` is that of the configuration.
-    pub(super) fn bytes(&mut self, most: usize, now: Instant) -> usize {
+    pub(crate) fn bytes(&mut self, most: usize, now: Instant) -> usize {
         if let Some(lowered) = &mut self.lowered
             && lowered.raise_at <= now
         {
@@ -35,7 +35,7 @@ impl BatchLimit {
     }
 
     /// A batch of so many bytes was too large.
-    pub(super) fn lower(&mut self, refused: usize, now: Instant) {
+    pub(crate) fn lower(&mut self, refused: usize, now: Instant) {
         let bytes = (refused / 2).max(LEAST_BYTES);
         // The halves of a batch may be too large themselves, and older batches larger than this one.
         let bytes = self
