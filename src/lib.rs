@@ -34,6 +34,7 @@ pub mod kafka;
 pub mod metrics;
 mod once;
 pub mod output;
+pub mod shown;
 pub mod stop;
 pub mod tail;
 pub mod wake;
