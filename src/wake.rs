@@ -1,8 +1,10 @@
-//! How a tailer is woken, whether it waits on its thread or has none at the moment.
+//! How a tailer is woken, whether it waits on its thread or has none at the moment; who waits for
+//! something of which there is too little; and whether a tailer with a thread still moves.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -17,6 +19,8 @@ struct Bell {
     rung: Condvar,
     number: u64,
     is_parked: AtomicBool,
+    /// When the tailer last said that it moves, in ms of [`clock_ms`]; 0 while it waits for others.
+    moved_ms: AtomicU64,
     parked_woken: Sender<u64>,
 }
 
@@ -30,6 +34,7 @@ impl Waker {
             rung: Condvar::new(),
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             is_parked: AtomicBool::new(false),
+            moved_ms: AtomicU64::new(0),
             parked_woken,
         }))
     }
@@ -50,6 +55,7 @@ impl Waker {
 
     /// Waits until the tailer is woken, for `patience` at most; returns whether it was.
     pub(crate) fn wait(&self, patience: Duration) -> bool {
+        let _rest = self.rest();
         let woken = self
             .0
             .rung
@@ -60,6 +66,7 @@ impl Waker {
 
     /// Whether the tailer was woken since it was last asked.
     pub(crate) fn take(&self) -> bool {
+        self.moves();
         std::mem::take(&mut *self.lock())
     }
 
@@ -84,11 +91,97 @@ impl Waker {
         self.0.is_parked.store(false, Ordering::Relaxed);
     }
 
+    /// The tailer has just come back from the file system, or goes there now.
+    pub(crate) fn moves(&self) {
+        self.0.moved_ms.store(clock_ms(), Ordering::Relaxed);
+    }
+
+    /// The tailer waits for something that is no file system, until the answer is dropped.
+    pub(crate) fn rest(&self) -> Rest<'_> {
+        self.0.moved_ms.store(0, Ordering::Relaxed);
+        Rest(self)
+    }
+
+    /// Whether the tailer, which has a thread, has been in the file system for `patience` without a sign.
+    pub(crate) fn is_stuck(&self, patience: Duration) -> bool {
+        let moved_ms = self.0.moved_ms.load(Ordering::Relaxed);
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        moved_ms != 0 && clock_ms().saturating_sub(moved_ms) >= patience_ms
+    }
+
     fn lock(&self) -> MutexGuard<'_, bool> {
         self.0
             .is_rung
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A tailer's wait for something that is no file system.
+#[derive(Debug)]
+pub(crate) struct Rest<'a>(&'a Waker);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.0.moves();
+    }
+}
+
+/// Milliseconds since the first call, and one more: never 0.
+fn clock_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed();
+    u64::try_from(since.as_millis())
+        .unwrap_or(u64::MAX)
+        .saturating_add(1)
+}
+
+/// Tailers that wait for something of which there is too little, the longest waiting first. Each stands
+/// in the line once, however often it asks, and one that has ended is passed over.
+#[derive(Debug, Default)]
+pub struct WaitList {
+    line: VecDeque<(u64, Weak<Bell>)>,
+    /// The numbers of those in the line.
+    numbers: HashSet<u64>,
+}
+
+impl WaitList {
+    /// The tailer stands at the end of the line, unless it stands in it already.
+    pub fn join(&mut self, waker: &Waker) {
+        if self.numbers.insert(waker.number()) {
+            self.line
+                .push_back((waker.number(), Arc::downgrade(&waker.0)));
+        }
+    }
+
+    /// The tailer that has waited for longest; it leaves the line.
+    pub fn pop(&mut self) -> Option<Waker> {
+        while let Some((number, bell)) = self.line.pop_front() {
+            self.numbers.remove(&number);
+            if let Some(bell) = bell.upgrade() {
+                return Some(Waker(bell));
+            }
+        }
+        None
+    }
+
+    /// Wakes the tailer that has waited for longest; false if none waits.
+    pub fn wake_next(&mut self) -> bool {
+        let next = self.pop();
+        if let Some(waker) = &next {
+            waker.wake();
+        }
+        next.is_some()
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
     }
 }
 
@@ -131,5 +224,35 @@ mod tests {
         let waiting = std::thread::spawn(move || other.wait(Duration::from_secs(10)));
         waker.wake();
         assert!(waiting.join().expect("does not panic"));
+    }
+
+    #[test]
+    fn who_asks_twice_waits_once_and_who_has_ended_is_passed_over() {
+        let mut list = WaitList::default();
+        let (one, two) = (testing::waker(), testing::waker());
+        let ended = testing::waker();
+        list.join(&ended);
+        list.join(&one);
+        list.join(&two);
+        list.join(&one);
+        drop(ended);
+        assert!(list.wake_next() && one.is_rung() && !two.is_rung());
+        assert!(list.wake_next() && two.is_rung());
+        assert!(!list.wake_next() && list.is_empty());
+        list.join(&one);
+        assert_eq!(list.len(), 1);
+    }
+
+    #[test]
+    fn a_tailer_is_stuck_only_while_it_does_not_wait_for_others() {
+        let waker = testing::waker();
+        assert!(!waker.is_stuck(Duration::ZERO), "it has not begun");
+        waker.moves();
+        assert!(waker.is_stuck(Duration::ZERO));
+        assert!(!waker.is_stuck(Duration::from_secs(60)));
+        let rest = waker.rest();
+        assert!(!waker.is_stuck(Duration::ZERO));
+        drop(rest);
+        assert!(waker.is_stuck(Duration::ZERO));
     }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::shown::escape;
+
 /// All that is wrong with one ini file, in the order of its lines; never empty.
 #[derive(Debug)]
 pub struct ConfigErrors {
@@ -312,10 +314,7 @@ pub(super) fn printable(text: &str) -> String {
             shown.push_str("...");
             break;
         }
-        match character {
-            '\'' | '"' | '\\' => shown.push(character),
-            _ => shown.extend(character.escape_debug()),
-        }
+        let _ = escape(character, &mut shown);
     }
     shown
 }

@@ -9,15 +9,11 @@ use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
 use crate::batch::{Batch, Destination, Framing, Route, SourceId};
-<<<<<<< HEAD
 use crate::budget::Budget;
 use crate::buffer::BufferPool;
-=======
-use crate::budget::{Budget, BufferPool};
 use crate::config::{
     Acks, BrokerAddress, Compression, HeaderChoice, KafkaConfig, Partitioner, Protocol,
 };
->>>>>>> h/kafka
 use crate::wake::testing::waker;
 
 pub(crate) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
@@ -52,13 +48,8 @@ pub(crate) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
     batch_at(destination, data, 1_700_000_000_000)
 }
 
-<<<<<<< HEAD
-pub(super) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
-    let account = Budget::new(1 << 30).route().account(waker());
-=======
 pub(crate) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
-    let account = Budget::new(1 << 30).account(waker());
->>>>>>> h/kafka
+    let account = Budget::new(1 << 30).route().account(waker());
     let mut buffer = BufferPool::new().buffer(data.len());
     buffer.copy_from_slice(data);
     Batch {

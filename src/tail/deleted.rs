@@ -19,6 +19,8 @@ pub struct DeletedFiles {
 struct Held {
     /// By serial number, so the oldest first: size, and how to wake its tailer.
     files: BTreeMap<u64, (u64, Waker)>,
+    /// The sum of their sizes.
+    total_bytes: u64,
     /// Those that must be let go.
     doomed: BTreeSet<u64>,
 }
@@ -39,12 +41,13 @@ impl DeletedFiles {
         if held.doomed.contains(&serial) {
             return true;
         }
-        held.files.insert(serial, (size, wake.clone()));
-        let mut total: u64 = held.files.values().map(|(size, _)| size).sum();
-        while total > self.limit_bytes
+        let before = held.files.insert(serial, (size, wake.clone()));
+        held.total_bytes -= before.map_or(0, |(size, _)| size);
+        held.total_bytes += size;
+        while held.total_bytes > self.limit_bytes
             && let Some((oldest, (size, wake))) = held.files.pop_first()
         {
-            total -= size;
+            held.total_bytes -= size;
             held.doomed.insert(oldest);
             wake.wake();
         }
@@ -54,7 +57,8 @@ impl DeletedFiles {
     /// The file `serial` is not held any more.
     pub(super) fn release(&self, serial: u64) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.files.remove(&serial);
+        let released = held.files.remove(&serial);
+        held.total_bytes -= released.map_or(0, |(size, _)| size);
         held.doomed.remove(&serial);
     }
 }
@@ -80,5 +84,21 @@ mod tests {
             deleted.hold(4, 101, &other),
             "larger than all that is allowed"
         );
+    }
+
+    #[test]
+    fn a_file_that_grows_counts_once_and_nothing_stays_of_one_that_is_released() {
+        let deleted = DeletedFiles::new(100);
+        let wake = waker();
+        for size in [10, 50, 90] {
+            assert!(!deleted.hold(1, size, &wake));
+        }
+        assert!(!deleted.hold(2, 10, &wake));
+        deleted.release(1);
+        deleted.release(1);
+        deleted.release(2);
+        let held = deleted.held.lock().expect("not poisoned");
+        assert_eq!(held.total_bytes, 0);
+        assert!(held.files.is_empty() && held.doomed.is_empty());
     }
 }

@@ -3,46 +3,60 @@
 //! A tailer needs a turn to hold its files open. Where turns run out, tailers that have read everything
 //! close their file and give their turn back; the others wait in line.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::wake::Waker;
+use crate::wake::{WaitList, Waker};
 
 /// The turns of the process.
 #[derive(Debug)]
 pub struct Turns {
+    /// How many descriptors the process may have.
+    limit: u64,
     inner: Mutex<Inner>,
-    /// Held by who opens a file for a moment without a turn.
-    moment: Mutex<()>,
+    /// How many tailers have a file open for a moment without a turn.
+    moments: Mutex<usize>,
+    moment_over: Condvar,
 }
 
 #[derive(Debug)]
 struct Inner {
     free: usize,
-    waiting: VecDeque<Waker>,
-    /// The numbers of those who wait: who asks again stands in line once all the same.
-    numbers: HashSet<u64>,
+    waiting: WaitList,
+    /// How many files are followed, as far as is known.
+    files: usize,
     warned: bool,
 }
 
 impl Turns {
-    /// As many turns as `descriptors` allow. A rotation doubles what a file needs for a while, and the
-    /// search for a rotated file needs two more; some descriptors are for sockets, folders and the
-    /// checkpoints.
-    pub fn new(descriptors: u64) -> Arc<Self> {
-        let free = usize::try_from(descriptors.saturating_sub(RESERVE) / 4)
-            .unwrap_or(usize::MAX)
-            .max(1);
+    /// As many turns as `limit` descriptors allow, without [`Turns::reserve`].
+    pub fn new(limit: u64) -> Arc<Self> {
+        let free = limit.saturating_sub(Self::reserve(limit));
         let inner = Inner {
-            free,
-            waiting: VecDeque::new(),
-            numbers: HashSet::new(),
+            free: usize::try_from(free).unwrap_or(usize::MAX).max(1),
+            waiting: WaitList::default(),
+            files: 0,
             warned: false,
         };
         Arc::new(Turns {
+            limit,
             inner: Mutex::new(inner),
-            moment: Mutex::default(),
+            moments: Mutex::default(),
+            moment_over: Condvar::new(),
         })
+    }
+
+    /// The descriptors of `limit` that are not for followed files: 64 for sockets, folders and the positions,
+    /// and an eighth of the others for what rotation leaves open for a while and for the search for
+    /// rotated files. Where more files rotate at once than that is for, some wait until others are closed.
+    pub fn reserve(limit: u64) -> u64 {
+        let most = limit.saturating_sub(1);
+        (RESERVE + limit.saturating_sub(RESERVE) / 8).min(most)
+    }
+
+    /// `files` are followed: for the warning that there are more of them than turns.
+    pub fn follows(&self, files: usize) {
+        self.lock().files = files;
     }
 
     /// Takes a turn; without one, `wake` is tried when one may be had.
@@ -50,23 +64,32 @@ impl Turns {
         let mut inner = self.lock();
         if inner.free > 0 {
             inner.free -= 1;
+            if inner.free > 0 {
+                // Who was woken for it may have had no need of it any more.
+                inner.waiting.wake_next();
+            }
             return Some(Turn(self.clone()));
         }
-        if inner.numbers.insert(wake.number()) {
-            inner.waiting.push_back(wake.clone());
-        }
-        inner.warn_once();
+        inner.waiting.join(wake);
+        inner.warn_once(self.limit);
         None
     }
 
     /// The system had no descriptor left, whatever the turns say.
     pub(super) fn are_too_many(&self) {
-        self.lock().warn_once();
+        self.lock().warn_once(self.limit);
     }
 
-    /// The right to open a file for a moment without a turn: one tailer at a time.
-    pub(super) fn moment(&self) -> MutexGuard<'_, ()> {
-        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The right to open a file for a moment without a turn: a few tailers at a time. Whoever has waited for
+    /// a while goes on without it: a file system that hangs may hold all of them.
+    pub(super) fn moment(&self) -> Moment<'_> {
+        let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .moment_over
+            .wait_timeout_while(moments, MOMENT, |taken| *taken >= MOMENTS);
+        let (mut taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Moment(self)
     }
 
     /// Whether turns have ever run out.
@@ -90,11 +113,13 @@ impl Turns {
 }
 
 impl Inner {
-    fn warn_once(&mut self) {
+    fn warn_once(&mut self, limit: u64) {
         if !std::mem::replace(&mut self.warned, true) {
             log::warn!(
-                "more files to follow than may be open (ulimit -n): they take turns; a higher LimitNOFILE, minfds \
-                 or ulimit -n spares that"
+                "{} files to follow, and {} of {limit} descriptors (ulimit -n) are for them: files take turns at \
+                 being open; a higher LimitNOFILE, minfds or ulimit -n spares that",
+                self.files,
+                limit.saturating_sub(Turns::reserve(limit)).max(1)
             );
         }
     }
@@ -108,15 +133,28 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut inner = self.0.lock();
         inner.free += 1;
-        if let Some(wake) = inner.waiting.pop_front() {
-            inner.numbers.remove(&wake.number());
-            wake.wake();
-        }
+        inner.waiting.wake_next();
     }
 }
 
-/// Descriptors that are not for followed files.
+/// The right to open a file for a moment.
+#[derive(Debug)]
+pub(super) struct Moment<'a>(&'a Turns);
+
+impl Drop for Moment<'_> {
+    fn drop(&mut self) {
+        let turns = self.0;
+        *turns.moments.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        turns.moment_over.notify_one();
+    }
+}
+
+/// Descriptors that are for sockets, folders and the positions.
 const RESERVE: u64 = 64;
+/// So many tailers may open a file for a moment at once.
+const MOMENTS: usize = 4;
+/// How long a tailer waits for such a moment.
+const MOMENT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -125,7 +163,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_woken_in_line() {
-        let turns = Turns::new(RESERVE + 8);
+        let turns = Turns::new(RESERVE + 2);
         let one = waker();
         let two = waker();
         let first = turns.take(&one).expect("is free");
@@ -135,5 +173,39 @@ mod tests {
         drop(first);
         assert!(one.take() && !two.take());
         assert!(turns.take(&one).is_some());
+    }
+
+    #[test]
+    fn all_of_the_limit_is_used_but_the_stated_reserve() {
+        for (limit, reserve) in [(1024, 184), (64, 63), (65, 64), (1, 0), (1 << 20, 131_128)] {
+            assert_eq!(Turns::reserve(limit), reserve);
+            assert_eq!(Turns::new(limit).lock().free as u64, limit - reserve);
+        }
+    }
+
+    #[test]
+    fn a_turn_that_nobody_took_goes_to_the_next_in_line() {
+        let turns = Turns::new(RESERVE + 2);
+        let (one, two) = (waker(), waker());
+        let taken = [turns.take(&one), turns.take(&one)];
+        assert!(turns.take(&one).is_none() && turns.take(&two).is_none());
+        drop(taken);
+        assert!(one.take() && two.take());
+        // Two are free, and only one of those that were woken has a need.
+        let third = waker();
+        turns.lock().waiting.join(&third);
+        let _turn = turns.take(&two).expect("is free");
+        assert!(third.take());
+    }
+
+    #[test]
+    fn moments_that_hang_hold_up_nobody_for_long() {
+        let turns = Turns::new(100);
+        let hanging: Vec<_> = (0..MOMENTS).map(|_| turns.moment()).collect();
+        let start = std::time::Instant::now();
+        drop(turns.moment());
+        assert!(start.elapsed() >= MOMENT);
+        drop(hanging);
+        assert_eq!(*turns.moments.lock().expect("not poisoned"), 0);
     }
 }

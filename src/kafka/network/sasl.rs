@@ -9,16 +9,11 @@ use super::error::ConnectionError;
 use super::scram::{Hash, Scram};
 use super::token::{self, TokenSource};
 use super::transport::Transport;
-<<<<<<< HEAD:src/kafka/sasl.rs
-use super::wire::{Reader, WireError};
 use crate::config::{Login, SaslConfig, Secret, TokenOrigin};
-=======
-use crate::config::{Login, SaslConfig, Secret, TokenOrigin, sasl_token};
 use crate::kafka::protocol::api::{SASL_AUTHENTICATE, SASL_HANDSHAKE, Versions};
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::printable;
 use crate::kafka::protocol::sasl::{SaslAuthenticateResponse, read_handshake};
->>>>>>> h/kafka:src/kafka/network/sasl.rs
 
 /// Turns of an exchange; every mechanism here needs fewer.
 const MOST_TURNS: usize = 4;

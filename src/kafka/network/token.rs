@@ -13,8 +13,8 @@ use tinyjson::JsonValue;
 use super::error::ConnectionError;
 use super::http::{self, Reply};
 use super::transport::Transport;
-<<<<<<< HEAD:src/kafka/token.rs
 use crate::config::{ClientCredentials, Secret, read_small_file};
+use crate::kafka::protocol::response::printable;
 
 /// The token that `file` holds now.
 pub(super) fn of_file(file: &Path) -> Result<Secret, String> {
@@ -22,10 +22,6 @@ pub(super) fn of_file(file: &Path) -> Result<Secret, String> {
     let bytes = read_small_file(file).map_err(|why| words(&why))?;
     Secret::from_bytes(bytes).map_err(words)
 }
-=======
-use crate::config::{ClientCredentials, Secret};
-use crate::kafka::protocol::response::printable;
->>>>>>> h/kafka:src/kafka/network/token.rs
 
 /// The token that the connections of a producer share. Their threads come here; whoever finds none that is
 /// fresh asks the endpoint, and the others wait for the answer.

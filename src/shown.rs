@@ -1,0 +1,55 @@
+//! How text from outside is shown in our own log: on one line, without anything that a terminal obeys.
+//!
+//! A file name may hold any byte but `/` and NUL: newlines that would forge a line of the log, escape
+//! sequences, bytes that are not UTF-8.
+
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Shows a path: printable characters as they are, others as `\n` or `\u{1b}`, bytes that are not UTF-8 as
+/// `\xff`.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownPath<'a>(pub &'a Path);
+
+impl fmt::Display for ShownPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.as_os_str().as_bytes().utf8_chunks() {
+            for character in chunk.valid().chars() {
+                escape(character, f)?;
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes `character` as a terminal shows it.
+pub(crate) fn escape(character: char, out: &mut impl fmt::Write) -> fmt::Result {
+    match character {
+        '\'' | '"' | '\\' => out.write_char(character),
+        _ => character
+            .escape_debug()
+            .try_for_each(|shown| out.write_char(shown)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn a_path_is_one_line_whatever_bytes_it_holds() {
+        let shown = |bytes: &[u8]| ShownPath(Path::new(OsStr::from_bytes(bytes))).to_string();
+        assert_eq!(
+            shown("/var/log/ä 'b'\\.log".as_bytes()),
+            "/var/log/ä 'b'\\.log"
+        );
+        assert_eq!(shown(b"/a\nERROR\x1b[2J"), "/a\\nERROR\\u{1b}[2J");
+        assert_eq!(shown(b"/\xff\xc3.log"), "/\\xff\\xc3.log");
+        assert_eq!(shown("/\u{202e}gol".as_bytes()), "/\\u{202e}gol");
+    }
+}
