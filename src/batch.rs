@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::budget::Permit;
 use crate::buffer::Buffer;
-use crate::identity::Identity;
+
+pub use crate::progress::{Checkpoint, Ending, Mark, Marks, Progress, SourceState};
 
 /// Names one source (one file identity, from one opening on) within this process.
 ///
@@ -229,88 +230,4 @@ impl<'a> Iterator for Records<'a> {
             }
         }
     }
-}
-
-/// Identity of a source and the offset up to which everything is acknowledged.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Checkpoint {
-    /// The path that is followed. A rotated file lies elsewhere by now; its checkpoint still names
-    /// the path whose lines it holds.
-    pub path: Arc<Path>,
-    /// What the file is recognised by.
-    pub identity: Identity,
-    /// Everything before this offset is acknowledged.
-    pub offset: u64,
-    /// How long the file was when it was last looked at, in bytes; at least `offset`. If it goes away, what
-    /// lies between the two is lost.
-    pub size: u64,
-    /// The bytes before `offset`.
-    pub trace: Trace,
-    /// The source was read to its end and will not be read again.
-    pub finished: bool,
-    /// Order of opening: of two checkpoints of one path the larger number is the later file.
-    pub serial: u64,
-    /// When the file was last changed, as far as we know, in ns since 1970. What was rotated
-    /// after it cannot be older.
-    pub modified_ns: i64,
-}
-
-impl Checkpoint {
-    /// Whether the file was empty whenever it was looked at, so that nothing tells its content from another.
-    pub fn is_blank(&self) -> bool {
-        self.offset == 0 && self.identity.fingerprint.len == 0
-    }
-}
-
-/// What the registrar is told, over one channel: nothing else moves a checkpoint.
-#[derive(Debug)]
-pub enum Progress {
-    /// A tailer reads this source from `checkpoint.offset` on. Comes before any batch of the source.
-    Opened {
-        /// The source.
-        source: SourceId,
-        /// Where it stands.
-        checkpoint: Checkpoint,
-        /// Serial numbers of checkpoints that this one takes the place of.
-        replaces: Vec<u64>,
-        /// Where the tailer shows how long the file is, in bytes.
-        size: Arc<AtomicU64>,
-    },
-    /// The file is now better known: its fingerprint grew.
-    Known {
-        /// The source.
-        source: SourceId,
-        /// Its new identity.
-        identity: Identity,
-    },
-    /// The file of a checkpoint is gone for good.
-    Forgotten {
-        /// The checkpoint's serial number.
-        serial: u64,
-    },
-    /// Kafka has the records of these spans (or they are in the dead-letter file).
-    Acked(Vec<Span>),
-    /// The source is not read any more.
-    Ended {
-        /// The source.
-        source: SourceId,
-        /// Offset after the last byte that was read.
-        end: u64,
-        /// When the file was last changed, in ns since 1970.
-        modified_ns: i64,
-        /// Why, and so what becomes of its checkpoint.
-        why: Ending,
-    },
-}
-
-/// Why a source is not read any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It was rotated away and read to its end. Its checkpoint stays for a while, so that the file
-    /// is known if it is met again.
-    Finished,
-    /// Its content is gone. Nothing needs to be remembered once all is acknowledged.
-    Gone,
-    /// It is closed for now and will be opened again where it stands.
-    Paused,
 }

@@ -44,6 +44,9 @@ pub struct Fingerprint {
     pub len: u16,
     /// Their hash.
     pub hash: u64,
+    /// The lower half of the hashes of the first [`Fingerprint::STEPS`] bytes, to compare with a file that is
+    /// shorter. 0: not known, or as many bytes are not covered.
+    pub steps: [u32; Fingerprint::STEPS.len()],
 }
 
 impl Default for Fingerprint {
@@ -55,30 +58,67 @@ impl Default for Fingerprint {
 impl Fingerprint {
     /// Bytes covered at most.
     pub const MAX_LEN: usize = 1024;
+    /// How many bytes `steps` are about.
+    pub const STEPS: [usize; 5] = [2, 8, 32, 128, 512];
 
     /// The fingerprint of a file that begins with `head` (only the first 1 KiB counts).
     pub fn of(head: &[u8]) -> Self {
         let head = &head[..head.len().min(Self::MAX_LEN)];
         let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        for &byte in head {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let mut steps = [0; Self::STEPS.len()];
+        let (mut rest, mut covered) = (head, 0);
+        for (step, len) in steps.iter_mut().zip(Self::STEPS) {
+            let Some((part, after)) = rest.split_at_checked(len - covered) else {
+                break;
+            };
+            hash = fnv(hash, part);
+            (rest, covered) = (after, len);
+            *step = (hash as u32).max(1);
         }
         Fingerprint {
             len: head.len() as u16,
-            hash,
+            hash: fnv(hash, rest),
+            steps,
         }
+    }
+
+    /// How many bytes of `head` are known to be the first ones of the file of this fingerprint, which may be
+    /// longer. `None`: they are others.
+    pub fn verified_bytes(&self, head: &[u8]) -> Option<usize> {
+        if self.len > 0 && head.len() >= usize::from(self.len) {
+            return self.matches(head).then_some(usize::from(self.len));
+        }
+        let theirs = Fingerprint::of(head);
+        let mut verified = 0;
+        for ((len, one), other) in Self::STEPS.into_iter().zip(self.steps).zip(theirs.steps) {
+            if one == 0 || other == 0 {
+                break;
+            }
+            if one != other {
+                return None;
+            }
+            verified = len;
+        }
+        Some(verified)
     }
 
     /// Whether a file that begins with `head` can be the file of this fingerprint, grown or not.
     pub fn matches(&self, head: &[u8]) -> bool {
         head.get(..usize::from(self.len))
-            .is_some_and(|head| Fingerprint::of(head) == *self)
+            .is_some_and(|head| Fingerprint::of(head).hash == self.hash)
     }
 
     /// Whether it covers all it ever will.
     pub fn is_full(&self) -> bool {
         usize::from(self.len) >= Self::MAX_LEN
     }
+}
+
+/// FNV-1a, 64 bits, going on from `hash`.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// What one look at a file tells.
@@ -150,6 +190,25 @@ mod tests {
             Fingerprint::default().matches(b""),
             "an empty file is known by its inode alone"
         );
+    }
+
+    #[test]
+    fn a_shorter_file_is_compared_as_far_as_it_goes() {
+        let text: Vec<u8> = (0..300u32).flat_map(u32::to_le_bytes).collect();
+        let whole = Fingerprint::of(&text);
+        for (len, verified) in [(0, 0), (1, 0), (2, 2), (31, 8), (600, 512), (1100, 1024)] {
+            assert_eq!(whole.verified_bytes(&text[..len]), Some(verified), "{len}");
+        }
+        let mut other = text[..600].to_vec();
+        other[100] ^= 1;
+        assert_eq!(whole.verified_bytes(&other), None);
+        assert_eq!(whole.verified_bytes(&other[..100]), Some(32));
+        let without_steps = Fingerprint {
+            steps: [0; 5],
+            ..whole
+        };
+        assert_eq!(without_steps.verified_bytes(&text[..600]), Some(0));
+        assert_eq!(without_steps.verified_bytes(&text), Some(1024));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod metrics;
 mod once;
 pub mod output;
 mod partitioner;
+pub mod progress;
 pub mod shown;
 pub mod stop;
 pub mod tail;

@@ -1,18 +1,17 @@
 //! The thread that moves checkpoints.
 
-use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::DirEntryExt;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::store::Store;
 use super::tracker::AckTracker;
-use crate::batch::{Checkpoint, Ending, Progress, SourceId};
+use crate::batch::{SourceId, Span};
 use crate::metrics::Metrics;
+use crate::progress::{Checkpoint, Ending, Progress, Saved, SourceState};
 use crate::stop::Deadline;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
@@ -20,6 +19,8 @@ use crate::stop::Deadline;
 pub struct Registrar {
     /// None: a dry run, nothing is written.
     store: Option<Store>,
+    /// The sections whose files are looked for.
+    sections: Vec<String>,
     progress: Receiver<Progress>,
     interval: Duration,
     deadline: Deadline,
@@ -51,25 +52,26 @@ impl Tracked {
 }
 
 impl Registrar {
-    /// A registrar that goes on from `checkpoints`, which `store` has loaded. Without a store it
-    /// follows the acknowledgements and writes nothing.
+    /// A registrar that goes on from `saved`, which `store` has loaded. Without a store it follows the
+    /// acknowledgements and writes nothing.
     pub fn new(
         store: Option<Store>,
-        checkpoints: Vec<Checkpoint>,
+        saved: Saved,
         progress: Receiver<Progress>,
         interval: Duration,
         deadline: Deadline,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let rest = checkpoints.into_iter().map(|c| (c.serial, c)).collect();
+        let checkpoints = saved.checkpoints.into_iter();
         Registrar {
             store,
+            sections: saved.sections.unwrap_or_default(),
             progress,
             interval,
             deadline,
             metrics,
             open: HashMap::new(),
-            rest,
+            rest: checkpoints.map(|c| (c.serial, c)).collect(),
             changed: false,
             is_urgent: false,
             failing: false,
@@ -80,7 +82,6 @@ impl Registrar {
     /// deadline of a stop, after the last write.
     pub fn run(mut self) {
         let mut next_save = Instant::now() + self.interval;
-        let mut next_tidy = Instant::now() + TIDY_INTERVAL;
         loop {
             if std::mem::take(&mut self.is_urgent) {
                 next_save = next_save.min(Instant::now() + OPENED_SAVE);
@@ -95,10 +96,6 @@ impl Registrar {
             let now = Instant::now();
             if stop_at.is_some_and(|at| now >= at) {
                 break;
-            }
-            if now >= next_tidy {
-                self.tidy();
-                next_tidy = now + TIDY_INTERVAL;
             }
             if now >= next_save {
                 self.save();
@@ -123,25 +120,7 @@ impl Registrar {
                 checkpoint,
                 replaces,
                 size,
-            } => {
-                for serial in replaces {
-                    self.rest.remove(&serial);
-                }
-                // A crash that comes before a file is known on disk, and a rotation before the next
-                // start, would make it a file that nobody looks for.
-                self.is_urgent = true;
-                let tracker = AckTracker::new(checkpoint.offset, checkpoint.trace);
-                self.open.insert(
-                    source,
-                    Box::new(Tracked {
-                        checkpoint,
-                        tracker,
-                        size,
-                        end: None,
-                    }),
-                );
-                self.changed = true;
-            }
+            } => self.open(source, checkpoint, replaces, size),
             Progress::Known { source, identity } => {
                 if let Some(tracked) = self.open.get_mut(&source) {
                     tracked.checkpoint.identity = identity;
@@ -151,18 +130,12 @@ impl Registrar {
             Progress::Acked(spans) => {
                 for span in spans {
                     self.metrics.acked_bytes.add(span.end - span.start);
-                    // An acknowledgement for a source that is done for (a truncated one) has no
-                    // checkpoint to move.
-                    let Some(tracked) = self.open.get_mut(&span.source) else {
-                        continue;
-                    };
-                    if tracked.tracker.ack(&span) {
-                        tracked.checkpoint.offset = tracked.tracker.offset();
-                        tracked.checkpoint.trace = tracked.tracker.trace();
-                        self.changed = true;
-                        self.retire_if_done(span.source);
-                    }
+                    self.move_to(&span);
                 }
+            }
+            Progress::Registered(checkpoint) => {
+                self.rest.insert(checkpoint.serial, checkpoint);
+                self.changed = true;
             }
             Progress::Forgotten { serial } => {
                 self.changed |= self.rest.remove(&serial).is_some();
@@ -180,6 +153,50 @@ impl Registrar {
                     self.retire_if_done(source);
                 }
             }
+        }
+    }
+
+    fn open(
+        &mut self,
+        source: SourceId,
+        checkpoint: Checkpoint,
+        replaces: Vec<u64>,
+        size: Arc<AtomicU64>,
+    ) {
+        for serial in replaces {
+            self.rest.remove(&serial);
+        }
+        // A crash that comes before a file is known on disk, and a rotation before the next start, would make
+        // it a file that nobody looks for.
+        self.is_urgent = true;
+        let tracker = AckTracker::new(checkpoint.offset, checkpoint.trace);
+        let tracked = Tracked {
+            checkpoint,
+            tracker,
+            size,
+            end: None,
+        };
+        self.open.insert(source, Box::new(tracked));
+        self.changed = true;
+    }
+
+    /// Moves the checkpoint of a source over an acknowledged span. An acknowledgement for a source that is done
+    /// for (a truncated one) has no checkpoint to move.
+    fn move_to(&mut self, span: &Span) {
+        let Some(Tracked {
+            checkpoint,
+            tracker,
+            ..
+        }) = self.open.get_mut(&span.source).map(Box::as_mut)
+        else {
+            return;
+        };
+        if tracker.ack(span) {
+            checkpoint.marks.add(checkpoint.offset, checkpoint.trace);
+            checkpoint.offset = tracker.offset();
+            checkpoint.trace = tracker.trace();
+            self.changed = true;
+            self.retire_if_done(span.source);
         }
     }
 
@@ -201,7 +218,10 @@ impl Registrar {
             && why != Ending::Gone
         {
             tracked.note_size();
-            tracked.checkpoint.finished = why == Ending::Finished;
+            tracked.checkpoint.state = match why {
+                Ending::Finished => SourceState::Finished,
+                Ending::Paused | Ending::Gone => SourceState::Open,
+            };
             self.rest
                 .insert(tracked.checkpoint.serial, tracked.checkpoint);
         }
@@ -222,7 +242,7 @@ impl Registrar {
             .chain(self.rest.values())
             .collect();
         all.sort_unstable_by_key(|c| c.serial);
-        match store.save(all.into_iter()) {
+        match store.save(&self.sections, all.into_iter()) {
             Ok(()) => {
                 self.changed = false;
                 if std::mem::take(&mut self.failing) {
@@ -239,70 +259,19 @@ impl Registrar {
             }
         }
     }
-
-    /// Forgets files that are gone, so that the checkpoints do not grow with every rotation.
-    fn tidy(&mut self) {
-        // The last file of each path is kept: it tells a later start what was rotated after it.
-        let mut last: HashMap<&Path, u64> = HashMap::new();
-        let open = self.open.values().map(|t| &t.checkpoint);
-        for checkpoint in self.rest.values().chain(open) {
-            let serial = last.entry(&checkpoint.path).or_default();
-            *serial = checkpoint.serial.max(*serial);
-        }
-        let last: HashSet<u64> = last.into_values().collect();
-        let mut inodes: HashMap<PathBuf, Option<HashSet<u64>>> = HashMap::new();
-        let before = self.rest.len();
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let long_ago = i64::try_from(now.saturating_sub(EXPIRY).as_nanos()).unwrap_or(i64::MAX);
-        self.rest.retain(|serial, checkpoint| {
-            let is_wanted = !checkpoint.finished || last.contains(serial);
-            if is_wanted && checkpoint.modified_ns > long_ago {
-                return true;
-            }
-            let Some(folder) = checkpoint.path.parent() else {
-                return true;
-            };
-            let present = inodes
-                .entry(folder.to_owned())
-                .or_insert_with(|| inodes_in(folder));
-            present
-                .as_ref()
-                .is_none_or(|present| present.contains(&checkpoint.identity.inode.inode))
-        });
-        if self.rest.len() < before {
-            log::debug!(
-                "{} checkpoints of files that are gone are forgotten",
-                before - self.rest.len()
-            );
-            self.changed = true;
-        }
-    }
 }
 
-/// The inode numbers of what lies in `folder`; `None` if it cannot be listed.
-fn inodes_in(folder: &Path) -> Option<HashSet<u64>> {
-    let entries = std::fs::read_dir(folder).ok()?;
-    Some(
-        entries
-            .filter_map(|entry| Some(entry.ok()?.ino()))
-            .collect(),
-    )
-}
-
-/// How long the checkpoint of a file that is gone is kept if something may still be wanted of it.
-const EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A newly opened file is on disk after this, whatever the interval.
 const OPENED_SAVE: Duration = Duration::from_millis(20);
-const TIDY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Span, Trace};
+    use crate::batch::Trace;
     use crate::identity::{Fingerprint, Identity, Inode};
+    use crate::progress::Marks;
     use crossbeam_channel::unbounded;
+    use std::path::Path;
 
     fn checkpoint(inode: u64, offset: u64) -> Checkpoint {
         Checkpoint {
@@ -315,7 +284,8 @@ mod tests {
             offset,
             size: offset,
             trace: Trace::default(),
-            finished: false,
+            marks: Marks::default(),
+            state: SourceState::Open,
             serial: inode,
             modified_ns: 0,
         }
@@ -339,7 +309,7 @@ mod tests {
             Arc::default(),
         )
         .run();
-        super::super::store::load(folder).expect("loads")
+        super::super::store::load(folder).expect("loads").checkpoints
     }
 
     fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {
@@ -414,7 +384,7 @@ mod tests {
             Progress::Acked(vec![span(rotated, 0, 10), span(gone, 0, 10)]),
         ];
         let expected = Checkpoint {
-            finished: true,
+            state: SourceState::Finished,
             modified_ns: 99,
             ..checkpoint(7, 10)
         };

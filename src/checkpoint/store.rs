@@ -2,14 +2,19 @@
 //!
 //! The file is text, one line per source, so that a person can read it:
 //! ```text
-//! logagent checkpoints 2
-//! OFFSET SIZE TRACE_LEN TRACE_CRC DEVICE INODE BORN_NS FP_LEN FP_HASH STATE SERIAL MODIFIED_NS PATH
+//! logagent checkpoints 3
+//! section NAME
+//! ...
+//! OFFSET SIZE TRACE_LEN TRACE_CRC DEVICE INODE BORN_NS FP_LEN FP_HASH FP_STEPS STATE SERIAL MODIFIED_NS MARKS PATH
 //! ...
 //! end COUNT CRC
 //! ```
-//! Numbers are decimal, `TRACE_CRC`, `FP_HASH` and `CRC` hexadecimal; `STATE` is `open` or `finished`;
-//! `PATH` has bytes outside of printable ASCII, and `%`, as `%XX`. `CRC` is the CRC32C of everything
-//! before the last line, `COUNT` the number of sources. Version 1 had no `SIZE`; it is still read.
+//! `section` lines name the `[log:NAME]` sections whose files were looked for before. Numbers are decimal,
+//! `TRACE_CRC`, `FP_HASH`, `FP_STEPS` and `CRC` hexadecimal; `FP_STEPS` has a comma between its numbers; `STATE`
+//! is `open`, `finished` or `skipped`; `MARKS` are `OFFSET:LEN:CRC` with commas between them, or `-`; `NAME` and
+//! `PATH` have bytes outside of printable ASCII, and `%`, as `%XX`. `CRC` is the CRC32C of everything before the
+//! last line, `COUNT` the number of sources. Version 1 had no `SIZE`, and 2 no `section`, `FP_STEPS`, `skipped`
+//! and `MARKS`; both are still read.
 //!
 //! A write goes to `checkpoints.new`, which is synced, then the present file gets the second name
 //! `checkpoints.prev`, then the new one is renamed over `checkpoints`, then the folder is synced. A
@@ -27,8 +32,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
-use crate::batch::{Checkpoint, Trace};
+use crate::batch::Trace;
 use crate::identity::{Fingerprint, Identity, Inode};
+use crate::progress::{Checkpoint, Mark, Marks, Saved, SourceState};
 
 /// Why the state folder cannot be used.
 #[derive(Debug, Error)]
@@ -142,13 +148,17 @@ impl Store {
         })
     }
 
-    /// The checkpoints of the last write; none if there never was one.
-    pub fn load(&self) -> Result<Vec<Checkpoint>, StoreError> {
+    /// What the last write left; empty if there never was one.
+    pub fn load(&self) -> Result<Saved, StoreError> {
         load(&self.folder)
     }
 
-    /// Replaces the file by `checkpoints`; when this returns, they survive a power cut.
-    pub fn save<'a>(&self, checkpoints: impl Iterator<Item = &'a Checkpoint>) -> io::Result<()> {
+    /// Replaces the file by `checkpoints`, of files of `sections`; when this returns, they survive a power cut.
+    pub fn save<'a>(
+        &self,
+        sections: &[String],
+        checkpoints: impl Iterator<Item = &'a Checkpoint>,
+    ) -> io::Result<()> {
         let path = self.folder.join(FILE);
         let new = self.folder.join(format!("{FILE}.new"));
         let previous = self.folder.join(format!("{FILE}.prev"));
@@ -158,7 +168,7 @@ impl Store {
             .truncate(true)
             .mode(0o600)
             .open(&new)?;
-        file.write_all(render(checkpoints).as_bytes())?;
+        file.write_all(render(sections, checkpoints).as_bytes())?;
         file.sync_all()?;
         remove_if_there(&previous)?;
         match std::fs::hard_link(&path, &previous) {
@@ -174,16 +184,21 @@ impl Store {
 }
 
 /// Reads the checkpoints in `folder` without locking it; none if there are none.
-pub fn load(folder: &Path) -> Result<Vec<Checkpoint>, StoreError> {
+pub fn load(folder: &Path) -> Result<Saved, StoreError> {
     let path = folder.join(FILE);
     let mut text = Vec::new();
     match File::open(&path).and_then(|mut file| file.read_to_end(&mut text)) {
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Saved {
+                sections: Some(Vec::new()),
+                checkpoints: Vec::new(),
+            });
+        }
         Err(error) => return Err(StoreError::Unreadable { path, error }),
     }
     match version_of(&text) {
-        None | Some(OLDEST | VERSION) => {
+        None | Some(OLDEST | OLDER | VERSION) => {
             parse(&text).map_err(|reason| StoreError::Damaged { path, reason })
         }
         Some(other) => Err(StoreError::Version {
@@ -208,55 +223,83 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-pub(crate) fn render<'a>(checkpoints: impl Iterator<Item = &'a Checkpoint>) -> String {
+pub(crate) fn render<'a>(
+    sections: &[String],
+    checkpoints: impl Iterator<Item = &'a Checkpoint>,
+) -> String {
     let mut text = format!("{TITLE}{VERSION}\n");
+    for name in sections {
+        let _ = writeln!(text, "{SECTION}{}", escape(name.as_bytes()));
+    }
     let mut count = 0;
-    for c in checkpoints {
+    for checkpoint in checkpoints {
         count += 1;
-        let Checkpoint {
-            offset,
-            size,
-            trace,
-            identity,
-            serial,
-            modified_ns,
-            ..
-        } = c;
-        let Identity {
-            inode: Inode { device, inode },
-            born_ns,
-            fingerprint,
-        } = identity;
-        let state = if c.finished { "finished" } else { "open" };
-        let _ = writeln!(
-            text,
-            "{offset} {size} {} {:08x} {device} {inode} {born_ns} {} {:016x} {state} {serial} {modified_ns} {}",
-            trace.len,
-            trace.crc,
-            fingerprint.len,
-            fingerprint.hash,
-            escape(c.path.as_os_str().as_bytes())
-        );
+        render_line(&mut text, checkpoint);
     }
     let crc = crc32c::crc32c(text.as_bytes());
     let _ = writeln!(text, "end {count} {crc:08x}");
     text
 }
 
-pub(crate) fn parse(text: &[u8]) -> Result<Vec<Checkpoint>, String> {
+fn render_line(text: &mut String, checkpoint: &Checkpoint) {
+    let Checkpoint {
+        path,
+        identity,
+        offset,
+        size,
+        trace,
+        marks,
+        state,
+        serial,
+        modified_ns,
+    } = checkpoint;
+    let Identity {
+        inode: Inode { device, inode },
+        born_ns,
+        fingerprint,
+    } = identity;
+    let _ = write!(
+        text,
+        "{offset} {size} {} {:08x} {device} {inode} {born_ns} {} {:016x} ",
+        trace.len, trace.crc, fingerprint.len, fingerprint.hash,
+    );
+    for (n, step) in fingerprint.steps.iter().enumerate() {
+        let _ = write!(text, "{}{step:x}", if n > 0 { "," } else { "" });
+    }
+    let state = match state {
+        SourceState::Open => "open",
+        SourceState::Finished => "finished",
+        SourceState::Skipped => "skipped",
+    };
+    let _ = write!(text, " {state} {serial} {modified_ns} ");
+    if marks.iter().len() == 0 {
+        text.push('-');
+    }
+    for (n, Mark { offset, trace }) in marks.iter().enumerate() {
+        let comma = if n > 0 { "," } else { "" };
+        let _ = write!(text, "{comma}{offset}:{}:{:x}", trace.len, trace.crc);
+    }
+    let _ = writeln!(text, " {}", escape(path.as_os_str().as_bytes()));
+}
+
+pub(crate) fn parse(text: &[u8]) -> Result<Saved, String> {
     if text.is_empty() {
         return Err("it is empty".into());
     }
     let text =
         std::str::from_utf8(text).map_err(|e| format!("byte {} is not text", e.valid_up_to()))?;
     let header = text.lines().next().unwrap_or_default();
-    let version = header.strip_prefix(TITLE);
-    if !matches!(version, Some(OLDEST | VERSION)) {
-        return Err(format!(
-            "it begins with '{}', not '{TITLE}{VERSION}'",
-            header.escape_debug()
-        ));
-    }
+    let version = match header.strip_prefix(TITLE) {
+        Some(OLDEST) => Version::One,
+        Some(OLDER) => Version::Two,
+        Some(VERSION) => Version::Three,
+        _ => {
+            return Err(format!(
+                "it begins with '{}', not '{TITLE}{VERSION}'",
+                header.escape_debug()
+            ));
+        }
+    };
     let whole = text.strip_suffix('\n').ok_or("its end is missing")?;
     let (_, last) = whole.rsplit_once('\n').ok_or("its end is missing")?;
     let body = &text[..text.len() - last.len() - 1];
@@ -267,59 +310,116 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Checkpoint>, String> {
     if format!("{:08x}", crc32c::crc32c(body.as_bytes())) != crc {
         return Err("its checksum does not match".into());
     }
-    let checkpoints: Vec<Checkpoint> = body
-        .lines()
-        .enumerate()
-        .skip(1)
-        .map(|(at, line)| {
-            let checkpoint = parse_line(line, version != Some(OLDEST));
-            checkpoint.ok_or_else(|| format!("line {} is not a checkpoint", at + 1))
-        })
-        .collect::<Result<_, _>>()?;
+    let mut sections = Vec::new();
+    let mut checkpoints = Vec::new();
+    for (at, line) in body.lines().enumerate().skip(1) {
+        let name = line
+            .strip_prefix(SECTION)
+            .filter(|_| version == Version::Three);
+        let read = match name {
+            Some(name) => unescape(name)
+                .and_then(|name| String::from_utf8(name).ok())
+                .map(|name| sections.push(name)),
+            None => parse_line(line, version).map(|checkpoint| checkpoints.push(checkpoint)),
+        };
+        read.ok_or_else(|| format!("line {} is not a checkpoint", at + 1))?;
+    }
     if checkpoints.len().to_string() != count {
         return Err(format!(
             "it holds {} sources, not {count}",
             checkpoints.len()
         ));
     }
-    Ok(checkpoints)
+    Ok(Saved {
+        sections: (version == Version::Three).then_some(sections),
+        checkpoints,
+    })
 }
 
-fn parse_line(line: &str, has_size: bool) -> Option<Checkpoint> {
-    let mut fields = line.splitn(if has_size { 13 } else { 12 }, ' ');
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Version {
+    One,
+    Two,
+    Three,
+}
+
+fn parse_line(line: &str, version: Version) -> Option<Checkpoint> {
+    let count = match version {
+        Version::One => 12,
+        Version::Two => 13,
+        Version::Three => 15,
+    };
+    let mut fields = line.splitn(count, ' ');
     let mut next = || fields.next();
     let offset = next()?.parse().ok()?;
-    let size: u64 = match has_size {
-        true => next()?.parse().ok()?,
-        false => offset,
+    let size: u64 = match version {
+        Version::One => offset,
+        _ => next()?.parse().ok()?,
+    };
+    let trace = Trace {
+        len: next()?.parse().ok()?,
+        crc: u32::from_str_radix(next()?, 16).ok()?,
+    };
+    let inode = Inode {
+        device: next()?.parse().ok()?,
+        inode: next()?.parse().ok()?,
+    };
+    let born_ns = next()?.parse().ok()?;
+    let mut fingerprint = Fingerprint {
+        len: next()?.parse().ok()?,
+        hash: u64::from_str_radix(next()?, 16).ok()?,
+        steps: [0; Fingerprint::STEPS.len()],
+    };
+    if version == Version::Three {
+        let mut steps = next()?.split(',');
+        for step in &mut fingerprint.steps {
+            *step = u32::from_str_radix(steps.next()?, 16).ok()?;
+        }
+        if steps.next().is_some() {
+            return None;
+        }
+    }
+    let state = match next()? {
+        "open" => SourceState::Open,
+        "finished" => SourceState::Finished,
+        "skipped" if version == Version::Three => SourceState::Skipped,
+        _ => return None,
     };
     Some(Checkpoint {
         offset,
         size: size.max(offset),
-        trace: Trace {
-            len: next()?.parse().ok()?,
-            crc: u32::from_str_radix(next()?, 16).ok()?,
-        },
+        trace,
         identity: Identity {
-            inode: Inode {
-                device: next()?.parse().ok()?,
-                inode: next()?.parse().ok()?,
-            },
-            born_ns: next()?.parse().ok()?,
-            fingerprint: Fingerprint {
-                len: next()?.parse().ok()?,
-                hash: u64::from_str_radix(next()?, 16).ok()?,
-            },
+            inode,
+            born_ns,
+            fingerprint,
         },
-        finished: match next()? {
-            "open" => false,
-            "finished" => true,
-            _ => return None,
-        },
+        state,
         serial: next()?.parse().ok()?,
         modified_ns: next()?.parse().ok()?,
+        marks: match version {
+            Version::Three => parse_marks(next()?)?,
+            _ => Marks::default(),
+        },
         path: Path::new(OsStr::from_bytes(&unescape(next()?)?)).into(),
     })
+}
+
+fn parse_marks(text: &str) -> Option<Marks> {
+    if text == "-" {
+        return Some(Marks::default());
+    }
+    let mark = |text: &str| {
+        let mut fields = text.splitn(3, ':');
+        Some(Mark {
+            offset: fields.next()?.parse().ok()?,
+            trace: Trace {
+                len: fields.next()?.parse().ok()?,
+                crc: u32::from_str_radix(fields.next()?, 16).ok()?,
+            },
+        })
+    };
+    Marks::new(text.split(',').map(mark).collect::<Option<_>>()?)
 }
 
 fn escape(bytes: &[u8]) -> String {
@@ -350,7 +450,11 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 
 const FILE: &str = "checkpoints";
 pub(crate) const TITLE: &str = "logagent checkpoints ";
-pub(crate) const VERSION: &str = "2";
+pub(crate) const VERSION: &str = "3";
+/// The version before it.
+const OLDER: &str = "2";
+/// What begins the line of a section.
+const SECTION: &str = "section ";
 /// The oldest version that is still read.
 pub(crate) const OLDEST: &str = "1";
 

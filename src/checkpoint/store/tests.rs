@@ -17,7 +17,20 @@ fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
         offset: 1 << 40 | serial,
         size: 1 << 41,
         trace: Trace::of(path),
-        finished: serial % 2 == 1,
+        state: [
+            SourceState::Open,
+            SourceState::Finished,
+            SourceState::Skipped,
+        ][serial as usize % 3],
+        marks: Marks::new(
+            (1..=serial % 3)
+                .map(|n| Mark {
+                    offset: n * 1000,
+                    trace: Trace::of(&n.to_le_bytes()),
+                })
+                .collect(),
+        )
+        .expect("is in order"),
         serial,
         modified_ns: -5,
     }
@@ -31,15 +44,26 @@ fn some() -> Vec<Checkpoint> {
     ]
 }
 
+fn sections() -> Vec<String> {
+    vec!["app".into(), "odd ä%".into()]
+}
+
+fn saved(checkpoints: &[Checkpoint]) -> Saved {
+    Saved {
+        sections: Some(sections()),
+        checkpoints: checkpoints.to_vec(),
+    }
+}
+
 #[test]
 fn what_is_saved_is_loaded_again() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::open(folder.path()).expect("opens");
-    assert_eq!(store.load().expect("loads"), vec![]);
-    store.save(some().iter()).expect("saves");
-    assert_eq!(store.load().expect("loads"), some());
-    store.save(some()[..1].iter()).expect("saves");
-    assert_eq!(store.load().expect("loads"), some()[..1]);
+    assert_eq!(store.load().expect("loads").checkpoints, vec![]);
+    store.save(&sections(), some().iter()).expect("saves");
+    assert_eq!(store.load().expect("loads"), saved(&some()));
+    store.save(&sections(), some()[..1].iter()).expect("saves");
+    assert_eq!(store.load().expect("loads"), saved(&some()[..1]));
     let mode = |name: &str| {
         folder
             .path()
@@ -66,8 +90,8 @@ fn a_new_state_folder_is_private() {
 
 #[test]
 fn every_cut_and_every_flipped_byte_is_noticed() {
-    let whole = render(some().iter()).into_bytes();
-    assert_eq!(parse(&whole).expect("whole"), some());
+    let whole = render(&sections(), some().iter()).into_bytes();
+    assert_eq!(parse(&whole).expect("whole"), saved(&some()));
     for cut in 0..whole.len() {
         assert!(parse(&whole[..cut]).is_err(), "cut at {cut}");
     }
@@ -112,7 +136,7 @@ fn with_files(files: &[(&str, &[u8])], check: impl FnOnce(&Store)) {
 fn a_crash_at_any_point_of_a_write_leaves_the_old_or_the_new_checkpoints() {
     let (oldest, old, new) = (&some()[..1], &some()[..2], &some()[..]);
     let [oldest_text, old_text, new_text] =
-        [oldest, old, new].map(|some| render(some.iter()).into_bytes());
+        [oldest, old, new].map(|some| render(&sections(), some.iter()).into_bytes());
     // What `checkpoints.new` may hold before it is synced: any part of it, with any length.
     let mut unsynced: Vec<Vec<u8>> = (0..=new_text.len())
         .map(|len| new_text[..len].to_vec())
@@ -130,11 +154,15 @@ fn a_crash_at_any_point_of_a_write_leaves_the_old_or_the_new_checkpoints() {
         states += 1;
         with_files(files, |store| {
             let names: Vec<_> = files.iter().map(|(name, _)| name).collect();
-            assert_eq!(store.load().expect("loads"), expected, "{names:?}");
+            assert_eq!(
+                store.load().expect("loads").checkpoints,
+                expected,
+                "{names:?}"
+            );
             // What was left over is in nobody's way. (A write is slow: not for every state.)
             if states % 16 == 1 {
-                store.save(new.iter()).expect("saves");
-                assert_eq!(store.load().expect("loads"), new, "{names:?}");
+                store.save(&sections(), new.iter()).expect("saves");
+                assert_eq!(store.load().expect("loads"), saved(new), "{names:?}");
             }
         });
     };
@@ -168,7 +196,7 @@ fn a_crash_at_any_point_of_a_write_leaves_the_old_or_the_new_checkpoints() {
 
 #[test]
 fn a_damaged_main_file_is_an_error_that_names_it_whatever_lies_beside_it() {
-    let (old, new) = (render(some()[..1].iter()), render(some().iter()));
+    let (old, new) = (render(&sections(), some()[..1].iter()), render(&sections(), some().iter()));
     let mut flipped = new.clone().into_bytes();
     flipped[40] ^= 1;
     let cut = &new.as_bytes()[..new.len() - 3];
@@ -189,19 +217,17 @@ fn a_damaged_main_file_is_an_error_that_names_it_whatever_lies_beside_it() {
 
 #[test]
 fn another_format_version_is_an_error_that_names_it() {
-    let later = render(some().iter()).replace("checkpoints 2\n", "checkpoints 3\n");
+    let later = render(&sections(), some().iter()).replace("checkpoints 3\n", "checkpoints 4\n");
     with_files(&[("checkpoints", later.as_bytes())], |store| {
         let error = store.load().expect_err("is not known").to_string();
-        let words = "has format version '3', and this program reads versions 1 to 2\n";
+        let words = "has format version '4', and this program reads versions 1 to 3\n";
         assert!(error.contains(words), "{error}");
         assert!(error.contains("rm '"), "{error}");
     });
 }
 
 #[test]
-fn the_version_before_which_had_no_sizes_is_read() {
-    let body = "logagent checkpoints 1\n7 5 000a0b0c 66305 13 -2 9 00000000deadbeef open 4 -5 /a b%0A.log\n";
-    let text = format!("{body}end 1 {:08x}\n", crc32c::crc32c(body.as_bytes()));
+fn the_versions_before_are_read() {
     let expected = Checkpoint {
         path: Path::new("/a b\n.log").into(),
         identity: Identity {
@@ -213,6 +239,7 @@ fn the_version_before_which_had_no_sizes_is_read() {
             fingerprint: Fingerprint {
                 len: 9,
                 hash: 0xdead_beef,
+                steps: [0; 5],
             },
         },
         offset: 7,
@@ -221,13 +248,26 @@ fn the_version_before_which_had_no_sizes_is_read() {
             len: 5,
             crc: 0x000a_0b0c,
         },
-        finished: false,
+        marks: Marks::default(),
+        state: SourceState::Open,
         serial: 4,
         modified_ns: -5,
     };
-    with_files(&[("checkpoints", text.as_bytes())], |store| {
-        assert_eq!(store.load().expect("loads"), vec![expected]);
-    });
+    for (version, size) in [(1, ""), (2, "8 ")] {
+        let body = format!(
+            "logagent checkpoints {version}\n7 {size}5 000a0b0c 66305 13 -2 9 00000000deadbeef open 4 -5 /a b%0A.log\n"
+        );
+        let text = format!("{body}end 1 {:08x}\n", crc32c::crc32c(body.as_bytes()));
+        let expected = Checkpoint {
+            size: if version == 1 { 7 } else { 8 },
+            ..expected.clone()
+        };
+        with_files(&[("checkpoints", text.as_bytes())], |store| {
+            let loaded = store.load().expect("loads");
+            assert_eq!(loaded.checkpoints, vec![expected]);
+            assert_eq!(loaded.sections, None, "they were not kept");
+        });
+    }
 }
 
 #[test]
@@ -248,10 +288,10 @@ fn a_hundred_thousand_sources_come_back() {
     let many: Vec<_> = (0..100_000)
         .map(|n| checkpoint(n, format!("/var/log/app-{n}.log").as_bytes()))
         .collect();
-    let text = render(many.iter());
+    let text = render(&sections(), many.iter());
     with_files(&[("checkpoints", text.as_bytes())], |store| {
         let started = std::time::Instant::now();
-        let loaded = store.load().expect("loads");
+        let loaded = store.load().expect("loads").checkpoints;
         println!("100,000 sources are loaded in {:?}", started.elapsed());
         assert_eq!(loaded, many);
     });

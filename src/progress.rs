@@ -1,0 +1,205 @@
+//! How far the sources are read and acknowledged: what the registrar is told and keeps.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::batch::{SourceId, Span, Trace};
+use crate::identity::Identity;
+
+/// Identity of a source and the offset up to which everything is acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// The path that is followed. A rotated file lies elsewhere by now; its checkpoint still names
+    /// the path whose lines it holds.
+    pub path: Arc<Path>,
+    /// What the file is recognised by.
+    pub identity: Identity,
+    /// Everything before this offset is acknowledged.
+    pub offset: u64,
+    /// How long the file was when it was last looked at, in bytes; at least `offset`. If it goes away, what
+    /// lies between the two is lost.
+    pub size: u64,
+    /// The bytes before `offset`.
+    pub trace: Trace,
+    /// Places before `offset`, to know a shorter copy of the content again.
+    pub marks: Marks,
+    /// What became of the file.
+    pub state: SourceState,
+    /// Order of opening: of two checkpoints of one path the larger number is the later file.
+    pub serial: u64,
+    /// When the file was last changed, as far as we know, in ns since 1970. What was rotated
+    /// after it cannot be older.
+    pub modified_ns: i64,
+}
+
+impl Checkpoint {
+    /// Whether the file was empty whenever it was looked at, so that nothing tells its content from another.
+    pub fn is_blank(&self) -> bool {
+        self.offset == 0 && self.identity.fingerprint.len == 0
+    }
+
+    /// Whether the file still has to be read on from `offset`.
+    pub fn is_unfinished(&self) -> bool {
+        self.state == SourceState::Open
+    }
+}
+
+/// What a checkpoints file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Saved {
+    /// The names of the `[log:NAME]` sections whose files were looked for before. `None`: the version of the
+    /// file did not keep them, nor which files were skipped.
+    pub sections: Option<Vec<String>>,
+    /// One for each source.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// What became of the file of a [`Checkpoint`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SourceState {
+    /// The file is read, or has to be read on.
+    Open,
+    /// The file was rotated away and read to its end.
+    Finished,
+    /// The file lay beside the log and is none of its own: it was rotated away before the log was first seen, or
+    /// never was a part of it. The agent never reads it.
+    Skipped,
+}
+
+/// Checksums of what lies before some offsets of a source, thinned out towards its beginning.
+///
+/// Of a file that was truncated the agent has nothing but these and the fingerprint. A copy that was made while
+/// the writer went on is shorter than what was read: it ends before the position and is known by the marks that
+/// it covers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Marks(Vec<Mark>);
+
+/// One place of [`Marks`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Offset in bytes.
+    pub offset: u64,
+    /// The bytes before it.
+    pub trace: Trace,
+}
+
+impl Marks {
+    /// How many places are kept.
+    pub const MAX: usize = 6;
+
+    /// These places, in the order of their offsets.
+    pub fn new(marks: Vec<Mark>) -> Option<Marks> {
+        let is_ordered = marks.windows(2).all(|pair| pair[0].offset < pair[1].offset);
+        (is_ordered && marks.len() <= Self::MAX).then_some(Marks(marks))
+    }
+
+    /// Adds a place behind all others. Where there are too many, the one goes whose loss leaves the smallest gap
+    /// in proportion to its distance from the end, so that distances grow towards the beginning.
+    pub fn add(&mut self, offset: u64, trace: Trace) {
+        if trace.len == 0 || self.0.last().is_some_and(|last| last.offset >= offset) {
+            return;
+        }
+        if self.0.len() >= Self::MAX {
+            let gap = |at: usize| {
+                let before = at.checked_sub(1).map_or(0, |at| self.0[at].offset);
+                let after = self.0.get(at + 1).map_or(offset, |mark| mark.offset);
+                let distance = offset.saturating_sub(before).max(1);
+                u128::from(after.saturating_sub(before)) * 1024 / u128::from(distance)
+            };
+            if let Some(least) = (0..self.0.len()).min_by_key(|at| gap(*at)) {
+                self.0.remove(least);
+            }
+        }
+        self.0.push(Mark { offset, trace });
+    }
+
+    /// The places, in the order of their offsets.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Mark> {
+        self.0.iter()
+    }
+}
+
+/// What the registrar is told, over one channel: nothing else moves a checkpoint.
+#[derive(Debug)]
+pub enum Progress {
+    /// A tailer reads this source from `checkpoint.offset` on. Comes before any batch of the source.
+    Opened {
+        /// The source.
+        source: SourceId,
+        /// Where it stands.
+        checkpoint: Checkpoint,
+        /// Serial numbers of checkpoints that this one takes the place of.
+        replaces: Vec<u64>,
+        /// Where the tailer shows how long the file is, in bytes.
+        size: Arc<AtomicU64>,
+    },
+    /// The file is now better known: its fingerprint grew.
+    Known {
+        /// The source.
+        source: SourceId,
+        /// Its new identity.
+        identity: Identity,
+    },
+    /// A file is known from now on that nobody reads at present.
+    Registered(Checkpoint),
+    /// The file of a checkpoint is gone for good.
+    Forgotten {
+        /// The checkpoint's serial number.
+        serial: u64,
+    },
+    /// Kafka has the records of these spans (or they are in the dead-letter file).
+    Acked(Vec<Span>),
+    /// The source is not read any more.
+    Ended {
+        /// The source.
+        source: SourceId,
+        /// Offset after the last byte that was read.
+        end: u64,
+        /// When the file was last changed, in ns since 1970.
+        modified_ns: i64,
+        /// Why, and so what becomes of its checkpoint.
+        why: Ending,
+    },
+}
+
+/// Why a source is not read any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was rotated away and read to its end. Its checkpoint stays for a while, so that the file
+    /// is known if it is met again.
+    Finished,
+    /// Its content is gone. Nothing needs to be remembered once all is acknowledged.
+    Gone,
+    /// It is closed for now and will be opened again where it stands.
+    Paused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_close_near_the_end_and_sparse_near_the_beginning() {
+        let mut marks = Marks::default();
+        for n in 1..=1000u64 {
+            marks.add(n * 100, Trace::of(&n.to_le_bytes()));
+        }
+        let offsets: Vec<u64> = marks.iter().map(|mark| mark.offset).collect();
+        assert_eq!(offsets.len(), Marks::MAX);
+        assert_eq!(*offsets.last().expect("there are some"), 100_000);
+        assert!(offsets[0] < 60_000, "{offsets:?}");
+        assert!(offsets[Marks::MAX - 2] >= 95_000, "{offsets:?}");
+        assert!(Marks::new(marks.iter().copied().collect()) == Some(marks));
+    }
+
+    #[test]
+    fn a_place_that_was_passed_or_has_no_bytes_is_no_mark() {
+        let mut marks = Marks::default();
+        marks.add(10, Trace::of(b"a"));
+        marks.add(10, Trace::of(b"b"));
+        marks.add(5, Trace::of(b"c"));
+        marks.add(20, Trace::default());
+        assert_eq!(marks.iter().len(), 1);
+    }
+}

@@ -1,0 +1,434 @@
+//! Which files are known and which are being read, for all tailers together.
+//!
+//! A file that two paths lead to is read once: who claims it first reads it. A file that was read
+//! before, under any name, goes on where it stood.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::identity::{Identity, Inode};
+use crate::progress::{Checkpoint, Ending, Saved, SourceState};
+
+/// The files known to this process: the checkpoints it started with, what is read now, what was read to its end,
+/// and what is skipped.
+#[derive(Debug, Default)]
+pub struct FileRegistry(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    last_serial: u64,
+    /// In boxes, so that the free places of the table are small.
+    entries: HashMap<u64, Box<Entry>>,
+    by_inode: HashMap<Inode, Vec<u64>>,
+    by_path: BTreeMap<Arc<Path>, Vec<u64>>,
+    /// The sections whose files were looked for before this start.
+    sections: HashSet<String>,
+    /// Paths of which an older version kept no skipped files.
+    without_skipped: HashSet<Arc<Path>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    checkpoint: Checkpoint,
+    /// A tailer has it open.
+    is_open: bool,
+    /// Since when its file, which is read to its end or skipped, was not found any more.
+    missing_since: Option<Instant>,
+}
+
+impl FileRegistry {
+    /// A registry that knows what a former run has `saved`.
+    pub fn new(saved: &Saved) -> Self {
+        let mut known = Known::default();
+        for checkpoint in saved.checkpoints.iter().cloned() {
+            known.last_serial = known.last_serial.max(checkpoint.serial);
+            match &saved.sections {
+                None => drop(known.without_skipped.insert(checkpoint.path.clone())),
+                Some(_) => {}
+            }
+            known.insert(Entry {
+                checkpoint,
+                is_open: false,
+                missing_since: None,
+            });
+        }
+        known.sections = saved.sections.iter().flatten().cloned().collect();
+        FileRegistry(Mutex::new(known))
+    }
+
+    /// Whether the files of section `name` were looked for by a former run. Where that was not kept, a section
+    /// with a checkpoint of one of the `paths` that it follows was.
+    pub fn knows_section(&self, name: &str, is_of_section: impl Fn(&Path) -> bool) -> bool {
+        let known = self.lock();
+        known.sections.contains(name)
+            || known.without_skipped.iter().any(|path| is_of_section(path))
+    }
+
+    /// What is known of the files of `path` and not open now, oldest first, and whether an older version kept it,
+    /// which did not keep the skipped files.
+    pub(super) fn closed_of_path(&self, path: &Path) -> (Vec<Checkpoint>, bool) {
+        let known = self.lock();
+        let serials = known.by_path.get(path).map(Vec::as_slice);
+        let entries = serials
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|serial| known.entries.get(serial));
+        let mut found: Vec<_> = entries
+            .filter(|e| !e.is_open)
+            .map(|e| e.checkpoint.clone())
+            .collect();
+        found.sort_unstable_by_key(|c| c.serial);
+        (found, known.without_skipped.contains(path))
+    }
+
+    /// The skipped files of `path` were looked for: from now on what is not known is new.
+    pub(super) fn complete(&self, path: &Path) {
+        self.lock().without_skipped.remove(path);
+    }
+
+    /// What is known of the files of other paths in the same folder whose names begin like that of `path` up to
+    /// its last dot, and are `related` to it.
+    pub(super) fn of_related(
+        &self,
+        path: &Path,
+        related: impl Fn(&Path) -> bool,
+    ) -> Vec<Checkpoint> {
+        let Some(stem) = path.file_stem() else {
+            return Vec::new();
+        };
+        let first: Arc<Path> = path.with_file_name(stem).into();
+        let known = self.lock();
+        let is_like = |other: &Path| {
+            other.parent() == path.parent()
+                && other
+                    .file_name()
+                    .is_some_and(|name| name.as_bytes().starts_with(stem.as_bytes()))
+        };
+        let paths = known
+            .by_path
+            .range::<Arc<Path>, _>((Bound::Included(&first), Bound::Unbounded))
+            .take_while(|(other, _)| is_like(other))
+            .filter(|(other, _)| &***other != path && related(other));
+        paths
+            .flat_map(|(_, serials)| serials)
+            .filter_map(|serial| known.entries.get(serial))
+            .map(|entry| entry.checkpoint.clone())
+            .collect()
+    }
+
+    /// What is known of the file at `inode`, latest last, and whether a tailer has it open.
+    pub(super) fn of_inode(&self, inode: Inode) -> (Vec<Checkpoint>, bool) {
+        let known = self.lock();
+        let serials = known
+            .by_inode
+            .get(&inode)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let entries = || {
+            serials
+                .iter()
+                .filter_map(|serial| known.entries.get(serial))
+        };
+        (
+            entries().map(|e| e.checkpoint.clone()).collect(),
+            entries().any(|e| e.is_open),
+        )
+    }
+
+    /// Claims the file of `checkpoint` for reading and gives it the next serial number. What was
+    /// known of that file before is replaced, and so is what was known under the serial number that
+    /// `checkpoint` comes with. The answer names the numbers replaced; it is `None` if a tailer has the
+    /// file open already.
+    ///
+    /// A file that had the same inode number before is another file: what is known of it stays, its
+    /// content may go on in an archive.
+    pub(super) fn open(&self, mut checkpoint: Checkpoint) -> Option<(Checkpoint, Vec<u64>)> {
+        let mut known = self.lock();
+        let inode = checkpoint.identity.inode;
+        let mut serials = known.by_inode.get(&inode).cloned().unwrap_or_default();
+        if serials
+            .iter()
+            .any(|serial| known.entries.get(serial).is_some_and(|e| e.is_open))
+        {
+            return None;
+        }
+        serials.retain(|serial| {
+            let other = known.entries.get(serial).map(|entry| &entry.checkpoint);
+            other.is_none_or(|other| replaces_known(other, &checkpoint))
+        });
+        if known
+            .entries
+            .get(&checkpoint.serial)
+            .is_some_and(|e| !e.is_open)
+            && !serials.contains(&checkpoint.serial)
+        {
+            serials.push(checkpoint.serial);
+        }
+        for &serial in &serials {
+            known.remove(serial);
+        }
+        known.last_serial += 1;
+        checkpoint.serial = known.last_serial;
+        known.insert(Entry {
+            checkpoint: checkpoint.clone(),
+            is_open: true,
+            missing_since: None,
+        });
+        Some((checkpoint, serials))
+    }
+
+    /// Remembers a file that nobody reads at present, in place of what is known under its serial number.
+    pub(super) fn register(&self, mut checkpoint: Checkpoint) -> Checkpoint {
+        let mut known = self.lock();
+        known.last_serial += 1;
+        checkpoint.serial = known.last_serial;
+        known.insert(Entry {
+            checkpoint: checkpoint.clone(),
+            is_open: false,
+            missing_since: None,
+        });
+        checkpoint
+    }
+
+    /// Notes which of the files of `path` that need not be read are still there, by `is_there`; forgets those that
+    /// were missing for a while, and returns their serial numbers. The one that was opened last stays: it says that
+    /// the path is known.
+    pub(super) fn prune(
+        &self,
+        path: &Path,
+        now: Instant,
+        is_there: impl Fn(&Checkpoint) -> bool,
+    ) -> Vec<u64> {
+        let mut known = self.lock();
+        let serials = known.by_path.get(path).cloned().unwrap_or_default();
+        let last = serials.iter().copied().max();
+        let mut forgotten = Vec::new();
+        for serial in serials {
+            let Some(entry) = known.entries.get_mut(&serial) else {
+                continue;
+            };
+            let is_needed = entry.is_open
+                || entry.checkpoint.is_unfinished()
+                || Some(serial) == last
+                || is_there(&entry.checkpoint);
+            if is_needed {
+                entry.missing_since = None;
+            } else if now.duration_since(*entry.missing_since.get_or_insert(now)) >= FORGET_AFTER {
+                forgotten.push(serial);
+            }
+        }
+        for serial in &forgotten {
+            known.remove(*serial);
+        }
+        forgotten
+    }
+
+    /// The paths with nothing unread, each with the checkpoints of its files, of which nobody has one open.
+    pub fn idle_paths(&self) -> Vec<(Arc<Path>, Vec<Checkpoint>)> {
+        let known = self.lock();
+        let paths = known.by_path.iter().filter_map(|(path, serials)| {
+            let entries = serials
+                .iter()
+                .filter_map(|serial| known.entries.get(serial));
+            let mut checkpoints = Vec::with_capacity(serials.len());
+            for entry in entries {
+                if entry.is_open || entry.checkpoint.is_unfinished() {
+                    return None;
+                }
+                checkpoints.push(entry.checkpoint.clone());
+            }
+            Some((path.clone(), checkpoints))
+        });
+        paths.collect()
+    }
+
+    /// The file of checkpoint `serial` is gone for good.
+    pub fn remove(&self, serial: u64) {
+        self.lock().remove(serial);
+    }
+
+    /// The open file `serial` is better known now.
+    pub(super) fn update_identity(&self, serial: u64, identity: Identity) {
+        if let Some(entry) = self.lock().entries.get_mut(&serial) {
+            entry.checkpoint.identity = identity;
+        }
+    }
+
+    /// The open file is not read any more, from where `reached` is on.
+    pub(super) fn close(&self, reached: Checkpoint, why: Ending) {
+        let mut known = self.lock();
+        if why == Ending::Gone {
+            known.remove(reached.serial);
+        } else if let Some(entry) = known.entries.get_mut(&reached.serial) {
+            entry.is_open = false;
+            entry.checkpoint = Checkpoint {
+                state: match why {
+                    Ending::Finished => SourceState::Finished,
+                    Ending::Paused | Ending::Gone => SourceState::Open,
+                },
+                ..reached
+            };
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether two checkpoints with the same inode number are about the same file, as far as that can be told
+/// without looking at it: where births are unknown, a file of another path is taken for another one.
+fn replaces_known(one: &Checkpoint, other: &Checkpoint) -> bool {
+    let (born_ns, other_born_ns) = (one.identity.born_ns, other.identity.born_ns);
+    born_ns == other_born_ns && (born_ns != 0 || one.path == other.path)
+}
+
+impl Known {
+    fn insert(&mut self, entry: Entry) {
+        let serial = entry.checkpoint.serial;
+        self.by_inode
+            .entry(entry.checkpoint.identity.inode)
+            .or_insert_with(one)
+            .push(serial);
+        self.by_path
+            .entry(entry.checkpoint.path.clone())
+            .or_insert_with(one)
+            .push(serial);
+        self.entries.insert(serial, Box::new(entry));
+    }
+
+    fn remove(&mut self, serial: u64) {
+        let Some(entry) = self.entries.remove(&serial) else {
+            return;
+        };
+        if let Some(serials) = self.by_inode.get_mut(&entry.checkpoint.identity.inode) {
+            serials.retain(|s| *s != serial);
+            if serials.is_empty() {
+                self.by_inode.remove(&entry.checkpoint.identity.inode);
+            }
+        }
+        if let Some(serials) = self.by_path.get_mut(&entry.checkpoint.path) {
+            serials.retain(|s| *s != serial);
+            if serials.is_empty() {
+                self.by_path.remove(&entry.checkpoint.path);
+            }
+        }
+    }
+}
+
+/// A file that is not found is remembered for so long: it may be on its way to another name.
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// Room for one: most inodes and paths have one file, and a list grows to four places at once.
+fn one() -> Vec<u64> {
+    Vec::with_capacity(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Trace;
+    use crate::identity::Fingerprint;
+    use crate::progress::Marks;
+
+    fn checkpoint(path: &str, inode: u64) -> Checkpoint {
+        let inode = Inode { device: 1, inode };
+        Checkpoint {
+            path: Path::new(path).into(),
+            identity: Identity {
+                inode,
+                born_ns: 0,
+                fingerprint: Fingerprint::default(),
+            },
+            offset: 0,
+            size: 0,
+            trace: Trace::default(),
+            marks: Marks::default(),
+            state: SourceState::Open,
+            serial: 0,
+            modified_ns: 0,
+        }
+    }
+
+    fn end(registry: &FileRegistry, open: Checkpoint, offset: u64) {
+        registry.close(Checkpoint { offset, ..open }, Ending::Finished);
+    }
+
+    #[test]
+    fn a_file_with_two_names_is_read_once() {
+        let registry = FileRegistry::default();
+        let (first, _) = registry.open(checkpoint("/a", 5)).expect("is free");
+        assert!(registry.open(checkpoint("/b", 5)).is_none());
+        end(&registry, first, 10);
+        let (known, is_open) = registry.of_inode(Inode {
+            device: 1,
+            inode: 5,
+        });
+        assert_eq!(
+            (known[0].offset, known[0].state, is_open),
+            (10, SourceState::Finished, false)
+        );
+        assert!(registry.open(checkpoint("/b", 5)).is_some());
+    }
+
+    #[test]
+    fn finished_files_that_are_gone_are_forgotten_but_for_the_last() {
+        let registry = FileRegistry::default();
+        for inode in 1..=4 {
+            let (open, _) = registry.open(checkpoint("/a", inode)).expect("is free");
+            end(&registry, open, 10);
+        }
+        let is_there = |c: &Checkpoint| c.identity.inode.inode == 2;
+        let now = Instant::now();
+        let path = Path::new("/a");
+        assert_eq!(registry.prune(path, now, is_there), Vec::<u64>::new());
+        let later = now + FORGET_AFTER;
+        assert_eq!(registry.prune(path, later, is_there), vec![1, 3]);
+        let left: Vec<u64> = registry
+            .closed_of_path(path)
+            .0
+            .iter()
+            .map(|c| c.identity.inode.inode)
+            .collect();
+        assert_eq!(left, vec![2, 4]);
+    }
+
+    #[test]
+    fn an_inode_number_that_was_handed_out_again_replaces_nothing() {
+        let born_at = |born_ns, path| {
+            let mut checkpoint = checkpoint(path, 5);
+            checkpoint.identity.born_ns = born_ns;
+            checkpoint
+        };
+        let registry = FileRegistry::default();
+        let (first, _) = registry.open(born_at(10, "/a")).expect("is free");
+        end(&registry, first, 7);
+        let (_, replaced) = registry.open(born_at(20, "/b")).expect("is free");
+        assert_eq!(replaced, Vec::<u64>::new());
+        assert_eq!(registry.closed_of_path(Path::new("/a")).0.len(), 1);
+    }
+
+    #[test]
+    fn serial_numbers_go_on_after_a_restart() {
+        let registry = FileRegistry::new(&Saved {
+            sections: None,
+            checkpoints: vec![Checkpoint {
+                serial: 41,
+                ..checkpoint("/a", 5)
+            }],
+        });
+        assert_eq!(
+            registry.open(checkpoint("/a", 6)).expect("is free").0.serial,
+            42
+        );
+        assert_eq!(
+            registry.closed_of_path(Path::new("/a")).0.len(),
+            1,
+            "the open one is not listed"
+        );
+    }
+}
