@@ -23,17 +23,9 @@ impl Content {
     /// Opens `path` if it is a regular file, without ever waiting (a fifo has no writer, perhaps) and
     /// without opening devices. `None`: it is something else.
     ///
-    /// A name that ends in `.gz` or `.zst` is decompressed; the size is then that of the content, for
-    /// which the whole is decompressed once.
+    /// A name that ends in `.gz` or `.zst` is decompressed. How long its content is, is only known when all of it
+    /// was decompressed once: [`Content::size`].
     pub(super) fn open(path: &Path) -> io::Result<Option<(Content, Look)>> {
-        Self::open_if(path, |_| true)
-    }
-
-    /// As [`Content::open`], but an archive only if it `is_wanted` by its first bytes.
-    pub(super) fn open_if(
-        path: &Path,
-        is_wanted: impl Fn(&[u8]) -> bool,
-    ) -> io::Result<Option<(Content, Look)>> {
         if !Look::at_path(path)?.is_regular {
             return Ok(None);
         }
@@ -51,24 +43,25 @@ impl Content {
         let Some(codec) = Codec::of_name(path) else {
             return Ok(Some((Content::Plain(file), look)));
         };
-        let mut head = Vec::new();
-        let limit = Fingerprint::MAX_LEN as u64;
-        codec.decoder(&file)?.take(limit).read_to_end(&mut head)?;
-        if !is_wanted(&head) {
-            return Ok(None);
-        }
-        look.size = codec.size(&file)?;
         // The archive was made later than its content.
         look.born_ns = 0;
         let packed = Packed {
             file,
             codec,
-            size: look.size,
+            size: None,
             decoder: None,
             window: Vec::new(),
             start: 0,
         };
         Ok(Some((Content::Packed(Box::new(packed)), look)))
+    }
+
+    /// How long the content is, in bytes. An archive is decompressed for it, once.
+    pub(super) fn size(&mut self) -> io::Result<u64> {
+        match self {
+            Content::Plain(file) => Ok(Look::at_file(file)?.size),
+            Content::Packed(packed) => packed.size(),
+        }
     }
 
     /// The file itself.
@@ -79,13 +72,13 @@ impl Content {
         }
     }
 
-    /// Looks at the file again; the size is that of the content.
+    /// Looks at the file again; the size is that of the content, as far as that is known.
     pub(super) fn look(&self) -> io::Result<Look> {
         let look = Look::at_file(self.file())?;
         Ok(match self {
             Content::Plain(_) => look,
             Content::Packed(packed) => Look {
-                size: packed.size,
+                size: packed.size.unwrap_or(look.size),
                 born_ns: 0,
                 ..look
             },
@@ -184,7 +177,8 @@ pub(super) fn is_compressed_name(name: &Path) -> bool {
 pub(super) struct Packed {
     file: File,
     codec: Codec,
-    size: u64,
+    /// None: it was not decompressed to its end yet.
+    size: Option<u64>,
     decoder: Option<Box<dyn Read + Send>>,
     /// Content from `start` on that was decompressed and may be asked for again.
     window: Vec<u8>,
@@ -201,6 +195,15 @@ impl std::fmt::Debug for Packed {
 }
 
 impl Packed {
+    fn size(&mut self) -> io::Result<u64> {
+        if let Some(size) = self.size {
+            return Ok(size);
+        }
+        let size = self.codec.size(&self.file)?;
+        self.size = Some(size);
+        Ok(size)
+    }
+
     fn read_at(&mut self, data: &mut [u8], at: u64) -> io::Result<usize> {
         if self.decoder.is_none() || at < self.start {
             self.decoder = Some(self.codec.decoder(&self.file)?);
@@ -291,8 +294,8 @@ mod tests {
     use std::io::Write;
 
     fn check(path: &Path, text: &[u8]) {
-        let (mut content, look) = Content::open(path).expect("opens").expect("is regular");
-        assert_eq!(look.size, text.len() as u64);
+        let (mut content, _) = Content::open(path).expect("opens").expect("is regular");
+        assert_eq!(content.size().expect("is whole"), text.len() as u64);
         assert_eq!(content.head().expect("reads"), text[..1024]);
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..50 {
@@ -341,6 +344,7 @@ mod tests {
         let zst = folder.path().join("a.log.1.zst");
         let bytes = zstd::encode_all(&vec![b'x'; 100_000][..], 1).expect("encodes");
         std::fs::write(&zst, &bytes[..bytes.len() - 3]).expect("writes");
-        assert!(Content::open(&zst).is_err());
+        let (mut content, _) = Content::open(&zst).expect("opens").expect("is regular");
+        assert!(content.size().is_err());
     }
 }

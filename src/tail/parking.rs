@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::scheduler::{Leave, PARK_AFTER};
-use super::{Next, Tailer, siblings};
+use super::Tailer;
+use super::pausing::is_unchanged;
+use super::recognise::is_same_inode;
+use super::tailer::Next;
+use super::watch::FileWatch;
 use crate::config::LogConfig;
 use crate::identity::Look;
 use crate::wake::Waker;
@@ -13,10 +17,10 @@ use crate::wake::Waker;
 impl Tailer {
     /// Whether the thread may go to others while there is nothing to do.
     pub(super) fn may_leave(&mut self, next: Next) -> Option<Leave> {
-        let is_crowded = self.around.crowd.is_crowded();
+        let is_crowded = self.shared.crowd.is_crowded();
         // A file that is closed for a while waits for no turn until it changes.
         if matches!(next, Next::Idle | Next::Turn) && self.is_settled() {
-            let is_quiet = self.woken_at.elapsed() >= PARK_AFTER;
+            let is_quiet = self.last_event.elapsed() >= PARK_AFTER;
             if is_crowded || is_quiet {
                 // It has room for four, and most will never have more than one.
                 self.sources.shrink_to_fit();
@@ -27,19 +31,22 @@ impl Tailer {
         is_crowded.then(|| Leave::Until(Instant::now() + self.patience(next)))
     }
 
-    /// Whether nothing has to be done until an event comes: one live file, or one closed for a while, which
-    /// the kernel tells of.
+    /// Whether nothing has to be done until an event comes: one file at the path, or one closed for a while, which
+    /// the kernel tells of, or one that another tailer reads.
     pub(super) fn is_settled(&self) -> bool {
-        let is_watched = match &self.paused {
-            Some(paused) => self.sources.is_empty() && paused.1.is_some(),
-            None => {
-                let live = self.sources.front();
-                self.has_live
-                    && self.sources.len() == 1
-                    && live.is_some_and(|live| live.watch.is_some() && live.quiet_since.is_none())
-            }
-        };
-        is_watched && self.complaint.is_none()
+        if self.trouble.is_present() || self.blocked_since.is_some() {
+            return false;
+        }
+        if self.sources.is_empty() {
+            let is_watched = |paused: &(_, Option<FileWatch>)| paused.1.is_some();
+            return self.read_elsewhere.is_some()
+                || !self.late.is_empty()
+                || self.paused.as_deref().is_some_and(is_watched);
+        }
+        let current = self.sources.front();
+        self.has_current
+            && self.sources.len() == 1
+            && current.is_some_and(|s| s.watch.is_some() && s.detached_since.is_none())
     }
 
     /// Whether what lies at the path is still what lay there at the last look: what a parked tailer is asked
@@ -48,17 +55,13 @@ impl Tailer {
         let Ok(look) = Look::at_path(&self.path) else {
             return false;
         };
-        let seen = (look.size, look.modified_ns);
         match (&self.paused, self.sources.back()) {
-            (Some(paused), _) => {
-                let (paused, _) = &**paused;
-                look.inode == paused.inode && seen == (paused.size, paused.modified_ns)
+            (Some(paused), _) => is_unchanged(&paused.0, &look),
+            (None, Some(current)) => {
+                is_same_inode(&current.checkpoint, &look)
+                    && (look.size, look.modified_ns) == (current.size, current.modified_ns)
             }
-            (None, Some(live)) => {
-                siblings::is_same_inode(&live.checkpoint, &look)
-                    && seen == (live.size, live.modified_ns)
-            }
-            (None, None) => false,
+            (None, None) => self.is_read_elsewhere(&look),
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) trait Bytes {
     /// How many there are.
     fn size(&mut self) -> io::Result<u64>;
     /// The first ones, as many as a fingerprint covers.
-    fn head(&mut self) -> io::Result<Vec<u8>>;
+    fn head(&mut self) -> io::Result<&[u8]>;
     /// The checksum of the `len` bytes before `offset`; one that equals no other if there are fewer.
     fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace>;
 }
@@ -41,7 +41,7 @@ pub(super) fn content_of(
         return Ok(ContentMatch::Other);
     }
     let head = bytes.head()?;
-    let Some(mut verified) = checkpoint.identity.fingerprint.verified_bytes(&head) else {
+    let Some(mut verified) = checkpoint.identity.fingerprint.verified_bytes(head) else {
         return Ok(ContentMatch::Other);
     };
     let size = bytes.size()?;
@@ -108,8 +108,8 @@ mod tests {
             Ok(self.len() as u64)
         }
 
-        fn head(&mut self) -> io::Result<Vec<u8>> {
-            Ok(self[..self.len().min(Fingerprint::MAX_LEN)].to_vec())
+        fn head(&mut self) -> io::Result<&[u8]> {
+            Ok(&self[..self.len().min(Fingerprint::MAX_LEN)])
         }
 
         fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace> {

@@ -139,6 +139,14 @@ impl FileRegistry {
         )
     }
 
+    /// Whether a tailer has the file at `inode` open.
+    pub(super) fn is_open(&self, inode: Inode) -> bool {
+        let known = self.lock();
+        let serials = known.by_inode.get(&inode).into_iter().flatten();
+        let mut entries = serials.filter_map(|serial| known.entries.get(serial));
+        entries.any(|entry| entry.is_open)
+    }
+
     /// Claims the file of `checkpoint` for reading and gives it the next serial number. What was
     /// known of that file before is replaced, and so is what was known under the serial number that
     /// `checkpoint` comes with. The answer names the numbers replaced; it is `None` if a tailer has the

@@ -9,10 +9,11 @@ use std::time::Instant;
 use super::content::Content;
 use super::now_ms;
 use super::watch::FileWatch;
-use crate::batch::{Checkpoint, Framing, SourceId, Trace};
+use crate::batch::{Framing, SourceId, Trace};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
 use crate::identity::{Fingerprint, Look};
+use crate::progress::{Checkpoint, Marks};
 
 /// One source: an open file, the place up to which it is read, and what it is recognised by.
 #[derive(Debug)]
@@ -20,14 +21,16 @@ pub(super) struct Source {
     pub(super) id: SourceId,
     pub(super) content: Content,
     /// Where it was opened, for messages.
-    pub(super) opened_at: Arc<Path>,
+    pub(super) opened_path: Arc<Path>,
     pub(super) checkpoint: Checkpoint,
     /// `size`, for who writes the checkpoints.
-    pub(super) size_shown: Arc<AtomicU64>,
+    pub(super) shared_size: Arc<AtomicU64>,
     /// Everything before is read and on its way.
     pub(super) position: u64,
     /// The bytes before `position`.
     pub(super) trace: Trace,
+    /// Places before `position`, to know a shorter copy again.
+    marks: Marks,
     /// Size and time of the last change when it was last looked at: of the content that is being read, not
     /// of one that came after a truncation.
     pub(super) size: u64,
@@ -39,7 +42,7 @@ pub(super) struct Source {
     /// From `position` to here there is no newline.
     scanned: u64,
     /// Set when the file no longer lies at the path: since when it has been quiet.
-    pub(super) quiet_since: Option<Instant>,
+    pub(super) detached_since: Option<Instant>,
     /// None: the kernel will not tell, so it has to be asked.
     pub(super) watch: Option<FileWatch>,
 }
@@ -70,7 +73,7 @@ pub(super) struct Chunk {
 impl Source {
     pub(super) fn new(
         content: Content,
-        opened_at: Arc<Path>,
+        opened_path: Arc<Path>,
         checkpoint: Checkpoint,
         look: &Look,
     ) -> Self {
@@ -82,16 +85,17 @@ impl Source {
         Source {
             id: SourceId::next(),
             content,
-            opened_at,
-            size_shown: Arc::new(AtomicU64::new(size)),
+            opened_path,
+            shared_size: Arc::new(AtomicU64::new(size)),
             position: checkpoint.offset,
             trace: checkpoint.trace,
+            marks: checkpoint.marks.clone(),
             size,
             modified_ns,
             is_fresh: is_fresh(modified_ns),
             part: 0,
             scanned: checkpoint.offset,
-            quiet_since: None,
+            detached_since: None,
             watch: None,
             checkpoint,
         }
@@ -160,10 +164,15 @@ impl Source {
         self.is_fresh || (look.size, look.modified_ns) != (self.size, self.modified_ns)
     }
 
+    /// A read found other content: the next look is not to be content with the same size and time.
+    pub(super) fn suspect(&mut self) {
+        self.is_fresh = true;
+    }
+
     /// Notes a look at the content that is being read.
     pub(super) fn note(&mut self, look: &Look) {
         (self.size, self.modified_ns) = (look.size, look.modified_ns);
-        self.size_shown.store(look.size, Ordering::Relaxed);
+        self.shared_size.store(look.size, Ordering::Relaxed);
         self.is_fresh = is_fresh(look.modified_ns);
     }
 
@@ -173,13 +182,14 @@ impl Source {
             offset: self.position,
             size: self.size.max(self.position),
             trace: self.trace,
+            marks: self.marks.clone(),
             modified_ns: self.modified_ns,
             ..self.checkpoint.clone()
         }
     }
 
     /// The file was cut, behind the position.
-    pub(super) fn cut(&mut self, look: &Look) {
+    pub(super) fn truncated_ahead(&mut self, look: &Look) {
         self.note(look);
         // What follows on the cut was not seen yet.
         self.scanned = self.position;
@@ -263,6 +273,7 @@ impl Source {
             data.truncate(len);
             permit.shrink_to(len);
             let start = self.position;
+            self.marks.add(start, self.trace);
             self.position += len as u64;
             self.scanned = self.position;
             self.trace = Trace::of(&data);

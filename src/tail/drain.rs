@@ -1,0 +1,178 @@
+//! Reading what was seen: sources to their end, old ones first, batches to the producer.
+
+use std::io;
+use std::time::Instant;
+
+use crossbeam_channel::select;
+
+use super::source::{Chunk, Read};
+use super::tailer::grow_fingerprint;
+use super::{Tailer, now_ms};
+use super::source::Source;
+use crate::batch::Batch;
+use crate::progress::{Ending, Progress};
+use crate::shown::ShownPath;
+
+impl Tailer {
+    /// Lets go of deleted files that take too much disk.
+    pub(super) fn release_deleted(&mut self) -> io::Result<()> {
+        let mut doomed = Vec::new();
+        for (at, source) in self.sources.iter().enumerate().rev() {
+            if source.detached_since.is_none() {
+                continue;
+            }
+            let look = source.content.look()?;
+            let serial = source.checkpoint.serial;
+            if look.links == 0 && self.shared.deleted.hold(serial, look.size, &self.waker) {
+                doomed.push(at);
+            }
+        }
+        // From the back, so that the places before stay what they are.
+        for at in doomed {
+            let Some(source) = self.sources.remove(at) else {
+                continue;
+            };
+            let lost = source.size.saturating_sub(source.position);
+            self.retire(&source, Ending::Gone);
+            if lost > 0 {
+                self.lose(
+                    lost,
+                    source.position,
+                    "are in a deleted file that exceeds [agent] deleted_bytes_limit",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that nobody can read any more.
+    pub(super) fn lose(&self, bytes: u64, offset: u64, why: &str) {
+        self.shared.metrics.lost_bytes.add(bytes);
+        log::error!(
+            "'{}': {bytes} bytes from offset {offset} on {why} and are lost",
+            ShownPath(&self.path)
+        );
+    }
+
+    /// Reads source number `at` up to the size that was seen.
+    pub(super) fn drain(&mut self, at: usize, sent: &mut bool) -> io::Result<Drained> {
+        let Some(source) = self.sources.get_mut(at) else {
+            return Ok(Drained::End);
+        };
+        let until = source.size;
+        let is_quiet = source
+            .detached_since
+            .is_some_and(|since| since.elapsed() >= self.log.rotate_wait);
+        loop {
+            let Some(source) = self.sources.get_mut(at) else {
+                return Ok(Drained::End);
+            };
+            let max = self.log.max_line_bytes;
+            match source.read(until, max, is_quiet, &self.account, &self.shared.pool)? {
+                Read::Batch(chunk) => {
+                    *sent = true;
+                    if let Ok(Some(fingerprint)) = source.grown_fingerprint() {
+                        grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
+                    }
+                    if !self.send(at, chunk) {
+                        return Ok(Drained::Stop);
+                    }
+                }
+                Read::NoBudget => return Ok(Drained::Budget),
+                Read::Changed => {
+                    source.suspect();
+                    return Ok(Drained::Changed);
+                }
+                Read::End { .. } if is_quiet => {
+                    if !source.is_unchanged()? {
+                        source.suspect();
+                        return Ok(Drained::Changed);
+                    }
+                    self.finish(at);
+                    return Ok(Drained::Finished);
+                }
+                // Lines of the next file must not come before the end of this one.
+                Read::End { partial } if partial > 0 && source.detached_since.is_some() => {
+                    return Ok(Drained::Partial);
+                }
+                Read::End { .. } => return Ok(Drained::End),
+            }
+        }
+    }
+
+    /// Hands bytes of source number `at` to the producer; false if the stop came first.
+    fn send(&mut self, at: usize, chunk: Chunk) -> bool {
+        let Chunk {
+            start,
+            data,
+            framing,
+            permit,
+        } = chunk;
+        let source = self.sources[at].id;
+        let destination = self.destination.clone();
+        let batch = Batch {
+            destination,
+            source,
+            start,
+            data,
+            framing,
+            read_at_ms: now_ms(),
+            permit,
+        };
+        select! {
+            send(self.batches, batch) -> sent => sent.is_ok(),
+            recv(self.stop) -> _ => false,
+        }
+    }
+
+    /// Source number `at` was rotated away, is read to its end and quiet.
+    fn finish(&mut self, at: usize) {
+        let Some(mut source) = self.sources.remove(at) else {
+            return;
+        };
+        // Even if it is deleted: an archive of it may be there, or come.
+        self.retire(&source, Ending::Finished);
+        if let Some(watch) = source.watch.take() {
+            if self.late.len() >= MOST_LATE {
+                self.late.pop_front();
+            }
+            self.late.push_back((Instant::now(), watch));
+        }
+        log::info!(
+            "'{}': {} is read to its end at {}",
+            ShownPath(&self.path),
+            source.checkpoint.identity,
+            source.position
+        );
+    }
+
+    /// A source is not held open any more.
+    pub(super) fn retire(&self, source: &Source, why: Ending) {
+        self.shared.deleted.release(source.checkpoint.serial);
+        self.shared.registry.close(source.reached(), why);
+        let _ = self.progress.send(Progress::Ended {
+            source: source.id,
+            end: source.position,
+            modified_ns: source.modified_ns,
+            why,
+        });
+    }
+}
+
+/// How far a source was read came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// To the end, or to a partial line in a file that still grows.
+    End,
+    /// To a partial line in a rotated file, whose end must be awaited.
+    Partial,
+    /// To the end, for good: the source is gone from the list.
+    Finished,
+    /// The content is not what it was.
+    Changed,
+    Budget,
+    Stop,
+}
+
+/// So many files that were read to their end are watched for somebody who still writes to them.
+const MOST_LATE: usize = 4;

@@ -1,0 +1,586 @@
+//! Looking: what lies at the path, what became of the open files, and what rotation left, as data for the plan.
+//!
+//! The file at the path and the open sources are looked at first, and what lies beside them afterwards. So what is
+//! found beside them is older, or a copy of what they hold.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use super::content::{Content, is_compressed_name};
+use super::plan::{
+    Adoption, Candidate, Current, Match, Observation, OpenSource, Place, Readable, Verdict,
+};
+use super::recognise::{Bytes, ContentMatch, content_of, is_same_inode};
+use super::rotated_names::{RotatedName, sort_oldest_first};
+use super::source::Source;
+use super::{Tailer, now_ms};
+use crate::batch::Trace;
+use crate::config::StartAt;
+use crate::identity::{Fingerprint, Inode, Look};
+use crate::progress::{Checkpoint, SourceState};
+
+/// What was seen, and the files that were opened for it: what is planned is done with these very files, whatever
+/// lies under their names by then.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) seen: Observation,
+    /// What lies at the path, unless it was open already.
+    pub(super) current: Option<Content>,
+    /// One for each candidate.
+    pub(super) files: Vec<CandidateFile>,
+    /// Names moved on while they were looked at: a file may have been missed.
+    pub(super) is_moving: bool,
+    /// What could not be looked at, and why.
+    pub(super) trouble: Option<(PathBuf, io::Error)>,
+    /// The inode of the file at the path that another tailer reads.
+    pub(super) elsewhere: Option<Inode>,
+}
+
+/// Where a candidate was found.
+#[derive(Debug)]
+pub(super) struct CandidateFile {
+    pub(super) path: PathBuf,
+    pub(super) content: Option<Content>,
+}
+
+/// A name that may lead to a rotated file.
+struct Listed {
+    path: PathBuf,
+    /// The inode number in the listing, unless it is that of a link.
+    inode: Option<u64>,
+    name: Option<RotatedName>,
+}
+
+impl Tailer {
+    /// Looks at everything; listings of folders are not older than `not_before`, or nothing has changed since.
+    pub(super) fn observe(&mut self, not_before: Instant) -> io::Result<Found> {
+        let mut found = Found::default();
+        let (known, is_without_skipped) = self.shared.registry.closed_of_path(&self.path);
+        found.seen.known = known;
+        self.observe_open(&mut found)?;
+        found.seen.adoption = if found.seen.known.is_empty() && self.sources.is_empty() {
+            Adoption::New {
+                from_end: self.honours_start_at && self.log.start_at == StartAt::End,
+            }
+        } else if is_without_skipped {
+            Adoption::KnownFilesOnly
+        } else {
+            Adoption::Known
+        };
+        found.seen.was_just_rotated = self.was_just_rotated();
+        let look = self.observe_current(&mut found)?;
+        self.observe_rotated(&mut found, look.as_ref(), not_before)?;
+        Ok(found)
+    }
+
+    fn observe_open(&mut self, found: &mut Found) -> io::Result<()> {
+        let last = self.sources.len().checked_sub(1);
+        let has_current = self.has_current;
+        for (at, source) in self.sources.iter_mut().enumerate() {
+            let (verdict, look) = verdict_on(source)?;
+            found.seen.open.push(OpenSource {
+                reached: source.reached(),
+                is_current: has_current && Some(at) == last,
+                verdict,
+                look,
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks at the path and opens what lies there, unless somebody has it open.
+    fn observe_current(&mut self, found: &mut Found) -> io::Result<Option<Look>> {
+        let look = match Look::at_path(&self.path) {
+            Ok(look) => look,
+            Err(error) if is_absence(&error) => return Ok(None),
+            Err(error) => {
+                found.seen.current = Current::Untold;
+                found.seen.is_incomplete = true;
+                found.trouble = Some((self.path.to_path_buf(), error));
+                return Ok(None);
+            }
+        };
+        if !look.is_regular {
+            let error = io::Error::other("is not a regular file");
+            found.trouble = Some((self.path.to_path_buf(), error));
+            return Ok(None);
+        }
+        let is_ours = self.sources.iter().any(|s| is_same_inode(&s.checkpoint, &look));
+        if is_ours {
+            let matches = Vec::new();
+            found.seen.current = Current::File { look, matches };
+            return Ok(Some(look));
+        }
+        if self.shared.registry.of_inode(look.inode).1 {
+            found.seen.current = Current::ReadElsewhere;
+            found.elsewhere = Some(look.inode);
+            return Ok(Some(look));
+        }
+        let opened = Content::open(&self.path, self.log.follow_links);
+        let (mut content, look) = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(None),
+            Err(error) if is_absence(&error) => {
+                found.is_moving = true;
+                return Ok(None);
+            }
+            Err(error) if is_shortage(&error) => return Err(error),
+            Err(error) => {
+                // Its checkpoint, if it has one, must not be taken for one whose file is gone.
+                found.seen.candidates.push(Candidate {
+                    look,
+                    is_archive: false,
+                    readable: Readable::NotYet,
+                    matches: Vec::new(),
+                    was_found_at_path: true,
+                });
+                found.files.push(CandidateFile {
+                    path: self.path.to_path_buf(),
+                    content: None,
+                });
+                found.trouble = Some((self.path.to_path_buf(), error));
+                return Ok(Some(look));
+            }
+        };
+        let references = self.references(found, &[]);
+        let matches = matches_of(&references, &mut content, &look)?;
+        found.current = Some(content);
+        found.seen.current = Current::File { look, matches };
+        Ok(Some(look))
+    }
+
+    /// The checkpoints whose content a file may hold: of open sources, of this path, and of `others`.
+    fn references(&self, found: &Found, others: &[Checkpoint]) -> Vec<Checkpoint> {
+        let open = found.seen.open.iter().map(|open| &open.reached);
+        let all = open.chain(&found.seen.known).chain(others);
+        all.filter(|c| !c.is_blank()).cloned().collect()
+    }
+
+    fn observe_rotated(
+        &mut self,
+        found: &mut Found,
+        current: Option<&Look>,
+        not_before: Instant,
+    ) -> io::Result<()> {
+        let listed = self.list(found, not_before);
+        let names: HashSet<PathBuf> = listed.iter().map(|l| l.path.clone()).collect();
+        let related = match listed.iter().any(|l| is_compressed_name(&l.path)) {
+            true => self.related(),
+            false => Vec::new(),
+        };
+        let references = self.references(found, &related);
+        let mut met: HashSet<Inode> = current.iter().map(|look| look.inode).collect();
+        let mut places: Vec<(Place, Option<RotatedName>, Look)> = Vec::new();
+        for Listed { path, inode, name } in listed {
+            let look = match Look::at_path(&path) {
+                Ok(look) => look,
+                Err(error) => {
+                    found.is_moving |= error.kind() == io::ErrorKind::NotFound;
+                    continue;
+                }
+            };
+            found.is_moving |= inode.is_some_and(|inode| inode != look.inode.inode);
+            if !look.is_regular || !met.insert(look.inode) {
+                continue;
+            }
+            let own = self.sources.iter().find(|s| is_same_inode(&s.checkpoint, &look));
+            if let Some(own) = own {
+                places.push((Place::Open(own.checkpoint.serial), name, look));
+                continue;
+            }
+            let is_archive = is_compressed_name(&path);
+            // Beside its original an archive is still being written, or of no use.
+            if is_archive && names.contains(&path.with_extension("")) {
+                continue;
+            }
+            let look = Look {
+                born_ns: if is_archive { 0 } else { look.born_ns },
+                ..look
+            };
+            let probed = self.probe(found, &references, path, look, is_archive)?;
+            if let Some((candidate, file)) = probed {
+                let place = Place::Candidate(found.seen.candidates.len());
+                places.push((place, name, candidate.look));
+                found.seen.candidates.push(candidate);
+                found.files.push(file);
+            }
+        }
+        let sorted = sort_oldest_first(places, |(_, name, look)| {
+            (name.as_ref(), look.modified_ns, look.born_ns)
+        });
+        found.seen.order = sorted.into_iter().map(|(place, ..)| place).collect();
+        Ok(())
+    }
+
+    /// What a name leads to; `None` if that is no candidate.
+    fn probe(
+        &mut self,
+        found: &mut Found,
+        references: &[Checkpoint],
+        path: PathBuf,
+        look: Look,
+        is_archive: bool,
+    ) -> io::Result<Option<(Candidate, CandidateFile)>> {
+        let (here, is_open) = self.shared.registry.of_inode(look.inode);
+        if is_open {
+            return Ok(None);
+        }
+        let was_found_at_path = self
+            .stat_when_found
+            .as_deref()
+            .is_some_and(|seen| (seen.inode, seen.born_ns) == (look.inode, look.born_ns));
+        let known = here.into_iter().rfind(|c| is_same_inode(c, &look));
+        let candidate = |look, readable, matches| Candidate {
+            look,
+            is_archive,
+            readable,
+            matches,
+            was_found_at_path,
+        };
+        match &known {
+            Some(known) if known.path != self.path || known.state == SourceState::Skipped => {
+                return Ok(None);
+            }
+            Some(known) if is_unchanged(known, &look, is_archive) => {
+                let file = CandidateFile {
+                    path,
+                    content: None,
+                };
+                return Ok(Some((candidate(look, Readable::Unchanged, vec![]), file)));
+            }
+            Some(_) => {}
+            // It has a tailer of its own, or is none of ours.
+            None if !is_archive && self.shared.watches.is_followed(&path) => return Ok(None),
+            None if self.log.excludes(&path) => return Ok(None),
+            None => {}
+        }
+        let (readable, content, look, matches) =
+            match self.open_candidate(found, references, &path, look, is_archive) {
+                Ok(Some((content, look, matches))) => {
+                    (Readable::Yes, Some(content), look, matches)
+                }
+                Ok(None) => return Ok(None),
+                Err(error) if is_absence(&error) => {
+                    found.is_moving = true;
+                    return Ok(None);
+                }
+                Err(error) if is_shortage(&error) => return Err(error),
+                // What cannot be unpacked and does not change any more is damaged, or no archive.
+                Err(error) if is_archive && known.is_none() && is_old(&look) => {
+                    log::debug!("'{}' cannot be unpacked: {error}", path.display());
+                    return Ok(None);
+                }
+                Err(error) => {
+                    found.trouble.get_or_insert((path.clone(), error));
+                    (Readable::NotYet, None, look, vec![])
+                }
+            };
+        let candidate = candidate(look, readable, matches);
+        Ok(Some((candidate, CandidateFile { path, content })))
+    }
+
+    fn open_candidate(
+        &mut self,
+        found: &mut Found,
+        references: &[Checkpoint],
+        path: &Path,
+        listed: Look,
+        is_archive: bool,
+    ) -> io::Result<Option<(Content, Look, Vec<Match>)>> {
+        let Some((mut content, look)) = Content::open(path, self.log.follow_links)? else {
+            return Ok(None);
+        };
+        if look.inode != listed.inode {
+            found.is_moving = true;
+            return Ok(None);
+        }
+        let mut matches = matches_of(references, &mut content, &look)?;
+        if matches.is_empty() && !is_archive && self.is_copied_now(found, &mut content)? {
+            matches.push(Match {
+                serial: COPY_OF_CURRENT,
+                content: ContentMatch::Shorter,
+            });
+        }
+        let look = match is_archive && !matches.is_empty() {
+            true => Look {
+                size: content.size()?,
+                ..look
+            },
+            false => look,
+        };
+        Ok(Some((content, look, matches)))
+    }
+
+    /// Whether a file is a copy, perhaps still being made, of what lies at the path: of content that the agent
+    /// knows too little of to recognise it, because it was empty a moment ago.
+    ///
+    /// Once a copy is made the original is truncated, so one that has not changed for a while is of content from
+    /// before, even if both begin with the same lines.
+    fn is_copied_now(&mut self, found: &mut Found, copy: &mut Content) -> io::Result<bool> {
+        let Current::File { look: original, .. } = &found.seen.current else {
+            return Ok(false);
+        };
+        let copied = copy.look()?;
+        let is_recent = now_ms() - copied.modified_ns / 1_000_000 < COPYING_MS;
+        if !is_recent || original.born_ns > copied.born_ns || copied.size == 0 {
+            return Ok(false);
+        }
+        let current = match &mut found.current {
+            Some(content) => content,
+            None if self.has_current => match self.sources.back_mut() {
+                Some(source) => &mut source.content,
+                None => return Ok(false),
+            },
+            None => return Ok(false),
+        };
+        let len = Trace::MAX_LEN.min(usize::try_from(copied.size).unwrap_or(usize::MAX));
+        let len = u8::try_from(len).unwrap_or(u8::MAX);
+        let end = copy.trace_before(copied.size, len)?;
+        Ok(current.head()?.starts_with(&copy.head()?)
+            && current.trace_before(copied.size, len)? == end)
+    }
+
+    /// Every name that may lead to a rotated file of the path.
+    fn list(&mut self, found: &mut Found, not_before: Instant) -> Vec<Listed> {
+        let mut listed: Vec<Listed> = Vec::new();
+        let wanted = self.wanted_inodes(found);
+        for (folder, base) in self.folders() {
+            let index = &self.shared.folders;
+            let beside = index.rotated_beside(&folder, &base, not_before);
+            let by_inode = wanted
+                .iter()
+                .map(|inode| Ok((*inode, index.by_inode(&folder, *inode, not_before)?)))
+                .collect::<io::Result<Vec<_>>>();
+            match beside.and_then(|beside| Ok((beside, by_inode?))) {
+                Ok((beside, by_inode)) => {
+                    listed.extend(beside.into_iter().map(|l| Listed {
+                        path: l.path,
+                        inode: l.inode,
+                        name: Some(l.name),
+                    }));
+                    for (inode, paths) in by_inode {
+                        listed.extend(paths.into_iter().map(|path| Listed {
+                            path,
+                            inode: Some(inode),
+                            name: None,
+                        }));
+                    }
+                }
+                Err(error) if is_absence(&error) => {}
+                Err(error) => {
+                    found.seen.is_incomplete = true;
+                    found.trouble.get_or_insert((folder, error));
+                }
+            }
+        }
+        self.list_globs(&mut listed);
+        let target = self.target.as_deref();
+        let mut met = HashSet::new();
+        listed.retain(|l| {
+            l.path != *self.path && Some(&*l.path) != target && met.insert(l.path.clone())
+        });
+        listed
+    }
+
+    /// What the `rotated` globs of the section match.
+    fn list_globs(&self, listed: &mut Vec<Listed>) {
+        let Some(base) = self.path.file_name() else {
+            return;
+        };
+        // Where the section follows one path, whatever they match was rotated from it.
+        let is_only_path = matches!(&self.log.paths[..], [path] if Path::new(path) == &*self.path);
+        let globs = self.log.rotated.iter();
+        for path in globs
+            .filter_map(|text| glob::glob(text).ok())
+            .flatten()
+            .flatten()
+        {
+            let Some(file_name) = path.file_name() else {
+                continue;
+            };
+            let name = RotatedName::parse(base, file_name);
+            if name.is_some() || is_only_path || file_name == base {
+                listed.push(Listed {
+                    path,
+                    inode: None,
+                    name,
+                });
+            }
+        }
+    }
+
+    /// Inodes that are looked for under any name.
+    fn wanted_inodes(&self, found: &Found) -> Vec<u64> {
+        let unfinished = found.seen.known.iter().filter(|c| c.is_unfinished());
+        let seen = self.stat_when_found.iter().map(|look| look.inode.inode);
+        let mut wanted: Vec<u64> = unfinished
+            .map(|c| c.identity.inode.inode)
+            .chain(seen)
+            .filter(|inode| *inode != 0)
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
+    /// The folders in which rotation leaves files, with the name that they are made from: that of the path, and
+    /// that of the file which the path leads to through links.
+    fn folders(&mut self) -> Vec<(PathBuf, std::ffi::OsString)> {
+        if let Some(target) = target_of(&self.path) {
+            self.target = (target != *self.path).then_some(target);
+        }
+        let both = [Some(&*self.path), self.target.as_deref()];
+        let mut folders: Vec<_> = both
+            .into_iter()
+            .flatten()
+            .filter_map(|path| Some((path.parent()?.to_owned(), path.file_name()?.to_owned())))
+            .collect();
+        folders.dedup();
+        folders
+    }
+
+    /// Checkpoints of other paths which are names that rotation gives to this one: where a glob matches rotated
+    /// files too, each is followed by its own name, and what was archived is known by their checkpoints.
+    fn related(&self) -> Vec<Checkpoint> {
+        let Some(base) = self.path.file_name() else {
+            return Vec::new();
+        };
+        let is_related = |path: &Path| {
+            path.file_name()
+                .is_some_and(|name| RotatedName::parse(base, name).is_some())
+        };
+        self.shared.registry.of_related(&self.path, is_related)
+    }
+}
+
+/// What became of the content of a source, and a look at what is there. What is there counts as seen if it is the
+/// content that was seen before.
+///
+/// What is certain of a source's content: it is the one that was read, since the bytes before the position are
+/// compared at every look and in every read. Before the first read it is the one that begins as it was seen to.
+/// Of a file that was empty at every look nothing is certain.
+pub(super) fn verdict_on(source: &mut Source) -> io::Result<(Verdict, Look)> {
+    let look = source.content.look()?;
+    if source.was_truncated(&look)? {
+        let is_cut = source.position <= look.size && look.size > 0 && source.is_unchanged()?;
+        return Ok(match is_cut {
+            true => (Verdict::CutAhead, look),
+            false => (Verdict::Replaced, look),
+        });
+    }
+    if source.is_blank() && source.may_have_changed(&look) {
+        return Ok((Verdict::Begun, look));
+    }
+    Ok((Verdict::Intact, look))
+}
+
+/// What the bytes of a file are to checkpoints; those to which they are nothing are left out.
+fn matches_of(
+    references: &[Checkpoint],
+    content: &mut Content,
+    look: &Look,
+) -> io::Result<Vec<Match>> {
+    let mut probe = Probe {
+        content,
+        size: look.size,
+        head: None,
+    };
+    let mut matches = Vec::new();
+    for reference in references {
+        let content = content_of(reference, &mut probe)?;
+        if content != ContentMatch::Other {
+            matches.push(Match {
+                serial: reference.serial,
+                content,
+            });
+        }
+    }
+    Ok(matches)
+}
+
+/// Bytes of a file whose first ones are read once, for all comparisons.
+struct Probe<'a> {
+    content: &'a mut Content,
+    size: u64,
+    head: Option<Vec<u8>>,
+}
+
+impl Bytes for Probe<'_> {
+    fn size(&mut self) -> io::Result<u64> {
+        match self.content {
+            Content::Plain(_) => Ok(self.size),
+            Content::Packed(_) => self.content.size(),
+        }
+    }
+
+    fn head(&mut self) -> io::Result<&[u8]> {
+        if self.head.is_none() {
+            self.head = Some(self.content.head()?);
+        }
+        Ok(self.head.as_deref().unwrap_or_default())
+    }
+
+    fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace> {
+        self.content.trace_before(offset, len)
+    }
+}
+
+/// Whether a file is, by its size and times, what its checkpoint knows, with nothing to read.
+fn is_unchanged(known: &Checkpoint, look: &Look, is_archive: bool) -> bool {
+    known.state == SourceState::Finished
+        && known.modified_ns == look.modified_ns
+        && (is_archive || look.size <= known.offset)
+}
+
+/// Where `path` leads, if it leads through links: also if nothing lies there now, since the file that lay there
+/// was rotated away.
+fn target_of(path: &Path) -> Option<PathBuf> {
+    if let Ok(target) = path.canonicalize() {
+        return Some(target);
+    }
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let folder = path.parent()?.canonicalize().ok()?;
+        let real = folder.join(path.file_name()?);
+        match std::fs::read_link(&real) {
+            Ok(link) => path = folder.join(link),
+            Err(_) => return Some(real),
+        }
+    }
+    None
+}
+
+/// Whether nothing lies there.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Whether the agent, not the file, is the reason.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOMEM | Errno::NFILE | Errno::MFILE)
+    )
+}
+
+fn is_old(look: &Look) -> bool {
+    now_ms() - look.modified_ns / 1_000_000 > ARCHIVING_MS
+}
+
+/// Stands for what lies at the path where that has no serial number yet.
+const COPY_OF_CURRENT: u64 = u64::MAX;
+/// How long after the last change of a copy its original may not be truncated yet.
+const COPYING_MS: i64 = 5000;
+/// An archive that was not written to for so long is not being made any more.
+const ARCHIVING_MS: i64 = 60_000;
+/// As many links as the kernel follows.
+const MOST_LINKS: usize = 40;
+/// As much as a fingerprint covers.
+const _: () = assert!(Fingerprint::MAX_LEN <= 1024);

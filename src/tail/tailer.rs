@@ -1,0 +1,464 @@
+//! The tailer: what it holds, its loop, and how it notices that something happened.
+//!
+//! ```text
+//!            first look, file closed for a while            path or content is not what it was
+//!   Closed ------------------sync------------------> Following <---------sync---------+
+//!     ^                                              |   |   \-------------------------+
+//!     |  descriptors are wanted, a server forgot     |   |
+//!     +----------------------------------------------+   +--> the path leads nowhere and all is read: ends
+//!
+//!   ReadElsewhere: the file at the path is open in the tailer of another path; nothing is held
+//! ```
+//! `sync` is observe, plan, apply. What a tailer holds: its sources, oldest first, of which the last lies at the
+//! path if `has_current`. `must_sync` means that the sources say nothing yet.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use rustix::io::Errno;
+
+use super::drain::Drained;
+use super::observe::{is_absence, verdict_on};
+use super::plan::Verdict;
+use super::recognise::is_same_inode;
+use super::scheduler::Leave;
+use super::source::Source;
+use super::trouble::Trouble;
+use super::turns::Turn;
+use super::watch::FileWatch;
+use super::{LOOK_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL};
+use crate::batch::{Batch, Destination};
+use crate::budget::Account;
+use crate::config::LogConfig;
+use crate::identity::{Fingerprint, Identity, Inode, Look};
+use crate::progress::{Ending, Progress};
+use crate::shown::ShownPath;
+use crate::wake::Waker;
+
+/// What follows one path: it owns the open files, rotated ones that still drain first, and the position in
+/// each. It runs on a `tail:<path>` thread, or is parked; see [`super::scheduler`].
+#[derive(Debug)]
+pub struct Tailer {
+    pub(super) path: Arc<Path>,
+    pub(super) log: Arc<LogConfig>,
+    pub(super) destination: Arc<Destination>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) account: Arc<Account>,
+    pub(super) waker: Waker,
+    pub(super) batches: Sender<Batch>,
+    pub(super) progress: Sender<Progress>,
+    pub(super) stop: Receiver<()>,
+    /// Oldest first.
+    pub(super) sources: VecDeque<Source>,
+    /// Whether the last of `sources` lies at the path.
+    pub(super) has_current: bool,
+    /// Needed to hold files open.
+    pub(super) turn: Option<Turn>,
+    /// Everything must be looked at before anything is read.
+    pub(super) must_sync: bool,
+    pub(super) last_sync: Instant,
+    /// The file was closed, for others to have their turn, when it looked like this; its watch stays.
+    pub(super) paused: Option<Box<(Look, Option<FileWatch>)>>,
+    /// The file at the path, if another tailer reads it.
+    pub(super) read_elsewhere: Option<Inode>,
+    /// The file was there when its section was first seen: `start_at` is about it.
+    pub(super) honours_start_at: bool,
+    /// What lay at the path when it was found; it may be rotated away before it is opened.
+    pub(super) stat_when_found: Option<Box<Look>>,
+    /// Where the path leads through links.
+    pub(super) target: Option<std::path::PathBuf>,
+    pub(super) trouble: Trouble,
+    /// Since when a file with something unread cannot be read.
+    pub(super) blocked_since: Option<Instant>,
+    /// When the path was last rotated or truncated.
+    pub(super) rotated_at: Option<Instant>,
+    /// Watches of files that were read to their end: somebody may still write to them.
+    pub(super) late: VecDeque<(Instant, FileWatch)>,
+    /// What is open must be opened anew: a server has forgotten it.
+    pub(super) is_stale: bool,
+    /// When it was last woken.
+    pub(super) last_event: Instant,
+}
+
+/// Why a tailer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The path leads nowhere and everything that was there is read.
+    Gone,
+    /// It was told to, or `--once` and everything is read.
+    Stopped,
+    /// `--once`, and the file, or one that was rotated away, cannot be read.
+    Unread,
+}
+
+/// What a look left to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Everything is read.
+    Idle,
+    /// The memory budget; a wake comes when there is some.
+    Budget,
+    /// A turn to hold files open; a wake comes then.
+    Turn,
+    /// There is more to read, and others wait for a thread.
+    Yield,
+    /// The stop came in between.
+    Stop,
+}
+
+impl Tailer {
+    /// A tailer for `path`. It waits for `waker`, which `account` rings too, and ends when `stop` is disconnected
+    /// (and it is woken to see that).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "its channels are what a thread is made of"
+    )]
+    pub fn new(
+        path: Arc<Path>,
+        log: Arc<LogConfig>,
+        destination: Arc<Destination>,
+        shared: Arc<Shared>,
+        account: Arc<Account>,
+        waker: Waker,
+        batches: Sender<Batch>,
+        progress: Sender<Progress>,
+        stop: Receiver<()>,
+        honours_start_at: bool,
+        stat_when_found: Option<Look>,
+    ) -> Self {
+        Tailer {
+            path,
+            log,
+            destination,
+            shared,
+            account,
+            waker,
+            batches,
+            progress,
+            stop,
+            sources: VecDeque::new(),
+            has_current: false,
+            turn: None,
+            must_sync: true,
+            last_sync: Instant::now(),
+            paused: None,
+            read_elsewhere: None,
+            honours_start_at,
+            stat_when_found: stat_when_found.map(Box::new),
+            target: None,
+            trouble: Trouble::default(),
+            blocked_since: None,
+            rotated_at: None,
+            late: VecDeque::new(),
+            is_stale: false,
+            last_event: Instant::now(),
+        }
+    }
+
+    /// Runs on a `tail:<path>` thread until it can be parked, the path is gone and drained, or it is told
+    /// to stop.
+    pub fn run(&mut self) -> Leave {
+        loop {
+            // Before the look: what it does not see yet rings again.
+            if self.waker.take() {
+                self.last_event = Instant::now();
+            }
+            // After the bell is taken: who stops all tailers rings it when the channel is gone.
+            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return Leave::Ended(End::Stopped);
+            }
+            self.trouble.begin();
+            let next = match self.may_look() {
+                true => self.look(),
+                false => Next::Turn,
+            };
+            self.trouble.end(&self.path);
+            if std::mem::take(&mut self.is_stale) {
+                self.close_all();
+            }
+            match next {
+                Next::Stop => return Leave::Ended(End::Stopped),
+                Next::Yield => return Leave::Yielded,
+                Next::Idle if self.shared.once => return Leave::Ended(self.end_of_once()),
+                Next::Idle if self.is_done() => return Leave::Ended(End::Gone),
+                Next::Idle => self.pause_if_wanted(),
+                // A shortage of descriptors shows again; anything else keeps `--once` from its end for ever.
+                Next::Turn if self.shared.once && self.trouble.is_present() => {
+                    return Leave::Ended(End::Unread);
+                }
+                Next::Budget | Next::Turn => {}
+            }
+            if let Some(leave) = self.may_leave(next) {
+                return leave;
+            }
+            if self.waker.wait(self.patience(next)) {
+                self.last_event = Instant::now();
+            }
+        }
+    }
+
+    /// Whether the path leads nowhere and nothing is left to read or to wait for.
+    fn is_done(&mut self) -> bool {
+        self.forget_late();
+        self.sources.is_empty()
+            && self.read_elsewhere.is_none()
+            && !self.trouble.is_present()
+            && self.blocked_since.is_none()
+            && self.late.is_empty()
+    }
+
+    /// Everything that is there is read, as far as that is possible.
+    fn end_of_once(&self) -> End {
+        for source in &self.sources {
+            let partial = source.size.saturating_sub(source.position);
+            if partial > 0 {
+                log::warn!(
+                    "'{}': the last {partial} bytes have no newline yet and are left for a later run",
+                    ShownPath(&self.path)
+                );
+            }
+        }
+        match self.trouble.is_present() || self.blocked_since.is_some() {
+            true => End::Unread,
+            false => End::Stopped,
+        }
+    }
+
+    /// How long to wait without being woken.
+    pub(super) fn patience(&self, next: Next) -> Duration {
+        let unwatched = self.sources.iter().any(|source| source.watch.is_none());
+        let mut patience = match unwatched || self.must_sync {
+            true => POLL_INTERVAL,
+            false => LOOK_INTERVAL,
+        };
+        if self.turn.is_some() && self.shared.turns.are_scarce() {
+            // To give it back soon when it is wanted.
+            patience = patience.min(TURN_INTERVAL);
+        }
+        if let Some(since) = self.blocked_since {
+            let left = self.log.rotate_wait.saturating_sub(since.elapsed());
+            patience = patience.min(left.max(POLL_INTERVAL));
+        }
+        if !self.late.is_empty() {
+            patience = patience.min(LATE_INTERVAL);
+        }
+        if next == Next::Idle {
+            for since in self.sources.iter().filter_map(|s| s.detached_since) {
+                patience = patience.min(self.log.rotate_wait.saturating_sub(since.elapsed()));
+            }
+        }
+        patience.max(Duration::from_millis(1))
+    }
+
+    /// One look: notices what happened and reads what is there to read.
+    fn look(&mut self) -> Next {
+        // The size of the newest file first, then the older ones to their end: see the text of `tail`.
+        loop {
+            if let Err(error) = self.follow() {
+                self.complain_of(&error);
+                return Next::Idle;
+            }
+            if self.waits_for_blocked() {
+                return Next::Idle;
+            }
+            let mut sent = false;
+            let mut at = 0;
+            while at < self.sources.len() {
+                match self.drain(at, &mut sent) {
+                    Ok(Drained::End) => at += 1,
+                    Ok(Drained::Finished) => {}
+                    Ok(Drained::Partial) => break,
+                    // The content is not what it was: look at everything again.
+                    Ok(Drained::Changed) => {
+                        self.must_sync = true;
+                        sent = true;
+                        break;
+                    }
+                    Ok(Drained::Budget) => return Next::Budget,
+                    Ok(Drained::Stop) => return Next::Stop,
+                    Err(error) => {
+                        self.complain_of(&error);
+                        break;
+                    }
+                }
+            }
+            // New bytes may have come in the meantime; a busy file is read on without a wait, but what happens
+            // to the path must be noticed too. `--once` ends when what was there at the look is read.
+            if !sent || (self.shared.once && !self.must_sync) {
+                return Next::Idle;
+            }
+            if self.shared.crowd.is_waiting() {
+                return Next::Yield;
+            }
+        }
+    }
+
+    /// Later lines wait for a rotated file that cannot be read for now as long as for one that is still written to.
+    fn waits_for_blocked(&self) -> bool {
+        let since = self.blocked_since.filter(|_| !self.shared.once);
+        since.is_some_and(|since| since.elapsed() < self.log.rotate_wait)
+    }
+
+    /// Has the sources be what the path and the files say.
+    fn follow(&mut self) -> io::Result<()> {
+        for _ in 0..MOST_SYNCS {
+            if !self.must_sync && !self.is_retry_due() && !self.has_changed()? {
+                break;
+            }
+            self.sync()?;
+            if self.must_sync {
+                break;
+            }
+        }
+        self.release_deleted()
+    }
+
+    fn is_retry_due(&mut self) -> bool {
+        self.forget_late();
+        let since = self.last_sync.elapsed();
+        let is_early = self.blocked_since.is_some_and(|b| b.elapsed() < self.log.rotate_wait);
+        let is_blocked = self.blocked_since.is_some() || self.trouble.is_present();
+        let interval = if is_early { POLL_INTERVAL } else { LOOK_INTERVAL };
+        (is_blocked && since >= interval)
+            || (!self.late.is_empty()
+                && self.last_event > self.last_sync
+                && since >= LATE_INTERVAL)
+    }
+
+    /// Whether the path or the content of a source is not what it was. A source that has only grown is noted.
+    fn has_changed(&mut self) -> io::Result<bool> {
+        match Look::at_path(&self.path) {
+            Ok(look) => {
+                let current = self.sources.back().filter(|_| self.has_current);
+                let is_current = current.is_some_and(|s| is_same_inode(&s.checkpoint, &look));
+                if !is_current && !self.is_read_elsewhere(&look) {
+                    return Ok(true);
+                }
+            }
+            // Where the path leads nowhere, a file that came and was rotated away between two looks left
+            // nothing there: what lies beside the path is looked at as long as its older ones are.
+            Err(error) if is_absence(&error) => {
+                if !self.sources.is_empty() || self.read_elsewhere.is_some() {
+                    return Ok(true);
+                }
+            }
+            // It cannot be told what lies there: nothing follows from that.
+            Err(error) => return Err(error),
+        }
+        let Tailer {
+            sources,
+            shared,
+            progress,
+            ..
+        } = self;
+        for source in sources.iter_mut().rev() {
+            match verdict_on(source)? {
+                (Verdict::Intact, look) => note_growth(source, &look, shared, progress)?,
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the file at the path is open in another tailer, as it was when that was first seen.
+    pub(super) fn is_read_elsewhere(&self, look: &Look) -> bool {
+        self.read_elsewhere == Some(look.inode) && self.shared.registry.is_open(look.inode)
+    }
+
+    /// Whether the path was rotated so lately that what rotation left may appear only now.
+    pub(super) fn was_just_rotated(&self) -> bool {
+        self.rotated_at
+            .is_some_and(|at| at.elapsed() < JUST_ROTATED.max(self.log.rotate_wait))
+    }
+
+    /// Forgets watches of files that were read to their end long ago.
+    fn forget_late(&mut self) {
+        let keep = match self.has_current {
+            true => LATE_FOR,
+            false => LATE_FOR_WITHOUT_CURRENT,
+        };
+        while self.late.front().is_some_and(|(at, _)| at.elapsed() > keep) {
+            self.late.pop_front();
+        }
+    }
+
+    /// Closes everything; it is opened again where it stands.
+    pub(super) fn close_all(&mut self) {
+        for source in std::mem::take(&mut self.sources) {
+            self.retire(&source, Ending::Paused);
+        }
+        self.has_current = false;
+        self.must_sync = true;
+    }
+
+    pub(super) fn complain_of(&mut self, error: &io::Error) {
+        match Errno::from_io_error(error) {
+            Some(Errno::NFILE | Errno::MFILE) => return self.shared.turns.are_too_many(),
+            Some(Errno::STALE) => self.is_stale = true,
+            _ => {}
+        }
+        if error.kind() != io::ErrorKind::NotFound {
+            self.trouble.note(&self.path, error);
+        }
+    }
+}
+
+/// Notes a look at content that may have grown.
+pub(super) fn note_growth(
+    source: &mut Source,
+    look: &Look,
+    shared: &Shared,
+    progress: &Sender<Progress>,
+) -> io::Result<()> {
+    if (look.size, look.modified_ns) != (source.size, source.modified_ns)
+        && let Some(since) = &mut source.detached_since
+    {
+        *since = Instant::now();
+    }
+    if look.size > source.size {
+        shared.metrics.has_grown.set();
+    }
+    source.note(look);
+    if source.position == 0
+        && let Some(fingerprint) = source.grown_fingerprint()?
+    {
+        // It may be truncated before the first byte is read, and its copy be looked for.
+        grow_fingerprint(source, fingerprint, shared, progress);
+    }
+    Ok(())
+}
+
+/// The first bytes of a source are better known.
+pub(super) fn grow_fingerprint(
+    source: &mut Source,
+    fingerprint: Fingerprint,
+    shared: &Shared,
+    progress: &Sender<Progress>,
+) {
+    let identity = Identity {
+        fingerprint,
+        ..source.checkpoint.identity
+    };
+    source.checkpoint.identity = identity;
+    let serial = source.checkpoint.serial;
+    shared.registry.update_identity(serial, identity);
+    let _ = progress.send(Progress::Known {
+        source: source.id,
+        identity,
+    });
+}
+
+/// A look ends after so many changes of the path, to read in between.
+const MOST_SYNCS: usize = 3;
+/// How long after a rotation what it left may appear.
+const JUST_ROTATED: Duration = Duration::from_secs(10);
+/// How often a file that was read to its end is looked for again when something was written to it.
+const LATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long such files are watched.
+const LATE_FOR: Duration = Duration::from_secs(600);
+/// The same while nothing lies at the path, for which a tailer is kept.
+const LATE_FOR_WITHOUT_CURRENT: Duration = Duration::from_secs(30);
