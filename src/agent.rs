@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use thiserror::Error;
 
-use crate::batch::{Batch, Destination, Progress, Route};
+use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::buffer::BufferPool;
 use crate::checkpoint::{self, Registrar, Store, StoreError};
@@ -33,17 +33,19 @@ use crate::identity::Look;
 use crate::kafka::producer::NativeOutput;
 use crate::metrics::Metrics;
 use crate::once::ProgressBar;
+use crate::progress::{Progress, Saved};
 use crate::output::legacy::LegacyOutput;
 use crate::output::stdout::StdoutOutput;
 use crate::output::{Output, Worker};
 use crate::stop::Deadline;
-use crate::tail::claims::Claims;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::discover::{Discovery, Found};
+use crate::tail::folder_index::FolderIndex;
+use crate::tail::registry::FileRegistry;
 use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler, panic_message};
 use crate::tail::turns::Turns;
 use crate::tail::watch::{WatchTable, Watcher};
-use crate::tail::{self, End, Surroundings, Tailer};
+use crate::tail::{self, End, Shared, Tailer};
 use crate::wake::Waker;
 
 /// How to run.
@@ -113,7 +115,7 @@ pub struct Agent {
     config: Arc<Config>,
     mode: Mode,
     host: String,
-    around: Arc<Surroundings>,
+    shared: Arc<Shared>,
     table: Arc<WatchTable>,
     /// One channel per producer; gone when stopping.
     batches: Vec<Sender<Batch>>,
@@ -147,7 +149,7 @@ impl Agent {
     pub fn run(config: Config, mode: Mode, signals: &Receiver<()>) -> Result<(), AgentError> {
         let config = Arc::new(config);
         let descriptors = raise_descriptor_limit();
-        let (store, checkpoints) = if mode.dry_run {
+        let (store, saved) = if mode.dry_run {
             // Somebody else's positions are no reason not to look.
             let load = checkpoint::store::load(&config.agent.state_dir);
             (
@@ -156,11 +158,12 @@ impl Agent {
             )
         } else {
             let store = Store::open(&config.agent.state_dir)?;
-            let checkpoints = store.load()?;
-            (Some(store), checkpoints)
+            let saved = store.load()?;
+            (Some(store), saved)
         };
-        let known = checkpoints.len();
-        let known_paths: BTreeSet<Arc<Path>> = checkpoints
+        let known = saved.checkpoints.len();
+        let known_paths: BTreeSet<Arc<Path>> = saved
+            .checkpoints
             .iter()
             .map(|checkpoint| checkpoint.path.clone())
             .collect();
@@ -172,17 +175,20 @@ impl Agent {
         };
         let mut watcher =
             Watcher::new(discovery, found_sender).map_err(|e| start_error("watch", e))?;
+        let first = watcher.look();
         let table = watcher.table();
         let metrics = Arc::<Metrics>::default();
         let (turns, crowd) = (Turns::new(descriptors), Arc::<Crowd>::default());
-        let around = Arc::new(Surroundings {
-            claims: Claims::new(checkpoints.clone()),
+        let shared = Arc::new(Shared {
+            registry: FileRegistry::new(&saved),
+            folders: FolderIndex::new(),
             watches: table.clone(),
             pool: BufferPool::new(),
             turns: turns.clone(),
             crowd: crowd.clone(),
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
             metrics: metrics.clone(),
+            names_each_file: first.len() <= NAMED_FILES,
             once: mode.once,
         });
         let (stop_tailers, tailers_stop) = bounded(0);
@@ -198,7 +204,7 @@ impl Agent {
                 .into_owned(),
             config: config.clone(),
             mode,
-            around,
+            shared,
             table,
             batches: Vec::new(),
             progress: Some(progress.clone()),
@@ -222,7 +228,10 @@ impl Agent {
         let interval = config.agent.checkpoint_interval;
         let registrar = Registrar::new(
             store,
-            checkpoints,
+            Saved {
+                sections: Some(config.logs.iter().map(|log| log.name.clone()).collect()),
+                ..saved
+            },
             progress_taken,
             interval,
             deadline.clone(),
@@ -258,7 +267,6 @@ impl Agent {
             scheduler.run();
             true
         })?;
-        let first = watcher.look();
         log::info!(
             "logagent {} follows {}, {} known, {} to {}",
             env!("CARGO_PKG_VERSION"),
@@ -366,17 +374,21 @@ impl Agent {
             route,
             path: path.clone(),
         });
+        let registry = &self.shared.registry;
+        let is_of_section = |path: &Path| tail::follows(&log, path);
+        let honours_start_at =
+            is_first_look && !registry.knows_section(&log.name, is_of_section);
         let tailer = Tailer::new(
             path,
             log,
             destination,
-            self.around.clone(),
+            self.shared.clone(),
             share.account(waker.clone()),
             waker,
             self.batches[producer].clone(),
             progress,
             self.tailers_stop.clone(),
-            is_first_look,
+            honours_start_at,
             look,
         );
         // Without a scheduler the process is about to end.
@@ -500,7 +512,7 @@ impl Agent {
                 }
             }
         }
-        let acked = self.around.metrics.acked_bytes.value();
+        let acked = self.shared.metrics.acked_bytes.value();
         if self.mode.dry_run {
             log::info!("stopped; {acked} bytes would have been sent");
         } else {
@@ -574,6 +586,8 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Where more files are followed at the start, the log does not name each that is opened.
+const NAMED_FILES: usize = 20;
 /// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway.
 const BATCH_QUEUE: usize = 64;
 /// Messages that may wait for the registrar while it writes.

@@ -353,7 +353,12 @@ impl Tailer {
         let Some((checkpoint, replaces)) = self.shared.registry.open(checkpoint) else {
             return false;
         };
-        log::debug!(
+        let level = match self.shared.names_each_file {
+            true => log::Level::Info,
+            false => log::Level::Debug,
+        };
+        log::log!(
+            level,
             "'{}': {} is read from offset {}",
             ShownPath(&at),
             checkpoint.identity,

@@ -14,11 +14,11 @@
 //! writers that go on writing to it for a while.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::batch::Route;
-use crate::budget::Budget;
 use crate::buffer::BufferPool;
 use crate::config::{HeaderChoice, LogConfig};
 use crate::metrics::Metrics;
@@ -31,7 +31,6 @@ mod drain;
 pub mod folder_index;
 mod observe;
 mod parking;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by the tailer's plan"))]
 mod patterns;
 mod pausing;
 mod plan;
@@ -48,6 +47,7 @@ pub mod watch;
 pub use tailer::{End, Tailer};
 
 use content::Content;
+use patterns::Pattern;
 use deleted::DeletedFiles;
 use folder_index::FolderIndex;
 use registry::FileRegistry;
@@ -64,8 +64,6 @@ pub struct Shared {
     pub folders: FolderIndex,
     /// Wakes tailers.
     pub watches: Arc<WatchTable>,
-    /// The memory budget.
-    pub budget: Arc<Budget>,
     /// Read buffers.
     pub pool: Arc<BufferPool>,
     /// Who may hold files open.
@@ -76,6 +74,8 @@ pub struct Shared {
     pub deleted: DeletedFiles,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// The log names each file that is opened: they are few.
+    pub names_each_file: bool,
     /// Ship what is there and end (`--once`).
     pub once: bool,
 }
@@ -98,6 +98,12 @@ fn now_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether a path is one that a section follows, by its name.
+pub fn follows(log: &LogConfig, path: &Path) -> bool {
+    let mut paths = log.paths.iter();
+    paths.any(|text| Pattern::new(text).is_ok_and(|pattern| pattern.matches_path(path)))
 }
 
 /// Headers, key and topic that the records of the files of `log` get.

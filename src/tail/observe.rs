@@ -11,13 +11,14 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::content::{Content, is_compressed_name};
+use super::patterns::Exclude;
 use super::plan::{
     Adoption, Candidate, Current, Match, Observation, OpenSource, Place, Readable, Verdict,
 };
 use super::recognise::{Bytes, ContentMatch, content_of, is_same_inode};
 use super::rotated_names::{RotatedName, sort_oldest_first};
 use super::source::Source;
-use super::{Tailer, now_ms};
+use super::{Tailer, follows, now_ms};
 use crate::batch::Trace;
 use crate::config::StartAt;
 use crate::identity::{Fingerprint, Inode, Look};
@@ -120,7 +121,7 @@ impl Tailer {
             found.elsewhere = Some(look.inode);
             return Ok(Some(look));
         }
-        let opened = Content::open(&self.path, self.log.follow_links);
+        let opened = Content::open(&self.path);
         let (mut content, look) = match opened {
             Ok(Some(opened)) => opened,
             Ok(None) => return Ok(None),
@@ -146,6 +147,10 @@ impl Tailer {
                 return Ok(Some(look));
             }
         };
+        // The same file may be known under another path.
+        let (here, _) = self.shared.registry.of_inode(look.inode);
+        let elsewhere = here.into_iter().filter(|c| c.path != self.path);
+        found.seen.known.extend(elsewhere.filter(|c| is_same_inode(c, &look)));
         let references = self.references(found, &[]);
         let matches = matches_of(&references, &mut content, &look)?;
         found.current = Some(content);
@@ -254,8 +259,8 @@ impl Tailer {
             }
             Some(_) => {}
             // It has a tailer of its own, or is none of ours.
-            None if !is_archive && self.shared.watches.is_followed(&path) => return Ok(None),
-            None if self.log.excludes(&path) => return Ok(None),
+            None if !is_archive && self.is_followed_by_itself(&path) => return Ok(None),
+            None if self.is_excluded(&path) => return Ok(None),
             None => {}
         }
         let (readable, content, look, matches) =
@@ -283,6 +288,15 @@ impl Tailer {
         Ok(Some((candidate, CandidateFile { path, content })))
     }
 
+    fn is_followed_by_itself(&self, path: &Path) -> bool {
+        self.shared.watches.is_followed(path) || follows(&self.log, path)
+    }
+
+    fn is_excluded(&self, path: &Path) -> bool {
+        let mut exclude = self.log.exclude.iter();
+        exclude.any(|text| Exclude::new(text).is_ok_and(|exclude| exclude.matches_path(path)))
+    }
+
     fn open_candidate(
         &mut self,
         found: &mut Found,
@@ -291,7 +305,7 @@ impl Tailer {
         listed: Look,
         is_archive: bool,
     ) -> io::Result<Option<(Content, Look, Vec<Match>)>> {
-        let Some((mut content, look)) = Content::open(path, self.log.follow_links)? else {
+        let Some((mut content, look)) = Content::open(path)? else {
             return Ok(None);
         };
         if look.inode != listed.inode {
@@ -359,7 +373,7 @@ impl Tailer {
                 Ok((beside, by_inode)) => {
                     listed.extend(beside.into_iter().map(|l| Listed {
                         path: l.path,
-                        inode: l.inode,
+                        inode: Some(l.inode),
                         name: Some(l.name),
                     }));
                     for (inode, paths) in by_inode {

@@ -778,4 +778,5 @@ const CLOCK_TICK_NS: i64 = 50_000_000;
 const NEIGHBOUR_NS: i64 = 10_000_000_000;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests;

@@ -108,7 +108,7 @@ impl WatchTable {
         table.targets.remove(path);
     }
 
-    fn is_followed(&self, path: &Path) -> bool {
+    pub(super) fn is_followed(&self, path: &Path) -> bool {
         self.table().paths.contains_key(path)
     }
 

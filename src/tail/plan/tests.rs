@@ -1,0 +1,1 @@
+//! The plan, situation by situation.
