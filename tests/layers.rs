@@ -220,12 +220,9 @@ fn the_storeys_of_kafka_are_held_where_they_are_folders() {
             "src/kafka/protocol/mod.rs",
             "use crate::kafka::network::Connection;\n",
         ),
-        (
-            "src/kafka/network/mod.rs",
-            "use crate::kafka::protocol::Request;\n",
-        ),
+        ("src/kafka/network/mod.rs", "use crate::batch::Batch;\n"),
         ("src/kafka/cluster.rs", "use super::producer::Producer;\n"),
-        ("src/kafka/producer.rs", "use super::cluster::Cluster;\n"),
+        ("src/kafka/producer.rs", ""),
     ]);
     assert_eq!(
         found,
