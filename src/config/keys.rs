@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use super::key::{Described, IfUnset, Key, Section};
-use super::kinds::kafka::{Brokers, ClientId, Headers, Partitioners, RecordKey, Topic};
+use super::kinds::kafka::{Brokers, Headers, Partitioners};
 use super::kinds::paths::{Excludes, Folder, Paths, Places};
-use super::kinds::sasl::{
-    Mechanisms, OAuthClientId, Password, PasswordFile, Scope, TokenFile, TokenUrl, Username,
-};
+use super::kinds::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
 use super::kinds::tls::{Certificates, PrivateKey};
-use super::kinds::{Choice, Count, Optional, Size, Time};
+use super::kinds::{Choice, Count, Optional, Size, Text, Time};
 use super::types::{Acks, Compression, FollowLinks, Protocol, StartAt};
 
 /// The keys of one kind of section.
@@ -61,7 +59,7 @@ table! {
 
     BROKERS: Brokers = [Kafka] "brokers", Brokers, IfUnset::Required("localhost:9092"),
         "the brokers to begin with; they name the others";
-    TOPIC: Topic = [Kafka] "topic", Topic, IfUnset::Nothing("logs"),
+    TOPIC: Text = [Kafka] "topic", Text::TOPIC, IfUnset::Nothing("logs"),
         "topic of every log section that names none";
     PROTOCOL: Choice<Protocol> = [Kafka] "protocol",
         Choice(&[("native", Protocol::Native), ("legacy", Protocol::Legacy)]),
@@ -95,7 +93,7 @@ table! {
     REQUEST_TIMEOUT: Time = [Kafka] "request_timeout",
         Time { least: Duration::from_secs(1), most: DAY }, IfUnset::Text("30s"),
         "how long a broker may take to answer";
-    CLIENT_ID: ClientId = [Kafka] "client_id", ClientId, IfUnset::Text("logagent"),
+    CLIENT_ID: Text = [Kafka] "client_id", Text::CLIENT_ID, IfUnset::Text("logagent"),
         "the name that the brokers' logs and quotas know this agent by";
     IDEMPOTENCE: Choice<bool> = [Kafka] "idempotence", Choice(&[("on", true), ("off", false)]),
         IfUnset::Text("on"),
@@ -115,7 +113,7 @@ table! {
     SASL_MECHANISM: Optional<Mechanisms> = [Kafka] "sasl_mechanism", Optional(Mechanisms),
         IfUnset::Text(""),
         "how this agent proves who it is; PLAIN and OAUTHBEARER send the secret: tls = on";
-    SASL_USERNAME: Optional<Username> = [Kafka] "sasl_username", Optional(Username),
+    SASL_USERNAME: Optional<Text> = [Kafka] "sasl_username", Optional(Text::USERNAME),
         IfUnset::Text(""),
         "the name, for PLAIN and SCRAM";
     SASL_PASSWORD: Optional<Password> = [Kafka] "sasl_password", Optional(Password),
@@ -130,7 +128,7 @@ table! {
     SASL_TOKEN_URL: Optional<TokenUrl> = [Kafka] "sasl_token_url", Optional(TokenUrl),
         IfUnset::Text(""),
         "the endpoint that gives out tokens for OAUTHBEARER instead (client credentials grant)";
-    SASL_CLIENT_ID: Optional<OAuthClientId> = [Kafka] "sasl_client_id", Optional(OAuthClientId),
+    SASL_CLIENT_ID: Optional<Text> = [Kafka] "sasl_client_id", Optional(Text::OAUTH_CLIENT_ID),
         IfUnset::Text(""),
         "the name that the endpoint knows this agent by";
     SASL_CLIENT_SECRET: Optional<Password> = [Kafka] "sasl_client_secret", Optional(Password),
@@ -139,7 +137,7 @@ table! {
     SASL_CLIENT_SECRET_FILE: Optional<PasswordFile> = [Kafka] "sasl_client_secret_file",
         Optional(PasswordFile), IfUnset::Text(""),
         "the secret in a file of its own instead, read at the start";
-    SASL_SCOPE: Optional<Scope> = [Kafka] "sasl_scope", Optional(Scope), IfUnset::Text(""),
+    SASL_SCOPE: Optional<Text> = [Kafka] "sasl_scope", Optional(Text::SCOPE), IfUnset::Text(""),
         "what the token is to be good for, if the endpoint wants to know";
     SASL_TOKEN_CA: Optional<Certificates> = [Kafka] "sasl_token_ca", Optional(Certificates),
         IfUnset::Text(""),
@@ -159,9 +157,9 @@ table! {
         ]),
         IfUnset::Text("safe"),
         "symbolic links; safe: those of root, of the agent's user or of their target's owner";
-    LOG_TOPIC: Topic = [Log] "topic", Topic, IfUnset::FromKafka("web_log"),
+    LOG_TOPIC: Text = [Log] "topic", Text::TOPIC, IfUnset::FromKafka("web_log"),
         "where the lines go; without it, to the topic of [kafka]";
-    LOG_KEY: RecordKey = [Log] "key", RecordKey, IfUnset::Text(""),
+    LOG_KEY: Optional<Text> = [Log] "key", Optional(Text::RECORD_KEY), IfUnset::Text(""),
         "key of every record; partitioner = key needs one";
     LOG_START_AT: Choice<StartAt> = [Log] "start_at",
         Choice(&[("beginning", StartAt::Beginning), ("end", StartAt::End)]),

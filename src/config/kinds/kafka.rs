@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
-use super::{BadValue, Kind, items};
+use super::{BadValue, Kind, Text, items};
 use crate::config::address::BrokerAddress;
 use crate::config::types::{HeaderChoice, Partitioner};
 
@@ -86,24 +86,26 @@ fn is_host(host: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
-/// A topic's name, by the rules of `org.apache.kafka.common.internals.Topic`.
-pub(crate) struct Topic;
+impl Text {
+    /// A topic's name, by the rules of `org.apache.kafka.common.internals.Topic`.
+    pub(crate) const TOPIC: Text = Text {
+        accepted: || {
+            format!("1 to {TOPIC_LEN} letters, digits, '.', '_' or '-', and not '.' or '..'")
+        },
+        is_legal: |text| is_name(text) && text.len() <= TOPIC_LEN && !matches!(text, "." | ".."),
+    };
 
-impl Kind for Topic {
-    type Value = String;
+    /// `client_id`. Brokers make metrics and file names of it, so it is held to names.
+    pub(crate) const CLIENT_ID: Text = Text {
+        accepted: || format!("1 to {TOPIC_LEN} letters, digits, '.', '_' or '-'"),
+        is_legal: |text| is_name(text) && text.len() <= TOPIC_LEN,
+    };
 
-    fn accepted(&self) -> String {
-        format!("1 to {TOPIC_LEN} letters, digits, '.', '_' or '-', and not '.' or '..'")
-    }
-
-    fn read(&self, text: &str) -> Result<String, BadValue> {
-        let legal = (1..=TOPIC_LEN).contains(&text.len()) && !matches!(text, "." | "..");
-        if legal && is_name(text) {
-            Ok(text.to_owned())
-        } else {
-            Err(BadValue::default())
-        }
-    }
+    /// `key`: the same for all records of a log.
+    pub(crate) const RECORD_KEY: Text = Text {
+        accepted: || format!("any text of at most {RECORD_KEY_LEN} bytes"),
+        is_legal: |text| text.len() <= RECORD_KEY_LEN,
+    };
 }
 
 /// Whether it is made of the characters that topics and `[log:NAME]` may have.
@@ -171,44 +173,6 @@ impl Kind for Headers {
     }
 }
 
-/// `client_id`. Brokers make metrics and file names of it, so it is held to names.
-pub(crate) struct ClientId;
-
-impl Kind for ClientId {
-    type Value = String;
-
-    fn accepted(&self) -> String {
-        format!("1 to {TOPIC_LEN} letters, digits, '.', '_' or '-'")
-    }
-
-    fn read(&self, text: &str) -> Result<String, BadValue> {
-        if is_name(text) && text.len() <= TOPIC_LEN {
-            Ok(text.to_owned())
-        } else {
-            Err(BadValue::default())
-        }
-    }
-}
-
-/// `key`: the same for all records of a log; empty is none.
-pub(crate) struct RecordKey;
-
-impl Kind for RecordKey {
-    type Value = Option<String>;
-
-    fn accepted(&self) -> String {
-        format!("any text of at most {RECORD_KEY_LEN} bytes, or nothing")
-    }
-
-    fn read(&self, text: &str) -> Result<Option<String>, BadValue> {
-        match text.len() {
-            0 => Ok(None),
-            1..=RECORD_KEY_LEN => Ok(Some(text.to_owned())),
-            _ => Err(BadValue::default()),
-        }
-    }
-}
-
 /// Kafka's usual port.
 const PORT: u16 = 9092;
 /// Brokers make a file name of topic and partition.
@@ -273,7 +237,7 @@ mod tests {
     #[test]
     fn topics_follow_the_rules_of_kafka() {
         for text in ["a", "web_log", "A.b-c_9", "...", &"t".repeat(249)] {
-            assert_eq!(Topic.read(text), Ok(text.to_owned()));
+            assert_eq!(Text::TOPIC.read(text), Ok(text.to_owned()));
         }
         for text in [
             "",
@@ -286,7 +250,7 @@ mod tests {
             "ä",
             &"t".repeat(250),
         ] {
-            assert!(Topic.read(text).is_err(), "{text}");
+            assert!(Text::TOPIC.read(text).is_err(), "{text}");
         }
     }
 

@@ -133,6 +133,29 @@ impl Kind for Count {
     }
 }
 
+/// Text that is taken as it is, if it is legal.
+pub(super) struct Text {
+    /// What is accepted.
+    pub(super) accepted: fn() -> String,
+    pub(super) is_legal: fn(&str) -> bool,
+}
+
+impl Kind for Text {
+    type Value = String;
+
+    fn accepted(&self) -> String {
+        (self.accepted)()
+    }
+
+    fn read(&self, text: &str) -> Result<String, BadValue> {
+        if (self.is_legal)(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(BadValue::default())
+        }
+    }
+}
+
 /// Another kind, or nothing.
 pub(super) struct Optional<K>(pub(super) K);
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::kafka::address;
-use super::{BadValue, Kind, content};
+use super::{BadValue, Kind, Text, content};
 use crate::config::sasl::{HTTP, HTTPS, Mechanism, TokenEndpoint};
 use crate::config::secret::Secret;
 
@@ -25,19 +25,27 @@ impl Kind for Mechanisms {
     }
 }
 
-/// The kind of `sasl_username`.
-pub(crate) struct Username;
+impl Text {
+    /// `sasl_username`.
+    pub(crate) const USERNAME: Text = Text {
+        accepted: || "a name".to_owned(),
+        is_legal: |_| true,
+    };
 
-impl Kind for Username {
-    type Value = String;
+    /// `sasl_client_id`. RFC 7617: the secret begins after the first colon.
+    pub(crate) const OAUTH_CLIENT_ID: Text = Text {
+        accepted: || "a name without ':'".to_owned(),
+        is_legal: |text| !text.contains(':'),
+    };
 
-    fn accepted(&self) -> String {
-        "a name".to_owned()
-    }
-
-    fn read(&self, text: &str) -> Result<String, BadValue> {
-        Ok(text.to_owned())
-    }
+    /// `sasl_scope`.
+    pub(crate) const SCOPE: Text = Text {
+        accepted: || "words with spaces between them".to_owned(),
+        is_legal: |text| {
+            let is_legal = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+            text.bytes().all(is_legal)
+        },
+    };
 }
 
 /// The kind of `sasl_password`.
@@ -124,44 +132,6 @@ impl Kind for TokenUrl {
             authority: authority.to_owned(),
             target: format!("{slash}{target}"),
         })
-    }
-}
-
-/// The kind of `sasl_client_id`.
-pub(crate) struct OAuthClientId;
-
-impl Kind for OAuthClientId {
-    type Value = String;
-
-    fn accepted(&self) -> String {
-        "a name without ':'".to_owned()
-    }
-
-    fn read(&self, text: &str) -> Result<String, BadValue> {
-        // RFC 7617: the secret begins after the first one.
-        match text.contains(':') {
-            true => Err(BadValue::default()),
-            false => Ok(text.to_owned()),
-        }
-    }
-}
-
-/// The kind of `sasl_scope`.
-pub(crate) struct Scope;
-
-impl Kind for Scope {
-    type Value = String;
-
-    fn accepted(&self) -> String {
-        "words with spaces between them".to_owned()
-    }
-
-    fn read(&self, text: &str) -> Result<String, BadValue> {
-        let is_legal = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-        match text.bytes().all(is_legal) {
-            true => Ok(text.to_owned()),
-            false => Err(BadValue::default()),
-        }
     }
 }
 
