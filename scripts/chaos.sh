@@ -4,6 +4,8 @@
 #   scripts/chaos.sh              all scenarios, about four minutes
 #   scripts/chaos.sh SCENARIO     those whose names begin so: rename_storm, kills, broker_down ...
 #   scripts/chaos.sh --list       their names
+#   scripts/chaos.sh matrix       real logrotate: 576 cells, about nine minutes (tests/real_kafka_logrotate_matrix);
+#                                 LOGAGENT_MATRIX=product: 1,728; LOGAGENT_MATRIX_CELL and _SEED: one again
 #
 # Each row must show nothing missing, corrupt or out of order; only SIGKILL may make lines arrive twice, and at most as
 # many as the row says; bytes that were truncated away unread must be reported, to the byte. Otherwise the exit
@@ -14,6 +16,23 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scenarios=real_kafka_chaos::
 case ${1:-} in
+matrix)
+    scripts/rotators.sh get >&2
+    if [ -z "${LOGAGENT_MATRIX_CELL:-}" ]; then
+        export LOGAGENT_MATRIX=${LOGAGENT_MATRIX:-all}
+    fi
+    mkdir -p target
+    passed=yes
+    # CI: what cannot run is a failure here.
+    CI=${CI:-1} cargo test --test integration real_kafka_logrotate_matrix::every -- --nocapture \
+        >target/matrix.log 2>&1 || passed=no
+    grep -E '^(matrix|wrong) \|' target/matrix.log || tail -n 40 target/matrix.log >&2
+    [ "$passed" = yes ] || {
+        echo "what failed, with folders and logs: target/matrix.log" >&2
+        exit 1
+    }
+    exit
+    ;;
 --list)
     cargo test --quiet --test integration "$scenarios" -- --list | sed -n "s/^$scenarios\(.*\): test$/\1/p"
     exit

@@ -51,6 +51,9 @@ else
     real=no
 fi
 
+say "what rotates files"
+scripts/rotators.sh get
+
 say "tests"
 log=$(mktemp)
 trap 'stop_brokers; rm -f "$log"' EXIT

@@ -7,6 +7,8 @@
 //! kafka.rs         a real Kafka, for what only the real one can judge
 //! secured.rs       a real Kafka with TLS and SASL
 //! proxy.rs         between the agent and a real Kafka, to make the network fail
+//! proxied.rs       a real Kafka that each of many agents reaches through a proxy of its own
+//! ledger.rs        numbered lines, and what became of them on the disk and at the broker
 //! java.rs          the Java client's partitioner
 //! client.rs        a minimal Kafka client, for the two above
 //! token_endpoint.rs  gives out tokens for OAUTHBEARER
@@ -25,6 +27,8 @@ mod client;
 pub(crate) mod env;
 pub(crate) mod java;
 pub(crate) mod kafka;
+pub(crate) mod ledger;
+pub(crate) mod proxied;
 pub(crate) mod proxy;
 mod record_batch;
 pub(crate) mod remote;

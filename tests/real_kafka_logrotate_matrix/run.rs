@@ -1,0 +1,359 @@
+//! One cell: a world of its own, the rotations, and the judgement.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::cell::{Cell, Mode, Naming, Packing, Rate, Size, Trouble, Wanted};
+use super::writer::Writer;
+use crate::support::env::{Env, wait_until};
+use crate::support::kafka::RealKafka;
+use crate::support::ledger::{self, Verdict};
+use crate::support::proxy::Proxy;
+
+/// The first word of every line.
+const TAG: &str = "m";
+/// Nothing new for so long, and what is missing counts as missing.
+const STALLED: Duration = Duration::from_secs(8);
+/// Nothing new for so long after the last line, and nothing comes again.
+const QUIET: Duration = Duration::from_millis(1200);
+const SOON: Duration = Duration::from_secs(20);
+
+/// What a cell came to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) written: usize,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) is_right: bool,
+}
+
+/// Runs a cell. Panics, and so prints its world, if anything is wrong.
+pub(super) fn run(
+    cell: Cell,
+    name: &str,
+    seed: u64,
+    kafka: &RealKafka,
+    way: &Proxy,
+    outcome: &mut Outcome,
+) {
+    let mut scene = Scene::new(cell, seed, kafka, way);
+    let mut writer = scene.writer();
+    scene.begin(&mut writer);
+    if cell.rate == Rate::AtOnce {
+        scene.rotate_at_once(&mut writer);
+    } else {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| writer.write_until(&stop, cell.rate));
+            let _stop = StopOnDrop(&stop);
+            scene.rotate_under_way();
+        });
+    }
+    outcome.written = writer.written();
+    let verdict = scene.judge();
+    let most = match cell.trouble {
+        Trouble::Kill => 1 + scene.kills,
+        _ => 1,
+    };
+    outcome.is_right = verdict.is_right(most);
+    outcome.verdict = Some(verdict.clone());
+    assert!(
+        outcome.is_right,
+        "{name}: {}\n{}",
+        verdict.describe(),
+        scene.history.join("\n")
+    );
+}
+
+struct Scene<'a> {
+    cell: Cell,
+    env: Env,
+    kafka: &'a RealKafka,
+    way: &'a Proxy,
+    topic: String,
+    random: fastrand::Rng,
+    /// Whether the agent is ended, or Kafka away.
+    is_down: bool,
+    kills: usize,
+    rotated_at: Option<Instant>,
+    begun: Instant,
+    history: Vec<String>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(cell: Cell, seed: u64, kafka: &'a RealKafka, way: &'a Proxy) -> Scene<'a> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        way.restore();
+        let topic = kafka.fresh_topic("logrotate", 1);
+        let mut env = Env::new();
+        let path = match cell.wanted {
+            Wanted::File => env.path("app.log"),
+            Wanted::Glob => env.path("*.log"),
+        };
+        let rotate_wait = ["300ms", "1500ms"][random.usize(..2)];
+        env.set("kafka", "brokers", &way.address())
+            .set("kafka", "topic", &topic)
+            .set("log:app", "path", &path)
+            .set("log:app", "rotate_wait", rotate_wait);
+        if cell.naming == Naming::Olddir {
+            env.make_folder("old");
+            let rotated = env.path("old/*");
+            env.set("log:app", "rotated", &rotated);
+        }
+        let scene = Scene {
+            cell,
+            env,
+            kafka,
+            way,
+            topic,
+            random,
+            is_down: false,
+            kills: 0,
+            rotated_at: None,
+            begun: Instant::now(),
+            history: Vec::new(),
+        };
+        fs::write(scene.file("logrotate.conf"), scene.conf()).unwrap();
+        scene
+    }
+
+    /// A file beside the ini.
+    fn file(&self, name: &str) -> PathBuf {
+        self.env.config().with_file_name(name)
+    }
+
+    fn conf(&self) -> String {
+        let mut words = vec!["rotate 100", "missingok"];
+        words.push(match self.cell.mode {
+            Mode::Create => "create 0644",
+            Mode::Nocreate => "nocreate",
+            Mode::Copytruncate => "copytruncate",
+        });
+        words.extend_from_slice(match self.cell.packing {
+            Packing::None => &["nocompress"],
+            Packing::Compress => &["compress"],
+            Packing::Delaycompress => &["compress", "delaycompress"],
+        });
+        words.extend_from_slice(match self.cell.naming {
+            Naming::Numbers => &[],
+            Naming::Dateext => &["dateext", "dateformat -%s"],
+            Naming::Extension => &["extension .log"],
+            Naming::Olddir => &["olddir old"],
+        });
+        let told = self.file("told").display().to_string();
+        format!(
+            "\"{}\" {{\n{}\npostrotate\n: >'{told}'\nendscript\n}}\n",
+            self.env.path("app.log"),
+            words.join("\n")
+        )
+    }
+
+    fn writer(&mut self) -> Writer {
+        let path = PathBuf::from(self.env.path("app.log"));
+        let seed = self.random.u64(..);
+        let mut writer = Writer::new(&self.cell, TAG, &path, &self.file("told"), seed);
+        match self.cell.size {
+            Size::Empty => {}
+            Size::Kb100 => writer.fill(100 << 10),
+            Size::Mb5 => writer.fill(5 << 20),
+        }
+        writer
+    }
+
+    fn note(&mut self, what: &str) {
+        let at = self.begun.elapsed().as_millis();
+        self.history.push(format!("{at:>6} ms  {what}"));
+    }
+
+    fn pause(&mut self, most_ms: u64) {
+        thread::sleep(Duration::from_millis(self.random.u64(..most_ms)));
+    }
+
+    /// Starts the agent and waits until a line has arrived and the file is in the state: what was rotated away
+    /// before a path was ever known is not looked for.
+    fn begin(&mut self, writer: &mut Writer) {
+        self.env.start();
+        writer.write();
+        self.kafka.wait_for_records(&self.topic, 1, SOON);
+        let inode = fs::metadata(self.env.path("app.log")).unwrap().ino();
+        let state = self.env.checkpoints();
+        wait_until(
+            SOON,
+            || {
+                let text = fs::read(&state).unwrap_or_default();
+                String::from_utf8_lossy(&text)
+                    .split_ascii_whitespace()
+                    .any(|word| word == inode.to_string())
+            },
+            || format!("inode {inode} in the state"),
+        );
+        self.note("the file is known");
+    }
+
+    // Rotations.
+
+    fn rotate_under_way(&mut self) {
+        let rotations = self.random.usize(3..=4);
+        for down in self.troubled(rotations) {
+            self.pause(250);
+            self.set_down(down);
+            self.pause(250);
+            self.rotate();
+        }
+        self.pause(250);
+        self.set_down(false);
+        self.pause(400);
+    }
+
+    fn rotate_at_once(&mut self, writer: &mut Writer) {
+        let rotations = match self.cell.naming {
+            Naming::Dateext => 4,
+            _ => 8,
+        };
+        for down in self.troubled(rotations) {
+            self.set_down(down);
+            // The name of a dated file needs a second of its own, and the line shall be just before.
+            self.await_a_name();
+            for _ in 0..self.random.usize(1..3) {
+                writer.write();
+            }
+            self.rotate();
+            if self.random.bool() {
+                self.pause(120);
+            }
+        }
+        self.set_down(false);
+        writer.write();
+    }
+
+    /// For each rotation, whether the agent (or Kafka) is down: one or two times, one of which is long.
+    fn troubled(&mut self, rotations: usize) -> Vec<bool> {
+        let mut down = vec![false; rotations];
+        if self.cell.trouble != Trouble::None {
+            let first = self.random.usize(..rotations - 1);
+            down[first] = true;
+            down[first + 1] = self.random.bool();
+            down[rotations - 1] |= self.random.bool();
+        }
+        down
+    }
+
+    fn set_down(&mut self, down: bool) {
+        if self.is_down == down {
+            return;
+        }
+        self.is_down = down;
+        self.note(match (self.cell.trouble, down) {
+            (Trouble::Away, true) => "Kafka goes away",
+            (Trouble::Away, false) => "Kafka is back",
+            (_, true) => "the agent ends",
+            (_, false) => "the agent starts",
+        });
+        match (self.cell.trouble, down) {
+            (Trouble::None, _) => unreachable!("nothing goes down"),
+            (Trouble::Away, true) => self.way.cut(),
+            (Trouble::Away, false) => self.way.restore(),
+            (Trouble::Term, true) => drop(self.env.stop()),
+            (Trouble::Kill, true) => {
+                self.kills += 1;
+                self.env.kill();
+            }
+            (Trouble::Term | Trouble::Kill, false) => self.env.start(),
+        }
+        self.note("done");
+    }
+
+    fn await_a_name(&mut self) {
+        const SECOND: Duration = Duration::from_millis(1020);
+        if self.cell.naming == Naming::Dateext
+            && let Some(at) = self.rotated_at
+        {
+            thread::sleep(SECOND.saturating_sub(at.elapsed()));
+        }
+    }
+
+    fn rotate(&mut self) {
+        self.await_a_name();
+        let output = logrotate()
+            .expect("it was found before")
+            .arg("-f")
+            .arg("-s")
+            .arg(self.file("logrotate.state"))
+            .arg(self.file("logrotate.conf"))
+            .current_dir(self.env.log_dir())
+            .output()
+            .expect("logrotate runs");
+        // Its name may be of any time until now.
+        self.rotated_at = Some(Instant::now());
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        self.note(&format!("rotated {said}"));
+        // It calls it an error that it moves a file out of the way (to NAME.backup), which the program has made
+        // between the renaming and the creating.
+        assert!(
+            output.status.success() || said.contains(".backup"),
+            "logrotate: {said}"
+        );
+    }
+
+    // Judging.
+
+    /// Waits until everything on the disk has arrived, or nothing comes any more; then until nothing comes
+    /// again, not with a stop and one more run either.
+    fn judge(&mut self) -> Verdict {
+        let disk = ledger::on_disk(&self.env.log_dir(), TAG);
+        let (mut count, mut changed) = (0, Instant::now());
+        let mut is_complete = false;
+        loop {
+            let now = self.kafka.count(&self.topic);
+            if now != count {
+                (count, changed) = (now, Instant::now());
+                // Reading all of it is not for nothing.
+                is_complete = now >= disk.len() && self.verdict(&disk).missing.is_empty();
+            }
+            let patience = if is_complete { QUIET } else { STALLED };
+            if changed.elapsed() > patience || !self.env.agent().is_running() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let live = self.verdict(&disk);
+        self.note(&format!("live: {}", live.describe()));
+        self.env.stop();
+        let once = self.env.run(&["--once"]);
+        self.note(&format!("--once ends with {:?}", once.code));
+        // What comes only now is missing all the same.
+        Verdict {
+            missing: live.missing,
+            ..self.verdict(&disk)
+        }
+    }
+
+    fn verdict(&self, disk: &std::collections::BTreeSet<usize>) -> Verdict {
+        Verdict::of(disk, &self.kafka.fetch_all(&self.topic), TAG)
+    }
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// logrotate, where it is installed.
+pub(super) fn logrotate() -> Option<Command> {
+    let places = [
+        "/usr/sbin/logrotate",
+        "/sbin/logrotate",
+        "/usr/bin/logrotate",
+    ];
+    let place = places
+        .iter()
+        .find(|place| fs::exists(place).unwrap_or(false))?;
+    Some(Command::new(place))
+}
