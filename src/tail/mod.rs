@@ -30,10 +30,13 @@ pub mod claims;
 mod content;
 pub mod deleted;
 pub mod discover;
+pub mod lanes;
+mod mounts;
 mod parking;
 mod pausing;
 mod resume;
 mod rotation;
+mod schedule;
 pub mod scheduler;
 mod siblings;
 mod source;
@@ -418,6 +421,7 @@ impl Tailer {
             read_at_ms: now_ms(),
             permit,
         };
+        let _rest = self.waker.rest();
         select! {
             send(self.batches, batch) -> sent => sent.is_ok(),
             recv(self.stop) -> _ => false,

@@ -4,10 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::scheduler::{Leave, PARK_AFTER};
-use super::{Next, Tailer, siblings};
+use super::scheduler::{Expected, Leave, PARK_AFTER, Task};
+use super::{Next, Tailer};
 use crate::config::LogConfig;
-use crate::identity::Look;
 use crate::wake::Waker;
 
 impl Tailer {
@@ -41,42 +40,41 @@ impl Tailer {
         };
         is_watched && self.complaint.is_none()
     }
+}
 
-    /// Whether what lies at the path is still what lay there at the last look: what a parked tailer is asked
-    /// now and then, since events may be lost.
-    pub(super) fn is_as_it_was(&self) -> bool {
-        let Ok(look) = Look::at_path(&self.path) else {
-            return false;
-        };
-        let seen = (look.size, look.modified_ns);
-        match (&self.paused, self.sources.back()) {
-            (Some(paused), _) => {
-                let (paused, _) = &**paused;
-                look.inode == paused.inode && seen == (paused.size, paused.modified_ns)
-            }
-            (None, Some(live)) => {
-                siblings::is_same_inode(&live.checkpoint, &look)
-                    && seen == (live.size, live.modified_ns)
-            }
-            (None, None) => false,
-        }
+impl Task for Tailer {
+    fn run(&mut self) -> Leave {
+        Tailer::run(self)
     }
 
-    /// Whether files are held open by its turn.
-    pub(super) fn holds_turn(&self) -> bool {
-        self.turn.is_some()
-    }
-
-    pub(super) fn waker(&self) -> &Waker {
+    fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
+        (self.path.clone(), self.log.clone())
     }
 
-    /// What it follows, and by which section.
-    pub(super) fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
-        (self.path.clone(), self.log.clone())
+    fn expected(&self) -> Option<Expected> {
+        match (&self.paused, self.sources.back()) {
+            (Some(paused), _) => {
+                let (paused, _) = &**paused;
+                Some(Expected {
+                    inode: paused.inode,
+                    born_ns: paused.born_ns,
+                    content: Some((paused.size, paused.modified_ns)),
+                })
+            }
+            (None, Some(live)) => Some(Expected {
+                inode: live.checkpoint.identity.inode,
+                born_ns: live.checkpoint.identity.born_ns,
+                content: Some((live.size, live.modified_ns)),
+            }),
+            (None, None) => None,
+        }
+    }
+
+    fn holds_turn(&self) -> bool {
+        self.turn.is_some()
     }
 }
