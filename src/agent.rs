@@ -12,7 +12,7 @@
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +29,6 @@ use crate::budget::{Budget, RouteShare};
 use crate::buffer::BufferPool;
 use crate::checkpoint::{self, Registrar, Store, StoreError};
 use crate::config::{Config, LogConfig, Protocol};
-use crate::identity::Look;
 use crate::kafka::producer::NativeOutput;
 use crate::metrics::Metrics;
 use crate::once::ProgressBar;
@@ -37,14 +36,16 @@ use crate::progress::{Progress, Saved};
 use crate::output::legacy::LegacyOutput;
 use crate::output::stdout::StdoutOutput;
 use crate::output::{Output, Worker};
+use crate::shown::ShownPath;
 use crate::stop::Deadline;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::folder_index::FolderIndex;
+use crate::tail::lanes::Lanes;
 use crate::tail::registry::FileRegistry;
 use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler, panic_message};
 use crate::tail::turns::Turns;
-use crate::tail::watch::{WatchTable, Watcher};
+use crate::tail::watch::{FirstLook, WatchTable, Watcher};
 use crate::tail::{self, End, Shared, Tailer};
 use crate::wake::Waker;
 
@@ -94,8 +95,8 @@ struct Exited {
 
 #[derive(Debug)]
 enum Role {
-    /// What it followed, and by which section.
-    Tailer(Arc<Path>, Arc<LogConfig>),
+    /// What it followed.
+    Tailer(Arc<Path>),
     Scheduler,
     Producer,
     Registrar,
@@ -124,7 +125,7 @@ pub struct Agent {
     stop_tailers: Option<Sender<()>>,
     tailers_stop: Receiver<()>,
     /// To the scheduler, which gives tailers their threads.
-    scheduler: Sender<Message>,
+    scheduler: Sender<Message<Tailer>>,
     /// Where parked tailers are woken.
     parked_woken: Sender<u64>,
     exits: Sender<Exited>,
@@ -162,20 +163,29 @@ impl Agent {
             (Some(store), saved)
         };
         let known = saved.checkpoints.len();
-        let known_paths: BTreeSet<Arc<Path>> = saved
+        let known_paths: HashSet<Arc<Path>> = saved
             .checkpoints
             .iter()
             .map(|checkpoint| checkpoint.path.clone())
             .collect();
         let (found_sender, found) = unbounded();
-        let discovery = Discovery::new(&config.logs);
+        let (exits, exited) = unbounded();
+        let discovery = Discovery::new(&config.logs, &config.agent.state_dir);
+        let lanes = lanes(exits.clone());
+        // What does not answer at the start is followed later, except with --once, where there is no later.
+        let patience = (!mode.once).then_some(FIRST_LOOK);
         let start_error = |name: &str, error| AgentError::Start {
             name: name.to_owned(),
             error,
         };
-        let mut watcher =
-            Watcher::new(discovery, found_sender).map_err(|e| start_error("watch", e))?;
-        let first = watcher.look();
+        let (watcher, first_look) = Watcher::new(
+            discovery,
+            lanes.clone(),
+            found_sender,
+            known_paths,
+            patience,
+        )
+        .map_err(|e| start_error("watch", e))?;
         let table = watcher.table();
         let metrics = Arc::<Metrics>::default();
         let (turns, crowd) = (Turns::new(descriptors), Arc::<Crowd>::default());
@@ -188,13 +198,11 @@ impl Agent {
             crowd: crowd.clone(),
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
             metrics: metrics.clone(),
-            names_each_file: first.len() <= NAMED_FILES,
             once: mode.once,
         });
         let (stop_tailers, tailers_stop) = bounded(0);
         let (scheduler, scheduled) = unbounded();
         let (parked_woken, woken) = unbounded();
-        let (exits, exited) = unbounded();
         let (progress, progress_taken) = bounded(PROGRESS_QUEUE);
         let deadline = Deadline::default();
         let mut agent = Agent {
@@ -248,13 +256,13 @@ impl Agent {
         }
         agent.spawn_producers(&progress)?;
         drop(progress);
-        let report = move |Ended { path, log, how }| {
-            let name = format!("tail:{}", path.display());
+        let report = move |Ended { path, how, .. }| {
+            let name = format!("tail:{}", ShownPath(&path));
             let outcome = match how {
                 Ok(end) => Outcome::Done(end != End::Unread),
                 Err(panic) => Outcome::Panicked(panic),
             };
-            let role = Role::Tailer(path, log);
+            let role = Role::Tailer(path);
             let _ = exits.send(Exited {
                 name,
                 role,
@@ -262,35 +270,29 @@ impl Agent {
             });
         };
         let messages = (scheduler, scheduled);
-        let scheduler = Scheduler::new(messages, woken, tailers_stop, crowd, turns, report);
+        let calls = (woken, tailers_stop);
+        let scheduler = Scheduler::new(messages, calls, crowd, turns, lanes, report);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();
             true
         })?;
-        log::info!(
-            "logagent {} follows {}, {} known, {} to {}",
-            env!("CARGO_PKG_VERSION"),
-            counted(first.len(), "file"),
-            counted(known, "checkpoint"),
-            counted(agent.producers, "producer"),
-            if mode.dry_run {
-                "standard output".to_owned()
-            } else {
-                brokers(&config)
+        agent.spawn("watch".into(), Role::Watcher, move || {
+            watcher.run();
+            true
+        })?;
+        if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
+            agent.say_what_is_followed(&first, known, descriptors);
+            for found in first.found {
+                agent.follow(found);
             }
-        );
-        let absent = watcher.absent(known_paths.iter().map(|path| &**path));
-        for found in first.into_iter().chain(absent) {
-            agent.follow(found, true);
         }
-        if !mode.once {
-            agent.spawn("watch".into(), Role::Watcher, move || {
-                watcher.run();
-                true
-            })?;
+        if mode.once {
+            agent.table.stop();
         }
         let bar = mode.once.then(|| ProgressBar::start(metrics));
-        agent.supervise(signals);
+        if !agent.interrupted {
+            agent.supervise(signals);
+        }
         agent.stop(signals);
         drop(bar);
         match agent.failure.take() {
@@ -356,15 +358,57 @@ impl Agent {
         spawn(self.exits.clone(), name, role, body)
     }
 
+    /// What is there at the start; `None` if a signal comes first.
+    fn wait_for_first_look(
+        &mut self,
+        signals: &Receiver<()>,
+        first_look: &Receiver<FirstLook>,
+    ) -> Option<FirstLook> {
+        select! {
+            recv(signals) -> _ => {
+                log::info!("stopping");
+                self.interrupted = true;
+                None
+            }
+            // Without an answer the watcher has panicked, which is reported as well.
+            recv(first_look) -> first => first.ok(),
+        }
+    }
+
+    fn say_what_is_followed(&self, first: &FirstLook, checkpoints: usize, descriptors: u64) {
+        self.shared.turns.follows(first.found.len());
+        log::info!(
+            "logagent {} follows {}, {} of them from a known position ({}), {} to {}; {descriptors} descriptors, {} \
+             of them not for files",
+            env!("CARGO_PKG_VERSION"),
+            counted(first.found.len(), "file"),
+            first.known,
+            counted(checkpoints, "checkpoint"),
+            counted(self.producers, "producer"),
+            if self.mode.dry_run {
+                "standard output".to_owned()
+            } else {
+                brokers(&self.config)
+            },
+            Turns::reserve(descriptors)
+        );
+    }
+
     /// Starts a tailer for a path, unless it has one.
-    fn follow(&mut self, found: Found, is_first_look: bool) {
+    fn follow(&mut self, found: Found) {
         let Some(progress) = self.progress.clone() else {
             return;
         };
-        let Found { path, log, look } = found;
+        let Found {
+            path,
+            log,
+            look,
+            is_first,
+        } = found;
         if !self.tailers.insert(path.clone()) {
             return;
         }
+        self.shared.turns.follows(self.tailers.len());
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
         let waker = Waker::new(self.parked_woken.clone());
@@ -377,7 +421,7 @@ impl Agent {
         let registry = &self.shared.registry;
         let is_of_section = |path: &Path| tail::follows(&log, path);
         let honours_start_at =
-            is_first_look && !registry.knows_section(&log.name, is_of_section);
+            is_first && !registry.knows_section(&log.name, is_of_section);
         let tailer = Tailer::new(
             path,
             log,
@@ -391,8 +435,11 @@ impl Agent {
             honours_start_at,
             look,
         );
+        let device = look.map(|look| look.inode.device);
         // Without a scheduler the process is about to end.
-        let _ = self.scheduler.send(Message::Start(Box::new(tailer)));
+        let _ = self
+            .scheduler
+            .send(Message::Start(Box::new(tailer), device));
     }
 
     /// The route of a section and its share of the memory budget, one for all its files.
@@ -419,7 +466,7 @@ impl Agent {
                     return;
                 }
                 recv(self.found) -> found => if let Ok(found) = found {
-                    self.follow(found, false);
+                    self.follow(found);
                 },
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
                     self.take(exited);
@@ -435,7 +482,7 @@ impl Agent {
             outcome,
         } = exited;
         match &role {
-            Role::Tailer(path, _) => {
+            Role::Tailer(path) => {
                 self.tailers.remove(path);
                 self.table.forget_path(path);
             }
@@ -452,14 +499,11 @@ impl Agent {
             Outcome::Done(done) => self.left_undone |= !done,
         }
         // The file may have come back between the tailer's last look and now.
-        if let Role::Tailer(path, log) = role
+        if let Role::Tailer(path) = role
             && self.stop_tailers.is_some()
             && !self.mode.once
-            && self.failure.is_none()
-            && let Ok(look) = Look::at_path(&path)
         {
-            let look = Some(look);
-            self.follow(Found { path, log, look }, false);
+            self.table.reconsider(path);
         }
     }
 
@@ -582,12 +626,23 @@ fn spawn(
         })
 }
 
+/// The threads that ask file systems.
+fn lanes(exits: Sender<Exited>) -> Lanes {
+    Lanes::new(move |message| {
+        let _ = exits.send(Exited {
+            name: "scan".into(),
+            role: Role::Watcher,
+            outcome: Outcome::Panicked(message),
+        });
+    })
+}
+
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Where more files are followed at the start, the log does not name each that is opened.
-const NAMED_FILES: usize = 20;
+/// How long the start waits for file systems that do not answer.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway.
 const BATCH_QUEUE: usize = 64;
 /// Messages that may wait for the registrar while it writes.

@@ -353,7 +353,7 @@ impl Tailer {
         let Some((checkpoint, replaces)) = self.shared.registry.open(checkpoint) else {
             return false;
         };
-        let level = match self.shared.names_each_file {
+        let level = match self.shared.turns.follows_few() {
             true => log::Level::Info,
             false => log::Level::Debug,
         };

@@ -1,16 +1,19 @@
-//! Which files the patterns of the configuration name, and which folders to watch for new ones.
+//! Which paths the patterns of the configuration name, and who wants them. Nothing here asks a file system,
+//! except for the state folder at the start.
+//!
+//! A pattern is a row of parts: names, globs, and `**` for any number of folders. A folder is told by the
+//! steps that patterns have taken on the way to it, so what a new folder means to them is known from the
+//! folder that it lies in.
 
-use std::collections::{BTreeSet, HashSet};
-use std::fs;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use glob::{MatchOptions, Pattern};
 
-use super::content::is_compressed_name;
 use crate::config::LogConfig;
-use crate::identity::Look;
+use crate::identity::{Inode, Look};
 
 /// A path that is to be followed.
 #[derive(Debug, Clone)]
@@ -21,226 +24,264 @@ pub struct Found {
     pub log: Arc<LogConfig>,
     /// What lay there, if anything did. It may be rotated away before anybody opens it.
     pub look: Option<Look>,
+    /// It was there, or known, when the agent started.
+    pub is_first: bool,
 }
 
 /// The patterns of all `[log:NAME]` sections.
 #[derive(Debug)]
 pub struct Discovery {
     patterns: Vec<LogPattern>,
-    /// What a warning was given for, so that it is given once.
-    warned: HashSet<PathBuf>,
-    is_first: bool,
+    state_dir: StateDir,
 }
 
 #[derive(Debug)]
 struct LogPattern {
     text: String,
     whole: Pattern,
-    exclude: Vec<Pattern>,
+    exclude: Arc<[Pattern]>,
     log: Arc<LogConfig>,
+    parts: Vec<Part>,
 }
 
-/// What one scan found.
-#[derive(Debug, Default)]
-pub(super) struct Scan {
-    pub(super) files: Vec<Found>,
-    pub(super) folders: BTreeSet<PathBuf>,
+#[derive(Debug)]
+enum Part {
+    Name(OsString),
+    Glob(Pattern),
+    /// `**`.
+    Folders,
+}
+
+/// What the agent itself writes to: never followed.
+#[derive(Debug)]
+struct StateDir {
+    path: PathBuf,
+    /// The same without links.
+    resolved: PathBuf,
+    inode: Option<Inode>,
+}
+
+/// How far a pattern has come: its number, and the part that the names in a folder must match next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Step {
+    pub(super) pattern: u32,
+    part: u32,
+}
+
+/// What lies in a folder for a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next<'a> {
+    /// A file of this name.
+    File(&'a OsStr),
+    /// A folder of this name.
+    Folder(&'a OsStr),
+    /// Names that match; the folder must be listed.
+    Names,
+}
+
+/// Whose file a path is.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// The first section that names it and does not exclude it, and the next one, if there is one.
+    Wanted(Arc<LogConfig>, Option<Arc<LogConfig>>),
+    /// Every section that names it excludes it.
+    Excluded,
+    /// No section names it.
+    Unnamed,
 }
 
 impl Discovery {
-    /// The patterns of `logs`; those that are no globs stand for themselves.
-    pub fn new(logs: &[Arc<LogConfig>]) -> Self {
+    /// The patterns of `logs`; those that are no globs stand for themselves. What lies below `state_dir` is
+    /// left out.
+    pub fn new(logs: &[Arc<LogConfig>], state_dir: &Path) -> Self {
         let mut patterns = Vec::new();
         for log in logs {
-            let exclude: Vec<Pattern> = log.exclude.iter().map(|text| compile(text)).collect();
+            let exclude: Arc<[Pattern]> = log.exclude.iter().map(|text| compile(text)).collect();
             for text in &log.paths {
-                let (text, whole, exclude) = (text.clone(), compile(text), exclude.clone());
                 patterns.push(LogPattern {
-                    text,
-                    whole,
-                    exclude,
+                    text: text.clone(),
+                    whole: compile(text),
+                    exclude: exclude.clone(),
                     log: log.clone(),
+                    parts: parts(text),
                 });
             }
         }
+        let state_dir = StateDir {
+            path: state_dir.to_owned(),
+            resolved: state_dir
+                .canonicalize()
+                .unwrap_or_else(|_| state_dir.to_owned()),
+            inode: Look::at_path(state_dir).ok().map(|look| look.inode),
+        };
         Discovery {
             patterns,
-            warned: HashSet::new(),
-            is_first: true,
+            state_dir,
         }
     }
 
-    /// Walks the folders that the patterns lead to. A file that `is_followed` already is not among those
-    /// found, and not looked at.
-    pub(super) fn scan(&mut self, is_followed: impl Fn(&Path) -> bool) -> Scan {
-        let mut scan = Scan::default();
-        let mut seen = HashSet::new();
-        for at in 0..self.patterns.len() {
-            let mut paths = BTreeSet::new();
-            walk(
-                Path::new("/"),
-                &components(&self.patterns[at].text),
-                &mut paths,
-                &mut scan.folders,
-                &mut self.warned,
-            );
-            let mut any = false;
-            for path in paths {
-                if is_followed(&path) {
-                    any = true;
-                    continue;
-                }
-                let Some(found) = self.accepted(at, &path) else {
-                    continue;
-                };
-                any = true;
-                if seen.insert(path) {
-                    scan.files.push(found);
-                }
+    /// The numbers of the patterns.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = u32> + use<> {
+        0..u32::try_from(self.patterns.len()).unwrap_or(u32::MAX)
+    }
+
+    /// A pattern as it was given, and its section.
+    pub(super) fn pattern(&self, number: u32) -> Option<(&str, &Arc<LogConfig>)> {
+        let pattern = self.patterns.get(number as usize)?;
+        Some((&pattern.text, &pattern.log))
+    }
+
+    /// Whose file `path` is, whether a file lies there or not.
+    pub(super) fn claim(&self, path: &Path) -> Claim {
+        let mut first: Option<&Arc<LogConfig>> = None;
+        let mut is_named = false;
+        for pattern in &self.patterns {
+            if first.is_some_and(|log| Arc::ptr_eq(log, &pattern.log))
+                || !matches(&pattern.whole, path)
+            {
+                continue;
             }
-            if self.is_first && !any {
-                let LogPattern { text, log, .. } = &self.patterns[at];
-                log::warn!(
-                    "[log:{}] no file matches '{text}' yet; it is picked up when it appears",
-                    log.name
-                );
+            is_named = true;
+            if pattern.exclude.iter().any(|exclude| matches(exclude, path)) {
+                continue;
+            }
+            match first {
+                Some(first) => return Claim::Wanted(first.clone(), Some(pattern.log.clone())),
+                None => first = Some(&pattern.log),
             }
         }
-        self.is_first = false;
-        scan
-    }
-
-    /// The section that wants `path`, if any does, whether a file lies there or not.
-    pub(super) fn wanting(&self, path: &Path) -> Option<Found> {
-        let wanting = |p: &&LogPattern| {
-            p.whole.matches_path_with(path, OPTIONS) && !is_excluded(&p.exclude, path)
-        };
-        let log = self.patterns.iter().find(wanting)?.log.clone();
-        Some(Found {
-            path: path.into(),
-            log,
-            look: None,
-        })
-    }
-
-    /// The section that wants `path`, if any does and it is a file to be read.
-    pub(super) fn matching(&mut self, path: &Path) -> Option<Found> {
-        let at = self
-            .patterns
-            .iter()
-            .position(|pattern| pattern.whole.matches_path_with(path, OPTIONS))?;
-        self.accepted(at, path)
-    }
-
-    fn accepted(&mut self, at: usize, path: &Path) -> Option<Found> {
-        let LogPattern { exclude, log, .. } = &self.patterns[at];
-        if is_excluded(exclude, path) {
-            return None;
+        match first {
+            Some(log) => Claim::Wanted(log.clone(), None),
+            None if is_named => Claim::Excluded,
+            None => Claim::Unnamed,
         }
-        if is_compressed_name(path) {
-            // Rotation made it; what is unread of it is found from the file that it was.
-            return None;
+    }
+
+    /// Whether `path` is the state folder or lies below it, as far as its name tells.
+    pub(super) fn is_of_state_dir(&self, path: &Path) -> bool {
+        path.starts_with(&self.state_dir.path) || path.starts_with(&self.state_dir.resolved)
+    }
+
+    /// Whether the folder that this look was at is the state folder.
+    pub(super) fn is_state_dir(&self, look: &Look) -> bool {
+        self.state_dir.inode == Some(look.inode)
+    }
+
+    /// The steps of a pattern at `/`.
+    pub(super) fn start(&self, pattern: u32) -> Vec<Step> {
+        self.settled(vec![Step { pattern, part: 0 }])
+    }
+
+    /// What the names in a folder are to these steps.
+    pub(super) fn next(&self, step: Step) -> Option<Next<'_>> {
+        let parts = &self.patterns.get(step.pattern as usize)?.parts;
+        match parts.get(step.part as usize)? {
+            Part::Name(name) if step.part as usize + 1 == parts.len() => Some(Next::File(name)),
+            Part::Name(name) => Some(Next::Folder(name)),
+            Part::Glob(_) | Part::Folders => Some(Next::Names),
         }
-        match Look::at_path(path) {
-            Ok(look) if look.is_regular => {
-                self.warned.remove(path);
-                Some(Found {
-                    path: path.into(),
-                    log: log.clone(),
-                    look: Some(look),
+    }
+
+    /// The steps in the folder `name` of a folder with these steps. Below `**` links to folders are not
+    /// followed: they may lead in a circle.
+    pub(super) fn enter(&self, steps: &[Step], name: &OsStr, kind: FolderKind) -> Vec<Step> {
+        let mut entered = Vec::new();
+        for step in steps {
+            let Some(pattern) = self.patterns.get(step.pattern as usize) else {
+                continue;
+            };
+            match pattern.parts.get(step.part as usize) {
+                Some(Part::Folders) if kind == FolderKind::Plain && !is_hidden(name) => {
+                    entered.push(*step);
+                }
+                Some(part)
+                    if part.matches(name) && (step.part as usize + 1) < pattern.parts.len() =>
+                {
+                    entered.push(Step {
+                        part: step.part + 1,
+                        ..*step
+                    });
+                }
+                _ => {}
+            }
+        }
+        self.settled(entered)
+    }
+
+    /// Whether a file `name` in a folder with these steps is named by a pattern; the first such pattern.
+    pub(super) fn names_file(&self, steps: &[Step], name: &OsStr) -> Option<u32> {
+        let names = |step: &&Step| {
+            self.patterns
+                .get(step.pattern as usize)
+                .is_some_and(|pattern| {
+                    let part = pattern.parts.get(step.part as usize);
+                    step.part as usize + 1 == pattern.parts.len()
+                        && part.is_some_and(|part| part.matches(name))
                 })
-            }
-            Ok(_) => {
-                if self.warned.insert(path.to_owned()) {
-                    log::warn!("'{}' is not a regular file and is not read", path.display());
-                }
-                None
-            }
-            Err(error) => {
-                let link = fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink());
-                let expected = error.kind() == io::ErrorKind::NotFound && !link;
-                if !expected && self.warned.insert(path.to_owned()) {
-                    log::warn!("'{}' cannot be looked at: {error}", path.display());
-                }
-                None
-            }
-        }
-    }
-}
-
-/// Collects the paths below `base` that `rest` names, and the folders whose changes matter to it.
-fn walk(
-    base: &Path,
-    rest: &[String],
-    paths: &mut BTreeSet<PathBuf>,
-    folders: &mut BTreeSet<PathBuf>,
-    warned: &mut HashSet<PathBuf>,
-) {
-    let Some((first, rest)) = rest.split_first() else {
-        return;
-    };
-    let is_glob = first.contains(['*', '?', '[']);
-    if !is_glob {
-        let path = base.join(first);
-        if rest.is_empty() {
-            folders.insert(base.to_owned());
-            paths.insert(path);
-        } else if path.is_dir() {
-            walk(&path, rest, paths, folders, warned);
-        } else {
-            // Its parts appear one after the other.
-            folders.insert(base.to_owned());
-        }
-        return;
-    }
-    folders.insert(base.to_owned());
-    let entries = match fs::read_dir(base) {
-        Ok(entries) => entries,
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound && warned.insert(base.to_owned()) {
-                log::warn!("folder '{}' cannot be read: {error}", base.display());
-            }
-            return;
-        }
-    };
-    if first == "**" {
-        walk(base, rest, paths, folders, warned);
-    }
-    let pattern = compile(first);
-    for entry in entries.flatten() {
-        let (name, path) = (entry.file_name(), entry.path());
-        // Links to folders are not followed below **: they may lead in a circle.
-        let is_folder = || match first == "**" {
-            true => entry.file_type().is_ok_and(|t| t.is_dir()),
-            false => path.is_dir(),
         };
-        if first == "**" {
-            if is_folder() && !name.to_string_lossy().starts_with('.') {
-                walk(
-                    &path,
-                    &[std::slice::from_ref(first), rest].concat(),
-                    paths,
-                    folders,
-                    warned,
-                );
+        steps.iter().find(names).map(|step| step.pattern)
+    }
+
+    /// `**` stands for no folder as well: then the part after it is next.
+    fn settled(&self, mut steps: Vec<Step>) -> Vec<Step> {
+        let mut at = 0;
+        while let Some(step) = steps.get(at).copied() {
+            at += 1;
+            let pattern = self.patterns.get(step.pattern as usize);
+            let part = pattern.and_then(|pattern| pattern.parts.get(step.part as usize));
+            if matches!(part, Some(Part::Folders)) {
+                steps.push(Step {
+                    part: step.part + 1,
+                    ..step
+                });
             }
-        } else if pattern.matches_path_with(Path::new(&name), OPTIONS) {
-            if rest.is_empty() {
-                paths.insert(path);
-            } else if is_folder() {
-                walk(&path, rest, paths, folders, warned);
-            }
+        }
+        steps.sort_unstable();
+        steps.dedup();
+        steps
+    }
+}
+
+/// How a folder lies in another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FolderKind {
+    Plain,
+    /// Through a symbolic link.
+    Link,
+}
+
+impl Part {
+    fn matches(&self, name: &OsStr) -> bool {
+        match self {
+            Part::Name(wanted) => wanted == name,
+            Part::Glob(pattern) => matches(pattern, Path::new(name)),
+            Part::Folders => false,
         }
     }
 }
 
-fn components(text: &str) -> Vec<String> {
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".")
+}
+
+fn parts(text: &str) -> Vec<Part> {
     let parts = Path::new(text).components().filter_map(|part| match part {
-        Component::Normal(part) => Some(part.to_string_lossy().into_owned()),
-        Component::ParentDir => Some("..".to_owned()),
+        Component::Normal(part) if part == "**" => Some(Part::Folders),
+        Component::Normal(part) => {
+            let text = part.to_string_lossy();
+            Some(match text.contains(['*', '?', '[']) {
+                true => Part::Glob(compile(&text)),
+                false => Part::Name(part.to_owned()),
+            })
+        }
+        Component::ParentDir => Some(Part::Name("..".into())),
         _ => None,
     });
     parts.collect()
+}
+
+fn matches(pattern: &Pattern, path: &Path) -> bool {
+    pattern.matches_path_with(path, OPTIONS)
 }
 
 /// A pattern that cannot be compiled was refused with the configuration; should one get here all the
@@ -251,15 +292,6 @@ fn compile(text: &str) -> Pattern {
         .unwrap_or_default()
 }
 
-/// Whether one of these globs leaves `path` out. A glob without a slash is about the file name.
-fn is_excluded(exclude: &[Pattern], path: &Path) -> bool {
-    exclude.iter().any(|glob| {
-        let is_of_names = !glob.as_str().contains('/');
-        let name = path.file_name().map(Path::new).filter(|_| is_of_names);
-        glob.matches_path_with(name.unwrap_or(path), OPTIONS)
-    })
-}
-
 const OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
@@ -267,114 +299,111 @@ const OPTIONS: MatchOptions = MatchOptions {
 };
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use super::*;
-    use crate::config::{FollowLinks, StartAt};
+    use crate::config::StartAt;
     use std::time::Duration;
 
-    fn discovery(paths: &[String], exclude: &[String]) -> Discovery {
-        Discovery::new(&[Arc::new(LogConfig {
-            name: "t".into(),
-            paths: paths.to_vec(),
-            exclude: exclude.to_vec(),
+    /// A section.
+    pub(in crate::tail) fn section(name: &str, paths: &[&str], exclude: &[&str]) -> Arc<LogConfig> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Arc::new(LogConfig {
+            name: name.into(),
+            paths: owned(paths),
+            exclude: owned(exclude),
             topic: "t".into(),
             key: None,
             start_at: StartAt::Beginning,
             max_line_bytes: 1,
             rotate_wait: Duration::ZERO,
             rotated: vec![],
-            follow_links: FollowLinks::Safe,
             strip_cr: false,
-        })])
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::section;
+    use super::*;
+
+    fn discovery(logs: &[Arc<LogConfig>]) -> Discovery {
+        Discovery::new(logs, Path::new("/nonexistent/state"))
     }
 
-    fn tree(names: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        for name in names {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().expect("has one")).expect("is made");
-            fs::write(path, "x").expect("is written");
+    fn claimed(discovery: &Discovery, path: &str) -> String {
+        match discovery.claim(Path::new(path)) {
+            Claim::Wanted(first, None) => first.name.clone(),
+            Claim::Wanted(first, Some(also)) => format!("{} and {}", first.name, also.name),
+            Claim::Excluded => "excluded".into(),
+            Claim::Unnamed => "unnamed".into(),
         }
-        folder
-    }
-
-    fn scanned(
-        folder: &tempfile::TempDir,
-        pattern: &str,
-        exclude: &[&str],
-    ) -> (Vec<String>, Vec<String>) {
-        let absolute = |text: &str| format!("{}/{text}", folder.path().display());
-        let exclude: Vec<String> = exclude
-            .iter()
-            .map(|text| match text.contains('/') {
-                true => absolute(text),
-                false => text.to_string(),
-            })
-            .collect();
-        let scan = discovery(&[absolute(pattern)], &exclude).scan(|_| false);
-        let relative = |path: &Path| {
-            path.strip_prefix(folder.path())
-                .map_or_else(|_| "above".into(), |p| p.display().to_string())
-        };
-        (
-            scan.files.iter().map(|f| relative(&f.path)).collect(),
-            scan.folders.iter().map(|f| relative(f)).collect(),
-        )
     }
 
     #[test]
-    fn globs_name_files_and_the_folders_to_watch() {
-        let folder = tree(&[
-            "a.log",
-            "b.log",
-            "c.txt",
-            ".d.log",
-            "x/e.log",
-            "x/y/f.log",
-            "z/g.txt",
+    fn what_one_section_excludes_the_next_one_has() {
+        let discovery = discovery(&[
+            section("all", &["/x/*.log", "/x/?.log"], &["/x/audit.log"]),
+            section("audit", &["/x/a*.log"], &["/**/app.log"]),
         ]);
-        assert_eq!(
-            scanned(&folder, "*.log", &[]),
-            (vec!["a.log".into(), "b.log".into()], vec![String::new()])
-        );
-        assert_eq!(scanned(&folder, "*.log", &["b*"]).0, vec!["a.log"]);
-        let all = scanned(&folder, "**/*.log", &[]);
-        assert_eq!(all.0, vec!["a.log", "b.log", "x/e.log", "x/y/f.log"]);
-        assert_eq!(all.1, vec!["", "x", "x/y", "z"]);
-        assert_eq!(scanned(&folder, "?/*.log", &[]).0, vec!["x/e.log"]);
-        assert_eq!(scanned(&folder, "[ab].log", &[]).0.len(), 2);
+        assert_eq!(claimed(&discovery, "/x/web.log"), "all");
+        assert_eq!(claimed(&discovery, "/x/w.log"), "all", "twice in one");
+        assert_eq!(claimed(&discovery, "/x/audit.log"), "audit");
+        assert_eq!(claimed(&discovery, "/x/access.log"), "all and audit");
+        assert_eq!(claimed(&discovery, "/x/app.log"), "all");
+        assert_eq!(claimed(&discovery, "/x/app.txt"), "unnamed");
+        let excluding = self::discovery(&[section("one", &["/x/*"], &["/**/*.log"])]);
+        assert_eq!(claimed(&excluding, "/x/a.log"), "excluded");
     }
 
     #[test]
-    fn a_path_that_is_not_there_yet_is_awaited_in_the_nearest_folder() {
-        let folder = tree(&["x/a.log"]);
-        assert_eq!(
-            scanned(&folder, "x/later/b.log", &[]),
-            (vec![], vec!["x".into()])
+    fn steps_tell_what_a_folder_means_to_each_pattern() {
+        let discovery = discovery(&[
+            section("deep", &["/var/**/x/*.log"], &[]),
+            section("flat", &["/var/*/app.log"], &[]),
+        ]);
+        let all: Vec<Step> = discovery
+            .patterns()
+            .flat_map(|n| discovery.start(n))
+            .collect();
+        let into = |steps: &[Step], name: &str, kind| discovery.enter(steps, name.as_ref(), kind);
+        let files = |steps: &[Step], name: &str| discovery.names_file(steps, name.as_ref());
+        let var = into(&all, "var", FolderKind::Plain);
+        assert!(into(&all, "etc", FolderKind::Plain).is_empty());
+        let x = into(&var, "x", FolderKind::Plain);
+        assert_eq!(files(&x, "a.log"), Some(0), "** may stand for nothing");
+        assert_eq!(files(&x, "app.log"), Some(0));
+        assert_eq!(files(&x, "a.txt"), None);
+        let y = into(&var, "y", FolderKind::Plain);
+        assert_eq!(files(&y, "a.log"), None);
+        assert_eq!(files(&y, "app.log"), Some(1));
+        let deep = into(&into(&y, "z", FolderKind::Plain), "x", FolderKind::Plain);
+        assert_eq!(files(&deep, "a.log"), Some(0));
+        let hidden = into(&var, ".y", FolderKind::Plain);
+        assert!(
+            hidden.is_empty(),
+            "neither ** nor * goes into hidden folders"
         );
-        assert_eq!(scanned(&folder, "x/b.log", &[]), (vec![], vec!["x".into()]));
+        let link = into(&var, "y", FolderKind::Link);
+        assert_eq!(files(&link, "app.log"), Some(1), "* follows a link");
+        assert!(
+            into(&link, "x", FolderKind::Plain).is_empty(),
+            "** does not"
+        );
     }
 
     #[test]
-    fn an_exclude_without_a_slash_leaves_out_files_in_hidden_folders_too() {
-        let folder = tree(&[".pm2/logs/a.log", ".pm2/logs/debug.log", "b.log"]);
-        let pattern = ".pm2/logs/*.log";
-        assert_eq!(scanned(&folder, pattern, &[]).0.len(), 2);
-        assert_eq!(
-            scanned(&folder, pattern, &["debug*"]).0,
-            vec![".pm2/logs/a.log"]
-        );
-    }
-
-    #[test]
-    fn folders_and_fifos_are_not_files() {
-        let folder = tree(&["a.log", "b.log/inner"]);
-        rustix::fs::mkfifoat(
-            rustix::fs::CWD,
-            folder.path().join("c.log"),
-            rustix::fs::Mode::RWXU,
-        )
-        .expect("is made");
-        assert_eq!(scanned(&folder, "*.log", &[]).0, vec!["a.log"]);
+    fn the_state_folder_is_known_by_its_names_and_by_its_inode() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("real")).expect("is made");
+        std::os::unix::fs::symlink("real", at("link")).expect("is made");
+        let discovery = Discovery::new(&[], &at("link"));
+        for name in ["link/x", "real/x", "real"] {
+            assert!(discovery.is_of_state_dir(&at(name)), "{name}");
+        }
+        assert!(!discovery.is_of_state_dir(&at("reals")));
+        let look = Look::at_path(&at("real")).expect("is there");
+        assert!(discovery.is_state_dir(&look));
     }
 }

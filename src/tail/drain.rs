@@ -119,6 +119,7 @@ impl Tailer {
             read_at_ms: now_ms(),
             permit,
         };
+        let _rest = self.waker.rest();
         select! {
             send(self.batches, batch) -> sent => sent.is_ok(),
             recv(self.stop) -> _ => false,

@@ -29,6 +29,8 @@ pub mod deleted;
 pub mod discover;
 mod drain;
 pub mod folder_index;
+pub mod lanes;
+mod mounts;
 mod observe;
 mod parking;
 mod patterns;
@@ -37,6 +39,7 @@ mod plan;
 mod recognise;
 pub mod registry;
 mod rotated_names;
+mod schedule;
 pub mod scheduler;
 mod source;
 mod tailer;
@@ -74,8 +77,6 @@ pub struct Shared {
     pub deleted: DeletedFiles,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// The log names each file that is opened: they are few.
-    pub names_each_file: bool,
     /// Ship what is there and end (`--once`).
     pub once: bool,
 }

@@ -37,8 +37,8 @@ pub(super) struct Found {
     pub(super) is_moving: bool,
     /// What could not be looked at, and why.
     pub(super) trouble: Option<(PathBuf, io::Error)>,
-    /// The inode of the file at the path that another tailer reads.
-    pub(super) elsewhere: Option<Inode>,
+    /// Inode and time of birth of the file at the path that another tailer reads.
+    pub(super) elsewhere: Option<(Inode, i64)>,
 }
 
 /// Where a candidate was found.
@@ -118,7 +118,7 @@ impl Tailer {
         }
         if self.shared.registry.of_inode(look.inode).1 {
             found.seen.current = Current::ReadElsewhere;
-            found.elsewhere = Some(look.inode);
+            found.elsewhere = Some((look.inode, look.born_ns));
             return Ok(Some(look));
         }
         let opened = Content::open(&self.path);

@@ -4,14 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::scheduler::{Leave, PARK_AFTER};
+use super::scheduler::{Expected, Leave, PARK_AFTER, Task};
 use super::Tailer;
-use super::pausing::is_unchanged;
-use super::recognise::is_same_inode;
 use super::tailer::Next;
 use super::watch::FileWatch;
 use crate::config::LogConfig;
-use crate::identity::Look;
 use crate::wake::Waker;
 
 impl Tailer {
@@ -48,38 +45,45 @@ impl Tailer {
             && self.sources.len() == 1
             && current.is_some_and(|s| s.watch.is_some() && s.detached_since.is_none())
     }
+}
 
-    /// Whether what lies at the path is still what lay there at the last look: what a parked tailer is asked
-    /// now and then, since events may be lost.
-    pub(super) fn is_as_it_was(&self) -> bool {
-        let Ok(look) = Look::at_path(&self.path) else {
-            return false;
-        };
-        match (&self.paused, self.sources.back()) {
-            (Some(paused), _) => is_unchanged(&paused.0, &look),
-            (None, Some(current)) => {
-                is_same_inode(&current.checkpoint, &look)
-                    && (look.size, look.modified_ns) == (current.size, current.modified_ns)
-            }
-            (None, None) => self.is_read_elsewhere(&look),
-        }
+impl Task for Tailer {
+    fn run(&mut self) -> Leave {
+        Tailer::run(self)
     }
 
-    /// Whether files are held open by its turn.
-    pub(super) fn holds_turn(&self) -> bool {
-        self.turn.is_some()
-    }
-
-    pub(super) fn waker(&self) -> &Waker {
+    fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
+        (self.path.clone(), self.log.clone())
     }
 
-    /// What it follows, and by which section.
-    pub(super) fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
-        (self.path.clone(), self.log.clone())
+    fn expected(&self) -> Option<Expected> {
+        match (&self.paused, self.sources.back()) {
+            (Some(paused), _) => {
+                let (paused, _) = &**paused;
+                Some(Expected {
+                    inode: paused.inode,
+                    born_ns: paused.born_ns,
+                    content: Some((paused.size, paused.modified_ns)),
+                })
+            }
+            (None, Some(current)) => Some(Expected {
+                inode: current.checkpoint.identity.inode,
+                born_ns: current.checkpoint.identity.born_ns,
+                content: Some((current.size, current.modified_ns)),
+            }),
+            (None, None) => self.read_elsewhere.map(|(inode, born_ns)| Expected {
+                inode,
+                born_ns,
+                content: None,
+            }),
+        }
+    }
+
+    fn holds_turn(&self) -> bool {
+        self.turn.is_some()
     }
 }

@@ -81,6 +81,6 @@ impl Tailer {
 }
 
 /// Whether nothing happened between two looks, as far as these tell.
-pub(super) fn is_unchanged(before: &Look, look: &Look) -> bool {
+fn is_unchanged(before: &Look, look: &Look) -> bool {
     (look.inode, look.size, look.modified_ns) == (before.inode, before.size, before.modified_ns)
 }

@@ -4,21 +4,25 @@
 //! 10 s (`PARK_AFTER`) is parked: its state (open file, position, watch) lies here, its thread goes, and it gets
 //! one again with its next event. Where very many tailers have something to do at once, those that have to
 //! wait are parked without delay, those that have done a piece of work go to the end of the line, and at
-//! most 256 (`MOST_THREADS`) run.
+//! most 256 run; see `schedule`.
 //!
 //! # Nothing is missed
 //! - Who wakes a parked tailer rings its bell first; see [`Waker::wake`]. A bell that was rung while the
 //!   tailer was on its way here is seen on its arrival.
 //! - Events may be lost. What a tailer with a thread looks at every few seconds, the path, is looked
-//!   at here for the parked ones in turn: one system call each, and the tailer gets a thread if anything is
+//!   at for the parked ones too: one system call each, and the tailer gets a thread if anything is
 //!   not as it left it.
 //! - What must be looked at after a time (a file without a watch, the end of a rotation) is not parked, or,
 //!   where many wait for a thread, parked until then.
 //!
+//! # A file system that hangs
+//! The scheduler asks no file system: paths are looked at by the `scan-<n>` threads of [`Lanes`], in the lane
+//! of their device, and tailers that end without a thread are closed there.
+//!
 //! [`Waker::wake`]: crate::wake::Waker::wake
 
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -31,9 +35,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
+use super::End;
+use super::lanes::{Lane, Lanes};
+use super::schedule::{Device, Line, MOST_THREADS};
 use super::turns::Turns;
-use super::{End, Tailer};
 use crate::config::LogConfig;
+use crate::identity::{Inode, Look};
+use crate::wake::Waker;
 
 /// Whether threads are scarce; written by the scheduler, read by all tailers.
 #[derive(Debug, Default)]
@@ -78,72 +86,131 @@ pub struct Ended {
     pub how: Result<End, String>,
 }
 
-/// What the scheduler is told, and what it tells its threads.
+/// What the scheduler runs: a tailer, or in tests something like one.
+pub trait Task: Send + 'static {
+    /// Runs on a thread until it can do without.
+    fn run(&mut self) -> Leave;
+    /// Wakes it.
+    fn waker(&self) -> &Waker;
+    /// What it follows, and by which section.
+    fn followed(&self) -> (Arc<Path>, Arc<LogConfig>);
+    /// What lies at its path unless something has happened; `None`: it has to look by itself.
+    fn expected(&self) -> Option<Expected>;
+    /// Whether files are held open by its turn.
+    fn holds_turn(&self) -> bool;
+}
+
+/// What a parked tailer expects at its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// Device and inode.
+    pub inode: Inode,
+    /// Birth time in ns since 1970, or 0.
+    pub born_ns: i64,
+    /// Size and time of the last change; `None`: another tailer reads the file.
+    pub content: Option<(u64, i64)>,
+}
+
+impl Expected {
+    /// Whether `path` leads to what is expected. A remount may have changed the number of the device, if the
+    /// time of birth says that it is the same file.
+    fn is_at(&self, path: &Path) -> bool {
+        Look::at_path(path).is_ok_and(|look| {
+            let is_same_file = match self.born_ns {
+                0 => look.born_ns == 0 && look.inode == self.inode,
+                born_ns => look.born_ns == born_ns && look.inode.inode == self.inode.inode,
+            };
+            let content = Some((look.size, look.modified_ns));
+            is_same_file && (self.content.is_none() || self.content == content)
+        })
+    }
+}
+
+/// What the scheduler is told.
 #[derive(Debug)]
-pub enum Message {
-    /// A new tailer; to a thread: one to run.
-    Start(Box<Tailer>),
+pub enum Message<T> {
+    /// A new tailer, and the device of what lies at its path.
+    Start(Box<T>, Option<u64>),
     /// A tailer comes back from its thread.
-    Left(Box<Tailer>, Leave),
-    /// A tailer has ended on its thread; to a thread: that it is not needed any more.
-    Gone,
+    Left(Box<T>, Leave),
+    /// The tailer whose waker has this number has ended on its thread.
+    Ended(u64),
+    /// Parked tailers whose paths were looked at: their numbers, and whether all is as they left it.
+    Checked(Vec<(u64, bool)>),
+}
+
+/// What a thread is told.
+#[derive(Debug)]
+enum Order<T> {
+    Run(Box<T>),
+    /// It is not needed any more.
+    End,
 }
 
 /// The body of the `scheduler` thread: it owns the tailers that have no thread.
 #[derive(Debug)]
-pub struct Scheduler<R> {
-    messages: Receiver<Message>,
+pub struct Scheduler<T, R> {
+    messages: Receiver<Message<T>>,
     /// For the threads.
-    sender: Sender<Message>,
+    sender: Sender<Message<T>>,
     /// Numbers of parked tailers that were woken.
     woken: Receiver<u64>,
     stop: Receiver<()>,
     report: R,
     crowd: Arc<Crowd>,
     turns: Arc<Turns>,
+    lanes: Lanes,
     /// To the threads, whichever is free.
-    work: Sender<Message>,
-    taken: Receiver<Message>,
-    parked: HashMap<u64, Parked>,
-    /// The quiet ones in the order of being looked at, each with its ticket.
-    rounds: VecDeque<(u64, u64)>,
-    /// When the others must look, each with its number.
+    orders: Sender<Order<T>>,
+    taken: Receiver<Order<T>>,
+    line: Line<T>,
+    parked: HashMap<u64, Parked<T>>,
+    /// When parked tailers have something to do by themselves, or are looked at.
     due: BTreeSet<(Instant, u64)>,
-    /// Those that have something to do and no thread yet.
-    ready: VecDeque<Box<Tailer>>,
     threads: usize,
+    /// As many as the system gives.
     most_threads: usize,
-    /// Threads with a tailer.
-    busy: usize,
-    /// Since when there is a thread without one.
+    /// Since when there is a thread without a tailer.
     spare_since: Option<Instant>,
     next_tick: Instant,
-    last_ticket: u64,
+    started: Instant,
 }
 
 #[derive(Debug)]
-struct Parked {
-    tailer: Box<Tailer>,
-    due: Option<Instant>,
-    /// Tells this stay from an earlier one.
-    ticket: u64,
+struct Parked<T> {
+    task: Box<T>,
+    device: Device,
+    rest: Rest,
 }
 
-impl<R> Scheduler<R>
+/// How a tailer is parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Until something happens; its path is looked at then.
+    Quiet(Instant),
+    /// Its path is being looked at.
+    Checked,
+    /// It looks again then.
+    Until(Instant),
+}
+
+impl<T, R> Scheduler<T, R>
 where
+    T: Task,
     R: Fn(Ended) + Clone + Send + 'static,
 {
     /// A scheduler that takes tailers from `messages` (whose other end is `sender`), hears of parked ones
     /// that are woken from `woken`, and tells of those that ended by `report`, until `stop` is disconnected.
     pub fn new(
-        (sender, messages): (Sender<Message>, Receiver<Message>),
-        woken: Receiver<u64>,
-        stop: Receiver<()>,
+        (sender, messages): (Sender<Message<T>>, Receiver<Message<T>>),
+        (woken, stop): (Receiver<u64>, Receiver<()>),
         crowd: Arc<Crowd>,
         turns: Arc<Turns>,
+        lanes: Lanes,
         report: R,
     ) -> Self {
-        let (work, taken) = unbounded();
+        let (orders, taken) = unbounded();
+        let now = Instant::now();
         Scheduler {
             messages,
             sender,
@@ -152,18 +219,17 @@ where
             report,
             crowd,
             turns,
-            work,
+            lanes,
+            orders,
             taken,
+            line: Line::default(),
             parked: HashMap::new(),
-            rounds: VecDeque::new(),
             due: BTreeSet::new(),
-            ready: VecDeque::new(),
             threads: 0,
-            most_threads: MOST_THREADS,
-            busy: 0,
+            most_threads: usize::MAX,
             spare_since: None,
-            next_tick: Instant::now(),
-            last_ticket: 0,
+            next_tick: now,
+            started: now,
         }
     }
 
@@ -174,130 +240,203 @@ where
             let wait = self.wait(Instant::now());
             select! {
                 recv(self.messages) -> message => if let Ok(message) = message {
-                    self.take(message);
+                    self.on_message(message);
                 },
                 recv(self.woken) -> number => if let Ok(number) = number {
-                    self.fetch(number);
+                    self.unpark(number);
                 },
                 recv(self.stop) -> _ => break,
                 default(wait) => {}
             }
             for number in self.woken.try_iter().collect::<Vec<_>>() {
-                self.fetch(number);
+                self.unpark(number);
             }
             let now = Instant::now();
-            while let Some((at, number)) = self.due.first().copied()
-                && at <= now
-            {
-                self.fetch(number);
-            }
+            self.see_to_due(now);
             if now >= self.next_tick {
-                let tick = self.tick();
-                self.patrol(tick);
+                self.next_tick = now + TICK;
+                self.line.count_stuck();
+                self.fetch_holders_of_turns();
                 self.dismiss_spare(now);
-                self.next_tick = now + tick;
             }
         }
-        let parked = self.parked.drain().map(|(_, parked)| parked.tailer);
-        let idle: Vec<_> = parked.chain(self.ready.drain(..)).collect();
-        idle.into_iter().for_each(|tailer| self.stopped(tailer));
-        while self.busy > 0 || !self.messages.is_empty() {
+        self.stop_all();
+    }
+
+    /// Those that have no thread end here, the others with it.
+    fn stop_all(mut self) {
+        let parked = self.parked.drain().map(|(_, p)| (p.device, p.task));
+        let mut idle: Vec<_> = parked.collect();
+        idle.extend(self.line.drain());
+        self.end_all(idle);
+        while self.line.busy() > 0 || !self.messages.is_empty() {
             match self.messages.recv() {
-                Ok(Message::Start(tailer)) => self.stopped(tailer),
-                Ok(Message::Left(tailer, _)) => {
-                    self.busy -= 1;
-                    self.stopped(tailer);
+                Ok(Message::Start(task, device)) => self.end_all(vec![(device, task)]),
+                Ok(Message::Left(task, _)) => {
+                    let device = self.line.end(task.waker().number());
+                    self.end_all(vec![(device, task)]);
                 }
-                Ok(Message::Gone) => self.busy -= 1,
+                Ok(Message::Ended(number)) => drop(self.line.end(number)),
+                Ok(Message::Checked(_)) => {}
                 Err(_) => return,
             }
         }
     }
 
-    fn take(&mut self, message: Message) {
+    fn on_message(&mut self, message: Message<T>) {
         match message {
-            Message::Start(tailer) => self.ready.push_back(tailer),
-            Message::Gone => self.busy -= 1,
-            Message::Left(tailer, leave) => {
-                self.busy -= 1;
+            Message::Start(task, device) => self.line.join(device, task),
+            Message::Ended(number) => drop(self.line.end(number)),
+            Message::Left(task, leave) => {
+                let device = self.line.end(task.waker().number());
                 match leave {
-                    Leave::Quiet => self.park(tailer, None),
-                    Leave::Until(at) => self.park(tailer, Some(at)),
-                    Leave::Yielded | Leave::Ended(_) => self.ready.push_back(tailer),
+                    Leave::Quiet => {
+                        let at = self.next_check(task.waker().number());
+                        self.park(task, device, Rest::Quiet(at));
+                    }
+                    Leave::Until(at) => self.park(task, device, Rest::Until(at)),
+                    Leave::Yielded | Leave::Ended(_) => self.line.join(device, task),
                 }
             }
+            Message::Checked(all) => all
+                .into_iter()
+                .for_each(|(n, same)| self.on_checked(n, same)),
         }
     }
 
-    fn park(&mut self, tailer: Box<Tailer>, due: Option<Instant>) {
-        tailer.waker().park();
-        if tailer.waker().is_rung() {
+    fn park(&mut self, task: Box<T>, device: Device, rest: Rest) {
+        task.waker().park();
+        if task.waker().is_rung() {
             // On its way here, or before: whoever did so may have seen no mark.
-            tailer.waker().unpark();
-            self.ready.push_back(tailer);
+            task.waker().unpark();
+            self.line.join(device, task);
             return;
         }
-        let number = tailer.waker().number();
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
-        match due {
-            Some(at) => drop(self.due.insert((at, number))),
-            None => self.rounds.push_back((number, ticket)),
+        let number = task.waker().number();
+        if let Rest::Quiet(at) | Rest::Until(at) = rest {
+            self.due.insert((at, number));
         }
-        let parked = Parked {
-            tailer,
-            due,
-            ticket,
-        };
+        let parked = Parked { task, device, rest };
         self.parked.insert(number, parked);
     }
 
     /// Tailer `number` has something to do, if it is parked.
-    fn fetch(&mut self, number: u64) {
+    fn unpark(&mut self, number: u64) {
         let Some(parked) = self.parked.remove(&number) else {
             return;
         };
-        if let Some(at) = parked.due {
+        if let Rest::Quiet(at) | Rest::Until(at) = parked.rest {
             self.due.remove(&(at, number));
         }
-        parked.tailer.waker().unpark();
-        self.ready.push_back(parked.tailer);
+        parked.task.waker().unpark();
+        self.line.join(parked.device, parked.task);
+    }
+
+    /// When the path of a tailer that is parked now is looked at: in whole seconds, so that many are looked at
+    /// together, and not all in the same one.
+    fn next_check(&self, number: u64) -> Instant {
+        let all = CHECK_INTERVAL.max(CHECK_TIME * u32::try_from(self.parked.len()).unwrap_or(1));
+        let share = u32::try_from(number % 4).unwrap_or(0) + 5;
+        let after = self.started.elapsed() + all * share / 8;
+        self.started + Duration::from_secs(after.as_secs() + 1)
+    }
+
+    /// Unparks tailers whose time has come, and has the paths of the quiet ones looked at.
+    fn see_to_due(&mut self, now: Instant) {
+        let mut checks: BTreeMap<Device, Vec<(u64, Arc<Path>, Expected)>> = BTreeMap::new();
+        while let Some((at, number)) = self.due.first().copied()
+            && at <= now
+        {
+            self.due.pop_first();
+            let Some(parked) = self.parked.get_mut(&number) else {
+                continue;
+            };
+            match (parked.rest, parked.task.expected()) {
+                (Rest::Quiet(_), Some(expected)) => {
+                    parked.rest = Rest::Checked;
+                    let (path, _) = parked.task.followed();
+                    let checks = checks.entry(parked.device).or_default();
+                    checks.push((number, path, expected));
+                }
+                _ => self.unpark(number),
+            }
+        }
+        for (device, checks) in checks {
+            let sender = self.sender.clone();
+            self.lanes.submit(lane(device), move || {
+                let check = |(number, path, expected): (u64, Arc<Path>, Expected)| {
+                    (number, expected.is_at(&path))
+                };
+                let _ = sender.send(Message::Checked(checks.into_iter().map(check).collect()));
+            });
+        }
+    }
+
+    fn on_checked(&mut self, number: u64, is_as_it_was: bool) {
+        let at = self.next_check(number);
+        match self.parked.get_mut(&number) {
+            Some(parked) if parked.rest == Rest::Checked && is_as_it_was => {
+                parked.rest = Rest::Quiet(at);
+                self.due.insert((at, number));
+            }
+            Some(parked) if parked.rest == Rest::Checked => self.unpark(number),
+            // It has had something to do since.
+            _ => {}
+        }
+    }
+
+    /// Who waits for a turn at open files cannot wait for those that will never look again.
+    fn fetch_holders_of_turns(&mut self) {
+        let wanted = self.turns.wanted();
+        if wanted > 0 {
+            let holders = self.parked.iter().filter(|(_, p)| p.task.holds_turn());
+            let numbers: Vec<u64> = holders.map(|(number, _)| *number).take(wanted).collect();
+            numbers.into_iter().for_each(|number| self.unpark(number));
+        }
     }
 
     /// Gives threads to those that wait for one, as far as there are any.
     fn hand_out(&mut self) {
-        while let Some(tailer) = self.ready.pop_front() {
-            if self.busy == self.threads && !self.hire(&tailer) {
-                if self.threads == 0 {
-                    // Without a single thread nothing will ever happen.
-                    let error = "no thread can be started".to_owned();
-                    self.ended(tailer, Err(error));
-                    continue;
-                }
-                self.ready.push_front(tailer);
+        loop {
+            if self.line.busy() == self.threads && self.threads >= self.most_threads() {
                 break;
             }
-            self.busy += 1;
-            let _ = self.work.send(Message::Start(tailer));
+            let Some((device, task)) = self.line.next() else {
+                break;
+            };
+            if self.line.busy() == self.threads && !self.start_thread(&task) {
+                if self.threads == 0 {
+                    // Without a single thread nothing will ever happen.
+                    let (path, log) = task.followed();
+                    let how = Err("no thread can be started".to_owned());
+                    (self.report)(Ended { path, log, how });
+                    continue;
+                }
+                self.line.join(device, task);
+                break;
+            }
+            self.line.begin(device, task.waker());
+            let _ = self.orders.send(Order::Run(task));
         }
-        if self.threads == self.busy {
+        if self.threads == self.line.busy() {
             self.spare_since = None;
         }
-        let is_waiting = !self.ready.is_empty();
-        let is_crowded = is_waiting || self.busy >= CROWD;
+        let is_waiting = self.line.is_room_wanted();
+        let is_crowded = is_waiting || self.line.moving() >= CROWD;
         self.crowd.is_waiting.store(is_waiting, Ordering::Relaxed);
         self.crowd.is_crowded.store(is_crowded, Ordering::Relaxed);
     }
 
-    /// Starts one more thread, if it may be.
-    fn hire(&mut self, first: &Tailer) -> bool {
-        if self.threads >= self.most_threads {
-            return false;
-        }
+    fn most_threads(&self) -> usize {
+        self.line.most_threads().min(self.most_threads)
+    }
+
+    fn start_thread(&mut self, first: &T) -> bool {
         let (taken, sender, report) =
             (self.taken.clone(), self.sender.clone(), self.report.clone());
+        let (path, _) = first.followed();
         let started = thread::Builder::new()
-            .name(thread_name(first.path()))
+            .name(thread_name(&path))
             .stack_size(STACK_BYTES)
             .spawn(move || work(&taken, &sender, report));
         match started {
@@ -306,14 +445,14 @@ where
                 true
             }
             Err(error) => {
-                self.make_do(&error);
+                self.cap_threads(&error);
                 false
             }
         }
     }
 
     /// The system gives no more threads: those there are must do.
-    fn make_do(&mut self, error: &io::Error) {
+    fn cap_threads(&mut self, error: &io::Error) {
         log::warn!(
             "no more than {} threads can be started: {error}; files take turns",
             self.threads
@@ -321,51 +460,16 @@ where
         self.most_threads = self.threads;
     }
 
-    /// How long until the next tick: where all is quiet, being woken costs more than what is done then.
-    fn tick(&self) -> Duration {
-        match self.threads > self.busy || self.turns.are_wanted() {
-            true => TICK,
-            false => QUIET_TICK,
-        }
-    }
-
-    /// Looks at as many of the quiet ones as are due in one `tick`, so that in [`ROUND`] all of them had their
-    /// turn.
-    fn patrol(&mut self, tick: Duration) {
-        let ticks = (ROUND.as_millis() / tick.as_millis()) as usize;
-        for _ in 0..self.rounds.len().min(IN_ROUND).div_ceil(ticks) {
-            let Some((number, ticket)) = self.rounds.pop_front() else {
-                break;
-            };
-            match self.parked.get(&number) {
-                Some(parked) if parked.ticket == ticket => {
-                    if parked.tailer.is_as_it_was() {
-                        self.rounds.push_back((number, ticket));
-                    } else {
-                        self.fetch(number);
-                    }
-                }
-                _ => {}
-            }
-        }
-        // Who waits for a turn at open files cannot wait for those that will never look again.
-        let wanted = self.turns.wanted();
-        if wanted > 0 {
-            let holders = self.parked.iter().filter(|(_, p)| p.tailer.holds_turn());
-            let numbers: Vec<u64> = holders.map(|(number, _)| *number).take(wanted).collect();
-            numbers.into_iter().for_each(|number| self.fetch(number));
-        }
-    }
-
     /// Ends the threads that have had nothing to do for a while.
     fn dismiss_spare(&mut self, now: Instant) {
-        if self.threads > self.busy {
+        let busy = self.line.busy();
+        if self.threads > busy {
             let since = *self.spare_since.get_or_insert(now);
             if now.duration_since(since) >= SPARE_FOR {
-                for _ in self.busy..self.threads {
-                    let _ = self.work.send(Message::Gone);
+                for _ in busy..self.threads {
+                    let _ = self.orders.send(Order::End);
                 }
-                self.threads = self.busy;
+                self.threads = busy;
                 self.spare_since = None;
             }
         }
@@ -373,7 +477,9 @@ where
 
     /// How long nothing happens by itself.
     fn wait(&self, now: Instant) -> Duration {
-        let is_ticking = !self.parked.is_empty() || self.threads > self.busy;
+        let is_ticking = self.threads > self.line.busy()
+            || self.line.is_anybody_waiting()
+            || self.turns.are_scarce();
         let tick = is_ticking.then_some(self.next_tick);
         let due = self.due.first().map(|(at, _)| *at);
         let next = tick.into_iter().chain(due).min();
@@ -382,35 +488,45 @@ where
         })
     }
 
-    fn stopped(&self, tailer: Box<Tailer>) {
-        self.ended(tailer, Ok(End::Stopped));
-    }
-
-    fn ended(&self, tailer: Box<Tailer>, how: Result<End, String>) {
-        let (path, log) = tailer.followed();
-        drop(tailer);
-        (self.report)(Ended { path, log, how });
+    /// These tailers have no thread and end. Their files are closed in the lane of their device.
+    fn end_all(&self, tasks: Vec<(Device, Box<T>)>) {
+        let mut lanes: BTreeMap<Device, Vec<Box<T>>> = BTreeMap::new();
+        for (device, task) in tasks {
+            let (path, log) = task.followed();
+            let how = Ok(End::Stopped);
+            (self.report)(Ended { path, log, how });
+            lanes.entry(device).or_default().push(task);
+        }
+        for (device, tasks) in lanes {
+            self.lanes.submit(lane(device), move || drop(tasks));
+        }
     }
 }
 
+fn lane(device: Device) -> Lane {
+    device.map_or(Lane::Unknown, Lane::Device)
+}
+
 /// The body of a `tail:<path>` thread: one tailer, and when that is parked or ends, another.
-fn work(taken: &Receiver<Message>, sender: &Sender<Message>, report: impl Fn(Ended)) {
-    while let Ok(Message::Start(mut tailer)) = taken.recv() {
-        let (path, log) = tailer.followed();
+fn work<T: Task>(taken: &Receiver<Order<T>>, sender: &Sender<Message<T>>, report: impl Fn(Ended)) {
+    while let Ok(Order::Run(mut task)) = taken.recv() {
+        let (path, log) = task.followed();
         if let Ok(name) = CString::new(thread_name(&path)) {
             let _ = rustix::thread::set_name(&name);
         }
-        let how = match catch_unwind(AssertUnwindSafe(|| tailer.run())) {
+        let number = task.waker().number();
+        task.waker().moves();
+        let how = match catch_unwind(AssertUnwindSafe(|| task.run())) {
             Ok(Leave::Ended(end)) => Ok(end),
             Ok(leave) => {
-                let _ = sender.send(Message::Left(tailer, leave));
+                let _ = sender.send(Message::Left(task, leave));
                 continue;
             }
             Err(panic) => Err(panic_message(&*panic)),
         };
-        drop(tailer);
+        drop(task);
         report(Ended { path, log, how });
-        let _ = sender.send(Message::Gone);
+        let _ = sender.send(Message::Ended(number));
     }
 }
 
@@ -430,19 +546,15 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 /// A tailer is parked when it was quiet for so long.
 pub(super) const PARK_AFTER: Duration = Duration::from_secs(10);
-/// More threads than this are not started for tailers.
-const MOST_THREADS: usize = 256;
 /// With so many tailers on threads, those that have to wait are parked at once.
 const CROWD: usize = MOST_THREADS / 2;
 /// A thread without a tailer ends after so long.
 const SPARE_FOR: Duration = Duration::from_secs(1);
-/// How often parked tailers are looked at, a few each time, while there is something else to see to.
+/// How often there is a look at threads and turns while they are scarce.
 const TICK: Duration = Duration::from_millis(200);
-/// How often, while there is nothing else.
-const QUIET_TICK: Duration = Duration::from_secs(1);
-/// In which time each had its turn.
-const ROUND: Duration = Duration::from_secs(5);
-/// At most so many are looked at in that time: with very many files a round takes longer.
-const IN_ROUND: usize = 2500;
+/// How often the path of a parked tailer is looked at, at most.
+const CHECK_INTERVAL: Duration = Duration::from_secs(6);
+/// Of all parked tailers together, one in such a time: with very many it takes longer until each had its turn.
+const CHECK_TIME: Duration = Duration::from_millis(2);
 /// Enough for a tailer, and untouched pages cost nothing.
 const STACK_BYTES: usize = 512 << 10;

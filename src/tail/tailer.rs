@@ -63,8 +63,8 @@ pub struct Tailer {
     pub(super) last_sync: Instant,
     /// The file was closed, for others to have their turn, when it looked like this; its watch stays.
     pub(super) paused: Option<Box<(Look, Option<FileWatch>)>>,
-    /// The file at the path, if another tailer reads it.
-    pub(super) read_elsewhere: Option<Inode>,
+    /// Inode and time of birth of the file at the path, if another tailer reads it.
+    pub(super) read_elsewhere: Option<(Inode, i64)>,
     /// The file was there when its section was first seen: `start_at` is about it.
     pub(super) honours_start_at: bool,
     /// What lay at the path when it was found; it may be rotated away before it is opened.
@@ -366,7 +366,8 @@ impl Tailer {
 
     /// Whether the file at the path is open in another tailer, as it was when that was first seen.
     pub(super) fn is_read_elsewhere(&self, look: &Look) -> bool {
-        self.read_elsewhere == Some(look.inode) && self.shared.registry.is_open(look.inode)
+        self.read_elsewhere == Some((look.inode, look.born_ns))
+            && self.shared.registry.is_open(look.inode)
     }
 
     /// Whether the path was rotated so lately that what rotation left may appear only now.

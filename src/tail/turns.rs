@@ -59,6 +59,11 @@ impl Turns {
         self.lock().files = files;
     }
 
+    /// So few files are followed that the log can name each that is opened.
+    pub(super) fn follows_few(&self) -> bool {
+        self.lock().files <= FEW_FILES
+    }
+
     /// Takes a turn; without one, `wake` is tried when one may be had.
     pub(super) fn take(self: &Arc<Self>, wake: &Waker) -> Option<Turn> {
         let mut inner = self.lock();
@@ -150,6 +155,7 @@ impl Drop for Moment<'_> {
 }
 
 /// Descriptors that are for sockets, folders and the positions.
+const FEW_FILES: usize = 20;
 const RESERVE: u64 = 64;
 /// So many tailers may open a file for a moment at once.
 const MOMENTS: usize = 4;

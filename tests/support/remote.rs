@@ -1,6 +1,6 @@
 //! A folder seen through a file system like a remote one: what happens in it happens behind the kernel's
-//! back, which sends no events for it, and reads fail while the test says so. Made with FUSE, so it needs
-//! the right to mount.
+//! back, which sends no events for it, and reads fail while the test says so, or nothing is answered at all.
+//! Made with FUSE, so it needs the right to mount.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,7 +10,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -23,6 +24,8 @@ use rustix::fs::{Mode, OFlags};
 /// A mounted view; it is unmounted when dropped.
 pub(crate) struct Remote {
     _session: BackgroundSession,
+    at: PathBuf,
+    gate: Arc<Gate>,
     is_failing: Arc<AtomicBool>,
     last_handle: Arc<AtomicU64>,
     last_stale: Arc<AtomicU64>,
@@ -33,6 +36,7 @@ impl Remote {
     pub(crate) fn mount(of: &Path, at: &Path) -> Remote {
         let is_failing = Arc::new(AtomicBool::new(false));
         let (last_handle, last_stale) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        let gate = Arc::<Gate>::default();
         let view = View {
             root: open_path(rustix::fs::CWD, of.as_os_str()).expect("the folder can be opened"),
             nodes: Mutex::default(),
@@ -40,11 +44,14 @@ impl Remote {
             last_handle: last_handle.clone(),
             last_stale: last_stale.clone(),
             is_failing: is_failing.clone(),
+            gate: gate.clone(),
         };
         let session = fuser::spawn_mount(view, at, &Config::default())
             .expect("FUSE can be mounted (needs /dev/fuse and root)");
         Remote {
             _session: session,
+            at: at.to_owned(),
+            gate,
             is_failing,
             last_handle,
             last_stale,
@@ -61,6 +68,56 @@ impl Remote {
     pub(crate) fn set_failing(&self, yes: bool) {
         self.is_failing.store(yes, Ordering::SeqCst);
     }
+
+    /// From now on nothing is answered, as by a server that is away.
+    ///
+    /// The kernel lets nobody go whose request the server has taken; all others can be killed, as those that
+    /// wait for an NFS server can. So the one request that the server takes and does not answer is our own.
+    pub(crate) fn hang(&self) {
+        self.gate.state.lock().unwrap().is_closed = true;
+        let at = self.at.clone();
+        thread::spawn(move || fs::metadata(at));
+        let state = self.gate.state.lock().unwrap();
+        let waiting = |state: &mut GateState| !state.is_waited_at;
+        drop(self.gate.changed.wait_while(state, waiting).unwrap());
+    }
+
+    /// Everything is answered again.
+    pub(crate) fn answer(&self) {
+        self.gate.state.lock().unwrap().is_closed = false;
+        self.gate.changed.notify_all();
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.answer();
+    }
+}
+
+/// Where requests wait while nothing is answered; the view answers one after the other.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    is_closed: bool,
+    is_waited_at: bool,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.is_closed {
+            state.is_waited_at = true;
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap();
+        }
+        state.is_waited_at = false;
+    }
 }
 
 struct View {
@@ -72,6 +129,7 @@ struct View {
     /// Handles up to this one are stale.
     last_stale: Arc<AtomicU64>,
     is_failing: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 }
 
 impl View {
@@ -127,6 +185,7 @@ impl View {
 
 impl Filesystem for View {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.gate.pass();
         match self.look_up(parent, name) {
             Ok(metadata) => reply.entry(&Duration::ZERO, &attributes(&metadata), Generation(0)),
             Err(error) => reply.error(error.into()),
@@ -134,6 +193,7 @@ impl Filesystem for View {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.gate.pass();
         match self.node(ino).and_then(|node| node.metadata()) {
             Ok(metadata) => reply.attr(&Duration::ZERO, &attributes(&metadata)),
             Err(error) => reply.error(error.into()),
@@ -141,6 +201,7 @@ impl Filesystem for View {
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.gate.pass();
         match View::open(self, ino) {
             // Nothing is cached, so each read comes here.
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO),
@@ -159,6 +220,7 @@ impl Filesystem for View {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        self.gate.pass();
         match View::read(self, handle.0, offset, size) {
             Ok(data) => reply.data(&data),
             Err(error) => reply.error(error.into()),
@@ -175,6 +237,7 @@ impl Filesystem for View {
         _: bool,
         reply: ReplyEmpty,
     ) {
+        self.gate.pass();
         self.handles.lock().unwrap().remove(&handle.0);
         reply.ok();
     }
@@ -187,6 +250,7 @@ impl Filesystem for View {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        self.gate.pass();
         let entries = match self.list(ino) {
             Ok(entries) => entries,
             Err(error) => return reply.error(error.into()),

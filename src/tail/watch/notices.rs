@@ -1,0 +1,296 @@
+//! What is said about paths that patterns name and that are not read: each thing once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use super::walk::Trouble;
+use crate::shown::ShownPath;
+use crate::tail::discover::Discovery;
+
+/// What was said.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    /// About paths, each with the time at which the trouble was seen last.
+    paths: HashMap<PathBuf, (std::mem::Discriminant<Trouble>, Instant)>,
+    /// About patterns.
+    patterns: BTreeSet<(u32, PatternNotice)>,
+    /// Of two sections that want the same file.
+    pairs: BTreeSet<(String, String)>,
+    tallies: HashMap<u32, Tally>,
+    /// Patterns whose first scan is over.
+    scanned: BTreeSet<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum PatternNotice {
+    Compressed,
+    StateDir,
+    TooDeep,
+}
+
+/// What the first scan of a pattern has seen.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Files that are read.
+    files: usize,
+    excluded: usize,
+    no_folder: Option<PathBuf>,
+    /// Something was said already.
+    is_told: bool,
+}
+
+/// A line of the log.
+pub(super) type Line = (Level, String);
+
+impl Notices {
+    /// A scan of the pattern has come upon a file that is read.
+    pub(super) fn file(&mut self, pattern: u32) {
+        if !self.scanned.contains(&pattern) {
+            self.tallies.entry(pattern).or_default().files += 1;
+        }
+    }
+
+    /// What is to be said about something that is not read: nothing if it was said before.
+    pub(super) fn trouble(
+        &mut self,
+        discovery: &Discovery,
+        pattern: Option<u32>,
+        path: &Path,
+        trouble: &Trouble,
+    ) -> Option<Line> {
+        if let Some(pattern) = pattern
+            && !self.scanned.contains(&pattern)
+        {
+            let tally = self.tallies.entry(pattern).or_default();
+            match trouble {
+                Trouble::Excluded => tally.excluded += 1,
+                Trouble::NoFolder(folder) => tally.no_folder = Some(folder.clone()),
+                _ => tally.is_told = true,
+            }
+        }
+        let about = match trouble {
+            Trouble::Excluded | Trouble::NoFolder(_) => return None,
+            Trouble::Compressed => return self.compressed(discovery, pattern?, path),
+            Trouble::StateDir(_) => {
+                if !self.patterns.insert((0, PatternNotice::StateDir)) {
+                    return None;
+                }
+                path
+            }
+            Trouble::TooDeep(folder) => {
+                if !self.patterns.insert((pattern?, PatternNotice::TooDeep)) {
+                    return None;
+                }
+                folder
+            }
+            Trouble::MayNotEnter(folder) | Trouble::MayNotList(folder, _) => folder,
+            _ => path,
+        };
+        let kind = std::mem::discriminant(trouble);
+        let before = self.paths.get(about).map(|(kind, _)| *kind);
+        if before.is_none() && self.paths.len() >= MOST_PATHS {
+            return None;
+        }
+        self.paths.insert(about.to_owned(), (kind, Instant::now()));
+        if before == Some(kind) {
+            return None;
+        }
+        Some((Level::Warn, words(path, trouble)))
+    }
+
+    fn compressed(&mut self, discovery: &Discovery, pattern: u32, path: &Path) -> Option<Line> {
+        if !self.patterns.insert((pattern, PatternNotice::Compressed)) {
+            return None;
+        }
+        let (text, log) = discovery.pattern(pattern)?;
+        let path = ShownPath(path);
+        // Archives beside their log are everyday; a path that names one is a mistake.
+        let (level, others) = match text.contains(['*', '?', '[']) {
+            true => (Level::Info, ", and others like it,"),
+            false => (Level::Warn, ""),
+        };
+        let words = format!(
+            "[log:{}] '{path}'{others} is compressed and is not read by itself: what is unread in it is read \
+             when a followed file was rotated into it",
+            log.name
+        );
+        Some((level, words))
+    }
+
+    /// Two sections want `path`.
+    pub(super) fn two_sections(&mut self, first: &str, also: &str, path: &Path) -> Option<Line> {
+        let pair = (first.to_owned(), also.to_owned());
+        self.pairs.insert(pair).then(|| {
+            let path = ShownPath(path);
+            let words = format!(
+                "'{path}' is named by [log:{first}] and by [log:{also}]: the first one has it, and others like it"
+            );
+            (Level::Warn, words)
+        })
+    }
+
+    /// The first scan of a pattern is over: what is to be said if it found nothing to read.
+    pub(super) fn first_scan_is_over(
+        &mut self,
+        discovery: &Discovery,
+        pattern: u32,
+    ) -> Option<Line> {
+        let tally = self.tallies.remove(&pattern).unwrap_or_default();
+        if !self.scanned.insert(pattern) || tally.files > 0 || tally.is_told {
+            return None;
+        }
+        let (text, log) = discovery.pattern(pattern)?;
+        let (text, name) = (ShownPath(Path::new(text)), &log.name);
+        let words = if let Some(folder) = tally.no_folder {
+            let folder = ShownPath(&folder);
+            format!(
+                "[log:{name}] there is no folder '{folder}' yet; '{text}' is picked up when it appears"
+            )
+        } else if tally.excluded > 0 {
+            let excluded = tally.excluded;
+            format!("[log:{name}] exclude leaves out all that '{text}' matches: {excluded} files")
+        } else {
+            format!("[log:{name}] no file matches '{text}' yet; it is picked up when it appears")
+        };
+        Some((Level::Warn, words))
+    }
+
+    /// The file at `path` can be read, or has gone: should there be trouble with it again, it is said again.
+    pub(super) fn forget(&mut self, path: &Path) {
+        self.paths.remove(path);
+    }
+
+    /// Forgets troubles that no scan has seen for a while.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        self.paths
+            .retain(|_, (_, seen)| now.duration_since(*seen) < KEPT_FOR);
+        super::shrink(&mut self.paths);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.paths.len() + self.patterns.len() + self.pairs.len() + self.tallies.len()
+    }
+}
+
+fn words(path: &Path, trouble: &Trouble) -> String {
+    let at = ShownPath(path);
+    match trouble {
+        Trouble::Folder => {
+            format!("'{at}' is a folder and is not read; path = {at}/* names the files in it")
+        }
+        Trouble::NotRegular => format!("'{at}' is not a regular file and is not read"),
+        Trouble::DanglingLink => {
+            format!("'{at}' is a link that leads nowhere; it is read when its target appears")
+        }
+        Trouble::StateDir(_) => {
+            format!(
+                "'{at}' belongs to [agent] state_dir, which is left out: the agent would read what it writes"
+            )
+        }
+        Trouble::MayNotEnter(folder) => {
+            let folder = ShownPath(folder);
+            format!(
+                "folder '{folder}' may not be entered (x permission): '{at}' cannot be looked at; it is tried again"
+            )
+        }
+        Trouble::MayNotList(folder, error) => {
+            let folder = ShownPath(folder);
+            format!("folder '{folder}' cannot be listed: {error}; it is tried again")
+        }
+        Trouble::TooDeep(folder) => {
+            let folder = ShownPath(folder);
+            format!("folder '{folder}' lies too deep; it and those below are not looked at")
+        }
+        Trouble::Failed(error) => {
+            format!("'{at}' cannot be looked at: {error}; it is tried again")
+        }
+        Trouble::Excluded | Trouble::Compressed | Trouble::NoFolder(_) => String::new(),
+    }
+}
+
+/// No trouble with more paths than this is remembered, or said.
+const MOST_PATHS: usize = 10_000;
+/// Scans come every 30 s; a trouble that two of them have not seen is over.
+const KEPT_FOR: Duration = Duration::from_secs(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tail::discover::testing::section;
+
+    fn discovery() -> Discovery {
+        let logs = [section("a", &["/x/*", "/x/a.gz", "/y/z/b.log"], &[])];
+        Discovery::new(&logs, Path::new("/nonexistent"))
+    }
+
+    fn said(notices: &mut Notices, pattern: u32, path: &str, trouble: Trouble) -> Option<Line> {
+        notices.trouble(&discovery(), Some(pattern), Path::new(path), &trouble)
+    }
+
+    #[test]
+    fn each_trouble_with_a_path_is_said_once_until_it_is_over() {
+        let mut notices = Notices::default();
+        let (_, words) = said(&mut notices, 0, "/x/f\n", Trouble::NotRegular).expect("is said");
+        assert_eq!(words, "'/x/f\\n' is not a regular file and is not read");
+        assert!(said(&mut notices, 0, "/x/f\n", Trouble::NotRegular).is_none());
+        assert!(said(&mut notices, 0, "/x/f\n", Trouble::Folder).is_some());
+        notices.forget(Path::new("/x/f\n"));
+        assert!(said(&mut notices, 0, "/x/f\n", Trouble::Folder).is_some());
+        let closed = || Trouble::MayNotEnter("/x".into());
+        assert!(said(&mut notices, 0, "/x/a.log", closed()).is_some());
+        assert!(said(&mut notices, 0, "/x/b.log", closed()).is_none());
+        notices.tidy(Instant::now() + KEPT_FOR);
+        notices.first_scan_is_over(&discovery(), 0);
+        assert_eq!(notices.len(), 0);
+    }
+
+    #[test]
+    fn an_archive_is_said_once_for_a_pattern_and_louder_if_it_is_named() {
+        let mut notices = Notices::default();
+        let said = |notices: &mut Notices, pattern, path| {
+            said(notices, pattern, path, Trouble::Compressed).map(|(level, _)| level)
+        };
+        assert_eq!(said(&mut notices, 0, "/x/1.gz"), Some(Level::Info));
+        assert_eq!(said(&mut notices, 0, "/x/2.gz"), None);
+        assert_eq!(said(&mut notices, 1, "/x/a.gz"), Some(Level::Warn));
+    }
+
+    #[test]
+    fn a_pattern_that_finds_nothing_is_said_to_for_one_reason() {
+        let over = |pattern, troubles: &[Trouble], files| {
+            let mut notices = Notices::default();
+            for trouble in troubles {
+                said(&mut notices, pattern, "/x/a", trouble.clone());
+            }
+            (0..files).for_each(|_| notices.file(pattern));
+            let line = notices.first_scan_is_over(&discovery(), pattern);
+            assert!(notices.first_scan_is_over(&discovery(), pattern).is_none());
+            line.map(|(_, words)| words).unwrap_or_default()
+        };
+        let excluded = || Trouble::Excluded;
+        let no_folder = Trouble::NoFolder("/y/z".into());
+        assert!(over(0, &[], 0).contains("no file matches '/x/*' yet"));
+        assert!(over(0, &[excluded()], 0).contains("leaves out all that '/x/*' matches: 1 files"));
+        assert!(over(2, &[no_folder], 0).contains("there is no folder '/y/z' yet"));
+        assert_eq!(over(0, &[excluded(), Trouble::Folder], 0), "");
+        assert_eq!(over(0, &[excluded()], 1), "");
+    }
+
+    #[test]
+    fn two_sections_that_want_the_same_files_are_named_once() {
+        let mut notices = Notices::default();
+        let (_, words) = notices
+            .two_sections("a", "b", Path::new("/x/c.log"))
+            .expect("is said");
+        assert!(words.starts_with("'/x/c.log' is named by [log:a] and by [log:b]"));
+        assert!(
+            notices
+                .two_sections("a", "b", Path::new("/x/d.log"))
+                .is_none()
+        );
+    }
+}
