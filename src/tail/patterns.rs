@@ -1,0 +1,546 @@
+//! Patterns of paths, matched byte by byte: names need be neither UTF-8 nor on one line.
+//!
+//! A pattern is a path whose components may hold `*` (any number of characters), `?` (one), `[a-z]` (one of
+//! these) and `[!a-z]` (one that is none of these); `**` as a whole component stands for any number of folders.
+//! A `]` right after `[` or `[!` is one of the set, so `[[]`, `[]]` and `[*]` stand for the characters themselves.
+//! Nothing of this matches a slash, nor the dot that a name begins with: hidden files and folders are matched by
+//! a dot that is written out. A character is one of UTF-8 where the name is UTF-8, else one byte. Braces,
+//! backslashes and `^` stand for themselves.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// A pattern of whole paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pattern {
+    is_absolute: bool,
+    components: Vec<Component>,
+}
+
+/// One component of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Component {
+    /// A name that stands for itself: a walk goes on there without a listing.
+    Literal(Box<[u8]>),
+    /// A name with wildcards.
+    Glob(Glob),
+    /// `**`: any number of folders, none of them hidden. As the last component, anything below.
+    Recursive,
+}
+
+/// The matcher of one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glob {
+    tokens: Box<[Token]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    /// A byte, not a character: a literal is compared as it is.
+    Byte(u8),
+    AnyOne,
+    AnyNumber,
+    OneOf {
+        ranges: Box<[(char, char)]>,
+        is_negated: bool,
+    },
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct PatternError {
+    /// Where in the text, in bytes.
+    pub(super) at: usize,
+    /// What is wrong there.
+    pub(super) why: &'static str,
+}
+
+impl Pattern {
+    /// The pattern that `text` spells. Empty components and `.` count for nothing, as in a path.
+    ///
+    /// # Errors
+    /// A `[` that is not closed, a `**` that is not a whole component, more than two `*` in a row.
+    pub(super) fn new(text: &str) -> Result<Self, PatternError> {
+        let mut components = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let at = text.len() - rest.len();
+            let (tokens, len) = component(rest).map_err(|error| PatternError {
+                at: at + error.at,
+                ..error
+            })?;
+            if &rest[..len] == "**" {
+                components.push(Component::Recursive);
+            } else {
+                components.extend(Component::of(tokens));
+            }
+            rest = rest[len..].strip_prefix('/').unwrap_or(&rest[len..]);
+        }
+        Ok(Pattern {
+            is_absolute: text.starts_with('/'),
+            components,
+        })
+    }
+
+    /// The pattern that matches the path `text` and no other.
+    pub(super) fn literal(text: &str) -> Self {
+        let names = names(text.as_bytes());
+        Pattern {
+            is_absolute: text.starts_with('/'),
+            components: names.map(|n| Component::Literal(n.into())).collect(),
+        }
+    }
+
+    /// The components, for a walk; that of an absolute pattern starts at `/`.
+    pub(super) fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// Whether `path` is one of those meant. Where it leads to is not looked at.
+    pub(super) fn matches_path(&self, path: &Path) -> bool {
+        if path.is_absolute() != self.is_absolute {
+            return false;
+        }
+        // All ways to match are followed at once: `reached[i]` says that what was read of the path can be what
+        // the first `i` components stand for. So no path takes longer than its length times the pattern's.
+        let mut reached = vec![false; self.components.len() + 1];
+        reached[0] = true;
+        self.pass_recursive(&mut reached);
+        for name in names(path.as_os_str().as_bytes()) {
+            let mut next = vec![false; reached.len()];
+            for (at, component) in self.components.iter().enumerate() {
+                if !reached[at] || !component.matches(name) {
+                    continue;
+                }
+                next[at + 1] = true;
+                next[at] |= *component == Component::Recursive;
+            }
+            self.pass_recursive(&mut next);
+            reached = next;
+        }
+        reached.last() == Some(&true)
+    }
+
+    /// `**` may stand for no folder at all, unless it is the last component.
+    fn pass_recursive(&self, reached: &mut [bool]) {
+        for at in 0..self.components.len().saturating_sub(1) {
+            if reached[at] && self.components[at] == Component::Recursive {
+                reached[at + 1] = true;
+            }
+        }
+    }
+}
+
+impl Component {
+    /// `None` where nothing is named.
+    fn of(tokens: Vec<Token>) -> Option<Self> {
+        let literal: Option<Vec<u8>> = tokens
+            .iter()
+            .map(|token| match token {
+                Token::Byte(byte) => Some(*byte),
+                _ => None,
+            })
+            .collect();
+        match literal {
+            Some(name) if name.is_empty() || name == b"." => None,
+            Some(name) => Some(Component::Literal(name.into())),
+            None => Some(Component::Glob(Glob {
+                tokens: tokens.into(),
+            })),
+        }
+    }
+
+    /// Whether a file or folder called `name` can be what this component stands for, or for `**` one of its
+    /// folders.
+    pub(super) fn matches(&self, name: &[u8]) -> bool {
+        match self {
+            Component::Literal(literal) => **literal == *name,
+            Component::Glob(glob) => glob.matches(name),
+            Component::Recursive => !name.starts_with(b"."),
+        }
+    }
+}
+
+impl Glob {
+    /// Whether `name`, a single component, matches as a whole.
+    pub(super) fn matches(&self, name: &[u8]) -> bool {
+        let (mut token, mut at) = (0, 0);
+        // The last `*` met, and how far what it stands for reaches. Earlier ones need no second try: what
+        // follows on them has been matched as early as it can be.
+        let mut last_any: Option<(usize, usize)> = None;
+        loop {
+            let step = match self.tokens.get(token) {
+                Some(Token::AnyNumber) => {
+                    last_any = Some((token, at));
+                    token += 1;
+                    continue;
+                }
+                Some(single) => single.step(name, at),
+                None if at == name.len() => return true,
+                None => None,
+            };
+            if let Some(len) = step {
+                at += len;
+                token += 1;
+                continue;
+            }
+            let Some((any, reach)) = last_any else {
+                return false;
+            };
+            let Some(len) = Token::AnyOne.step(name, reach) else {
+                return false;
+            };
+            last_any = Some((any, reach + len));
+            (token, at) = (any + 1, reach + len);
+        }
+    }
+}
+
+impl Token {
+    /// How many bytes of `name` from `at` on this token takes; `None` where it does not match.
+    fn step(&self, name: &[u8], at: usize) -> Option<usize> {
+        let rest = name.get(at..)?;
+        let first = *rest.first()?;
+        if let Token::Byte(byte) = self {
+            return (*byte == first).then_some(1);
+        }
+        if at == 0 && first == b'.' {
+            return None;
+        }
+        let (character, len) = first_character(rest);
+        match self {
+            Token::OneOf { ranges, is_negated } => {
+                let is_in = character
+                    .is_some_and(|c| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)));
+                (is_in != *is_negated).then_some(len)
+            }
+            _ => Some(len),
+        }
+    }
+}
+
+/// What an `exclude` leaves out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Exclude {
+    /// Files of such a name in any folder, hidden ones included.
+    Name(Component),
+    /// Files of such a path.
+    Path(Pattern),
+}
+
+impl Exclude {
+    /// An exclude as it was read from the ini: with a slash absolute, else about the names of files.
+    ///
+    /// # Errors
+    /// As [`Pattern::new`].
+    pub(super) fn new(text: &str) -> Result<Self, PatternError> {
+        let mut pattern = Pattern::new(text)?;
+        if text.contains('/') {
+            return Ok(Exclude::Path(pattern));
+        }
+        Ok(match pattern.components.pop() {
+            // Within a name two stars say no more than one.
+            Some(Component::Recursive) => Exclude::Name(Component::Glob(Glob {
+                tokens: [Token::AnyNumber].into(),
+            })),
+            Some(name) => Exclude::Name(name),
+            None => Exclude::literal(text),
+        })
+    }
+
+    /// The exclude of the path or file name `text` itself.
+    pub(super) fn literal(text: &str) -> Self {
+        match text.contains('/') {
+            true => Exclude::Path(Pattern::literal(text)),
+            false => Exclude::Name(Component::Literal(text.as_bytes().into())),
+        }
+    }
+
+    /// Whether the file `path` is left out.
+    pub(super) fn matches_path(&self, path: &Path) -> bool {
+        match self {
+            Exclude::Name(name) => path
+                .file_name()
+                .is_some_and(|file| name.matches(file.as_bytes())),
+            Exclude::Path(pattern) => pattern.matches_path(path),
+        }
+    }
+}
+
+/// The tokens of the first component of `text`, and its length without the slash that ends it.
+fn component(text: &str) -> Result<(Vec<Token>, usize), PatternError> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(character) = text[at..].chars().next().filter(|&c| c != '/') {
+        match character {
+            '?' => tokens.push(Token::AnyOne),
+            '*' => {
+                let stars = text[at..].bytes().take_while(|&b| b == b'*').count();
+                if stars > 2 {
+                    let why = "more than two * in a row";
+                    return Err(PatternError { at, why });
+                }
+                let is_whole = at == 0 && matches!(text.as_bytes().get(stars), None | Some(b'/'));
+                if stars == 2 && !is_whole {
+                    let why = "** must be a whole component, as in /a/**/b";
+                    return Err(PatternError { at, why });
+                }
+                tokens.push(Token::AnyNumber);
+                at += stars;
+                continue;
+            }
+            '[' => {
+                let (token, len) = set(&text[at..]).ok_or(PatternError {
+                    at,
+                    why: "a [ without its ]; write [[] for the character itself",
+                })?;
+                tokens.push(token);
+                at += len;
+                continue;
+            }
+            _ => tokens.extend(text[at..at + character.len_utf8()].bytes().map(Token::Byte)),
+        }
+        at += character.len_utf8();
+    }
+    Ok((tokens, at))
+}
+
+/// The set in brackets that `text` begins with, and its length; `None` if it is not closed.
+fn set(text: &str) -> Option<(Token, usize)> {
+    let inner = text.strip_prefix('[')?;
+    let (is_negated, inner) = match inner.strip_prefix('!') {
+        Some(inner) => (true, inner),
+        None => (false, inner),
+    };
+    // The first character is one of the set even if it is a ].
+    let first = inner.chars().next()?.len_utf8();
+    let len = first + inner[first..].find(']')?;
+    let characters: Vec<char> = inner[..len].chars().collect();
+    let mut ranges = Vec::new();
+    let mut rest = characters.as_slice();
+    while let Some((&from, after)) = rest.split_first() {
+        match after {
+            ['-', to, after @ ..] => {
+                ranges.push((from, *to));
+                rest = after;
+            }
+            _ => {
+                ranges.push((from, from));
+                rest = after;
+            }
+        }
+    }
+    let token = Token::OneOf {
+        ranges: ranges.into(),
+        is_negated,
+    };
+    Some((token, text.len() - inner.len() + len + 1))
+}
+
+/// The character that `bytes` begins with, and its length; `None` and 1 where it is not UTF-8.
+fn first_character(bytes: &[u8]) -> (Option<char>, usize) {
+    (1..=bytes.len().min(4))
+        .find_map(|len| std::str::from_utf8(&bytes[..len]).ok())
+        .and_then(|text| text.chars().next())
+        .map_or((None, 1), |c| (Some(c), c.len_utf8()))
+}
+
+/// The components of a path, without those that count for nothing.
+fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&b| b == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    fn matches(pattern: &str, path: &[u8]) -> bool {
+        Pattern::new(pattern)
+            .unwrap()
+            .matches_path(Path::new(OsStr::from_bytes(path)))
+    }
+
+    #[test]
+    fn wildcards_match_within_one_name() {
+        for (pattern, path, expected) in [
+            ("/log/a.log", "/log/a.log", true),
+            ("/log/a.log", "/log/a.log1", false),
+            ("/log/*.log", "/log/a.log", true),
+            ("/log/*.log", "/log/x/a.log", false),
+            ("/log/*.log", "/log/.a.log", false),
+            ("/log/.*.log", "/log/.a.log", true),
+            ("/log/?.log", "/log/ä.log", true),
+            ("/log/[ä-ü]x", "/log/öx", true),
+            ("/log/[!0-9]x", "/log/ax", true),
+            ("/log/[!0-9]x", "/log/7x", false),
+            ("/log/[^0-9]x", "/log/^x", true),
+            ("/log/[.]x", "/log/.x", false),
+            ("/log/[]]x", "/log/]x", true),
+            ("/log/[!]]x", "/log/]x", false),
+            ("/log/[a-]x", "/log/-x", true),
+            ("/log/{a,b}", "/log/{a,b}", true),
+            ("/log/{tenant}/x", "/log/{tenant}/x", true),
+            ("/*/a", "/log/a", true),
+            ("/*/a", "/.log/a", false),
+            ("log/*", "/log/a", false),
+            ("log/*", "log/a", true),
+            ("/log//./*", "/log/a", true),
+        ] {
+            assert_eq!(
+                matches(pattern, path.as_bytes()),
+                expected,
+                "{pattern} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_stars_stand_for_folders_that_are_not_hidden() {
+        for (path, expected) in [
+            ("/a/z", true),
+            ("/a/b/z", true),
+            ("/a/b/c/z", true),
+            ("/a/.b/z", false),
+            ("/a/b/.c/z", false),
+            ("/z", false),
+        ] {
+            assert_eq!(matches("/a/**/z", path.as_bytes()), expected, "{path}");
+        }
+        assert!(matches("/**", b"/a/b"));
+        assert!(matches("/**/.pm2/**/*.log", b"/x/.pm2/logs/a.log"));
+        assert!(!matches("/a/**", b"/a"));
+        // The first way to match `*.x/*.x` leaves a hidden folder to the second `**`.
+        assert!(matches("/**/*.x/*.x/**/z", b"/a.x/b.x/.x/z"));
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_or_hold_newlines_match() {
+        assert!(matches("/log/*.log", b"/log/\xFFa.log"));
+        assert!(matches("/log/?.log", b"/log/\xFF.log"));
+        assert!(matches("/log/??.log", b"/log/\xC3\xC3.log"));
+        assert!(matches("/log/[!a].log", b"/log/\xFF.log"));
+        assert!(!matches("/log/[a-z].log", b"/log/\xFF.log"));
+        assert!(matches("/log/a*b?c.log", b"/log/a\n\x1B[1mb\nc.log"));
+        assert!(matches("/**/*.log", b"/\xFE/\n/x.log"));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused_where_it_is_wrong() {
+        for (text, at) in [
+            ("/log/[a", 5),
+            ("/log/[]", 5),
+            ("/log/[!]", 5),
+            ("/log/[", 5),
+            ("/a**", 2),
+            ("/**a/b", 1),
+            ("/a/***/b", 3),
+            ("/ä/a**b", 5),
+        ] {
+            assert_eq!(Pattern::new(text).unwrap_err().at, at, "{text}");
+        }
+        let error = Exclude::new("[a").unwrap_err();
+        assert!(
+            error.to_string().starts_with("a [ without its ]"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_literal_stands_for_itself() {
+        let pattern = Pattern::literal("/log/[a]*.log");
+        assert!(pattern.matches_path(Path::new("/log/[a]*.log")));
+        assert!(!pattern.matches_path(Path::new("/log/ab.log")));
+        assert!(Exclude::literal("a*").matches_path(Path::new("/x/a*")));
+        assert!(!Exclude::literal("/x/a*").matches_path(Path::new("/x/ab")));
+    }
+
+    #[test]
+    fn components_lead_a_walk() {
+        let pattern = Pattern::new("/var//log/**/a?/x[.]log").unwrap();
+        let [var, log, recursive, folder, file] = pattern.components() else {
+            panic!("{:?}", pattern.components());
+        };
+        assert_eq!(*var, Component::Literal((*b"var").into()));
+        assert_eq!(*log, Component::Literal((*b"log").into()));
+        assert_eq!(*recursive, Component::Recursive);
+        assert!(matches!(folder, Component::Glob(glob) if glob.matches(b"ab")));
+        assert!(file.matches(b"x.log") && !file.matches(b"x-log"));
+    }
+
+    #[test]
+    fn an_exclude_without_a_slash_is_about_file_names_in_hidden_folders_too() {
+        let exclude = Exclude::new("*.gz").unwrap();
+        assert!(exclude.matches_path(Path::new("/x/.pm2/logs/a.gz")));
+        assert!(exclude.matches_path(Path::new("/a.gz")));
+        assert!(exclude.matches_path(Path::new(OsStr::from_bytes(b"/x/\xFF.gz"))));
+        assert!(!exclude.matches_path(Path::new("/x/a.gz/b")));
+        assert!(!exclude.matches_path(Path::new("/x/a.log")));
+        assert!(
+            !Exclude::new("")
+                .unwrap()
+                .matches_path(Path::new("/x/a.log"))
+        );
+        let exclude = Exclude::new("/x/*/a.log").unwrap();
+        assert!(exclude.matches_path(Path::new("/x/y/a.log")));
+        assert!(!exclude.matches_path(Path::new("/z/y/a.log")));
+        assert!(Exclude::new("/a").unwrap().matches_path(Path::new("/a")));
+        assert!(!Exclude::new("/a").unwrap().matches_path(Path::new("/b/a")));
+    }
+
+    #[test]
+    fn many_stars_take_no_longer_than_a_few() {
+        let pattern = format!("/{}/{}b", "**/".repeat(20), "a*".repeat(30));
+        let path = format!("/{}{}", "a/".repeat(200), "a".repeat(250));
+        assert!(!matches(&pattern, path.as_bytes()));
+    }
+
+    /// The `glob` crate, which matched before, says the same of whatever is UTF-8.
+    #[test]
+    fn random_patterns_match_what_the_glob_crate_matches() {
+        const OPTIONS: glob::MatchOptions = glob::MatchOptions {
+            case_sensitive: true,
+            require_literal_separator: true,
+            require_literal_leading_dot: true,
+        };
+        let mut random = fastrand::Rng::with_seed(20_261_127);
+        let pieces = [
+            "a", "b", ".", "ä", "*", "?", "[ab]", "[!a]", "[a-b.]", "[!.]", "[]]", "{", "[ä-ö]",
+        ];
+        let (mut matched, mut refused) = (0, 0);
+        for round in 0..200_000 {
+            let mut text = |pieces: &[&str], stars: bool| {
+                let parts: Vec<String> = (0..random.usize(1..5))
+                    .map(|_| match stars && random.u8(..4) == 0 {
+                        true => "**".to_owned(),
+                        false => (0..random.usize(1..4))
+                            .map(|_| pieces[random.usize(..pieces.len())])
+                            .collect(),
+                    })
+                    .collect();
+                format!("/{}", parts.join("/"))
+            };
+            let pattern = text(&pieces, true);
+            let path = text(&pieces[..4], false);
+            let is_odd = |text: &str| text.split('/').any(|part| part == ".");
+            if is_odd(&pattern) || is_odd(&path) {
+                continue;
+            }
+            let (ours, oracle) = (Pattern::new(&pattern), glob::Pattern::new(&pattern));
+            assert_eq!(ours.is_ok(), oracle.is_ok(), "round {round}: {pattern}");
+            let (Ok(ours), Ok(oracle)) = (ours, oracle) else {
+                refused += 1;
+                continue;
+            };
+            let expected = oracle.matches_path_with(Path::new(&path), OPTIONS);
+            let found = ours.matches_path(Path::new(&path));
+            assert_eq!(found, expected, "round {round}: {pattern} {path}");
+            matched += u32::from(expected);
+        }
+        assert!(matched > 5_000, "only {matched} matched");
+        assert!(refused > 100, "only {refused} were refused");
+    }
+}
