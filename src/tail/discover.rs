@@ -311,6 +311,7 @@ pub(super) mod testing {
             name: name.into(),
             paths: owned(paths),
             exclude: owned(exclude),
+            follow_links: crate::config::FollowLinks::Safe,
             topic: "t".into(),
             key: None,
             start_at: StartAt::Beginning,

@@ -14,7 +14,7 @@ impl FolderIndex {
     pub fn new() -> Self { FolderIndex }
     pub(super) fn rotated_beside(&self, folder: &Path, base: &OsStr, _: Instant) -> io::Result<Vec<Listed>> {
         let mut all = Vec::new();
-        for e in std::fs::read_dir(folder)? { let e = e?; if let Some(name) = RotatedName::parse(base, &e.file_name()) { all.push(Listed { path: e.path(), inode: e.ino(), name }); } }
+        for e in std::fs::read_dir(folder)? { let e = e?; if let Some(name) = RotatedName::parse(std::os::unix::ffi::OsStrExt::as_bytes(base), std::os::unix::ffi::OsStrExt::as_bytes(&*e.file_name())) { all.push(Listed { path: e.path(), inode: e.ino(), name }); } }
         Ok(all)
     }
     pub(super) fn by_inode(&self, folder: &Path, inode: u64, _: Instant) -> io::Result<Vec<PathBuf>> {

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use super::plan::{
     Adoption, Candidate, Current, Match, Observation, OpenSource, Place, Readable, Verdict,
 };
 use super::recognise::{Bytes, ContentMatch, content_of, is_same_inode};
-use super::rotated_names::{RotatedName, sort_oldest_first};
+use super::rotated_names::RotatedName;
 use super::source::Source;
 use super::{Tailer, follows, now_ms};
 use crate::batch::Trace;
@@ -214,10 +215,10 @@ impl Tailer {
                 found.files.push(file);
             }
         }
-        let sorted = sort_oldest_first(places, |(_, name, look)| {
+        RotatedName::sort_oldest_first(&mut places, |(_, name, look)| {
             (name.as_ref(), look.modified_ns, look.born_ns)
         });
-        found.seen.order = sorted.into_iter().map(|(place, ..)| place).collect();
+        found.seen.order = places.into_iter().map(|(place, ..)| place).collect();
         Ok(())
     }
 
@@ -416,7 +417,7 @@ impl Tailer {
             let Some(file_name) = path.file_name() else {
                 continue;
             };
-            let name = RotatedName::parse(base, file_name);
+            let name = RotatedName::parse(base.as_bytes(), file_name.as_bytes());
             if name.is_some() || is_only_path || file_name == base {
                 listed.push(Listed {
                     path,
@@ -465,7 +466,7 @@ impl Tailer {
         };
         let is_related = |path: &Path| {
             path.file_name()
-                .is_some_and(|name| RotatedName::parse(base, name).is_some())
+                .is_some_and(|name| RotatedName::parse(base.as_bytes(), name.as_bytes()).is_some())
         };
         self.shared.registry.of_related(&self.path, is_related)
     }
