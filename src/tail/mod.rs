@@ -31,6 +31,7 @@ pub mod claims;
 mod content;
 pub mod deleted;
 pub mod discover;
+mod framing;
 mod parking;
 mod pausing;
 mod resume;
@@ -45,7 +46,7 @@ use claims::Claims;
 use content::Content;
 use deleted::DeletedFiles;
 use scheduler::{Crowd, Leave};
-use source::{Chunk, Read, Source};
+use source::{Chunk, Growth, Read, Source};
 use turns::{Turn, Turns};
 use watch::{FileWatch, WatchTable};
 
@@ -365,8 +366,12 @@ impl Tailer {
             let Some(source) = self.sources.get_mut(at) else {
                 return Ok(Drained::End);
             };
-            let max = self.log.max_line_bytes;
-            match source.read(until, max, is_quiet, &self.account, &self.around.pool)? {
+            let growth = if is_quiet {
+                Growth::Finished
+            } else {
+                Growth::Possible
+            };
+            match source.read(until, growth, &self.account, &self.around.pool)? {
                 Read::Batch(chunk) => {
                     *sent = true;
                     if let Ok(Some(fingerprint)) = source.grown_fingerprint() {

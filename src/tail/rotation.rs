@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::content::Content;
+use super::framing::Framer;
 use super::resume::position_in;
 use super::siblings::{self, Age, Live, Sibling, Siblings};
 use super::source::Source;
@@ -519,8 +520,9 @@ impl Tailer {
             .metrics
             .to_read_bytes
             .add(look.size.saturating_sub(checkpoint.offset));
-        let mut source = Source::new(content, at, checkpoint, &look);
-        if let Err(error) = source.find_part(self.log.max_line_bytes) {
+        let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
+        let mut source = Source::new(content, at, checkpoint, &look, framer);
+        if let Err(error) = source.count_sent_pieces() {
             self.complain_of(Err(error));
         }
         source.quiet_since = quiet_since;
