@@ -32,10 +32,10 @@ use crate::config::{Config, LogConfig, Protocol};
 use crate::kafka::producer::NativeOutput;
 use crate::metrics::Metrics;
 use crate::once::ProgressBar;
-use crate::progress::{Progress, Saved};
 use crate::output::legacy::LegacyOutput;
 use crate::output::stdout::StdoutOutput;
 use crate::output::{Output, Worker};
+use crate::progress::{Progress, Saved};
 use crate::shown::ShownPath;
 use crate::stop::Deadline;
 use crate::tail::deleted::DeletedFiles;
@@ -420,8 +420,7 @@ impl Agent {
         });
         let registry = &self.shared.registry;
         let is_of_section = |path: &Path| tail::follows(&log, path);
-        let honours_start_at =
-            is_first && !registry.knows_section(&log.name, is_of_section);
+        let honours_start_at = is_first && !registry.knows_section(&log.name, is_of_section);
         let tailer = Tailer::new(
             path,
             log,

@@ -128,7 +128,7 @@ pub enum Framing {
     /// Lines, each ended by a newline. Only the last line of a finished file may lack it.
     Lines,
     /// The bytes are one record: piece `index` (from 1) of a line longer than `max_line_bytes`.
-    /// The newline, if it belongs to the piece, is among the bytes and not part of the record.
+    /// The line's end, if it belongs to the piece, is among the bytes and not part of the record.
     Part {
         /// Which piece, counted from 1.
         index: u32,
@@ -167,16 +167,8 @@ impl Batch {
 
     /// As [`Batch::records`], from `position` on, which must be the end of a record or 0.
     pub fn records_from(&self, position: usize) -> Records<'_> {
-        Records {
-            data: &self.data,
-            strip_cr: self.destination.route.strip_cr,
-            position,
-            newlines: match self.framing {
-                Framing::Lines => Some(memchr::memchr_iter(b'\n', &self.data[position..])),
-                Framing::Part { .. } => None,
-            },
-            base: position,
-        }
+        let strip_cr = self.destination.route.strip_cr;
+        Records::new(&self.data, self.framing, strip_cr).from(position)
     }
 
     /// The span from `from` to `to`, positions in `data`.
@@ -193,10 +185,46 @@ impl Batch {
 /// Iterator over the records of a [`Batch`].
 pub struct Records<'a> {
     data: &'a [u8],
+    /// The carriage return at the end of a line, and of the last piece of one, is left out.
     strip_cr: bool,
     position: usize,
     newlines: Option<memchr::Memchr<'a>>,
     base: usize,
+}
+
+impl<'a> Records<'a> {
+    /// The records that lie in `data` as `framing` says.
+    pub(crate) fn new(data: &'a [u8], framing: Framing, strip_cr: bool) -> Self {
+        let (newlines, ends_line) = match framing {
+            Framing::Lines => (Some(memchr::memchr_iter(b'\n', data)), true),
+            Framing::Part { last, .. } => (None, last),
+        };
+        Records {
+            data,
+            strip_cr: strip_cr && ends_line,
+            position: 0,
+            newlines,
+            base: 0,
+        }
+    }
+
+    /// Only those from `position` on, which must be the end of a record or 0.
+    fn from(mut self, position: usize) -> Self {
+        (self.position, self.base) = (position, position);
+        if self.newlines.is_some() {
+            self.newlines = Some(memchr::memchr_iter(b'\n', &self.data[position..]));
+        }
+        self
+    }
+
+    fn without_cr(&self, line: &'a [u8]) -> &'a [u8] {
+        let stripped = if self.strip_cr {
+            line.strip_suffix(b"\r")
+        } else {
+            None
+        };
+        stripped.unwrap_or(line)
+    }
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -215,18 +243,13 @@ impl<'a> Iterator for Records<'a> {
                     None => (self.data.len(), self.data.len()),
                 };
                 self.position = next;
-                let line = &self.data[start..line_end];
-                let stripped = if self.strip_cr {
-                    line.strip_suffix(b"\r")
-                } else {
-                    None
-                };
-                Some((next, stripped.unwrap_or(line)))
+                Some((next, self.without_cr(&self.data[start..line_end])))
             }
             None => {
                 self.position = self.data.len();
                 let piece = &self.data[start..];
-                Some((self.data.len(), piece.strip_suffix(b"\n").unwrap_or(piece)))
+                let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
+                Some((self.data.len(), self.without_cr(piece)))
             }
         }
     }

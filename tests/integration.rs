@@ -10,6 +10,7 @@ mod command_line;
 mod delivery;
 mod error_codes;
 mod faults;
+mod framing;
 mod hanging;
 mod isolation;
 mod layers;

@@ -309,7 +309,9 @@ mod tests {
             Arc::default(),
         )
         .run();
-        super::super::store::load(folder).expect("loads").checkpoints
+        super::super::store::load(folder)
+            .expect("loads")
+            .checkpoints
     }
 
     fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::content::Content;
+use super::framing::Framer;
 use super::observe::{CandidateFile, Found};
 use super::plan::{Blocked, Close, From, Plan, Planned, Registration, Verdict, plan};
 use super::recognise::is_same_inode;
@@ -89,7 +90,11 @@ impl Tailer {
                 "'{}': {} was {}",
                 ShownPath(&self.path),
                 open.reached.identity,
-                if is_deleted { "deleted" } else { "rotated away" }
+                if is_deleted {
+                    "deleted"
+                } else {
+                    "rotated away"
+                }
             );
         }
         for open in &seen.open {
@@ -370,8 +375,9 @@ impl Tailer {
         }
         let unread = look.size.saturating_sub(checkpoint.offset);
         self.shared.metrics.to_read_bytes.add(unread);
-        let mut source = Source::new(content, at, checkpoint, &look);
-        if let Err(error) = source.find_part(self.log.max_line_bytes) {
+        let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
+        let mut source = Source::new(content, at, checkpoint, &look, framer);
+        if let Err(error) = source.count_sent_pieces() {
             self.trouble.note(&self.path.clone(), &error);
         }
         source.detached_since = detached_since;
@@ -500,9 +506,8 @@ impl Tailer {
         let is_there = |checkpoint: &Checkpoint| {
             let is_at = |look: &Look| is_same_inode(checkpoint, look);
             let candidates = &mut seen.candidates.iter();
-            candidates.any(|c| {
-                is_at(&c.look) || c.matches.iter().any(|m| m.serial == checkpoint.serial)
-            })
+            candidates
+                .any(|c| is_at(&c.look) || c.matches.iter().any(|m| m.serial == checkpoint.serial))
         };
         let registry = &self.shared.registry;
         for serial in registry.prune(&self.path, Instant::now(), is_there) {

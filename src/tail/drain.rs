@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use crossbeam_channel::select;
 
-use super::source::{Chunk, Read};
+use super::source::Source;
+use super::source::{Chunk, Growth, Read};
 use super::tailer::grow_fingerprint;
 use super::{Tailer, now_ms};
-use super::source::Source;
 use crate::batch::Batch;
 use crate::progress::{Ending, Progress};
 use crate::shown::ShownPath;
@@ -67,8 +67,11 @@ impl Tailer {
             let Some(source) = self.sources.get_mut(at) else {
                 return Ok(Drained::End);
             };
-            let max = self.log.max_line_bytes;
-            match source.read(until, max, is_quiet, &self.account, &self.shared.pool)? {
+            let growth = match is_quiet {
+                true => Growth::Finished,
+                false => Growth::Possible,
+            };
+            match source.read(until, growth, &self.account, &self.shared.pool)? {
                 Read::Batch(chunk) => {
                     *sent = true;
                     if let Ok(Some(fingerprint)) = source.grown_fingerprint() {

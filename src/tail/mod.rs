@@ -29,6 +29,7 @@ pub mod deleted;
 pub mod discover;
 mod drain;
 pub mod folder_index;
+mod framing;
 pub mod lanes;
 mod mounts;
 mod observe;
@@ -50,9 +51,9 @@ pub mod watch;
 pub use tailer::{End, Tailer};
 
 use content::Content;
-use patterns::Pattern;
 use deleted::DeletedFiles;
 use folder_index::FolderIndex;
+use patterns::Pattern;
 use registry::FileRegistry;
 use scheduler::Crowd;
 use turns::Turns;

@@ -111,7 +111,10 @@ impl Tailer {
             found.trouble = Some((self.path.to_path_buf(), error));
             return Ok(None);
         }
-        let is_ours = self.sources.iter().any(|s| is_same_inode(&s.checkpoint, &look));
+        let is_ours = self
+            .sources
+            .iter()
+            .any(|s| is_same_inode(&s.checkpoint, &look));
         if is_ours {
             let matches = Vec::new();
             found.seen.current = Current::File { look, matches };
@@ -151,7 +154,10 @@ impl Tailer {
         // The same file may be known under another path.
         let (here, _) = self.shared.registry.of_inode(look.inode);
         let elsewhere = here.into_iter().filter(|c| c.path != self.path);
-        found.seen.known.extend(elsewhere.filter(|c| is_same_inode(c, &look)));
+        found
+            .seen
+            .known
+            .extend(elsewhere.filter(|c| is_same_inode(c, &look)));
         let references = self.references(found, &[]);
         let matches = matches_of(&references, &mut content, &look)?;
         found.current = Some(content);
@@ -193,7 +199,10 @@ impl Tailer {
             if !look.is_regular || !met.insert(look.inode) {
                 continue;
             }
-            let own = self.sources.iter().find(|s| is_same_inode(&s.checkpoint, &look));
+            let own = self
+                .sources
+                .iter()
+                .find(|s| is_same_inode(&s.checkpoint, &look));
             if let Some(own) = own {
                 places.push((Place::Open(own.checkpoint.serial), name, look));
                 continue;
@@ -266,9 +275,7 @@ impl Tailer {
         }
         let (readable, content, look, matches) =
             match self.open_candidate(found, references, &path, look, is_archive) {
-                Ok(Some((content, look, matches))) => {
-                    (Readable::Yes, Some(content), look, matches)
-                }
+                Ok(Some((content, look, matches))) => (Readable::Yes, Some(content), look, matches),
                 Ok(None) => return Ok(None),
                 Err(error) if is_absence(&error) => {
                     found.is_moving = true;

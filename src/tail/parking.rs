@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::scheduler::{Expected, Leave, PARK_AFTER, Task};
 use super::Tailer;
+use super::scheduler::{Expected, Leave, PARK_AFTER, Task};
 use super::tailer::Next;
 use super::watch::FileWatch;
 use crate::config::LogConfig;

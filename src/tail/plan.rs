@@ -275,7 +275,10 @@ impl Planner<'_> {
         if !seen.open.is_empty() {
             return true;
         }
-        let last = seen.known.iter().filter(|c| c.state != SourceState::Skipped);
+        let last = seen
+            .known
+            .iter()
+            .filter(|c| c.state != SourceState::Skipped);
         let Some(last) = last.max_by_key(|c| c.serial) else {
             return seen.adoption == Adoption::Known;
         };
@@ -444,9 +447,9 @@ impl Planner<'_> {
             .iter()
             .filter(|c| is_same_inode(c, look) && c.state != SourceState::Skipped)
             .collect();
-        let (here, replaced): (Vec<_>, Vec<_>) = standing.into_iter().partition(|c| {
-            c.is_blank() || has(matches, c.serial, ContentMatch::Continues)
-        });
+        let (here, replaced): (Vec<_>, Vec<_>) = standing
+            .into_iter()
+            .partition(|c| c.is_blank() || has(matches, c.serial, ContentMatch::Continues));
         for checkpoint in replaced {
             if self.settled.insert(checkpoint.serial) && checkpoint.is_unfinished() {
                 // It was truncated while nobody looked.
@@ -577,7 +580,8 @@ impl Planner<'_> {
     fn go_on_at(&mut self, at: usize, checkpoint: &Checkpoint) {
         let candidate = &self.seen.candidates[at];
         let serial = checkpoint.serial;
-        let is_same = checkpoint.is_blank() || has(&candidate.matches, serial, ContentMatch::Continues);
+        let is_same =
+            checkpoint.is_blank() || has(&candidate.matches, serial, ContentMatch::Continues);
         match candidate.readable {
             Readable::Unchanged => return,
             Readable::NotYet => {
@@ -597,7 +601,8 @@ impl Planner<'_> {
                 // It was truncated, written anew and then rotated away.
                 self.open(at, From::Start);
             }
-        } else if is_same && (checkpoint.is_unfinished() || candidate.look.size > checkpoint.offset) {
+        } else if is_same && (checkpoint.is_unfinished() || candidate.look.size > checkpoint.offset)
+        {
             self.settled.insert(serial);
             if self.opened.contains_key(&at) {
                 self.plan.superseded.push(serial);
@@ -713,9 +718,7 @@ impl Planner<'_> {
     /// source that was written later.
     fn finish(mut self) -> Plan {
         let current = self.current;
-        let is_current = |serial: u64| {
-            matches!(current, Some(Planned::Keep(s) | Planned::Restart(s)) if s == serial)
-        };
+        let is_current = |serial: u64| matches!(current, Some(Planned::Keep(s) | Planned::Restart(s)) if s == serial);
         let mut sources: Vec<(Option<usize>, Planned)> = Vec::new();
         let rank = |place: Place| self.seen.order.iter().position(|other| *other == place);
         for open in &self.seen.open {
@@ -756,9 +759,20 @@ impl Planner<'_> {
     }
 
     /// The rest of an open source stands where the source stood: before those that were opened after it.
-    fn place_of_replaced(&self, sources: &[(Option<usize>, Planned)], serial: u64) -> Option<usize> {
-        let at = self.seen.open.iter().position(|o| o.reached.serial == serial)?;
-        let later: BTreeSet<u64> = self.seen.open[at..].iter().map(|o| o.reached.serial).collect();
+    fn place_of_replaced(
+        &self,
+        sources: &[(Option<usize>, Planned)],
+        serial: u64,
+    ) -> Option<usize> {
+        let at = self
+            .seen
+            .open
+            .iter()
+            .position(|o| o.reached.serial == serial)?;
+        let later: BTreeSet<u64> = self.seen.open[at..]
+            .iter()
+            .map(|o| o.reached.serial)
+            .collect();
         sources.iter().position(|(_, planned)| match planned {
             Planned::Keep(serial) | Planned::Restart(serial) => later.contains(serial),
             Planned::Open(..) | Planned::OpenCurrent(_) => false,

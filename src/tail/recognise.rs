@@ -186,7 +186,11 @@ mod tests {
         for changed in [10, 4990, 9990, 14_990] {
             let mut other = whole.clone();
             other[changed] ^= 1;
-            assert_eq!(matched(&checkpoint, &other), ContentMatch::Other, "{changed}");
+            assert_eq!(
+                matched(&checkpoint, &other),
+                ContentMatch::Other,
+                "{changed}"
+            );
         }
         let mut shorter = whole[..12_000].to_vec();
         shorter[4990] ^= 1;

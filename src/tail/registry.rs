@@ -430,7 +430,11 @@ mod tests {
             }],
         });
         assert_eq!(
-            registry.open(checkpoint("/a", 6)).expect("is free").0.serial,
+            registry
+                .open(checkpoint("/a", 6))
+                .expect("is free")
+                .0
+                .serial,
             42
         );
         assert_eq!(

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::content::Content;
+use super::framing::{Framed, Framer};
 use super::now_ms;
 use super::watch::FileWatch;
 use crate::batch::{Framing, SourceId, Trace};
@@ -37,10 +38,10 @@ pub(super) struct Source {
     pub(super) modified_ns: i64,
     /// The last look came so soon after a change that another change may have the same time.
     is_fresh: bool,
-    /// Number of the next piece of a line that is longer than allowed; 0 between lines.
-    part: u32,
-    /// From `position` to here there is no newline.
-    scanned: u64,
+    /// Cuts what follows on `position`.
+    framer: Framer,
+    /// From `position` to here there is no newline; never less than `position`.
+    no_newline_before: u64,
     /// Set when the file no longer lies at the path: since when it has been quiet.
     pub(super) detached_since: Option<Instant>,
     /// None: the kernel will not tell, so it has to be asked.
@@ -61,6 +62,15 @@ pub(super) enum Read {
     Changed,
 }
 
+/// Whether more may follow on the last byte of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// A line without a newline may go on.
+    Possible,
+    /// The file was rotated away and is quiet: its last line needs no newline.
+    Finished,
+}
+
 /// Bytes of one batch.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -76,6 +86,7 @@ impl Source {
         opened_path: Arc<Path>,
         checkpoint: Checkpoint,
         look: &Look,
+        framer: Framer,
     ) -> Self {
         // Of a file that was empty it is known when it was, and what it holds now is not its content yet.
         let (size, modified_ns) = match checkpoint.is_blank() {
@@ -93,8 +104,8 @@ impl Source {
             size,
             modified_ns,
             is_fresh: is_fresh(modified_ns),
-            part: 0,
-            scanned: checkpoint.offset,
+            framer,
+            no_newline_before: checkpoint.offset,
             detached_since: None,
             watch: None,
             checkpoint,
@@ -102,7 +113,7 @@ impl Source {
     }
 
     /// If the position is inside of a line, earlier pieces of it were sent: finds out how many.
-    pub(super) fn find_part(&mut self, max_line_bytes: usize) -> io::Result<()> {
+    pub(super) fn count_sent_pieces(&mut self) -> io::Result<()> {
         let mut line_start = self.position;
         if line_start == 0 {
             return Ok(());
@@ -118,10 +129,7 @@ impl Source {
             }
             line_start = from;
         }
-        let sent = (self.position - line_start).div_ceil(max_line_bytes as u64);
-        if sent > 0 {
-            self.part = u32::try_from(sent).unwrap_or(u32::MAX - 1) + 1;
-        }
+        self.framer.resume_inside(self.position - line_start);
         Ok(())
     }
 
@@ -192,7 +200,7 @@ impl Source {
     pub(super) fn truncated_ahead(&mut self, look: &Look) {
         self.note(look);
         // What follows on the cut was not seen yet.
-        self.scanned = self.position;
+        self.no_newline_before = self.position;
     }
 
     /// The fingerprint, if it covers more of the file than before.
@@ -207,13 +215,11 @@ impl Source {
         Ok((grown.len > known.len && known.matches(&head)).then_some(grown))
     }
 
-    /// Reads the next batch from the bytes before `until`. With `is_finished` the last line needs no
-    /// newline.
+    /// Reads the next batch from the bytes before `until`.
     pub(super) fn read(
         &mut self,
         until: u64,
-        max_line_bytes: usize,
-        is_finished: bool,
+        growth: Growth,
         account: &Arc<Account>,
         pool: &Arc<BufferPool>,
     ) -> io::Result<Read> {
@@ -221,24 +227,23 @@ impl Source {
         if unread == 0 {
             return Ok(Read::End { partial: 0 });
         }
-        if self.scanned > self.position && !is_finished && !self.has_newline_before(until)? {
-            let partial = unread;
-            if partial < max_line_bytes as u64 {
-                return Ok(Read::End { partial });
-            }
+        let is_partial = self.no_newline_before > self.position;
+        let decisive = self.framer.decisive_bytes();
+        if is_partial
+            && growth == Growth::Possible
+            && !self.has_newline_before(until)?
+            && unread < decisive as u64
+        {
+            return Ok(Read::End { partial: unread });
         }
         // A line that is known to be long is fetched in one go, everything else in usual steps.
         let unread_bytes = usize::try_from(unread).unwrap_or(usize::MAX);
-        let is_long = self.part > 0 || self.scanned > self.position;
+        let is_long = is_partial || self.framer.is_inside_line();
         // With a small bound on lines a read must not fetch hundreds of pieces to keep one.
         let usual = BufferPool::BUFFER_BYTES
-            .min(max_line_bytes.saturating_mul(8))
+            .min(self.framer.max_line_bytes().saturating_mul(8))
             .max(Budget::LEAST_BYTES);
-        let mut want = unread_bytes.min(if is_long {
-            usual.max(max_line_bytes + 1)
-        } else {
-            usual
-        });
+        let mut want = unread_bytes.min(if is_long { usual.max(decisive) } else { usual });
         let mut least = Budget::LEAST_BYTES;
         loop {
             let Some(mut permit) = account.take(want, least) else {
@@ -251,36 +256,29 @@ impl Source {
             if count < data.len() {
                 return Ok(Read::Changed);
             }
-            let (len, framing) = match self.frame(&data, max_line_bytes) {
-                Some(framed) => framed,
-                // Not a single line end, and the line may still go on within the bound.
-                None if (count as u64) < unread && count <= max_line_bytes => {
+            let framed = if growth == Growth::Finished && count as u64 == unread {
+                self.framer.frame_last(&data)
+            } else {
+                self.framer.frame(&data)
+            };
+            let Some(Framed { bytes, framing }) = framed else {
+                self.no_newline_before = self.position + count as u64;
+                if (count as u64) < unread && count < decisive {
                     // Either the budget gave less than was wanted, or the line is longer than usual.
                     drop(permit);
-                    want = unread_bytes.min(max_line_bytes + 1);
+                    want = unread_bytes.min(decisive);
                     least = want;
                     continue;
                 }
-                None if is_finished && count as u64 == unread => match self.part {
-                    0 => (count, Framing::Lines),
-                    index => (count, Framing::Part { index, last: true }),
-                },
-                None => {
-                    self.scanned = self.position + count as u64;
-                    return Ok(Read::End { partial: unread });
-                }
+                return Ok(Read::End { partial: unread });
             };
-            data.truncate(len);
-            permit.shrink_to(len);
+            data.truncate(bytes);
+            permit.shrink_to(bytes);
             let start = self.position;
             self.marks.add(start, self.trace);
-            self.position += len as u64;
-            self.scanned = self.position;
+            self.position += bytes as u64;
+            self.no_newline_before = self.position;
             self.trace = Trace::of(&data);
-            self.part = match framing {
-                Framing::Part { index, last: false } => index + 1,
-                _ => 0,
-            };
             return Ok(Read::Batch(Chunk {
                 start,
                 data,
@@ -288,57 +286,6 @@ impl Source {
                 permit,
             }));
         }
-    }
-
-    /// How much of `data` makes a batch: whole lines none of which is too long, or one piece of a
-    /// line that is. `None` if there is neither.
-    fn frame(&self, data: &[u8], max_line_bytes: usize) -> Option<(usize, Framing)> {
-        let first_end = if self.part > 0 || data.len() > max_line_bytes {
-            memchr::memchr(b'\n', data)
-        } else {
-            None
-        };
-        if self.part > 0 {
-            // Inside of a long line: up to its end, or one more piece.
-            return match first_end {
-                Some(at) if at <= max_line_bytes => Some((
-                    at + 1,
-                    Framing::Part {
-                        index: self.part,
-                        last: true,
-                    },
-                )),
-                _ if data.len() > max_line_bytes => Some((
-                    max_line_bytes,
-                    Framing::Part {
-                        index: self.part,
-                        last: false,
-                    },
-                )),
-                _ => None,
-            };
-        }
-        if data.len() <= max_line_bytes {
-            // No line in here can be too long.
-            return memchr::memrchr(b'\n', data).map(|at| (at + 1, Framing::Lines));
-        }
-        if first_end.is_none_or(|at| at > max_line_bytes) {
-            return Some((
-                max_line_bytes,
-                Framing::Part {
-                    index: 1,
-                    last: false,
-                },
-            ));
-        }
-        let mut end = 0;
-        for at in memchr::memchr_iter(b'\n', data) {
-            if at - end > max_line_bytes {
-                break;
-            }
-            end = at + 1;
-        }
-        Some((end, Framing::Lines))
     }
 
     /// Fills `data` from the position on; returns how many bytes there were. The bytes before the
@@ -366,15 +313,17 @@ impl Source {
     #[inline(never)]
     fn has_newline_before(&mut self, until: u64) -> io::Result<bool> {
         let mut window = [0u8; 16 << 10];
-        while self.scanned < until {
-            let want = usize::try_from(until - self.scanned)
+        while self.no_newline_before < until {
+            let want = usize::try_from(until - self.no_newline_before)
                 .unwrap_or(usize::MAX)
                 .min(window.len());
-            let count = self.content.read_at(&mut window[..want], self.scanned)?;
+            let count = self
+                .content
+                .read_at(&mut window[..want], self.no_newline_before)?;
             if count == 0 || memchr::memchr(b'\n', &window[..count]).is_some() {
                 return Ok(true);
             }
-            self.scanned += count as u64;
+            self.no_newline_before += count as u64;
         }
         Ok(false)
     }

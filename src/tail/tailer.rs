@@ -320,13 +320,17 @@ impl Tailer {
     fn is_retry_due(&mut self) -> bool {
         self.forget_late();
         let since = self.last_sync.elapsed();
-        let is_early = self.blocked_since.is_some_and(|b| b.elapsed() < self.log.rotate_wait);
+        let is_early = self
+            .blocked_since
+            .is_some_and(|b| b.elapsed() < self.log.rotate_wait);
         let is_blocked = self.blocked_since.is_some() || self.trouble.is_present();
-        let interval = if is_early { POLL_INTERVAL } else { LOOK_INTERVAL };
+        let interval = if is_early {
+            POLL_INTERVAL
+        } else {
+            LOOK_INTERVAL
+        };
         (is_blocked && since >= interval)
-            || (!self.late.is_empty()
-                && self.last_event > self.last_sync
-                && since >= LATE_INTERVAL)
+            || (!self.late.is_empty() && self.last_event > self.last_sync && since >= LATE_INTERVAL)
     }
 
     /// Whether the path or the content of a source is not what it was. A source that has only grown is noted.

@@ -196,7 +196,10 @@ fn a_crash_at_any_point_of_a_write_leaves_the_old_or_the_new_checkpoints() {
 
 #[test]
 fn a_damaged_main_file_is_an_error_that_names_it_whatever_lies_beside_it() {
-    let (old, new) = (render(&sections(), some()[..1].iter()), render(&sections(), some().iter()));
+    let (old, new) = (
+        render(&sections(), some()[..1].iter()),
+        render(&sections(), some().iter()),
+    );
     let mut flipped = new.clone().into_bytes();
     flipped[40] ^= 1;
     let cut = &new.as_bytes()[..new.len() - 3];

@@ -1,0 +1,284 @@
+//! Cutting a source's bytes into lines, and lines that are too long into pieces. Pure: no file, no clock.
+//!
+//! A [`Framer`] decides where a line ends, once, for everything behind it. What it gives depends on the bytes
+//! alone, never on how many of them a read happened to fetch.
+//!
+//! ```text
+//! max_line_bytes = 8      abcdefghijkl\n   ->  part 1 "abcdefgh", part 2 (the last) "ijkl"
+//! max_line_bytes = 8      abcdefgh\r\n     ->  a line if the CR belongs to its end (strip_cr = on),
+//!                                              else part 1 "abcdefgh", part 2 "\r"
+//! ```
+
+use crate::batch::Framing;
+
+/// The cutter of one source. It stands where the source's position is: at the beginning of a line, or
+/// between two pieces of one.
+#[derive(Debug, Clone)]
+pub(super) struct Framer {
+    /// Most bytes of a line, its end not counted; at least 1.
+    max_line_bytes: usize,
+    /// A carriage return before the newline belongs to the line's end.
+    strip_cr: bool,
+    /// Number of the next piece of a line that is longer than allowed; 0 between lines, never 1.
+    next_piece: u32,
+}
+
+/// The first bytes of what was given, cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Framed {
+    /// How many bytes; at least 1.
+    pub(super) bytes: usize,
+    /// How the records lie in them.
+    pub(super) framing: Framing,
+}
+
+impl Framer {
+    /// A framer at the beginning of a line.
+    pub(super) fn new(max_line_bytes: usize, strip_cr: bool) -> Self {
+        Framer {
+            max_line_bytes: max_line_bytes.max(1),
+            strip_cr,
+            next_piece: 0,
+        }
+    }
+
+    /// Most bytes of a line, its end not counted.
+    pub(super) fn max_line_bytes(&self) -> usize {
+        self.max_line_bytes
+    }
+
+    /// How many bytes always decide: with so many, [`Framer::frame`] gives something.
+    pub(super) fn decisive_bytes(&self) -> usize {
+        // One more tells whether the line ends there or is too long; a CR may belong to either.
+        self.max_line_bytes + 1 + usize::from(self.strip_cr)
+    }
+
+    /// Whether the position is between two pieces of a line.
+    pub(super) fn is_inside_line(&self) -> bool {
+        self.next_piece > 0
+    }
+
+    /// Goes on in a line of which `sent_bytes` were sent in pieces, by an earlier run perhaps.
+    pub(super) fn resume_inside(&mut self, sent_bytes: u64) {
+        let sent = sent_bytes.div_ceil(self.max_line_bytes as u64);
+        self.next_piece = match sent {
+            0 => 0,
+            sent => u32::try_from(sent).unwrap_or(u32::MAX - 1) + 1,
+        };
+    }
+
+    /// Cuts off the beginning of `data`: whole lines none of which is too long, or one piece of a line that
+    /// is. `None` if more bytes must come to tell.
+    pub(super) fn frame(&mut self, data: &[u8]) -> Option<Framed> {
+        let framed = self.cut(data)?;
+        self.go_on_after(framed.framing);
+        Some(framed)
+    }
+
+    /// As [`Framer::frame`], of bytes that nothing follows on: the last line needs no newline. `None` if
+    /// there are none.
+    pub(super) fn frame_last(&mut self, data: &[u8]) -> Option<Framed> {
+        if let Some(framed) = self.frame(data) {
+            return Some(framed);
+        }
+        if data.is_empty() {
+            return None;
+        }
+        let framed = Framed {
+            bytes: data.len(),
+            framing: match self.next_piece {
+                0 => Framing::Lines,
+                index => Framing::Part { index, last: true },
+            },
+        };
+        self.go_on_after(framed.framing);
+        Some(framed)
+    }
+
+    fn go_on_after(&mut self, framing: Framing) {
+        self.next_piece = match framing {
+            Framing::Part { index, last: false } => index.saturating_add(1),
+            _ => 0,
+        };
+    }
+
+    fn cut(&self, data: &[u8]) -> Option<Framed> {
+        let lines = |bytes| Framed {
+            bytes,
+            framing: Framing::Lines,
+        };
+        if self.next_piece == 0 && data.len() <= self.max_line_bytes {
+            // No line in here can be too long.
+            return memchr::memrchr(b'\n', data).map(|at| lines(at + 1));
+        }
+        let first_end = memchr::memchr(b'\n', data).filter(|&at| self.fits(&data[..at]));
+        let Some(first_end) = first_end else {
+            return self.is_too_long(data).then(|| Framed {
+                bytes: self.max_line_bytes,
+                framing: Framing::Part {
+                    index: self.next_piece.max(1),
+                    last: false,
+                },
+            });
+        };
+        if self.next_piece > 0 {
+            return Some(Framed {
+                bytes: first_end + 1,
+                framing: Framing::Part {
+                    index: self.next_piece,
+                    last: true,
+                },
+            });
+        }
+        let mut end = 0;
+        for at in memchr::memchr_iter(b'\n', data) {
+            if !self.fits(&data[end..at]) {
+                break;
+            }
+            end = at + 1;
+        }
+        Some(lines(end))
+    }
+
+    /// Whether a line, given without its newline, is no longer than allowed.
+    fn fits(&self, line: &[u8]) -> bool {
+        let end = usize::from(self.strip_cr && line.last() == Some(&b'\r'));
+        line.len() - end <= self.max_line_bytes
+    }
+
+    /// Whether the line that `data` begins with is too long, given that it has no end within the bound.
+    fn is_too_long(&self, data: &[u8]) -> bool {
+        match data.get(self.max_line_bytes..) {
+            None | Some([]) => false,
+            // With a newline next, the line would end here.
+            Some(b"\r") => !self.strip_cr,
+            Some(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record: its bytes, and the number of the piece (0: a line), negative for the last one.
+    type Record = (Vec<u8>, i64);
+
+    fn records(data: &[u8], framing: Framing, strip_cr: bool) -> Vec<Record> {
+        let piece = match framing {
+            Framing::Lines => 0,
+            Framing::Part { index, last: true } => -i64::from(index),
+            Framing::Part { index, last: false } => i64::from(index),
+        };
+        crate::batch::Records::new(data, framing, strip_cr)
+            .map(|(_, record)| (record.to_vec(), piece))
+            .collect()
+    }
+
+    /// What the rules in the module's text say, the simplest way.
+    fn expected(bytes: &[u8], max: usize, strip_cr: bool) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+        if lines.last().is_some_and(|line| line.is_empty()) {
+            lines.pop();
+        }
+        for line in lines {
+            let line = match strip_cr {
+                true => line.strip_suffix(b"\r").unwrap_or(line),
+                false => line,
+            };
+            if line.len() <= max {
+                records.push((line.to_vec(), 0));
+                continue;
+            }
+            let pieces = line.chunks(max).count() as i64;
+            for (piece, index) in line.chunks(max).zip(1..) {
+                let number = if index == pieces { -index } else { index };
+                records.push((piece.to_vec(), number));
+            }
+        }
+        records
+    }
+
+    /// Feeds `bytes` as a file that grows, in reads of any size, and returns the records.
+    fn framed(
+        bytes: &[u8],
+        (max, strip_cr): (usize, bool),
+        random: &mut fastrand::Rng,
+    ) -> Vec<Record> {
+        let mut framer = Framer::new(max, strip_cr);
+        let (mut position, mut there) = (0, 0);
+        let mut found = Vec::new();
+        while position < bytes.len() {
+            there = bytes.len().min(there.max(position) + random.usize(..6));
+            let want = framer.decisive_bytes() + random.usize(..20);
+            let data = &bytes[position..there.min(position + want)];
+            let is_last = position + data.len() == bytes.len();
+            let framed = match is_last {
+                true => framer.frame_last(data),
+                false => framer.frame(data),
+            };
+            let Some(Framed {
+                bytes: len,
+                framing,
+            }) = framed
+            else {
+                assert!(data.len() < framer.decisive_bytes(), "{data:?} decides");
+                continue;
+            };
+            assert!((1..=data.len()).contains(&len));
+            found.extend(records(&data[..len], framing, strip_cr));
+            position += len;
+            let is_inside = matches!(framing, Framing::Part { last: false, .. });
+            assert_eq!(framer.is_inside_line(), is_inside);
+        }
+        found
+    }
+
+    #[test]
+    fn any_chunking_of_the_same_bytes_gives_the_same_records() {
+        for seed in 0..20_000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let rule = (random.usize(1..12), random.bool());
+            let len = random.usize(..60);
+            let bytes: Vec<u8> = (0..len)
+                .map(|_| match random.u8(..12) {
+                    0 | 1 => b'\n',
+                    2 | 3 => b'\r',
+                    4 => 0,
+                    other => b'a' + other,
+                })
+                .collect();
+            assert_eq!(
+                framed(&bytes, rule, &mut random),
+                expected(&bytes, rule.0, rule.1),
+                "seed {seed}: {:?} by {rule:?}",
+                bytes.escape_ascii().to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn a_framer_that_is_made_anew_between_two_pieces_goes_on_with_the_next_number() {
+        let mut framer = Framer::new(4, false);
+        let line = b"abcdefghij\n";
+        let first = framer.frame(line).expect("is too long");
+        assert_eq!(first.bytes, 4);
+        let mut resumed = Framer::new(4, false);
+        resumed.resume_inside(first.bytes as u64);
+        assert_eq!(resumed.frame(&line[4..]), framer.frame(&line[4..]));
+        resumed.resume_inside(0);
+        assert!(!resumed.is_inside_line());
+    }
+
+    #[test]
+    fn the_carriage_return_of_a_line_of_exactly_the_bound_is_no_piece() {
+        let mut framer = Framer::new(8, true);
+        assert_eq!(framer.frame(b"abcdefgh"), None);
+        assert_eq!(framer.frame(b"abcdefgh\r"), None, "the newline may follow");
+        let framed = framer.frame(b"abcdefgh\r\n").expect("is a line");
+        assert_eq!((framed.bytes, framed.framing), (10, Framing::Lines));
+        let framed = framer.frame(b"abcdefgh\rx").expect("is too long");
+        assert_eq!(framed.bytes, 8);
+    }
+}
