@@ -44,6 +44,11 @@ impl Tailer {
     }
 
     fn apply(&mut self, mut found: Found, plan: Plan) -> io::Result<()> {
+        log::debug!(
+            "'{}': seen {:?}, planned {plan:?}",
+            ShownPath(&self.path),
+            found.seen
+        );
         self.report(&found, &plan);
         let mut open: BTreeMap<u64, Source> = std::mem::take(&mut self.sources)
             .into_iter()
@@ -161,7 +166,7 @@ impl Tailer {
                 let Some(old) = open.remove(&serial) else {
                     return Ok(());
                 };
-                self.restart(old, is_current, plan)
+                self.restart(old, is_current, plan, found.begun.remove(&serial))
             }
             Planned::Open(at, from) => {
                 let Some(CandidateFile { path, content }) = found.files.get_mut(at) else {
@@ -177,7 +182,11 @@ impl Tailer {
                 let Some(mut content) = found.current.take() else {
                     return Ok(());
                 };
-                let (checkpoint, look) = self.checkpoint_for(&mut content, from, found)?;
+                let begun = found.begun_current.take().filter(|_| from == From::Start);
+                let (checkpoint, look) = match begun {
+                    Some(begun) => begun,
+                    None => self.checkpoint_for(&mut content, from, found)?,
+                };
                 let path = self.path.clone();
                 self.has_current = self.push(content, path, checkpoint, look, None);
                 if self.has_current {
@@ -199,12 +208,13 @@ impl Tailer {
             Verdict::Intact => note_growth(source, &seen.look, &self.shared, &self.progress)?,
             Verdict::CutAhead => source.truncated_ahead(&seen.look),
             Verdict::Begun => {
-                // Between a look and a read it may be truncated and written again.
-                let (fingerprint, look) = identify(&mut source.content)?;
-                if fingerprint.len > 0 {
-                    grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
+                if let Some((begun, look)) = found.begun.get(&serial) {
+                    let fingerprint = begun.identity.fingerprint;
+                    if fingerprint.len > 0 {
+                        grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
+                    }
+                    source.note(look);
                 }
-                source.note(&look);
             }
             Verdict::Replaced => {}
         }
@@ -212,9 +222,20 @@ impl Tailer {
     }
 
     /// The open file of a source holds other content now: that is a new source.
-    fn restart(&mut self, mut old: Source, is_current: bool, plan: &Plan) -> io::Result<()> {
+    fn restart(
+        &mut self,
+        mut old: Source,
+        is_current: bool,
+        plan: &Plan,
+        begun: Option<(Checkpoint, Look)>,
+    ) -> io::Result<()> {
         let serial = old.checkpoint.serial;
-        let (now, look) = match self.fresh(&mut old.content, 0) {
+        // What it held when it was looked at: if that is gone by now as well, the next look tells.
+        let now = match begun {
+            Some(begun) => Ok(begun),
+            None => fresh(&self.path, &mut old.content, 0),
+        };
+        let (now, look) = match now {
             Ok(now) => now,
             Err(error) => {
                 // Everything stays as it was, to be looked at again.
@@ -277,18 +298,18 @@ impl Tailer {
         found: &Found,
     ) -> io::Result<(Checkpoint, Look)> {
         let serial = match from {
-            From::Start => return self.fresh(content, 0),
+            From::Start => return fresh(&self.path, content, 0),
             From::End => {
                 let size = content.size()?;
                 let start = last_line_start(content, size)?;
-                return self.fresh(content, start);
+                return fresh(&self.path, content, start);
             }
             From::PositionOf(serial) => serial,
         };
         let open = found.seen.open.iter().map(|open| &open.reached);
         let known = found.seen.known.iter().chain(open);
         let Some(known) = known.into_iter().find(|c| c.serial == serial) else {
-            return self.fresh(content, 0);
+            return fresh(&self.path, content, 0);
         };
         let look = Look {
             size: content.size()?,
@@ -303,36 +324,6 @@ impl Tailer {
             identity,
             path: self.path.clone(),
             ..known.clone()
-        };
-        Ok((checkpoint, look))
-    }
-
-    /// A checkpoint at `offset` for content that was never read, and a look at that.
-    pub(super) fn fresh(
-        &self,
-        content: &mut Content,
-        offset: u64,
-    ) -> io::Result<(Checkpoint, Look)> {
-        let size = content.size()?;
-        let (fingerprint, look) = identify(content)?;
-        let look = match content.can_change() {
-            true => look,
-            false => Look { size, ..look },
-        };
-        let checkpoint = Checkpoint {
-            path: self.path.clone(),
-            identity: Identity {
-                inode: look.inode,
-                born_ns: look.born_ns,
-                fingerprint,
-            },
-            offset,
-            size: look.size,
-            trace: content.trace_before(offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
-            marks: Marks::default(),
-            state: SourceState::Open,
-            serial: 0,
-            modified_ns: look.modified_ns,
         };
         Ok((checkpoint, look))
     }
@@ -522,6 +513,36 @@ fn identity_of(look: &Look) -> Identity {
         born_ns: look.born_ns,
         fingerprint: Fingerprint::default(),
     }
+}
+
+/// A checkpoint at `offset` for content that was never read, and a look at that.
+pub(super) fn fresh(
+    path: &Arc<Path>,
+    content: &mut Content,
+    offset: u64,
+) -> io::Result<(Checkpoint, Look)> {
+    let size = content.size()?;
+    let (fingerprint, look) = identify(content)?;
+    let look = match content.can_change() {
+        true => look,
+        false => Look { size, ..look },
+    };
+    let checkpoint = Checkpoint {
+        path: path.clone(),
+        identity: Identity {
+            inode: look.inode,
+            born_ns: look.born_ns,
+            fingerprint,
+        },
+        offset,
+        size: look.size,
+        trace: content.trace_before(offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
+        marks: Marks::default(),
+        state: SourceState::Open,
+        serial: 0,
+        modified_ns: look.modified_ns,
+    };
+    Ok((checkpoint, look))
 }
 
 /// How the content of a file begins, and a look at that same content.

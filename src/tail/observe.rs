@@ -3,7 +3,7 @@
 //! The file at the path and the open sources are looked at first, and what lies beside them afterwards. So what is
 //! found beside them is older, or a copy of what they hold.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::content::{Content, is_compressed_name};
 use super::patterns::Exclude;
+use super::apply::fresh;
 use super::plan::{
     Adoption, Candidate, Current, Match, Observation, OpenSource, Place, Readable, Verdict,
 };
@@ -32,6 +33,10 @@ pub(super) struct Found {
     pub(super) seen: Observation,
     /// What lies at the path, unless it was open already.
     pub(super) current: Option<Content>,
+    /// The content that open files have now, if it is not what was read: by the serial number of their sources.
+    pub(super) begun: BTreeMap<u64, (Checkpoint, Look)>,
+    /// The content of `current`.
+    pub(super) begun_current: Option<(Checkpoint, Look)>,
     /// One for each candidate.
     pub(super) files: Vec<CandidateFile>,
     /// Names moved on while they were looked at: a file may have been missed.
@@ -84,6 +89,11 @@ impl Tailer {
         let has_current = self.has_current;
         for (at, source) in self.sources.iter_mut().enumerate() {
             let (verdict, look) = verdict_on(source)?;
+            if matches!(verdict, Verdict::Replaced | Verdict::Begun) {
+                let serial = source.checkpoint.serial;
+                let begun = fresh(&self.path, &mut source.content, 0)?;
+                found.begun.insert(serial, begun);
+            }
             found.seen.open.push(OpenSource {
                 reached: source.reached(),
                 is_current: has_current && Some(at) == last,
@@ -160,6 +170,8 @@ impl Tailer {
             .extend(elsewhere.filter(|c| is_same_inode(c, &look)));
         let references = self.references(found, &[]);
         let matches = matches_of(&references, &mut content, &look)?;
+        let (begun, look) = fresh(&self.path, &mut content, 0)?;
+        found.begun_current = Some((begun, look));
         found.current = Some(content);
         found.seen.current = Current::File { look, matches };
         Ok(Some(look))
@@ -351,14 +363,20 @@ impl Tailer {
         if !is_recent || original.born_ns > copied.born_ns || copied.size == 0 {
             return Ok(false);
         }
-        let current = match &mut found.current {
-            Some(content) => content,
-            None if self.has_current => match self.sources.back_mut() {
-                Some(source) => &mut source.content,
-                None => return Ok(false),
-            },
-            None => return Ok(false),
+        let (current, begun) = match (&mut found.current, self.sources.back_mut()) {
+            (Some(content), _) => (content, &found.begun_current),
+            (None, Some(source)) if self.has_current => {
+                let begun = found.begun.get(&source.checkpoint.serial);
+                (&mut source.content, &begun.cloned())
+            }
+            _ => return Ok(false),
         };
+        // Truncated since it was looked at: that is noticed at the next look, by what it held at this one.
+        if let Some((begun, _)) = begun
+            && content_of(begun, &mut Probe::new(copy, copied.size))? != ContentMatch::Other
+        {
+            return Ok(true);
+        }
         let len = Trace::MAX_LEN.min(usize::try_from(copied.size).unwrap_or(usize::MAX));
         let len = u8::try_from(len).unwrap_or(u8::MAX);
         let end = copy.trace_before(copied.size, len)?;
@@ -506,11 +524,7 @@ fn matches_of(
     content: &mut Content,
     look: &Look,
 ) -> io::Result<Vec<Match>> {
-    let mut probe = Probe {
-        content,
-        size: look.size,
-        head: None,
-    };
+    let mut probe = Probe::new(content, look.size);
     let mut matches = Vec::new();
     for reference in references {
         let content = content_of(reference, &mut probe)?;
@@ -529,6 +543,16 @@ struct Probe<'a> {
     content: &'a mut Content,
     size: u64,
     head: Option<Vec<u8>>,
+}
+
+impl<'a> Probe<'a> {
+    fn new(content: &'a mut Content, size: u64) -> Self {
+        Probe {
+            content,
+            size,
+            head: None,
+        }
+    }
 }
 
 impl Bytes for Probe<'_> {
