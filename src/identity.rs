@@ -44,9 +44,9 @@ pub struct Fingerprint {
     pub len: u16,
     /// Their hash.
     pub hash: u64,
-    /// The lower half of the hashes of the first [`Fingerprint::STEPS`] bytes, to compare with a file that is
-    /// shorter. 0: not known, or as many bytes are not covered.
-    pub steps: [u32; Fingerprint::STEPS.len()],
+    /// One byte of the hashes of the first [`Fingerprint::STEPS`] bytes, to compare with a file that is shorter. 0:
+    /// not known, or as many bytes are not covered.
+    pub steps: [u8; Fingerprint::STEPS.len()],
 }
 
 impl Default for Fingerprint {
@@ -58,8 +58,9 @@ impl Default for Fingerprint {
 impl Fingerprint {
     /// Bytes covered at most.
     pub const MAX_LEN: usize = 1024;
-    /// How many bytes `steps` are about.
-    pub const STEPS: [usize; 5] = [2, 8, 32, 128, 512];
+    /// How many bytes `steps` are about: each byte of the first ones, since many logs differ only after the
+    /// beginning of a time.
+    pub const STEPS: [usize; 88] = steps();
 
     /// The fingerprint of a file that begins with `head` (only the first 1 KiB counts).
     pub fn of(head: &[u8]) -> Self {
@@ -73,7 +74,7 @@ impl Fingerprint {
             };
             hash = fnv(hash, part);
             (rest, covered) = (after, len);
-            *step = (hash as u32).max(1);
+            *step = ((hash >> 32) as u8).max(1);
         }
         Fingerprint {
             len: head.len() as u16,
@@ -112,6 +113,23 @@ impl Fingerprint {
     pub fn is_full(&self) -> bool {
         usize::from(self.len) >= Self::MAX_LEN
     }
+}
+
+const fn steps() -> [usize; 88] {
+    let mut steps = [0; 88];
+    let (mut at, mut len) = (0, 0);
+    while at < steps.len() {
+        len += if len < 64 {
+            1
+        } else if len < 256 {
+            16
+        } else {
+            64
+        };
+        steps[at] = len;
+        at += 1;
+    }
+    steps
 }
 
 /// FNV-1a, 64 bits, going on from `hash`.
@@ -196,15 +214,16 @@ mod tests {
     fn a_shorter_file_is_compared_as_far_as_it_goes() {
         let text: Vec<u8> = (0..300u32).flat_map(u32::to_le_bytes).collect();
         let whole = Fingerprint::of(&text);
-        for (len, verified) in [(0, 0), (1, 0), (2, 2), (31, 8), (600, 512), (1100, 1024)] {
+        assert_eq!(Fingerprint::STEPS.last(), Some(&Fingerprint::MAX_LEN));
+        for (len, verified) in [(0, 0), (1, 1), (31, 31), (100, 96), (600, 576), (1100, 1024)] {
             assert_eq!(whole.verified_bytes(&text[..len]), Some(verified), "{len}");
         }
         let mut other = text[..600].to_vec();
         other[100] ^= 1;
         assert_eq!(whole.verified_bytes(&other), None);
-        assert_eq!(whole.verified_bytes(&other[..100]), Some(32));
+        assert_eq!(whole.verified_bytes(&other[..100]), Some(96));
         let without_steps = Fingerprint {
-            steps: [0; 5],
+            steps: [0; 88],
             ..whole
         };
         assert_eq!(without_steps.verified_bytes(&text[..600]), Some(0));

@@ -10,7 +10,7 @@
 //! end COUNT CRC
 //! ```
 //! `section` lines name the `[log:NAME]` sections whose files were looked for before. Numbers are decimal,
-//! `TRACE_CRC`, `FP_HASH`, `FP_STEPS` and `CRC` hexadecimal; `FP_STEPS` has a comma between its numbers; `STATE`
+//! `TRACE_CRC`, `FP_HASH`, `FP_STEPS` and `CRC` hexadecimal; `FP_STEPS` are two digits each, or `-`; `STATE`
 //! is `open`, `finished` or `skipped`; `MARKS` are `OFFSET:LEN:CRC` with commas between them, or `-`; `NAME` and
 //! `PATH` have bytes outside of printable ASCII, and `%`, as `%XX`. `CRC` is the CRC32C of everything before the
 //! last line, `COUNT` the number of sources. Version 1 had no `SIZE`, and 2 no `section`, `FP_STEPS`, `skipped`
@@ -263,8 +263,16 @@ fn render_line(text: &mut String, checkpoint: &Checkpoint) {
         "{offset} {size} {} {:08x} {device} {inode} {born_ns} {} {:016x} ",
         trace.len, trace.crc, fingerprint.len, fingerprint.hash,
     );
-    for (n, step) in fingerprint.steps.iter().enumerate() {
-        let _ = write!(text, "{}{step:x}", if n > 0 { "," } else { "" });
+    // Of long content no copy is so short that they are wanted.
+    let known = match *offset < SHORT_BYTES {
+        true => fingerprint.steps.iter().take_while(|step| **step != 0).count(),
+        false => 0,
+    };
+    if known == 0 {
+        text.push('-');
+    }
+    for step in &fingerprint.steps[..known] {
+        let _ = write!(text, "{step:02x}");
     }
     let state = match state {
         SourceState::Open => "open",
@@ -371,13 +379,7 @@ fn parse_line(line: &str, version: Version) -> Option<Checkpoint> {
         steps: [0; Fingerprint::STEPS.len()],
     };
     if version == Version::Three {
-        let mut steps = next()?.split(',');
-        for step in &mut fingerprint.steps {
-            *step = u32::from_str_radix(steps.next()?, 16).ok()?;
-        }
-        if steps.next().is_some() {
-            return None;
-        }
+        parse_steps(next()?, &mut fingerprint.steps)?;
     }
     let state = match next()? {
         "open" => SourceState::Open,
@@ -403,6 +405,23 @@ fn parse_line(line: &str, version: Version) -> Option<Checkpoint> {
         },
         path: Path::new(OsStr::from_bytes(&unescape(next()?)?)).into(),
     })
+}
+
+fn parse_steps(text: &str, steps: &mut [u8]) -> Option<()> {
+    if text == "-" {
+        return Some(());
+    }
+    let pairs = text.as_bytes().chunks(2);
+    if pairs.len() > steps.len() {
+        return None;
+    }
+    for (step, pair) in steps.iter_mut().zip(pairs) {
+        *step = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        if *step == 0 || pair.len() != 2 {
+            return None;
+        }
+    }
+    Some(())
 }
 
 fn parse_marks(text: &str) -> Option<Marks> {
@@ -453,6 +472,8 @@ pub(crate) const TITLE: &str = "logagent checkpoints ";
 pub(crate) const VERSION: &str = "3";
 /// The version before it.
 const OLDER: &str = "2";
+/// Content of which more is acknowledged is not short.
+const SHORT_BYTES: u64 = 8192;
 /// What begins the line of a section.
 const SECTION: &str = "section ";
 /// The oldest version that is still read.

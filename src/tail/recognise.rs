@@ -168,7 +168,7 @@ mod tests {
         let checkpoint = read(&whole, &[5000, 10_000, 15_000, 15_500, 16_000]);
         for len in [1, 2, 40, 700, 4000, 12_345, 15_999] {
             let expected = match len {
-                1 => ContentMatch::Other,
+                0 => ContentMatch::Other,
                 _ => ContentMatch::Shorter,
             };
             assert_eq!(matched(&checkpoint, &whole[..len]), expected, "{len}");

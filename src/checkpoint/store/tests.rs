@@ -12,9 +12,15 @@ fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
                 inode: 12 + serial,
             },
             born_ns: 1_750_000_000_123_456_789,
-            fingerprint: Fingerprint::of(path),
+            fingerprint: match serial {
+                2 => Fingerprint::of(path),
+                _ => Fingerprint {
+                    steps: [0; 88],
+                    ..Fingerprint::of(path)
+                },
+            },
         },
-        offset: 1 << 40 | serial,
+        offset: if serial == 2 { 5 } else { 1 << 40 | serial },
         size: 1 << 41,
         trace: Trace::of(path),
         state: [
@@ -242,7 +248,7 @@ fn the_versions_before_are_read() {
             fingerprint: Fingerprint {
                 len: 9,
                 hash: 0xdead_beef,
-                steps: [0; 5],
+                steps: [0; 88],
             },
         },
         offset: 7,
