@@ -173,6 +173,8 @@ impl WatchTable {
             }
             // It went between two looks.
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => true,
+            // Whoever looks into the folder has more to say of it.
+            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => false,
             Some(Err(error)) => {
                 self.warn_once(&error, folder);
                 false
