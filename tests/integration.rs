@@ -8,6 +8,7 @@
 mod cluster;
 mod command_line;
 mod delivery;
+mod discovery;
 mod error_codes;
 mod faults;
 mod framing;

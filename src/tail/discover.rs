@@ -1,17 +1,16 @@
 //! Which paths the patterns of the configuration name, and who wants them. Nothing here asks a file system,
 //! except for the state folder at the start.
 //!
-//! A pattern is a row of parts: names, globs, and `**` for any number of folders. A folder is told by the
+//! A pattern is a row of components: names, globs, and `**` for any number of folders. A folder is told by the
 //! steps that patterns have taken on the way to it, so what a new folder means to them is known from the
 //! folder that it lies in.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use glob::{MatchOptions, Pattern};
-
+use super::patterns::{Component, Exclude, Pattern};
 use crate::config::LogConfig;
 use crate::identity::{Inode, Look};
 
@@ -38,18 +37,9 @@ pub struct Discovery {
 #[derive(Debug)]
 struct LogPattern {
     text: String,
-    whole: Pattern,
-    exclude: Arc<[Pattern]>,
+    pattern: Pattern,
+    exclude: Arc<[Exclude]>,
     log: Arc<LogConfig>,
-    parts: Vec<Part>,
-}
-
-#[derive(Debug)]
-enum Part {
-    Name(OsString),
-    Glob(Pattern),
-    /// `**`.
-    Folders,
 }
 
 /// What the agent itself writes to: never followed.
@@ -61,11 +51,11 @@ struct StateDir {
     inode: Option<Inode>,
 }
 
-/// How far a pattern has come: its number, and the part that the names in a folder must match next.
+/// How far a pattern has come: its number, and the component that the names in a folder must match next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Step {
     pub(super) pattern: u32,
-    part: u32,
+    component: u32,
 }
 
 /// What lies in a folder for a pattern.
@@ -96,14 +86,16 @@ impl Discovery {
     pub fn new(logs: &[Arc<LogConfig>], state_dir: &Path) -> Self {
         let mut patterns = Vec::new();
         for log in logs {
-            let exclude: Arc<[Pattern]> = log.exclude.iter().map(|text| compile(text)).collect();
+            let exclude = log.exclude.iter();
+            let exclude: Arc<[Exclude]> = exclude.map(|text| excluding(text)).collect();
             for text in &log.paths {
                 patterns.push(LogPattern {
                     text: text.clone(),
-                    whole: compile(text),
+                    // One that cannot be read was refused with the configuration; should one get here all
+                    // the same, it stands for itself.
+                    pattern: Pattern::new(text).unwrap_or_else(|_| Pattern::literal(text)),
                     exclude: exclude.clone(),
                     log: log.clone(),
-                    parts: parts(text),
                 });
             }
         }
@@ -137,12 +129,16 @@ impl Discovery {
         let mut is_named = false;
         for pattern in &self.patterns {
             if first.is_some_and(|log| Arc::ptr_eq(log, &pattern.log))
-                || !matches(&pattern.whole, path)
+                || !pattern.pattern.matches_path(path)
             {
                 continue;
             }
             is_named = true;
-            if pattern.exclude.iter().any(|exclude| matches(exclude, path)) {
+            if pattern
+                .exclude
+                .iter()
+                .any(|exclude| exclude.matches_path(path))
+            {
                 continue;
             }
             match first {
@@ -169,17 +165,17 @@ impl Discovery {
 
     /// The steps of a pattern at `/`.
     pub(super) fn start(&self, pattern: u32) -> Vec<Step> {
-        self.settled(vec![Step { pattern, part: 0 }])
+        let component = 0;
+        self.settled(vec![Step { pattern, component }])
     }
 
     /// What the names in a folder are to these steps.
     pub(super) fn next(&self, step: Step) -> Option<Next<'_>> {
-        let parts = &self.patterns.get(step.pattern as usize)?.parts;
-        match parts.get(step.part as usize)? {
-            Part::Name(name) if step.part as usize + 1 == parts.len() => Some(Next::File(name)),
-            Part::Name(name) => Some(Next::Folder(name)),
-            Part::Glob(_) | Part::Folders => Some(Next::Names),
-        }
+        Some(match self.component(step)? {
+            Component::Literal(name) if self.is_last(step) => Next::File(OsStr::from_bytes(name)),
+            Component::Literal(name) => Next::Folder(OsStr::from_bytes(name)),
+            Component::Glob(_) | Component::Recursive => Next::Names,
+        })
     }
 
     /// The steps in the folder `name` of a folder with these steps. Below `**` links to folders are not
@@ -187,22 +183,17 @@ impl Discovery {
     pub(super) fn enter(&self, steps: &[Step], name: &OsStr, kind: FolderKind) -> Vec<Step> {
         let mut entered = Vec::new();
         for step in steps {
-            let Some(pattern) = self.patterns.get(step.pattern as usize) else {
+            let Some(component) = self.component(*step) else {
                 continue;
             };
-            match pattern.parts.get(step.part as usize) {
-                Some(Part::Folders) if kind == FolderKind::Plain && !is_hidden(name) => {
-                    entered.push(*step);
-                }
-                Some(part)
-                    if part.matches(name) && (step.part as usize + 1) < pattern.parts.len() =>
-                {
-                    entered.push(Step {
-                        part: step.part + 1,
-                        ..*step
-                    });
-                }
-                _ => {}
+            let is_recursive = *component == Component::Recursive;
+            if is_recursive && kind == FolderKind::Link || !component.matches(name.as_bytes()) {
+                continue;
+            }
+            if is_recursive {
+                entered.push(*step);
+            } else if !self.is_last(*step) {
+                entered.push(step.next());
             }
         }
         self.settled(entered)
@@ -211,34 +202,46 @@ impl Discovery {
     /// Whether a file `name` in a folder with these steps is named by a pattern; the first such pattern.
     pub(super) fn names_file(&self, steps: &[Step], name: &OsStr) -> Option<u32> {
         let names = |step: &&Step| {
-            self.patterns
-                .get(step.pattern as usize)
-                .is_some_and(|pattern| {
-                    let part = pattern.parts.get(step.part as usize);
-                    step.part as usize + 1 == pattern.parts.len()
-                        && part.is_some_and(|part| part.matches(name))
-                })
+            let component = self.component(**step);
+            self.is_last(**step) && component.is_some_and(|c| c.matches(name.as_bytes()))
         };
         steps.iter().find(names).map(|step| step.pattern)
     }
 
-    /// `**` stands for no folder as well: then the part after it is next.
+    /// `**` stands for no folder as well: then the component after it is next.
     fn settled(&self, mut steps: Vec<Step>) -> Vec<Step> {
         let mut at = 0;
         while let Some(step) = steps.get(at).copied() {
             at += 1;
-            let pattern = self.patterns.get(step.pattern as usize);
-            let part = pattern.and_then(|pattern| pattern.parts.get(step.part as usize));
-            if matches!(part, Some(Part::Folders)) {
-                steps.push(Step {
-                    part: step.part + 1,
-                    ..step
-                });
+            if self.component(step) == Some(&Component::Recursive) && !self.is_last(step) {
+                steps.push(step.next());
             }
         }
         steps.sort_unstable();
         steps.dedup();
         steps
+    }
+
+    fn component(&self, step: Step) -> Option<&Component> {
+        self.components(step).get(step.component as usize)
+    }
+
+    fn is_last(&self, step: Step) -> bool {
+        step.component as usize + 1 == self.components(step).len()
+    }
+
+    fn components(&self, step: Step) -> &[Component] {
+        let pattern = self.patterns.get(step.pattern as usize);
+        pattern.map_or(&[], |pattern| pattern.pattern.components())
+    }
+}
+
+impl Step {
+    fn next(self) -> Step {
+        Step {
+            component: self.component + 1,
+            ..self
+        }
     }
 }
 
@@ -250,53 +253,9 @@ pub(super) enum FolderKind {
     Link,
 }
 
-impl Part {
-    fn matches(&self, name: &OsStr) -> bool {
-        match self {
-            Part::Name(wanted) => wanted == name,
-            Part::Glob(pattern) => matches(pattern, Path::new(name)),
-            Part::Folders => false,
-        }
-    }
+fn excluding(text: &str) -> Exclude {
+    Exclude::new(text).unwrap_or_else(|_| Exclude::literal(text))
 }
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(b".")
-}
-
-fn parts(text: &str) -> Vec<Part> {
-    let parts = Path::new(text).components().filter_map(|part| match part {
-        Component::Normal(part) if part == "**" => Some(Part::Folders),
-        Component::Normal(part) => {
-            let text = part.to_string_lossy();
-            Some(match text.contains(['*', '?', '[']) {
-                true => Part::Glob(compile(&text)),
-                false => Part::Name(part.to_owned()),
-            })
-        }
-        Component::ParentDir => Some(Part::Name("..".into())),
-        _ => None,
-    });
-    parts.collect()
-}
-
-fn matches(pattern: &Pattern, path: &Path) -> bool {
-    pattern.matches_path_with(path, OPTIONS)
-}
-
-/// A pattern that cannot be compiled was refused with the configuration; should one get here all the
-/// same, it stands for itself.
-fn compile(text: &str) -> Pattern {
-    Pattern::new(text)
-        .or_else(|_| Pattern::new(&Pattern::escape(text)))
-        .unwrap_or_default()
-}
-
-const OPTIONS: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
 
 #[cfg(test)]
 pub(super) mod testing {
@@ -345,7 +304,7 @@ mod tests {
     fn what_one_section_excludes_the_next_one_has() {
         let discovery = discovery(&[
             section("all", &["/x/*.log", "/x/?.log"], &["/x/audit.log"]),
-            section("audit", &["/x/a*.log"], &["/**/app.log"]),
+            section("audit", &["/x/a*.log"], &["app.log"]),
         ]);
         assert_eq!(claimed(&discovery, "/x/web.log"), "all");
         assert_eq!(claimed(&discovery, "/x/w.log"), "all", "twice in one");
@@ -353,8 +312,25 @@ mod tests {
         assert_eq!(claimed(&discovery, "/x/access.log"), "all and audit");
         assert_eq!(claimed(&discovery, "/x/app.log"), "all");
         assert_eq!(claimed(&discovery, "/x/app.txt"), "unnamed");
-        let excluding = self::discovery(&[section("one", &["/x/*"], &["/**/*.log"])]);
+        let excluding = self::discovery(&[section("one", &["/x/*"], &["*.log"])]);
         assert_eq!(claimed(&excluding, "/x/a.log"), "excluded");
+        let hidden = self::discovery(&[section("one", &["/x/.pm2/logs/*"], &["a.log"])]);
+        assert_eq!(claimed(&hidden, "/x/.pm2/logs/a.log"), "excluded");
+        assert_eq!(claimed(&hidden, "/x/.pm2/logs/b.log"), "one");
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_matched() {
+        let discovery = discovery(&[section("one", &["/x/*/*.log"], &[])]);
+        let name = OsStr::from_bytes(b"\xff\n\x1b");
+        let path = Path::new("/x").join(name).join("a.log");
+        assert!(matches!(discovery.claim(&path), Claim::Wanted(_, None)));
+        let steps = discovery.enter(&discovery.start(0), "x".as_ref(), FolderKind::Plain);
+        let steps = discovery.enter(&steps, name, FolderKind::Plain);
+        assert_eq!(
+            discovery.names_file(&steps, OsStr::from_bytes(b"\xfe.log")),
+            Some(0)
+        );
     }
 
     #[test]

@@ -40,7 +40,6 @@ mod plan;
 mod recognise;
 pub mod registry;
 mod rotated_names;
-mod schedule;
 pub mod scheduler;
 mod source;
 mod tailer;

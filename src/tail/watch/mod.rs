@@ -3,7 +3,8 @@
 //! - [`WatchTable`] (this file): shared by all tailers; which watch belongs to whom.
 //! - `watcher`: the `watch` thread. It reads the one inotify instance and its inbox, and nothing else.
 //! - `walk`: what a `scan-<n>` thread does in the folders of the patterns.
-//! - `folders`: which folders are of interest, and which of them are to be looked at again.
+//! - `events`: what inotify says, put in order.
+//! - `scans` and `folders`: when all folders of a pattern are looked at, and which single ones.
 //! - `notices`: what is said about paths that are not read.
 //!
 //! The kernel allows 128 inotify instances per user, so there is one. What it says is a hint, never the
@@ -18,8 +19,12 @@
 //! - another thread may remove the same watch, because its last user has gone: then the count of removals has
 //!   changed, and the watch is added once more (the kernel gives the same number if it is still there).
 
+mod events;
 mod folders;
 mod notices;
+mod scans;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod watcher;
 
@@ -168,6 +173,8 @@ impl WatchTable {
             }
             // It went between two looks.
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => true,
+            // Whoever looks into the folder has more to say of it.
+            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => false,
             Some(Err(error)) => {
                 self.warn_once(&error, folder);
                 false

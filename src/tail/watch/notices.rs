@@ -194,7 +194,7 @@ fn words(path: &Path, trouble: &Trouble) -> String {
         Trouble::MayNotEnter(folder) => {
             let folder = ShownPath(folder);
             format!(
-                "folder '{folder}' may not be entered (x permission): '{at}' cannot be looked at; it is tried again"
+                "folder '{folder}' may not be entered (x permission); what lies in it is looked for again"
             )
         }
         Trouble::MayNotList(folder, error) => {

@@ -1,7 +1,7 @@
 //! The `watch` thread: it hears what happened, decides what to look at, and reports the files found.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use inotify::{Event, EventMask, Inotify};
+use inotify::Inotify;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
+use super::events::{Change, FolderEvent, Happened, NameEvent};
 use super::folders::{Changed, Folders};
 use super::notices::{Line, Notices};
+use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::walk::{Ground, LookedAt, Outcome, Seen, Start, Trouble};
-use super::{Table, WatchCommand, WatchTable};
+use super::{WatchCommand, WatchTable};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, FolderKind, Found};
 use crate::tail::lanes::{Lane, Lanes};
@@ -37,8 +39,7 @@ pub struct Watcher {
     folders: Folders,
     changed: Changed,
     notices: Notices,
-    /// One for each pattern.
-    scans: Vec<Scan>,
+    scans: Scans,
     /// The walks that are under way.
     walks: HashMap<u64, Walk>,
     last_walk: u64,
@@ -57,25 +58,6 @@ pub struct FirstLook {
     pub known: usize,
 }
 
-/// The scans of one pattern.
-#[derive(Debug)]
-struct Scan {
-    /// Of the last one; the first one is 1.
-    number: u64,
-    next_at: Instant,
-    /// When the last one began.
-    started: Instant,
-    /// The walk from `/` is under way.
-    is_running: bool,
-    /// Something happened since it began.
-    is_outdated: bool,
-    /// Folders in other lanes whose walk is under way.
-    elsewhere: HashSet<Arc<Path>>,
-    /// Since when something is under way.
-    since: Instant,
-    is_said_to_hang: bool,
-}
-
 /// A look at a single path.
 #[derive(Debug)]
 struct PathLook {
@@ -87,10 +69,8 @@ struct PathLook {
 /// Why a walk is under way.
 #[derive(Debug)]
 enum Walk {
-    /// From `/`.
-    Scan(u32),
-    /// From a folder in another lane.
-    Elsewhere(u32, Arc<Path>),
+    /// As a part of a pattern's scan.
+    Scan(u32, Part),
     /// From a folder that has changed.
     Changed,
 }
@@ -105,14 +85,6 @@ struct First {
     absent_jobs: usize,
     /// What has not been seen by then comes later.
     until: Option<Instant>,
-}
-
-/// What happened to a name in a watched folder.
-#[derive(Debug)]
-struct NameEvent {
-    folder: Arc<Path>,
-    name: OsString,
-    mask: EventMask,
 }
 
 impl Watcher {
@@ -141,21 +113,11 @@ impl Watcher {
         }
         let (sender, first_look) = bounded(1);
         let now = Instant::now();
-        let scan = |_| Scan {
-            number: 0,
-            next_at: now,
-            started: now,
-            is_running: false,
-            is_outdated: false,
-            elsewhere: HashSet::new(),
-            since: now,
-            is_said_to_hang: false,
-        };
         let watcher = Watcher {
             inotify: inotify.ok(),
             table,
             inbox,
-            scans: discovery.patterns().map(scan).collect(),
+            scans: Scans::new(discovery.patterns().count(), now),
             discovery: Arc::new(discovery),
             lanes,
             mounts: MountTable::default(),
@@ -209,11 +171,10 @@ impl Watcher {
 
     /// When something is to be done that nobody rings for.
     fn next_at(&self) -> Instant {
-        let scans = self.scans.iter().map(|scan| scan.next_at);
         let until = self.first.as_ref().and_then(|first| first.until);
-        let others = [Some(self.next_tidy), self.changed.next_at(), until];
-        let next = scans.chain(others.into_iter().flatten()).min();
-        next.unwrap_or(self.next_tidy)
+        let others = [self.scans.next_at(), self.changed.next_at(), until];
+        let others = others.into_iter().flatten().min();
+        others.map_or(self.next_tidy, |at| at.min(self.next_tidy))
     }
 
     fn wait(&self, timeout: Duration) {
@@ -237,46 +198,17 @@ impl Watcher {
             let lane = self.mounts.now().of(&start.folder);
             self.walk(lane, start, Walk::Changed);
         }
-        for pattern in self.discovery.patterns() {
-            self.scan_if_due(pattern, now);
+        for pattern in self.scans.begin_due(now) {
+            let start = Start {
+                folder: Path::new("/").into(),
+                steps: self.discovery.start(pattern),
+            };
+            let lane = self.mounts.now().of(&start.folder);
+            self.walk(lane, start, Walk::Scan(pattern, Part::Root));
         }
         if now >= self.next_tidy {
             self.next_tidy = now + SCAN_INTERVAL;
             self.tidy(now);
-        }
-    }
-
-    fn scan_if_due(&mut self, pattern: u32, now: Instant) {
-        let Some(scan) = self.scans.get_mut(pattern as usize) else {
-            return;
-        };
-        if now < scan.next_at {
-            return;
-        }
-        scan.next_at = now + SCAN_INTERVAL;
-        if scan.is_running {
-            return;
-        }
-        if scan.elsewhere.is_empty() {
-            scan.since = now;
-        }
-        (scan.is_running, scan.is_outdated, scan.started) = (true, false, now);
-        scan.number += 1;
-        let start = Start {
-            folder: Path::new("/").into(),
-            steps: self.discovery.start(pattern),
-        };
-        let lane = self.mounts.now().of(&start.folder);
-        self.walk(lane, start, Walk::Scan(pattern));
-    }
-
-    /// Has the folders of these patterns looked at anew, at most once a second.
-    fn rescan(&mut self, patterns: impl IntoIterator<Item = u32>) {
-        for pattern in patterns {
-            if let Some(scan) = self.scans.get_mut(pattern as usize) {
-                scan.is_outdated = scan.is_running;
-                scan.next_at = scan.next_at.min(scan.started + RESCAN_INTERVAL);
-            }
         }
     }
 
@@ -367,20 +299,15 @@ impl Watcher {
         let Some(why) = self.walks.remove(&number) else {
             return;
         };
-        let scans = &self.scans;
-        let scan_number = |pattern: u32| {
-            scans
-                .get(pattern as usize)
-                .map_or(0, |scan: &Scan| scan.number)
-        };
         for folder in seen.folders {
-            self.folders.enter(folder, scan_number);
+            self.folders
+                .enter(folder, |pattern| self.scans.number(pattern));
         }
         let pattern = match &why {
-            Walk::Scan(pattern) | Walk::Elsewhere(pattern, _) => Some(*pattern),
+            Walk::Scan(pattern, _) => Some(*pattern),
             Walk::Changed => None,
         };
-        let is_first = pattern.is_some_and(|pattern| scan_number(pattern) == 1);
+        let is_first = pattern.is_some_and(|pattern| self.scans.number(pattern) == 1);
         for pattern in seen.followed {
             self.notices.file(pattern);
         }
@@ -403,55 +330,34 @@ impl Watcher {
                 self.look(lane, vec![path]);
             }
         }
-        if let Some(pattern) = pattern {
-            self.on_scanned(pattern, &why);
+        if let Walk::Scan(pattern, part) = why {
+            self.on_scanned(pattern, &part);
         }
     }
 
     fn go_on_elsewhere(&mut self, lane: Lane, start: Start, pattern: Option<u32>) {
         let why = match pattern {
             None => Walk::Changed,
-            Some(pattern) => {
-                let Some(scan) = self.scans.get_mut(pattern as usize) else {
-                    return;
-                };
-                if !scan.elsewhere.insert(start.folder.clone()) {
-                    return;
-                }
-                Walk::Elsewhere(pattern, start.folder.clone())
+            Some(pattern) if self.scans.begin_elsewhere(pattern, &start.folder) => {
+                Walk::Scan(pattern, Part::Elsewhere(start.folder.clone()))
             }
+            Some(_) => return,
         };
         self.walk(lane, start, why);
     }
 
     /// A walk of a scan is over.
-    fn on_scanned(&mut self, pattern: u32, walk: &Walk) {
-        let Some(scan) = self.scans.get_mut(pattern as usize) else {
+    fn on_scanned(&mut self, pattern: u32, part: &Part) {
+        let Progress::Over { number, did_hang } = self.scans.end(pattern, part) else {
             return;
         };
-        match walk {
-            Walk::Elsewhere(_, folder) => drop(scan.elsewhere.remove(folder)),
-            _ => scan.is_running = false,
-        }
-        if !scan.is_running && std::mem::take(&mut scan.is_outdated) {
-            scan.next_at = scan.next_at.min(scan.started + RESCAN_INTERVAL);
-        }
-        if scan.is_running || !scan.elsewhere.is_empty() {
-            return;
-        }
-        if std::mem::take(&mut scan.is_said_to_hang)
-            && let Some((text, log)) = self.discovery.pattern(pattern)
-        {
+        if did_hang && let Some((text, log)) = self.discovery.pattern(pattern) {
             let text = ShownPath(Path::new(text));
             log::info!("[log:{}] the folders of '{text}' answer again", log.name);
         }
-        let number = scan.number;
         self.folders.prune(pattern, number);
         if self.folders.untold().contains(&pattern) || self.inotify.is_none() {
-            let soon = Instant::now() + POLL_INTERVAL;
-            if let Some(scan) = self.scans.get_mut(pattern as usize) {
-                scan.next_at = scan.next_at.min(soon);
-            }
+            self.scans.poll(pattern, Instant::now());
         }
         say(self.notices.first_scan_is_over(&self.discovery, pattern));
     }
@@ -519,9 +425,7 @@ impl Watcher {
 
     /// What was there at the start is known, or as much of it as comes in time.
     fn end_first_look(&mut self, now: Instant) {
-        let is_complete = self.walks.is_empty()
-            && self.looks.is_empty()
-            && self.scans.iter().all(|scan| scan.number > 0);
+        let is_complete = self.walks.is_empty() && self.looks.is_empty() && self.scans.have_begun();
         if let Some(first) = self.first.take_if(|first| {
             (is_complete && first.absent_jobs == 0) || first.until.is_some_and(|until| now >= until)
         }) {
@@ -540,14 +444,8 @@ impl Watcher {
 
     /// One WARN for each pattern whose folders have not answered for `patience`.
     fn warn_of_hanging(&mut self, patience: Duration, now: Instant) {
-        for (number, scan) in (0..).zip(&mut self.scans) {
-            let is_under_way = scan.is_running || !scan.elsewhere.is_empty();
-            if is_under_way
-                && !scan.is_said_to_hang
-                && now.duration_since(scan.since) >= patience
-                && let Some((text, log)) = self.discovery.pattern(number)
-            {
-                scan.is_said_to_hang = true;
+        for pattern in self.scans.newly_hanging(patience, now) {
+            if let Some((text, log)) = self.discovery.pattern(pattern) {
                 let text = ShownPath(Path::new(text));
                 log::warn!(
                     "[log:{}] folders of '{text}' do not answer; all others are followed meanwhile",
@@ -589,67 +487,41 @@ impl Watcher {
         let Some(inotify) = &mut self.inotify else {
             return;
         };
-        let mut names = Vec::new();
-        let mut themselves = Vec::new();
-        let mut is_overflow = false;
-        while let Ok(events) = inotify.read_events(buffer) {
-            let mut table = self.table.table();
-            let mut any = false;
-            for event in events {
-                any = true;
-                if event.mask.contains(EventMask::Q_OVERFLOW) {
-                    is_overflow = true;
-                } else {
-                    table.on_event(event, &mut names, &mut themselves);
-                }
-            }
-            if !any {
-                break;
-            }
-        }
-        if is_overflow {
+        let happened = Happened::read(inotify, buffer, &self.table);
+        if happened.is_incomplete {
             log::warn!("inotify events were lost; every file is looked at again");
             self.table.wake_all();
-            self.rescan(self.discovery.patterns());
+            self.scans.outdate(self.scans.all());
         }
-        self.on_names(names);
-        for (folder, mask) in themselves {
-            self.on_folder_itself(&folder, mask);
+        self.on_names(happened.names);
+        for (folder, event) in happened.folders {
+            self.on_folder(&folder, event);
         }
     }
 
     fn on_names(&mut self, names: Vec<NameEvent>) {
         let mut done: HashSet<PathBuf> = HashSet::new();
         let mut unknown = Vec::new();
-        for NameEvent { folder, name, mask } in names {
-            let path = folder.join(&name);
-            let has_come = mask.intersects(EventMask::CREATE | EventMask::MOVED_TO);
-            let has_gone = mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM);
-            let kind = match mask.contains(EventMask::ISDIR) {
-                true => FolderKind::Plain,
-                false => FolderKind::Link,
-            };
-            if kind == FolderKind::Plain && has_gone {
-                self.changed.forget(&folder, &path);
-                self.on_folder_gone(&folder, &name, &path);
-            } else if kind == FolderKind::Plain || has_come {
-                let steps = self
-                    .discovery
-                    .enter(&self.folders.steps(&folder), &name, kind);
-                if !steps.is_empty() {
-                    let start = Start {
-                        folder: path.as_path().into(),
-                        steps,
-                    };
-                    self.changed.add(&folder, start);
+        for event in names {
+            let NameEvent { folder, name, .. } = &event;
+            let path = folder.join(name);
+            match (event.is_folder, event.change) {
+                (true, Change::Went) => {
+                    self.changed.forget(folder, &path);
+                    self.on_folder_gone(folder, name, &path);
                 }
+                (true, _) => self.on_folder_come(folder, name, &path, FolderKind::Plain),
+                (false, Change::Came) => {
+                    self.on_folder_come(folder, name, &path, FolderKind::Link);
+                }
+                (false, _) => {}
             }
-            if has_gone {
+            if event.change == Change::Went {
                 self.notices.forget(&path);
             }
             // However many events a name has in a batch, that is one look.
             if !done.contains(&path) {
-                if !self.table.wake_followers(&path) && kind == FolderKind::Link {
+                if !self.table.wake_followers(&path) && !event.is_folder {
                     unknown.push(path.clone());
                 }
                 done.insert(path);
@@ -661,25 +533,36 @@ impl Watcher {
     }
 
     /// Something happened to a watched folder as a whole.
-    fn on_folder_itself(&mut self, folder: &Arc<Path>, mask: EventMask) {
+    fn on_folder(&mut self, folder: &Arc<Path>, event: FolderEvent) {
         let steps = self.folders.steps(folder);
-        let is_there = !mask.intersects(
-            EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT | EventMask::IGNORED,
-        );
         if steps.is_empty() {
             return;
         }
-        if is_there {
-            // Its rights, perhaps.
-            let start = Start {
-                folder: folder.clone(),
-                steps,
-            };
-            return self.changed.add(folder, start);
+        match event {
+            FolderEvent::Other => {
+                let start = Start {
+                    folder: folder.clone(),
+                    steps,
+                };
+                self.changed.add(folder, start);
+            }
+            FolderEvent::Went => {
+                let patterns = steps.into_iter().map(|step| step.pattern).collect();
+                if let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) {
+                    self.rescan_unless_told_of(parent, name, patterns);
+                }
+            }
         }
-        let patterns = steps.into_iter().map(|step| step.pattern).collect();
-        if let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) {
-            self.rescan_unless_told_of(parent, name, patterns);
+    }
+
+    /// In a watched folder there is something new, which may be a folder.
+    fn on_folder_come(&mut self, parent: &Arc<Path>, name: &OsStr, path: &Path, kind: FolderKind) {
+        let steps = self
+            .discovery
+            .enter(&self.folders.steps(parent), name, kind);
+        if !steps.is_empty() {
+            let folder = path.into();
+            self.changed.add(parent, Start { folder, steps });
         }
     }
 
@@ -697,7 +580,7 @@ impl Watcher {
         for step in self.discovery.enter(&steps, name, FolderKind::Plain) {
             patterns.remove(&step.pattern);
         }
-        self.rescan(patterns);
+        self.scans.outdate(patterns);
     }
 }
 
@@ -706,41 +589,6 @@ impl PathLook {
         PathLook {
             is_first,
             is_outdated: false,
-        }
-    }
-}
-
-impl Table {
-    /// Wakes whoever an event is for, and notes what it says of folders.
-    fn on_event(
-        &mut self,
-        event: Event<&OsStr>,
-        names: &mut Vec<NameEvent>,
-        themselves: &mut Vec<(Arc<Path>, EventMask)>,
-    ) {
-        let Event { wd, mask, name, .. } = event;
-        let mut is_known = false;
-        if let Some(wakes) = self.files.get(&wd) {
-            is_known = true;
-            wakes.iter().for_each(|(_, wake)| wake.wake());
-        }
-        if mask.contains(EventMask::IGNORED) {
-            let folders = self.ignored(&wd).into_iter();
-            return themselves.extend(folders.map(|folder| (folder, mask)));
-        }
-        for folder in self.folders.get(&wd).into_iter().flatten() {
-            is_known = true;
-            match name {
-                Some(name) => names.push(NameEvent {
-                    folder: folder.clone(),
-                    name: name.to_owned(),
-                    mask,
-                }),
-                None => themselves.push((folder.clone(), mask)),
-            }
-        }
-        if !is_known {
-            self.unclaimed.keep(wd);
         }
     }
 }
@@ -763,11 +611,5 @@ fn say(line: Option<Line>) {
     }
 }
 
-/// How often folders are scanned although their watches work.
-const SCAN_INTERVAL: Duration = Duration::from_secs(30);
-/// How soon after a scan there may be another one, because something happened that only a scan can sort out.
-const RESCAN_INTERVAL: Duration = Duration::from_secs(1);
-/// How often folders are scanned that have no watch.
-const POLL_INTERVAL: Duration = Duration::from_millis(700);
 /// A scan that takes longer than this is said to hang.
 const HANGS: Duration = Duration::from_secs(20);

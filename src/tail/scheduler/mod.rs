@@ -4,7 +4,7 @@
 //! 10 s (`PARK_AFTER`) is parked: its state (open file, position, watch) lies here, its thread goes, and it gets
 //! one again with its next event. Where very many tailers have something to do at once, those that have to
 //! wait are parked without delay, those that have done a piece of work go to the end of the line, and at
-//! most 256 run; see `schedule`.
+//! most 256 run; see `line`.
 //!
 //! # Nothing is missed
 //! - Who wakes a parked tailer rings its bell first; see [`Waker::wake`]. A bell that was rung while the
@@ -20,6 +20,11 @@
 //! of their device, and tailers that end without a thread are closed there.
 //!
 //! [`Waker::wake`]: crate::wake::Waker::wake
+
+mod line;
+mod task;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,11 +42,9 @@ use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
 use super::End;
 use super::lanes::{Lane, Lanes};
-use super::schedule::{Device, Line, MOST_THREADS};
 use super::turns::Turns;
-use crate::config::LogConfig;
-use crate::identity::{Inode, Look};
-use crate::wake::Waker;
+use line::{Device, Line, MOST_THREADS};
+pub use task::{Ended, Expected, Leave, Message, Task};
 
 /// Whether threads are scarce; written by the scheduler, read by all tailers.
 #[derive(Debug, Default)]
@@ -60,83 +63,6 @@ impl Crowd {
     pub(super) fn is_waiting(&self) -> bool {
         self.is_waiting.load(Ordering::Relaxed)
     }
-}
-
-/// Why a tailer comes back from its thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    /// It has nothing to do any more.
-    Ended(End),
-    /// Nothing happens until something changes; then an event comes, or the change is to be seen at its path.
-    Quiet,
-    /// It has to look again at this time, or when it is woken.
-    Until(Instant),
-    /// It has more to do, and others have waited for longer.
-    Yielded,
-}
-
-/// A tailer that ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// What it followed.
-    pub path: Arc<Path>,
-    /// By which section.
-    pub log: Arc<LogConfig>,
-    /// How; the words of the panic if it panicked.
-    pub how: Result<End, String>,
-}
-
-/// What the scheduler runs: a tailer, or in tests something like one.
-pub trait Task: Send + 'static {
-    /// Runs on a thread until it can do without.
-    fn run(&mut self) -> Leave;
-    /// Wakes it.
-    fn waker(&self) -> &Waker;
-    /// What it follows, and by which section.
-    fn followed(&self) -> (Arc<Path>, Arc<LogConfig>);
-    /// What lies at its path unless something has happened; `None`: it has to look by itself.
-    fn expected(&self) -> Option<Expected>;
-    /// Whether files are held open by its turn.
-    fn holds_turn(&self) -> bool;
-}
-
-/// What a parked tailer expects at its path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
-    /// Device and inode.
-    pub inode: Inode,
-    /// Birth time in ns since 1970, or 0.
-    pub born_ns: i64,
-    /// Size and time of the last change; `None`: another tailer reads the file.
-    pub content: Option<(u64, i64)>,
-}
-
-impl Expected {
-    /// Whether `path` leads to what is expected. A remount may have changed the number of the device, if the
-    /// time of birth says that it is the same file.
-    fn is_at(&self, path: &Path) -> bool {
-        Look::at_path(path).is_ok_and(|look| {
-            let is_same_file = match self.born_ns {
-                0 => look.born_ns == 0 && look.inode == self.inode,
-                born_ns => look.born_ns == born_ns && look.inode.inode == self.inode.inode,
-            };
-            let content = Some((look.size, look.modified_ns));
-            is_same_file && (self.content.is_none() || self.content == content)
-        })
-    }
-}
-
-/// What the scheduler is told.
-#[derive(Debug)]
-pub enum Message<T> {
-    /// A new tailer, and the device of what lies at its path.
-    Start(Box<T>, Option<u64>),
-    /// A tailer comes back from its thread.
-    Left(Box<T>, Leave),
-    /// The tailer whose waker has this number has ended on its thread.
-    Ended(u64),
-    /// Parked tailers whose paths were looked at: their numbers, and whether all is as they left it.
-    Checked(Vec<(u64, bool)>),
 }
 
 /// What a thread is told.

@@ -1,0 +1,289 @@
+//! The scheduler with tasks that do what a test says.
+
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::bounded;
+
+use super::*;
+use crate::config::LogConfig;
+use crate::identity::Look;
+use crate::tail::discover::testing::section;
+use crate::wake::Waker;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A task that tells of each run, and then does what it is told.
+struct Fake {
+    path: Arc<Path>,
+    log: Arc<LogConfig>,
+    waker: Waker,
+    runs: Sender<Arc<Path>>,
+    does: Box<dyn FnMut(&Waker) -> Leave + Send>,
+    expected: Option<Expected>,
+}
+
+impl Task for Fake {
+    fn run(&mut self) -> Leave {
+        self.waker.take();
+        self.runs.send(self.path.clone()).expect("the test listens");
+        (self.does)(&self.waker)
+    }
+
+    fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
+        (self.path.clone(), self.log.clone())
+    }
+
+    fn expected(&self) -> Option<Expected> {
+        self.expected
+    }
+
+    fn holds_turn(&self) -> bool {
+        false
+    }
+}
+
+/// A running scheduler.
+struct Running {
+    messages: Sender<Message<Fake>>,
+    woken: Sender<u64>,
+    stop: Option<Sender<()>>,
+    runs: (Sender<Arc<Path>>, Receiver<Arc<Path>>),
+    ended: Receiver<Ended>,
+    crowd: Arc<Crowd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start() -> Self {
+        let (messages, taken) = unbounded();
+        let (woken, calls) = unbounded();
+        let (stop, stopped) = bounded(0);
+        let (report, ended) = unbounded();
+        let crowd = Arc::<Crowd>::default();
+        let scheduler = Scheduler::new(
+            (messages.clone(), taken),
+            (calls, stopped),
+            crowd.clone(),
+            Turns::new(1024),
+            Lanes::new(|words| panic!("{words}")),
+            move |one| drop(report.send(one)),
+        );
+        Running {
+            messages,
+            woken,
+            stop: Some(stop),
+            runs: unbounded(),
+            ended,
+            crowd,
+            thread: Some(thread::spawn(move || scheduler.run())),
+        }
+    }
+
+    /// Starts a task on a device; gives its waker.
+    fn task(
+        &self,
+        name: &str,
+        device: Option<u64>,
+        expected: Option<Expected>,
+        does: impl FnMut(&Waker) -> Leave + Send + 'static,
+    ) -> Waker {
+        let waker = Waker::new(self.woken.clone());
+        let fake = Fake {
+            path: Path::new(name).into(),
+            log: section("t", &[], &[]),
+            waker: waker.clone(),
+            runs: self.runs.0.clone(),
+            does: Box::new(does),
+            expected,
+        };
+        let start = Message::Start(Box::new(fake), device);
+        self.messages.send(start).expect("the scheduler listens");
+        waker
+    }
+
+    /// Waits until a task of this name runs; others may run before.
+    fn wait_for_run(&self, name: &str) {
+        let end = Instant::now() + SOON;
+        while let Ok(path) = self.runs.1.recv_deadline(end) {
+            if *path == *Path::new(name) {
+                return;
+            }
+        }
+        panic!("'{name}' does not run");
+    }
+
+    fn runs_nothing(&self, patience: Duration) -> bool {
+        self.runs.1.recv_timeout(patience).is_err()
+    }
+
+    fn stop(&mut self) {
+        self.stop = None;
+        let thread = self.thread.take().expect("it runs");
+        thread.join().expect("it does not panic");
+    }
+}
+
+const SHORT: Duration = Duration::from_millis(200);
+
+#[test]
+fn a_quiet_task_runs_again_when_it_is_woken() {
+    let mut running = Running::start();
+    let waker = running.task("a", Some(1), None, |_| Leave::Quiet);
+    running.wait_for_run("a");
+    assert!(running.runs_nothing(SHORT));
+    for _ in 0..3 {
+        waker.wake();
+        running.wait_for_run("a");
+    }
+    assert!(running.runs_nothing(SHORT));
+    running.stop();
+    let ended = running.ended.recv().expect("is reported");
+    assert_eq!(ended.how, Ok(End::Stopped));
+}
+
+#[test]
+fn a_task_that_is_woken_on_its_way_to_be_parked_runs_again() {
+    let mut running = Running::start();
+    let mut runs = 0;
+    running.task("a", Some(1), None, move |waker| {
+        runs += 1;
+        if runs < 4 {
+            waker.wake();
+        }
+        Leave::Quiet
+    });
+    (0..4).for_each(|_| running.wait_for_run("a"));
+    assert!(running.runs_nothing(SHORT));
+    running.stop();
+}
+
+#[test]
+fn a_task_runs_again_at_its_time_and_one_that_yields_at_once() {
+    let mut running = Running::start();
+    let start = Instant::now();
+    let mut leaves = vec![Leave::Quiet, Leave::Until(start + SHORT), Leave::Yielded];
+    running.task("a", None, None, move |_| {
+        leaves.pop().unwrap_or(Leave::Quiet)
+    });
+    running.wait_for_run("a");
+    running.wait_for_run("a");
+    assert!(start.elapsed() < SHORT);
+    running.wait_for_run("a");
+    assert!(start.elapsed() >= SHORT);
+    running.stop();
+}
+
+#[test]
+fn a_parked_task_runs_again_when_its_path_has_changed_without_an_event() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a.log");
+    std::fs::write(&path, "x").expect("is written");
+    let look = Look::at_path(&path).expect("is there");
+    let expected = Expected {
+        inode: look.inode,
+        born_ns: look.born_ns,
+        content: Some((look.size, look.modified_ns)),
+    };
+    let elsewhere = Expected {
+        content: None,
+        ..expected
+    };
+    let mut running = Running::start();
+    let name = path.to_str().expect("is UTF-8");
+    running.task(name, Some(1), Some(expected), |_| Leave::Quiet);
+    running.wait_for_run(name);
+    // Another tailer reads the file: that it grows is no news.
+    running.task(name, Some(1), Some(elsewhere), |_| Leave::Quiet);
+    running.wait_for_run(name);
+    assert!(running.runs_nothing(CHECK_INTERVAL + Duration::from_secs(2)));
+    std::fs::write(&path, "xy").expect("is written");
+    running.wait_for_run(name);
+    assert!(running.runs_nothing(CHECK_INTERVAL / 2));
+    running.stop();
+}
+
+#[test]
+fn tasks_of_a_device_that_hangs_hold_up_no_other() {
+    let mut running = Running::start();
+    let (release, released) = bounded::<()>(0);
+    for n in 0..600 {
+        let released = released.clone();
+        running.task(&format!("hang{n}"), Some(1), None, move |_| {
+            let _ = released.recv();
+            Leave::Quiet
+        });
+    }
+    running.wait_for_run("hang150");
+    let start = Instant::now();
+    let well = running.task("well", Some(2), None, |_| Leave::Quiet);
+    running.wait_for_run("well");
+    // Before it is known that the others hang, and after.
+    while start.elapsed() < Duration::from_secs(4) {
+        let woken = Instant::now();
+        well.wake();
+        running.wait_for_run("well");
+        assert!(
+            woken.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            woken.elapsed()
+        );
+    }
+    assert!(
+        !running.crowd.is_waiting(),
+        "nobody could make room for those that wait"
+    );
+    assert!(!running.crowd.is_crowded());
+    // One device after the other may hang.
+    for n in 0..100 {
+        let released = released.clone();
+        running.task(&format!("next{n}"), Some(3), None, move |_| {
+            let _ = released.recv();
+            Leave::Quiet
+        });
+    }
+    well.wake();
+    running.wait_for_run("well");
+    drop(release);
+    running.wait_for_run("hang599");
+    running.stop();
+    assert_eq!(running.ended.try_iter().count(), 701);
+}
+
+#[test]
+fn a_task_that_panics_or_ends_is_reported() {
+    let mut running = Running::start();
+    running.task("a", Some(1), None, |_| panic!("no bread"));
+    let ended = running.ended.recv_timeout(SOON).expect("is reported");
+    assert_eq!(ended.how, Err("no bread".to_owned()));
+    running.task("b", Some(1), None, |_| Leave::Ended(End::Gone));
+    let ended = running.ended.recv_timeout(SOON).expect("is reported");
+    assert_eq!((&*ended.path, ended.how), (Path::new("b"), Ok(End::Gone)));
+    running.stop();
+}
+
+#[test]
+fn a_stop_ends_parked_tasks_at_once_and_waits_for_the_others() {
+    let mut running = Running::start();
+    running.task("parked", Some(1), None, |_| Leave::Quiet);
+    running.wait_for_run("parked");
+    let (release, released) = bounded::<()>(0);
+    let is_released = Arc::new(Mutex::new(false));
+    let seen = is_released.clone();
+    running.task("busy", Some(1), None, move |_| {
+        let _ = released.recv();
+        *seen.lock().expect("not poisoned") = true;
+        Leave::Ended(End::Stopped)
+    });
+    running.wait_for_run("busy");
+    running.stop = None;
+    let ended = running.ended.recv_timeout(SOON).expect("is reported");
+    assert_eq!(&*ended.path, Path::new("parked"));
+    drop(release);
+    running.stop();
+    assert!(*is_released.lock().expect("not poisoned"));
+}

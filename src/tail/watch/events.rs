@@ -1,0 +1,118 @@
+//! What inotify says, put in order.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::Arc;
+
+use inotify::{Event, EventMask, Inotify};
+
+use super::{Table, WatchTable};
+
+/// What has happened since the last time.
+#[derive(Debug, Default)]
+pub(super) struct Happened {
+    /// To names in watched folders, in order.
+    pub(super) names: Vec<NameEvent>,
+    /// To watched folders as a whole.
+    pub(super) folders: Vec<(Arc<Path>, FolderEvent)>,
+    /// The kernel had no room for all.
+    pub(super) is_incomplete: bool,
+}
+
+/// Something happened to a name in a watched folder.
+#[derive(Debug)]
+pub(super) struct NameEvent {
+    pub(super) folder: Arc<Path>,
+    pub(super) name: OsString,
+    pub(super) change: Change,
+    pub(super) is_folder: bool,
+}
+
+/// What happened to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Came,
+    Went,
+    /// Its rights or times, perhaps.
+    Other,
+}
+
+/// What happened to a folder as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FolderEvent {
+    /// It was deleted, moved or unmounted.
+    Went,
+    /// Its rights or times, perhaps.
+    Other,
+}
+
+impl Happened {
+    /// Reads all events that wait, and wakes the tailers whose files they are about.
+    pub(super) fn read(inotify: &mut Inotify, buffer: &mut [u8], table: &WatchTable) -> Happened {
+        let mut happened = Happened::default();
+        while let Ok(events) = inotify.read_events(buffer) {
+            let mut table = table.table();
+            let mut any = false;
+            for event in events {
+                any = true;
+                if event.mask.contains(EventMask::Q_OVERFLOW) {
+                    happened.is_incomplete = true;
+                } else {
+                    happened.note(&mut table, event);
+                }
+            }
+            if !any {
+                break;
+            }
+        }
+        happened
+    }
+
+    fn note(&mut self, table: &mut Table, event: Event<&OsStr>) {
+        let Event { wd, mask, name, .. } = event;
+        let mut is_known = false;
+        if let Some(wakes) = table.files.get(&wd) {
+            is_known = true;
+            wakes.iter().for_each(|(_, wake)| wake.wake());
+        }
+        if mask.contains(EventMask::IGNORED) {
+            // The kernel has removed the watch.
+            let folders = table.ignored(&wd).into_iter();
+            let folders = folders.map(|folder| (folder, FolderEvent::Went));
+            return self.folders.extend(folders);
+        }
+        for folder in table.folders.get(&wd).into_iter().flatten() {
+            is_known = true;
+            match name {
+                Some(name) => self.names.push(NameEvent {
+                    folder: folder.clone(),
+                    name: name.to_owned(),
+                    change: change_of(mask),
+                    is_folder: mask.contains(EventMask::ISDIR),
+                }),
+                None => self.folders.push((folder.clone(), folder_event_of(mask))),
+            }
+        }
+        if !is_known {
+            table.unclaimed.keep(wd);
+        }
+    }
+}
+
+fn change_of(mask: EventMask) -> Change {
+    if mask.intersects(EventMask::CREATE | EventMask::MOVED_TO) {
+        Change::Came
+    } else if mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM) {
+        Change::Went
+    } else {
+        Change::Other
+    }
+}
+
+fn folder_event_of(mask: EventMask) -> FolderEvent {
+    let went = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT;
+    match mask.intersects(went) {
+        true => FolderEvent::Went,
+        false => FolderEvent::Other,
+    }
+}

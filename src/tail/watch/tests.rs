@@ -1,0 +1,304 @@
+//! The watcher as a whole, on real folders.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, unbounded};
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::LogConfig;
+use crate::tail::discover::Discovery;
+use crate::tail::discover::testing::section;
+use crate::tail::lanes::Lanes;
+use crate::wake::testing::waker;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A running watcher, and what it found.
+struct Watching {
+    folder: TempDir,
+    table: Arc<WatchTable>,
+    first: Vec<Found>,
+    found: Receiver<Found>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watching {
+    /// Makes `files`, then watches the sections that `logs` gives for the folder.
+    fn start(
+        files: &[&str],
+        logs: impl FnOnce(&dyn Fn(&str) -> String) -> Vec<Arc<LogConfig>>,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| format!("{}/{name}", folder.path().display());
+        for file in files {
+            write(Path::new(&at(file)));
+        }
+        let discovery = Discovery::new(&logs(&at), Path::new("/nonexistent/state"));
+        let (sender, found) = unbounded();
+        let lanes = Lanes::new(|words| panic!("{words}"));
+        let (watcher, first) =
+            Watcher::new(discovery, lanes, sender, HashSet::new(), None).expect("is made");
+        let table = watcher.table();
+        let thread = Some(std::thread::spawn(move || watcher.run()));
+        let first = first.recv_timeout(SOON).expect("a first look").found;
+        let watching = Watching {
+            folder,
+            table,
+            first,
+            found,
+            thread,
+        };
+        for found in &watching.first {
+            watching.table.follow_path(found.path.clone(), waker());
+        }
+        watching
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The next file that is found, which is followed from then on, and its section.
+    fn next(&self) -> (String, String) {
+        let found = self.found.recv_timeout(SOON).expect("a file is found");
+        self.table.follow_path(found.path.clone(), waker());
+        let path = found.path.strip_prefix(self.folder.path());
+        let path = path.expect("it lies in the folder").display().to_string();
+        (path, found.log.name.clone())
+    }
+
+    /// What was there at the start, with the sections.
+    fn first(&self) -> Vec<(String, String)> {
+        let name = |found: &Found| {
+            let path = found.path.strip_prefix(self.folder.path());
+            let path = path.expect("it lies in the folder").display().to_string();
+            (path, found.log.name.clone())
+        };
+        let mut all: Vec<_> = self.first.iter().map(name).collect();
+        all.sort();
+        all
+    }
+
+    /// Waits until the table holds this many watched folders and followed paths.
+    fn wait_for_entries(&self, folders: usize, paths: usize) {
+        let end = Instant::now() + SOON;
+        loop {
+            let table = self.table.table();
+            let entries = (
+                table.watched_folders.len(),
+                table.folders.len(),
+                table.paths.len(),
+            );
+            drop(table);
+            if entries == (folders, folders, paths) {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "{entries:?}, expected {folders}, {paths}"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.table.stop();
+        let thread = self.thread.take().expect("it runs");
+        if thread.join().is_err() && !std::thread::panicking() {
+            panic!("the watcher has panicked");
+        }
+    }
+}
+
+fn write(path: &Path) {
+    fs::create_dir_all(path.parent().expect("has one")).expect("is made");
+    fs::write(path, "x\n").expect("is written");
+}
+
+fn named(path: &str, section: &str) -> (String, String) {
+    (path.to_owned(), section.to_owned())
+}
+
+#[test]
+fn files_and_folders_that_appear_are_found_at_once() {
+    let watching = Watching::start(&["a.log", "x/b.log"], |at| {
+        vec![section("all", &[&at("**/*.log")], &[])]
+    });
+    assert_eq!(
+        watching.first(),
+        [named("a.log", "all"), named("x/b.log", "all")]
+    );
+    let start = Instant::now();
+    write(&watching.at("x/c.log"));
+    assert_eq!(watching.next(), named("x/c.log", "all"));
+    write(&watching.at("y/z/d.log"));
+    assert_eq!(watching.next(), named("y/z/d.log", "all"));
+    fs::create_dir(watching.at("away")).expect("is made");
+    write(&watching.at("away/e.log"));
+    assert_eq!(watching.next(), named("away/e.log", "all"));
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn what_one_section_excludes_another_one_has_at_once() {
+    let watching = Watching::start(&[], |at| {
+        vec![
+            section("all", &[&at("*.log")], &[&at("audit.log")]),
+            section("audit", &[&at("audit.log")], &[]),
+        ]
+    });
+    let start = Instant::now();
+    write(&watching.at("audit.log"));
+    assert_eq!(watching.next(), named("audit.log", "audit"));
+    write(&watching.at("web.log"));
+    assert_eq!(watching.next(), named("web.log", "all"));
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_folder_that_goes_and_comes_back_is_watched_again() {
+    // Another section watches the folder that it lies in, for other reasons.
+    let watching = Watching::start(&["x/y/a.log"], |at| {
+        vec![
+            section("one", &[&at("x/y/*.log")], &[]),
+            section("other", &[&at("x/*.txt")], &[]),
+        ]
+    });
+    assert_eq!(watching.first(), [named("x/y/a.log", "one")]);
+    for round in 0..2 {
+        fs::rename(watching.at("x/y"), watching.at(&format!("away{round}"))).expect("is renamed");
+        write(&watching.at(&format!("x/y/{round}.log")));
+        assert_eq!(watching.next(), named(&format!("x/y/{round}.log"), "one"));
+    }
+    fs::remove_dir_all(watching.at("x")).expect("is removed");
+    write(&watching.at("x/y/last.log"));
+    assert_eq!(watching.next(), named("x/y/last.log", "one"));
+}
+
+#[test]
+fn a_link_to_a_folder_that_appears_is_followed_but_not_below_two_stars() {
+    let watching = Watching::start(&["far/a.log"], |at| {
+        vec![
+            section("one", &[&at("x/*/*.log")], &[]),
+            section("deep", &[&at("y/**/*.log")], &[]),
+        ]
+    });
+    fs::create_dir_all(watching.at("y")).expect("is made");
+    fs::create_dir_all(watching.at("x")).expect("is made");
+    write(&watching.at("y/b.log"));
+    assert_eq!(watching.next(), named("y/b.log", "deep"));
+    std::os::unix::fs::symlink("../far", watching.at("y/circle")).expect("is made");
+    std::os::unix::fs::symlink("..", watching.at("y/up")).expect("is made");
+    std::os::unix::fs::symlink("../far", watching.at("x/link")).expect("is made");
+    assert_eq!(watching.next(), named("x/link/a.log", "one"));
+}
+
+#[test]
+fn nothing_is_kept_of_files_and_folders_that_have_gone() {
+    const PODS: usize = 300;
+    let watching = Watching::start(&["a.log"], |at| {
+        vec![section("all", &[&at("**/*.log")], &[])]
+    });
+    watching.wait_for_entries(1, 1);
+    for pod in 0..PODS {
+        write(&watching.at(&format!("pod{pod}/c/{pod}.log")));
+    }
+    let mut paths = Vec::new();
+    for _ in 0..PODS {
+        paths.push(watching.at(&watching.next().0));
+    }
+    watching.wait_for_entries(1 + 2 * PODS, 1 + PODS);
+    for pod in 0..PODS {
+        fs::remove_dir_all(watching.at(&format!("pod{pod}"))).expect("is removed");
+    }
+    paths
+        .iter()
+        .for_each(|path| watching.table.forget_path(path));
+    watching.wait_for_entries(1, 1);
+    let table = watching.table.table();
+    assert!(
+        table.paths.capacity() < PODS / 2,
+        "{}",
+        table.paths.capacity()
+    );
+    assert!(table.unclaimed.line.len() <= MOST_UNCLAIMED);
+    assert!(table.files.is_empty() && table.targets.is_empty() && table.links.is_empty());
+}
+
+#[test]
+fn a_file_that_was_forgotten_is_found_again_when_it_is_reconsidered() {
+    let watching = Watching::start(&["a.log"], |at| vec![section("all", &[&at("*.log")], &[])]);
+    let path: Arc<Path> = watching.at("a.log").into();
+    watching.table.forget_path(&path);
+    watching.table.reconsider(path.clone());
+    assert_eq!(watching.next(), named("a.log", "all"));
+}
+
+#[test]
+fn an_event_that_comes_before_its_watch_is_entered_is_not_missed() {
+    let watching = Watching::start(&["a.log"], |_| {
+        vec![section("none", &["/nonexistent/*"], &[])]
+    });
+    let path = watching.at("a.log");
+    // Added by somebody who has not entered it yet.
+    let mask = WatchMask::MODIFY | WatchMask::ATTRIB;
+    let mut watches = watching
+        .table
+        .watches
+        .clone()
+        .expect("inotify is to be had");
+    let early = watches.add(&path, mask).expect("is added");
+    fs::write(&path, "more\n").expect("is written");
+    let end = Instant::now() + SOON;
+    while !watching.table.table().unclaimed.known.contains(&early) {
+        assert!(Instant::now() < end, "the event has come");
+        std::thread::yield_now();
+    }
+    let wake = waker();
+    let file = File::open(&path).expect("is there");
+    let watch = watching.table.watch_file(&file, &path, &wake);
+    assert!(watch.is_some() && wake.take());
+    fs::write(&path, "more\n").expect("is written");
+    assert!(wake.wait(SOON));
+}
+
+#[test]
+fn watches_that_come_and_go_at_the_same_time_all_work() {
+    let watching = Watching::start(&["a.log"], |_| {
+        vec![section("none", &["/nonexistent/*"], &[])]
+    });
+    let path = watching.at("a.log");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let file = File::open(&path).expect("is there");
+                for _ in 0..300 {
+                    let wake = waker();
+                    let watch = watching.table.watch_file(&file, &path, &wake);
+                    assert!(watch.is_some());
+                    // Each sees what itself does.
+                    let times = fs::FileTimes::new().set_modified(std::time::SystemTime::now());
+                    file.set_times(times).expect("are set");
+                    assert!(wake.wait(SOON), "a watch is dead");
+                }
+            });
+        }
+    });
+    assert!(watching.table.table().files.is_empty());
+}

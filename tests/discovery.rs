@@ -1,0 +1,187 @@
+//! Which files are found, by whom, and what is said about those that are not.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use rustix::fs::Mode;
+
+use crate::support::env::{Env, SOON, TOPIC, lines};
+
+/// An environment whose only section follows `path`, relative to the log folder.
+fn following(path: &str) -> Env {
+    let mut env = Env::new();
+    let path = env.path(path);
+    env.set("log:app", "path", &path);
+    env
+}
+
+/// Starts the agent; its log until a file that is written now has arrived.
+fn log_of_a_start(env: &mut Env) -> String {
+    env.start();
+    let probe = env.path("probe.log");
+    let before = env.broker.count(TOPIC);
+    assert!(fs::metadata(&probe).is_err());
+    env.write_lines("probe.log", 0..1);
+    env.wait_for_records(before + 1);
+    env.stop();
+    env.all_logs()
+}
+
+fn count(log: &str, words: &[&str]) -> usize {
+    let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+    log.lines().filter(has_all).count()
+}
+
+/// What is said about a path of the section `odd`, beside a section that is well.
+fn said_about(path: &str, exclude: &str, make: impl FnOnce(&Env)) -> String {
+    let mut env = Env::following_one_path();
+    let (probe, odd) = (env.path("probe.log"), env.path(path));
+    env.set("log:app", "path", &probe)
+        .set("log:odd", "path", &odd);
+    if !exclude.is_empty() {
+        env.set("log:odd", "exclude", exclude);
+    }
+    make(&env);
+    let log = log_of_a_start(&mut env);
+    let about = log.lines().filter(|line| line.contains("/odd"));
+    let about: Vec<&str> = about.collect();
+    assert_eq!(about.len(), 1, "{path}: {about:#?}");
+    about[0].to_owned()
+}
+
+#[test]
+fn what_is_not_read_is_said_in_one_line_that_says_just_that() {
+    let said = said_about("odd.gz", "", |env| env.append("odd.gz", "x"));
+    assert!(
+        said.contains("WARN") && said.contains("not read by itself"),
+        "{said}"
+    );
+    let said = said_about("odd*", "", |env| {
+        env.append("odd.1.gz", "x");
+        env.append("odd.2.gz", "x");
+    });
+    assert!(
+        said.contains("INFO") && said.contains("not read by itself"),
+        "{said}"
+    );
+    let said = said_about("odd", "", |env| env.make_folder("odd"));
+    assert!(said.contains("is a folder and is not read"), "{said}");
+    let said = said_about("odd", "", |env| {
+        let at = env.path("odd");
+        rustix::fs::mkfifoat(rustix::fs::CWD, at, Mode::RWXU).unwrap();
+    });
+    assert!(said.contains("is not a regular file"), "{said}");
+    let said = said_about("odd", "", |env| env.symlink("nowhere", "odd"));
+    assert!(said.contains("is a link that leads nowhere"), "{said}");
+    let said = said_about("odd/*/b.log", "", |_| {});
+    assert!(said.contains("there is no folder"), "{said}");
+    let said = said_about("odd*", "odd*", |env| env.append("odd1", "x"));
+    assert!(said.contains("exclude leaves out all that"), "{said}");
+    let said = said_about("odd*", "", |_| {});
+    assert!(said.contains("no file matches"), "{said}");
+}
+
+#[test]
+fn an_upper_folder_that_may_not_be_entered_is_named_once() {
+    let mut env = following("shut/in/*.log");
+    env.make_folder("shut/in");
+    env.write_lines("shut/in/app.log", 0..10);
+    let shut = env.path("shut");
+    rustix::fs::chmod(&*shut, Mode::empty()).unwrap();
+    let is_bound = env.start_bound_by_permissions();
+    assert!(is_bound, "cannot be tested: permissions do not bind here");
+    env.wait_for_log(&format!("folder '{shut}' may not be entered"), SOON);
+    rustix::fs::chmod(&*shut, Mode::RWXU).unwrap();
+    // Nothing tells of the rights of an upper folder but a look at them.
+    env.broker
+        .wait_for_count(TOPIC, 10, Duration::from_secs(45));
+    env.stop();
+    let log = env.all_logs();
+    assert_eq!(count(&log, &["WARN", "/shut"]), 1, "{log}");
+}
+
+#[test]
+fn what_one_section_excludes_another_has_and_of_two_the_first() {
+    let mut env = Env::new();
+    env.broker.create_topic("other", 1);
+    let other = env.path("a*.log");
+    env.set("log:app", "exclude", "audit.log")
+        .set("log:other", "path", &other)
+        .set("log:other", "topic", "other");
+    env.start();
+    let start = Instant::now();
+    env.write_lines("audit.log", 0..10);
+    env.broker.wait_for_count("other", 10, SOON);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    env.write_lines("access.log", 10..20);
+    env.write_lines("apache.log", 20..30);
+    env.wait_for_records(20);
+    env.stop();
+    assert_eq!(env.broker.count("other"), 10);
+    let log = env.all_logs();
+    assert_eq!(
+        count(&log, &["WARN", "[log:app]", "[log:other]", "/a"]),
+        1,
+        "{log}"
+    );
+}
+
+#[test]
+fn an_exclude_without_a_slash_holds_in_hidden_folders() {
+    let mut env = following(".pm2/logs/*.log");
+    env.set("log:app", "exclude", "noise.log");
+    env.make_folder(".pm2/logs");
+    env.write_lines(".pm2/logs/noise.log", 0..10);
+    env.write_lines(".pm2/logs/app.log", 10..20);
+    env.start();
+    env.stop_and_expect_lines(&lines(10..20));
+}
+
+#[test]
+fn names_of_any_bytes_are_followed() {
+    let mut env = following("**/*.log");
+    let name = |bytes: &[u8]| env.log_dir().join(OsStr::from_bytes(bytes));
+    let folder = name(b"\xfffolder\x1b[2J");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.log"), "line 0\n").unwrap();
+    fs::write(name(b"new\nline.log"), "line 1\n").unwrap();
+    env.start();
+    env.wait_for_records(2);
+    let late = env.log_dir().join(OsStr::from_bytes(b"\xc3\x28.log"));
+    fs::write(late, "line 2\n").unwrap();
+    env.wait_for_records(3);
+    env.stop();
+    // Their positions are kept under these names.
+    fs::write(folder.join("b.log"), "line 3\n").unwrap();
+    env.start();
+    env.wait_for_records(4);
+    env.stop();
+    let mut values = env.broker.values(TOPIC);
+    values.sort();
+    assert_eq!(values, lines(0..4));
+}
+
+#[test]
+fn the_state_folder_is_left_out_with_one_warning() {
+    let mut env = following("**/*");
+    env.make_folder("state");
+    let state = env.path("state");
+    env.set("agent", "state_dir", &state);
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    env.write_lines("app.log", 10..20);
+    env.wait_for_records(20);
+    // What it writes there does not come back to it.
+    env.stop_and_expect_lines(&lines(0..20));
+    env.start();
+    env.stop_and_expect_lines(&lines(0..20));
+    let log = env.all_logs();
+    assert_eq!(
+        count(&log, &["WARN", "[agent] state_dir"]),
+        2,
+        "one each start: {log}"
+    );
+}
