@@ -10,6 +10,7 @@
 use std::cmp::Ordering;
 
 mod order;
+pub(super) mod search;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -177,8 +178,7 @@ impl RotatedName {
     }
 
     fn within(base: &[u8], name: &[u8]) -> Option<Self> {
-        let dots = (1..base.len()).rev().filter(|&dot| base[dot] == b'.');
-        for (nth, dot) in dots.enumerate() {
+        for (nth, dot) in extension_starts(base).enumerate() {
             let (stem, extension) = base.split_at(dot);
             // An extension may be one of the words itself.
             let Some(added) = name.strip_prefix(stem) else {
@@ -250,6 +250,19 @@ impl<'a> Words<'a> {
     fn has_any(&self) -> bool {
         self.is_compressed || !self.words.is_empty()
     }
+}
+
+/// Where the extension of `base` starts, and where those of more parts do, such as `.log.json`. Parts of anything
+/// but letters are of the log's own name.
+fn extension_starts(base: &[u8]) -> impl Iterator<Item = usize> {
+    let mut dots = (1..base.len()).rev().filter(|&dot| base[dot] == b'.');
+    let last = dots.next();
+    let earlier = dots.scan(last.unwrap_or(0), |end, dot| {
+        let is_extension = base[dot + 1..*end].iter().all(u8::is_ascii_alphabetic);
+        *end = dot;
+        is_extension.then_some(dot)
+    });
+    last.into_iter().chain(earlier)
 }
 
 fn strip_any<'a>(name: &'a [u8], endings: &[&[u8]]) -> Option<&'a [u8]> {

@@ -252,8 +252,9 @@ fn groups(text: &[u8]) -> Option<Vec<Group<'_>>> {
         let (separator, after) = rest.split_at(separators);
         let len = after.iter().take_while(|b| b.is_ascii_digit()).count();
         let (digits, after) = after.split_at(len);
-        let starts_with_letter = groups.is_empty() && separator.iter().any(u8::is_ascii_alphabetic);
-        if digits.is_empty() || separator.len() > 2 || starts_with_letter {
+        let is_first = groups.is_empty();
+        let is_odd_start = is_first && !matches!(separator, b"" | b"." | b"-" | b"_");
+        if digits.is_empty() || separator.len() > 2 || is_odd_start {
             return None;
         }
         groups.push(Group { separator, digits });

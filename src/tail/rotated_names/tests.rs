@@ -95,6 +95,23 @@ const ROTATED: &[&str] = &[
     "app.old.log",
 ];
 
+/// Rotated names of other logs.
+const ROTATED_OF: &[(&str, &str)] = &[
+    ("syslog", "syslog.1"),
+    ("syslog", "syslog-20261127.gz"),
+    ("0.log", "0.log.20261127-101533"),
+    ("0.log", "0.log.20261127-101533.gz"),
+    ("app.old", "app-20261127.old"),
+    ("a.log.json", "a-20261127.log.json.gz"),
+    ("a.log.json", "a.log-20261127.json"),
+    ("x-json.log", "x-json.log.1"),
+    (".hidden", ".hidden.1"),
+    ("current", "@400000006123456712345678.s"),
+    ("current", "@400000006123456712345678.u"),
+    ("current", "@400000006123456712345678.t"),
+    ("current", "previous"),
+];
+
 /// Names beside app.log that are nothing of it.
 const OTHER: &[&str] = &[
     "app.log",
@@ -149,21 +166,7 @@ fn names_that_rotation_gives_are_known() {
     for name in ROTATED {
         assert!(parsed("app.log", name).is_some(), "{name}");
     }
-    for (base, name) in [
-        ("syslog", "syslog.1"),
-        ("syslog", "syslog-20261127.gz"),
-        ("0.log", "0.log.20261127-101533"),
-        ("0.log", "0.log.20261127-101533.gz"),
-        ("app.old", "app-20261127.old"),
-        ("a.log.json", "a-20261127.log.json.gz"),
-        ("a.log.json", "a.log-20261127.json"),
-        ("x-json.log", "x-json.log.1"),
-        (".hidden", ".hidden.1"),
-        ("current", "@400000006123456712345678.s"),
-        ("current", "@400000006123456712345678.u"),
-        ("current", "@400000006123456712345678.t"),
-        ("current", "previous"),
-    ] {
+    for (base, name) in ROTATED_OF {
         assert!(parsed(base, name).is_some(), "{base} {name}");
     }
 }
@@ -180,11 +183,31 @@ fn a_port_a_process_or_a_shard_is_no_rotated_name() {
         ("current", "state"),
         ("current", "lock"),
         ("a.log.json", "a.1.log.json"),
+        ("a.7.log", "a-20261127.7.log"),
         (".log", "x.1.log"),
         ("", "1"),
     ] {
         assert_eq!(parsed(base, name), None, "{base} {name}");
     }
+}
+
+#[test]
+fn each_rotated_name_is_where_it_is_looked_for() {
+    let is_found = |base: &str, name: &str| {
+        let is_of = |start: &[u8]| name.as_bytes().starts_with(start);
+        let base = base.as_bytes();
+        search::prefixes(base).iter().any(|prefix| is_of(prefix))
+            || search::starts_after_date(name.as_bytes())
+                .any(|at| name.as_bytes()[at..].starts_with(base))
+    };
+    for name in ROTATED {
+        assert!(is_found("app.log", name), "{name}");
+    }
+    for (base, name) in ROTATED_OF {
+        assert!(is_found(base, name), "{base} {name}");
+    }
+    assert!(!is_found("app.log", "other-20261127.log"));
+    assert!(!is_found("a.log.json", "ab.log.json"));
 }
 
 #[test]
