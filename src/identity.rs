@@ -215,7 +215,14 @@ mod tests {
         let text: Vec<u8> = (0..300u32).flat_map(u32::to_le_bytes).collect();
         let whole = Fingerprint::of(&text);
         assert_eq!(Fingerprint::STEPS.last(), Some(&Fingerprint::MAX_LEN));
-        for (len, verified) in [(0, 0), (1, 1), (31, 31), (100, 96), (600, 576), (1100, 1024)] {
+        for (len, verified) in [
+            (0, 0),
+            (1, 1),
+            (31, 31),
+            (100, 96),
+            (600, 576),
+            (1100, 1024),
+        ] {
             assert_eq!(whole.verified_bytes(&text[..len]), Some(verified), "{len}");
         }
         let mut other = text[..600].to_vec();

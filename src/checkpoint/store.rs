@@ -265,7 +265,11 @@ fn render_line(text: &mut String, checkpoint: &Checkpoint) {
     );
     // Of long content no copy is so short that they are wanted.
     let known = match *offset < SHORT_BYTES {
-        true => fingerprint.steps.iter().take_while(|step| **step != 0).count(),
+        true => fingerprint
+            .steps
+            .iter()
+            .take_while(|step| **step != 0)
+            .count(),
         false => 0,
     };
     if known == 0 {

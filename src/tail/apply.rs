@@ -27,8 +27,12 @@ impl Tailer {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.last_sync = Instant::now();
         let mut not_before = self.last_sync;
+        let mut before = Vec::new();
         for attempt in 1..=ATTEMPTS {
             let mut found = self.observe(not_before)?;
+            let differing = std::mem::take(&mut found.differing);
+            found.is_moving |= differing != before;
+            before = differing;
             if found.is_moving && attempt == ATTEMPTS {
                 found.seen.is_incomplete = true;
             }

@@ -4,21 +4,22 @@
 //! found beside them is older, or a copy of what they hold.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::io::Errno;
 
+use super::apply::fresh;
 use super::content::{Content, is_compressed_name};
 use super::patterns::Exclude;
-use super::apply::fresh;
 use super::plan::{
     Adoption, Candidate, Current, Match, Observation, OpenSource, Place, Readable, Verdict,
 };
 use super::recognise::{Bytes, ContentMatch, content_of, is_same_inode};
-use super::rotated_names::RotatedName;
+use super::rotated_names::{RotatedName, family_base};
 use super::source::Source;
 use super::{Tailer, follows, now_ms};
 use crate::batch::Trace;
@@ -41,6 +42,9 @@ pub(super) struct Found {
     pub(super) files: Vec<CandidateFile>,
     /// Names moved on while they were looked at: a file may have been missed.
     pub(super) is_moving: bool,
+    /// Names that lead to other inodes than the listing says. If they do so at every look, nothing moves: on an
+    /// overlay, or at a mount point, a listing and a stat differ.
+    pub(super) differing: Vec<(PathBuf, u64)>,
     /// What could not be looked at, and why.
     pub(super) trouble: Option<(PathBuf, io::Error)>,
     /// Inode and time of birth of the file at the path that another tailer reads.
@@ -60,6 +64,9 @@ struct Listed {
     /// The inode number in the listing, unless it is that of a link.
     inode: Option<u64>,
     name: Option<RotatedName>,
+    /// The name is one that rotation gives to what the path itself was made from. Only content that is known
+    /// counts.
+    is_of_family: bool,
 }
 
 impl Tailer {
@@ -169,8 +176,13 @@ impl Tailer {
             .known
             .extend(elsewhere.filter(|c| is_same_inode(c, &look)));
         let references = self.references(found, &[]);
-        let matches = matches_of(&references, &mut content, &look)?;
         let (begun, look) = fresh(&self.path, &mut content, 0)?;
+        let matches = matches_of(&references, &mut content, &look)?;
+        // What was compared must be what was looked at.
+        let after = Look::at_file(content.file())?;
+        let is_same =
+            after.size >= look.size && begun.identity.fingerprint.matches(&content.head()?);
+        found.is_moving |= !is_same;
         found.begun_current = Some((begun, look));
         found.current = Some(content);
         found.seen.current = Current::File { look, matches };
@@ -199,7 +211,13 @@ impl Tailer {
         let references = self.references(found, &related);
         let mut met: HashSet<Inode> = current.iter().map(|look| look.inode).collect();
         let mut places: Vec<(Place, Option<RotatedName>, Look)> = Vec::new();
-        for Listed { path, inode, name } in listed {
+        for Listed {
+            path,
+            inode,
+            name,
+            is_of_family,
+        } in listed
+        {
             let look = match Look::at_path(&path) {
                 Ok(look) => look,
                 Err(error) => {
@@ -207,7 +225,12 @@ impl Tailer {
                     continue;
                 }
             };
-            found.is_moving |= inode.is_some_and(|inode| inode != look.inode.inode);
+            if let Some(inode) = inode
+                && inode != look.inode.inode
+                && !path.is_symlink()
+            {
+                found.differing.push((path.clone(), inode));
+            }
             if !look.is_regular || !met.insert(look.inode) {
                 continue;
             }
@@ -229,7 +252,8 @@ impl Tailer {
                 ..look
             };
             let probed = self.probe(found, &references, path, look, is_archive)?;
-            if let Some((candidate, file)) = probed {
+            let is_wanted = |c: &Candidate| !is_of_family || !c.matches.is_empty();
+            if let Some((candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
                 let place = Place::Candidate(found.seen.candidates.len());
                 places.push((place, name, candidate.look));
                 found.seen.candidates.push(candidate);
@@ -388,7 +412,14 @@ impl Tailer {
     fn list(&mut self, found: &mut Found, not_before: Instant) -> Vec<Listed> {
         let mut listed: Vec<Listed> = Vec::new();
         let wanted = self.wanted_inodes(found);
-        for (folder, base) in self.folders() {
+        let own = self.folders();
+        let family = match wanted.is_empty() {
+            true => Vec::new(),
+            false => family_of(&own),
+        };
+        let folders = own.into_iter().map(|(folder, base)| (folder, base, false));
+        let folders: Vec<_> = folders.chain(family).collect();
+        for (folder, base, is_of_family) in folders {
             let index = &self.shared.folders;
             let beside = index.rotated_beside(&folder, &base, not_before);
             let by_inode = wanted
@@ -401,12 +432,14 @@ impl Tailer {
                         path: l.path,
                         inode: Some(l.inode),
                         name: Some(l.name),
+                        is_of_family,
                     }));
                     for (inode, paths) in by_inode {
                         listed.extend(paths.into_iter().map(|path| Listed {
                             path,
                             inode: Some(inode),
                             name: None,
+                            is_of_family: false,
                         }));
                     }
                 }
@@ -448,6 +481,7 @@ impl Tailer {
                     path,
                     inode: None,
                     name,
+                    is_of_family: false,
                 });
             }
         }
@@ -469,7 +503,7 @@ impl Tailer {
 
     /// The folders in which rotation leaves files, with the name that they are made from: that of the path, and
     /// that of the file which the path leads to through links.
-    fn folders(&mut self) -> Vec<(PathBuf, std::ffi::OsString)> {
+    fn folders(&mut self) -> Vec<(PathBuf, OsString)> {
         if let Some(target) = target_of(&self.path) {
             self.target = (target != *self.path).then_some(target);
         }
@@ -580,6 +614,16 @@ fn is_unchanged(known: &Checkpoint, look: &Look, is_archive: bool) -> bool {
     known.state == SourceState::Finished
         && known.modified_ns == look.modified_ns
         && (is_archive || look.size <= known.offset)
+}
+
+/// Where a glob matches rotated files too, each is followed by its own name, and rotated again: the bases that
+/// those names were made from.
+fn family_of(own: &[(PathBuf, OsString)]) -> Vec<(PathBuf, OsString, bool)> {
+    let bases = own.iter().filter_map(|(folder, base)| {
+        let family = family_base(base.as_bytes())?;
+        Some((folder.clone(), OsString::from_vec(family), true))
+    });
+    bases.collect()
 }
 
 /// Where `path` leads, if it leads through links: also if nothing lies there now, since the file that lay there

@@ -703,6 +703,12 @@ impl Planner<'_> {
             let Some(checkpoint) = all.find(|c| c.serial == first.serial) else {
                 continue;
             };
+            let goes_on = From::PositionOf(first.serial);
+            if self.opened.values().any(|from| *from == goes_on)
+                || self.current == Some(Planned::OpenCurrent(goes_on))
+            {
+                continue;
+            }
             let is_replaced = self.plan.closed.contains_key(&first.serial);
             let is_missing = self.seen.known.iter().any(|c| c.serial == first.serial)
                 && self.candidate_at(checkpoint).is_none();
