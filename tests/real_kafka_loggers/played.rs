@@ -113,7 +113,9 @@ fn open(path: &Path) -> File {
 
 /// Year, month and day, and the seconds of that day, in UTC.
 fn date(seconds: u64) -> ((u64, u64, u64), u64) {
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let (mut days, mut year) = (seconds / 86_400, 1970);
     while days >= 365 + u64::from(is_leap(year)) {
         days -= 365 + u64::from(is_leap(year));
