@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::tricks::Trick;
 use super::{FRONT, MOST_ROTATED, Model};
 
 impl Model {
@@ -148,8 +149,14 @@ impl Model {
         self.make_known(at);
         self.shift(at);
         let name = self.paths[at].name();
+        if self.trick == Trick::Copies {
+            // What only the agent sees is whole lines.
+            self.finish_part(at);
+        }
         self.note(format!("copytruncate {name}"));
-        self.env.copytruncate(&name, &format!("{name}.1"));
+        fs::copy(self.env.path(&name), self.env.path(&format!("{name}.1"))).unwrap();
+        self.write_after_the_copy(at);
+        self.env.truncate(&name);
         self.break_part(at);
     }
 
@@ -174,7 +181,8 @@ impl Model {
     pub(super) fn compress(&mut self, at: usize) {
         let path = &self.paths[at];
         let plain = path.rotated.iter().position(|is_archive| !is_archive);
-        let Some(place) = plain.filter(|_| !self.is_running) else {
+        let Some(place) = plain.filter(|_| !self.is_running || self.trick == Trick::Archives)
+        else {
             return;
         };
         let name = path.rotated_name(place + 1);

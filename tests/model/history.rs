@@ -8,21 +8,33 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::tricks::Trick;
 use super::{DEADLINE, Followed, Manner, Model};
 use crate::support::env::{Env, TOPIC, losses};
 
 impl Model {
-    pub(super) fn new(seed: u64) -> Model {
+    pub(super) fn new(seed: u64, trick: Trick) -> Model {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut env = Env::new();
-        let count = random.usize(1..=2);
+        let count = match (random.usize(1..=2), trick) {
+            (_, Trick::Names) => 2,
+            (count, _) => count,
+        };
+        if trick == Trick::Targets {
+            env.make_folder("targets");
+        }
         let mut paths = Vec::new();
         for id in 0..count {
             let manners = [Manner::Rename, Manner::Rename, Manner::Copy, Manner::Link];
-            let manner = manners[random.usize(..4)];
+            let manner = trick.manner(manners[random.usize(..4)]);
+            let odd_name = match trick {
+                Trick::Names => Followed::odd_name(id, &mut random),
+                _ => None,
+            };
             let path = Followed {
                 id,
                 manner,
+                odd_name,
                 lines: Vec::new(),
                 by_value: HashMap::new(),
                 latest: None,
@@ -34,15 +46,18 @@ impl Model {
                 is_new: false,
                 lost_bytes: 0,
                 has_raced: false,
+                is_unordered: false,
             };
-            if manner == Manner::Link {
+            if matches!(manner, Manner::Link | Manner::Target) {
                 env.open(&path.file());
-                env.symlink(&path.file(), &path.name());
+                env.symlink(&path.file(), &path.path());
             }
             paths.push(path);
         }
-        if random.bool() || paths.iter().any(|path| path.manner == Manner::Link) {
-            let names: Vec<String> = paths.iter().map(|path| env.path(&path.name())).collect();
+        let is_link = |path: &Followed| matches!(path.manner, Manner::Link | Manner::Target);
+        // An odd name would have to be escaped.
+        if (random.bool() && trick != Trick::Names) || paths.iter().any(is_link) {
+            let names: Vec<String> = paths.iter().map(|path| env.path(&path.path())).collect();
             env.set("log:app", "path", &names.join(", "));
         }
         env.set("log:app", "rotate_wait", "100ms")
@@ -50,9 +65,11 @@ impl Model {
         let manners: Vec<Manner> = paths.iter().map(|path| path.manner).collect();
         Model {
             env,
+            trick,
+            is_hiding: false,
             random,
             paths,
-            history: vec![format!("seed {seed}: {manners:?}")],
+            history: vec![format!("seed {seed}, trick {trick:?}: {manners:?}")],
             step_number: 0,
             is_running: false,
             is_broker_up: true,
@@ -71,6 +88,9 @@ impl Model {
     pub(super) fn step(&mut self) {
         let at = self.random.usize(..self.paths.len());
         let manner = self.paths[at].manner;
+        if self.trick(at) {
+            return;
+        }
         let choice = self.random.u32(..100);
         match choice {
             0..40 => {
@@ -80,7 +100,7 @@ impl Model {
             40..46 => self.write_part(at),
             46..52 => self.finish_part(at),
             52..66 => match manner {
-                Manner::Rename => self.rotate(at),
+                Manner::Rename | Manner::Target => self.rotate(at),
                 Manner::Copy => self.copytruncate(at),
                 Manner::Link => self.turn_link(at),
             },
@@ -132,7 +152,7 @@ impl Model {
     pub(super) fn start(&mut self) {
         if !self.is_running {
             self.note("start");
-            self.env.start();
+            self.start_agent();
             self.is_running = true;
         }
     }
@@ -203,6 +223,7 @@ impl Model {
     /// Waits until everything has arrived.
     pub(super) fn settle(&mut self) {
         self.broker_up();
+        self.show_all();
         self.start();
         self.note("settle");
         let end = Instant::now() + DEADLINE;
@@ -314,11 +335,11 @@ impl Model {
             );
             if line.arrived == 1 {
                 assert!(
-                    path.latest.is_none_or(|latest| latest < at),
+                    path.is_unordered || path.latest.is_none_or(|latest| latest < at),
                     "'{short}' has arrived after '{:.40}'",
                     path.lines[path.latest.unwrap_or(0)].value
                 );
-                path.latest = Some(at);
+                path.latest = path.latest.max(Some(at));
             }
         }
         self.records_seen = records.len();
@@ -327,10 +348,16 @@ impl Model {
     /// Adds up the bytes that an agent says are lost.
     pub(super) fn count_lost(&mut self, log: &str) {
         for (line, bytes) in losses(log) {
-            let path = self
-                .paths
-                .iter_mut()
-                .find(|path| line.contains(&format!("/{}'", path.name())));
+            let names = |path: &Followed| {
+                let says = |name: &str| line.contains(&format!("/{name}'"));
+                says(&path.path()) || says(&path.name())
+            };
+            // An odd name may be escaped.
+            let place = self.paths.iter().position(names).or_else(|| {
+                let begins = |path: &Followed| line.contains(&format!("/p{}", path.id));
+                self.paths.iter().position(begins)
+            });
+            let path = place.map(|place| &mut self.paths[place]);
             path.unwrap_or_else(|| panic!("no path of ours: {line}"))
                 .lost_bytes += bytes;
         }

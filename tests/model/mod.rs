@@ -5,11 +5,20 @@
 //! writing, unless it was truncated away or deleted before anybody could read it; a line arrives twice
 //! only after a kill, and not if it was in the checkpoints before that.
 //!
-//! `LOGAGENT_MODEL_STEPS=N` sets the number of steps, `LOGAGENT_MODEL_SEED=S` runs one seed only. A seed
-//! that has failed belongs into `model.seeds`, whose seeds run first.
+//! The seeds are those of `model.seeds` and then the same ones each time; `LOGAGENT_MODEL_FRESH=1` draws others.
+//! `LOGAGENT_MODEL_STEPS=N` sets the number of steps, `LOGAGENT_MODEL_SEED=S` runs one seed only and
+//! `LOGAGENT_MODEL_TRICK=NAME` all of them with that trick (tricks.rs). A seed that has failed belongs into
+//! `model.seeds`, with its trick if it has one.
+//!
+//! ```text
+//! history.rs  a history: its steps, agent and broker, and the account
+//! files.rs    what is done to files
+//! tricks.rs   what makes a history harder: copies under a running writer, odd names, times set back ...
+//! ```
 
 mod files;
 mod history;
+mod tricks;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +26,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::tricks::Trick;
 use crate::support::env::Env;
 
 #[test]
@@ -26,16 +36,31 @@ fn random_histories_of_files_agent_and_broker_lose_and_repeat_nothing() {
         Some(text.parse::<u64>().expect("a number"))
     };
     let total = number("LOGAGENT_MODEL_STEPS").unwrap_or(STEPS);
-    let kept = include_str!("model.seeds").lines().filter_map(|line| {
-        let seed = line.split('#').next()?.trim();
-        (!seed.is_empty()).then(|| seed.parse().expect("a seed in model.seeds"))
-    });
-    let seeds: VecDeque<u64> = match number("LOGAGENT_MODEL_SEED") {
-        Some(seed) => VecDeque::from([seed]),
+    let trick = std::env::var("LOGAGENT_MODEL_TRICK").ok();
+    let trick = trick.map(|name| Trick::parse(&name));
+    let kept: Vec<(u64, Trick)> = include_str!("model.seeds")
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split('#').next()?.split_ascii_whitespace();
+            let seed = words.next()?.parse().expect("a seed in model.seeds");
+            let kept = words.next().map_or(Trick::None, Trick::parse);
+            Some((seed, trick.unwrap_or(kept)))
+        })
+        .collect();
+    let of = |seed| (seed, trick.unwrap_or_else(|| Trick::of(seed)));
+    let seeds: VecDeque<(u64, Trick)> = match number("LOGAGENT_MODEL_SEED") {
+        Some(seed) => {
+            let kept = kept.iter().copied().find(|kept| kept.0 == seed);
+            VecDeque::from([kept.unwrap_or_else(|| of(seed))])
+        }
         None => {
-            let first = number("LOGAGENT_MODEL_FIRST").unwrap_or_else(|| fastrand::u64(..1 << 32));
+            let first = match number("LOGAGENT_MODEL_FRESH") {
+                Some(_) => fastrand::u64(..1 << 32),
+                None => number("LOGAGENT_MODEL_FIRST").unwrap_or(FIRST_SEED),
+            };
             let fresh = total.div_ceil(STEPS_PER_SEED);
-            kept.chain(first..first + fresh).collect()
+            let fresh = (first..first + fresh).map(of);
+            kept.into_iter().chain(fresh).collect()
         }
     };
     let (count, started) = (seeds.len(), Instant::now());
@@ -45,14 +70,14 @@ fn random_histories_of_files_agent_and_broker_lose_and_repeat_nothing() {
     thread::scope(|scope| {
         for _ in 0..SEEDS_AT_A_TIME {
             scope.spawn(|| {
-                while let Some(seed) = { waiting.lock().unwrap().pop_front() } {
-                    match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+                while let Some((seed, trick)) = { waiting.lock().unwrap().pop_front() } {
+                    match catch_unwind(AssertUnwindSafe(|| run(seed, trick))) {
                         Ok((steps, lines)) => {
                             let mut sums = sums.lock().unwrap();
                             sums.0 += steps;
                             sums.1 += lines;
                         }
-                        Err(_) => failed.lock().unwrap().push(seed),
+                        Err(_) => failed.lock().unwrap().push((seed, trick)),
                     }
                 }
             });
@@ -70,8 +95,8 @@ fn random_histories_of_files_agent_and_broker_lose_and_repeat_nothing() {
     );
 }
 
-fn run(seed: u64) -> (u64, usize) {
-    let mut model = Model::new(seed);
+fn run(seed: u64, trick: Trick) -> (u64, usize) {
+    let mut model = Model::new(seed, trick);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         // What was rotated away before a path was ever known is not looked for.
         model.settle_durably();
@@ -116,6 +141,8 @@ enum Manner {
     Copy,
     /// The path is a link that is turned to another file.
     Link,
+    /// The path is a link to a file in another folder, which is renamed there.
+    Target,
 }
 
 /// One followed path and its writer.
@@ -123,6 +150,7 @@ enum Manner {
 struct Followed {
     id: usize,
     manner: Manner,
+    odd_name: Option<&'static str>,
     lines: Vec<Line>,
     by_value: HashMap<String, usize>,
     /// The highest line that has arrived.
@@ -140,11 +168,16 @@ struct Followed {
     lost_bytes: u64,
     /// Content was removed while the agent may not have seen all of it, or may have sent more than it knows.
     has_raced: bool,
+    /// Some of it could not be read for a while.
+    is_unordered: bool,
 }
 
 #[derive(Debug)]
 struct Model {
     env: Env,
+    trick: Trick,
+    /// Some file may be readable by nobody.
+    is_hiding: bool,
     random: fastrand::Rng,
     paths: Vec<Followed>,
     history: Vec<String>,
@@ -158,11 +191,21 @@ struct Model {
 }
 
 impl Followed {
-    /// What is followed.
-    fn name(&self) -> String {
+    /// What the ini names.
+    fn path(&self) -> String {
         match self.manner {
-            Manner::Link => format!("p{}.current", self.id),
-            _ => format!("p{}.log", self.id),
+            Manner::Target => format!("p{}.current", self.id),
+            _ => self.name(),
+        }
+    }
+
+    /// What is rotated.
+    fn name(&self) -> String {
+        match (self.manner, self.odd_name) {
+            (_, Some(odd)) => odd.to_owned(),
+            (Manner::Link, None) => format!("p{}.current", self.id),
+            (Manner::Target, None) => format!("targets/p{}.log", self.id),
+            (_, None) => format!("p{}.log", self.id),
         }
     }
 
@@ -196,6 +239,8 @@ impl Followed {
 /// Steps of a run of the test, and of one seed.
 const STEPS: u64 = 10_000;
 const STEPS_PER_SEED: u64 = 400;
+/// The first of the seeds that are the same each time.
+const FIRST_SEED: u64 = 1;
 const SEEDS_AT_A_TIME: usize = 4;
 /// Steps that a failing seed prints.
 const HISTORY: usize = 60;
