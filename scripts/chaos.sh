@@ -6,6 +6,8 @@
 #   scripts/chaos.sh --list       their names
 #   scripts/chaos.sh matrix       real logrotate: 576 cells, about nine minutes (tests/real_kafka_logrotate_matrix);
 #                                 LOGAGENT_MATRIX=product: 1,728; LOGAGENT_MATRIX_CELL and _SEED: one again
+#   scripts/chaos.sh loggers      programs that rotate by themselves: 132 runs, about five minutes
+#                                 (tests/real_kafka_loggers); LOGAGENT_LOGGERS=NAME: those whose names begin so
 #
 # Each row must show nothing missing, corrupt or out of order; only SIGKILL may make lines arrive twice, and at most as
 # many as the row says; bytes that were truncated away unread must be reported, to the byte. Otherwise the exit
@@ -14,24 +16,23 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# `judged NAME TEST`: runs one test that judges by what lies on the disk, and prints its sums and what is wrong.
+judged() {
+    local log=target/$1.log passed=yes
+    mkdir -p target
+    # CI: what cannot run is a failure here.
+    CI=${CI:-1} cargo test --test integration "$2" -- --nocapture >"$log" 2>&1 || passed=no
+    grep -E "^($1|wrong) \\|" "$log" || tail -n 40 "$log" >&2
+    if [ "$passed" = no ]; then
+        echo "what failed, with folders and logs: $log" >&2
+        return 1
+    fi
+}
+
 scenarios=real_kafka_chaos::
 case ${1:-} in
-matrix)
-    scripts/rotators.sh get >&2
-    if [ -z "${LOGAGENT_MATRIX_CELL:-}" ]; then
-        export LOGAGENT_MATRIX=${LOGAGENT_MATRIX:-all}
-    fi
-    mkdir -p target
-    passed=yes
-    # CI: what cannot run is a failure here.
-    CI=${CI:-1} cargo test --test integration real_kafka_logrotate_matrix::every -- --nocapture \
-        >target/matrix.log 2>&1 || passed=no
-    grep -E '^(matrix|wrong) \|' target/matrix.log || tail -n 40 target/matrix.log >&2
-    [ "$passed" = yes ] || {
-        echo "what failed, with folders and logs: target/matrix.log" >&2
-        exit 1
-    }
-    exit
+matrix | loggers)
+    scripts/rotators.sh get
     ;;
 --list)
     cargo test --quiet --test integration "$scenarios" -- --list | sed -n "s/^$scenarios\(.*\): test$/\1/p"
@@ -53,6 +54,12 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 cargo test --test integration --no-run
+if [ "${1:-}" = matrix ]; then
+    # It starts a broker of its own, with a proxy for each of its agents.
+    [ -n "${LOGAGENT_MATRIX_CELL:-}" ] || export LOGAGENT_MATRIX=${LOGAGENT_MATRIX:-all}
+    judged matrix real_kafka_logrotate_matrix::every
+    exit
+fi
 kind=$(scripts/kafka.sh get >&2 && scripts/kafka.sh kind) || kind=none
 if [ "$kind" != kafka ] && [ "$kind" != external ]; then
     echo "scripts/chaos.sh needs a real Kafka, and none could be fetched or reached (Maven, Java 17)" >&2
@@ -60,6 +67,11 @@ if [ "$kind" != kafka ] && [ "$kind" != external ]; then
 fi
 LOGAGENT_TEST_KAFKA=$(scripts/kafka.sh start --instance "$instance")
 export LOGAGENT_TEST_KAFKA
+if [ "${1:-}" = loggers ]; then
+    export LOGAGENT_LOGGERS=${LOGAGENT_LOGGERS:-all}
+    judged loggers real_kafka_loggers::every
+    exit
+fi
 
 passed=yes
 cargo test --test integration "$scenarios${1:-}" -- --nocapture >"$log" 2>&1 || passed=no

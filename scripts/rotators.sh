@@ -2,7 +2,8 @@
 # What rotates files in the tests: real logrotate, multilog, svlogd, log4j2 and logback.
 #
 #   scripts/rotators.sh get     install the programs where that may be done, fetch the libraries, say what is missing
-#   scripts/rotators.sh jars    print the class path of log4j2 and logback; exit code 1: they are not there
+#   scripts/rotators.sh jars    print the class path of log4j2, logback and tests/loggers/Logging.java; exit code 1:
+#                               they are not there
 #
 # The libraries come from Maven (scripts/loggers.xml) and lie in target/loggers. What cannot be had is named; the
 # tests that need it say so too, and fail where CI is set, except those of multilog and svlogd.
@@ -13,9 +14,9 @@ say() { printf 'rotators.sh: %s\n' "$*" >&2; }
 
 jars() {
     local all=(target/loggers/*.jar)
-    [ -e "${all[0]}" ] || return 1
+    [ -e target/loggers/Logging.class ] || return 1
     local IFS=:
-    echo "${all[*]/#/$PWD/}"
+    echo "$PWD/target/loggers:${all[*]/#/$PWD/}"
 }
 
 get() {
@@ -37,11 +38,15 @@ get() {
             say "MISSING: ${missing[*]} (Debian: apt-get install ${missing[*]})"
         fi
     fi
-    jars >/dev/null || fetch_jars || say "MISSING: log4j2 and logback, Maven cannot fetch them"
+    # Both change with the tests.
+    if [ ! target/loggers/Logging.class -nt tests/loggers/Logging.java ] ||
+        [ ! target/loggers/Logging.class -nt scripts/loggers.xml ]; then
+        fetch_jars || say "MISSING: log4j2 and logback, see target/loggers.log"
+    fi
 }
 
 fetch_jars() {
-    command -v mvn >/dev/null || return 1
+    command -v mvn >/dev/null && command -v java >/dev/null || return 1
     # Into a temporary folder first: the final name exists only when all of it is there.
     local fetched=target/.loggers
     rm -rf "$fetched"
@@ -50,6 +55,8 @@ fetch_jars() {
     mvn -q -B -U -Dstyle.color=never -f scripts/loggers.xml \
         org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory="$PWD/$fetched" >target/loggers.log 2>&1 </dev/null || return 1
+    java -jar "$fetched"/ecj-*.jar -17 -nowarn -cp "$(echo "$fetched"/*.jar | tr ' ' :)" -d "$fetched" \
+        tests/loggers/Logging.java >>target/loggers.log 2>&1 || return 1
     rm -rf target/loggers
     mv -T "$fetched" target/loggers
 }

@@ -24,6 +24,7 @@ mod real_kafka;
 mod real_kafka_chaos;
 mod real_kafka_cluster;
 mod real_kafka_kill;
+mod real_kafka_loggers;
 mod real_kafka_logrotate_matrix;
 mod real_kafka_many;
 mod real_kafka_matrix;

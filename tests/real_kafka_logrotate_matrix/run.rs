@@ -1,7 +1,6 @@
 //! One cell: a world of its own, the rotations, and the judgement.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,19 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::cell::{Cell, Mode, Naming, Packing, Rate, Size, Trouble, Wanted};
 use super::writer::Writer;
-use crate::support::env::{Env, wait_until};
+use crate::support::env::Env;
+use crate::support::judge;
 use crate::support::kafka::RealKafka;
-use crate::support::ledger::{self, Verdict};
+use crate::support::ledger::Verdict;
 use crate::support::proxy::Proxy;
 
 /// The first word of every line.
 const TAG: &str = "m";
-/// Nothing new for so long, and what is missing counts as missing.
-const STALLED: Duration = Duration::from_secs(8);
-/// Nothing new for so long after the last line, and nothing comes again.
-const QUIET: Duration = Duration::from_millis(1200);
-const SOON: Duration = Duration::from_secs(20);
-
 /// What a cell came to.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -54,7 +48,13 @@ pub(super) fn run(
         });
     }
     outcome.written = writer.written();
-    let verdict = scene.judge();
+    let Scene {
+        env,
+        history,
+        topic,
+        ..
+    } = &mut scene;
+    let verdict = judge::settle(env, kafka, topic, TAG, history);
     let most = match cell.trouble {
         Trouble::Kill => 1 + scene.kills,
         _ => 1,
@@ -178,19 +178,7 @@ impl<'a> Scene<'a> {
     fn begin(&mut self, writer: &mut Writer) {
         self.env.start();
         writer.write();
-        self.kafka.wait_for_records(&self.topic, 1, SOON);
-        let inode = fs::metadata(self.env.path("app.log")).unwrap().ino();
-        let state = self.env.checkpoints();
-        wait_until(
-            SOON,
-            || {
-                let text = fs::read(&state).unwrap_or_default();
-                String::from_utf8_lossy(&text)
-                    .split_ascii_whitespace()
-                    .any(|word| word == inode.to_string())
-            },
-            || format!("inode {inode} in the state"),
-        );
+        judge::wait_until_known(&self.env, self.kafka, &self.topic, "app.log");
         self.note("the file is known");
     }
 
@@ -297,43 +285,6 @@ impl<'a> Scene<'a> {
             output.status.success() || said.contains(".backup"),
             "logrotate: {said}"
         );
-    }
-
-    // Judging.
-
-    /// Waits until everything on the disk has arrived, or nothing comes any more; then until nothing comes
-    /// again, not with a stop and one more run either.
-    fn judge(&mut self) -> Verdict {
-        let disk = ledger::on_disk(&self.env.log_dir(), TAG);
-        let (mut count, mut changed) = (0, Instant::now());
-        let mut is_complete = false;
-        loop {
-            let now = self.kafka.count(&self.topic);
-            if now != count {
-                (count, changed) = (now, Instant::now());
-                // Reading all of it is not for nothing.
-                is_complete = now >= disk.len() && self.verdict(&disk).missing.is_empty();
-            }
-            let patience = if is_complete { QUIET } else { STALLED };
-            if changed.elapsed() > patience || !self.env.agent().is_running() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        let live = self.verdict(&disk);
-        self.note(&format!("live: {}", live.describe()));
-        self.env.stop();
-        let once = self.env.run(&["--once"]);
-        self.note(&format!("--once ends with {:?}", once.code));
-        // What comes only now is missing all the same.
-        Verdict {
-            missing: live.missing,
-            ..self.verdict(&disk)
-        }
-    }
-
-    fn verdict(&self, disk: &std::collections::BTreeSet<usize>) -> Verdict {
-        Verdict::of(disk, &self.kafka.fetch_all(&self.topic), TAG)
     }
 }
 

@@ -9,6 +9,7 @@
 //! proxy.rs         between the agent and a real Kafka, to make the network fail
 //! proxied.rs       a real Kafka that each of many agents reaches through a proxy of its own
 //! ledger.rs        numbered lines, and what became of them on the disk and at the broker
+//! judge.rs         waits until nothing comes any more, and judges by the disk
 //! java.rs          the Java client's partitioner
 //! client.rs        a minimal Kafka client, for the two above
 //! token_endpoint.rs  gives out tokens for OAUTHBEARER
@@ -26,6 +27,7 @@ pub(crate) mod broker;
 mod client;
 pub(crate) mod env;
 pub(crate) mod java;
+pub(crate) mod judge;
 pub(crate) mod kafka;
 pub(crate) mod ledger;
 pub(crate) mod proxied;

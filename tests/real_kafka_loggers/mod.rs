@@ -1,0 +1,194 @@
+//! Programs that rotate their logs by themselves, against a real Kafka: log4j2, logback, multilog, svlogd and Python's
+//! handlers as they are, lumberjack and rotating-file-stream played by their names and steps. 8,000 lines each, with the
+//! agent up, stopped or killed between, and `path` naming the live file, or a glob that matches the rotated names too.
+//!
+//! The oracle is what lies on the disk in the end, as in `real_kafka_logrotate_matrix`; none of them deletes anything here.
+//!
+//! ```text
+//! programs.rs  the programs and the names of their files
+//! played.rs    those that are played
+//! ```
+//!
+//! Each runs once, with one trouble and one kind of `path`; `LOGAGENT_LOGGERS=all` runs every combination,
+//! `LOGAGENT_LOGGERS=NAME` those whose names begin so. `scripts/chaos.sh loggers` runs all.
+
+mod played;
+mod programs;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use self::programs::{LINES, LOGGERS, Logger, TAG};
+use crate::support::env::Env;
+use crate::support::judge;
+use crate::support::kafka::RealKafka;
+use crate::support::ledger::Verdict;
+
+const JOBS: usize = 6;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    Term,
+    Kill,
+}
+
+const TROUBLES: [(Trouble, &str); 3] = [
+    (Trouble::None, "up"),
+    (Trouble::Term, "term"),
+    (Trouble::Kill, "kill"),
+];
+
+/// What `path` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Live,
+    Glob,
+}
+
+const WANTEDS: [(Wanted, &str); 2] = [(Wanted::Live, "live"), (Wanted::Glob, "glob")];
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    logger: Logger,
+    trouble: Trouble,
+    wanted: Wanted,
+}
+
+/// The runs by their names.
+fn runs(which: &str) -> BTreeMap<String, Run> {
+    let mut runs = BTreeMap::new();
+    for (number, logger) in LOGGERS.into_iter().enumerate() {
+        for (place, (trouble, trouble_name)) in TROUBLES.into_iter().enumerate() {
+            for (other, (wanted, wanted_name)) in WANTEDS.into_iter().enumerate() {
+                let name = format!("{logger}-{trouble_name}-{wanted_name}");
+                let is_wanted = match which {
+                    "" => number % 3 == place && number / 3 % 2 == other,
+                    "all" => true,
+                    begin => name.starts_with(begin),
+                };
+                if is_wanted {
+                    let run = Run {
+                        logger,
+                        trouble,
+                        wanted,
+                    };
+                    runs.insert(name, run);
+                }
+            }
+        }
+    }
+    runs
+}
+
+#[test]
+fn every_line_of_a_program_that_rotates_by_itself_arrives_once() {
+    let which = std::env::var("LOGAGENT_LOGGERS").unwrap_or_default();
+    let started = Instant::now();
+    let kafka = RealKafka::current();
+    let mut lacking = BTreeMap::new();
+    let mut waiting = VecDeque::new();
+    for (name, run) in runs(&which) {
+        match run.logger.lacks() {
+            Some(what) => *lacking.entry(what).or_insert(0) += 1,
+            None => waiting.push_back((name, run)),
+        }
+    }
+    for (what, count) in &lacking {
+        eprintln!("{count} RUNS OF LOGGERS DID NOT RUN: there is no {what}");
+        let may_lack = what.contains("Debian");
+        assert!(
+            may_lack || std::env::var_os("CI").is_none(),
+            "CI needs {what}"
+        );
+    }
+    let count = waiting.len();
+    let (waiting, results) = (Mutex::new(waiting), Mutex::new(BTreeMap::new()));
+    thread::scope(|scope| {
+        for _ in 0..JOBS {
+            scope.spawn(|| {
+                while let Some((name, run)) = { waiting.lock().unwrap().pop_front() } {
+                    let mut result = (None, false);
+                    let caught = AssertUnwindSafe(|| judge_run(run, &name, &kafka, &mut result));
+                    if catch_unwind(caught).is_err() {
+                        eprintln!("again: LOGAGENT_LOGGERS={name} scripts/chaos.sh loggers");
+                    }
+                    results.lock().unwrap().insert(name, result);
+                }
+            });
+        }
+    });
+    report(&results.into_inner().unwrap(), count, started);
+}
+
+type Results = BTreeMap<String, (Option<Verdict>, bool)>;
+
+fn report(results: &Results, count: usize, started: Instant) {
+    let wrong: Vec<String> = results
+        .iter()
+        .filter(|(_, (_, is_right))| !is_right)
+        .map(|(name, (verdict, _))| match verdict {
+            Some(verdict) => format!("wrong | {name} | {}", verdict.describe()),
+            None => format!("wrong | {name} | it did not come to an end"),
+        })
+        .collect();
+    println!(
+        "\nloggers | {count} runs of {LINES} lines | {} wrong | {:.0} s",
+        wrong.len(),
+        started.elapsed().as_secs_f64()
+    );
+    assert!(wrong.is_empty(), "runs that failed:\n{}", wrong.join("\n"));
+}
+
+fn judge_run(run: Run, name: &str, kafka: &RealKafka, result: &mut (Option<Verdict>, bool)) {
+    let topic = kafka.fresh_topic("loggers", 1);
+    let mut env = Env::new();
+    let logger = run.logger;
+    let path = env.path(match run.wanted {
+        Wanted::Live => logger.live,
+        Wanted::Glob => logger.glob,
+    });
+    env.set("kafka", "brokers", kafka.brokers())
+        .set("kafka", "topic", &topic)
+        .set("log:app", "path", &path);
+    if let Some(rotated) = logger.rotated {
+        let rotated = env.path(rotated);
+        env.set("log:app", "rotated", &rotated);
+    }
+    if logger.live.starts_with("main/") {
+        env.make_folder("main");
+    }
+    env.start();
+    let beside = env.config().with_file_name("");
+    let mut running = logger.start(&env.log_dir(), &beside);
+    judge::wait_until_known(&env, kafka, &topic, logger.live);
+    let mut kills = 0;
+    while running.is_running() {
+        // A little more than the time between two rotations, so that none to three fall into each.
+        thread::sleep(Duration::from_millis(500));
+        match run.trouble {
+            Trouble::None => continue,
+            Trouble::Term => drop(env.stop()),
+            Trouble::Kill => {
+                kills += 1;
+                env.kill();
+            }
+        }
+        thread::sleep(Duration::from_millis(800));
+        env.start();
+    }
+    running.finish();
+    let mut history = Vec::new();
+    let verdict = judge::settle(&mut env, kafka, &topic, TAG, &mut history);
+    let is_right = verdict.on_disk == LINES && verdict.is_right(1 + kills);
+    *result = (Some(verdict.clone()), is_right);
+    assert!(
+        is_right,
+        "{name}: {}\n{}",
+        verdict.describe(),
+        history.join("\n")
+    );
+}
