@@ -555,7 +555,7 @@ impl Bytes for Probe<'_> {
 fn is_unchanged(known: &Checkpoint, look: &Look, is_archive: bool) -> bool {
     known.state == SourceState::Finished
         && known.modified_ns == look.modified_ns
-        && (is_archive || look.size <= known.offset)
+        && (is_archive || look.size <= known.size)
 }
 
 /// Where `path` leads, if it leads through links: also if nothing lies there now, since the file that lay there
