@@ -103,6 +103,13 @@ impl Fingerprint {
         Some(verified)
     }
 
+    /// As [`Fingerprint::of`], without the NULs that `head` ends with: they may be overwritten yet.
+    pub fn of_written(head: &[u8]) -> Self {
+        let head = &head[..head.len().min(Self::MAX_LEN)];
+        let len = head.iter().rposition(|&byte| byte != 0);
+        Self::of(&head[..len.map_or(0, |at| at + 1)])
+    }
+
     /// Whether a file that begins with `head` can be the file of this fingerprint, grown or not.
     pub fn matches(&self, head: &[u8]) -> bool {
         head.get(..usize::from(self.len))
@@ -154,6 +161,8 @@ pub struct Look {
     pub links: u32,
     /// A regular file: the only kind that is read.
     pub is_regular: bool,
+    /// It has fewer blocks than its size takes: it may have holes.
+    pub is_sparse: bool,
 }
 
 impl Look {
@@ -190,6 +199,7 @@ impl From<rustix::fs::Statx> for Look {
             size: statx.stx_size,
             links: statx.stx_nlink,
             is_regular: rustix::fs::FileType::from_raw_mode(statx.stx_mode.into()).is_file(),
+            is_sparse: statx.stx_blocks.saturating_mul(512) < statx.stx_size,
         }
     }
 }
@@ -235,6 +245,13 @@ mod tests {
         };
         assert_eq!(without_steps.verified_bytes(&text[..600]), Some(0));
         assert_eq!(without_steps.verified_bytes(&text), Some(1024));
+    }
+
+    #[test]
+    fn nuls_that_may_be_overwritten_are_no_part_of_a_fingerprint() {
+        let young = Fingerprint::of_written(b"first line\n\0\0\0");
+        assert_eq!(young, Fingerprint::of(b"first line\n"));
+        assert_eq!(Fingerprint::of_written(&[0; 2000]), Fingerprint::default());
     }
 
     #[test]

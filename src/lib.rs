@@ -18,7 +18,7 @@
 //! # Traps
 //! - inotify tells what may have happened, never what has: see [`tail`].
 //! - A file's bytes are counted in the [`budget`] from before they are read until Kafka has them.
-//! - Nothing but [`batch::Progress::Acked`] moves a checkpoint.
+//! - Nothing but [`progress::Progress::Acked`] moves a checkpoint, and [`progress::Progress::Skipped`] over what is a hole.
 
 #![forbid(unsafe_code)]
 

@@ -18,7 +18,7 @@ pub struct Checkpoint {
     /// Everything before this offset is acknowledged.
     pub offset: u64,
     /// How long the file was when it was last looked at, in bytes; at least `offset`. If it goes away, what
-    /// lies between the two is lost.
+    /// lies between the two is lost. NULs at the end of a file count only when it is finished.
     pub size: u64,
     /// The bytes before `offset`.
     pub trace: Trace,
@@ -150,6 +150,8 @@ pub enum Progress {
     },
     /// Kafka has the records of these spans (or they are in the dead-letter file).
     Acked(Vec<Span>),
+    /// The file has a hole here: NULs that nobody wrote. There is nothing to send and nothing to wait for.
+    Skipped(Span),
     /// The source is not read any more.
     Ended {
         /// The source.

@@ -133,6 +133,7 @@ impl Registrar {
                     self.move_to(&span);
                 }
             }
+            Progress::Skipped(span) => self.move_to(&span),
             Progress::Registered(checkpoint) => {
                 self.rest.insert(checkpoint.serial, checkpoint);
                 self.changed = true;
@@ -180,7 +181,7 @@ impl Registrar {
         self.changed = true;
     }
 
-    /// Moves the checkpoint of a source over an acknowledged span. An acknowledgement for a source that is done
+    /// Moves the checkpoint of a source over a span that is acknowledged or a hole. An acknowledgement for a source that is done
     /// for (a truncated one) has no checkpoint to move.
     fn move_to(&mut self, span: &Span) {
         let Some(Tracked {

@@ -556,7 +556,7 @@ pub(super) fn fresh(
 fn identify(content: &mut Content) -> io::Result<(Fingerprint, Look)> {
     let mut before = content.head()?;
     if !content.can_change() {
-        return Ok((Fingerprint::of(&before), content.look()?));
+        return Ok((Fingerprint::of_written(&before), content.look()?));
     }
     for _ in 0..MOST_TRUNCATIONS {
         let look = content.look()?;
@@ -566,7 +566,7 @@ fn identify(content: &mut Content) -> io::Result<(Fingerprint, Look)> {
             false => look.size >= before.len() as u64 && after.starts_with(&before),
         };
         if is_same {
-            return Ok((Fingerprint::of(&before), look));
+            return Ok((Fingerprint::of_written(&before), look));
         }
         before = after;
     }

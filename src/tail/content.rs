@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use crate::batch::Trace;
 use crate::identity::{Fingerprint, Look};
@@ -45,6 +47,7 @@ impl Content {
         };
         // The archive was made later than its content.
         look.born_ns = 0;
+        look.is_sparse = false;
         let packed = Packed {
             file,
             codec,
@@ -80,6 +83,7 @@ impl Content {
             Content::Packed(packed) => Look {
                 size: packed.size.unwrap_or(look.size),
                 born_ns: 0,
+                is_sparse: false,
                 ..look
             },
         })
@@ -104,7 +108,7 @@ impl Content {
                 let mut slices = [IoSliceMut::new(before), IoSliceMut::new(data)];
                 loop {
                     match rustix::io::preadv(&*file, &mut slices, at) {
-                        Err(rustix::io::Errno::INTR) => {}
+                        Err(Errno::INTR) => {}
                         count => break count?,
                     }
                 }
@@ -135,6 +139,27 @@ impl Content {
             }
         }
         Ok(len)
+    }
+
+    /// The first hole at or behind `at`, the end of the file included; `u64::MAX` where that cannot be told.
+    pub(super) fn next_hole(&self, at: u64) -> u64 {
+        match self {
+            Content::Plain(file) => seek(file, SeekFrom::Hole(at)).unwrap_or(u64::MAX),
+            Content::Packed(_) => u64::MAX,
+        }
+    }
+
+    /// The first byte at or behind `at` that lies in no hole; `None` if there is none.
+    pub(super) fn next_data(&self, at: u64) -> Option<u64> {
+        match self {
+            Content::Plain(file) => match seek(file, SeekFrom::Data(at)) {
+                Ok(data) => Some(data.max(at)),
+                Err(Errno::NXIO) => None,
+                // A file system that knows no holes.
+                Err(_) => Some(at),
+            },
+            Content::Packed(_) => Some(at),
+        }
     }
 
     /// The first bytes, as many as a fingerprint covers.

@@ -9,7 +9,7 @@ use super::source::Source;
 use super::source::{Chunk, Growth, Read};
 use super::tailer::grow_fingerprint;
 use super::{Tailer, now_ms};
-use crate::batch::Batch;
+use crate::batch::{Batch, Span};
 use crate::progress::{Ending, Progress};
 use crate::shown::ShownPath;
 
@@ -32,7 +32,7 @@ impl Tailer {
             let Some(source) = self.sources.remove(at) else {
                 continue;
             };
-            let lost = source.size.saturating_sub(source.position);
+            let lost = source.written_size().saturating_sub(source.position);
             self.retire(&source, Ending::Gone);
             if lost > 0 {
                 self.lose(
@@ -81,6 +81,10 @@ impl Tailer {
                         return Ok(Drained::Stop);
                     }
                 }
+                Read::Skipped(span) => {
+                    *sent = true;
+                    self.skip(at, span);
+                }
                 Read::NoBudget => return Ok(Drained::Budget),
                 Read::Changed => {
                     source.suspect();
@@ -101,6 +105,29 @@ impl Tailer {
                 Read::End { .. } => return Ok(Drained::End),
             }
         }
+    }
+
+    /// Counts NULs of source number `at` as done, and says so once for each source.
+    fn skip(&mut self, at: usize, span: Span) {
+        let _ = self.progress.send(Progress::Skipped(span));
+        let Some(source) = self.sources.get_mut(at) else {
+            return;
+        };
+        if std::mem::replace(&mut source.has_warned_of_nuls, true) {
+            return;
+        }
+        let why = if span.start == 0 {
+            "its writer does not append (O_APPEND), so after a truncation it went on at its old offset"
+        } else {
+            "the file has a hole there, which nobody wrote: its writer does not append (O_APPEND), or the host lost \
+             power"
+        };
+        log::warn!(
+            "'{}': {} bytes of NUL from offset {} on are skipped: {why}",
+            ShownPath(&self.path),
+            span.end - span.start,
+            span.start
+        );
     }
 
     /// Hands bytes of source number `at` to the producer; false if the stop came first.
@@ -134,6 +161,7 @@ impl Tailer {
         let Some(mut source) = self.sources.remove(at) else {
             return;
         };
+        source.finish();
         // Even if it is deleted: an archive of it may be there, or come.
         self.retire(&source, Ending::Finished);
         if let Some(watch) = source.watch.take() {

@@ -67,6 +67,11 @@ impl Framer {
         };
     }
 
+    /// The line ends where the position is, without a newline.
+    pub(super) fn end_line(&mut self) {
+        self.next_piece = 0;
+    }
+
     /// Cuts off the beginning of `data`: whole lines none of which is too long, or one piece of a line that
     /// is. `None` if more bytes must come to tell.
     pub(super) fn frame(&mut self, data: &[u8]) -> Option<Framed> {

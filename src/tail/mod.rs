@@ -82,8 +82,9 @@ pub struct Shared {
     pub once: bool,
 }
 
-/// Where the last line begins that has no newline yet, or `size`.
+/// Where the last line begins that has no newline yet, or `size`; NULs at the end are not written yet.
 fn last_line_start(content: &mut Content, size: u64) -> io::Result<u64> {
+    let size = source::nuls::text_end(content, size)?;
     let mut window = vec![0; usize::try_from(size.min(64 << 10)).unwrap_or(0)];
     let start = size - window.len() as u64;
     let count = content.read_at(&mut window, start)?;
@@ -127,6 +128,8 @@ pub fn route(log: &LogConfig, host: &str, headers: HeaderChoice) -> Route {
 const TRUNCATED_AWAY: &str = "were truncated away before they were read";
 /// How often a file is looked at without being asked to: the kernel's events are hints only.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a file is looked at whose NULs may be overwritten, which no event tells.
+const OVERWRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often who has a turn sees whether others want it.
 const TURN_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a file is looked at that has no watch.

@@ -613,7 +613,7 @@ impl Bytes for Probe<'_> {
 fn is_unchanged(known: &Checkpoint, look: &Look, is_archive: bool) -> bool {
     known.state == SourceState::Finished
         && known.modified_ns == look.modified_ns
-        && (is_archive || look.size <= known.offset)
+        && (is_archive || look.size <= known.size)
 }
 
 /// Where a glob matches rotated files too, each is followed by its own name, and rotated again: the bases that

@@ -43,7 +43,9 @@ impl Tailer {
         let current = self.sources.front();
         self.has_current
             && self.sources.len() == 1
-            && current.is_some_and(|s| s.watch.is_some() && s.detached_since.is_none())
+            && current.is_some_and(|s| {
+                s.watch.is_some() && s.detached_since.is_none() && !s.awaits_overwrite()
+            })
     }
 }
 

@@ -10,11 +10,16 @@ use super::content::Content;
 use super::framing::{Framed, Framer};
 use super::now_ms;
 use super::watch::FileWatch;
-use crate::batch::{Framing, SourceId, Trace};
+use crate::batch::{Framing, SourceId, Span, Trace};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
 use crate::identity::{Fingerprint, Look};
 use crate::progress::{Checkpoint, Marks};
+use nuls::{Behind, Unwritten};
+
+pub(super) mod nuls;
+#[cfg(test)]
+mod tests;
 
 /// One source: an open file, the place up to which it is read, and what it is recognised by.
 #[derive(Debug)]
@@ -40,8 +45,19 @@ pub(super) struct Source {
     is_fresh: bool,
     /// Cuts what follows on `position`.
     framer: Framer,
-    /// From `position` to here there is no newline; never less than `position`.
+    /// From `position` to here there is no newline, and no NUL that is not written yet; never less than
+    /// `position`.
     no_newline_before: u64,
+    /// NULs that follow on what is written, as far as they were met.
+    unwritten: Option<Unwritten>,
+    /// The NULs before this offset belong to lines.
+    nuls_belong_before: u64,
+    /// The file has fewer blocks than its size takes.
+    is_sparse: bool,
+    /// The file system said of data that they are a hole.
+    distrusts_holes: bool,
+    /// Whether it was said that NULs are skipped.
+    pub(super) has_warned_of_nuls: bool,
     /// Set when the file no longer lies at the path: since when it has been quiet.
     pub(super) detached_since: Option<Instant>,
     /// None: the kernel will not tell, so it has to be asked.
@@ -53,13 +69,40 @@ pub(super) struct Source {
 pub(super) enum Read {
     /// Bytes for a batch; they are counted as read.
     Batch(Chunk),
-    /// All there was is read, except for `partial` bytes of a line that has no end yet.
+    /// NULs that nobody wrote; they are counted as read.
+    Skipped(Span),
+    /// All there was is read, except for `partial` bytes of a line that has no end yet, and for NULs that are
+    /// not written yet.
     End { partial: u64 },
     /// The memory budget has nothing left now.
     NoBudget,
     /// The file is shorter than it was, or the bytes before the position are others now: it was
     /// truncated, and what lies at the position is not what follows on what was read.
     Changed,
+}
+
+/// How much an attempt to read should fetch.
+#[derive(Debug)]
+struct Wanted {
+    /// Offset of the next hole, or `end`.
+    until: u64,
+    /// Where the file ended when it was last looked at.
+    end: u64,
+    /// Bytes at most.
+    most: usize,
+    /// With fewer bytes from the budget it is of no use.
+    least: usize,
+}
+
+/// What is to be done about a line without an end.
+#[derive(Debug)]
+enum Unended {
+    /// Nothing more now.
+    Read(Read),
+    /// It ends where its text ends.
+    LineEnds,
+    /// More has to be read.
+    WantsMore,
 }
 
 /// Whether more may follow on the last byte of a source.
@@ -106,6 +149,11 @@ impl Source {
             is_fresh: is_fresh(modified_ns),
             framer,
             no_newline_before: checkpoint.offset,
+            unwritten: None,
+            nuls_belong_before: 0,
+            is_sparse: look.is_sparse,
+            distrusts_holes: false,
+            has_warned_of_nuls: false,
             detached_since: None,
             watch: None,
             checkpoint,
@@ -116,6 +164,12 @@ impl Source {
     pub(super) fn count_sent_pieces(&mut self) -> io::Result<()> {
         let mut line_start = self.position;
         if line_start == 0 {
+            return Ok(());
+        }
+        // A hole ends a line, and one is beside the position: nothing of a line was sent.
+        let mut beside = [1; 2];
+        self.content.read_at(&mut beside, line_start - 1)?;
+        if beside.contains(&0) {
             return Ok(());
         }
         let mut window = vec![0; 64 << 10];
@@ -180,15 +234,21 @@ impl Source {
     /// Notes a look at the content that is being read.
     pub(super) fn note(&mut self, look: &Look) {
         (self.size, self.modified_ns) = (look.size, look.modified_ns);
-        self.shared_size.store(look.size, Ordering::Relaxed);
         self.is_fresh = is_fresh(look.modified_ns);
+        self.is_sparse = look.is_sparse;
+        self.show_size();
+    }
+
+    fn show_size(&self) {
+        self.shared_size
+            .store(self.written_size(), Ordering::Relaxed);
     }
 
     /// The checkpoint that it has when everything that was read is acknowledged.
     pub(super) fn reached(&self) -> Checkpoint {
         Checkpoint {
             offset: self.position,
-            size: self.size.max(self.position),
+            size: self.written_size().max(self.position),
             trace: self.trace,
             marks: self.marks.clone(),
             modified_ns: self.modified_ns,
@@ -201,6 +261,8 @@ impl Source {
         self.note(look);
         // What follows on the cut was not seen yet.
         self.no_newline_before = self.position;
+        self.nuls_belong_before = 0;
+        self.unwritten = None;
     }
 
     /// The fingerprint, if it covers more of the file than before.
@@ -211,80 +273,170 @@ impl Source {
         }
         let known = *known;
         let head = self.content.head()?;
-        let grown = Fingerprint::of(&head);
+        // NULs before the position stay what they are.
+        let passed = usize::try_from(self.position).unwrap_or(usize::MAX);
+        let settled = &head[..passed.min(head.len())];
+        let grown = Fingerprint::of_written(&head);
+        let grown = if settled.len() > usize::from(grown.len) {
+            Fingerprint::of(settled)
+        } else {
+            grown
+        };
         Ok((grown.len > known.len && known.matches(&head)).then_some(grown))
     }
 
-    /// Reads the next batch from the bytes before `until`.
+    /// Reads the next batch from the bytes before `end`.
     pub(super) fn read(
         &mut self,
-        until: u64,
+        end: u64,
         growth: Growth,
         account: &Arc<Account>,
         pool: &Arc<BufferPool>,
     ) -> io::Result<Read> {
-        let unread = until.saturating_sub(self.position);
-        if unread == 0 {
+        if end <= self.position {
             return Ok(Read::End { partial: 0 });
+        }
+        let mut until = end;
+        if self.unwritten.is_some() || self.is_sparse {
+            match self.reach(end, growth)? {
+                Some(reach) => until = reach,
+                None => {
+                    let partial = self.written_size().saturating_sub(self.position);
+                    return Ok(Read::End { partial });
+                }
+            }
         }
         let is_partial = self.no_newline_before > self.position;
         let decisive = self.framer.decisive_bytes();
         if is_partial
             && growth == Growth::Possible
+            && until == end
             && !self.has_newline_before(until)?
-            && unread < decisive as u64
+            && until - self.position < decisive as u64
         {
-            return Ok(Read::End { partial: unread });
+            let partial = until - self.position;
+            return Ok(Read::End { partial });
         }
         // A line that is known to be long is fetched in one go, everything else in usual steps.
-        let unread_bytes = usize::try_from(unread).unwrap_or(usize::MAX);
         let is_long = is_partial || self.framer.is_inside_line();
         // With a small bound on lines a read must not fetch hundreds of pieces to keep one.
         let usual = BufferPool::BUFFER_BYTES
             .min(self.framer.max_line_bytes().saturating_mul(8))
             .max(Budget::LEAST_BYTES);
-        let mut want = unread_bytes.min(if is_long { usual.max(decisive) } else { usual });
-        let mut least = Budget::LEAST_BYTES;
+        let mut wanted = Wanted {
+            until,
+            end,
+            most: if is_long { usual.max(decisive) } else { usual },
+            least: Budget::LEAST_BYTES,
+        };
         loop {
-            let Some(mut permit) = account.take(want, least) else {
-                return Ok(Read::NoBudget);
-            };
-            let mut data = pool.buffer(permit.bytes());
-            let Some(count) = self.fill(&mut data)? else {
-                return Ok(Read::Changed);
-            };
-            if count < data.len() {
-                return Ok(Read::Changed);
+            if let Some(read) = self.attempt(&mut wanted, growth, account, pool)? {
+                return Ok(read);
             }
-            let framed = if growth == Growth::Finished && count as u64 == unread {
-                self.framer.frame_last(&data)
-            } else {
-                self.framer.frame(&data)
-            };
-            let Some(Framed { bytes, framing }) = framed else {
-                self.no_newline_before = self.position + count as u64;
-                if (count as u64) < unread && count < decisive {
-                    // Either the budget gave less than was wanted, or the line is longer than usual.
-                    drop(permit);
-                    want = unread_bytes.min(decisive);
-                    least = want;
-                    continue;
-                }
-                return Ok(Read::End { partial: unread });
-            };
-            data.truncate(bytes);
-            permit.shrink_to(bytes);
-            let start = self.position;
-            self.marks.add(start, self.trace);
-            self.position += bytes as u64;
-            self.no_newline_before = self.position;
-            self.trace = Trace::of(&data);
-            return Ok(Read::Batch(Chunk {
-                start,
-                data,
-                framing,
-                permit,
-            }));
+        }
+    }
+
+    /// Reads once. `None` if that did not tell what to do and more is wanted now.
+    fn attempt(
+        &mut self,
+        wanted: &mut Wanted,
+        growth: Growth,
+        account: &Arc<Account>,
+        pool: &Arc<BufferPool>,
+    ) -> io::Result<Option<Read>> {
+        let Wanted { until, end, .. } = *wanted;
+        let unread = usize::try_from(until - self.position).unwrap_or(usize::MAX);
+        if unread == 0 {
+            // A hole.
+            return Ok(match self.look_behind(wanted, 0, 0, growth)? {
+                Unended::Read(read) => Some(read),
+                Unended::LineEnds | Unended::WantsMore => None,
+            });
+        }
+        let Some(mut permit) = account.take(unread.min(wanted.most), wanted.least) else {
+            return Ok(Some(Read::NoBudget));
+        };
+        let mut data = pool.buffer(permit.bytes());
+        let count = self.fill(&mut data)?;
+        if count != Some(data.len()) {
+            return Ok(Some(Read::Changed));
+        }
+        let count = data.len();
+        if data.first() == Some(&0)
+            && let Some(text) = self.text_behind_nuls(&data)
+        {
+            return self.skip_to(text).map(Some);
+        }
+        let text = match data.last() {
+            Some(0) => self.text_len(&data, end, growth)?,
+            _ => count,
+        };
+        let is_last = growth == Growth::Finished && self.position + text as u64 == end;
+        let framed = if is_last {
+            self.framer.frame_last(&data)
+        } else {
+            self.framer.frame(&data[..text])
+        };
+        let framed = match framed {
+            Some(framed) => Some(framed),
+            None => match self.look_behind(wanted, text, count, growth)? {
+                Unended::Read(read) => return Ok(Some(read)),
+                Unended::LineEnds => self.framer.frame_last(&data[..text]),
+                Unended::WantsMore => None,
+            },
+        };
+        let Some(Framed { bytes, framing }) = framed else {
+            return Ok(None);
+        };
+        data.truncate(bytes);
+        permit.shrink_to(bytes);
+        let start = self.position;
+        self.marks.add(start, self.trace);
+        self.position += bytes as u64;
+        self.no_newline_before = self.position;
+        self.trace = Trace::of(&data);
+        Ok(Some(Read::Batch(Chunk {
+            start,
+            data,
+            framing,
+            permit,
+        })))
+    }
+
+    /// Looks at what lies behind a line without an end: of the `count` bytes from the position on, the first
+    /// `text` are no NULs that might not be written yet.
+    fn look_behind(
+        &mut self,
+        wanted: &mut Wanted,
+        text: usize,
+        count: usize,
+        growth: Growth,
+    ) -> io::Result<Unended> {
+        let Wanted { until, end, .. } = *wanted;
+        let (text_end, read_to) = (self.position + text as u64, self.position + count as u64);
+        self.no_newline_before = text_end;
+        if text == count && read_to < until {
+            // Either the budget gave less than was wanted, or the line is longer than usual.
+            let unread = usize::try_from(until - self.position).unwrap_or(usize::MAX);
+            wanted.most = self.framer.decisive_bytes();
+            wanted.least = unread.min(wanted.most);
+            return Ok(Unended::WantsMore);
+        }
+        let partial = text as u64;
+        if text == count && until == end {
+            return Ok(Unended::Read(Read::End { partial }));
+        }
+        match self.behind(text_end, read_to, end, growth)? {
+            Behind::End if growth == Growth::Possible || text == 0 => {
+                Ok(Unended::Read(Read::End { partial }))
+            }
+            Behind::Hole(next) if text == 0 => self.skip_to(next).map(Unended::Read),
+            Behind::End | Behind::Hole(_) => Ok(Unended::LineEnds),
+            Behind::Inside => {
+                wanted.until = self.next_hole().min(end);
+                wanted.most = wanted.most.max(self.framer.decisive_bytes());
+                Ok(Unended::WantsMore)
+            }
         }
     }
 
@@ -320,7 +472,11 @@ impl Source {
             let count = self
                 .content
                 .read_at(&mut window[..want], self.no_newline_before)?;
-            if count == 0 || memchr::memchr(b'\n', &window[..count]).is_some() {
+            let data = &window[..count];
+            // A NUL may be one that is not written yet: a whole read tells.
+            let ends_with_nul = data.last() == Some(&0)
+                && self.no_newline_before + count as u64 > self.nuls_belong_before;
+            if count == 0 || ends_with_nul || memchr::memchr(b'\n', data).is_some() {
                 return Ok(true);
             }
             self.no_newline_before += count as u64;

@@ -30,7 +30,7 @@ use super::source::Source;
 use super::trouble::Trouble;
 use super::turns::Turn;
 use super::watch::FileWatch;
-use super::{LOOK_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL};
+use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL};
 use crate::batch::{Batch, Destination};
 use crate::budget::Account;
 use crate::config::LogConfig;
@@ -203,7 +203,7 @@ impl Tailer {
     /// Everything that is there is read, as far as that is possible.
     fn end_of_once(&self) -> End {
         for source in &self.sources {
-            let partial = source.size.saturating_sub(source.position);
+            let partial = source.written_size().saturating_sub(source.position);
             if partial > 0 {
                 log::warn!(
                     "'{}': the last {partial} bytes have no newline yet and are left for a later run",
@@ -224,6 +224,9 @@ impl Tailer {
             true => POLL_INTERVAL,
             false => LOOK_INTERVAL,
         };
+        if self.sources.iter().any(Source::awaits_overwrite) {
+            patience = patience.min(OVERWRITE_INTERVAL);
+        }
         if self.turn.is_some() && self.shared.turns.are_scarce() {
             // To give it back soon when it is wanted.
             patience = patience.min(TURN_INTERVAL);

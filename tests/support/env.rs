@@ -352,7 +352,13 @@ impl Env {
     }
 
     fn wait_for_field_with_the_size_of(&self, at: usize, name: &str) {
-        let size = fs::metadata(self.path(name)).unwrap().len().to_string();
+        let size = fs::metadata(self.path(name)).unwrap().len();
+        self.wait_for_checkpoint_field(at, size);
+    }
+
+    /// Waits until field `at` of a checkpoint (0: the offset, 1: the size that was seen) is `size`.
+    pub(crate) fn wait_for_checkpoint_field(&self, at: usize, size: u64) {
+        let size = size.to_string();
         let text = || fs::read_to_string(self.checkpoints()).unwrap_or_default();
         let has = |line: &str| line.split(' ').nth(at) == Some(&size);
         wait_until(
