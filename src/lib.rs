@@ -38,6 +38,7 @@ mod once;
 pub mod output;
 mod partitioner;
 pub mod progress;
+pub mod resolve;
 pub mod shown;
 pub mod stop;
 pub mod tail;
