@@ -30,4 +30,5 @@ mod real_kafka_security;
 mod restart;
 mod rotation;
 mod shares;
+mod static_binary;
 mod support;
