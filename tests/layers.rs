@@ -241,3 +241,21 @@ fn an_exception_that_is_none_any_more_is_found() {
     assert!(violations(&files, &[true_one]).is_empty());
     assert_eq!(violations(&files, &[true_one, stale]).len(), 1);
 }
+
+#[test]
+fn names_are_looked_up_by_the_resolver_and_by_nothing_else() {
+    let used = used("resolve", "crate::");
+    assert!(used.is_empty(), "the resolver stands on nothing: {used:?}");
+    let mut files = Vec::new();
+    sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut files,
+    );
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a source");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in ["ToSocketAddrs", "to_socket_addrs", "TcpStream::connect("] {
+            assert!(!code.contains(call), "{}: {call}", file.display());
+        }
+    }
+}

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::agent::Agent;
 use crate::support::broker::Cluster;
 use crate::support::dns::{NameServer, Reply};
-use crate::support::env::{TOPIC, assert_same_lines, lines};
+use crate::support::env::{SOON, TOPIC, assert_same_lines, lines};
 
 /// The line `hosts:` of nsswitch.conf, by distribution.
 const NSSWITCH: [(&str, &str); 7] = [
@@ -42,7 +43,6 @@ const BROKER: &str = "kafka1.example.test";
 struct Run {
     host: &'static str,
     root: &'static str,
-    protocol: &'static str,
     output: Output,
     delivered: Vec<String>,
 }
@@ -59,10 +59,9 @@ impl Run {
             (None, signal) => format!("signal {}", signal.unwrap_or_default()),
         };
         format!(
-            "{:<22} {:<26} {:<7} {end}, {} lines delivered",
+            "{:<22} {:<26} {end}, {} lines delivered",
             self.host,
             self.root,
-            self.protocol,
             self.delivered.len()
         )
     }
@@ -96,11 +95,18 @@ fn furnish(root: &Path) {
     fs::write(root.join("etc/hosts"), "").unwrap();
 }
 
-/// Runs it in that root until it has ended, for a minute at most.
-fn run_in(root: &Path, arguments: &[&str]) -> Output {
+fn command_in(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("chroot");
     command.arg(root).arg("/logagent").args(arguments);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+/// Runs it in that root until it has ended, for a minute at most.
+fn run_in(root: &Path, arguments: &[&str]) -> Output {
+    let mut command = command_in(root, arguments);
     command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("chroot starts");
@@ -114,12 +120,8 @@ fn run_in(root: &Path, arguments: &[&str]) -> Output {
     child.wait_with_output().expect("our own child")
 }
 
-fn deliver(
-    root: &Path,
-    root_name: &'static str,
-    (host, nsswitch): (&'static str, &'static str),
-    protocol: &'static str,
-) -> Run {
+/// A cluster that is known by its name alone, and the settings of a host that finds it.
+fn settle(root: &Path, nsswitch: &str, protocol: &str) -> (Cluster, NameServer) {
     let cluster = Cluster::single();
     cluster.create_topic(TOPIC, 1);
     // The name is what it is reached by first, and what the metadata say.
@@ -151,11 +153,19 @@ fn deliver(
         port = broker.port()
     );
     fs::write(root.join("etc/logagent.ini"), ini).unwrap();
+    (cluster, server)
+}
+
+fn deliver(
+    root: &Path,
+    root_name: &'static str,
+    (host, nsswitch): (&'static str, &'static str),
+) -> Run {
+    let (cluster, _server) = settle(root, nsswitch, "native");
     let output = run_in(root, &["--config", "/etc/logagent.ini", "--once"]);
     Run {
         host,
         root: root_name,
-        protocol,
         output,
         delivered: cluster.values(TOPIC),
     }
@@ -187,7 +197,7 @@ fn static_binary_runs_in_an_empty_root_and_finds_its_broker() {
     let expected = format!("logagent {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(String::from_utf8_lossy(&version.stdout), expected);
     furnish(root);
-    let runs = NSSWITCH.map(|line| deliver(root, "nothing else in it", line, "native"));
+    let runs = NSSWITCH.map(|line| deliver(root, "nothing else in it", line));
     assert_all_right(&runs);
 }
 
@@ -197,6 +207,25 @@ fn static_binary_finds_its_broker_on_hosts_with_another_glibc_whatever_nsswitch_
     let root = folder.path();
     copy_folder(&needed("LOGAGENT_TEST_ROOT"), root);
     furnish(root);
-    let runs = NSSWITCH.map(|line| deliver(root, "another glibc, modules", line, "native"));
+    let runs = NSSWITCH.map(|line| deliver(root, "another glibc, modules", line));
     assert_all_right(&runs);
+}
+
+/// The in-process broker does not speak what the legacy output writes, so it is enough that its name was found,
+/// which is looked up for the second connection.
+#[test]
+fn static_binary_survives_the_names_that_the_legacy_output_has_the_c_library_look_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    copy_folder(&needed("LOGAGENT_TEST_ROOT"), root);
+    furnish(root);
+    for (host, nsswitch) in NSSWITCH {
+        let (cluster, _server) = settle(root, nsswitch, "legacy");
+        let mut agent = Agent::spawn(command_in(root, &["--config", "/etc/logagent.ini"]));
+        let what = format!("{host}: the connection to the broker's name");
+        cluster.wait_until(SOON, &what, |cluster| cluster.accepted(1) >= 2);
+        assert!(agent.is_running(), "{host}: {}", agent.log());
+        drop(agent);
+        cluster.take_violations();
+    }
 }
