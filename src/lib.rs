@@ -33,6 +33,7 @@ pub mod config;
 pub mod fuzz;
 pub mod identity;
 pub mod kafka;
+pub mod log_writer;
 pub mod metrics;
 mod once;
 pub mod output;

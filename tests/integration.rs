@@ -18,6 +18,7 @@ mod limits;
 mod lost;
 mod model;
 mod oauth;
+mod own_log;
 mod parking;
 mod real_kafka;
 mod real_kafka_chaos;
