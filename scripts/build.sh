@@ -9,9 +9,16 @@ command -v cargo >/dev/null || { echo "scripts/build.sh needs cargo: install Rus
 command -v cc >/dev/null || { echo "scripts/build.sh needs cc: install a C compiler" >&2; exit 1; }
 target=$(rustc -vV | sed -n 's/^host: //p')
 flags="-C target-feature=+crt-static"
-# Relocations in their packed form are 120 KB smaller; glibc applies them since 2.36.
 libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || true)
-if [[ $libc == glibc\ * ]] && printf '2.36\n%s\n' "${libc#glibc }" | sort -VC; then
+at_least() { [[ $libc == glibc\ * ]] && printf '%s\n%s\n' "$1" "${libc#glibc }" | sort -VC; }
+# Names are not looked up by modules of the host (scripts/files_dns.c).
+if at_least 2.34; then
+    mkdir -p target
+    cc -O2 -c scripts/files_dns.c -o target/files_dns.o
+    flags+=" -C link-arg=target/files_dns.o"
+fi
+# Relocations in their packed form are 120 KB smaller; glibc applies them since 2.36.
+if at_least 2.36; then
     flags+=" -C link-arg=-Wl,-z,pack-relative-relocs"
 fi
 # zstd is unpacked only where a rotated file was compressed: one way to do it, the smaller one, is enough, and

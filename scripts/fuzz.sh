@@ -5,7 +5,7 @@
 #   scripts/fuzz.sh SECONDS            every target for so long
 #   scripts/fuzz.sh SECONDS TARGET...  only these
 #
-# It begins with tests/fuzz/corpus/TARGET and puts there, made as small as it can be, what reached new code; a
+# It begins with tests/fuzz/corpus/TARGET.bin and puts there, made as small as it can be, what reached new code; a
 # normal test replays that. Input that does harm is left in target/fuzz/TARGET, and the exit code is 1.
 # Besides Rust, stable will do, it needs a C++ compiler. Nothing leaves this host.
 set -euo pipefail
@@ -44,6 +44,7 @@ flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
 RUSTFLAGS=$flags cargo build --quiet --release --target "$host" \
     --manifest-path tests/fuzz/Cargo.toml --target-dir "$work/build" >&2
 fuzzer=$work/build/$host/release/logagent-fuzz
+rustc --edition 2024 -O tests/fuzz/corpus.rs -o "$work/corpus"
 
 # An ini with `tls = on` would read all of the system's certificates, for each input. (Not before the build,
 # which may have to fetch a package.)
@@ -56,9 +57,12 @@ fi
 
 failed=()
 for target; do
-    corpus=tests/fuzz/corpus/$target
+    packed=tests/fuzz/corpus/$target.bin
+    corpus=$work/$target/known
     found=$work/$target/corpus
+    rm -rf "$corpus"
     mkdir -p "$corpus" "$found"
+    [ ! -e "$packed" ] || "$work/corpus" unpack "$packed" "$corpus"
     rm -f "$work/$target"/{crash,oom,timeout,slow-unit,leak}-*
     log=$work/$target/log
     options=(-max_len="$most_bytes" -malloc_limit_mb="$malloc_mb" -rss_limit_mb="$memory_mb"
@@ -83,6 +87,7 @@ for target; do
     mkdir "$corpus"
     find "$small" -type f -printf '%s %p\n' | sort -n | awk '(sum += $1) <= 98304 {print $2}' |
         xargs -r cp -t "$corpus"
+    "$work/corpus" pack "$corpus" "$packed"
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     coverage=$(sed -n 's/.* cov: \([0-9]*\) ft: \([0-9]*\).*/\1 edges, \2 features/p' "$log" | tail -1)
     peak=$(sed -n 's/^stat::peak_rss_mb: *//p' "$log")

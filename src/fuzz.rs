@@ -10,7 +10,7 @@ use crate::kafka::fuzz as kafka;
 /// Feeds bytes to a reader, which must neither panic nor take much more memory than they do.
 pub type Target = fn(&[u8]);
 
-/// The targets. The names are those of the folders of the corpus.
+/// The targets. The names are those of the files of the corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("frames", kafka::frames),
     ("api_versions", kafka::api_versions),

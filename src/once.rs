@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -14,7 +14,8 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub(crate) struct ProgressBar {
     stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected once nothing more is drawn.
+    drawn: Receiver<()>,
 }
 
 impl ProgressBar {
@@ -24,14 +25,18 @@ impl ProgressBar {
             return None;
         }
         let (stop, stopped) = bounded(0);
-        let draw = move || draw(&metrics, &stopped);
-        let thread = thread::Builder::new()
+        let (draws, drawn) = bounded::<()>(0);
+        let draw = move || {
+            draw(&metrics, &stopped);
+            drop(draws);
+        };
+        thread::Builder::new()
             .name("progress".into())
             .spawn(draw)
             .ok()?;
         Some(ProgressBar {
             stop: Some(stop),
-            thread: Some(thread),
+            drawn,
         })
     }
 }
@@ -39,9 +44,8 @@ impl ProgressBar {
 impl Drop for ProgressBar {
     fn drop(&mut self) {
         self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        // A terminal that is held (Ctrl-S) takes nothing, and must not hold the end.
+        let _ = self.drawn.recv_timeout(LAST_DRAWING);
     }
 }
 
@@ -60,3 +64,5 @@ fn draw(metrics: &Metrics, stopped: &Receiver<()>) {
         }
     }
 }
+
+const LAST_DRAWING: Duration = Duration::from_millis(500);

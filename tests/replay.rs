@@ -6,6 +6,10 @@
     reason = "a test that finds None or Err has failed, and the panic says where"
 )]
 
+#[allow(dead_code, reason = "it is also a program, which packs")]
+#[path = "fuzz/corpus.rs"]
+mod corpus;
+
 use std::alloc::System;
 use std::fs;
 use std::path::Path;
@@ -47,22 +51,25 @@ fn feed(name: &str, target: Target, bytes: &[u8]) -> usize {
 /// In one test, so that nothing else allocates meanwhile.
 #[test]
 fn what_the_fuzzer_found_neither_panics_nor_takes_much_memory() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
-    let mut folders: Vec<_> = fs::read_dir(&corpus).unwrap().collect();
-    folders.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
-    let names: Vec<_> = folders
-        .into_iter()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    assert_that_packing_keeps_all_inputs();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    let entries = fs::read_dir(&folder).unwrap().map(Result::unwrap);
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
-    let mut known: Vec<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    names.sort();
+    let mut known: Vec<String> = TARGETS
+        .iter()
+        .map(|(name, _)| format!("{name}.bin"))
+        .collect();
     known.sort();
-    assert_eq!(names, known, "a folder for each target");
+    assert_eq!(names, known, "a file for each target");
     for (name, target) in TARGETS {
         let mut inputs = 0;
         let mut ratio = 0.0_f64;
-        for entry in fs::read_dir(corpus.join(name)).unwrap() {
-            let bytes = fs::read(entry.unwrap().path()).unwrap();
-            let allocated = feed(name, *target, &bytes);
+        let packed = fs::read(folder.join(format!("{name}.bin"))).unwrap();
+        for bytes in corpus::unpack(&packed).expect("whole inputs") {
+            let allocated = feed(name, *target, bytes);
             ratio = ratio.max(allocated as f64 / bytes.len().max(1) as f64);
             // These take long: one hashes, the other may read the system's certificates.
             if !["scram", "ini"].contains(name) {
@@ -92,4 +99,20 @@ fn amplifiers() -> Vec<(&'static str, Vec<u8>)> {
     produce.resize(produce.len() + 2_000 * 22, 0);
     produce.extend([0; 4]);
     vec![("produce", produce)]
+}
+
+/// A packed corpus is what was packed, in one order, and each input once.
+fn assert_that_packing_keeps_all_inputs() {
+    let inputs: Vec<Vec<u8>> = vec![vec![], b"a".to_vec(), vec![0; 70_000], b"b".to_vec()];
+    let packed = corpus::pack(inputs.clone());
+    let mut unpacked = corpus::unpack(&packed).unwrap();
+    unpacked.sort();
+    let mut expected: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    expected.sort();
+    assert_eq!(unpacked, expected);
+    let mut other_order = inputs;
+    other_order.reverse();
+    other_order.push(b"a".to_vec());
+    assert_eq!(corpus::pack(other_order), packed);
+    assert_eq!(corpus::unpack(&packed[..packed.len() - 1]), None);
 }

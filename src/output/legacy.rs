@@ -6,6 +6,8 @@
 //! no idempotence and no timestamps. It is chosen by `[kafka] protocol = legacy` and never by itself.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use super::Output;
 use crate::batch::{Batch, Progress};
 use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
 use crate::partitioner;
+use crate::resolve::Resolver;
 
 /// Sends message sets through the `kafka` crate, one request at a time.
 #[derive(Debug)]
@@ -91,8 +94,7 @@ impl LegacyOutput {
 
     fn connect(&mut self) -> kafka::Result<&mut KafkaClient> {
         if self.client.is_none() {
-            let brokers = self.config.brokers.iter();
-            let mut client = KafkaClient::new(brokers.map(ToString::to_string).collect());
+            let mut client = KafkaClient::new(self.bootstrap_addresses()?);
             client.set_client_id(self.config.client_id.clone());
             client.set_compression(match self.config.compression {
                 Compression::Gzip(_) => kafka::client::Compression::GZIP,
@@ -103,6 +105,26 @@ impl LegacyOutput {
             self.client = Some(client);
         }
         Ok(self.client.as_mut().expect("it was just made"))
+    }
+
+    /// The addresses of the brokers that are configured. The crate would have the C library look their names up
+    /// (see [`crate::resolve`]); of the names that brokers give each other it still does.
+    fn bootstrap_addresses(&self) -> io::Result<Vec<String>> {
+        let brokers = &self.config.brokers;
+        let share = self.config.request_timeout / u32::try_from(brokers.len()).unwrap_or(u32::MAX);
+        let resolver = Resolver::of_this_host();
+        let (mut addresses, mut error) = (Vec::new(), None);
+        for broker in brokers {
+            let until = Instant::now() + share;
+            match resolver.addresses(&broker.host, broker.port, until) {
+                Ok(found) => addresses.extend(found.iter().map(SocketAddr::to_string)),
+                Err(why) => error = Some(why),
+            }
+        }
+        match error {
+            Some(error) if addresses.is_empty() => Err(error.into()),
+            _ => Ok(addresses),
+        }
     }
 
     /// Sends one message set of `topic`. `Ok(None)`: done; `Ok(Some(code))`: Kafka refused it; `Err`: the

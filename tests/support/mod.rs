@@ -12,6 +12,7 @@
 //! judge.rs         waits until nothing comes any more, and judges by the disk
 //! java.rs          the Java client's partitioner
 //! client.rs        a minimal Kafka client, for the two above
+//! dns.rs         a name server
 //! token_endpoint.rs  gives out tokens for OAUTHBEARER
 //! remote.rs        a folder without events and with failing reads, as on a network file system
 //! record_batch.rs  reads a record batch, by hand, strictly
@@ -25,6 +26,7 @@
 pub(crate) mod agent;
 pub(crate) mod broker;
 mod client;
+pub(crate) mod dns;
 pub(crate) mod env;
 pub(crate) mod java;
 pub(crate) mod judge;

@@ -4,7 +4,7 @@
 //! the versions are known (`sasl.rs`). A token endpoint is reached the same way (`token.rs`).
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +15,7 @@ use super::tls::TlsStream;
 use crate::config::{BrokerAddress, TlsConfig};
 use crate::kafka::protocol::api::{Versions, api_versions};
 use crate::kafka::protocol::request::Request;
+use crate::resolve;
 
 /// No longer than this for the connect and for the handshake, so that the next broker gets its turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,20 +77,11 @@ impl Transport {
         timeout: Duration,
         until: Instant,
     ) -> io::Result<TcpStream> {
-        let mut error = None;
-        for resolved in (address.host.as_str(), address.port).to_socket_addrs()? {
-            let left = until.saturating_duration_since(Instant::now());
-            match TcpStream::connect_timeout(&resolved, left.max(Duration::from_millis(100))) {
-                Ok(socket) => {
-                    socket.set_nodelay(true)?;
-                    socket.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
-                    socket.set_write_timeout(Some(timeout))?;
-                    return Ok(socket);
-                }
-                Err(e) => error = Some(e),
-            }
-        }
-        Err(error.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host")))
+        let socket = resolve::connect(&address.host, address.port, until)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
+        socket.set_write_timeout(Some(timeout))?;
+        Ok(socket)
     }
 
     /// A handle that ends this transport.

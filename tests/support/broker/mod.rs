@@ -86,6 +86,7 @@ impl Cluster {
                 node,
                 Node {
                     address,
+                    host: None,
                     up: true,
                     deaf: false,
                     mute: false,
@@ -111,6 +112,15 @@ impl Cluster {
     /// The address of one node.
     pub(crate) fn address(&self, node: i32) -> SocketAddr {
         self.shared.state().nodes[&node].address
+    }
+
+    /// All nodes are said to be at this host, a name for their address.
+    pub(crate) fn advertise_as(&self, host: &str) {
+        self.change(|state| {
+            for node in state.nodes.values_mut() {
+                node.host = Some(host.to_owned());
+            }
+        });
     }
 
     // Topics.

@@ -31,6 +31,8 @@ use crate::support::token_endpoint::time_left;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) address: SocketAddr,
+    /// What clients are told instead of the address.
+    pub(super) host: Option<String>,
     pub(super) up: bool,
     /// Requests are not even read.
     pub(super) deaf: bool,
@@ -41,6 +43,13 @@ pub(super) struct Node {
     pub(super) accepted: usize,
     pub(super) connections: HashMap<u64, TcpStream>,
     pub(super) acceptor: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    fn advertised(&self) -> String {
+        let address = || self.address.ip().to_string();
+        self.host.clone().unwrap_or_else(address)
+    }
 }
 
 /// A topic, its partitions counted from 0.
@@ -406,7 +415,7 @@ impl State {
         let brokers = up.map(|(&id, node)| {
             MetadataResponseBroker::default()
                 .with_node_id(id.into())
-                .with_host(node.address.ip().to_string().into())
+                .with_host(node.advertised().into())
                 .with_port(node.address.port().into())
         });
         let mut response = MetadataResponse::default()
@@ -708,7 +717,7 @@ impl State {
         response.node_endpoints.push(
             NodeEndpoint::default()
                 .with_node_id(partition.leader.into())
-                .with_host(node.address.ip().to_string().into())
+                .with_host(node.advertised().into())
                 .with_port(node.address.port().into()),
         );
     }
