@@ -471,6 +471,7 @@ impl Tailer {
         self.honours_start_at = false;
         self.must_sync = false;
         self.read_elsewhere = found.elsewhere;
+        self.awaits_copy = found.awaits_copy;
         if plan.is_rotated && !seen.open.is_empty() {
             self.rotated_at.get_or_insert_with(Instant::now);
             if !seen.was_just_rotated {

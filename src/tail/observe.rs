@@ -49,6 +49,8 @@ pub(super) struct Found {
     pub(super) trouble: Option<(PathBuf, io::Error)>,
     /// Inode and time of birth of the file at the path that another tailer reads.
     pub(super) elsewhere: Option<(Inode, i64)>,
+    /// That file is empty, and may become a copy of what another path holds.
+    pub(super) awaits_copy: bool,
 }
 
 /// Where a candidate was found.
@@ -169,12 +171,15 @@ impl Tailer {
             }
         };
         // The same file may be known under another path.
-        let (here, _) = self.shared.registry.of_inode(look.inode);
-        let elsewhere = here.into_iter().filter(|c| c.path != self.path);
-        found
-            .seen
-            .known
-            .extend(elsewhere.filter(|c| is_same_inode(c, &look)));
+        let (mut here, _) = self.shared.registry.of_inode(look.inode);
+        here.retain(|c| c.path != self.path && is_same_inode(c, &look));
+        if self.belongs_to_other_path(found, &here, &mut content, &look)? {
+            found.seen.current = Current::ReadElsewhere;
+            found.elsewhere = Some((look.inode, look.born_ns));
+            found.awaits_copy = look.size == 0;
+            return Ok(Some(look));
+        }
+        found.seen.known.extend(here);
         let references = self.references(found, &[]);
         let (begun, look) = fresh(&self.path, &mut content, 0)?;
         let matches = matches_of(&references, &mut content, &look)?;
@@ -187,6 +192,39 @@ impl Tailer {
         found.current = Some(content);
         found.seen.current = Current::File { look, matches };
         Ok(Some(look))
+    }
+
+    /// Whether the tailer of another path reads the file at this one, or will: where a glob matches rotated files
+    /// too, they appear as paths of their own, and belong to the log that they were rotated from, as long as that
+    /// is followed and something is known of them. `here` is what is known of the inode under other paths.
+    fn belongs_to_other_path(
+        &self,
+        found: &Found,
+        here: &[Checkpoint],
+        content: &mut Content,
+        look: &Look,
+    ) -> io::Result<bool> {
+        let watches = &self.shared.watches;
+        let is_awaited = |c: &Checkpoint| c.is_unfinished() && watches.is_followed(&c.path);
+        if here.iter().any(is_awaited) {
+            return Ok(true);
+        }
+        let is_new = here.is_empty() && found.seen.known.is_empty() && self.sources.is_empty();
+        let family = self.path.file_name().and_then(|n| family_base(n.as_bytes()));
+        let Some(family) = family.filter(|_| is_new) else {
+            return Ok(false);
+        };
+        let base = self.path.with_file_name(OsString::from_vec(family));
+        if base == *self.path || !watches.is_followed(&base) {
+            return Ok(false);
+        }
+        // A copy is empty before it is one.
+        if look.size == 0 {
+            return Ok(now_ms() - look.modified_ns / 1_000_000 < COPYING_MS);
+        }
+        let mut known = self.shared.registry.all_of_path(&base);
+        known.retain(|c| c.state != SourceState::Skipped);
+        Ok(!matches_of(&known, content, look)?.is_empty())
     }
 
     /// The checkpoints whose content a file may hold: of open sources, of this path, and of `others`.
@@ -304,8 +342,6 @@ impl Tailer {
                 return Ok(Some((candidate(look, Readable::Unchanged, vec![]), file)));
             }
             Some(_) => {}
-            // It has a tailer of its own, or is none of ours.
-            None if !is_archive && self.is_followed_by_itself(&path) => return Ok(None),
             None if self.is_excluded(&path) => return Ok(None),
             None => {}
         }
@@ -328,6 +364,11 @@ impl Tailer {
                     (Readable::NotYet, None, look, vec![])
                 }
             };
+        // It has a tailer of its own, or is none of ours; but what is known of it is ours.
+        if known.is_none() && matches.is_empty() && !is_archive && self.is_followed_by_itself(&path)
+        {
+            return Ok(None);
+        }
         let candidate = candidate(look, readable, matches);
         Ok(Some((candidate, CandidateFile { path, content })))
     }

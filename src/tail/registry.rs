@@ -85,6 +85,14 @@ impl FileRegistry {
         (found, known.without_skipped.contains(path))
     }
 
+    /// What is known of the files of `path`, open or not. Of the open ones it is known where they were opened.
+    pub(super) fn all_of_path(&self, path: &Path) -> Vec<Checkpoint> {
+        let known = self.lock();
+        let serials = known.by_path.get(path).into_iter().flatten();
+        let entries = serials.filter_map(|serial| known.entries.get(serial));
+        entries.map(|entry| entry.checkpoint.clone()).collect()
+    }
+
     /// The skipped files of `path` were looked for: from now on what is not known is new.
     pub(super) fn complete(&self, path: &Path) {
         self.lock().without_skipped.remove(path);

@@ -65,6 +65,8 @@ pub struct Tailer {
     pub(super) paused: Option<Box<(Look, Option<FileWatch>)>>,
     /// Inode and time of birth of the file at the path, if another tailer reads it.
     pub(super) read_elsewhere: Option<(Inode, i64)>,
+    /// The file at the path is empty, and may become a copy of what another path holds.
+    pub(super) awaits_copy: bool,
     /// The file was there when its section was first seen: `start_at` is about it.
     pub(super) honours_start_at: bool,
     /// What lay at the path when it was found; it may be rotated away before it is opened.
@@ -136,6 +138,7 @@ impl Tailer {
             last_sync: Instant::now(),
             paused: None,
             read_elsewhere: None,
+            awaits_copy: false,
             honours_start_at,
             stat_when_found: stat_when_found.map(Box::new),
             target: None,
@@ -220,7 +223,7 @@ impl Tailer {
     /// How long to wait without being woken.
     pub(super) fn patience(&self, next: Next) -> Duration {
         let unwatched = self.sources.iter().any(|source| source.watch.is_none());
-        let mut patience = match unwatched || self.must_sync {
+        let mut patience = match unwatched || self.must_sync || self.awaits_copy {
             true => POLL_INTERVAL,
             false => LOOK_INTERVAL,
         };
