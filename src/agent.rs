@@ -43,10 +43,11 @@ use crate::tail::discover::{Discovery, Found};
 use crate::tail::folder_index::FolderIndex;
 use crate::tail::lanes::Lanes;
 use crate::tail::registry::FileRegistry;
-use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler, panic_message};
+use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler};
 use crate::tail::turns::Turns;
 use crate::tail::watch::{FirstLook, WatchTable, Watcher};
 use crate::tail::{self, End, Shared, Tailer};
+use crate::thread_panic::panic_message;
 use crate::wake::Waker;
 
 /// How to run.

@@ -41,4 +41,5 @@ pub mod progress;
 pub mod shown;
 pub mod stop;
 pub mod tail;
+mod thread_panic;
 pub mod wake;

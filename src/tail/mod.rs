@@ -47,7 +47,8 @@ mod trouble;
 pub mod turns;
 pub mod watch;
 
-pub use tailer::{End, Tailer};
+pub use scheduler::End;
+pub use tailer::Tailer;
 
 use content::Content;
 use deleted::DeletedFiles;

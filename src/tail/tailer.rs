@@ -25,7 +25,7 @@ use super::drain::Drained;
 use super::observe::{is_absence, verdict_on};
 use super::plan::Verdict;
 use super::recognise::is_same_inode;
-use super::scheduler::Leave;
+use super::scheduler::{End, Leave};
 use super::source::Source;
 use super::trouble::Trouble;
 use super::turns::Turn;
@@ -82,17 +82,6 @@ pub struct Tailer {
     pub(super) is_stale: bool,
     /// When it was last woken.
     pub(super) last_event: Instant,
-}
-
-/// Why a tailer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The path leads nowhere and everything that was there is read.
-    Gone,
-    /// It was told to, or `--once` and everything is read.
-    Stopped,
-    /// `--once`, and the file, or one that was rotated away, cannot be read.
-    Unread,
 }
 
 /// What a look left to wait for.

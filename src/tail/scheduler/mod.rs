@@ -26,7 +26,6 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::CString;
 use std::io;
@@ -40,11 +39,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
-use super::End;
 use super::lanes::{Lane, Lanes};
 use super::turns::Turns;
+use crate::thread_panic::panic_message;
 use line::{Device, Line, MOST_THREADS};
-pub use task::{Ended, Expected, Leave, Message, Task};
+pub use task::{End, Ended, Expected, Leave, Message, Task};
 
 /// Whether threads are scarce; written by the scheduler, read by all tailers.
 #[derive(Debug, Default)]
@@ -461,13 +460,6 @@ fn thread_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
     let shown = String::from_utf8_lossy(name.as_bytes()).replace('\0', "?");
     format!("tail:{shown}")
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into())
 }
 
 /// A tailer is parked when it was quiet for so long.

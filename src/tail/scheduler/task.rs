@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use crate::config::LogConfig;
 use crate::identity::{Inode, Look};
-use crate::tail::End;
 use crate::wake::Waker;
 
 /// Why a tailer comes back from its thread.
@@ -20,6 +19,17 @@ pub enum Leave {
     Until(Instant),
     /// It has more to do, and others have waited for longer.
     Yielded,
+}
+
+/// Why a tailer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The path leads nowhere and everything that was there is read.
+    Gone,
+    /// It was told to, or `--once` and everything is read.
+    Stopped,
+    /// `--once`, and the file, or one that was rotated away, cannot be read.
+    Unread,
 }
 
 /// A tailer that ended.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use inotify::{Event, EventMask, Inotify};
 
-use super::{Table, WatchTable};
+use super::entries::Table;
+use super::table::WatchTable;
 
 /// What has happened since the last time.
 #[derive(Debug, Default)]

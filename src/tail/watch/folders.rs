@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::walk::{SeenFolder, Start};
+use super::seen::{SeenFolder, Start};
 use crate::tail::discover::Step;
 
 /// The folders in which names are of interest.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use super::walk::Trouble;
+use super::entries::shrink;
+use super::seen::Trouble;
 use crate::shown::ShownPath;
 use crate::tail::discover::Discovery;
 
@@ -167,12 +168,19 @@ impl Notices {
     pub(super) fn tidy(&mut self, now: Instant) {
         self.paths
             .retain(|_, (_, seen)| now.duration_since(*seen) < KEPT_FOR);
-        super::shrink(&mut self.paths);
+        shrink(&mut self.paths);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.paths.len() + self.patterns.len() + self.pairs.len() + self.tallies.len()
+    }
+}
+
+/// Writes a line, if there is one.
+pub(super) fn say(line: Option<Line>) {
+    if let Some((level, words)) = line {
+        log::log!(level, "{words}");
     }
 }
 

@@ -1,19 +1,21 @@
 //! The watcher as a whole, on real folders.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
+use inotify::WatchMask;
 use tempfile::TempDir;
 
+use super::entries::MOST_UNCLAIMED;
 use super::*;
 use crate::config::LogConfig;
-use crate::tail::discover::Discovery;
 use crate::tail::discover::testing::section;
+use crate::tail::discover::{Discovery, Found};
 use crate::tail::lanes::Lanes;
 use crate::wake::testing::waker;
 

@@ -1,28 +1,29 @@
 //! The `watch` thread: it hears what happened, decides what to look at, and reports the files found.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use inotify::Inotify;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::asker::Asker;
+use super::entries::shrink;
 use super::events::{Change, FolderEvent, Happened, NameEvent};
+use super::first_look::{First, FirstLook};
 use super::folders::{Changed, Folders};
-use super::notices::{Line, Notices};
+use super::notices::{Notices, say};
 use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
-use super::walk::{Ground, LookedAt, Outcome, Seen, Start, Trouble};
-use super::{WatchCommand, WatchTable};
+use super::seen::{LookedAt, Outcome, Seen, Start};
+use super::table::{WatchCommand, WatchTable};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, FolderKind, Found};
 use crate::tail::lanes::{Lane, Lanes};
-use crate::tail::mounts::MountTable;
 
 /// The body of the `watch` thread: it owns the inotify instance and what is known of the patterns' folders.
 /// It asks no file system: that is done by the `scan-<n>` threads of [`Lanes`], whose answers come to its
@@ -33,8 +34,7 @@ pub struct Watcher {
     table: Arc<WatchTable>,
     inbox: Receiver<WatchCommand>,
     discovery: Arc<Discovery>,
-    lanes: Lanes,
-    mounts: MountTable,
+    asker: Asker,
     found: Sender<Found>,
     folders: Folders,
     changed: Changed,
@@ -47,15 +47,6 @@ pub struct Watcher {
     looks: HashMap<PathBuf, PathLook>,
     first: Option<First>,
     next_tidy: Instant,
-}
-
-/// What was there when the agent started.
-#[derive(Debug)]
-pub struct FirstLook {
-    /// The files, and the known paths that lead nowhere now.
-    pub found: Vec<Found>,
-    /// How many of them were known.
-    pub known: usize,
 }
 
 /// A look at a single path.
@@ -75,18 +66,6 @@ enum Walk {
     Changed,
 }
 
-/// What is gathered for [`FirstLook`].
-#[derive(Debug)]
-struct First {
-    sender: Sender<FirstLook>,
-    found: Vec<Found>,
-    known: HashSet<Arc<Path>>,
-    /// Jobs that see which of the known paths lead nowhere.
-    absent_jobs: usize,
-    /// What has not been seen by then comes later.
-    until: Option<Instant>,
-}
-
 impl Watcher {
     /// A watcher that reports the files of `discovery`, those that are there at the start and those of the
     /// paths `known` that lead nowhere as a [`FirstLook`] (within `patience`, if there is one), the others on
@@ -98,29 +77,24 @@ impl Watcher {
         known: HashSet<Arc<Path>>,
         patience: Option<Duration>,
     ) -> io::Result<(Watcher, Receiver<FirstLook>)> {
-        let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let inotify = Inotify::init();
         let (sender, inbox) = unbounded();
-        let table = Arc::new(WatchTable {
-            watches: inotify.as_ref().ok().map(Inotify::watches),
-            inner: Mutex::default(),
-            warned: AtomicBool::new(false),
-            inbox: sender,
-            doorbell,
-        });
+        let watches = inotify.as_ref().ok().map(Inotify::watches);
+        let table = Arc::new(WatchTable::new(watches, sender)?);
         if let Err(error) = &inotify {
             table.warn_once(error, Path::new("all logs"));
         }
-        let (sender, first_look) = bounded(1);
         let now = Instant::now();
+        let until = patience.map(|patience| now + patience);
+        let (first, first_look) = First::new(known, until);
+        let discovery = Arc::new(discovery);
         let watcher = Watcher {
             inotify: inotify.ok(),
-            table,
             inbox,
             scans: Scans::new(discovery.patterns().count(), now),
-            discovery: Arc::new(discovery),
-            lanes,
-            mounts: MountTable::default(),
+            asker: Asker::new(discovery.clone(), table.clone(), lanes),
+            discovery,
+            table,
             found,
             folders: Folders::default(),
             changed: Changed::default(),
@@ -128,13 +102,7 @@ impl Watcher {
             walks: HashMap::new(),
             last_walk: 0,
             looks: HashMap::new(),
-            first: Some(First {
-                sender,
-                found: Vec::new(),
-                known,
-                absent_jobs: 0,
-                until: patience.map(|patience| now + patience),
-            }),
+            first: Some(first),
             next_tidy: now + SCAN_INTERVAL,
         };
         Ok((watcher, first_look))
@@ -171,7 +139,7 @@ impl Watcher {
 
     /// When something is to be done that nobody rings for.
     fn next_at(&self) -> Instant {
-        let until = self.first.as_ref().and_then(|first| first.until);
+        let until = self.first.as_ref().and_then(First::until);
         let others = [self.scans.next_at(), self.changed.next_at(), until];
         let others = others.into_iter().flatten().min();
         others.map_or(self.next_tidy, |at| at.min(self.next_tidy))
@@ -195,7 +163,7 @@ impl Watcher {
 
     fn start_due(&mut self, now: Instant) {
         for start in self.changed.due(now) {
-            let lane = self.mounts.now().of(&start.folder);
+            let lane = self.asker.lane(&start.folder);
             self.walk(lane, start, Walk::Changed);
         }
         for pattern in self.scans.begin_due(now) {
@@ -203,7 +171,7 @@ impl Watcher {
                 folder: Path::new("/").into(),
                 steps: self.discovery.start(pattern),
             };
-            let lane = self.mounts.now().of(&start.folder);
+            let lane = self.asker.lane(&start.folder);
             self.walk(lane, start, Walk::Scan(pattern, Part::Root));
         }
         if now >= self.next_tidy {
@@ -214,29 +182,13 @@ impl Watcher {
 
     fn walk(&mut self, lane: Lane, start: Start, why: Walk) {
         self.last_walk += 1;
-        let number = self.last_walk;
-        self.walks.insert(number, why);
-        let ground = self.ground(lane);
-        self.lanes.submit(lane, move || {
-            let seen = ground.walk(start);
-            let table = ground.table.clone();
-            table.tell(WatchCommand::Walked(number, Box::new(seen)));
-        });
-    }
-
-    fn ground(&self, home: Lane) -> Ground {
-        Ground {
-            discovery: self.discovery.clone(),
-            table: self.table.clone(),
-            mounts: self.mounts.now(),
-            home,
-        }
+        self.walks.insert(self.last_walk, why);
+        self.asker.walk(lane, self.last_walk, start);
     }
 
     /// Names have appeared or changed that nobody follows.
     fn consider(&mut self, paths: Vec<PathBuf>) {
-        let mounts = self.mounts.now();
-        let mut lanes: BTreeMap<Lane, Vec<PathBuf>> = BTreeMap::new();
+        let mut new = Vec::new();
         for path in paths {
             if !matches!(self.discovery.claim(&path), Claim::Wanted(..)) {
                 continue;
@@ -245,37 +197,21 @@ impl Watcher {
                 Some(look) => look.is_outdated = true,
                 None => {
                     self.looks.insert(path.clone(), PathLook::new(false));
-                    lanes.entry(mounts.of(&path)).or_default().push(path);
+                    new.push(path);
                 }
             }
         }
-        for (lane, paths) in lanes {
-            self.look(lane, paths);
-        }
-    }
-
-    fn look(&mut self, lane: Lane, paths: Vec<PathBuf>) {
-        let ground = self.ground(lane);
-        self.lanes.submit(lane, move || {
-            let look = |path: PathBuf| LookedAt {
-                outcome: ground.look(&path),
-                path,
-                pattern: None,
-            };
-            let looked = paths.into_iter().map(look).collect();
-            ground.table.tell(WatchCommand::Looked(looked));
-        });
+        self.asker.look_at_all(new);
     }
 
     /// Paths that were read before and lead nowhere now: their file may have been rotated away with
     /// something unread in it.
     fn look_for_absent(&mut self) {
         let Some(first) = &mut self.first else { return };
-        let mounts = self.mounts.now();
-        let mut lanes: BTreeMap<Lane, Vec<Found>> = BTreeMap::new();
-        for path in &first.known {
+        let mut known = Vec::new();
+        for path in first.known() {
             if let Claim::Wanted(log, _) = self.discovery.claim(path) {
-                lanes.entry(mounts.of(path)).or_default().push(Found {
+                known.push(Found {
                     path: path.clone(),
                     log,
                     look: None,
@@ -283,14 +219,7 @@ impl Watcher {
                 });
             }
         }
-        first.absent_jobs = lanes.len();
-        for (lane, mut known) in lanes {
-            let table = self.table.clone();
-            self.lanes.submit(lane, move || {
-                known.retain(|found| found.path.symlink_metadata().is_err());
-                table.tell(WatchCommand::Absent(known));
-            });
-        }
+        first.begin_jobs(self.asker.absent(known));
     }
 
     // What came of it.
@@ -314,7 +243,7 @@ impl Watcher {
         for (pattern, trouble) in seen.troubles {
             let line =
                 self.notices
-                    .trouble(&self.discovery, Some(pattern), about(&trouble), &trouble);
+                    .trouble(&self.discovery, Some(pattern), trouble.about(), &trouble);
             say(line);
         }
         for looked in seen.files {
@@ -327,7 +256,7 @@ impl Watcher {
             // A lane that hangs is not asked twice for the same.
             if !self.looks.contains_key(&path) {
                 self.looks.insert(path.clone(), PathLook::new(is_first));
-                self.look(lane, vec![path]);
+                self.asker.look(lane, vec![path]);
             }
         }
         if let Walk::Scan(pattern, part) = why {
@@ -364,7 +293,7 @@ impl Watcher {
 
     fn on_looked(&mut self, looked: LookedAt) {
         if let Outcome::Elsewhere(lane) = looked.outcome {
-            return self.look(lane, vec![looked.path]);
+            return self.asker.look(lane, vec![looked.path]);
         }
         let path = looked.path.clone();
         let look = self.looks.remove(&path);
@@ -409,14 +338,14 @@ impl Watcher {
 
     fn on_absent(&mut self, found: Vec<Found>) {
         if let Some(first) = &mut self.first {
-            first.absent_jobs = first.absent_jobs.saturating_sub(1);
+            first.end_job();
         }
         found.into_iter().for_each(|found| self.report(found));
     }
 
     fn report(&mut self, found: Found) {
         match &mut self.first {
-            Some(first) => first.found.push(found),
+            Some(first) => first.add(found),
             // Without a main thread the process is about to end.
             None if !self.table.is_followed(&found.path) => drop(self.found.send(found)),
             None => {}
@@ -426,18 +355,8 @@ impl Watcher {
     /// What was there at the start is known, or as much of it as comes in time.
     fn end_first_look(&mut self, now: Instant) {
         let is_complete = self.walks.is_empty() && self.looks.is_empty() && self.scans.have_begun();
-        if let Some(first) = self.first.take_if(|first| {
-            (is_complete && first.absent_jobs == 0) || first.until.is_some_and(|until| now >= until)
-        }) {
-            let First { sender, known, .. } = first;
-            let mut seen = HashSet::new();
-            let found: Vec<Found> = first
-                .found
-                .into_iter()
-                .filter(|found| seen.insert(found.path.clone()))
-                .collect();
-            let known = seen.iter().filter(|path| known.contains(*path)).count();
-            let _ = sender.send(FirstLook { found, known });
+        if let Some(first) = self.first.take_if(|first| first.is_over(is_complete, now)) {
+            first.report();
             self.warn_of_hanging(Duration::ZERO, now);
         }
     }
@@ -459,25 +378,13 @@ impl Watcher {
     fn tidy(&mut self, now: Instant) {
         self.warn_of_hanging(HANGS, now);
         self.notices.tidy(now);
-        super::shrink(&mut self.looks);
-        super::shrink(&mut self.walks);
+        shrink(&mut self.looks);
+        shrink(&mut self.walks);
         let targets = self.table.target_folders();
         let folders = &self.folders;
         self.table
             .keep_folders(|folder| folders.contains(folder) || targets.contains(folder));
-        let mounts = self.mounts.now();
-        let mut lanes: BTreeMap<Lane, Vec<Arc<Path>>> = BTreeMap::new();
-        for folder in targets {
-            lanes.entry(mounts.of(&folder)).or_default().push(folder);
-        }
-        for (lane, folders) in lanes {
-            let table = self.table.clone();
-            self.lanes.submit(lane, move || {
-                for folder in folders {
-                    table.watch_folder(&folder);
-                }
-            });
-        }
+        self.asker.watch(targets);
     }
 
     // Events.
@@ -590,24 +497,6 @@ impl PathLook {
             is_first,
             is_outdated: false,
         }
-    }
-}
-
-/// The path that a trouble is about.
-fn about(trouble: &Trouble) -> &Path {
-    match trouble {
-        Trouble::StateDir(path)
-        | Trouble::NoFolder(path)
-        | Trouble::MayNotEnter(path)
-        | Trouble::MayNotList(path, _)
-        | Trouble::TooDeep(path) => path,
-        _ => Path::new("/"),
-    }
-}
-
-fn say(line: Option<Line>) {
-    if let Some((level, words)) = line {
-        log::log!(level, "{words}");
     }
 }
 

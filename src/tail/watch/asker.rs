@@ -1,0 +1,115 @@
+//! Hands to the `scan-<n>` threads what is to be asked of file systems. The answers come to the watcher's inbox.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::seen::{LookedAt, Start};
+use super::table::{WatchCommand, WatchTable};
+use super::walk::Ground;
+use crate::tail::discover::{Discovery, Found};
+use crate::tail::lanes::{Lane, Lanes};
+use crate::tail::mounts::MountTable;
+
+/// Asks file systems by way of their lanes.
+#[derive(Debug)]
+pub(super) struct Asker {
+    discovery: Arc<Discovery>,
+    table: Arc<WatchTable>,
+    lanes: Lanes,
+    mounts: MountTable,
+}
+
+impl Asker {
+    pub(super) fn new(discovery: Arc<Discovery>, table: Arc<WatchTable>, lanes: Lanes) -> Self {
+        Asker {
+            discovery,
+            table,
+            lanes,
+            mounts: MountTable::default(),
+        }
+    }
+
+    /// The lane of a path, links not followed: the job sees where they lead.
+    pub(super) fn lane(&self, path: &Path) -> Lane {
+        self.mounts.now().of(path)
+    }
+
+    /// Has folders walked through, as walk `number`.
+    pub(super) fn walk(&self, lane: Lane, number: u64, start: Start) {
+        let ground = self.ground(lane);
+        self.lanes.submit(lane, move || {
+            let seen = Box::new(ground.walk(start));
+            ground.table.tell(WatchCommand::Walked(number, seen));
+        });
+    }
+
+    /// Has paths looked at, each in its lane.
+    pub(super) fn look_at_all(&self, paths: Vec<PathBuf>) {
+        for (lane, paths) in self.by_lane(paths, |path| path) {
+            self.look(lane, paths);
+        }
+    }
+
+    /// Has paths of a lane looked at.
+    pub(super) fn look(&self, lane: Lane, paths: Vec<PathBuf>) {
+        let ground = self.ground(lane);
+        self.lanes.submit(lane, move || {
+            let look = |path: PathBuf| LookedAt {
+                outcome: ground.look(&path),
+                path,
+                pattern: None,
+            };
+            let looked = paths.into_iter().map(look).collect();
+            ground.table.tell(WatchCommand::Looked(looked));
+        });
+    }
+
+    /// Asks which of the `known` paths lead nowhere; gives the number of answers that will come.
+    pub(super) fn absent(&self, known: Vec<Found>) -> usize {
+        let lanes = self.by_lane(known, |found| &found.path);
+        let jobs = lanes.len();
+        for (lane, mut known) in lanes {
+            let table = self.table.clone();
+            self.lanes.submit(lane, move || {
+                known.retain(|found| found.path.symlink_metadata().is_err());
+                table.tell(WatchCommand::Absent(known));
+            });
+        }
+        jobs
+    }
+
+    /// Has folders watched (again).
+    pub(super) fn watch(&self, folders: impl IntoIterator<Item = Arc<Path>>) {
+        for (lane, folders) in self.by_lane(folders, |folder| folder) {
+            let table = self.table.clone();
+            self.lanes.submit(lane, move || {
+                for folder in folders {
+                    table.watch_folder(&folder);
+                }
+            });
+        }
+    }
+
+    fn ground(&self, home: Lane) -> Ground {
+        Ground {
+            discovery: self.discovery.clone(),
+            table: self.table.clone(),
+            mounts: self.mounts.now(),
+            home,
+        }
+    }
+
+    fn by_lane<T>(
+        &self,
+        all: impl IntoIterator<Item = T>,
+        path: impl Fn(&T) -> &Path,
+    ) -> BTreeMap<Lane, Vec<T>> {
+        let mut lanes: BTreeMap<Lane, Vec<T>> = BTreeMap::new();
+        for one in all {
+            let lane = self.lane(path(&one));
+            lanes.entry(lane).or_default().push(one);
+        }
+        lanes
+    }
+}

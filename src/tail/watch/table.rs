@@ -1,0 +1,383 @@
+//! Who is woken by which watch.
+//!
+//! # No call to a log's file system under a lock
+//! `inotify_add_watch` looks its path up, and a file system may never answer. So a watch is added first and
+//! written into the table after. In between
+//! - its first events find no entry: the numbers of such watches are kept for a while, and whoever registers
+//!   one of them is woken at once;
+//! - another thread may remove the same watch, because its last user has gone: then the count of removals has
+//!   changed, and the watch is added once more (the kernel gives the same number if it is still there).
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+use inotify::{WatchDescriptor, WatchMask, Watches};
+use rustix::event::EventfdFlags;
+
+use super::entries::{Table, shrink};
+use super::seen::{LookedAt, Seen};
+use crate::shown::ShownPath;
+use crate::tail::discover::Found;
+use crate::wake::Waker;
+
+/// Wakes tailers; shared by the watcher and all tailers.
+#[derive(Debug)]
+pub struct WatchTable {
+    /// None: the kernel gave no instance.
+    pub(super) watches: Option<Watches>,
+    inner: Mutex<Table>,
+    warned: AtomicBool,
+    inbox: Sender<WatchCommand>,
+    /// Wakes the watcher out of its wait.
+    pub(super) doorbell: OwnedFd,
+}
+
+/// What the watcher is told.
+#[derive(Debug)]
+pub(super) enum WatchCommand {
+    /// A walk through folders is over.
+    Walked(u64, Box<Seen>),
+    /// Single paths were looked at.
+    Looked(Vec<LookedAt>),
+    /// Paths that were read before, and lead nowhere now.
+    Absent(Vec<Found>),
+    /// A tailer has ended: its path may lead to a file again.
+    Reconsider(Arc<Path>),
+    /// The watcher's thread ends.
+    Stop,
+}
+
+impl WatchTable {
+    /// A table that tells the watcher by `inbox`; `watches` are those of its inotify instance, if there is one.
+    pub(super) fn new(
+        watches: Option<Watches>,
+        inbox: Sender<WatchCommand>,
+    ) -> io::Result<WatchTable> {
+        Ok(WatchTable {
+            watches,
+            inner: Mutex::default(),
+            warned: AtomicBool::new(false),
+            inbox,
+            doorbell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    /// Wakes `wake` whenever the content, the names or the rights of `file` change, until the answer
+    /// is dropped. `None`: the kernel will not tell, the caller has to look by itself.
+    pub(in crate::tail) fn watch_file(
+        self: &Arc<Self>,
+        file: &File,
+        path: &Path,
+        wake: &Waker,
+    ) -> Option<FileWatch> {
+        if sends_no_events(rustix::fs::fstatfs(file)) {
+            self.warn_once(&no_events(), path);
+            return None;
+        }
+        let mask =
+            WatchMask::MODIFY | WatchMask::ATTRIB | WatchMask::MOVE_SELF | WatchMask::DELETE_SELF;
+        // Through /proc it is this very file that is watched, whatever lies at the path by now.
+        let exact = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let add = || match self.watches.clone()?.add(&exact, mask) {
+            // No /proc here: the path will do, the tailer looks at once after this anyway.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Some(self.watches.clone()?.add(path, mask))
+            }
+            added => Some(added),
+        };
+        let enter = |table: &mut Table, descriptor: &WatchDescriptor| {
+            // Room for one: two of them share a file only for a moment.
+            let wakes = table.files.entry(descriptor.clone());
+            wakes
+                .or_insert_with(|| Vec::with_capacity(1))
+                .push((number, wake.clone()));
+            if table.unclaimed.take(descriptor) {
+                wake.wake();
+            }
+        };
+        let leave = |table: &mut Table, descriptor: &WatchDescriptor| {
+            table.leave_file(descriptor, number);
+        };
+        match self.add_watch(add, enter, leave)? {
+            Ok(descriptor) => Some(FileWatch {
+                table: self.clone(),
+                descriptor,
+                number,
+            }),
+            Err(error) => {
+                self.warn_once(&error, path);
+                None
+            }
+        }
+    }
+
+    /// Watches the names in a folder; returns whether the kernel tells of all that happens to them.
+    pub(super) fn watch_folder(&self, folder: &Arc<Path>) -> bool {
+        let mask = WatchMask::CREATE
+            | WatchMask::MOVED_TO
+            | WatchMask::MOVED_FROM
+            | WatchMask::DELETE
+            | WatchMask::ATTRIB
+            | WatchMask::DELETE_SELF
+            | WatchMask::MOVE_SELF
+            | WatchMask::ONLYDIR;
+        let add = || Some(self.watches.clone()?.add(folder, mask));
+        let enter = |table: &mut Table, descriptor: &WatchDescriptor| {
+            if let Some(before) = table.enter_folder(folder, descriptor) {
+                self.remove_watch(table, before);
+            }
+            // What lies in it is listed after this.
+            table.unclaimed.take(descriptor);
+        };
+        let leave = |table: &mut Table, _: &WatchDescriptor| {
+            table.leave_folder(folder);
+        };
+        match self.add_watch(add, enter, leave) {
+            Some(Ok(_)) => {
+                let is_told = !sends_no_events(rustix::fs::statfs(&**folder));
+                if !is_told {
+                    self.warn_once(&no_events(), folder);
+                }
+                is_told
+            }
+            // It went between two looks.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => true,
+            // Whoever looks into the folder has more to say of it.
+            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => false,
+            Some(Err(error)) => {
+                self.warn_once(&error, folder);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Adds a watch and enters it into the table; see the module's text. `None` where there is no inotify.
+    fn add_watch(
+        &self,
+        add: impl Fn() -> Option<io::Result<WatchDescriptor>>,
+        enter: impl Fn(&mut Table, &WatchDescriptor),
+        leave: impl Fn(&mut Table, &WatchDescriptor),
+    ) -> Option<io::Result<WatchDescriptor>> {
+        let mut removals = self.table().removals;
+        let mut descriptor = match add()? {
+            Ok(descriptor) => descriptor,
+            Err(error) => return Some(Err(error)),
+        };
+        loop {
+            let mut table = self.table();
+            enter(&mut table, &descriptor);
+            let is_undisturbed = table.removals == removals;
+            removals = table.removals;
+            drop(table);
+            if is_undisturbed {
+                return Some(Ok(descriptor));
+            }
+            // Now that it is entered nobody removes it; whether somebody has before, the kernel knows.
+            let again = match add()? {
+                Ok(again) if again == descriptor => return Some(Ok(descriptor)),
+                again => again,
+            };
+            leave(&mut self.table(), &descriptor);
+            match again {
+                Ok(again) => descriptor = again,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// From now on whatever happens to the name `path` wakes `wake`.
+    pub fn follow_path(&self, path: Arc<Path>, wake: Waker) {
+        self.table().paths.insert(path, wake);
+    }
+
+    /// Nobody follows `path` any more.
+    pub fn forget_path(&self, path: &Path) {
+        let mut table = self.table();
+        table.paths.remove(path);
+        table.forget_target(path);
+        shrink(&mut table.paths);
+    }
+
+    pub(in crate::tail) fn is_followed(&self, path: &Path) -> bool {
+        self.table().paths.contains_key(path)
+    }
+
+    /// The followed `path` may lead through links: then the folder that the file really lies in is
+    /// watched as well, since rotation happens there.
+    pub(in crate::tail) fn follow_target(&self, path: &Path) {
+        let Ok(target) = path.canonicalize() else {
+            return;
+        };
+        let folder: Option<Arc<Path>> = target.parent().map(Arc::from);
+        let mut table = self.table();
+        table.forget_target(path);
+        if target == path {
+            return;
+        }
+        table.enter_target(path.into(), target.into());
+        let folder = folder.filter(|folder| !table.watched_folders.contains_key(folder));
+        drop(table);
+        if let Some(folder) = folder {
+            self.watch_folder(&folder);
+        }
+    }
+
+    /// A tailer of `path` has ended: if a file lies there again, it is reported again.
+    pub fn reconsider(&self, path: Arc<Path>) {
+        self.tell(WatchCommand::Reconsider(path));
+    }
+
+    /// Ends the watcher's thread.
+    pub fn stop(&self) {
+        self.tell(WatchCommand::Stop);
+    }
+
+    pub(super) fn tell(&self, command: WatchCommand) {
+        // Without a watcher nobody needs to know.
+        let _ = self.inbox.send(command);
+        // Fails only when the counter is full, and then the watcher is awake.
+        let _ = rustix::io::write(&self.doorbell, &1u64.to_ne_bytes());
+    }
+
+    pub(super) fn warn_once(&self, error: &io::Error, path: &Path) {
+        let path = ShownPath(path);
+        if self.warned.swap(true, Ordering::Relaxed) {
+            log::debug!("'{path}' is polled: {error}");
+            return;
+        }
+        let hint = match rustix::io::Errno::from_io_error(error) {
+            Some(rustix::io::Errno::NOSPC) => {
+                "; sysctl fs.inotify.max_user_watches bounds the watches of a user"
+            }
+            Some(rustix::io::Errno::MFILE) => {
+                "; sysctl fs.inotify.max_user_instances bounds the instances of a user"
+            }
+            _ => "",
+        };
+        log::warn!(
+            "no inotify watch for '{path}': {error}{hint}; files without a watch are polled"
+        );
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever follows `path`, by this name or through a link; returns whether it is followed by
+    /// this name.
+    pub(super) fn wake_followers(&self, path: &Path) -> bool {
+        let table = self.table();
+        for link in table.links.get(path).into_iter().flatten() {
+            if let Some(wake) = table.paths.get(link) {
+                wake.wake();
+            }
+        }
+        let wake = table.paths.get(path);
+        if let Some(wake) = wake {
+            wake.wake();
+        }
+        wake.is_some()
+    }
+
+    /// The folders that links lead into.
+    pub(super) fn target_folders(&self) -> HashSet<Arc<Path>> {
+        let table = self.table();
+        let folders = table.links.keys().filter_map(|target| target.parent());
+        folders.map(Arc::from).collect()
+    }
+
+    /// Watches no folder any more but those that are `wanted`.
+    pub(super) fn keep_folders(&self, wanted: impl Fn(&Arc<Path>) -> bool) {
+        let mut table = self.table();
+        let unwanted = table.watched_folders.keys().filter(|f| !wanted(f));
+        for folder in unwanted.cloned().collect::<Vec<_>>() {
+            self.drop_folder(&mut table, &folder);
+        }
+        shrink(&mut table.files);
+        shrink(&mut table.folders);
+        shrink(&mut table.watched_folders);
+        shrink(&mut table.targets);
+        shrink(&mut table.links);
+    }
+
+    /// Watches these folders no more.
+    pub(super) fn forget_folders(&self, folders: &[Arc<Path>]) {
+        let mut table = self.table();
+        for folder in folders {
+            self.drop_folder(&mut table, folder);
+        }
+    }
+
+    fn drop_folder(&self, table: &mut Table, folder: &Path) {
+        if let Some(descriptor) = table.leave_folder(folder) {
+            self.remove_watch(table, descriptor);
+        }
+    }
+
+    /// Removes a watch that has no entry any more. That is no call to a file system.
+    fn remove_watch(&self, table: &mut Table, descriptor: WatchDescriptor) {
+        table.removals += 1;
+        if let Some(mut watches) = self.watches.clone() {
+            // Fails when what it was on is deleted and the kernel has removed the watch by itself.
+            let _ = watches.remove(descriptor);
+        }
+    }
+
+    /// Has every tailer look.
+    pub fn wake_all(&self) {
+        let table = self.table();
+        for wake in table.paths.values() {
+            wake.wake();
+        }
+    }
+}
+
+fn no_events() -> io::Error {
+    io::Error::other("its file system sends no events")
+}
+
+/// Whether a file lies on a file system that is changed from elsewhere too: inotify tells of changes made
+/// on this host only.
+fn sends_no_events(status: rustix::io::Result<rustix::fs::StatFs>) -> bool {
+    /// Magic numbers from statfs(2): NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS, Coda, OCFS2, GFS2.
+    const REMOTE: [u64; 11] = [
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x6573_5546,
+        0x0102_1997,
+        0x00c3_6400,
+        0x5346_414f,
+        0x7375_7245,
+        0x7461_636f,
+        0x0116_1970,
+    ];
+    status.is_ok_and(|status| REMOTE.contains(&(status.f_type as u64)))
+}
+
+/// A watch on one open file.
+#[derive(Debug)]
+pub(in crate::tail) struct FileWatch {
+    table: Arc<WatchTable>,
+    descriptor: WatchDescriptor,
+    number: u64,
+}
+
+impl Drop for FileWatch {
+    fn drop(&mut self) {
+        let mut table = self.table.table();
+        if table.leave_file(&self.descriptor, self.number) {
+            self.table.remove_watch(&mut table, self.descriptor.clone());
+        }
+    }
+}
