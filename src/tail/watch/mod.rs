@@ -29,6 +29,5 @@ mod walk;
 mod watcher;
 
 pub use first_look::FirstLook;
-pub(super) use table::FileWatch;
-pub use table::WatchTable;
+pub use table::{FileWatch, WatchTable};
 pub use watcher::Watcher;

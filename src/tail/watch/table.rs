@@ -70,7 +70,7 @@ impl WatchTable {
 
     /// Wakes `wake` whenever the content, the names or the rights of `file` change, until the answer
     /// is dropped. `None`: the kernel will not tell, the caller has to look by itself.
-    pub(in crate::tail) fn watch_file(
+    pub fn watch_file(
         self: &Arc<Self>,
         file: &File,
         path: &Path,
@@ -207,13 +207,14 @@ impl WatchTable {
         shrink(&mut table.paths);
     }
 
-    pub(in crate::tail) fn is_followed(&self, path: &Path) -> bool {
+    /// Whether a tailer follows `path`.
+    pub fn is_followed(&self, path: &Path) -> bool {
         self.table().paths.contains_key(path)
     }
 
     /// The followed `path` may lead through links: then the folder that the file really lies in is
     /// watched as well, since rotation happens there.
-    pub(in crate::tail) fn follow_target(&self, path: &Path) {
+    pub fn follow_target(&self, path: &Path) {
         let Ok(target) = path.canonicalize() else {
             return;
         };
@@ -367,7 +368,7 @@ fn sends_no_events(status: rustix::io::Result<rustix::fs::StatFs>) -> bool {
 
 /// A watch on one open file.
 #[derive(Debug)]
-pub(in crate::tail) struct FileWatch {
+pub struct FileWatch {
     table: Arc<WatchTable>,
     descriptor: WatchDescriptor,
     number: u64,
