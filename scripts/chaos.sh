@@ -8,6 +8,7 @@
 #                                 LOGAGENT_MATRIX=product: 1,728; LOGAGENT_MATRIX_CELL and _SEED: one again
 #   scripts/chaos.sh loggers      programs that rotate by themselves: 132 runs, about five minutes
 #                                 (tests/real_kafka_loggers); LOGAGENT_LOGGERS=NAME: those whose names begin so
+#   scripts/chaos.sh cluster      three brokers that fail one after the other and all at once, for long: four minutes
 #
 # Each row must show nothing missing, corrupt or out of order; only SIGKILL may make lines arrive twice, and at most as
 # many as the row says; bytes that were truncated away unread must be reported, to the byte. Otherwise the exit
@@ -60,8 +61,11 @@ if [ "${1:-}" = matrix ]; then
     judged matrix real_kafka_logrotate_matrix::every
     exit
 fi
-kind=$(scripts/kafka.sh get >&2 && scripts/kafka.sh kind) || kind=none
-if [ "$kind" != kafka ] && [ "$kind" != external ]; then
+if [ "${1:-}" = cluster ]; then
+    LOGAGENT_CLUSTER=long cargo test --test integration real_kafka_cluster:: -- --nocapture
+    exit
+fi
+if [ -z "${KAFKA_BROKERS:-}" ] && ! scripts/kafka.sh get >&2; then
     echo "scripts/chaos.sh needs a real Kafka, and none could be fetched or reached (Maven, Java 17)" >&2
     exit 1
 fi

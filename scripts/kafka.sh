@@ -8,7 +8,6 @@
 #   dist/<version>/classes.jsa  the broker's classes, parsed ahead: saves 40 % of the CPU time of each start
 #   instances/<name>/           one broker: its settings, address, pid, log and data; of a cluster of several
 #                               nodes each has a folder N/ in it; ZooKeeper, before Kafka 3, has zookeeper/
-#   tansu/                      the stand-in broker, where Maven's registry is out of reach
 #   locks/
 #
 # Standard output carries answers only (an address, records, offsets); all else goes to standard error.
@@ -34,9 +33,6 @@ readonly MAVEN_RETRY_MINUTES=60
 # C1 only and the serial collector: least time to start, fewest threads.
 readonly JVM_OPTIONS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
-# shellcheck source=tansu.sh
-source "$HERE/tansu.sh"
-
 usage() {
     cat <<EOF
 usage: scripts/kafka.sh COMMAND [ARGUMENTS]
@@ -58,7 +54,6 @@ usage: scripts/kafka.sh COMMAND [ARGUMENTS]
   status [--node N]                   a line for each node; exit code 0: all answer, 1: one runs but does not
                                       answer, 3: one is not running
   pid [--node N]                      its process id, or those of all its nodes, one per line
-  kind                                kafka, tansu (a stand-in, see below) or external
   topic NAME [PARTITIONS] [--config K=V]...   create a topic unless it is there
   delete-topic NAME                   delete a topic if it is there
   offsets TOPIC                       one PARTITION:END-OFFSET per line
@@ -79,8 +74,8 @@ environment:
                            but compiles lightly: for a benchmark set it to '-XX:+UseParallelGC'
   LOGAGENT_NO_MAVEN=1      do as if Maven's registry were out of reach
 
-A missing Java (17 or later) or Maven is installed, by root on Debian. Where Maven's registry is out of
-reach, get and start fall back on tansu, a Kafka-compatible broker that cargo builds.
+A missing Java (17 or later) or Maven is installed, by root on Debian. Exit code 4: Maven's registry is out of
+reach, and what is asked for is not here yet.
 EOF
 }
 
@@ -88,7 +83,7 @@ main() {
     local command=${1:-}
     (($# == 0)) || shift
     case $command in
-    get | start | stop | kill | pause | continue | status | pid | kind | topic | delete-topic | offsets | consume)
+    get | start | stop | kill | pause | continue | status | pid | topic | delete-topic | offsets | consume)
         "command_${command//-/_}" "$@"
         ;;
     help | -h | --help) usage ;;
@@ -105,12 +100,9 @@ main() {
 command_get() {
     parse_arguments "" "$@"
     ((${#WORDS[@]} <= 1)) || usage_error "get takes one version"
-    local kind
     VERSION=$(exact_version "${WORDS[0]:-$KAFKA_4}")
-    kind=$(obtain_broker)
-    if [[ $kind == tansu ]]; then
-        note "Maven's registry is out of reach: tansu stands in for Kafka"
-    elif [[ ! -e $ROOT/dist/$VERSION/classes.jsa ]]; then
+    obtain_kafka
+    if [[ ! -e $ROOT/dist/$VERSION/classes.jsa ]]; then
         lock get
         archive_classes
     fi
@@ -129,7 +121,7 @@ command_start() {
     if [[ -e $DIR/ready ]]; then
         local has
         has=$(<"$DIR/version")
-        [[ -z $VERSION || $VERSION == "$has" || $(<"$DIR/kind") != kafka ]] ||
+        [[ -z $VERSION || $VERSION == "$has" ]] ||
             fail "instance '$INSTANCE' is Kafka $has, not $VERSION; stop it first, or name another --instance"
         ((${#SETS[@]} == 0)) || note "instance '$INSTANCE' exists already, --set has no effect"
         [[ -z $BROKER_COUNT ]] || note "instance '$INSTANCE' exists already, --brokers has no effect"
@@ -215,7 +207,7 @@ node_status() {
     fi
     address=$(<"$NODE_DIR/address")
     if answers; then
-        echo "$name: $(<"$DIR/kind") $(<"$DIR/version") answers at $address, pid $PID"
+        echo "$name: kafka $(<"$DIR/version") answers at $address, pid $PID"
     else
         echo "$name: pid $PID runs but does not answer at $address"
         ((worst > 1)) || worst=1
@@ -243,41 +235,27 @@ node_pid() {
     fi
 }
 
-command_kind() {
-    parse_arguments "--instance" "$@"
-    no_words kind
-    if [[ -n ${KAFKA_BROKERS:-} ]]; then
-        echo external
-    elif [[ -e $DIR/ready ]]; then
-        cat "$DIR/kind"
-    else
-        # What a start would run. Only fetching tells for sure, and whoever asks is about to start it.
-        VERSION=$KAFKA_4
-        obtain_broker
-    fi
-}
-
 command_topic() {
     parse_arguments "--instance --config" "$@"
     ((${#WORDS[@]} == 1 || ${#WORDS[@]} == 2)) || usage_error "topic takes a name and a number of partitions"
     local partitions=${WORDS[1]:-}
     [[ $partitions =~ ^[0-9]*$ ]] || usage_error "'$partitions' is not a number of partitions"
     use_tools
-    "topic_$TOOLS" "${WORDS[0]}" "$partitions" >&2
+    create_topic "${WORDS[0]}" "$partitions" >&2
 }
 
 command_delete_topic() {
     parse_arguments "--instance" "$@"
     one_word delete-topic "a topic"
     use_tools
-    "delete_topic_$TOOLS" "${WORDS[0]}" >&2
+    delete_topic "${WORDS[0]}" >&2
 }
 
 command_offsets() {
     parse_arguments "--instance" "$@"
     one_word offsets "a topic"
     use_tools
-    "offsets_$TOOLS" "${WORDS[0]}"
+    offsets "${WORDS[0]}"
 }
 
 command_consume() {
@@ -304,8 +282,7 @@ command_consume() {
     [[ -n $topic || -n $include ]] || usage_error "consume takes a topic first, then options"
     locate_instance
     use_tools
-    [[ $TOOLS == kafka || -n $topic ]] || fail "$TOOLS has no --include"
-    "consume_$TOOLS" "$topic" ${include:+"--include=$include"} ${options[@]+"${options[@]}"}
+    consume "$topic" ${include:+"--include=$include"} ${options[@]+"${options[@]}"}
 }
 
 # ---------------------------------------------------------------------------------------------------------
@@ -402,23 +379,19 @@ exact_version() {
 # ---------------------------------------------------------------------------------------------------------
 # Fetching
 
-# Makes sure that there is a broker to run and prints its kind; VERSION is the Kafka wanted.
-obtain_broker() {
+# Makes sure that Kafka VERSION is here, or ends the script with 4.
+obtain_kafka() {
+    [[ ! -d $ROOT/dist/$VERSION ]] || return 0
     if ! maven_is_out; then
-        if [[ -d $ROOT/dist/$VERSION ]]; then
-            echo kafka
-            return
-        fi
         lock get
         if [[ -d $ROOT/dist/$VERSION ]] || fetch_kafka; then
             unlock
-            echo kafka
             return
         fi
         unlock
     fi
-    obtain_tansu
-    echo tansu
+    note "Maven's registry is out of reach: no Kafka $VERSION"
+    exit 4
 }
 
 # Without the memory of a failure each start would wait for Maven's time-outs again.
@@ -484,21 +457,20 @@ archive_classes() {
 # A new instance, or 1 if it does not answer. Another process can take a port between our look and the broker's
 # bind; then others are tried.
 first_start() {
-    local attempt kind
+    local attempt
     VERSION=${VERSION:-$KAFKA_4}
-    kind=$(obtain_broker) || exit 1
+    obtain_kafka
     # what an interrupted start has left
     terminate
     for attempt in 1 2 3; do
         rm -rf "$DIR"
         mkdir -p "$DIR" || exit 1
-        echo "$kind" >"$DIR/kind"
-        "prepare_$kind"
+        prepare
         if launch_missing && await_all; then
             touch "$DIR/ready"
             return
         fi
-        cat "$DIR"/server.log "$DIR"/*/server.log 2>/dev/null | grep -E 'Address already in use|AddrInUse' >/dev/null || break
+        cat "$DIR"/server.log "$DIR"/*/server.log 2>/dev/null | grep 'Address already in use' >/dev/null || break
         note "attempt $attempt: a port was taken meanwhile"
         terminate
     done
@@ -519,7 +491,7 @@ show_failed_start() {
 }
 
 # Writes the settings and formats the storage.
-prepare_kafka() {
+prepare() {
     local brokers=${BROKER_COUNT:-1} node cluster voters="" replicas in_sync ports=() controller_ports=() addresses=()
     echo "$VERSION" >"$DIR/version"
     if [[ $VERSION == [12].* ]]; then
@@ -546,7 +518,7 @@ prepare_kafka() {
     for_nodes prepare_node
 }
 
-# Writes the settings of one node and formats its storage; sees prepare_kafka's variables.
+# Writes the settings of one node and formats its storage; sees prepare's variables.
 prepare_node() {
     local port=${ports[node]} controller_port=${controller_ports[node]}
     echo "127.0.0.1:$port" >"$NODE_DIR/address"
@@ -644,11 +616,11 @@ launch_missing() {
 }
 
 launch_node() {
-    is_running || "launch_$(<"$DIR/kind")"
+    is_running || launch
     [[ $NODE_DIR != "$DIR/zookeeper" ]] || await_answer
 }
 
-launch_kafka() {
+launch() {
     local log=org.slf4j.simpleLogger classes heap=512m archive program
     VERSION=$(<"$DIR/version")
     need java:default-jre-headless
@@ -701,7 +673,7 @@ await_answer() {
         if ! kill -0 "$PID" 2>/dev/null; then
             # ZooKeeper holds the session of a broker that was killed for some seconds, and a broker gives up at once.
             tail -n 100 "$NODE_DIR/server.log" | grep -q 'KeeperErrorCode = NodeExists' || return 1
-            launch_kafka
+            launch
         fi
         sleep 0.05
     done
@@ -827,15 +799,15 @@ hex() {
 # ---------------------------------------------------------------------------------------------------------
 # Topics and records, with Kafka's own tools
 
-# Sets TOOLS (whose: kafka, tansu), VERSION and BROKERS.
+# Sets VERSION, which is also that of the tools, and BROKERS.
 use_tools() {
     if [[ -n ${KAFKA_BROKERS:-} ]]; then
         BROKERS=$KAFKA_BROKERS VERSION=$KAFKA_4
-        TOOLS=$(obtain_broker)
+        obtain_kafka
     else
         [[ -n $(for_nodes running_node) ]] ||
             fail "instance '$INSTANCE' is not running; start it with: scripts/kafka.sh start --instance $INSTANCE"
-        BROKERS=$(<"$DIR/address") VERSION=$(<"$DIR/version") TOOLS=$(<"$DIR/kind")
+        BROKERS=$(<"$DIR/address") VERSION=$(<"$DIR/version")
     fi
 }
 
@@ -853,7 +825,7 @@ tool() {
     esac
 }
 
-topic_kafka() {
+create_topic() {
     local options=() config
     [[ -z $2 ]] || options+=(--partitions "$2")
     for config in ${CONFIGS[@]+"${CONFIGS[@]}"}; do
@@ -864,12 +836,12 @@ topic_kafka() {
 }
 
 # The tools take a topic as a regular expression, except to create one.
-delete_topic_kafka() {
+delete_topic() {
     java_tool "$(tool TopicCommand)" --bootstrap-server "$BROKERS" \
         --delete --if-exists --topic "${1//./\\.}"
 }
 
-offsets_kafka() {
+offsets() {
     local server=--bootstrap-server topic=${1//./\\.}
     if [[ $VERSION == [12].* ]]; then
         server=--broker-list topic=$1
@@ -879,7 +851,7 @@ offsets_kafka() {
 }
 
 # The console consumer takes this script's place, so that a signal to the one reaches the other.
-consume_kafka() {
+consume() {
     local topic=$1 option options=()
     shift
     [[ " $* " == *" --offset"* || " $* " == *" --from-beginning "* ]] || options+=(--from-beginning)

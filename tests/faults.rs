@@ -31,44 +31,6 @@ fn survives(mut env: Env, trouble: impl FnOnce(&Cluster)) {
     env.stop_and_expect_lines(&lines(0..1200));
 }
 
-macro_rules! survives_produce_errors {
-    ($($name:ident = $code:literal,)*) => {
-        mod produce_error {
-            use super::*;
-            $(
-                #[test]
-                fn $name() {
-                    survives(small_batches(), |broker| {
-                        broker.on(ApiKey::Produce).error($code);
-                    });
-                    survives(small_batches(), |broker| {
-                        broker.on(ApiKey::Produce).times(3).error($code);
-                    });
-                }
-            )*
-        }
-    };
-}
-
-survives_produce_errors! {
-    unknown_server_error = -1,
-    corrupt_message = 2,
-    unknown_topic_or_partition = 3,
-    leader_not_available = 5,
-    not_leader_or_follower = 6,
-    request_timed_out = 7,
-    replica_not_available = 9,
-    network_exception = 13,
-    not_enough_replicas = 19,
-    not_enough_replicas_after_append = 20,
-    topic_authorization_failed = 29,
-    out_of_order_sequence_number = 45,
-    invalid_producer_epoch = 47,
-    kafka_storage_error = 56,
-    unknown_producer_id = 59,
-    fenced_leader_epoch = 74,
-}
-
 #[test]
 fn an_error_that_comes_after_the_append_doubles_nothing() {
     for code in [7, 20] {

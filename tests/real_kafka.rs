@@ -2,19 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::broker::{Codec, Record};
+use crate::support::broker::Record;
 use crate::support::env::{Env, assert_at_least_once, assert_same_lines, lines};
 use crate::support::kafka::RealKafka;
 
 const LONG: Duration = Duration::from_secs(30);
-
-const CODECS: [(&str, Codec); 5] = [
-    ("none", Codec::None),
-    ("gzip", Codec::Gzip),
-    ("snappy", Codec::Snappy),
-    ("lz4", Codec::Lz4),
-    ("zstd", Codec::Zstd),
-];
 
 /// An agent that sends to this topic of this broker.
 fn sending_to(kafka: &RealKafka, topic: &str) -> Env {
@@ -62,65 +54,6 @@ fn the_console_consumer_reads_what_was_written() {
         );
     }
     assert_eq!(kafka.offsets(&topic), [(0, 4)].into());
-}
-
-#[test]
-fn every_codec_and_acknowledgement_is_taken() {
-    let kafka = RealKafka::current();
-    for acks in ["0", "1", "all"] {
-        for (name, codec) in CODECS {
-            let topic = kafka.fresh_topic("codecs", 3);
-            let mut env = sending_to(&kafka, &topic);
-            env.set("kafka", "acks", acks)
-                .set("kafka", "compression", name);
-            env.write_lines("app.log", 0..20_000);
-            env.start();
-            kafka.wait_for_records(&topic, 20_000, LONG);
-            env.stop();
-            let records = kafka.fetch_all(&topic);
-            assert_same_lines(&lines(0..20_000), &texts(&records));
-            assert!(records.iter().any(|record| record.codec == codec));
-        }
-    }
-}
-
-#[test]
-fn the_console_consumer_reads_every_codec() {
-    for kafka in [RealKafka::current(), RealKafka::v3_9()] {
-        for (name, codec) in CODECS {
-            let topic = kafka.fresh_topic("console-codecs", 1);
-            let mut env = sending_to(&kafka, &topic);
-            env.set("kafka", "compression", name);
-            env.write_lines("app.log", 0..3000);
-            env.start();
-            kafka.wait_for_records(&topic, 3000, LONG);
-            env.stop();
-            let records = kafka.consume(&topic, 3000);
-            let values = records.iter().map(|record| record.value.clone().unwrap());
-            let values: Vec<String> = values
-                .map(|value| String::from_utf8(value).unwrap())
-                .collect();
-            assert_same_lines(&lines(0..3000), &values);
-            let sent = kafka.fetch_all(&topic);
-            assert!(sent.iter().any(|record| record.codec == codec), "{name}");
-        }
-    }
-}
-
-#[test]
-fn kafka_3_9_and_2_8_are_served_by_both_outputs() {
-    for kafka in [RealKafka::v3_9(), RealKafka::v2_8()] {
-        for protocol in ["native", "legacy"] {
-            let topic = kafka.fresh_topic(protocol, 1);
-            let mut env = sending_to(&kafka, &topic);
-            env.set("kafka", "protocol", protocol);
-            env.write_lines("app.log", 0..100_000);
-            env.start();
-            kafka.wait_for_records(&topic, 100_000, LONG);
-            env.stop();
-            assert_same_lines(&lines(0..100_000), &texts(&kafka.fetch_all(&topic)));
-        }
-    }
 }
 
 #[test]

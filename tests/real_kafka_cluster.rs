@@ -1,7 +1,7 @@
 //! A cluster of three brokers that fail one after the other and all at once, under load.
 //!
 //! Topics have three replicas, `acks=all` takes two of them, and every line must be there once and in the order of
-//! its file afterwards.
+//! its file afterwards. `scripts/chaos.sh cluster` leaves brokers away for as long as it takes in production.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,8 +22,11 @@ const RATE: usize = 5000;
 const TICK: Duration = Duration::from_millis(20);
 /// Load before the first failure and after the last.
 const CALM: Duration = Duration::from_secs(3);
-const PAUSE: Duration = Duration::from_secs(40);
-const OUTAGE: Duration = Duration::from_secs(60);
+/// Longer than `request_timeout`, and than the brokers take to elect other leaders (9 s).
+const PAUSE: Duration = Duration::from_secs(15);
+const OUTAGE: Duration = Duration::from_secs(20);
+const LONG_PAUSE: Duration = Duration::from_secs(40);
+const LONG_OUTAGE: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(120);
 
 #[test]
@@ -40,6 +43,11 @@ fn a_cluster_whose_brokers_fail_has_every_line_once_and_in_order() {
         let wrong = (figures.missing, figures.repeated, figures.out_of_order);
         assert_eq!(wrong, (0, 0, 0), "{figures:?}");
     }
+}
+
+/// As it is in production: the default of `request_timeout`, and pauses that go with it.
+fn takes_its_time() -> bool {
+    std::env::var_os("LOGAGENT_CLUSTER").is_some_and(|value| value == "long")
 }
 
 fn restart_all_in_turn(kafka: &RealKafka, topic: &str) {
@@ -67,7 +75,8 @@ fn pause_a_leader(kafka: &RealKafka, topic: &str) {
     kafka.node("pause", leader);
     wait_for_other_leaders(kafka, topic, leader);
     // The length of the pause; nothing is waited for.
-    thread::sleep(PAUSE.saturating_sub(start.elapsed()));
+    let pause = if takes_its_time() { LONG_PAUSE } else { PAUSE };
+    thread::sleep(pause.saturating_sub(start.elapsed()));
     kafka.node("continue", leader);
     wait_for_all_replicas(kafka, topic);
 }
@@ -75,7 +84,11 @@ fn pause_a_leader(kafka: &RealKafka, topic: &str) {
 fn all_down(kafka: &RealKafka, topic: &str) {
     kafka.kill();
     // The length of the outage; nothing is waited for.
-    thread::sleep(OUTAGE);
+    thread::sleep(if takes_its_time() {
+        LONG_OUTAGE
+    } else {
+        OUTAGE
+    });
     kafka.start();
     wait_for_all_replicas(kafka, topic);
 }
@@ -140,8 +153,9 @@ fn run(kafka: &RealKafka, name: &str, fail: fn(&RealKafka, &str)) -> Figures {
     env.set("kafka", "brokers", kafka.brokers())
         .set("kafka", "topic", &topic)
         .set("kafka", "acks", "all");
-    // As it is in production: longer than the brokers take to elect other leaders, shorter than the pause.
-    env.unset("kafka", "request_timeout");
+    if takes_its_time() {
+        env.unset("kafka", "request_timeout");
+    }
     let logs = env.log_dir().display().to_string();
     let stop = AtomicBool::new(false);
     let written = thread::scope(|scope| {

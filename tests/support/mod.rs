@@ -13,6 +13,7 @@
 //! java.rs          the Java client's partitioner
 //! client.rs        a minimal Kafka client, for the two above
 //! dns.rs         a name server
+//! token.rs       tokens for OAUTHBEARER
 //! token_endpoint.rs  gives out tokens for OAUTHBEARER
 //! remote.rs        a folder without events and with failing reads, as on a network file system
 //! record_batch.rs  reads a record batch, by hand, strictly
@@ -37,4 +38,5 @@ pub(crate) mod proxy;
 mod record_batch;
 pub(crate) mod remote;
 pub(crate) mod secured;
+pub(crate) mod token;
 pub(crate) mod token_endpoint;

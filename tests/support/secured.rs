@@ -9,7 +9,8 @@ use rcgen::{
 use tempfile::TempDir;
 
 use super::kafka::RealKafka;
-use super::token_endpoint::{TokenEndpoint, token};
+use super::token::token;
+use super::token_endpoint::TokenEndpoint;
 
 const USER: &str = "log,agent=1";
 /// Of [`USER`], who comes with SCRAM.

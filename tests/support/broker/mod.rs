@@ -374,7 +374,7 @@ impl Cluster {
         self.require(Login::Plain(user.to_owned(), password.to_owned()));
     }
 
-    /// Clients have to log in with a token of [`time_left`](crate::support::token_endpoint::time_left); the session ends with it.
+    /// Clients have to log in with a token of [`time_left`](crate::support::token::time_left); the session ends with it.
     pub(crate) fn require_token(&self) {
         self.require(Login::Token);
     }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::faults::{Fault, Rule};
 use super::log::{Appended, Partition, Record, UnknownProducer};
 use crate::support::record_batch;
-use crate::support::token_endpoint::time_left;
+use crate::support::token::time_left;
 
 /// A node of the cluster.
 #[derive(Debug)]
