@@ -173,7 +173,7 @@ impl Tailer {
         // The same file may be known under another path.
         let (mut here, _) = self.shared.registry.of_inode(look.inode);
         here.retain(|c| c.path != self.path && is_same_inode(c, &look));
-        if self.belongs_to_other_path(found, &here, &mut content, &look)? {
+        if self.belongs_to_other_path(&here, &mut content, &look)? {
             found.seen.current = Current::ReadElsewhere;
             found.elsewhere = Some((look.inode, look.born_ns));
             found.awaits_copy = look.size == 0;
@@ -199,7 +199,6 @@ impl Tailer {
     /// is followed and something is known of them. `here` is what is known of the inode under other paths.
     fn belongs_to_other_path(
         &self,
-        found: &Found,
         here: &[Checkpoint],
         content: &mut Content,
         look: &Look,
@@ -209,9 +208,11 @@ impl Tailer {
         if here.iter().any(is_awaited) {
             return Ok(true);
         }
-        let is_new = here.is_empty() && found.seen.known.is_empty() && self.sources.is_empty();
-        let family = self.path.file_name().and_then(|n| family_base(n.as_bytes()));
-        let Some(family) = family.filter(|_| is_new) else {
+        let family = self
+            .path
+            .file_name()
+            .and_then(|n| family_base(n.as_bytes()));
+        let Some(family) = family.filter(|_| here.is_empty()) else {
             return Ok(false);
         };
         let base = self.path.with_file_name(OsString::from_vec(family));

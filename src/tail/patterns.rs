@@ -93,7 +93,6 @@ impl Pattern {
     }
 
     /// The components, for a walk; that of an absolute pattern starts at `/`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "wired by the walk"))]
     pub(super) fn components(&self) -> &[Component] {
         &self.components
     }

@@ -117,7 +117,7 @@ mod tests {
                 len: u8::MAX,
                 crc: 0,
             };
-            let end = usize::try_from(offset).unwrap();
+            let end = usize::try_from(offset).expect("it is small");
             let range = end.checked_sub(usize::from(len)).map(|start| start..end);
             Ok(range
                 .and_then(|range| self.get(range))

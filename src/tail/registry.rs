@@ -46,9 +46,8 @@ impl FileRegistry {
         let mut known = Known::default();
         for checkpoint in saved.checkpoints.iter().cloned() {
             known.last_serial = known.last_serial.max(checkpoint.serial);
-            match &saved.sections {
-                None => drop(known.without_skipped.insert(checkpoint.path.clone())),
-                Some(_) => {}
+            if saved.sections.is_none() {
+                known.without_skipped.insert(checkpoint.path.clone());
             }
             known.insert(Entry {
                 checkpoint,

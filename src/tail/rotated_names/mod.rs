@@ -89,14 +89,14 @@ impl RotatedName {
     }
 
     /// Whether the name is that of an archive, of any compression.
-    #[cfg_attr(not(test), expect(dead_code, reason = "wired by the tailer's plan"))]
+    #[cfg(test)]
     pub(super) fn is_compressed(&self) -> bool {
         self.is_compressed
     }
 
+    #[cfg(test)]
     /// `Less` if this file was rotated before the `other`. `None`: the names do not say it, since they are not of
     /// one scheme. `Equal`: a file and its archive.
-    #[cfg_attr(not(test), expect(dead_code, reason = "wired by the tailer's plan"))]
     pub(super) fn compare(&self, other: &Self, counting: Counting) -> Option<Ordering> {
         (self.scheme == other.scheme).then(|| self.compare_in_scheme(other, counting))
     }
@@ -273,7 +273,6 @@ fn strip_any<'a>(name: &'a [u8], endings: &[&[u8]]) -> Option<&'a [u8]> {
 
 /// The name of the log that rotation made `name` from, if the name alone tells: `app.log` for `app.1.log`. It is
 /// a guess that may be wrong only where a log's own name looks like a rotated one.
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by the tailer's plan"))]
 pub(super) fn family_base(name: &[u8]) -> Option<Vec<u8>> {
     let plain = Words::strip(name);
     let base = if Stamp::tai(plain.rest).is_some() {
