@@ -5,7 +5,6 @@
 //! alone do not do either: many logs begin with the same line.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -166,8 +165,8 @@ pub struct Look {
 }
 
 impl Look {
-    /// Looks at an open file.
-    pub fn at_file(file: &File) -> io::Result<Look> {
+    /// Looks at an open file, which need not be open for reading.
+    pub fn at_file(file: &impl AsFd) -> io::Result<Look> {
         let statx = rustix::fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, Self::wanted())?;
         Ok(Self::from(statx))
     }
