@@ -68,6 +68,12 @@ pub(super) struct Listed {
     pub(super) name: RotatedName,
 }
 
+impl Default for FolderIndex {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl FolderIndex {
     /// An index that has listed nothing yet.
     pub fn new() -> Self {
