@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -176,7 +176,7 @@ impl Tailer {
         if self.belongs_to_other_path(&here, &mut content, &look)? {
             found.seen.current = Current::ReadElsewhere;
             found.elsewhere = Some((look.inode, look.born_ns));
-            found.awaits_copy = look.size == 0;
+            found.awaits_copy = self.deferred.is_some();
             return Ok(Some(look));
         }
         found.seen.known.extend(here);
@@ -198,13 +198,13 @@ impl Tailer {
     /// too, they appear as paths of their own, and belong to the log that they were rotated from, as long as that
     /// is followed and something is known of them. `here` is what is known of the inode under other paths.
     fn belongs_to_other_path(
-        &self,
+        &mut self,
         here: &[Checkpoint],
         content: &mut Content,
         look: &Look,
     ) -> io::Result<bool> {
-        let watches = &self.shared.watches;
-        let is_awaited = |c: &Checkpoint| c.is_unfinished() && watches.is_followed(&c.path);
+        self.deferred = self.deferred.filter(|(inode, _)| *inode == look.inode);
+        let is_awaited = |c: &Checkpoint| c.is_unfinished() && self.is_followed_by_itself(&c.path);
         if here.iter().any(is_awaited) {
             return Ok(true);
         }
@@ -216,16 +216,30 @@ impl Tailer {
             return Ok(false);
         };
         let base = self.path.with_file_name(OsString::from_vec(family));
-        if base == *self.path || !watches.is_followed(&base) {
+        if base == *self.path || !self.is_followed_by_itself(&base) {
             return Ok(false);
-        }
-        // A copy is empty before it is one.
-        if look.size == 0 {
-            return Ok(now_ms() - look.modified_ns / 1_000_000 < COPYING_MS);
         }
         let mut known = self.shared.registry.all_of_path(&base);
         known.retain(|c| c.state != SourceState::Skipped);
-        Ok(!matches_of(&known, content, look)?.is_empty())
+        if known.is_empty() {
+            return Ok(false);
+        }
+        if look.size > 0 && !matches_of(&known, content, look)?.is_empty() {
+            self.deferred = None;
+            return Ok(true);
+        }
+        // A copy is empty before it is one; and what followed on the log's last file is its tailer's to say, which
+        // looks at this very moment.
+        let (_, since) = *self.deferred.get_or_insert((look.inode, Instant::now()));
+        let patience = match look.size {
+            0 => EMPTY_PATIENCE,
+            _ => FAMILY_PATIENCE,
+        };
+        if since.elapsed() < patience {
+            return Ok(true);
+        }
+        self.deferred = None;
+        Ok(false)
     }
 
     /// The checkpoints whose content a file may hold: of open sources, of this path, and of `others`.
@@ -366,8 +380,11 @@ impl Tailer {
                 }
             };
         // It has a tailer of its own, or is none of ours; but what is known of it is ours.
-        if known.is_none() && matches.is_empty() && !is_archive && self.is_followed_by_itself(&path)
-        {
+        let is_of_others = matches.is_empty()
+            && !is_archive
+            && self.is_followed_by_itself(&path)
+            && (matches!(found.seen.adoption, Adoption::New { .. }) || !follows(&self.log, &path));
+        if known.is_none() && is_of_others {
             return Ok(None);
         }
         let candidate = candidate(look, readable, matches);
@@ -706,6 +723,10 @@ fn is_old(look: &Look) -> bool {
     now_ms() - look.modified_ns / 1_000_000 > ARCHIVING_MS
 }
 
+/// How long the tailer of a rotated name leaves its file to that of the log it may come from.
+const FAMILY_PATIENCE: Duration = Duration::from_secs(1);
+/// The same while it is empty.
+const EMPTY_PATIENCE: Duration = Duration::from_secs(5);
 /// Stands for what lies at the path where that has no serial number yet.
 const COPY_OF_CURRENT: u64 = u64::MAX;
 /// How long after the last change of a copy its original may not be truncated yet.

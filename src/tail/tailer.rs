@@ -65,8 +65,10 @@ pub struct Tailer {
     pub(super) paused: Option<Box<(Look, Option<FileWatch>)>>,
     /// Inode and time of birth of the file at the path, if another tailer reads it.
     pub(super) read_elsewhere: Option<(Inode, i64)>,
-    /// The file at the path is empty, and may become a copy of what another path holds.
+    /// The file at the path may be what another path holds, or a copy of that.
     pub(super) awaits_copy: bool,
+    /// The file at the path that is left to the tailer of the log it may come from, and since when.
+    pub(super) deferred: Option<(Inode, Instant)>,
     /// The file was there when its section was first seen: `start_at` is about it.
     pub(super) honours_start_at: bool,
     /// What lay at the path when it was found; it may be rotated away before it is opened.
@@ -139,6 +141,7 @@ impl Tailer {
             paused: None,
             read_elsewhere: None,
             awaits_copy: false,
+            deferred: None,
             honours_start_at,
             stat_when_found: stat_when_found.map(Box::new),
             target: None,
