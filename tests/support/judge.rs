@@ -10,8 +10,8 @@ use super::env::{Env, wait_until};
 use super::kafka::RealKafka;
 use super::ledger::{self, Verdict};
 
-/// Nothing new for so long, and what is missing counts as missing.
-const STALLED: Duration = Duration::from_secs(8);
+/// Nothing new for so long, and what is missing counts as missing: longer than the longest pause between retries.
+const STALLED: Duration = Duration::from_secs(15);
 /// Nothing new for so long after the last line, and nothing comes again.
 const QUIET: Duration = Duration::from_millis(1200);
 const SOON: Duration = Duration::from_secs(30);
