@@ -228,15 +228,10 @@ impl Tailer {
             self.deferred = None;
             return Ok(true);
         }
-        // A copy is empty before it is one; and what followed on the log's last file is its tailer's to say, which
-        // looks at this very moment.
-        let (_, since) = *self.deferred.get_or_insert((look.inode, Instant::now()));
-        let patience = match look.size {
-            0 => EMPTY_PATIENCE,
-            _ => FAMILY_PATIENCE,
-        };
-        if since.elapsed() < patience {
-            return Ok(true);
+        // A copy is empty before it is one.
+        if look.size == 0 {
+            let (_, since) = *self.deferred.get_or_insert((look.inode, Instant::now()));
+            return Ok(since.elapsed() < EMPTY_PATIENCE);
         }
         self.deferred = None;
         Ok(false)
@@ -380,10 +375,7 @@ impl Tailer {
                 }
             };
         // It has a tailer of its own, or is none of ours; but what is known of it is ours.
-        let is_of_others = matches.is_empty()
-            && !is_archive
-            && self.is_followed_by_itself(&path)
-            && (matches!(found.seen.adoption, Adoption::New { .. }) || !follows(&self.log, &path));
+        let is_of_others = matches.is_empty() && !is_archive && self.is_followed_by_itself(&path);
         if known.is_none() && is_of_others {
             return Ok(None);
         }
@@ -723,9 +715,7 @@ fn is_old(look: &Look) -> bool {
     now_ms() - look.modified_ns / 1_000_000 > ARCHIVING_MS
 }
 
-/// How long the tailer of a rotated name leaves its file to that of the log it may come from.
-const FAMILY_PATIENCE: Duration = Duration::from_secs(1);
-/// The same while it is empty.
+/// How long the tailer of a rotated name leaves an empty file to that of the log it may become a copy of.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(5);
 /// Stands for what lies at the path where that has no serial number yet.
 const COPY_OF_CURRENT: u64 = u64::MAX;

@@ -72,7 +72,8 @@ impl Asker {
         for (lane, mut known) in lanes {
             let table = self.table.clone();
             self.lanes.submit(lane, move || {
-                known.retain(|found| found.path.symlink_metadata().is_err());
+                // A link that leads nowhere, too: what it led to may have been rotated away.
+                known.retain(|found| found.path.metadata().is_err());
                 table.tell(WatchCommand::Absent(known));
             });
         }
