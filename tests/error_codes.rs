@@ -363,7 +363,7 @@ fn faults(
     };
     let number = format!("({})", case.code);
     let good = match case.fate {
-        Again | NewLeader => said(&["partition 0", &number, "trying again"]) > 0,
+        Again | NewLeader => said(&["partition 0", &number, "retrying"]) > 0,
         NewProducerId => said(&["partition 0", &number, "new producer id"]) > 0,
         Parked => said(&["is parked", &number]) > 0,
         Divided => said(&["was refused", &number, "it is kept in"]) == dead.len(),
