@@ -70,8 +70,8 @@ impl MetadataSchedule {
     /// Something new waits for better metadata: what has waited for long does not make it wait too.
     pub(crate) fn want_early_probe(&mut self, now: Instant) {
         self.probe_backoff.reset();
-        self.probe_at = None;
-        self.want_probe(now);
+        let at = now + self.probe_backoff.pause();
+        self.probe_at = Some(self.probe_at.map_or(at, |known| known.min(at)));
     }
 
     /// A broker is asked, for one of `slices` parts of the topics.

@@ -85,7 +85,7 @@ impl Machine {
         }
         again |= self.topics.iter().flatten().any(Topic::waits_for_metadata);
         self.cluster.update(peer, metadata, now, again);
-        if anew && !again {
+        if anew {
             self.cluster.schedule.want_early_probe(now);
         }
     }
@@ -331,5 +331,6 @@ const RETRYING: &str = "retrying";
 const NEW_ID: &str = "retrying under a new producer id";
 const NEW_ID_MAYBE_TWICE: &str =
     "retrying under a new producer id; as an answer was lost before, records may be duplicated";
-const RETIMED: &str = "the records are sent again with the time of now, and with when they were read as header read_at";
+const RETIMED: &str =
+    "retrying with the time of now; when the records were read goes with them as header read_at";
 const MESSAGE_TOO_LARGE: i16 = 10;
