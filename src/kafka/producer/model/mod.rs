@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Destination, Framing, SourceId};
-use crate::budget::{Account, Budget, BufferPool};
+use crate::budget::{Account, Budget};
+use crate::buffer::BufferPool;
 use crate::config::{Acks, BrokerAddress};
 use crate::kafka::cluster::broker::Peer;
 use crate::kafka::network::connection::{ConnectionEvent, Event};
@@ -118,7 +119,7 @@ impl Run {
             now,
             due: None,
             pool: BufferPool::new(),
-            account: Budget::new(1 << 30).account(waker()),
+            account: Budget::new(1 << 30).route().account(waker()),
             files,
             steps: 0,
         }
