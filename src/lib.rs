@@ -28,6 +28,7 @@ pub mod batch;
 pub mod budget;
 pub mod buffer;
 pub mod checkpoint;
+pub mod condition;
 pub mod config;
 #[doc(hidden)]
 pub mod fuzz;

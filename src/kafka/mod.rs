@@ -21,16 +21,12 @@
 //! - With `acks=0` a Produce request has no response at all.
 
 pub(crate) mod cluster;
-#[cfg(test)]
-mod fake;
 pub(crate) mod fuzz;
 pub(crate) mod network;
 pub(crate) mod producer;
 pub(crate) mod protocol;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod tests;
 
 #[doc(hidden)]
 pub use producer::encoder::Encoder;

@@ -1,10 +1,12 @@
 //! Batches and answers for the unit tests of this folder.
 
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use crossbeam_channel::{Receiver, unbounded};
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 
@@ -14,6 +16,10 @@ use crate::buffer::BufferPool;
 use crate::config::{
     Acks, BrokerAddress, Compression, HeaderChoice, KafkaConfig, Partitioner, Protocol,
 };
+use crate::kafka::cluster::broker::Peer;
+use crate::kafka::cluster::dial::Dial;
+use crate::kafka::network::connection::Handle;
+use crate::kafka::protocol::request::Request;
 use crate::wake::testing::waker;
 
 pub(crate) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
@@ -35,13 +41,6 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
         with_path: false,
         strip_cr: false,
     }
-}
-
-pub(crate) fn destination_to(topic: &str) -> Arc<Destination> {
-    Arc::new(Destination {
-        route: route(topic, None, &[]).into(),
-        path: Path::new("/path").into(),
-    })
 }
 
 pub(crate) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
@@ -93,5 +92,44 @@ pub(crate) fn config(broker: &BrokerAddress) -> KafkaConfig {
         },
         tls: None,
         sasl: None,
+    }
+}
+
+/// The destination of the file `path`.
+pub(crate) fn destination_of(path: &str) -> Arc<Destination> {
+    Arc::new(Destination {
+        route: route("t", None, &[]).into(),
+        path: Path::new(path).into(),
+    })
+}
+
+/// A connection that was asked for. The test plays the broker.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+    pub(crate) requests: Receiver<Request>,
+}
+
+/// Records which connections are opened and what is sent there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RecordingDial(Arc<Mutex<Vec<Opened>>>);
+
+impl RecordingDial {
+    /// What was opened since the last call.
+    pub(crate) fn take(&self) -> Vec<Opened> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+impl Dial for RecordingDial {
+    fn open(&mut self, number: u64, peer: Peer, _: &BrokerAddress) -> io::Result<Handle> {
+        let (sender, requests) = unbounded();
+        self.0.lock().expect("no panic").push(Opened {
+            number,
+            peer,
+            requests,
+        });
+        Ok(Handle::unattended(sender))
     }
 }

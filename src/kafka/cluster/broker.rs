@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
+use crate::condition::Condition;
 use crate::config::BrokerAddress;
 use crate::kafka::network::connection::Handle;
 use crate::kafka::protocol::api::{Api, Versions};
 use crate::kafka::protocol::request::Request;
 
-/// The other end of a broker.
+/// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
     /// A member of the cluster, by node id.
@@ -18,12 +19,28 @@ pub(crate) enum Peer {
     Seed(usize),
 }
 
-/// Which batch of which partition a request carries.
+/// Names one record batch of a producer, for as long as the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct BatchId(u64);
+
+/// The one counter of a producer that names its batches.
+#[derive(Debug, Default)]
+pub(crate) struct BatchIds(u64);
+
+impl BatchIds {
+    pub(crate) fn next(&mut self) -> BatchId {
+        self.0 += 1;
+        BatchId(self.0)
+    }
+}
+
+/// A record batch in a request, and which attempt to send it that is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchRef {
     pub(crate) topic: usize,
     pub(crate) partition: usize,
-    pub(crate) number: u64,
+    pub(crate) id: BatchId,
+    pub(crate) attempt: u32,
 }
 
 /// A request without an answer.
@@ -31,6 +48,7 @@ pub(crate) struct BatchRef {
 pub(crate) enum Pending {
     Metadata,
     InitProducerId,
+    /// In the order in which the request carries them.
     Produce(Vec<BatchRef>),
 }
 
@@ -62,6 +80,9 @@ pub(super) enum State {
         number: u64,
         handle: Handle,
         versions: Versions,
+        /// Something was answered on this connection.
+        has_answered: bool,
+        used: Instant,
     },
 }
 
@@ -73,22 +94,22 @@ pub(crate) struct Broker {
     pub(super) pending: VecDeque<Pending>,
     pub(super) backoff: Backoff,
     pub(super) throttled_until: Option<Instant>,
-    /// A failure was logged, and no success since.
-    pub(super) complained: bool,
+    /// It cannot be reached or does not answer.
+    pub(super) trouble: Condition,
     /// The same for a failure that only a person can mend.
-    pub(super) called_for_help: bool,
+    pub(super) needs_a_person: Condition,
 }
 
 impl Broker {
-    pub(super) fn new(address: BrokerAddress) -> Self {
+    pub(super) fn new(address: BrokerAddress, random: &mut fastrand::Rng) -> Self {
         Broker {
             address,
             state: State::Down { until: None },
             pending: VecDeque::new(),
-            backoff: Backoff::default(),
+            backoff: Backoff::new(random),
             throttled_until: None,
-            complained: false,
-            called_for_help: false,
+            trouble: Condition::default(),
+            needs_a_person: Condition::default(),
         }
     }
 
@@ -117,15 +138,19 @@ impl Broker {
     }
 
     /// Sends a request that there is room for.
-    pub(crate) fn send(&mut self, request: Request, pending: Pending) {
-        if let State::Up { handle, .. } = &self.state {
+    pub(crate) fn send(&mut self, request: Request, pending: Pending, now: Instant) {
+        if let State::Up { handle, used, .. } = &mut self.state {
             handle.send(request);
+            *used = now;
             self.pending.push_back(pending);
         }
     }
 
     /// The oldest request of that kind gets its answer.
     pub(crate) fn answered(&mut self, kind: impl Fn(&Pending) -> bool) -> Option<Pending> {
+        if let State::Up { has_answered, .. } = &mut self.state {
+            *has_answered = true;
+        }
         // With acks=0 a Produce request is done when it is written, before older questions are
         // answered, so the oldest of all may be of another kind.
         let position = self.pending.iter().position(kind)?;
@@ -144,8 +169,28 @@ impl Broker {
     pub(super) fn listens_from(&self, now: Instant) -> Option<Instant> {
         self.throttled_until.filter(|until| *until > now)
     }
+
+    /// When its connection will have been idle for too long, if nothing is unanswered there.
+    pub(super) fn idle_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Up { used, .. } if self.pending.is_empty() => Some(*used + IDLE),
+            _ => None,
+        }
+    }
+
+    /// It has answered: it works, and not only its port. A broker that accepts connections and then hangs up
+    /// would otherwise be lost and found again with each attempt.
+    pub(super) fn works(&mut self) {
+        self.backoff.reset();
+        if self.trouble.leave() | self.needs_a_person.leave() {
+            log::info!("broker {} has recovered", self.address);
+        }
+    }
 }
 
 /// Requests that may be unanswered on a connection: as many as a broker keeps apart. This also bounds what
 /// lies in the two channels of a connection.
 const MAX_UNANSWERED: usize = 5;
+/// A connection that was not used for so long is closed. Azure's load balancer forgets one after 240 s without a
+/// word, and a broker closes it after 10 minutes.
+const IDLE: Duration = Duration::from_secs(200);

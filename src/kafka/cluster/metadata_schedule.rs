@@ -1,34 +1,176 @@
-//! When metadata is asked for.
+//! When metadata is asked for, and of whom.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
-/// Metadata is asked for no less often than this.
-const METADATA_INTERVAL: Duration = Duration::from_secs(300);
+use super::broker::Peer;
 
 /// When metadata is due.
 #[derive(Debug)]
 pub(crate) struct MetadataSchedule {
     /// Something happened that new metadata may explain.
-    pub(crate) wanted: bool,
+    wanted: bool,
     /// Something waits that only new metadata can help: ask now and then, less and less often. This
     /// is apart from `wanted`, so that a topic that is parked does not slow down the others.
-    pub(crate) probe_at: Option<Instant>,
-    pub(crate) probe_backoff: Backoff,
-    pub(crate) not_before: Instant,
-    pub(crate) asked: Option<Instant>,
-    pub(crate) answered: Option<Instant>,
+    probe_at: Option<Instant>,
+    probe_backoff: Backoff,
+    not_before: Instant,
+    asked: Option<Instant>,
+    answered: Option<Instant>,
+    /// How long an answer is good for.
+    interval: Duration,
+    /// Whose answers have not helped what waits. The others are asked first, without a longer pause: a broker
+    /// that lags behind says the same for as long as it lags.
+    in_vain: BTreeSet<Peer>,
 }
 
 impl MetadataSchedule {
+    pub(crate) fn new(random: &mut fastrand::Rng, now: Instant) -> Self {
+        MetadataSchedule {
+            wanted: true,
+            probe_at: None,
+            probe_backoff: Backoff::new(random),
+            not_before: now,
+            asked: None,
+            answered: None,
+            interval: INTERVAL,
+            in_vain: BTreeSet::new(),
+        }
+    }
+
     /// When to ask next.
     pub(crate) fn due(&self) -> Instant {
         let due = match (self.wanted, self.probe_at, self.answered) {
             (true, ..) | (_, None, None) => self.not_before,
             (_, Some(probe_at), _) => probe_at,
-            (_, _, Some(answered)) => answered + METADATA_INTERVAL,
+            (_, _, Some(answered)) => answered + self.interval,
         };
-        due.max(self.not_before)
+        let due = due.max(self.not_before);
+        match self.asked {
+            // If an answer takes longer than this, another broker is asked as well.
+            Some(asked) => due.max(asked + ANSWER_PATIENCE),
+            None => due,
+        }
+    }
+
+    /// Metadata seems to be out of date.
+    pub(crate) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Something waits for better metadata.
+    pub(crate) fn want_probe(&mut self, now: Instant) {
+        if self.probe_at.is_none() {
+            self.probe_at = Some(now + self.probe_backoff.pause());
+        }
+    }
+
+    /// Something new waits for better metadata: what has waited for long does not make it wait too.
+    pub(crate) fn want_early_probe(&mut self, now: Instant) {
+        self.probe_backoff.reset();
+        let at = now + self.probe_backoff.pause();
+        self.probe_at = Some(self.probe_at.map_or(at, |known| known.min(at)));
+    }
+
+    /// A broker is asked, for one of `slices` parts of the topics.
+    pub(crate) fn ask(&mut self, slices: u32, now: Instant) {
+        self.asked = Some(now);
+        self.wanted = false;
+        self.interval = (INTERVAL / slices.max(1)).max(SLICE_PAUSE);
+    }
+
+    /// A question will not be answered.
+    pub(crate) fn unanswered(&mut self) {
+        self.asked = None;
+        self.wanted = true;
+    }
+
+    /// No question before `at`.
+    pub(crate) fn pause_until(&mut self, at: Instant) {
+        self.not_before = at;
+    }
+
+    /// `peer` has answered. `again`: not enough to send what waits; `others`: who else could be asked now.
+    pub(crate) fn answered(
+        &mut self,
+        peer: Peer,
+        again: bool,
+        mut others: impl Iterator<Item = Peer>,
+        now: Instant,
+    ) {
+        self.asked = None;
+        self.answered = Some(now);
+        self.not_before = now + PAUSE;
+        self.probe_at = None;
+        if !again {
+            self.in_vain.clear();
+            self.probe_backoff.reset();
+            return;
+        }
+        self.in_vain.insert(peer);
+        if others.any(|other| !self.in_vain.contains(&other)) {
+            self.probe_at = Some(now + PAUSE);
+        } else {
+            self.in_vain.clear();
+            self.in_vain.insert(peer);
+            self.want_probe(now);
+        }
+    }
+
+    /// Whether the answer of `peer` did not help.
+    pub(crate) fn was_in_vain(&self, peer: Peer) -> bool {
+        self.in_vain.contains(&peer)
+    }
+}
+
+/// Metadata is asked for no less often than this, so that partitions that are added are used soon.
+const INTERVAL: Duration = Duration::from_secs(25);
+/// With so many topics that they are asked for in parts, no part follows another sooner.
+const SLICE_PAUSE: Duration = Duration::from_secs(1);
+/// Metadata is asked for no more often than this.
+const PAUSE: Duration = Duration::from_millis(100);
+/// If an answer takes longer than this, another broker is asked as well.
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHERS: [Peer; 3] = [Peer::Node(1), Peer::Node(2), Peer::Node(3)];
+
+    #[test]
+    fn whoever_was_not_asked_yet_is_asked_before_there_is_a_longer_pause() {
+        let now = Instant::now();
+        let mut schedule = MetadataSchedule::new(&mut fastrand::Rng::with_seed(1), now);
+        schedule.ask(1, now);
+        for peer in [Peer::Node(1), Peer::Node(2)] {
+            schedule.answered(peer, true, OTHERS.into_iter(), now);
+            assert_eq!(schedule.due(), now + PAUSE);
+            assert!(schedule.was_in_vain(peer));
+        }
+        let mut pause = Duration::ZERO;
+        for _ in 0..3 {
+            for peer in OTHERS.into_iter().rev() {
+                schedule.answered(peer, true, OTHERS.into_iter(), now);
+            }
+            assert!(schedule.due() - now > pause || schedule.due() == now + PAUSE);
+            pause = schedule.due() - now;
+        }
+        schedule.answered(Peer::Node(3), false, OTHERS.into_iter(), now);
+        assert!(!schedule.was_in_vain(Peer::Node(1)));
+        assert_eq!(schedule.due(), now + INTERVAL);
+    }
+
+    #[test]
+    fn with_many_topics_each_part_is_asked_for_in_its_turn_and_not_more_often_than_each_second() {
+        let now = Instant::now();
+        let mut schedule = MetadataSchedule::new(&mut fastrand::Rng::with_seed(1), now);
+        for (slices, after) in [(1, 25_000), (5, 5_000), (100, 1_000)] {
+            schedule.ask(slices, now);
+            schedule.answered(Peer::Node(1), false, OTHERS.into_iter(), now);
+            assert_eq!(schedule.due(), now + Duration::from_millis(after));
+        }
     }
 }

@@ -1,141 +1,173 @@
 //! The brokers: addresses, connections, and when to ask for metadata. Each producer has its own
 //! view and its own connections, so nothing is shared and nothing is locked.
+//!
+//! `broker.rs` is one broker, `metadata_schedule.rs` says when metadata is due, `dial.rs` opens connections.
 
 pub(crate) mod broker;
+pub(crate) mod dial;
 pub(crate) mod metadata_schedule;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::Sender;
-
-use crate::config::{BrokerAddress, KafkaConfig};
+use std::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::kafka::network::connection::{Connection, Event};
+use crate::condition::Condition;
+use crate::config::{BrokerAddress, KafkaConfig};
 use crate::kafka::network::error::ConnectionError;
-use crate::kafka::network::token::TokenSource;
 use crate::kafka::network::transport::Hangup;
-use crate::kafka::protocol::api::{METADATA, Versions};
+use crate::kafka::protocol::api::{METADATA, PRODUCE, Versions};
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::MetadataResponse;
-use broker::{Broker, Peer, Pending, State};
-use metadata_schedule::MetadataSchedule;
 
-/// If an answer takes longer than this, another broker is asked as well.
-pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
-/// Metadata is asked for no more often than this.
-const METADATA_PAUSE: Duration = Duration::from_millis(100);
+use broker::{Broker, Peer, Pending, State};
+use dial::Dial;
+use metadata_schedule::MetadataSchedule;
 
 /// One producer's brokers.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    k: usize,
-    config: Arc<KafkaConfig>,
-    /// What the connections log in with, if it is a token from an endpoint.
-    tokens: Arc<TokenSource>,
-    events: Sender<Event>,
+    client_id: String,
+    logs_in: bool,
+    dial: Box<dyn Dial>,
     brokers: BTreeMap<Peer, Broker>,
     connections: u64,
-    refresh: MetadataSchedule,
+    pub(crate) schedule: MetadataSchedule,
+    /// So that not always the same one of several that are as good is asked.
+    turn: usize,
     /// Which of [`Cluster::candidates`] is asked for metadata next, when none is connected.
     candidate: usize,
     trying: Option<Peer>,
     round_backoff: Backoff,
-    /// Logged that no broker is reachable.
-    unreachable: bool,
-    /// Logged that a bootstrap broker hangs up when it is asked, and none has answered since.
-    unheard: bool,
+    /// No broker is reachable.
+    unreachable: Condition,
+    /// A bootstrap broker hangs up when it is asked.
+    unheard: Condition,
+    random: fastrand::Rng,
+}
+
+/// Whether a Produce request can be sent to a broker.
+#[derive(Debug)]
+pub(crate) enum Room {
+    /// Now, with this.
+    Slot(Slot),
+    /// At that time, if nothing else happens.
+    At(Instant),
+    /// Not before something else happens.
+    None,
+}
+
+/// The place of one Produce request on a connection. It must be used before anything else happens to the brokers.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    peer: Peer,
+    pub(crate) version: i16,
 }
 
 impl Cluster {
-    pub(crate) fn new(k: usize, config: Arc<KafkaConfig>, events: Sender<Event>) -> Self {
+    pub(crate) fn new(
+        config: &KafkaConfig,
+        dial: Box<dyn Dial>,
+        random: &mut fastrand::Rng,
+        now: Instant,
+    ) -> Self {
         let seeds = config.brokers.iter().enumerate();
         let brokers = seeds
-            .map(|(n, address)| (Peer::Seed(n), Broker::new(address.clone())))
+            .map(|(n, address)| (Peer::Seed(n), Broker::new(address.clone(), random)))
             .collect();
         Cluster {
-            k,
-            config,
-            tokens: Arc::default(),
-            events,
+            client_id: config.client_id.clone(),
+            logs_in: config.sasl.is_some(),
+            dial,
             brokers,
             connections: 0,
-            refresh: MetadataSchedule {
-                wanted: true,
-                probe_at: None,
-                probe_backoff: Backoff::default(),
-                not_before: Instant::now(),
-                asked: None,
-                answered: None,
-            },
+            schedule: MetadataSchedule::new(random, now),
+            turn: 0,
             candidate: 0,
             trying: None,
-            round_backoff: Backoff::default(),
-            unreachable: false,
-            unheard: false,
+            round_backoff: Backoff::new(random),
+            unreachable: Condition::default(),
+            unheard: Condition::default(),
+            random: random.fork(),
         }
     }
 
     /// The peer at the other end of a connection that is still wanted.
     pub(crate) fn peer_of(&self, connection: u64) -> Option<Peer> {
-        let (peer, _) = self
-            .brokers
-            .iter()
-            .find(|(_, broker)| broker.number() == Some(connection))?;
+        let mut brokers = self.brokers.iter();
+        let (peer, _) = brokers.find(|(_, broker)| broker.number() == Some(connection))?;
         Some(*peer)
     }
 
-    /// The broker to `peer`.
+    /// The broker at `peer`.
     pub(crate) fn broker(&mut self, peer: Peer) -> Option<&mut Broker> {
         self.brokers.get_mut(&peer)
     }
 
-    /// The broker to a leader, if a Produce request can be sent there now. If there is no connection,
-    /// one is made when its time comes; `soonest` learns of that time.
-    pub(crate) fn leader(
-        &mut self,
-        node: i32,
-        now: Instant,
-        soonest: &mut Option<Instant>,
-    ) -> Option<&mut Broker> {
+    /// Whether a Produce request can be sent to a leader now; `alone`: and nothing else be unanswered there. If
+    /// there is no connection, one is made when its time comes.
+    pub(crate) fn room(&mut self, node: i32, alone: bool, now: Instant) -> Room {
         let peer = Peer::Node(node);
         let Some(broker) = self.brokers.get(&peer) else {
-            self.want_metadata();
-            return None;
+            self.schedule.want();
+            return Room::None;
         };
         match &broker.state {
-            State::Down { until: Some(until) } if *until > now => {
-                sooner(soonest, *until);
-                return None;
-            }
+            State::Down { until: Some(until) } if *until > now => return Room::At(*until),
             State::Down { .. } => {
                 self.open(peer, now);
-                return None;
+                return Room::None;
             }
-            State::Opening { .. } => return None,
+            State::Opening { .. } => return Room::None,
             State::Up { .. } => {}
         }
-        let broker = self.brokers.get_mut(&peer)?;
         if let Some(until) = broker.listens_from(now) {
-            sooner(soonest, until);
-            return None;
+            return Room::At(until);
         }
-        broker.has_room().then_some(broker)
+        match broker.version(PRODUCE) {
+            Some(version) if broker.has_room() && (!alone || broker.pending.is_empty()) => {
+                Room::Slot(Slot { peer, version })
+            }
+            _ => Room::None,
+        }
     }
 
-    /// The least busy broker that can be asked a question now which is not pending there already.
+    /// Sends a Produce request to where there is room for it.
+    pub(crate) fn send_produce(
+        &mut self,
+        slot: &Slot,
+        request: Request,
+        pending: Pending,
+        now: Instant,
+    ) {
+        let broker = self.brokers.get_mut(&slot.peer);
+        let broker = broker.expect("a slot is used before anything else happens");
+        broker.send(request, pending, now);
+    }
+
+    /// A broker that can be asked a question now which is not pending there already: one whose answer may help,
+    /// then the least busy, then each in its turn.
     pub(crate) fn any(
         &mut self,
         now: Instant,
         asked: impl Fn(&Pending) -> bool,
     ) -> Option<&mut Broker> {
-        self.brokers
-            .values_mut()
-            .filter(|broker| broker.has_room() && broker.listens_from(now).is_none())
-            .filter(|broker| !broker.pending.iter().any(&asked))
-            .min_by_key(|broker| broker.pending.len())
+        self.turn = self.turn.wrapping_add(1);
+        let count = self.brokers.len();
+        let (schedule, turn) = (&self.schedule, self.turn);
+        let free = self
+            .brokers
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, (_, broker))| {
+                let is_free = broker.has_room() && broker.listens_from(now).is_none();
+                is_free && !broker.pending.iter().any(&asked)
+            });
+        let best = free.min_by_key(|(n, (peer, broker))| {
+            let was_in_vain = schedule.was_in_vain(**peer);
+            (was_in_vain, broker.pending.len(), (n + turn) % count)
+        });
+        best.map(|(_, (_, broker))| broker)
     }
 
     /// When the first of the connected brokers that do not listen for now will do so again.
@@ -150,32 +182,28 @@ impl Cluster {
         let Some(broker) = self.brokers.get_mut(&peer) else {
             return;
         };
-        let name = match peer {
-            Peer::Node(id) => format!("broker-{}-{id}", self.k),
-            Peer::Seed(n) => format!("broker-{}-s{n}", self.k),
-        };
         self.connections += 1;
         let number = self.connections;
-        let spawned = Connection::spawn(
-            name,
-            number,
-            broker.address.clone(),
-            self.config.clone(),
-            self.tokens.clone(),
-            self.events.clone(),
-        );
-        match spawned {
+        match self.dial.open(number, peer, &broker.address) {
             Ok(handle) => broker.state = State::Opening { number, handle },
             Err(error) => {
-                log::warn!("cannot start a connection thread: {error}");
+                if let Some(passed_over) = broker.trouble.enter(&error, now).say(now) {
+                    log::warn!("cannot start a connection thread: {error}; retrying{passed_over}");
+                }
                 let until = Some(now + broker.backoff.pause());
                 broker.state = State::Down { until };
             }
         }
     }
 
-    /// A connection is ready.
-    pub(crate) fn connected(&mut self, peer: Peer, versions: Versions, hangup: Hangup) {
+    /// A connection is ready. Whether its broker works is seen when it answers.
+    pub(crate) fn connected(
+        &mut self,
+        peer: Peer,
+        versions: Versions,
+        hangup: Option<Hangup>,
+        now: Instant,
+    ) {
         let Some(broker) = self.brokers.get_mut(&peer) else {
             return;
         };
@@ -189,19 +217,25 @@ impl Cluster {
             number,
             handle,
             versions,
+            has_answered: false,
+            used: now,
         };
-        broker.backoff.reset();
         broker.throttled_until = None;
-        if std::mem::take(&mut broker.complained) | std::mem::take(&mut broker.called_for_help) {
-            log::info!("broker {} is back", broker.address);
-        }
-        if std::mem::take(&mut self.unreachable) {
-            log::info!("broker reachable again: {}", broker.address);
-        }
         if self.trying == Some(peer) {
             self.trying = None;
         }
         self.retire_seeds();
+    }
+
+    /// A first answer to Metadata or Produce has come from `peer`.
+    pub(crate) fn works(&mut self, peer: Peer) {
+        if let Some(broker) = self.brokers.get_mut(&peer) {
+            broker.works();
+            if self.unreachable.leave() {
+                log::info!("broker reachable again: {}", broker.address);
+            }
+            self.unheard.leave();
+        }
     }
 
     /// A connection is over. Returns the requests that will get no answer.
@@ -214,111 +248,111 @@ impl Cluster {
         let Some(broker) = self.brokers.get_mut(&peer) else {
             return VecDeque::new();
         };
-        let was_up = broker.is_up();
+        let (was_up, has_answered) = match &broker.state {
+            State::Up { has_answered, .. } => (true, *has_answered),
+            _ => (false, false),
+        };
         let pending = std::mem::take(&mut broker.pending);
-        let until = if was_up && pending.is_empty() {
+        if has_answered && pending.is_empty() {
             // The usual end of a connection that was idle for long.
             log::debug!("broker {}: {error}", broker.address);
-            None
+            broker.state = State::Down { until: None };
         } else {
-            if error.needs_a_person() {
-                if !std::mem::replace(&mut broker.called_for_help, true) {
-                    log::error!("broker {}: {error}; trying on", broker.address);
-                }
-            } else if let Peer::Node(id) = peer
-                // Of a bootstrap broker it only matters whether another one answers.
-                && !std::mem::replace(&mut broker.complained, true)
-                && !self.unreachable
-            {
-                log::warn!("broker {id} at {}: {error}", broker.address);
-            }
-            self.refresh.wanted = true;
-            Some(now + broker.backoff.pause())
-        };
-        let unheard = was_up && matches!(peer, Peer::Seed(_)) && !pending.is_empty();
-        if unheard && !std::mem::replace(&mut self.unheard, true) {
-            let advice = match self.config.sasl {
-                None => "; perhaps it wants sasl_mechanism",
-                Some(_) => "",
-            };
-            log::warn!(
-                "broker {}: {error}, instead of an answer{advice}; trying on",
-                broker.address
-            );
+            let until = Some(now + broker.backoff.pause());
+            broker.state = State::Down { until };
+            self.complain(peer, error, now);
+            self.schedule.want();
         }
-        broker.state = State::Down { until };
-        if unheard {
-            self.refresh.not_before = now + self.round_backoff.pause();
+        if was_up && matches!(peer, Peer::Seed(_)) && !pending.is_empty() {
+            self.complain_unheard(peer, error, now);
+            let until = now + self.round_backoff.pause();
+            self.schedule.pause_until(until);
         }
         if pending.iter().any(Pending::is_metadata) {
-            self.refresh.asked = None;
-            self.refresh.wanted = true;
+            self.schedule.unanswered();
         }
         if self.trying == Some(peer) {
             self.trying = None;
-            let address = broker.address.clone();
-            self.candidate_failed(&address, error, now);
+            self.candidate_failed(peer, error, now);
         }
         pending
     }
 
-    fn candidate_failed(&mut self, address: &BrokerAddress, error: &ConnectionError, now: Instant) {
+    fn complain(&mut self, peer: Peer, error: &ConnectionError, now: Instant) {
+        let is_unreachable = self.unreachable.is_entered();
+        let Some(broker) = self.brokers.get_mut(&peer) else {
+            return;
+        };
+        let address = &broker.address;
+        if error.needs_a_person() {
+            if let Some(passed_over) = broker.needs_a_person.enter(error, now).say(now) {
+                log::error!("broker {address}: {error}; retrying{passed_over}");
+            }
+        } else if let Peer::Node(id) = peer
+            // Of a bootstrap broker it only matters whether another one answers.
+            && !is_unreachable
+            && let Some(passed_over) = broker.trouble.enter(error, now).say(now)
+        {
+            log::warn!("broker {id} at {address}: {error}; retrying{passed_over}");
+        }
+    }
+
+    fn complain_unheard(&mut self, peer: Peer, error: &ConnectionError, now: Instant) {
+        if let Some(passed_over) = self.unheard.enter(error, now).say(now)
+            && let Some(broker) = self.brokers.get(&peer)
+        {
+            let advice = match self.logs_in {
+                false => "; perhaps it wants sasl_mechanism",
+                true => "",
+            };
+            let address = &broker.address;
+            log::warn!(
+                "broker {address}: {error}, instead of an answer{advice}; retrying{passed_over}"
+            );
+        }
+    }
+
+    fn candidate_failed(&mut self, peer: Peer, error: &ConnectionError, now: Instant) {
         self.candidate += 1;
         if self.candidate < self.brokers.len() {
             return;
         }
         self.candidate = 0;
         // What needs a person was said already.
-        if !error.needs_a_person() && !std::mem::replace(&mut self.unreachable, true) {
-            log::warn!("no broker reachable: {}: {error}; trying on", address);
+        if !error.needs_a_person()
+            && let Some(passed_over) = self.unreachable.enter(error, now).say(now)
+            && let Some(broker) = self.brokers.get(&peer)
+        {
+            let address = &broker.address;
+            log::warn!("no broker reachable: {address}: {error}; retrying{passed_over}");
         }
-        self.refresh.wanted = true;
-        self.refresh.not_before = now + self.round_backoff.pause();
+        self.schedule.want();
+        let until = now + self.round_backoff.pause();
+        self.schedule.pause_until(until);
     }
 
-    /// Metadata seems to be out of date.
-    pub(crate) fn want_metadata(&mut self) {
-        self.refresh.wanted = true;
-    }
-
-    /// Something waits for better metadata.
-    pub(crate) fn want_probe(&mut self, now: Instant) {
-        if self.refresh.probe_at.is_none() {
-            self.refresh.probe_at = Some(now + self.refresh.probe_backoff.pause());
-        }
-    }
-
-    /// Something new waits for better metadata: what has waited for long does not make it wait too.
-    pub(crate) fn want_early_probe(&mut self, now: Instant) {
-        self.refresh.probe_backoff.reset();
-        self.refresh.probe_at = None;
-        self.want_probe(now);
-    }
-
-    /// Asks for metadata of `topics` if that is due and possible. Returns when it is due next.
-    pub(crate) fn ask_if_due<'a>(
+    /// Asks for metadata of `topics` if that is due and possible; `topics` gives them and in how many parts they
+    /// are asked for. Returns when it is due next.
+    pub(crate) fn ask_if_due(
         &mut self,
-        topics: impl Iterator<Item = &'a str>,
+        topics: impl FnOnce() -> (Vec<Arc<str>>, u32),
         now: Instant,
     ) -> Option<Instant> {
         if self.trying.is_some() {
             return None;
         }
-        let mut due = self.refresh.due();
-        if let Some(asked) = self.refresh.asked {
-            due = due.max(asked + ANSWER_PATIENCE);
-        }
+        let due = self.schedule.due();
         if due > now {
             return Some(due);
         }
-        let client_id = self.config.client_id.clone();
+        let client_id = self.client_id.clone();
         if let Some(broker) = self.any(now, Pending::is_metadata) {
             let version = broker.version(METADATA).unwrap_or(0);
-            let request = Request::metadata(&client_id, version, topics);
-            broker.send(request, Pending::Metadata);
-            self.refresh.asked = Some(now);
-            self.refresh.wanted = false;
-            return None;
+            let (topics, slices) = topics();
+            let request = Request::metadata(&client_id, version, topics.iter().map(|name| &**name));
+            broker.send(request, Pending::Metadata, now);
+            self.schedule.ask(slices, now);
+            return Some(self.schedule.due());
         }
         let is_busy =
             |broker: &Broker| broker.is_up() && !broker.pending.iter().any(Pending::is_metadata);
@@ -326,22 +360,24 @@ impl Cluster {
             // An answer will make room, or it will listen again.
             return self.throttled_until(now);
         }
+        self.try_candidate(now)
+    }
+
+    /// Connects to the next broker that may answer, as none is connected.
+    fn try_candidate(&mut self, now: Instant) -> Option<Instant> {
         let candidates = self.candidates();
         let peer = *candidates.get(self.candidate)?;
-        if let Some(broker) = self.brokers.get(&peer)
-            && matches!(broker.state, State::Down { .. })
-        {
+        if matches!(self.brokers[&peer].state, State::Down { .. }) {
             self.open(peer, now);
         }
-        if let Some(broker) = self.brokers.get(&peer)
-            && matches!(broker.state, State::Opening { .. })
-        {
+        if matches!(self.brokers[&peer].state, State::Opening { .. }) {
             self.trying = Some(peer);
             return None;
         }
         // The thread could not be started.
-        self.refresh.not_before = now + self.round_backoff.pause();
-        Some(self.refresh.not_before)
+        let until = now + self.round_backoff.pause();
+        self.schedule.pause_until(until);
+        Some(until)
     }
 
     /// Whom to ask when nobody is connected: those of the configuration first, then the others.
@@ -352,20 +388,27 @@ impl Cluster {
         seeds.chain(nodes).copied().collect()
     }
 
-    /// Takes in the brokers that metadata names. `again` says that some topic needs another look
+    /// Takes in the brokers that the metadata of `peer` names. `again` says that some topic needs another look
     /// soon.
-    pub(crate) fn update(&mut self, metadata: &MetadataResponse, now: Instant, again: bool) {
+    pub(crate) fn update(
+        &mut self,
+        peer: Peer,
+        metadata: &MetadataResponse,
+        now: Instant,
+        again: bool,
+    ) {
         for (id, host, port) in &metadata.brokers {
             let address = BrokerAddress {
                 host: host.clone(),
                 port: *port,
             };
+            let random = &mut self.random;
             let broker = self
                 .brokers
                 .entry(Peer::Node(*id))
-                .or_insert_with(|| Broker::new(address.clone()));
+                .or_insert_with(|| Broker::new(address.clone(), random));
             if broker.address != address {
-                log::info!("broker {id} moved from {} to {}", broker.address, address);
+                log::info!("broker {id} moved from {} to {address}", broker.address);
                 broker.address = address;
                 if let State::Down { until } = &mut broker.state {
                     *until = None;
@@ -380,17 +423,10 @@ impl Cluster {
         if self.candidate >= self.brokers.len() {
             self.candidate = 0;
         }
-        self.refresh.asked = None;
         self.round_backoff.reset();
-        self.unheard = false;
-        self.refresh.answered = Some(now);
-        self.refresh.not_before = now + METADATA_PAUSE;
-        self.refresh.probe_at = None;
-        if again {
-            self.want_probe(now);
-        } else {
-            self.refresh.probe_backoff.reset();
-        }
+        let up = self.brokers.iter().filter(|(_, broker)| broker.is_up());
+        let others = up.map(|(peer, _)| *peer);
+        self.schedule.answered(peer, again, others, now);
         self.retire_seeds();
     }
 
@@ -419,9 +455,26 @@ impl Cluster {
             // The next one, in the order of `candidates`.
             Peer::Seed(n) => (n + 1) % self.brokers.len(),
         };
-        self.refresh.asked = None;
-        self.refresh.wanted = true;
-        self.refresh.not_before = now + self.round_backoff.pause();
+        self.schedule.unanswered();
+        let until = now + self.round_backoff.pause();
+        self.schedule.pause_until(until);
+    }
+
+    /// Closes connections that were idle for so long that something on the way may have forgotten them. Returns
+    /// when the next one is due.
+    pub(crate) fn close_idle(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for broker in self.brokers.values_mut() {
+            match broker.idle_at() {
+                Some(at) if at <= now => {
+                    log::debug!("broker {}: idle, closed", broker.address);
+                    broker.state = State::Down { until: None };
+                }
+                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {}
+            }
+        }
+        next
     }
 
     /// Closes the connections to bootstrap brokers once a member is connected.
@@ -436,11 +489,6 @@ impl Cluster {
             }
         }
     }
-}
-
-/// Makes `at` the soonest if it is.
-pub(crate) fn sooner(soonest: &mut Option<Instant>, at: Instant) {
-    *soonest = Some(soonest.map_or(at, |known| known.min(at)));
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Whom a producer asks for metadata when nobody is connected.
 
-use crossbeam_channel::unbounded;
-
 use super::*;
-use crate::kafka::testing::config;
+use std::time::Duration;
+
+use crate::kafka::testing::{RecordingDial, config};
 
 /// Nobody listens there.
 fn nowhere(host: &str) -> BrokerAddress {
@@ -19,9 +19,10 @@ fn cluster(seeds: usize) -> Cluster {
     config.brokers = (1..=seeds)
         .map(|n| nowhere(&format!("127.0.0.{n}")))
         .collect();
-    // Nobody listens to the connections, either: the test says how they end.
-    let (events, _) = unbounded();
-    Cluster::new(0, Arc::new(config), events)
+    // Nobody answers on the connections: the test says how they end.
+    let dial = Box::new(RecordingDial::default());
+    let mut random = fastrand::Rng::with_seed(1);
+    Cluster::new(&config, dial, &mut random, Instant::now())
 }
 
 fn members(ids: impl IntoIterator<Item = i32>) -> MetadataResponse {
@@ -34,11 +35,11 @@ fn members(ids: impl IntoIterator<Item = i32>) -> MetadataResponse {
 
 /// Who is tried next; the attempt fails.
 fn next(cluster: &mut Cluster, now: &mut Instant) -> Option<Peer> {
-    cluster.want_metadata();
+    cluster.schedule.want();
     *now += Duration::from_secs(20);
-    cluster.ask_if_due([].into_iter(), *now);
+    cluster.ask_if_due(|| (Vec::new(), 1), *now);
     let tried = cluster.trying?;
-    let error = ConnectionError::Overdue;
+    let error = ConnectionError::Refused(1);
     cluster.closed(tried, &error, *now);
     Some(tried)
 }
@@ -47,12 +48,12 @@ fn next(cluster: &mut Cluster, now: &mut Instant) -> Option<Peer> {
 fn a_cluster_that_has_shrunk_is_still_looked_for_everywhere() {
     let mut now = Instant::now();
     let mut cluster = cluster(2);
-    cluster.update(&members(1..=5), now, false);
+    cluster.update(Peer::Seed(0), &members(1..=5), now, false);
     for _ in 0..6 {
         next(&mut cluster, &mut now).expect("somebody is tried");
     }
     // The last of seven, who is tried next, is the only one that is left.
-    cluster.update(&members([5]), now, false);
+    cluster.update(Peer::Seed(0), &members([5]), now, false);
     let tried: HashSet<_> = (0..3)
         .map(|_| next(&mut cluster, &mut now))
         .map(|peer| format!("{peer:?}"))
@@ -65,9 +66,8 @@ fn a_cluster_that_has_shrunk_is_still_looked_for_everywhere() {
 fn members_are_forgotten_with_one_that_has_left_and_not_with_a_bootstrap_broker() {
     let mut now = Instant::now();
     let mut cluster = cluster(2);
-    cluster.update(&members([1, 2]), now, false);
-    let mut soonest = None;
-    assert!(cluster.leader(1, now, &mut soonest).is_none());
+    cluster.update(Peer::Seed(0), &members([1, 2]), now, false);
+    assert!(matches!(cluster.room(1, false, now), Room::None));
     assert_eq!(
         cluster.lost_with(Peer::Node(2)),
         [Peer::Node(1)],

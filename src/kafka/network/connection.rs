@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 
+use super::client::Client;
 use super::error::ConnectionError;
-use super::sasl;
 use super::token::TokenSource;
 use super::transport::{Hangup, Transport, check_correlation_id};
 use crate::config::{BrokerAddress, KafkaConfig};
@@ -30,7 +30,10 @@ pub(crate) struct Event {
 #[derive(Debug)]
 pub(crate) enum ConnectionEvent {
     /// Requests can be sent.
-    Connected { versions: Versions, hangup: Hangup },
+    Connected {
+        versions: Versions,
+        hangup: Option<Hangup>,
+    },
     /// The answer to the oldest unanswered request.
     Answered(Response),
     /// The oldest request that has no answer was written to the socket.
@@ -43,11 +46,22 @@ pub(crate) enum ConnectionEvent {
 #[derive(Debug)]
 pub(crate) struct Handle {
     requests: Option<Sender<Request>>,
-    wake: Arc<OwnedFd>,
+    /// Wakes the thread, if there is one.
+    wake: Option<Arc<OwnedFd>>,
     hangup: Option<Hangup>,
 }
 
 impl Handle {
+    /// The end of a connection without a thread: whoever holds the other end of `requests` plays the broker.
+    #[cfg(test)]
+    pub(crate) fn unattended(requests: Sender<Request>) -> Self {
+        Handle {
+            requests: Some(requests),
+            wake: None,
+            hangup: None,
+        }
+    }
+
     /// Hands over a request; an event says how it went.
     pub(crate) fn send(&self, request: Request) {
         if let Some(requests) = &self.requests {
@@ -58,13 +72,15 @@ impl Handle {
     }
 
     /// So that dropping the handle ends a write that hangs.
-    pub(crate) fn set_hangup(&mut self, hangup: Hangup) {
-        self.hangup = Some(hangup);
+    pub(crate) fn set_hangup(&mut self, hangup: Option<Hangup>) {
+        self.hangup = hangup;
     }
 
     fn signal(&self) {
-        // It fails only if the counter is full, and then the thread is awake anyway.
-        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        if let Some(wake) = &self.wake {
+            // It fails only if the counter is full, and then the thread is awake anyway.
+            let _ = rustix::io::write(&**wake, &1u64.to_ne_bytes());
+        }
     }
 }
 
@@ -128,7 +144,7 @@ impl Connection {
             .spawn(move || connection.run())?;
         Ok(Handle {
             requests: Some(sender),
-            wake,
+            wake: Some(wake),
             hangup: None,
         })
     }
@@ -143,55 +159,66 @@ impl Connection {
 
     /// Returns when the producer wants no more.
     fn serve(&self) -> Result<(), ConnectionError> {
-        let timeout = self.config.request_timeout;
-        let mut transport = Transport::connect(&self.address, self.config.tls.as_ref(), timeout)?;
-        let client_id = &self.config.client_id;
-        let versions = transport.handshake(client_id, Transport::deadline(timeout))?;
-        if let Some(missing) = missing_feature(&versions, Codec::of(self.config.compression)) {
+        let mut client = Client::connect(&self.address, &self.config)?;
+        if let Some(missing) = missing_feature(&client.versions, Codec::of(self.config.compression))
+        {
             return Err(ConnectionError::Unsuitable(missing));
         }
-        let mut renew_at = self.authenticate(&mut transport, &versions)?;
+        let mut renew_at = client.authenticate(&self.tokens)?;
         self.tell(ConnectionEvent::Connected {
-            versions: versions.clone(),
-            hangup: transport.hangup()?,
+            versions: client.versions.clone(),
+            hangup: Some(client.transport.hangup()?),
         });
         let mut unanswered: VecDeque<Unanswered> = VecDeque::new();
+        let mut pause = Pause::new(self.config.request_timeout);
         loop {
             let mut renew = renew_at.is_some_and(|at| at <= Instant::now());
             if renew && unanswered.is_empty() {
                 // Between two requests: what the producer sends meanwhile waits in the channel.
-                renew_at = self.authenticate(&mut transport, &versions)?;
-                log::debug!("broker {}: session renewed", self.address.host);
+                renew_at = client.authenticate(&self.tokens)?;
+                log::debug!("broker {}: session renewed", self.address);
                 renew = false;
             }
-            if !renew && !self.send_waiting(&mut transport, &mut unanswered)? {
+            let transport = &mut client.transport;
+            if !renew && !self.send_waiting(transport, &mut unanswered, &mut pause)? {
                 return Ok(());
             }
-            let mut patience = match unanswered.front() {
-                Some(oldest) => Some(self.patience(oldest.due)?),
+            let mut left = match unanswered.front() {
+                Some(oldest) => Some(self.left(oldest.due)?),
                 None => None,
             };
             if let Some(at) = renew_at.filter(|_| !renew) {
-                let left = at.saturating_duration_since(Instant::now());
-                patience = Some(patience.map_or(left, |patience| patience.min(left)));
+                let until_renewal = at.saturating_duration_since(Instant::now());
+                left = Some(left.map_or(until_renewal, |left| left.min(until_renewal)));
             }
-            let (readable, woken) = transport.wait(self.wake.as_fd(), patience)?;
+            let (readable, woken) = transport.wait(self.wake.as_fd(), left)?;
             if woken {
                 let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
             }
             if readable {
-                transport.read()?;
-                while let Some(frame) = transport.frame()? {
-                    let asked = unanswered
-                        .pop_front()
-                        .ok_or(ConnectionError::CorrelationId)?;
-                    let body = check_correlation_id(&frame, asked.correlation_id)?;
-                    let answer = Response::read(asked.api, asked.version, body)
-                        .map_err(ConnectionError::Malformed)?;
-                    self.tell(ConnectionEvent::Answered(answer));
-                }
+                self.read(transport, &mut unanswered)?;
+                pause.ends(transport);
             }
         }
+    }
+
+    /// Reads what has come and tells the producer of the responses in it.
+    fn read(
+        &self,
+        transport: &mut Transport,
+        unanswered: &mut VecDeque<Unanswered>,
+    ) -> Result<(), ConnectionError> {
+        transport.read()?;
+        while let Some(frame) = transport.frame()? {
+            let asked = unanswered
+                .pop_front()
+                .ok_or(ConnectionError::CorrelationId)?;
+            let body = check_correlation_id(&frame, asked.correlation_id)?;
+            let answer = Response::read(asked.api, asked.version, body)
+                .map_err(ConnectionError::Malformed)?;
+            self.tell(ConnectionEvent::Answered(answer));
+        }
+        Ok(())
     }
 
     /// Sends what the producer has handed over. `false`: it wants no more.
@@ -199,6 +226,7 @@ impl Connection {
         &self,
         transport: &mut Transport,
         unanswered: &mut VecDeque<Unanswered>,
+        pause: &mut Pause,
     ) -> Result<bool, ConnectionError> {
         loop {
             let mut request = match self.requests.try_recv() {
@@ -206,6 +234,7 @@ impl Connection {
                 Err(TryRecvError::Empty) => return Ok(true),
                 Err(TryRecvError::Disconnected) => return Ok(false),
             };
+            pause.sends(transport);
             let correlation_id = transport.send(&mut request)?;
             if request.answered {
                 unanswered.push_back(Unanswered {
@@ -222,24 +251,12 @@ impl Connection {
         }
     }
 
-    /// Says who we are, if that is wanted. Returns when to say it again.
-    fn authenticate(
-        &self,
-        transport: &mut Transport,
-        versions: &Versions,
-    ) -> Result<Option<Instant>, ConnectionError> {
-        let Some(sasl) = &self.config.sasl else {
-            return Ok(None);
-        };
-        let (client_id, timeout) = (&self.config.client_id, self.config.request_timeout);
-        sasl::authenticate(transport, versions, sasl, &self.tokens, client_id, timeout)
-    }
-
     /// How long an answer that is due at `due` may still take.
-    fn patience(&self, due: Instant) -> Result<Duration, ConnectionError> {
+    fn left(&self, due: Instant) -> Result<Duration, ConnectionError> {
+        let timeout = self.config.request_timeout;
         due.checked_duration_since(Instant::now())
             .filter(|left| !left.is_zero())
-            .ok_or(ConnectionError::Overdue)
+            .ok_or_else(|| ConnectionError::overdue("answer", timeout, timeout))
     }
 
     fn tell(&self, what: ConnectionEvent) {
@@ -251,7 +268,50 @@ impl Connection {
     }
 }
 
-/// ConnectionEvent a broker of these versions lacks to be of use.
+/// When something was sent last, and how long it may remain without a sign of having arrived.
+///
+/// While a connection is silent, a load balancer or a NAT on the way may forget it without a word. Then what is
+/// sent next arrives nowhere, and TCP would try for a quarter of an hour. So the first request after a pause must
+/// be acknowledged by the other kernel soon; that says nothing about how long the broker may think.
+#[derive(Debug)]
+struct Pause {
+    sent: Instant,
+    usual: Duration,
+    is_short: bool,
+}
+
+impl Pause {
+    fn new(usual: Duration) -> Self {
+        Pause {
+            sent: Instant::now(),
+            usual,
+            is_short: false,
+        }
+    }
+
+    /// Something is about to be sent.
+    fn sends(&mut self, transport: &Transport) {
+        let now = Instant::now();
+        if now.duration_since(self.sent) > PAUSE && !self.is_short {
+            transport.set_unacknowledged(UNACKNOWLEDGED.min(self.usual));
+            self.is_short = true;
+        }
+        self.sent = now;
+    }
+
+    /// Something was received: the connection is there.
+    fn ends(&mut self, transport: &Transport) {
+        if std::mem::take(&mut self.is_short) {
+            transport.set_unacknowledged(self.usual);
+        }
+    }
+}
+
+/// After so long without a request a connection may have been forgotten.
+const PAUSE: Duration = Duration::from_secs(10);
+const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
+
+/// What a broker of these versions lacks to be of use.
 fn missing_feature(versions: &Versions, codec: Codec) -> Option<&'static str> {
     let produce = versions
         .of(PRODUCE)

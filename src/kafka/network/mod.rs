@@ -2,9 +2,10 @@
 //! serves it. This storey knows messages and no topics.
 //!
 //! `transport.rs` is the byte stream, with `tls.rs` over it where the ini asks for it. `sasl.rs` logs in, with
-//! `scram.rs` or with a token from `token.rs`, which asks its endpoint by `http.rs`. `connection.rs` is the
-//! thread. `error.rs` says why a connection could not be made or is over.
+//! `scram.rs` or with a token from `token.rs`, which asks its endpoint by `http.rs`. `client.rs` is all
+//! that for one question after the other, `connection.rs` the thread that sends ahead. `error.rs` says why a connection could not be made or is over.
 
+pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod error;
 pub(crate) mod http;

@@ -48,7 +48,7 @@ impl TlsStream {
                 break;
             }
             if Instant::now() >= until {
-                return Err(ConnectionError::Overdue);
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
             stream.receive().map_err(|error| match error {
                 ConnectionError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -143,7 +143,7 @@ fn ask(
         let ended = match transport.read_until(until) {
             Ok(()) => false,
             Err(ConnectionError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => true,
-            Err(ConnectionError::Overdue) => return Err(words("no answer in time")),
+            Err(ConnectionError::Overdue { .. }) => return Err(words("no answer in time")),
             Err(error) => return Err(error),
         };
         let received = transport.received();

@@ -9,19 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::net::sockopt;
 
 use super::error::ConnectionError;
 use super::tls::TlsStream;
 use crate::config::{BrokerAddress, TlsConfig};
-use crate::kafka::protocol::api::{Versions, api_versions};
 use crate::kafka::protocol::request::Request;
 use crate::resolve;
-
-/// No longer than this for the connect and for the handshake, so that the next broker gets its turn.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest answer that is read: metadata of tens of thousands of partitions.
-const MAX_FRAME_BYTES: usize = 8 << 20;
-const READ_BYTES: usize = 16 << 10;
 
 /// A connected stream and what was read of it but not yet used.
 #[derive(Debug)]
@@ -56,13 +50,17 @@ impl Transport {
         timeout: Duration,
     ) -> Result<Self, ConnectionError> {
         let until = Self::deadline(timeout);
-        let socket = Self::connect_socket(address, timeout, until)?;
+        let within = Self::within(timeout);
+        let socket = Self::connect_socket(address, timeout, until)
+            .map_err(|e| ConnectionError::from(e).waiting_for("connection", within, timeout))?;
         let stream = match tls {
             None => Stream::Plain(socket),
             Some(tls) => {
                 let until = Self::deadline(timeout);
-                let stream = TlsStream::connect(socket, tls, &address.host, until)?;
-                Stream::Tls(Box::new(stream))
+                let stream = TlsStream::connect(socket, tls, &address.host, until);
+                let within = Self::within(timeout);
+                let late = |e: ConnectionError| e.waiting_for("TLS handshake", within, timeout);
+                Stream::Tls(Box::new(stream.map_err(late)?))
             }
         };
         Ok(Transport {
@@ -79,6 +77,7 @@ impl Transport {
     ) -> io::Result<TcpStream> {
         let socket = resolve::connect(&address.host, address.port, until)?;
         socket.set_nodelay(true)?;
+        keep_alive(&socket);
         socket.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
         socket.set_write_timeout(Some(timeout))?;
         Ok(socket)
@@ -87,26 +86,6 @@ impl Transport {
     /// A handle that ends this transport.
     pub(crate) fn hangup(&self) -> io::Result<Hangup> {
         self.stream.socket().try_clone().map(Hangup)
-    }
-
-    /// Finds out what the broker speaks, and with that whether it is a Kafka broker at all.
-    pub(crate) fn handshake(
-        &mut self,
-        client_id: &str,
-        until: Instant,
-    ) -> Result<Versions, ConnectionError> {
-        // Brokers before 2.4 know version 0 but not 3.
-        for version in [3, 0] {
-            let answer = self.ask(Request::api_versions(client_id, version), until)?;
-            let (error, versions) =
-                api_versions(&answer, version).map_err(ConnectionError::Malformed)?;
-            match error {
-                0 => return Ok(versions),
-                35 => {}
-                code => return Err(ConnectionError::Refused(code)),
-            }
-        }
-        Err(ConnectionError::Refused(35))
     }
 
     /// Sends a request and waits for its answer. Nothing else may be unanswered.
@@ -119,7 +98,9 @@ impl Transport {
         loop {
             match self.frame()? {
                 Some(frame) => return check_correlation_id(&frame, id).map(<[u8]>::to_vec),
-                None if Instant::now() >= until => return Err(ConnectionError::Overdue),
+                None if Instant::now() >= until => {
+                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                }
                 None => self.read()?,
             }
         }
@@ -136,7 +117,21 @@ impl Transport {
 
     /// When the connect or the handshake, beginning now, must be done.
     pub(crate) fn deadline(timeout: Duration) -> Instant {
-        Instant::now() + CONNECT_TIMEOUT.min(timeout)
+        Instant::now() + Self::within(timeout)
+    }
+
+    /// How long the connect or the handshake may take.
+    pub(crate) fn within(timeout: Duration) -> Duration {
+        CONNECT_TIMEOUT.min(timeout)
+    }
+
+    /// How long what was sent may remain without a sign of having arrived before the connection is given up
+    /// (TCP_USER_TIMEOUT of tcp(7)).
+    pub(crate) fn set_unacknowledged(&self, most: Duration) {
+        let ms = u32::try_from(most.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = sockopt::set_tcp_user_timeout(self.stream.socket(), ms) {
+            log::debug!("TCP_USER_TIMEOUT: {error}");
+        }
     }
 
     /// Writes a whole request.
@@ -175,7 +170,7 @@ impl Transport {
     pub(crate) fn read_until(&mut self, until: Instant) -> Result<(), ConnectionError> {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(ConnectionError::Overdue);
+            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
         }
         self.stream.socket().set_read_timeout(Some(left))?;
         self.read()
@@ -243,6 +238,20 @@ impl Stream {
     }
 }
 
+/// Has the kernel ask from time to time whether the other side is there: what lies between forgets connections
+/// that are silent, a home router after 60 s, Azure's load balancer after 240 s, and says nothing.
+fn keep_alive(socket: &TcpStream) {
+    let set = || -> rustix::io::Result<()> {
+        sockopt::set_socket_keepalive(socket, true)?;
+        sockopt::set_tcp_keepidle(socket, KEEPALIVE_AFTER)?;
+        sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)
+    };
+    if let Err(error) = set() {
+        log::debug!("keepalive: {error}");
+    }
+}
+
 fn write_all(socket: &mut TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
     while !slices.is_empty() {
         match socket.write_vectored(slices) {
@@ -260,6 +269,10 @@ pub(crate) fn take_frame(received: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Conn
     let Some((length, rest)) = received.split_first_chunk::<4>() else {
         return Ok(None);
     };
+    if matches!(length, [0x15..=0x17, 3, 0..=4, _]) {
+        // A record of TLS: an alert, a handshake, or data.
+        return Err(ConnectionError::SpeaksTls);
+    }
     let length = i32::from_be_bytes(*length);
     let bytes = usize::try_from(length)
         .ok()
@@ -278,5 +291,50 @@ pub(crate) fn check_correlation_id(frame: &[u8], expected: i32) -> Result<&[u8],
     match frame.split_first_chunk::<4>() {
         Some((id, body)) if i32::from_be_bytes(*id) == expected => Ok(body),
         _ => Err(ConnectionError::CorrelationId),
+    }
+}
+
+/// No longer than this for the connect and for the handshake, so that the next broker gets its turn.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest answer that is read: metadata of tens of thousands of partitions.
+const MAX_FRAME_BYTES: usize = 8 << 20;
+const READ_BYTES: usize = 16 << 10;
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_connection_that_is_silent_is_kept_alive_and_one_that_is_forgotten_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = BrokerAddress {
+            host: "127.0.0.1".into(),
+            port: listener.local_addr().expect("bound").port(),
+        };
+        let timeout = Duration::from_secs(5);
+        let transport = Transport::connect(&address, None, timeout).expect("it listens");
+        let socket = transport.stream.socket();
+        assert_eq!(sockopt::socket_keepalive(socket), Ok(true));
+        assert_eq!(sockopt::tcp_keepidle(socket), Ok(KEEPALIVE_AFTER));
+        transport.set_unacknowledged(Duration::from_secs(4));
+        assert_eq!(sockopt::tcp_user_timeout(socket), Ok(4_000));
+    }
+
+    #[test]
+    fn the_first_bytes_of_tls_are_known() {
+        for first in [[0x15, 3, 3, 0], [0x15, 3, 1, 0], [0x16, 3, 3, 1]] {
+            let mut received = [&first[..], &[2, 2, 40]].concat();
+            let taken = take_frame(&mut received);
+            assert!(
+                matches!(taken, Err(ConnectionError::SpeaksTls)),
+                "{first:?}"
+            );
+        }
+        let taken = take_frame(&mut vec![0x15, 9, 3, 0]);
+        assert!(matches!(taken, Err(ConnectionError::FrameSize(_))));
     }
 }

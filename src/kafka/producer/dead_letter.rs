@@ -4,9 +4,11 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::Span;
+use crate::condition::Condition;
 use crate::kafka::protocol::error_code::Verdict;
 
 /// Records are brought to disk together, after so long at most: waiting for the disk for each of
@@ -16,6 +18,17 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 const FLUSH_BYTES: usize = 1 << 20;
 /// After a failure it is tried again so much later.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// A record that no broker takes.
+#[derive(Debug)]
+pub(crate) struct RefusedRecord {
+    pub(crate) topic: Arc<str>,
+    pub(crate) path: Arc<Path>,
+    /// Where its batch begins in the file.
+    pub(crate) offset: u64,
+    pub(crate) why: Verdict,
+    pub(crate) record: Vec<u8>,
+}
 
 /// Keeps refused records in a file, where a person finds them.
 ///
@@ -28,8 +41,8 @@ pub(crate) struct DeadLetters {
     count: u64,
     waiting: Waiting,
     flush_at: Option<Instant>,
-    /// A failure was logged, and no success since.
-    stuck: bool,
+    /// They cannot be written.
+    stuck: Condition,
 }
 
 /// What is not on disk yet.
@@ -49,7 +62,7 @@ impl DeadLetters {
             count: 0,
             waiting: Waiting::default(),
             flush_at: None,
-            stuck: false,
+            stuck: Condition::default(),
         }
     }
 
@@ -65,15 +78,14 @@ impl DeadLetters {
     }
 
     /// Takes a record. It is on disk when [`DeadLetters::flush`] gives its spans.
-    pub(crate) fn bury(
-        &mut self,
-        topic: &str,
-        path: &Path,
-        offset: u64,
-        why: Verdict,
-        record: &[u8],
-        now: Instant,
-    ) {
+    pub(crate) fn take(&mut self, refused: &RefusedRecord, now: Instant) {
+        let RefusedRecord {
+            topic,
+            path,
+            offset,
+            why,
+            record,
+        } = refused;
         self.count += 1;
         let head = format!(
             "{} bytes for topic {topic:?}, from offset {offset} of {path:?}, refused: {why}\n",
@@ -97,7 +109,7 @@ impl DeadLetters {
     }
 
     /// The file bytes of the record that was taken last.
-    pub(crate) fn stand_for(&mut self, spans: impl Iterator<Item = Span>) {
+    pub(crate) fn covers(&mut self, spans: impl Iterator<Item = Span>) {
         self.waiting.spans.extend(spans);
     }
 
@@ -111,7 +123,7 @@ impl DeadLetters {
         let Some(due) = self.flush_at else {
             return Vec::new();
         };
-        let is_full = !self.have_room() && !self.stuck;
+        let is_full = !self.have_room() && !self.stuck.is_entered();
         if due > now && !is_full {
             return Vec::new();
         }
@@ -119,12 +131,12 @@ impl DeadLetters {
             // What of it is in the file stays there: twice is better than not at all.
             self.open = None;
             self.flush_at = Some(now + PAUSE);
-            if !std::mem::replace(&mut self.stuck, true) {
-                log::error!("cannot write the dead letters: {error}; trying again");
+            if let Some(passed_over) = self.stuck.enter(&error, now).say(now) {
+                log::error!("cannot write the dead letters: {error}; retrying{passed_over}");
             }
             return Vec::new();
         }
-        if std::mem::take(&mut self.stuck) {
+        if self.stuck.leave() {
             log::info!("the dead letters can be written again");
         }
         self.flush_at = None;
@@ -173,16 +185,23 @@ mod tests {
     const ORIGIN: &str = "/var/log/app.log";
 
     /// Takes a record at `offset`; it stands for a span of that start.
-    fn bury(letters: &mut DeadLetters, offset: u64, now: Instant) {
+    fn take(letters: &mut DeadLetters, offset: u64, now: Instant) {
         let record = b"bytes\0\xff\nas they were";
-        letters.bury("t", Path::new(ORIGIN), offset, Verdict::of(10), record, now);
+        let refused = RefusedRecord {
+            topic: "t".into(),
+            path: Path::new(ORIGIN).into(),
+            offset,
+            why: Verdict::of(10),
+            record: record.to_vec(),
+        };
+        letters.take(&refused, now);
         let span = Span {
             source: SourceId::next(),
             start: offset,
             end: offset + 20,
             trace: Trace::of(record),
         };
-        letters.stand_for([span].into_iter());
+        letters.covers([span].into_iter());
     }
 
     fn starts(spans: &[Span]) -> Vec<u64> {
@@ -197,7 +216,7 @@ mod tests {
         for start in [0, 1] {
             let mut letters = DeadLetters::new(start, Some(folder.clone()));
             for offset in [7, 90] {
-                bury(&mut letters, offset, now);
+                take(&mut letters, offset, now);
             }
             assert_eq!(starts(&letters.flush(now)), []);
             let due = letters.due().expect("something waits");
@@ -221,13 +240,13 @@ mod tests {
         let mut now = Instant::now();
         let mut buried = 0;
         while letters.have_room() {
-            bury(&mut letters, buried, now);
+            take(&mut letters, buried, now);
             buried += 1;
         }
         assert!(letters.waiting.bytes.len() < FLUSH_BYTES + 1_000);
         for _ in 0..3 {
             assert_eq!(starts(&letters.flush(now)), []);
-            assert!(letters.stuck && !letters.is_empty());
+            assert!(letters.stuck.is_entered() && !letters.is_empty());
             now = letters.due().expect("it is tried again");
         }
         std::fs::remove_file(&folder).expect("it is there");

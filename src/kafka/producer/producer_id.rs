@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
+use crate::condition::Condition;
+use crate::kafka::cluster::Cluster;
 use crate::kafka::cluster::broker::Pending;
-use crate::kafka::cluster::{ANSWER_PATIENCE, Cluster};
+use crate::kafka::cluster::metadata_schedule::ANSWER_PATIENCE;
 use crate::kafka::protocol::api::INIT_PRODUCER_ID;
 use crate::kafka::protocol::error_code::{Action, Verdict};
 use crate::kafka::protocol::record_batch::ProducerId;
@@ -37,21 +39,21 @@ enum State {
 pub(crate) struct ProducerIds {
     state: State,
     backoff: Backoff,
-    /// A refusal was logged, and no success since.
-    complained: bool,
+    /// The brokers give out no ids.
+    refusal: Condition,
 }
 
 impl ProducerIds {
     /// Without `idempotence` there is never an id.
-    pub(crate) fn new(idempotence: bool) -> Self {
+    pub(crate) fn new(idempotence: bool, random: &mut fastrand::Rng, now: Instant) -> Self {
         ProducerIds {
             state: if idempotence {
-                State::Wanted(Instant::now())
+                State::Wanted(now)
             } else {
                 State::Off
             },
-            backoff: Backoff::default(),
-            complained: false,
+            backoff: Backoff::new(random),
+            refusal: Condition::default(),
         }
     }
 
@@ -92,7 +94,7 @@ impl ProducerIds {
         match broker.version(INIT_PRODUCER_ID) {
             Some(version) => {
                 let request = Request::init_producer_id(client_id, version);
-                broker.send(request, Pending::InitProducerId);
+                broker.send(request, Pending::InitProducerId, now);
                 self.state = State::Asked(now);
             }
             None => {
@@ -116,8 +118,8 @@ impl ProducerIds {
         } = answer;
         if error == 0 {
             self.backoff.reset();
-            if std::mem::take(&mut self.complained) {
-                log::info!("the brokers have given out a producer id");
+            if self.refusal.leave() {
+                log::info!("the brokers give out producer ids again: recovered");
             }
             log::debug!("producer id {id} epoch {epoch}");
             self.state = State::Known(ProducerId { id, epoch });
@@ -126,8 +128,14 @@ impl ProducerIds {
         let verdict = Verdict::of(error);
         let pause = self.backoff.pause();
         let lasts = verdict.action == Action::Park || pause > QUIET_PAUSE;
-        if lasts && !std::mem::replace(&mut self.complained, true) {
-            log::warn!("the brokers give out no producer id: {verdict}; trying on");
+        self.refusal.enter(verdict, now);
+        if lasts && let Some(passed_over) = self.refusal.say(now) {
+            let advice = verdict.missing_right().unwrap_or_default();
+            log::log!(
+                verdict.level_when_parked(),
+                "the brokers give out no producer id, and nothing is sent without: {verdict}{advice}; \
+                 retrying{passed_over}"
+            );
         }
         self.state = State::Wanted(now + pause);
     }
@@ -169,7 +177,7 @@ mod tests {
             .chain([i16::MIN, i16::MAX])
             .filter(|code| *code != 0)
         {
-            let mut ids = ProducerIds::new(true);
+            let mut ids = ProducerIds::new(true, &mut fastrand::Rng::with_seed(1), Instant::now());
             let mut now = Instant::now();
             for failures in 0..100 {
                 let next = after(&mut ids, code, now).expect("asked again");
@@ -179,7 +187,8 @@ mod tests {
                 assert!((least..=10_000).contains(&pause), "{code}: {pause} ms");
                 now = next;
             }
-            assert!(ids.complained, "{code} is worth a line by now");
+            assert!(ids.refusal.leave(), "{code} is worth a line by now");
+            ids.refusal.enter("again", now);
             assert_eq!(after(&mut ids, 0, now), None);
             let id = ProducerId { id: 7, epoch: 0 };
             assert_eq!(ids.state(), ProducerState::Id(id));

@@ -1,28 +1,21 @@
-//! One topic: which partition a batch goes to, and whether the topic can be written at all.
+//! One topic: its partitions and their leaders, and whether it can be written at all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Batch, Framing, SourceId};
-use crate::config::Partitioner;
-
-use super::partition::Partition;
 use crate::backoff::Backoff;
+use crate::batch::{Batch, SourceId};
+use crate::condition::Condition;
+use crate::config::Partitioner;
 use crate::kafka::protocol::error_code::{
     Action, LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION, Verdict,
 };
-use crate::kafka::protocol::response::TopicMetadata;
-use crate::partitioner;
+use crate::kafka::protocol::response::{TopicId, TopicMetadata};
 
-/// So many times in a row a topic may be unknown before it is parked: a new one is created at the
-/// first question and known a moment later.
-const UNKNOWN_BEFORE_PARKED: u32 = 3;
-/// Repeated complaints about a topic come no more often than this.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
-
-/// For so long after its last batch a topic is asked for.
-const INTEREST: Duration = Duration::from_secs(600);
+use super::partition::Partition;
+use super::placement::{Partitions, Place, Placement};
+use super::planted::{self, Bug};
 
 /// A topic that cannot be written for now.
 #[derive(Debug)]
@@ -41,185 +34,177 @@ enum ParkedBy {
     Produce,
 }
 
+/// What metadata said of a partition last and was believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leader {
+    /// Node id.
+    pub(crate) node: Option<i32>,
+    epoch: i32,
+}
+
 /// A topic and its partitions.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
-    pub(crate) partitions: Vec<Partition>,
-    partitioner: Partitioner,
-    /// Bound of one record batch.
-    batch_bytes: usize,
-    /// How many partitions are chosen from; 0 while unknown.
-    count: i32,
-    /// How many there are.
-    known_count: i32,
+    /// By index. Of 100,000 topics with 30 partitions each, few have something to do.
+    leaders: Vec<Leader>,
+    pub(crate) partitions: Partitions,
+    placement: Placement,
+    id: Option<TopicId>,
+    /// How often in a row metadata was not believed.
+    doubts: u32,
     /// Batches whose partition cannot be chosen yet, with their time of arrival.
     unplaced: VecDeque<(Batch, Instant)>,
-    /// `round_robin`: where batches go until a record batch was cut there.
-    current: i32,
-    /// `round_robin`: sources in the middle of a long line, and where its pieces go.
-    long_lines: HashMap<SourceId, i32>,
     /// When the last batch came.
     used: Instant,
+    /// When a broker was asked for it last.
+    pub(crate) asked: Option<Instant>,
     unknown: u32,
     /// The last metadata was not enough to send what waited.
     pub(crate) waited: bool,
     parked: Option<Parked>,
+    refusal: Condition,
     complained: Option<Instant>,
     suppressed: u32,
+    random: fastrand::Rng,
 }
 
 impl Topic {
-    pub(crate) fn new(name: Arc<str>, partitioner: Partitioner, batch_bytes: usize) -> Self {
+    pub(crate) fn new(
+        name: Arc<str>,
+        partitioner: Partitioner,
+        batch_bytes: usize,
+        random: &mut fastrand::Rng,
+        now: Instant,
+    ) -> Self {
         Topic {
             name,
-            partitions: Vec::new(),
-            partitioner,
-            batch_bytes,
-            used: Instant::now(),
-            count: 0,
-            known_count: 0,
+            leaders: Vec::new(),
+            partitions: Partitions::new(),
+            placement: Placement::new(partitioner, batch_bytes),
+            id: None,
+            doubts: 0,
             unplaced: VecDeque::new(),
-            current: 0,
-            long_lines: HashMap::new(),
+            used: now,
+            asked: None,
             unknown: 0,
             waited: false,
             parked: None,
+            refusal: Condition::default(),
             complained: None,
             suppressed: 0,
+            random: random.fork(),
         }
     }
 
     /// Nothing waits and nothing is in flight.
     pub(crate) fn is_empty(&self) -> bool {
-        self.unplaced.is_empty() && self.partitions.iter().all(Partition::is_empty)
+        self.unplaced.is_empty() && self.partitions.values().all(Partition::is_empty)
+    }
+
+    /// The leader of a partition, as far as known.
+    pub(crate) fn leader(&self, partition: usize) -> Option<i32> {
+        self.leaders.get(partition)?.node
     }
 
     /// Takes a batch. Returns the partition it was queued at, unless that cannot be said yet.
     pub(crate) fn push(&mut self, batch: Batch, now: Instant) -> Option<usize> {
         self.used = now;
-        if self.count == 0 || !self.unplaced.is_empty() {
+        let is_behind = |(waiting, _): &(Batch, Instant)| waiting.source == batch.source;
+        if self.placement.count() == 0 || self.unplaced.iter().any(is_behind) {
             self.unplaced.push_back((batch, now));
             return None;
         }
         self.place(batch, now)
-    }
-
-    fn place(&mut self, batch: Batch, since: Instant) -> Option<usize> {
-        let chosen = match self.partitioner {
-            Partitioner::File => partitioner::of_key(&batch.destination.file_key(), self.count),
-            Partitioner::Key => match &batch.destination.route.key {
-                Some(key) => partitioner::of_key(key, self.count),
-                None => self.round_robin(&batch),
-            },
-            Partitioner::RoundRobin => self.round_robin(&batch),
-            Partitioner::Fixed(index) => index,
-        };
-        match usize::try_from(chosen) {
-            Ok(index) if chosen < self.count => {
-                self.partitions[index].push(batch, since);
-                Some(index)
-            }
-            _ => {
-                self.unplaced.push_front((batch, since));
-                None
-            }
-        }
-    }
-
-    fn round_robin(&mut self, batch: &Batch) -> i32 {
-        let bound = self.long_lines.get(&batch.source).copied();
-        let chosen = match bound {
-            Some(bound) if bound < self.count => bound,
-            _ => {
-                if self.current_is_done() {
-                    self.advance();
-                }
-                self.current
-            }
-        };
-        match batch.framing {
-            Framing::Part { last: false, .. } => {
-                self.long_lines.insert(batch.source, chosen);
-            }
-            Framing::Part { last: true, .. } => {
-                self.long_lines.remove(&batch.source);
-            }
-            Framing::Lines => {}
-        }
-        chosen
-    }
-
-    fn current_is_done(&self) -> bool {
-        usize::try_from(self.current)
+            .map_err(|batch| self.unplaced.push_back(batch))
             .ok()
-            .and_then(|current| self.partitions.get(current))
-            .is_none_or(|partition| {
-                partition.leader.is_none()
-                    || partition.queued_bytes() == 0
-                    || partition.queued_bytes() >= self.batch_bytes
-            })
     }
 
-    /// Moves on to the next partition that has a leader.
-    fn advance(&mut self) {
-        for _ in 0..self.count {
-            self.current = (self.current + 1) % self.count;
-            if self.partitions[self.current as usize].leader.is_some() {
-                return;
+    fn place(&mut self, batch: Batch, since: Instant) -> Result<usize, (Batch, Instant)> {
+        let leaders = &self.leaders;
+        let has_leader = |index: i32| {
+            let leader = usize::try_from(index)
+                .ok()
+                .and_then(|index| leaders.get(index));
+            leader.is_some_and(|leader| leader.node.is_some())
+        };
+        match self.placement.choose(&batch, &self.partitions, has_leader) {
+            Place::Later => Err((batch, since)),
+            Place::At(index) => {
+                let random = &mut self.random;
+                let partition = self.partitions.entry(index);
+                partition
+                    .or_insert_with(|| Partition::new(random))
+                    .push(batch, since);
+                Ok(index)
             }
         }
+    }
+
+    /// Places what waited, as far as that can be said now, in the order of each source. Returns where.
+    pub(crate) fn place_unplaced(&mut self) -> Vec<usize> {
+        let mut behind: HashSet<SourceId> = HashSet::new();
+        let mut places = Vec::new();
+        for (batch, since) in std::mem::take(&mut self.unplaced) {
+            let source = batch.source;
+            let placed = match behind.contains(&source) {
+                true => Err((batch, since)),
+                false => self.place(batch, since),
+            };
+            match placed {
+                Ok(index) => places.push(index),
+                Err(waiting) => {
+                    behind.insert(source);
+                    self.unplaced.push_back(waiting);
+                }
+            }
+        }
+        places
+    }
+
+    /// Whether some sources wait to move to another partition, which an acknowledged batch may allow.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.placement.is_settling() && !self.unplaced.is_empty()
     }
 
     /// Takes in what metadata says. Returns whether the topic needs to be asked for again soon.
-    pub(crate) fn update(&mut self, metadata: &TopicMetadata, now: Instant) -> bool {
-        let verdict = Verdict::of(metadata.error);
-        match metadata.error {
+    pub(crate) fn update(&mut self, told: &TopicMetadata, now: Instant) -> bool {
+        let verdict = Verdict::of(told.error);
+        match told.error {
             0 => {}
             UNKNOWN_TOPIC_OR_PARTITION | LEADER_NOT_AVAILABLE => {
-                for partition in &mut self.partitions {
-                    partition.set_leader(None, -1);
+                for leader in &mut self.leaders {
+                    leader.node = None;
                 }
                 self.unknown += 1;
                 if self.unknown >= UNKNOWN_BEFORE_PARKED {
-                    self.park(ParkedBy::Metadata, &verdict.to_string(), now);
+                    self.park(ParkedBy::Metadata, verdict, &verdict.to_string(), now);
                 }
                 return true;
             }
             _ if verdict.action == Action::Park => {
-                self.park(ParkedBy::Metadata, &verdict.to_string(), now);
+                self.park(ParkedBy::Metadata, verdict, &verdict.to_string(), now);
                 return true;
             }
             _ => return true,
         }
         self.unknown = 0;
-        self.known_count = i32::try_from(metadata.partitions.len()).unwrap_or(i32::MAX);
-        while self.partitions.len() < metadata.partitions.len() {
-            self.partitions.push(Partition::new());
+        let is_stale = self.is_stale(told);
+        self.adopt_leaders(told, is_stale);
+        if !is_stale {
+            self.adopt_count(told.partitions.len());
         }
-        for partition in self.partitions.iter_mut().skip(metadata.partitions.len()) {
-            partition.set_leader(None, -1);
-        }
-        for told in &metadata.partitions {
-            let leader = Some(told.leader).filter(|leader| *leader >= 0);
-            if let Ok(index) = usize::try_from(told.index)
-                && index < metadata.partitions.len()
-            {
-                self.partitions[index].set_leader(leader, told.leader_epoch);
-            }
-        }
-        self.settle_count();
-        if let Partitioner::Fixed(index) = self.partitioner
-            && index >= self.known_count
-        {
-            if self.parked.is_none() {
-                log::error!(
-                    "topic '{}' has {} partitions: partitioner 'fixed:{index}' asks for one that does not exist",
-                    self.name,
-                    self.known_count
-                );
-            }
-            self.park(ParkedBy::Metadata, &format!("no partition {index}"), now);
+        if let Some(missing) = self.placement.missing() {
+            let why = format!(
+                "it has {} partitions and partitioner 'fixed:{missing}' asks for one that does not exist",
+                self.leaders.len()
+            );
+            self.park(
+                ParkedBy::Metadata,
+                Verdict::of(UNKNOWN_TOPIC_OR_PARTITION),
+                &why,
+                now,
+            );
             return true;
         }
         if self
@@ -229,74 +214,144 @@ impl Topic {
         {
             self.unpark();
         }
-        for (batch, since) in std::mem::take(&mut self.unplaced) {
-            self.push_again(batch, since);
-        }
-        self.partitions
-            .iter()
-            .any(|partition| partition.leader.is_none() && !partition.is_empty())
+        is_stale || self.waits_for_leader()
     }
 
-    fn push_again(&mut self, batch: Batch, since: Instant) {
-        if self.unplaced.is_empty() && self.count > 0 {
-            self.place(batch, since);
-        } else {
-            self.unplaced.push_back((batch, since));
+    /// Whether a broker that lags behind has answered: with an older leader epoch, or with fewer partitions than
+    /// there are, and partitions are never taken away. Then what is known is better, five times in a row. Unless
+    /// the topic has another id: that is a new topic, and nothing of the old one counts.
+    fn is_stale(&mut self, told: &TopicMetadata) -> bool {
+        let is_new = told.id.is_some() && self.id.is_some() && told.id != self.id;
+        let is_older = told.partitions.iter().any(|told| {
+            let index = usize::try_from(told.index).ok();
+            let known = index.and_then(|index| self.leaders.get(index));
+            known.is_some_and(|known| told.leader_epoch >= 0 && told.leader_epoch < known.epoch)
+        });
+        let is_smaller = told.partitions.len() < self.leaders.len();
+        let is_stale = (is_older || is_smaller) && !is_new && self.doubts < MOST_DOUBTS;
+        self.doubts = if is_stale { self.doubts + 1 } else { 0 };
+        self.id = told.id.or(self.id);
+        if planted::has(Bug::EpochIgnored) {
+            return false;
         }
+        is_stale
     }
 
-    /// Takes over another number of partitions when that cannot put a file's records out of order.
-    pub(crate) fn settle_count(&mut self) {
-        if self.count == self.known_count {
-            return;
+    fn adopt_leaders(&mut self, told: &TopicMetadata, is_stale: bool) {
+        let count = told.partitions.len();
+        if self.leaders.len() < count {
+            let unknown = Leader {
+                node: None,
+                epoch: -1,
+            };
+            self.leaders.resize(count, unknown);
         }
-        if self.known_count > 0 && self.known_count < self.count {
-            // Partitions are never taken away, so the topic was made anew, and smaller.
-            if self
-                .partitions
-                .iter()
-                .any(|partition| partition.in_flight() > 0)
-            {
-                return;
+        for told in &told.partitions {
+            let index = usize::try_from(told.index)
+                .ok()
+                .filter(|index| *index < count);
+            let Some(index) = index else { continue };
+            let known = self.leaders[index];
+            let is_older = told.leader_epoch >= 0 && told.leader_epoch < known.epoch;
+            if is_stale && is_older {
+                continue;
             }
-            let kept = self.known_count as usize;
-            let gone: Vec<Partition> = self.partitions.drain(kept..).collect();
-            for (index, partition) in gone.into_iter().enumerate() {
-                if !partition.is_empty() {
-                    self.partitions[index % kept].absorb(partition);
+            let node = Some(told.leader).filter(|node| *node >= 0);
+            let epoch = if node.is_some() {
+                told.leader_epoch
+            } else {
+                known.epoch
+            };
+            self.leaders[index] = Leader { node, epoch };
+            if let (Some(node), Some(partition)) = (node, self.partitions.get_mut(&index)) {
+                if partition.leaderless.leave() {
+                    log::info!("topic '{}' partition {index} has a leader again", self.name);
+                }
+                if known.node != Some(node) || epoch > known.epoch {
+                    partition.leader_changed(node);
                 }
             }
-            self.count = self.known_count;
-        } else if !self.keeps_order() || self.partitions.iter().all(Partition::is_empty) {
-            self.count = self.known_count;
         }
     }
 
-    /// Whether all records of a file or key go to one partition.
-    fn keeps_order(&self) -> bool {
-        match self.partitioner {
-            Partitioner::File | Partitioner::Key => true,
-            Partitioner::RoundRobin | Partitioner::Fixed(_) => false,
+    /// Takes over another number of partitions.
+    fn adopt_count(&mut self, count: usize) {
+        let known = self.placement.count();
+        let Ok(new) = i32::try_from(count) else {
+            return;
+        };
+        self.leaders.truncate(count);
+        if known == new {
+            return;
         }
+        if known > 0 {
+            log::info!(
+                "topic '{}' has {new} partitions now, {known} before",
+                self.name
+            );
+        }
+        self.absorb_gone(count);
+        self.placement.resize(new, &self.partitions);
+    }
+
+    /// Gives what is left of partitions that are gone to those that remain. One with something in flight keeps
+    /// it until that is answered, so that no answer is taken for one to another batch.
+    fn absorb_gone(&mut self, count: usize) {
+        let gone: Vec<usize> = self
+            .partitions
+            .range(count..)
+            .map(|(index, _)| *index)
+            .collect();
+        for index in gone {
+            if count == 0 || self.partitions[&index].in_flight() > 0 {
+                continue;
+            }
+            if let Some(partition) = self.partitions.remove(&index)
+                && !partition.is_empty()
+            {
+                let random = &mut self.random;
+                let to = self.partitions.entry(index % count);
+                to.or_insert_with(|| Partition::new(random))
+                    .absorb(partition);
+                self.placement.moved(index, index % count);
+            }
+        }
+    }
+
+    /// To be called when something was answered: partitions that are gone may be merged now. Returns whether
+    /// some may have got something to send by it.
+    pub(crate) fn settle(&mut self) -> bool {
+        let count = self.leaders.len();
+        let has_gone = self.partitions.range(count..).next().is_some();
+        if has_gone && count > 0 {
+            self.absorb_gone(count);
+        }
+        has_gone
     }
 
     /// Whether metadata is to be asked for. A topic that nothing was sent to for long is left out,
-    /// so that it is not made again after somebody has deleted it.
+    /// so that it is not made again after somebody has deleted it, and dropped.
     pub(crate) fn is_of_interest(&self, now: Instant) -> bool {
-        now.duration_since(self.used) < INTEREST || !self.is_empty()
+        now.saturating_duration_since(self.used) < INTEREST || !self.is_empty()
     }
 
-    /// Batches wait until metadata says where they go.
+    /// Batches wait for better metadata than there is.
     pub(crate) fn waits_for_metadata(&self) -> bool {
-        !self.unplaced.is_empty()
+        !self.unplaced.is_empty() && !self.placement.is_settling() || self.waits_for_leader()
+    }
+
+    fn waits_for_leader(&self) -> bool {
+        self.partitions.iter().any(|(index, partition)| {
+            !partition.is_empty() && (self.leader(*index).is_none() || partition.is_leader_doubted)
+        })
     }
 
     /// The topic refuses what is sent: leave it alone for a while.
-    pub(crate) fn refuse(&mut self, reason: &str, now: Instant) {
-        self.park(ParkedBy::Produce, reason, now);
+    pub(crate) fn refuse(&mut self, verdict: Verdict, reason: &str, now: Instant) {
+        self.park(ParkedBy::Produce, verdict, reason, now);
     }
 
-    fn park(&mut self, by: ParkedBy, reason: &str, now: Instant) {
+    fn park(&mut self, by: ParkedBy, verdict: Verdict, reason: &str, now: Instant) {
         match &mut self.parked {
             Some(parked) => {
                 parked.by = by;
@@ -305,11 +360,7 @@ impl Topic {
                 }
             }
             None => {
-                log::warn!(
-                    "topic '{}' is parked: {reason}; probing again every 10 s",
-                    self.name
-                );
-                let mut backoff = Backoff::default();
+                let mut backoff = Backoff::new(&mut self.random);
                 let probe_at = now + backoff.pause();
                 self.parked = Some(Parked {
                     by,
@@ -318,10 +369,19 @@ impl Topic {
                 });
             }
         }
+        if let Some(passed_over) = self.refusal.enter(reason, now).say(now) {
+            let name = &self.name;
+            let level = verdict.level_when_parked();
+            let advice = verdict.missing_right().unwrap_or_default();
+            log::log!(
+                level,
+                "topic '{name}' is parked: {reason}{advice}; retrying every 10 s{passed_over}"
+            );
+        }
     }
 
     /// A batch of it was acknowledged.
-    pub(crate) fn flows(&mut self) {
+    pub(crate) fn on_acked(&mut self) {
         if self.parked.is_some() {
             self.unpark();
         }
@@ -329,15 +389,15 @@ impl Topic {
 
     fn unpark(&mut self) {
         self.parked = None;
-        log::info!("topic '{}' flows again", self.name);
+        if self.refusal.leave() {
+            log::info!("topic '{}' has recovered", self.name);
+        }
     }
 
     /// Until when nothing may be sent.
     pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
-        self.parked
-            .as_ref()
-            .map(|parked| parked.probe_at)
-            .filter(|at| *at > now)
+        let parked = self.parked.as_ref();
+        parked.map(|parked| parked.probe_at).filter(|at| *at > now)
     }
 
     /// Whether a complaint is due, and how many were left out since the last one.
@@ -354,3 +414,13 @@ impl Topic {
         }
     }
 }
+
+/// So many times in a row a topic may be unknown before it is parked: a new one is created at the
+/// first question and known a moment later.
+const UNKNOWN_BEFORE_PARKED: u32 = 3;
+/// Repeated complaints about a topic come no more often than this: ten lines an hour.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(360);
+/// For so long after its last batch a topic is asked for.
+const INTEREST: Duration = Duration::from_secs(600);
+/// So often in a row metadata that is older than what is known is not believed.
+const MOST_DOUBTS: u32 = 5;

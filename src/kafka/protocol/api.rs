@@ -44,6 +44,12 @@ impl Api {
 pub(crate) struct Versions(Vec<(i16, i16, i16)>);
 
 impl Versions {
+    /// Of a broker that offers these: key, oldest and newest version.
+    #[cfg(test)]
+    pub(crate) fn offering(apis: &[(i16, i16, i16)]) -> Self {
+        Versions(apis.to_vec())
+    }
+
     /// The highest version of `api` that both sides speak.
     pub(crate) fn of(&self, api: Api) -> Option<i16> {
         let (_, least, most) = self.0.iter().find(|offered| offered.0 == api.key)?;

@@ -21,6 +21,8 @@ pub(crate) enum Action {
     Split,
     /// As `Split`, and the batches after it are made smaller.
     Shrink,
+    /// The broker refuses the time of the records and nothing else: they go again with the time of now.
+    Retime,
     /// Nothing of this topic can be delivered until a person or time changes something outside.
     Park,
 }
@@ -34,7 +36,7 @@ pub(crate) enum Written {
 }
 
 /// A row of the table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) code: i16,
     pub(crate) name: &'static str,
@@ -58,6 +60,33 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// How loud it is that a topic is parked for this.
+    pub(crate) fn level_when_parked(&self) -> log::Level {
+        match self.missing_right() {
+            Some(_) => log::Level::Error,
+            None => log::Level::Warn,
+        }
+    }
+
+    /// The right of Kafka that is missing, and the setting that does without it.
+    pub(crate) fn missing_right(&self) -> Option<&'static str> {
+        match self.code {
+            TOPIC_AUTHORIZATION_FAILED => Some(
+                "; the principal needs the rights WRITE and DESCRIBE on this topic, and CREATE if it is to be made",
+            ),
+            CLUSTER_AUTHORIZATION_FAILED => Some(
+                "; the principal needs the right IDEMPOTENT_WRITE on the cluster (before Kafka 2.8), or set \
+                 idempotence = off",
+            ),
+            TRANSACTIONAL_ID_AUTHORIZATION_FAILED => {
+                Some("; the principal needs the rights WRITE and DESCRIBE on the transactional id")
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.name, self.code)
@@ -72,6 +101,10 @@ pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
 /// `REBOOTSTRAP_REQUIRED` (KIP-1102): the broker that was asked for metadata belongs to this cluster no more.
 pub(crate) const REBOOTSTRAP_REQUIRED: i16 = 129;
 
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
+const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
+
 const fn row(code: i16, name: &'static str, action: Action, written: Written) -> Verdict {
     Verdict {
         code,
@@ -81,7 +114,9 @@ const fn row(code: i16, name: &'static str, action: Action, written: Written) ->
     }
 }
 
-use Action::{Acknowledged, NewProducerId, OutOfOrder, Park, Refresh, Retry, Shrink, Split};
+use Action::{
+    Acknowledged, NewProducerId, OutOfOrder, Park, Refresh, Retime, Retry, Shrink, Split,
+};
 use Written::{Appended, NotAppended, Unknown};
 
 #[rustfmt::skip]
@@ -116,11 +151,11 @@ const TABLE: &[Verdict] = &[
     row(20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Retry, Unknown),
     row(21, "INVALID_REQUIRED_ACKS", Park, NotAppended),
     // No right to write there. It may be granted.
-    row(29, "TOPIC_AUTHORIZATION_FAILED", Park, NotAppended),
-    row(31, "CLUSTER_AUTHORIZATION_FAILED", Park, NotAppended),
+    row(TOPIC_AUTHORIZATION_FAILED, "TOPIC_AUTHORIZATION_FAILED", Park, NotAppended),
+    row(CLUSTER_AUTHORIZATION_FAILED, "CLUSTER_AUTHORIZATION_FAILED", Park, NotAppended),
     // A record was read longer ago, or in a later year, than the topic takes (`message.timestamp.before.max.ms`,
-    // `after.max.ms`). It keeps that time, also when the clock is set; records that are read later may go.
-    row(32, "INVALID_TIMESTAMP", Split, NotAppended),
+    // `after.max.ms`): after a long outage, or with a clock that was set. That is no fault of the record.
+    row(32, "INVALID_TIMESTAMP", Retime, NotAppended),
     row(35, "UNSUPPORTED_VERSION", Park, NotAppended),
     row(42, "INVALID_REQUEST", Park, NotAppended),
     // The topic keeps an old message format, which has no room for a producer id. No record is any better than
@@ -132,7 +167,7 @@ const TABLE: &[Verdict] = &[
     row(46, "DUPLICATE_SEQUENCE_NUMBER", Acknowledged, Appended),
     row(47, "INVALID_PRODUCER_EPOCH", NewProducerId, NotAppended),
     row(49, "INVALID_PRODUCER_ID_MAPPING", NewProducerId, NotAppended),
-    row(53, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Park, NotAppended),
+    row(TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", Park, NotAppended),
     // The disk behind this replica failed; the broker gives up leading it.
     row(56, "KAFKA_STORAGE_ERROR", Refresh, NotAppended),
     // All our records there were deleted by retention, and with them what was known of us. A

@@ -141,6 +141,41 @@ impl BatchWriter {
         self.records += 1;
     }
 
+    /// Appends a record that was taken out of another batch, with the time `now_ms`. When it was read, in ms
+    /// since 1970, goes with it as the header `read_at`, unless it has that already.
+    pub(crate) fn append_retimed(
+        &mut self,
+        record: &RawRecord<'_>,
+        now_ms: i64,
+    ) -> Result<(), WireError> {
+        let mut headers = Reader::new(record.headers, false);
+        let count = headers.varint()?;
+        let others = headers.rest();
+        let mut has_read_at = false;
+        for _ in 0..count {
+            has_read_at |= headers.sized()? == b"read_at";
+            headers.sized()?;
+        }
+        let mut rest = Vec::with_capacity(record.rest.len() + 32);
+        let before_headers = record.rest.len() - record.headers.len();
+        rest.extend_from_slice(&record.rest[..before_headers]);
+        if has_read_at {
+            rest.extend_from_slice(record.headers);
+        } else {
+            push_varint(&mut rest, zigzag(count + 1));
+            rest.extend_from_slice(others);
+            push_sized(&mut rest, b"read_at");
+            push_sized(&mut rest, record.timestamp.to_string().as_bytes());
+        }
+        self.append_raw(&RawRecord {
+            timestamp: now_ms,
+            rest: &rest,
+            headers: &[],
+            value: record.value,
+        });
+        Ok(())
+    }
+
     /// Ends the batch, which still must be stamped. `room` is used if the codec needs a second
     /// buffer. Returns the batch and the buffer that was left over.
     pub(crate) fn finish(
@@ -300,7 +335,22 @@ pub(crate) struct RawRecord<'a> {
     pub(crate) timestamp: i64,
     /// Key, value and headers as they are encoded.
     rest: &'a [u8],
+    /// Of these the headers, with their count.
+    headers: &'a [u8],
     pub(crate) value: &'a [u8],
+}
+
+impl<'a> RawRecord<'a> {
+    /// A record of which only the value matters.
+    #[cfg(test)]
+    pub(crate) fn of_value(value: &'a [u8]) -> Self {
+        RawRecord {
+            timestamp: 0,
+            rest: &[],
+            headers: &[],
+            value,
+        }
+    }
 }
 
 impl Unpacked {
@@ -345,6 +395,7 @@ impl Unpacked {
             records.push(RawRecord {
                 timestamp,
                 rest,
+                headers: body.rest(),
                 value,
             });
         }

@@ -101,8 +101,13 @@ impl Request {
     }
 }
 
-/// What a Produce request carries: topic by topic, partition by partition.
-pub(crate) type TopicBatches<'a> = (&'a str, Vec<(i32, Arc<Vec<u8>>)>);
+/// A record batch for a Produce request.
+#[derive(Debug)]
+pub(crate) struct ProduceBatch {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) bytes: Arc<Vec<u8>>,
+}
 
 /// What is the same in all Produce requests of a producer.
 #[derive(Debug, Clone)]
@@ -115,8 +120,9 @@ pub(crate) struct ProduceStyle {
 }
 
 impl ProduceStyle {
-    /// A Produce request, version 3 to 12. Written by hand so that the batches are not copied.
-    pub(crate) fn request(&self, version: i16, topics: &[TopicBatches<'_>]) -> Request {
+    /// A Produce request, version 3 to 12. Written by hand so that the batches are not copied. The batches of a
+    /// topic follow each other.
+    pub(crate) fn request(&self, version: i16, produce: &[ProduceBatch]) -> Request {
         let flexible = PRODUCE.is_flexible(version);
         let mut head = Writer {
             bytes: vec![0; 4],
@@ -132,14 +138,15 @@ impl ProduceStyle {
         head.null_string(); // transactional id
         head.i16(self.acks);
         head.i32(self.timeout_ms);
-        head.array(topics.len());
-        for (topic, partitions) in topics {
-            head.string(topic);
-            head.array(partitions.len());
-            for (index, batch) in partitions {
-                head.i32(*index);
-                head.size(batch.len());
-                batches.push((head.bytes.len(), batch.clone()));
+        let same_topic = |a: &ProduceBatch, b: &ProduceBatch| a.topic == b.topic;
+        head.array(produce.chunk_by(same_topic).count());
+        for of_topic in produce.chunk_by(same_topic) {
+            head.string(&of_topic[0].topic);
+            head.array(of_topic.len());
+            for batch in of_topic {
+                head.i32(batch.partition);
+                head.size(batch.bytes.len());
+                batches.push((head.bytes.len(), batch.bytes.clone()));
                 head.tags();
             }
             head.tags();
@@ -187,12 +194,22 @@ mod tests {
             timeout_ms: 4_000,
         };
         let batch = |byte: u8, len: usize| Arc::new(vec![byte; len]);
-        let topics: [TopicBatches<'_>; 2] = [
+        let topics = [
             ("one", vec![(0, batch(1, 100)), (300, batch(2, 20_000))]),
             ("two", vec![(7, batch(3, 1))]),
         ];
+        let produce: Vec<ProduceBatch> = topics
+            .iter()
+            .flat_map(|(topic, batches)| {
+                batches.iter().map(|(partition, bytes)| ProduceBatch {
+                    topic: (*topic).into(),
+                    partition: *partition,
+                    bytes: bytes.clone(),
+                })
+            })
+            .collect();
         for version in 3..=12 {
-            let mut request = style.request(version, &topics);
+            let mut request = style.request(version, &produce);
             request.set_correlation_id(77);
             let mut frame = frame(&request);
             assert_eq!(frame.get_i32() as usize, frame.len());

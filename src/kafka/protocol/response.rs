@@ -45,10 +45,16 @@ pub(crate) struct MetadataResponse {
     pub(crate) throttle_ms: i32,
 }
 
+/// Tells a topic from another one that had its name before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TopicId(pub(crate) [u8; 16]);
+
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct TopicMetadata {
     pub(crate) error: i16,
     pub(crate) name: String,
+    /// Which topic of that name it is; `None` where the broker does not tell.
+    pub(crate) id: Option<TopicId>,
     pub(crate) partitions: Vec<PartitionMetadata>,
 }
 
@@ -105,8 +111,10 @@ impl TopicMetadata {
     fn read(r: &mut Reader<'_>, version: i16) -> Result<Self, WireError> {
         let error = r.i16()?;
         let name = r.string()?.unwrap_or_default().to_owned();
+        let mut id = None;
         if version >= 10 {
-            r.bytes(16)?; // topic id
+            let bytes = r.bytes(16)?;
+            id = (bytes != [0; 16]).then(|| TopicId(bytes.try_into().unwrap_or_default()));
         }
         if version >= 1 {
             r.i8()?; // internal
@@ -137,6 +145,7 @@ impl TopicMetadata {
         Ok(TopicMetadata {
             error,
             name,
+            id,
             partitions,
         })
     }

@@ -94,6 +94,14 @@ impl<'a> Reader<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    /// Bytes after their length as a zigzag varint, as inside records; null is empty.
+    pub(crate) fn sized(&mut self) -> Result<&'a [u8], WireError> {
+        match self.varint()? {
+            -1 => Ok(&[]),
+            len => self.bytes(usize::try_from(len).map_err(|_| WireError::Range)?),
+        }
+    }
+
     /// Length of what follows; `None` for null.
     fn length(
         &mut self,

@@ -1,0 +1,236 @@
+//! One record batch from its encoding to its acknowledgement.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::batch::{Batch, Span};
+use crate::budget::Permit;
+use crate::kafka::cluster::broker::BatchId;
+use crate::kafka::protocol::error_code::Verdict;
+use crate::kafka::protocol::record_batch::{ProducerId, RawRecord, Unpacked, stamp};
+use crate::kafka::protocol::wire::WireError;
+
+use super::coverage::Coverage;
+use super::encoder::Encoder;
+use super::partition::sequence_after;
+
+/// Where a record batch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchState {
+    /// It failed, and goes again when its turn comes.
+    Waiting,
+    /// A broker has it and has not answered.
+    InFlight {
+        /// Node id of the broker.
+        to: i32,
+        /// Which attempt it is, so that the answer to an older one counts for nothing.
+        attempt: u32,
+    },
+    /// It is a single record, and the broker refuses it for good.
+    Refused(Verdict),
+}
+
+/// A record batch that is not acknowledged.
+#[derive(Debug)]
+pub(crate) struct RecordBatch {
+    /// Unique in the producer, so that batches keep their names when partitions are merged.
+    pub(crate) id: BatchId,
+    pub(crate) state: BatchState,
+    /// Shared with the connection thread that writes it. The raw lines are gone by now while their permits are
+    /// kept, so what must be divided is read back from these bytes.
+    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) records: i32,
+    pub(crate) base_sequence: i32,
+    /// An answer was lost or unclear: the records may be in the log.
+    pub(crate) maybe_written: bool,
+    pub(crate) attempts: u32,
+    /// How often in a row a broker hung up on it, when nothing else was on that connection.
+    pub(crate) hang_ups: u32,
+    pub(crate) coverage: Coverage,
+    permits: Vec<Permit>,
+}
+
+impl RecordBatch {
+    /// Encodes a new record batch from the front of `queue`, up to `limit` bytes.
+    pub(crate) fn cut(
+        id: BatchId,
+        queue: &mut Queue,
+        limit: usize,
+        encoder: &mut Encoder,
+    ) -> RecordBatch {
+        let mut buffer = encoder.buffer();
+        // Records grow by a few bytes each; what comes on top makes the buffer grow once.
+        let likely = queue.bytes + queue.bytes / 4;
+        buffer.clear();
+        buffer.reserve(likely.min(limit) + 128);
+        encoder.writer.start(buffer);
+        let mut coverage = Coverage::default();
+        let mut permits = Vec::new();
+        while let Some(first) = queue.batches.front_mut() {
+            let before = encoder.writer.records();
+            let to = encoder.writer.append(&first.batch, first.from, limit);
+            if to > first.from {
+                let records = encoder.writer.records() - before;
+                coverage.add(&first.batch, first.from, to, records);
+                queue.bytes -= to - first.from;
+                first.from = to;
+            }
+            if to < first.batch.data.len() {
+                break;
+            }
+            if let Some(done) = queue.batches.pop_front() {
+                permits.push(done.batch.permit);
+            }
+        }
+        let (bytes, records) = encoder.finish();
+        RecordBatch {
+            id,
+            state: BatchState::Waiting,
+            bytes,
+            records,
+            base_sequence: -1,
+            maybe_written: false,
+            attempts: 0,
+            hang_ups: 0,
+            coverage,
+            permits,
+        }
+    }
+
+    /// Writes producer and sequence number into it. It is shared with a connection thread at most after the end
+    /// of that thread.
+    pub(crate) fn stamp(&mut self, producer: Option<ProducerId>, base_sequence: i32) {
+        self.base_sequence = base_sequence;
+        let bytes: &mut Vec<u8> = Arc::make_mut(&mut self.bytes);
+        stamp(bytes, producer, base_sequence);
+    }
+
+    /// It is sent to `to`.
+    pub(crate) fn send(&mut self, to: i32) -> u32 {
+        self.attempts += 1;
+        self.state = BatchState::InFlight {
+            to,
+            attempt: self.attempts,
+        };
+        self.attempts
+    }
+
+    pub(crate) fn is_in_flight(&self) -> bool {
+        matches!(self.state, BatchState::InFlight { .. })
+    }
+
+    /// The file bytes that are done when it is acknowledged.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+        self.coverage.spans()
+    }
+
+    /// Bytes before compression, as far as that is told by the batch.
+    pub(crate) fn unpacked_bytes(&self) -> Result<usize, WireError> {
+        Unpacked::of(&self.bytes).map(|unpacked| unpacked.bytes())
+    }
+
+    /// The value of its first record.
+    pub(crate) fn first_value(&self) -> Option<Vec<u8>> {
+        let unpacked = Unpacked::of(&self.bytes).ok()?;
+        Some(unpacked.records().ok()?.first()?.value.to_vec())
+    }
+
+    /// Becomes its first half, and returns the second, which is named `id`. The share of the memory stays with
+    /// the second half: it goes back when the last of the records is gone.
+    pub(crate) fn split(
+        &mut self,
+        id: BatchId,
+        producer: Option<ProducerId>,
+        encoder: &mut Encoder,
+    ) -> Result<RecordBatch, WireError> {
+        let unpacked = Unpacked::of(&self.bytes)?;
+        let records = unpacked.records()?;
+        let (head, tail) = records.split_at(records.len() / 2);
+        let (head_coverage, tail_coverage) = self.coverage.split(head);
+        let write = |encoder: &mut Encoder, records: &[RawRecord<'_>]| {
+            let buffer = encoder.buffer();
+            encoder.writer.start(buffer);
+            for record in records {
+                encoder.writer.append_raw(record);
+            }
+            encoder.finish()
+        };
+        let (tail_bytes, tail_records) = write(encoder, tail);
+        (self.bytes, self.records) = write(encoder, head);
+        self.coverage = head_coverage;
+        self.hang_ups = 0;
+        let (sequence, tail_sequence) = match producer {
+            Some(_) => (
+                self.base_sequence,
+                sequence_after(self.base_sequence, self.records),
+            ),
+            None => (-1, -1),
+        };
+        self.stamp(producer, sequence);
+        let mut second = RecordBatch {
+            id,
+            state: BatchState::Waiting,
+            bytes: tail_bytes,
+            records: tail_records,
+            base_sequence: -1,
+            maybe_written: self.maybe_written,
+            attempts: 0,
+            hang_ups: 0,
+            coverage: tail_coverage,
+            permits: std::mem::take(&mut self.permits),
+        };
+        second.stamp(producer, tail_sequence);
+        Ok(second)
+    }
+
+    /// Gives its records the time `now_ms`; when they were read goes with them as a header.
+    pub(crate) fn retime(
+        &mut self,
+        now_ms: i64,
+        producer: Option<ProducerId>,
+        encoder: &mut Encoder,
+    ) -> Result<(), WireError> {
+        let unpacked = Unpacked::of(&self.bytes)?;
+        let buffer = encoder.buffer();
+        encoder.writer.start(buffer);
+        for record in unpacked.records()? {
+            encoder.writer.append_retimed(&record, now_ms)?;
+        }
+        (self.bytes, _) = encoder.finish();
+        self.stamp(producer, self.base_sequence);
+        Ok(())
+    }
+}
+
+/// Batches of lines that are not encoded yet, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) batches: VecDeque<Queued>,
+    /// Bytes of them that are not encoded.
+    pub(crate) bytes: usize,
+}
+
+/// A batch of lines, and how much of it is encoded already.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) batch: Batch,
+    from: usize,
+    pub(crate) since: std::time::Instant,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, batch: Batch, since: std::time::Instant) {
+        self.bytes += batch.data.len();
+        self.batches.push_back(Queued {
+            batch,
+            from: 0,
+            since,
+        });
+    }
+
+    /// Takes over what `other` holds.
+    pub(crate) fn absorb(&mut self, other: Queue) {
+        self.bytes += other.bytes;
+        self.batches.extend(other.batches);
+    }
+}

@@ -1,0 +1,349 @@
+//! The producer as a state machine: inputs come with the time, and every input changes the state and leaves
+//! effects. See the folder's doc for the drawing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::batch::{Batch, Span};
+use crate::condition::Condition;
+use crate::config::{Acks, KafkaConfig};
+use crate::kafka::cluster::Cluster;
+use crate::kafka::cluster::broker::{BatchIds, Peer, Pending};
+use crate::kafka::cluster::dial::Dial;
+use crate::kafka::network::connection::{ConnectionEvent, Event};
+use crate::kafka::protocol::request::ProduceStyle;
+
+use super::batch::RecordBatch;
+use super::dead_letter::RefusedRecord;
+use super::encoder::Encoder;
+use super::partition::{LingerPolicy, Partition};
+use super::producer_id::ProducerIds;
+use super::topic::Topic;
+
+/// The time of an input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) at: Instant,
+    /// In ms since 1970.
+    pub(crate) unix_ms: i64,
+}
+
+/// What inputs leave to be done outside.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// File bytes that Kafka has.
+    pub(crate) acked: Vec<Span>,
+    /// The batches of these. Dropping them gives their memory back, which is to happen after the report.
+    pub(crate) done: Vec<RecordBatch>,
+}
+
+/// The state of one producer.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(super) config: Arc<KafkaConfig>,
+    pub(super) style: ProduceStyle,
+    pub(super) cluster: Cluster,
+    /// By number; a number is used again when its topic was dropped. What is still in flight then cannot meet
+    /// the topic that has the number now, since no batch id is used again.
+    pub(super) topics: Vec<Option<Topic>>,
+    topic_numbers: HashMap<Arc<str>, usize>,
+    /// Partitions with something to send or in flight.
+    pub(super) ready: Vec<(usize, usize)>,
+    /// Where in that list the next round starts, so that all have the same chance.
+    pub(super) turn: usize,
+    pub(super) encoder: Encoder,
+    pub(super) ids: ProducerIds,
+    pub(super) batch_ids: BatchIds,
+    pub(super) effects: Effects,
+    /// Brokers hang up on large requests.
+    pub(super) hang_ups: Condition,
+    /// Which topic is asked for next, where there are too many for one question.
+    asked_next: usize,
+    /// When topics that nobody uses are looked for.
+    drop_at: Instant,
+    finishing: bool,
+    /// When the idle buffers are freed.
+    trim_at: Option<Instant>,
+    random: fastrand::Rng,
+}
+
+impl Machine {
+    /// A producer that reaches its brokers by `dial`.
+    pub(crate) fn new(
+        config: Arc<KafkaConfig>,
+        dial: Box<dyn Dial>,
+        mut random: fastrand::Rng,
+        now: Instant,
+    ) -> Self {
+        let acks = match config.acks {
+            Acks::None => 0,
+            Acks::Leader => 1,
+            Acks::All => -1,
+        };
+        // The broker gives up waiting for followers a little before we give up waiting for it.
+        let timeout_ms = (config.request_timeout * 9 / 10).as_millis();
+        let is_idempotent = config.idempotence && config.acks == Acks::All;
+        Machine {
+            style: ProduceStyle {
+                client_id: config.client_id.clone(),
+                acks,
+                timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
+            },
+            cluster: Cluster::new(&config, dial, &mut random, now),
+            topics: Vec::new(),
+            topic_numbers: HashMap::new(),
+            ready: Vec::new(),
+            turn: 0,
+            encoder: Encoder::new(config.compression, config.batch_bytes),
+            ids: ProducerIds::new(is_idempotent, &mut random, now),
+            batch_ids: BatchIds::default(),
+            effects: Effects::default(),
+            hang_ups: Condition::default(),
+            asked_next: 0,
+            drop_at: now + DROP_INTERVAL,
+            finishing: false,
+            trim_at: None,
+            random,
+            config,
+        }
+    }
+
+    /// Takes over a batch.
+    pub(crate) fn push(&mut self, batch: Batch, now: Instant) {
+        if batch.data.is_empty() {
+            return;
+        }
+        let number = self.topic_number(&batch.destination.route.topic, now);
+        let topic = self.topics[number].as_mut().expect("it has a number");
+        if let Some(partition) = topic.push(batch, now) {
+            self.list(number, partition);
+        }
+    }
+
+    /// A connection has something to tell. Of one that was given up it is of no interest.
+    pub(crate) fn on_event(&mut self, event: Event, now: Now) {
+        let Some(peer) = self.cluster.peer_of(event.connection) else {
+            return;
+        };
+        match event.what {
+            ConnectionEvent::Connected { versions, hangup } => {
+                self.cluster.connected(peer, versions, hangup, now.at);
+            }
+            ConnectionEvent::Answered(answer) => self.answered(peer, answer, now),
+            ConnectionEvent::Written => self.written(peer),
+            ConnectionEvent::Closed(error) => self.closed(peer, &error, now.at),
+        }
+    }
+
+    /// Does everything that is due at `now`, and says when it wants to be called again at the latest.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<Instant> {
+        self.prune_ready_list();
+        let mut next = self.send_ready(now);
+        if self.has_topics() {
+            next = sooner(next, self.ask_for_metadata(now));
+            let client_id = &self.config.client_id;
+            let ids = self.ids.ask_if_due(&mut self.cluster, client_id, now);
+            next = sooner(next, ids);
+        }
+        next = sooner(next, self.cluster.close_idle(now));
+        if self.drop_at <= now {
+            self.drop_unused_topics(now);
+        }
+        if !self.ready.is_empty() {
+            self.trim_at = Some(now + TRIM_AFTER);
+        } else if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim_at = None;
+            self.encoder.trim();
+        }
+        next = sooner(next, self.trim_at.filter(|_| self.ready.is_empty()));
+        next.filter(|at| *at > now)
+    }
+
+    /// What the inputs since the last call have left to be done.
+    pub(crate) fn take_effects(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// A record that no broker takes and whose turn has come; it counts as out of the machine's hands.
+    pub(crate) fn take_refused(&mut self, now: Instant) -> Option<(RefusedRecord, RecordBatch)> {
+        for (number, index) in &self.ready {
+            let Some(topic) = self.topics[*number].as_mut() else {
+                continue;
+            };
+            let name = topic.name.clone();
+            let Some(partition) = topic.partitions.get_mut(index) else {
+                continue;
+            };
+            let Some((covered, why, record)) = partition.next_refused(now) else {
+                continue;
+            };
+            let (path, offset) = (covered.destination.path.clone(), covered.span.start);
+            let batch = partition.remove_refused(now)?;
+            let record = RefusedRecord {
+                topic: name,
+                path,
+                offset,
+                why,
+                record,
+            };
+            return Some((record, batch));
+        }
+        None
+    }
+
+    /// No batch will come any more: what waits for more to come is sent now.
+    pub(crate) fn finish(&mut self) {
+        self.finishing = true;
+    }
+
+    /// Nothing that was pushed is unacknowledged.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.topics.iter().flatten().all(Topic::is_empty)
+    }
+
+    /// When a batch is full enough or old enough to go.
+    pub(super) fn policy(&self) -> Option<LingerPolicy> {
+        (!self.finishing).then_some(LingerPolicy {
+            batch_bytes: self.config.batch_bytes,
+            linger: self.config.linger,
+        })
+    }
+
+    fn topic_number(&mut self, name: &Arc<str>, now: Instant) -> usize {
+        if let Some(number) = self.topic_numbers.get(name) {
+            return *number;
+        }
+        let free = self.topics.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.topics.len());
+        if free.is_none() {
+            self.topics.push(None);
+        }
+        let (partitioner, batch_bytes) = (self.config.partitioner, self.config.batch_bytes);
+        let random = &mut self.random;
+        let topic = Topic::new(name.clone(), partitioner, batch_bytes, random, now);
+        self.topics[number] = Some(topic);
+        self.topic_numbers.insert(name.clone(), number);
+        self.cluster.schedule.want();
+        number
+    }
+
+    /// The number of a topic that is known.
+    pub(super) fn known_number(&self, name: &str) -> Option<usize> {
+        self.topic_numbers.get(name).copied()
+    }
+
+    fn has_topics(&self) -> bool {
+        !self.topic_numbers.is_empty()
+    }
+
+    /// Drops the topics that nothing was sent to for long: those that come and go must not add up.
+    fn drop_unused_topics(&mut self, now: Instant) {
+        self.drop_at = now + DROP_INTERVAL;
+        for slot in &mut self.topics {
+            if let Some(topic) = slot
+                && !topic.is_of_interest(now)
+            {
+                self.topic_numbers.remove(&topic.name);
+                *slot = None;
+            }
+        }
+        while let Some(None) = self.topics.last() {
+            self.topics.pop();
+        }
+    }
+
+    pub(super) fn list(&mut self, topic: usize, index: usize) {
+        if let Some(partition) = self.partition(topic, index)
+            && !std::mem::replace(&mut partition.listed, true)
+        {
+            self.ready.push((topic, index));
+        }
+    }
+
+    pub(super) fn partition(&mut self, topic: usize, index: usize) -> Option<&mut Partition> {
+        let topic = self.topics.get_mut(topic)?.as_mut()?;
+        topic.partitions.get_mut(&index)
+    }
+
+    /// Takes partitions from the list that have nothing to do.
+    fn prune_ready_list(&mut self) {
+        let mut n = 0;
+        while let Some((topic, index)) = self.ready.get(n).copied() {
+            match self.partition(topic, index) {
+                Some(partition) if !partition.is_empty() => n += 1,
+                partition => {
+                    if let Some(partition) = partition {
+                        partition.listed = false;
+                    }
+                    self.ready.swap_remove(n);
+                }
+            }
+        }
+    }
+
+    fn ask_for_metadata(&mut self, now: Instant) -> Option<Instant> {
+        let (topics, asked_next) = (&mut self.topics, &mut self.asked_next);
+        let choose = || topics_to_ask(topics, asked_next, now);
+        self.cluster.ask_if_due(choose, now)
+    }
+
+    /// The oldest request of that kind at `peer` is done.
+    pub(super) fn settle_pending(
+        &mut self,
+        peer: Peer,
+        kind: impl Fn(&Pending) -> bool,
+    ) -> Option<Pending> {
+        self.cluster.broker(peer)?.answered(kind)
+    }
+}
+
+/// The topics of a question for metadata, and in how many parts all are asked for: first those that wait for it,
+/// then the others in their turn.
+fn topics_to_ask(
+    topics: &mut [Option<Topic>],
+    next: &mut usize,
+    now: Instant,
+) -> (Vec<Arc<str>>, u32) {
+    let is_wanted = |topic: &Topic| topic.is_of_interest(now);
+    let count = topics
+        .iter()
+        .flatten()
+        .filter(|topic| is_wanted(topic))
+        .count();
+    let mut names = Vec::with_capacity(count.min(TOPICS_ASKED));
+    if count > TOPICS_ASKED {
+        let urgent = |topic: &&mut Topic| topic.asked.is_none() || topic.waits_for_metadata();
+        let urgent = topics.iter_mut().flatten().filter(urgent);
+        for topic in urgent.take(TOPICS_ASKED / 2) {
+            topic.asked = Some(now);
+            names.push(topic.name.clone());
+        }
+    }
+    for _ in 0..topics.len() {
+        if names.len() == TOPICS_ASKED {
+            break;
+        }
+        *next = (*next + 1) % topics.len();
+        if let Some(topic) = topics[*next].as_mut().filter(|topic| is_wanted(topic))
+            && (count <= TOPICS_ASKED || topic.asked != Some(now))
+        {
+            topic.asked = Some(now);
+            names.push(topic.name.clone());
+        }
+    }
+    let slices = u32::try_from(count.div_ceil(TOPICS_ASKED)).unwrap_or(u32::MAX);
+    (names, slices)
+}
+
+/// The sooner of two times.
+pub(super) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+/// No more topics are in one question for metadata: with 30 partitions each the answer has about 2 MB.
+const TOPICS_ASKED: usize = 1000;
+/// Topics that nobody uses are looked for so often.
+const DROP_INTERVAL: Duration = Duration::from_secs(60);
+/// Buffers are kept for so long after the last of them was used.
+const TRIM_AFTER: Duration = Duration::from_secs(5);

@@ -1,0 +1,111 @@
+//! The native output: a [`Machine`] with a clock, connections, dead letters and the channel to the registrar.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::batch::{Batch, Progress, Span};
+use crate::config::KafkaConfig;
+use crate::kafka::cluster::dial::Dialer;
+use crate::kafka::network::connection::Event;
+use crate::output::Output;
+
+use super::dead_letter::DeadLetters;
+use super::machine::{Machine, Now, sooner};
+
+/// The native Kafka client as an [`Output`].
+///
+/// Batches wait, as raw file bytes, in the queue of their partition. A record batch is built only
+/// when it can be sent at once, so encoded copies exist of what is in flight and of nothing else.
+#[derive(Debug)]
+pub(crate) struct NativeOutput {
+    machine: Machine,
+    events: Receiver<Event>,
+    progress: Sender<Progress>,
+    dead_letters: DeadLetters,
+}
+
+impl NativeOutput {
+    /// The output of producer number `k`, which reports to `progress`. Records that no broker takes
+    /// go to a file in `dead_letters`.
+    pub(crate) fn new(
+        k: usize,
+        config: Arc<KafkaConfig>,
+        progress: Sender<Progress>,
+        dead_letters: Option<PathBuf>,
+    ) -> Self {
+        let (sender, events) = unbounded();
+        let dial = Box::new(Dialer::new(k, config.clone(), sender));
+        NativeOutput {
+            machine: Machine::new(config, dial, fastrand::Rng::new(), Instant::now()),
+            events,
+            progress,
+            dead_letters: DeadLetters::new(k, dead_letters),
+        }
+    }
+
+    fn report(&self, spans: Vec<Span>) {
+        if !spans.is_empty() {
+            // Without a registrar the process is about to end.
+            let _ = self.progress.send(Progress::Acked(spans));
+        }
+    }
+
+    fn report_acked(&mut self) {
+        let effects = self.machine.take_effects();
+        self.report(effects.acked);
+        // Now the memory of these batches may be used for others.
+        drop(effects.done);
+    }
+
+    /// Puts aside the records that no broker takes.
+    fn dead_letter(&mut self, now: Instant) {
+        let written = self.dead_letters.flush(now);
+        self.report(written);
+        while self.dead_letters.have_room()
+            && let Some((refused, batch)) = self.machine.take_refused(now)
+        {
+            self.dead_letters.take(&refused, now);
+            self.dead_letters.covers(batch.spans());
+        }
+    }
+}
+
+impl Output for NativeOutput {
+    type Event = Event;
+
+    fn accept(&mut self, batch: Batch) {
+        self.machine.push(batch, Instant::now());
+    }
+
+    fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    fn handle(&mut self, event: Event) {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let unix_ms = since_1970.map_or(0, |time| time.as_millis());
+        let now = Now {
+            at: Instant::now(),
+            unix_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
+        };
+        self.machine.on_event(event, now);
+        self.report_acked();
+    }
+
+    fn poll(&mut self, now: Instant) -> Option<Instant> {
+        self.dead_letter(now);
+        let next = self.machine.poll(now);
+        sooner(next, self.dead_letters.due()).filter(|at| *at > now)
+    }
+
+    fn finish(&mut self) {
+        self.machine.finish();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.machine.is_idle() && self.dead_letters.is_empty()
+    }
+}

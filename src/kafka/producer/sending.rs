@@ -1,0 +1,163 @@
+//! Which batches go into a request now.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::kafka::cluster::Room;
+use crate::kafka::cluster::Slot;
+use crate::kafka::cluster::broker::{BatchRef, Pending};
+use crate::kafka::protocol::request::ProduceBatch;
+
+use super::machine::{Machine, sooner};
+use super::partition::Readiness;
+
+/// A Produce request in the making: there is room for it, so what is put in here is sent.
+#[derive(Debug)]
+struct ProduceBuilder {
+    slot: Slot,
+    /// It carries a batch that must be alone.
+    is_full: bool,
+    batches: Vec<(BatchRef, ProduceBatch)>,
+    bytes: usize,
+}
+
+/// The requests of one round, by the node that they go to.
+type Round = BTreeMap<i32, ProduceBuilder>;
+
+impl Machine {
+    /// Sends what can be sent now. Returns when something will be due by itself.
+    pub(super) fn send_ready(&mut self, now: Instant) -> Option<Instant> {
+        loop {
+            let mut next = None;
+            let mut round = Round::new();
+            self.turn = self.turn.wrapping_add(1);
+            for n in 0..self.ready.len() {
+                let place = self.turn.wrapping_add(n) % self.ready.len();
+                let (topic, partition) = self.ready[place];
+                next = sooner(next, self.add_to_round(topic, partition, &mut round, now));
+            }
+            if round.is_empty() {
+                return next;
+            }
+            for (node, builder) in round {
+                self.send(node, builder, now);
+            }
+        }
+    }
+
+    /// Adds the next record batch of a partition to the request to its leader, if it is ready and there is room.
+    /// Returns when to look again.
+    fn add_to_round(
+        &mut self,
+        number: usize,
+        index: usize,
+        round: &mut Round,
+        now: Instant,
+    ) -> Option<Instant> {
+        let policy = self.policy();
+        let topic = self.topics[number].as_mut()?;
+        let (held_until, leader) = (topic.held_until(now), topic.leader(index));
+        let name = topic.name.clone();
+        let partition = topic.partitions.get_mut(&index)?;
+        if let Some(useless) = partition.adopt_id(self.ids.state()) {
+            self.ids.discard(useless, now);
+        }
+        match partition.readiness(now, policy) {
+            Readiness::Ready => {}
+            Readiness::At(at) => return Some(at),
+            Readiness::Waits => return None,
+        }
+        if held_until.is_some() {
+            return held_until;
+        }
+        let Some(leader) = leader else {
+            self.has_no_leader(number, index, now);
+            return None;
+        };
+        let (bytes, is_alone) = partition.next_size(self.config.batch_bytes);
+        match round.get(&leader) {
+            Some(builder) if builder.refuses(bytes, is_alone) => return None,
+            Some(_) => {}
+            None => match self.cluster.room(leader, is_alone, now) {
+                Room::Slot(slot) => {
+                    round.insert(leader, ProduceBuilder::new(slot, is_alone));
+                }
+                Room::At(at) => return Some(at),
+                Room::None => return None,
+            },
+        }
+        let (encoder, ids) = (&mut self.encoder, &mut self.batch_ids);
+        let (id, attempt, bytes) = partition.next(leader, encoder, ids, now);
+        let batch = BatchRef {
+            topic: number,
+            partition: index,
+            id,
+            attempt,
+        };
+        let produce = ProduceBatch {
+            topic: name,
+            partition: i32::try_from(index).unwrap_or(i32::MAX),
+            bytes,
+        };
+        round.get_mut(&leader)?.add(batch, produce);
+        None
+    }
+
+    fn has_no_leader(&mut self, number: usize, index: usize, now: Instant) {
+        let Some(topic) = self.topics[number].as_mut() else {
+            return;
+        };
+        let name = &topic.name;
+        let Some(partition) = topic.partitions.get_mut(&index) else {
+            return;
+        };
+        if !partition.leaderless.is_entered() {
+            self.cluster.schedule.want_early_probe(now);
+        }
+        let leaderless = partition.leaderless.enter("no leader", now);
+        if let Some(passed_over) = leaderless.say_after(LEADERLESS_PATIENCE, now) {
+            let seconds = LEADERLESS_PATIENCE.as_secs();
+            log::warn!(
+                "topic '{name}' partition {index} has had no leader for {seconds} s; retrying{passed_over}"
+            );
+        }
+        self.cluster.schedule.want_probe(now);
+    }
+
+    fn send(&mut self, node: i32, mut builder: ProduceBuilder, now: Instant) {
+        builder.batches.sort_by_key(|(batch, _)| batch.topic);
+        let (refs, produce): (Vec<_>, Vec<_>) = builder.batches.into_iter().unzip();
+        let request = self.style.request(builder.slot.version, &produce);
+        let (count, bytes) = (refs.len(), builder.bytes);
+        log::debug!("to broker {node}: {count} batches, {bytes} bytes");
+        let pending = Pending::Produce(refs);
+        self.cluster
+            .send_produce(&builder.slot, request, pending, now);
+    }
+}
+
+impl ProduceBuilder {
+    fn new(slot: Slot, is_full: bool) -> Self {
+        ProduceBuilder {
+            slot,
+            is_full,
+            batches: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Whether a batch of so many bytes must wait for the next request.
+    fn refuses(&self, bytes: usize, is_alone: bool) -> bool {
+        self.is_full || is_alone || self.bytes + bytes > REQUEST_BYTES
+    }
+
+    fn add(&mut self, batch: BatchRef, produce: ProduceBatch) {
+        self.bytes += produce.bytes.len();
+        self.batches.push((batch, produce));
+    }
+}
+
+/// A Produce request is not made larger than this by taking more partitions in.
+const REQUEST_BYTES: usize = 1 << 20;
+/// A partition may be without a leader for so long before that is worth a line in the log.
+const LEADERLESS_PATIENCE: Duration = Duration::from_secs(30);
