@@ -15,7 +15,7 @@ use crate::support::env::{Env, SOON, TOPIC, lines};
 /// A stop, and half a second for the last lines; the rest is for a busy machine.
 const IN_TIME: Duration = Duration::from_secs(5);
 
-/// More debug lines than a pipe and the queue before it hold: each batch is one, and is small.
+/// More debug lines than a pipe holds: each batch is one, and is small.
 fn talkative() -> Env {
     let mut env = Env::new();
     env.set("kafka", "batch_bytes", "1KiB")
@@ -94,8 +94,10 @@ fn a_pipe_that_nobody_reads_stops_neither_the_lines_nor_the_end() {
 #[test]
 fn a_pipe_that_is_read_again_says_how_many_lines_were_dropped() {
     let env = talkative();
+    // The queue before the pipe is full, too.
+    env.write_lines("app.log", 100_000..200_000);
     let mut agent = Running::start(&env, Stdio::piped());
-    env.broker.wait_for_count(TOPIC, 100_000, 6 * SOON);
+    env.broker.wait_for_count(TOPIC, 200_000, 12 * SOON);
     let mut pipe = agent.0.stderr.take().expect("it is piped");
     let reader = thread::spawn(move || {
         let mut log = String::new();

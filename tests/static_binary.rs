@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::agent::Agent;
@@ -171,10 +172,12 @@ fn deliver(
     }
 }
 
-/// 127.53.x.y, by the process, so that runs beside this one have others.
+/// 127.53.x.y and up, by the process, so that runs beside this one have others, and by a count.
 fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(53);
     let [_, _, high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 53, high, low.clamp(1, 254)).into()
+    let second = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, second, high, low.clamp(1, 254)).into()
 }
 
 fn assert_all_right(runs: &[Run]) {
