@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 
 mod apply;
 mod content;
+mod copies;
 pub mod deleted;
 pub mod discover;
 mod drain;

@@ -21,7 +21,7 @@ use super::plan::{
 use super::recognise::{Bytes, ContentMatch, content_of, is_same_inode};
 use super::rotated_names::{RotatedName, family_base};
 use super::source::Source;
-use super::{Tailer, follows, now_ms};
+use super::{Tailer, copies, follows, now_ms};
 use crate::batch::Trace;
 use crate::config::StartAt;
 use crate::identity::{Fingerprint, Inode, Look};
@@ -308,6 +308,7 @@ impl Tailer {
                 found.files.push(file);
             }
         }
+        copies::find(found)?;
         RotatedName::sort_oldest_first(&mut places, |(_, name, look)| {
             (name.as_ref(), look.modified_ns, look.born_ns)
         });
@@ -410,7 +411,7 @@ impl Tailer {
         let mut matches = matches_of(references, &mut content, &look)?;
         if matches.is_empty() && !is_archive && self.is_copied_now(found, &mut content)? {
             matches.push(Match {
-                serial: COPY_OF_CURRENT,
+                serial: COPY_OF_UNKNOWN,
                 content: ContentMatch::Shorter,
             });
         }
@@ -718,7 +719,7 @@ fn is_old(look: &Look) -> bool {
 /// How long the tailer of a rotated name leaves an empty file to that of the log it may become a copy of.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(5);
 /// Stands for what lies at the path where that has no serial number yet.
-const COPY_OF_CURRENT: u64 = u64::MAX;
+pub(super) const COPY_OF_UNKNOWN: u64 = u64::MAX;
 /// How long after the last change of a copy its original may not be truncated yet.
 const COPYING_MS: i64 = 5000;
 /// An archive that was not written to for so long is not being made any more.
