@@ -13,14 +13,14 @@ use crate::batch::{Batch, Destination, Progress, SourceId, Span};
 use crate::config::{Acks, BrokerAddress, Compression, KafkaConfig, Partitioner};
 use crate::kafka::producer::NativeOutput;
 use crate::kafka::protocol::compression::Codec;
-use crate::output::Worker;
+use crate::output::{Worker, WorkerEnd};
 use crate::stop::Deadline;
 
 /// A producer thread and the ends of its channels.
 struct Run {
     batches: Sender<Batch>,
     progress: Receiver<Progress>,
-    worker: JoinHandle<bool>,
+    worker: JoinHandle<WorkerEnd>,
 }
 
 fn run(config: KafkaConfig, patience: Duration) -> Run {
@@ -44,7 +44,7 @@ impl Run {
     fn finish(self) -> BTreeMap<SourceId, Vec<Span>> {
         drop(self.batches);
         assert!(
-            self.worker.join().expect("no panic"),
+            self.worker.join().expect("no panic").is_complete,
             "not all was acknowledged"
         );
         let mut spans: BTreeMap<SourceId, Vec<Span>> = BTreeMap::new();
@@ -315,7 +315,7 @@ fn a_broker_that_hangs_does_not_hold_up_the_end() {
     let one = batch(&destination(None, &[]), b"line\n");
     run.batches.send(one).expect("the worker runs");
     drop(run.batches);
-    assert!(!run.worker.join().expect("no panic"));
+    assert!(!run.worker.join().expect("no panic").is_complete);
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
@@ -359,5 +359,5 @@ fn something_that_is_not_kafka_is_found_out() {
     let one = batch(&destination(None, &[]), b"line\n");
     run.batches.send(one).expect("the worker runs");
     drop(run.batches);
-    assert!(!run.worker.join().expect("no panic"));
+    assert!(!run.worker.join().expect("no panic").is_complete);
 }

@@ -570,4 +570,8 @@ impl Output for NativeOutput {
     fn is_idle(&self) -> bool {
         self.topics.iter().all(Topic::is_empty) && self.dead_letters.is_empty()
     }
+
+    fn refused(&self) -> u64 {
+        self.dead_letters.count()
+    }
 }

@@ -227,7 +227,7 @@ fn the_hole_that_a_writer_without_append_leaves_is_skipped() {
         let make = |file: &File| put_at(file, at, "a\nb\n");
         let mut reading = Reading::of("app.log", MAX, make);
         assert_eq!(reading.read(Growth::Possible), 0);
-        reading.assert_read(&["a", "b"], &[0..at]);
+        reading.assert_read(&["a", "b"], std::slice::from_ref(&(0..at)));
         reading.overwrite(at + 4, "c\n");
         reading.restart();
         assert_eq!(reading.read(Growth::Possible), 0);
