@@ -336,15 +336,6 @@ fn a_dry_run_that_cannot_print_ends_with_1_and_the_reason() {
 }
 
 #[test]
-fn the_exit_code_tells_even_if_standard_error_is_full() {
-    for (arguments, code) in [(&["--configg"][..], 2), (&["--config", "/no/such.ini"], 2)] {
-        let mut command = Agent::command();
-        command.args(arguments).stdin(Stdio::null()).stderr(full());
-        assert_eq!(command.status().unwrap().code(), Some(code));
-    }
-}
-
-#[test]
 fn signals_that_mean_nothing_to_it_end_nothing() {
     let mut env = Env::new();
     env.write_lines("app.log", 0..10);
