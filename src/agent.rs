@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::once::ProgressBar;
 use crate::output::legacy::LegacyOutput;
 use crate::output::stdout::StdoutOutput;
-use crate::output::{Output, Worker};
+use crate::output::{Output, Worker, WorkerEnd};
 use crate::progress::{Progress, Saved};
 use crate::shown::ShownPath;
 use crate::stop::Deadline;
@@ -81,6 +81,15 @@ pub enum AgentError {
         /// What it said.
         message: String,
     },
+    /// Standard output takes nothing any more (`--dry-run`).
+    #[error("standard output: {0}")]
+    Output(io::Error),
+    /// `--once`, and there is no file to ship.
+    #[error("no file matches a 'path' of the ini: there is nothing to ship")]
+    NothingMatched,
+    /// `--once`, and Kafka will never take some records.
+    #[error("{} refused by Kafka: see the log and the folder 'dead-letter' below [agent] state_dir", records(*.0))]
+    Refused(u64),
     /// The stop's deadline passed, or `--once` could not deliver everything.
     #[error("not everything is delivered; a later start sends the rest")]
     Unfinished,
@@ -108,7 +117,20 @@ enum Role {
 enum Outcome {
     /// As asked; false: something was left undone.
     Done(bool),
+    Output(WorkerEnd),
     Panicked(String),
+}
+
+impl From<bool> for Outcome {
+    fn from(done: bool) -> Self {
+        Outcome::Done(done)
+    }
+}
+
+impl From<WorkerEnd> for Outcome {
+    fn from(end: WorkerEnd) -> Self {
+        Outcome::Output(end)
+    }
 }
 
 /// The running agent, owned by the main thread.
@@ -142,6 +164,8 @@ pub struct Agent {
     deadline: Deadline,
     failure: Option<AgentError>,
     left_undone: bool,
+    /// Records that Kafka will never take.
+    refused: u64,
     interrupted: bool,
 }
 
@@ -232,6 +256,7 @@ impl Agent {
             deadline: deadline.clone(),
             failure: None,
             left_undone: false,
+            refused: 0,
             interrupted: false,
         };
         let interval = config.agent.checkpoint_interval;
@@ -283,6 +308,9 @@ impl Agent {
         })?;
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, known, descriptors);
+            if mode.once && first.found.is_empty() {
+                agent.failure = Some(AgentError::NothingMatched);
+            }
             for found in first.found {
                 agent.follow(found);
             }
@@ -301,6 +329,7 @@ impl Agent {
             None if mode.once && (agent.left_undone || agent.interrupted) => {
                 Err(AgentError::Unfinished)
             }
+            None if mode.once && agent.refused > 0 => Err(AgentError::Refused(agent.refused)),
             None => Ok(()),
         }
     }
@@ -350,11 +379,11 @@ impl Agent {
         Ok(())
     }
 
-    fn spawn(
+    fn spawn<B: Into<Outcome>>(
         &self,
         name: String,
         role: Role,
-        body: impl FnOnce() -> bool + Send + 'static,
+        body: impl FnOnce() -> B + Send + 'static,
     ) -> Result<(), AgentError> {
         spawn(self.exits.clone(), name, role, body)
     }
@@ -497,6 +526,13 @@ impl Agent {
                     .get_or_insert(AgentError::Panicked { name, message });
             }
             Outcome::Done(done) => self.left_undone |= !done,
+            Outcome::Output(end) => {
+                self.left_undone |= !end.is_complete;
+                self.refused += end.refused;
+                if let Some(error) = end.failure {
+                    self.failure.get_or_insert(AgentError::Output(error));
+                }
+            }
         }
         // The file may have come back between the tailer's last look and now.
         if let Role::Tailer(path) = role
@@ -597,16 +633,16 @@ fn brokers(config: &Config) -> String {
 }
 
 /// Starts a thread whose end, a panic included, is reported on `exits`.
-fn spawn(
+fn spawn<B: Into<Outcome>>(
     exits: Sender<Exited>,
     name: String,
     role: Role,
-    body: impl FnOnce() -> bool + Send + 'static,
+    body: impl FnOnce() -> B + Send + 'static,
 ) -> Result<(), AgentError> {
     let thread_name = name.clone();
     let run = move || {
         let outcome = match catch_unwind(AssertUnwindSafe(body)) {
-            Ok(done) => Outcome::Done(done),
+            Ok(done) => done.into(),
             Err(panic) => Outcome::Panicked(panic_message(&*panic)),
         };
         let _ = exits.send(Exited {
@@ -635,6 +671,13 @@ fn lanes(exits: Sender<Exited>) -> Lanes {
             outcome: Outcome::Panicked(message),
         });
     })
+}
+
+fn records(count: u64) -> String {
+    match count {
+        1 => "1 record was".to_owned(),
+        count => format!("{count} records were"),
+    }
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -6,13 +6,15 @@ use std::io::{self, Write};
 use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
-use logagent::agent::{Agent, Mode};
-use logagent::config::Config;
+use logagent::agent::{Agent, AgentError, Mode};
+use logagent::config::{Config, ConfigErrors};
 use logagent::log_writer::LogWriter;
+use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2};
 
 const USAGE: &str = "\
 logagent follows log files and delivers every line to Apache Kafka.
@@ -47,49 +49,69 @@ fn main() -> ExitCode {
     };
     log.take_panics();
     // The log has the words of a panic; its exit code is one of those that are promised.
-    let code = catch_unwind(|| run(&log)).unwrap_or(ExitCode::FAILURE);
+    let code = match catch_unwind(|| run(&log)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => {
+            log.say(&failure.to_string());
+            failure.exit_code()
+        }
+        Err(_) => ExitCode::FAILURE,
+    };
     log.flush_within(LAST_LINES);
     code
 }
 
-fn run(log: &LogWriter) -> ExitCode {
-    let (config, mode) = match arguments() {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => {
-            log.say(&format!("logagent: {error}\ntry 'logagent --help'"));
-            return ExitCode::from(2);
-        }
-    };
-    start_logger(log);
-    let config = match Config::load(&config) {
-        Ok(config) => config,
-        Err(errors) => {
-            log.say(&errors.to_string());
-            return ExitCode::from(2);
-        }
-    };
-    for warning in config.warnings() {
-        log::warn!("{warning}");
-    }
-    let signals = match catch_signals(log) {
-        Ok(signals) => signals,
-        Err(error) => {
-            log.say(&format!("logagent: signals cannot be caught: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
-    match Agent::run(config, mode, &signals) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log.say(&format!("logagent: {error}"));
-            ExitCode::FAILURE
+/// Why the program ends with another exit code than 0.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("logagent: {0}\ntry 'logagent --help'")]
+    Usage(#[from] lexopt::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error("logagent: signals cannot be caught: {0}")]
+    Signals(#[from] SignalError),
+    /// Help or version could not be printed, to a closed pipe as well.
+    #[error("logagent: standard output: {0}")]
+    Output(#[from] io::Error),
+    #[error("logagent: {0}")]
+    Agent(#[from] AgentError),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::Usage(_) | Failure::Config(_) => ExitCode::from(2),
+            Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
     }
 }
 
-/// `None`: there is nothing more to do.
-fn arguments() -> Result<Option<(PathBuf, Mode)>, lexopt::Error> {
+fn run(log: &LogWriter) -> Result<(), Failure> {
+    let (config, mode) = match arguments()? {
+        Request::Run(config, mode) => (config, mode),
+        Request::Print(text) => {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            return Ok(out.flush()?);
+        }
+    };
+    start_logger(log);
+    let config = Config::load(&config)?;
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
+    let signals = catch_signals(log)?;
+    Ok(Agent::run(config, mode, &signals)?)
+}
+
+/// What the arguments ask for.
+enum Request {
+    Run(PathBuf, Mode),
+    /// Help or version.
+    Print(String),
+}
+
+fn arguments() -> Result<Request, lexopt::Error> {
     use lexopt::prelude::*;
     let mut config = PathBuf::from("conf/logagent.ini");
     let mut mode = Mode::default();
@@ -99,23 +121,15 @@ fn arguments() -> Result<Option<(PathBuf, Mode)>, lexopt::Error> {
             Short('c') | Long("config") => config = parser.value()?.into(),
             Long("dry-run") => mode.dry_run = true,
             Long("once") => mode.once = true,
-            Short('h') | Long("help") => {
-                print(USAGE);
-                return Ok(None);
-            }
+            Short('h') | Long("help") => return Ok(Request::Print(USAGE.to_owned())),
             Short('V') | Long("version") => {
-                print(concat!("logagent ", env!("CARGO_PKG_VERSION"), "\n"));
-                return Ok(None);
+                let version = env!("CARGO_PKG_VERSION");
+                return Ok(Request::Print(format!("logagent {version}\n")));
             }
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Some((config, mode)))
-}
-
-/// Whoever does not take it does not want it: `print!` would panic.
-fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(Request::Run(config, mode))
 }
 
 fn start_logger(log: &LogWriter) {
@@ -136,8 +150,12 @@ fn start_logger(log: &LogWriter) {
 
 /// The first signal asks for a stop, a later one ends the process at once. Some senders signal a process
 /// and then its group (timeout(1) does), so repeats within a moment are the same request.
-fn catch_signals(log: &LogWriter) -> Result<Receiver<()>, ctrlc::Error> {
+fn catch_signals(log: &LogWriter) -> Result<Receiver<()>, SignalError> {
     let log = log.clone();
+    // Any of these would end the process where it stands. SIGPIPE is ignored by Rust's start already.
+    for signal in [SIGUSR1, SIGUSR2, SIGALRM] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
     let (sender, signals) = bounded(1);
     ctrlc::set_handler(move || {
         static ASKED: OnceLock<Instant> = OnceLock::new();
@@ -155,4 +173,12 @@ fn catch_signals(log: &LogWriter) -> Result<Receiver<()>, ctrlc::Error> {
         }
     })?;
     Ok(signals)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SignalError {
+    #[error(transparent)]
+    Handler(#[from] io::Error),
+    #[error(transparent)]
+    Thread(#[from] ctrlc::Error),
 }

@@ -1,6 +1,8 @@
 //! Arguments, exit codes, and what the ini file may say.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::PipeWriter;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
@@ -273,4 +275,107 @@ fn once_ships_what_is_there_and_ends() {
     let ended = env.run(&["--once"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(env.broker.count(TOPIC), 1110);
+}
+
+/// Runs the program with what it prints going to `stdout`; its exit code and standard error.
+fn printing_to(stdout: impl Into<Stdio>, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Agent::command();
+    command.args(arguments).stdin(Stdio::null()).stdout(stdout);
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stderr)
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+/// A pipe that nobody reads.
+fn closed() -> PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
+#[test]
+fn help_and_version_that_cannot_be_printed_end_with_1_and_a_word() {
+    for option in ["--help", "--version"] {
+        for (code, stderr) in [
+            printing_to(full(), &[option]),
+            printing_to(closed(), &[option]),
+        ] {
+            assert_eq!(code, Some(1), "{option}: {stderr}");
+            assert!(
+                stderr.starts_with("logagent: standard output: "),
+                "{stderr}"
+            );
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_that_cannot_print_ends_with_1_and_the_reason() {
+    let env = Env::new();
+    env.write_lines("app.log", 0..10_000);
+    fs::write(env.config(), env.ini()).unwrap();
+    let config = env.config().display().to_string();
+    for mode in [&["--dry-run", "--once"][..], &["--dry-run"]] {
+        let arguments = [&["--config", &config], mode].concat();
+        for (code, stderr) in [
+            printing_to(full(), &arguments),
+            printing_to(closed(), &arguments),
+        ] {
+            assert_eq!(code, Some(1), "{mode:?}: {stderr}");
+            let last = stderr.lines().last().unwrap_or_default();
+            assert!(last.starts_with("logagent: standard output: "), "{stderr}");
+            assert!(
+                stderr.contains("; 0 bytes would have been sent"),
+                "{stderr}"
+            );
+        }
+    }
+}
+
+#[test]
+fn signals_that_mean_nothing_to_it_end_nothing() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    for signal in [Signal::USR1, Signal::USR2, Signal::PIPE, Signal::ALARM] {
+        env.signal(signal);
+    }
+    env.write_lines("app.log", 10..20);
+    env.stop_and_expect_lines(&lines(0..20));
+    env.start();
+    env.stop_and_expect_lines(&lines(0..20));
+}
+
+#[test]
+fn once_with_nothing_to_ship_ends_with_1_and_the_reason() {
+    let env = Env::new();
+    for arguments in [&["--once"][..], &["--once", "--dry-run"]] {
+        let ended = env.run(arguments);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("no file matches"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn once_with_a_dead_letter_ends_with_1_and_the_reason() {
+    let mut env = Env::new();
+    env.set("kafka", "compression", "none");
+    env.broker.max_message_bytes(2000);
+    env.append("app.log", format!("line 0\n{}\nline 1\n", "x".repeat(5000)));
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("1 record was refused by Kafka"), "{last}");
+    assert_eq!(env.broker.values(TOPIC), lines(0..2), "all others arrive");
+    let ended = env.run(&["--once"]);
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "it is not refused again\n{}",
+        ended.stderr
+    );
 }

@@ -166,8 +166,8 @@ fn a_second_signal_ends_it_at_once_though_nobody_reads_its_log() {
 #[test]
 fn exit_codes_are_the_promised_ones_where_nothing_can_be_printed() {
     for (arguments, code) in [
-        (&["--version"][..], 0),
-        (&["--help"], 0),
+        (&["--version"][..], 1),
+        (&["--help"], 1),
         (&["--nonsense"], 2),
         (&["--config", "/nonexistent/logagent.ini"], 2),
     ] {

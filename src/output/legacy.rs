@@ -34,6 +34,8 @@ pub struct LegacyOutput {
     /// After an error with the brokers themselves: not before this.
     retry: Retry,
     next_partition: usize,
+    /// Records that were left out.
+    refused: u64,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +91,7 @@ impl LegacyOutput {
             finishing: false,
             retry: Retry::default(),
             next_partition: 0,
+            refused: 0,
         }
     }
 
@@ -174,6 +177,7 @@ impl LegacyOutput {
                     batch.destination.path.display(),
                     batch.start + cut.to as u64
                 );
+                self.refused += 1;
                 self.acknowledge(topic, &cut);
                 return Ok(None);
             }
@@ -364,6 +368,10 @@ impl Output for LegacyOutput {
 
     fn is_idle(&self) -> bool {
         self.topics.values().all(|queue| queue.batches.is_empty())
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`Output`] has three implementations: the native Kafka client, the legacy one and standard output.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
@@ -39,6 +40,28 @@ pub trait Output {
 
     /// Nothing that was accepted is unacknowledged.
     fn is_idle(&self) -> bool;
+
+    /// How many records were refused for good so far: they are dead letters, or left out.
+    fn refused(&self) -> u64 {
+        0
+    }
+
+    /// Why the output can take nothing any more, told once. An output that tries again for ever has no such
+    /// reason.
+    fn take_failure(&mut self) -> Option<io::Error> {
+        None
+    }
+}
+
+/// How the work of an output ended.
+#[derive(Debug)]
+pub struct WorkerEnd {
+    /// Everything that was accepted is acknowledged.
+    pub is_complete: bool,
+    /// Records that were refused for good.
+    pub refused: u64,
+    /// Why it ended before its time.
+    pub failure: Option<io::Error>,
 }
 
 /// The body of a `producer-<k>` thread: it owns one output.
@@ -61,15 +84,34 @@ impl<O: Output> Worker<O> {
     }
 
     /// Runs on the `producer-<k>` thread. Ends when all senders of batches are gone and everything
-    /// is acknowledged, or at the deadline. Returns whether everything was acknowledged.
-    pub fn run(mut self) -> bool {
-        while let Some(batch) = self.step() {
+    /// is acknowledged, at the deadline, or when the output fails for good.
+    pub fn run(mut self) -> WorkerEnd {
+        let served = self.serve().map(|()| self.finish());
+        let (is_complete, failure) = match (served, self.output.take_failure()) {
+            (Err(failure), _) | (Ok(_), Some(failure)) => (false, Some(failure)),
+            (Ok(is_complete), None) => (is_complete, None),
+        };
+        WorkerEnd {
+            is_complete,
+            refused: self.output.refused(),
+            failure,
+        }
+    }
+
+    /// Takes batches until none will come any more, or the output fails for good.
+    fn serve(&mut self) -> io::Result<()> {
+        while let Some(batch) = self.step()? {
             self.output.accept(batch);
             // A bounded number at a time, so that answers are not kept waiting.
             for batch in self.batches.try_iter().take(32) {
                 self.output.accept(batch);
             }
         }
+        Ok(())
+    }
+
+    /// Waits until everything is acknowledged; false if the deadline comes first.
+    fn finish(&mut self) -> bool {
         self.output.finish();
         loop {
             let next = self.output.poll(Instant::now());
@@ -97,12 +139,15 @@ impl<O: Output> Worker<O> {
     }
 
     /// Serves the output until a batch arrives; `None` when none ever will.
-    fn step(&mut self) -> Option<Batch> {
+    fn step(&mut self) -> io::Result<Option<Batch>> {
         loop {
             let next = self.output.poll(Instant::now());
+            if let Some(failure) = self.output.take_failure() {
+                return Err(failure);
+            }
             let timeout = next.map_or(crossbeam_channel::never(), crossbeam_channel::at);
             select! {
-                recv(self.batches) -> batch => return batch.ok(),
+                recv(self.batches) -> batch => return Ok(batch.ok()),
                 recv(self.output.events()) -> event => {
                     if let Ok(event) = event {
                         self.output.handle(event);

@@ -6,53 +6,61 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, never};
 
 use super::Output;
-use crate::batch::{Batch, Progress};
+use crate::batch::{Batch, Span};
+use crate::progress::Progress;
 
 /// Prints one line for each record: topic, key (`-` if there is none) and value, separated by tabs.
 #[derive(Debug)]
 pub struct StdoutOutput {
-    out: BufWriter<io::Stdout>,
+    /// None: standard output takes nothing any more.
+    out: Option<BufWriter<io::Stdout>>,
     progress: Sender<Progress>,
     events: Receiver<()>,
+    /// What is printed and may lie in the buffer of `out`.
+    printed: Vec<Span>,
+    /// Why it takes nothing any more.
+    failure: Option<io::Error>,
 }
 
 impl StdoutOutput {
     /// An output that acknowledges on `progress` what it has printed.
     pub fn new(progress: Sender<Progress>) -> Self {
         StdoutOutput {
-            out: BufWriter::with_capacity(64 << 10, io::stdout()),
+            out: Some(BufWriter::with_capacity(64 << 10, io::stdout())),
             progress,
             events: never(),
+            printed: Vec::new(),
+            failure: None,
         }
     }
 
-    fn print(&mut self, batch: &Batch) -> io::Result<()> {
-        let destination = &batch.destination;
-        for (_, record) in batch.records() {
-            self.out.write_all(destination.route.topic.as_bytes())?;
-            self.out.write_all(b"\t")?;
-            self.out
-                .write_all(destination.route.key.as_deref().unwrap_or(b"-"))?;
-            self.out.write_all(b"\t")?;
-            self.out.write_all(record)?;
-            self.out.write_all(b"\n")?;
-        }
-        Ok(())
+    fn fail(&mut self, error: io::Error) {
+        self.out = None;
+        self.failure = Some(error);
     }
+}
+
+fn print(out: &mut impl Write, batch: &Batch) -> io::Result<()> {
+    let route = &batch.destination.route;
+    for (_, record) in batch.records() {
+        out.write_all(route.topic.as_bytes())?;
+        out.write_all(b"\t")?;
+        out.write_all(route.key.as_deref().unwrap_or(b"-"))?;
+        out.write_all(b"\t")?;
+        out.write_all(record)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
 }
 
 impl Output for StdoutOutput {
     type Event = ();
 
     fn accept(&mut self, batch: Batch) {
-        match self.print(&batch) {
-            Ok(()) => drop(
-                self.progress
-                    .send(Progress::Acked(vec![batch.span(0, batch.data.len())])),
-            ),
-            // The reader has enough (`| head`): nobody is left to print for.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-            Err(error) => log::error!("standard output: {error}"),
+        let Some(out) = &mut self.out else { return };
+        match print(out, &batch) {
+            Ok(()) => self.printed.push(batch.span(0, batch.data.len())),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -63,11 +71,13 @@ impl Output for StdoutOutput {
     fn handle(&mut self, (): ()) {}
 
     fn poll(&mut self, _now: Instant) -> Option<Instant> {
-        if let Err(error) = self.out.flush() {
-            if error.kind() == io::ErrorKind::BrokenPipe {
-                std::process::exit(0);
+        match self.out.as_mut()?.flush() {
+            Ok(()) if self.printed.is_empty() => {}
+            Ok(()) => {
+                let printed = std::mem::take(&mut self.printed);
+                let _ = self.progress.send(Progress::Acked(printed));
             }
-            log::error!("standard output: {error}");
+            Err(error) => self.fail(error),
         }
         None
     }
@@ -76,5 +86,9 @@ impl Output for StdoutOutput {
 
     fn is_idle(&self) -> bool {
         true
+    }
+
+    fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 }

@@ -141,6 +141,22 @@ impl Content {
         Ok(len)
     }
 
+    /// Where the line begins that the byte before `offset` is of.
+    pub(super) fn line_start_before(&mut self, offset: u64) -> io::Result<u64> {
+        let mut window = vec![0; STEP];
+        let mut start = offset;
+        while start > 0 {
+            let from = start.saturating_sub(window.len() as u64);
+            let len = usize::try_from(start - from).unwrap_or(0);
+            let count = self.read_at(&mut window[..len], from)?;
+            if let Some(at) = memchr::memrchr(b'\n', &window[..count]) {
+                return Ok(from + at as u64 + 1);
+            }
+            start = from;
+        }
+        Ok(0)
+    }
+
     /// The first hole at or behind `at`, the end of the file included; `u64::MAX` where that cannot be told.
     pub(super) fn next_hole(&self, at: u64) -> u64 {
         match self {

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crossbeam_channel::select;
 
+use super::framing::Growth;
 use super::source::Source;
-use super::source::{Chunk, Growth, Read};
+use super::source::{Chunk, Read};
 use super::tailer::grow_fingerprint;
 use super::{Tailer, now_ms};
 use crate::batch::{Batch, Span};

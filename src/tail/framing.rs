@@ -23,6 +23,15 @@ pub(super) struct Framer {
     next_piece: u32,
 }
 
+/// Whether more may follow on the last byte of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// A line without a newline may go on.
+    Possible,
+    /// The file was rotated away and is quiet: its last line needs no newline.
+    Finished,
+}
+
 /// The first bytes of what was given, cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Framed {

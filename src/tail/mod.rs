@@ -35,6 +35,7 @@ pub mod lanes;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired by the tailer's plan"))]
 mod links;
 mod mounts;
+mod nuls;
 mod observe;
 mod parking;
 mod patterns;
@@ -87,7 +88,7 @@ pub struct Shared {
 
 /// Where the last line begins that has no newline yet, or `size`; NULs at the end are not written yet.
 fn last_line_start(content: &mut Content, size: u64) -> io::Result<u64> {
-    let size = source::nuls::text_end(content, size)?;
+    let size = nuls::text_end(content, size)?;
     let mut window = vec![0; usize::try_from(size.min(64 << 10)).unwrap_or(0)];
     let start = size - window.len() as u64;
     let count = content.read_at(&mut window, start)?;

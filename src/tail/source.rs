@@ -7,17 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::content::Content;
-use super::framing::{Framed, Framer};
+use super::framing::{Framed, Framer, Growth};
 use super::now_ms;
+use super::nuls::{self, Behind, Nuls};
 use super::watch::FileWatch;
 use crate::batch::{Framing, SourceId, Span, Trace};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
 use crate::identity::{Fingerprint, Look};
 use crate::progress::{Checkpoint, Marks};
-use nuls::{Behind, Unwritten};
 
-pub(super) mod nuls;
 #[cfg(test)]
 mod tests;
 
@@ -48,14 +47,7 @@ pub(super) struct Source {
     /// From `position` to here there is no newline, and no NUL that is not written yet; never less than
     /// `position`.
     no_newline_before: u64,
-    /// NULs that follow on what is written, as far as they were met.
-    unwritten: Option<Unwritten>,
-    /// The NULs before this offset belong to lines.
-    nuls_belong_before: u64,
-    /// The file has fewer blocks than its size takes.
-    is_sparse: bool,
-    /// The file system said of data that they are a hole.
-    distrusts_holes: bool,
+    nuls: Nuls,
     /// Whether it was said that NULs are skipped.
     pub(super) has_warned_of_nuls: bool,
     /// Set when the file no longer lies at the path: since when it has been quiet.
@@ -105,15 +97,6 @@ enum Unended {
     WantsMore,
 }
 
-/// Whether more may follow on the last byte of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Growth {
-    /// A line without a newline may go on.
-    Possible,
-    /// The file was rotated away and is quiet: its last line needs no newline.
-    Finished,
-}
-
 /// Bytes of one batch.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -149,10 +132,7 @@ impl Source {
             is_fresh: is_fresh(modified_ns),
             framer,
             no_newline_before: checkpoint.offset,
-            unwritten: None,
-            nuls_belong_before: 0,
-            is_sparse: look.is_sparse,
-            distrusts_holes: false,
+            nuls: Nuls::new(look.is_sparse),
             has_warned_of_nuls: false,
             detached_since: None,
             watch: None,
@@ -162,27 +142,16 @@ impl Source {
 
     /// If the position is inside of a line, earlier pieces of it were sent: finds out how many.
     pub(super) fn count_sent_pieces(&mut self) -> io::Result<()> {
-        let mut line_start = self.position;
-        if line_start == 0 {
+        if self.position == 0 {
             return Ok(());
         }
         // A hole ends a line, and one is beside the position: nothing of a line was sent.
         let mut beside = [1; 2];
-        self.content.read_at(&mut beside, line_start - 1)?;
+        self.content.read_at(&mut beside, self.position - 1)?;
         if beside.contains(&0) {
             return Ok(());
         }
-        let mut window = vec![0; 64 << 10];
-        while line_start > 0 {
-            let from = line_start.saturating_sub(window.len() as u64);
-            let len = usize::try_from(line_start - from).unwrap_or(0);
-            let count = self.content.read_at(&mut window[..len], from)?;
-            if let Some(at) = memchr::memrchr(b'\n', &window[..count]) {
-                line_start = from + at as u64 + 1;
-                break;
-            }
-            line_start = from;
-        }
+        let line_start = self.content.line_start_before(self.position)?;
         self.framer.resume_inside(self.position - line_start);
         Ok(())
     }
@@ -235,7 +204,23 @@ impl Source {
     pub(super) fn note(&mut self, look: &Look) {
         (self.size, self.modified_ns) = (look.size, look.modified_ns);
         self.is_fresh = is_fresh(look.modified_ns);
-        self.is_sparse = look.is_sparse;
+        self.nuls.note(look.is_sparse);
+        self.show_size();
+    }
+
+    /// Whether NULs lie behind what is read, in whose place text may appear without an event.
+    pub(super) fn awaits_overwrite(&self) -> bool {
+        self.nuls.await_overwrite()
+    }
+
+    /// Where the text ends, as far as it is known: what the file has lost if it goes away now lies before.
+    pub(super) fn written_size(&self) -> u64 {
+        self.nuls.written_size(self.size)
+    }
+
+    /// The file is finished, and so are the NULs that it ends with.
+    pub(super) fn finish(&mut self) {
+        self.nuls.settle();
         self.show_size();
     }
 
@@ -261,8 +246,7 @@ impl Source {
         self.note(look);
         // What follows on the cut was not seen yet.
         self.no_newline_before = self.position;
-        self.nuls_belong_before = 0;
-        self.unwritten = None;
+        self.nuls = Nuls::new(look.is_sparse);
     }
 
     /// The fingerprint, if it covers more of the file than before.
@@ -297,8 +281,9 @@ impl Source {
             return Ok(Read::End { partial: 0 });
         }
         let mut until = end;
-        if self.unwritten.is_some() || self.is_sparse {
-            match self.reach(end, growth)? {
+        if self.nuls.are_likely() {
+            let content = &mut self.content;
+            match self.nuls.reach(content, self.position, end, growth)? {
                 Some(reach) => until = reach,
                 None => {
                     let partial = self.written_size().saturating_sub(self.position);
@@ -363,12 +348,17 @@ impl Source {
         }
         let count = data.len();
         if data.first() == Some(&0)
-            && let Some(text) = self.text_behind_nuls(&data)
+            && !self.framer.is_inside_line()
+            && let Some(text) = self.nuls.text_behind(&self.content, self.position, &data)
         {
             return self.skip_to(text).map(Some);
         }
         let text = match data.last() {
-            Some(0) => self.text_len(&data, end, growth)?,
+            Some(0) => {
+                let place = (self.position, end);
+                self.nuls
+                    .text_len(&mut self.content, place, &data, growth)?
+            }
             _ => count,
         };
         let is_last = growth == Growth::Finished && self.position + text as u64 == end;
@@ -426,18 +416,46 @@ impl Source {
         if text == count && until == end {
             return Ok(Unended::Read(Read::End { partial }));
         }
-        match self.behind(text_end, read_to, end, growth)? {
+        let behind = self
+            .nuls
+            .behind(&mut self.content, text_end, (read_to, end), growth)?;
+        match behind {
             Behind::End if growth == Growth::Possible || text == 0 => {
+                self.show_size();
                 Ok(Unended::Read(Read::End { partial }))
             }
             Behind::Hole(next) if text == 0 => self.skip_to(next).map(Unended::Read),
             Behind::End | Behind::Hole(_) => Ok(Unended::LineEnds),
             Behind::Inside => {
-                wanted.until = self.next_hole().min(end);
+                wanted.until = self.nuls.next_hole(&self.content, self.position).min(end);
                 wanted.most = wanted.most.max(self.framer.decisive_bytes());
                 Ok(Unended::WantsMore)
             }
         }
+    }
+
+    /// Moves the position over the NULs before `text`.
+    #[cold]
+    fn skip_to(&mut self, text: u64) -> io::Result<Read> {
+        if !self.is_unchanged()? {
+            return Ok(Read::Changed);
+        }
+        let trace = nuls::trace_behind(&mut self.content, self.position, text)?;
+        let Some(trace) = trace else {
+            return Ok(Read::Changed);
+        };
+        let span = Span {
+            source: self.id,
+            start: self.position,
+            end: text,
+            trace,
+        };
+        self.framer.end_line();
+        self.nuls.settle();
+        self.marks.add(self.position, self.trace);
+        (self.position, self.no_newline_before) = (text, text);
+        self.trace = trace;
+        Ok(Read::Skipped(span))
     }
 
     /// Fills `data` from the position on; returns how many bytes there were. The bytes before the
@@ -475,7 +493,9 @@ impl Source {
             let data = &window[..count];
             // A NUL may be one that is not written yet: a whole read tells.
             let ends_with_nul = data.last() == Some(&0)
-                && self.no_newline_before + count as u64 > self.nuls_belong_before;
+                && !self
+                    .nuls
+                    .belong_to_lines_before(self.no_newline_before + count as u64);
             if count == 0 || ends_with_nul || memchr::memchr(b'\n', data).is_some() {
                 return Ok(true);
             }

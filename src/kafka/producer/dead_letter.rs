@@ -66,6 +66,11 @@ impl DeadLetters {
         }
     }
 
+    /// How many records were taken so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Whether another record can be taken. Not if there are many already and the disk does not take
     /// them.
     pub(crate) fn have_room(&self) -> bool {

@@ -108,4 +108,8 @@ impl Output for NativeOutput {
     fn is_idle(&self) -> bool {
         self.machine.is_idle() && self.dead_letters.is_empty()
     }
+
+    fn refused(&self) -> u64 {
+        self.dead_letters.count()
+    }
 }

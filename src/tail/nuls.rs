@@ -16,13 +16,26 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Growth, Read, Source};
-use crate::batch::{Span, Trace};
-use crate::tail::content::Content;
+use super::content::Content;
+use super::framing::Growth;
+use crate::batch::Trace;
 
-/// Trailing NULs of a source.
+/// What is known of the NULs of one source.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Nuls {
+    /// Those that follow on what is written, as far as they were met.
+    unwritten: Option<Unwritten>,
+    /// Those before this offset belong to lines.
+    belong_before: u64,
+    /// The file has fewer blocks than its size takes.
+    is_sparse: bool,
+    /// The file system said of data that they are a hole.
+    distrusts_holes: bool,
+}
+
+/// Trailing NULs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unwritten {
+struct Unwritten {
     /// Where they begin; never before the position.
     from: u64,
     /// When they were last looked at, there was nothing else up to here.
@@ -42,37 +55,66 @@ pub(super) enum Behind {
     Inside,
 }
 
-impl Source {
-    /// Whether NULs lie behind what is read, in whose place text may appear without an event.
-    pub(in crate::tail) fn awaits_overwrite(&self) -> bool {
-        self.unwritten.is_some()
-    }
-
-    /// Where the text ends, as far as it is known: what the file has lost if it goes away now lies before.
-    pub(in crate::tail) fn written_size(&self) -> u64 {
-        match &self.unwritten {
-            Some(unwritten) if unwritten.until >= self.size => unwritten.from.min(self.size),
-            _ => self.size,
+impl Nuls {
+    /// Of a file at which nobody has read yet.
+    pub(super) fn new(is_sparse: bool) -> Self {
+        Nuls {
+            is_sparse,
+            ..Nuls::default()
         }
     }
 
-    /// The file is finished, and so are the NULs that it ends with.
-    pub(in crate::tail) fn finish(&mut self) {
-        self.unwritten = None;
-        self.show_size();
+    /// Notes whether the file has fewer blocks than its size takes.
+    pub(super) fn note(&mut self, is_sparse: bool) {
+        self.is_sparse = is_sparse;
     }
 
-    /// Up to where a batch may be read of the bytes before `end`: to the next hole at most. `None` if nothing
-    /// has come in the place of the NULs that are not written yet. Only asked where there are such or holes.
+    /// Whether a read has to ask [`Nuls::reach`].
+    #[inline]
+    pub(super) fn are_likely(&self) -> bool {
+        self.unwritten.is_some() || self.is_sparse
+    }
+
+    /// Whether NULs lie behind what is read, in whose place text may appear without an event.
+    pub(super) fn await_overwrite(&self) -> bool {
+        self.unwritten.is_some()
+    }
+
+    /// Whether those before `offset` belong to lines.
+    pub(super) fn belong_to_lines_before(&self, offset: u64) -> bool {
+        offset <= self.belong_before
+    }
+
+    /// Where the text of a file of `size` bytes ends, as far as it is known.
+    pub(super) fn written_size(&self, size: u64) -> u64 {
+        match &self.unwritten {
+            Some(unwritten) if unwritten.until >= size => unwritten.from.min(size),
+            _ => size,
+        }
+    }
+
+    /// The file is finished, or goes on behind NULs that are skipped: none are awaited any more.
+    pub(super) fn settle(&mut self) {
+        self.unwritten = None;
+    }
+
+    /// Up to where a batch may be read of the bytes from `position` to `end`: to the next hole at most. `None` if
+    /// nothing has come in the place of the NULs that are not written yet.
     #[cold]
-    pub(super) fn reach(&mut self, end: u64, growth: Growth) -> io::Result<Option<u64>> {
+    pub(super) fn reach(
+        &mut self,
+        content: &mut Content,
+        position: u64,
+        end: u64,
+        growth: Growth,
+    ) -> io::Result<Option<u64>> {
         if let Some(unwritten) = &mut self.unwritten {
-            if self.position > unwritten.from {
-                (unwritten.from, unwritten.doubt) = (self.position, None);
+            if position > unwritten.from {
+                (unwritten.from, unwritten.doubt) = (position, None);
             }
             let Unwritten { from, until, .. } = *unwritten;
             let mut first = [1];
-            self.content.read_at(&mut first, from)?;
+            content.read_at(&mut first, from)?;
             let is_known = first == [0] && end <= until && !self.is_believed(from);
             if is_known && growth == Growth::Possible {
                 return Ok(None);
@@ -81,16 +123,15 @@ impl Source {
                 self.unwritten = None;
             }
         }
-        Ok(Some(self.next_hole().min(end)))
+        Ok(Some(self.next_hole(content, position).min(end)))
     }
 
     /// The next hole, behind NULs that belong to a line; without one, the end of all files.
-    pub(super) fn next_hole(&self) -> u64 {
+    pub(super) fn next_hole(&self, content: &Content, position: u64) -> u64 {
         if !self.is_sparse || self.distrusts_holes {
             return u64::MAX;
         }
-        let from = self.position.max(self.nuls_belong_before);
-        self.content.next_hole(from)
+        content.next_hole(position.max(self.belong_before))
     }
 
     /// Whether what lies behind the NUL at `at` was doubted, for long enough.
@@ -101,20 +142,26 @@ impl Source {
             .is_some_and(|(_, since)| since.elapsed() >= DOUBT)
     }
 
-    /// How many bytes of `data`, which lie at the position, are text: all but trailing NULs. Where those are
-    /// not written yet, the text ends at the first NUL until that is believed.
+    /// How many bytes of `data`, which lie at `position`, are text: all but trailing NULs. Where those are not
+    /// written yet, the text ends at the first NUL until that is believed.
     #[cold]
-    pub(super) fn text_len(&mut self, data: &[u8], end: u64, growth: Growth) -> io::Result<usize> {
-        let data_end = self.position + data.len() as u64;
-        if data_end <= self.nuls_belong_before {
+    pub(super) fn text_len(
+        &mut self,
+        content: &mut Content,
+        (position, end): (u64, u64),
+        data: &[u8],
+        growth: Growth,
+    ) -> io::Result<usize> {
+        let data_end = position + data.len() as u64;
+        if self.belong_to_lines_before(data_end) {
             return Ok(data.len());
         }
         let text = without_trailing(data);
         let Some(first) = memchr::memchr(0, &data[..text]) else {
             return Ok(text);
         };
-        let (at, text_end) = (self.position + first as u64, self.position + text as u64);
-        if growth == Growth::Finished || at < self.nuls_belong_before {
+        let (at, text_end) = (position + first as u64, position + text as u64);
+        if growth == Growth::Finished || at < self.belong_before {
             return Ok(text);
         }
         match self.unwritten {
@@ -124,16 +171,14 @@ impl Source {
                 ..
             }) if from == at => {
                 if self.is_believed(at) {
-                    self.nuls_belong_before = believed;
+                    self.belong_before = believed;
                     return Ok(text);
                 }
             }
             known => {
                 let until = match known {
                     Some(known) => known.until,
-                    None if next_text(&mut self.content, data_end, end)?.is_some() => {
-                        return Ok(text);
-                    }
+                    None if next_text(content, data_end, end)?.is_some() => return Ok(text),
                     None => end,
                 };
                 self.unwritten = Some(Unwritten {
@@ -151,9 +196,9 @@ impl Source {
     #[cold]
     pub(super) fn behind(
         &mut self,
+        content: &mut Content,
         text_end: u64,
-        read_to: u64,
-        end: u64,
+        (read_to, end): (u64, u64),
         growth: Growth,
     ) -> io::Result<Behind> {
         // What was NUL at the last look and follows on NULs is still: text is written from the front.
@@ -162,13 +207,12 @@ impl Source {
             return Ok(Behind::End);
         }
         let from = known.map_or(read_to, |known| read_to.max(known.until));
-        let Some(text) = next_text(&mut self.content, from, end)? else {
+        let Some(text) = next_text(content, from, end)? else {
             self.unwritten = Some(Unwritten {
                 from: text_end,
                 until: end,
                 doubt: None,
             });
-            self.show_size();
             return Ok(Behind::End);
         };
         self.unwritten = None;
@@ -177,59 +221,41 @@ impl Source {
             self.distrusts_holes = true;
             return Ok(Behind::Inside);
         }
-        if text_end == 0 || self.content.next_hole(text_end) < text {
+        if text_end == 0 || content.next_hole(text_end) < text {
             return Ok(Behind::Hole(text));
         }
-        self.nuls_belong_before = text;
+        self.belong_before = text;
         Ok(Behind::Inside)
     }
 
-    /// Up to where the NULs are skipped that `data`, which lies at the position, begins with.
+    /// Up to where the NULs are skipped that `data`, which is the beginning of a line at `position`, begins with.
     #[cold]
-    pub(super) fn text_behind_nuls(&self, data: &[u8]) -> Option<u64> {
-        if self.framer.is_inside_line() {
-            return None;
-        }
-        let text = self.position + leading(data)? as u64;
-        let is_first = self.position == 0 && (self.unwritten.is_none() || self.is_believed(0));
-        (is_first || self.next_hole() < text).then_some(text)
-    }
-
-    /// Moves the position over the NULs before `text`.
-    #[cold]
-    pub(super) fn skip_to(&mut self, text: u64) -> io::Result<Read> {
-        if !self.is_unchanged()? {
-            return Ok(Read::Changed);
-        }
-        let mut before = [0u8; Trace::MAX_LEN];
-        let len = before
-            .len()
-            .min(usize::try_from(text).unwrap_or(usize::MAX));
-        let before = &mut before[..len];
-        let count = self.content.read_at(before, text - len as u64)?;
-        let skipped = usize::try_from(text - self.position).unwrap_or(usize::MAX);
-        let nuls = &before[len - skipped.min(len)..];
-        if count < len || leading(nuls).is_some() {
-            return Ok(Read::Changed);
-        }
-        let span = Span {
-            source: self.id,
-            start: self.position,
-            end: text,
-            trace: Trace::of(before),
-        };
-        self.framer.end_line();
-        self.marks.add(self.position, self.trace);
-        self.position = text;
-        self.no_newline_before = text;
-        self.trace = span.trace;
-        self.unwritten = None;
-        Ok(Read::Skipped(span))
+    pub(super) fn text_behind(&self, content: &Content, position: u64, data: &[u8]) -> Option<u64> {
+        let text = position + leading(data)? as u64;
+        let is_first = position == 0 && (self.unwritten.is_none() || self.is_believed(0));
+        (is_first || self.next_hole(content, position) < text).then_some(text)
     }
 }
 
+/// The checksum of the bytes before `text`, which follows on NULs from `position` on; `None` if they are none.
+pub(super) fn trace_behind(
+    content: &mut Content,
+    position: u64,
+    text: u64,
+) -> io::Result<Option<Trace>> {
+    let mut before = [0u8; Trace::MAX_LEN];
+    let len = before
+        .len()
+        .min(usize::try_from(text).unwrap_or(usize::MAX));
+    let before = &mut before[..len];
+    let count = content.read_at(before, text - len as u64)?;
+    let skipped = usize::try_from(text - position).unwrap_or(usize::MAX);
+    let is_nul = leading(&before[len - skipped.min(len)..]).is_none();
+    Ok((count == len && is_nul).then(|| Trace::of(before)))
+}
+
 /// Where the trailing NULs of the first `size` bytes begin.
-pub(in crate::tail) fn text_end(content: &mut Content, size: u64) -> io::Result<u64> {
+pub(super) fn text_end(content: &mut Content, size: u64) -> io::Result<u64> {
     let mut window = vec![0; WINDOW_BYTES];
     let mut end = size;
     while end > 0 {
