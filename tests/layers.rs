@@ -24,7 +24,17 @@ const KAFKA_STOREYS: [&[&str]; 4] = [&["producer"], &["cluster"], &["network"], 
 /// Folders whose files use each other in no circle.
 const WITHOUT_CIRCLES: [&str; 6] = ["budget", "checkpoint", "config", "kafka", "resolve", "tail"];
 /// Uses that are not as they should be yet: who, and whom. One that has gone must go here too.
-const NOT_YET: &[(&str, &str)] = &[("tail::source", "tail")];
+const NOT_YET: &[(&str, &str)] = &[
+    ("tail::source", "tail"),
+    // The tailer's methods lie in several files.
+    ("tail::tailer", "tail::drain"),
+    ("tail::tailer", "tail::observe"),
+    ("tail::observe", "tail::apply"),
+    ("tail::observe", "tail::copies"),
+    ("tail::links::walk", "tail::links"),
+    // How visible it is, no use.
+    ("tail::rotated_names::search", "tail"),
+];
 
 /// What was found wrong, in words.
 fn violations(files: &[(String, String)], not_yet: &[(&str, &str)]) -> Vec<String> {

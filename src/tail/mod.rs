@@ -1,10 +1,10 @@
 //! Following files.
 //!
 //! The walk of a line: [`watch`] hears of a change and wakes the tailer of the path. The [`Tailer`] looks whether
-//! the path and its open files are what they were ([`observe`]); if not, what follows from it is decided by data
-//! alone ([`plan`]) and then done ([`apply`]). It reads whole lines from its sources, old ones first ([`source`]),
+//! the path and its open files are what they were (`observe`); if not, what follows from it is decided by data
+//! alone (`plan`) and then done (`apply`). It reads whole lines from its sources, old ones first (`source`),
 //! and hands them to a producer. [`discover`] knows which files are wanted, [`registry`] which are known and being
-//! read, [`recognise`] whether content is known, [`scheduler`] which tailers have a thread.
+//! read, `recognise` whether content is known, [`scheduler`] which tailers have a thread.
 //!
 //! # Order across a rotation
 //! A writer that goes over to a new file has written everything to the old one before. So the tailer

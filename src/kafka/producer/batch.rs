@@ -12,7 +12,11 @@ use crate::kafka::protocol::wire::WireError;
 
 use super::coverage::Coverage;
 use super::encoder::Encoder;
-use super::partition::sequence_after;
+
+/// Sequence numbers go from 0 to 2^31 - 1 and then start again.
+pub(crate) fn sequence_after(sequence: i32, records: i32) -> i32 {
+    sequence.wrapping_add(records) & i32::MAX
+}
 
 /// Where a record batch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

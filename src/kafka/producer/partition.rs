@@ -35,7 +35,7 @@ use crate::kafka::protocol::error_code::{Action, Verdict};
 use crate::kafka::protocol::record_batch::ProducerId;
 use crate::kafka::protocol::wire::WireError;
 
-use super::batch::{BatchState, Queue, RecordBatch};
+use super::batch::{BatchState, Queue, RecordBatch, sequence_after};
 use super::batch_limit::BatchLimit;
 use super::coverage::CoveredSpan;
 use super::encoder::Encoder;
@@ -76,11 +76,6 @@ enum Sequencing {
 struct ProducerSequence {
     producer: ProducerId,
     next: i32,
-}
-
-/// Sequence numbers go from 0 to 2^31 - 1 and then start again.
-pub(crate) fn sequence_after(sequence: i32, records: i32) -> i32 {
-    sequence.wrapping_add(records) & i32::MAX
 }
 
 /// Whether something can be sent.
