@@ -7,12 +7,13 @@ use crate::batch::{Batch, Span};
 use crate::budget::Permit;
 use crate::kafka::cluster::broker::BatchId;
 use crate::kafka::protocol::error_code::Verdict;
-use crate::kafka::protocol::record_batch::{ProducerId, RawRecord, Unpacked, stamp};
+use crate::kafka::protocol::record_batch::{
+    ProducerId, RawRecord, Unpacked, sequence_after, stamp,
+};
 use crate::kafka::protocol::wire::WireError;
 
 use super::coverage::Coverage;
 use super::encoder::Encoder;
-use super::partition::sequence_after;
 
 /// Where a record batch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

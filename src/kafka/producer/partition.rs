@@ -32,7 +32,7 @@ use crate::batch::{Batch, SourceId};
 use crate::condition::Condition;
 use crate::kafka::cluster::broker::{BatchId, BatchIds, BatchRef};
 use crate::kafka::protocol::error_code::{Action, Verdict};
-use crate::kafka::protocol::record_batch::ProducerId;
+use crate::kafka::protocol::record_batch::{ProducerId, sequence_after};
 use crate::kafka::protocol::wire::WireError;
 
 use super::batch::{BatchState, Queue, RecordBatch};
@@ -76,11 +76,6 @@ enum Sequencing {
 struct ProducerSequence {
     producer: ProducerId,
     next: i32,
-}
-
-/// Sequence numbers go from 0 to 2^31 - 1 and then start again.
-pub(crate) fn sequence_after(sequence: i32, records: i32) -> i32 {
-    sequence.wrapping_add(records) & i32::MAX
 }
 
 /// Whether something can be sent.
