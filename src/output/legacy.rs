@@ -17,6 +17,7 @@ use kafka::error::KafkaCode;
 
 use super::Output;
 use crate::batch::{Batch, Progress};
+use crate::condition::Condition;
 use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
 use crate::partitioner;
 use crate::resolve::Resolver;
@@ -33,6 +34,8 @@ pub struct LegacyOutput {
     finishing: bool,
     /// After an error with the brokers themselves: not before this.
     retry: Retry,
+    /// No broker is reachable.
+    trouble: Condition,
     next_partition: usize,
     /// Records that were left out.
     refused: u64,
@@ -46,6 +49,8 @@ struct TopicQueue {
     bytes: usize,
     oldest: Option<Instant>,
     retry: Retry,
+    /// Kafka refuses what is sent to it.
+    trouble: Condition,
     /// Bound of the next message set, halved when it was too large.
     limit_bytes: usize,
 }
@@ -62,7 +67,7 @@ impl Retry {
         let backoff = FIRST_BACKOFF
             .saturating_mul(1 << self.failures.min(10))
             .min(LAST_BACKOFF);
-        self.at = Some(now + backoff.mul_f64(0.8 + 0.4 * fastrand::f64()));
+        self.at = Some(now + backoff.mul_f64(0.8 + 0.2 * fastrand::f64()));
         self.failures += 1;
     }
 
@@ -90,6 +95,7 @@ impl LegacyOutput {
             topics: HashMap::new(),
             finishing: false,
             retry: Retry::default(),
+            trouble: Condition::default(),
             next_partition: 0,
             refused: 0,
         }
@@ -212,8 +218,11 @@ impl LegacyOutput {
             }
         }
         queue.oldest = (!queue.batches.is_empty()).then(Instant::now);
-        if queue.retry.failures > PARK_AFTER {
-            log::info!("topic '{topic}' is written again");
+        if queue.trouble.leave() {
+            log::info!("topic '{topic}' has recovered");
+        }
+        if self.trouble.leave() {
+            log::info!("broker reachable again");
         }
         queue.retry = Retry::default();
         queue.limit_bytes = self.config.batch_bytes;
@@ -238,16 +247,19 @@ impl LegacyOutput {
             }
             Some(_) => {
                 queue.retry.fail(now);
-                if queue.retry.failures == PARK_AFTER {
+                // A new topic needs a few tries.
+                if queue.retry.failures >= PARK_AFTER
+                    && let Some(passed_over) = queue.trouble.enter(error, now).say(now)
+                {
                     log::warn!(
-                        "topic '{topic}' is parked: {error}; it is tried again every 10 s at the latest"
+                        "topic '{topic}' is parked: {error}; retrying every 10 s{passed_over}"
                     );
                 }
             }
             None => {
                 self.retry.fail(now);
-                if self.retry.failures == 1 {
-                    log::warn!("Kafka cannot be reached: {error}; it is tried again without end");
+                if let Some(passed_over) = self.trouble.enter(error, now).say(now) {
+                    log::warn!("no broker reachable: {error}; retrying{passed_over}");
                 }
             }
         }
@@ -275,9 +287,14 @@ impl TopicQueue {
             let key = destination.route.key.as_deref();
             let partition = match config.partitioner {
                 Partitioner::File => partitioner::of_key(&destination.file_key(), partitions),
-                Partitioner::Key => partitioner::of_key(key.unwrap_or_default(), partitions),
-                Partitioner::RoundRobin => (turn % partitions.unsigned_abs() as usize) as i32,
                 Partitioner::Fixed(partition) => partition,
+                Partitioner::Key if key.is_some() => {
+                    partitioner::of_key(key.unwrap_or_default(), partitions)
+                }
+                // Without a key the partitions take turns, as with the native output.
+                Partitioner::Key | Partitioner::RoundRobin => {
+                    (turn % partitions.unsigned_abs() as usize) as i32
+                }
             };
             if at == 0 {
                 cut.partition = partition;
@@ -377,7 +394,7 @@ impl Output for LegacyOutput {
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
-/// After so many refusals a topic is said to be parked. A new topic needs a few tries.
+/// After so many refusals a topic is said to be parked.
 const PARK_AFTER: u32 = 4;
 /// Offset, size, CRC, magic, attributes and the lengths of key and value.
 const MESSAGE_OVERHEAD: usize = 34;

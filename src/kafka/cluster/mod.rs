@@ -224,7 +224,11 @@ impl Cluster {
         if self.trying == Some(peer) {
             self.trying = None;
         }
-        self.retire_seeds();
+        // A bootstrap broker that was just connected to is to be asked first: a member that is connected and mute
+        // would have it closed and opened again without end.
+        if matches!(peer, Peer::Node(_)) {
+            self.retire_seeds();
+        }
     }
 
     /// A first answer to Metadata or Produce has come from `peer`.

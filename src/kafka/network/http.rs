@@ -51,15 +51,16 @@ enum Length {
 fn length(status: u16, headers: &[Header<'_>]) -> Result<Length, &'static str> {
     let mut length = Length::ToTheEnd;
     for header in headers {
-        let value = std::str::from_utf8(header.value).map_err(|_| NOT_HTTP)?;
+        // Other headers may hold any bytes, Latin-1 for one (RFC 9110, section 5.5).
+        let value = || std::str::from_utf8(header.value).map_err(|_| NOT_HTTP);
         if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            return match value.trim().eq_ignore_ascii_case("chunked") {
+            return match value()?.trim().eq_ignore_ascii_case("chunked") {
                 true => Ok(Length::Chunked),
                 false => Err("its answer is encoded in a way that was not asked for"),
             };
         }
         if header.name.eq_ignore_ascii_case("content-length") {
-            length = Length::Known(value.trim().parse().map_err(|_| NOT_HTTP)?);
+            length = Length::Known(value()?.trim().parse().map_err(|_| NOT_HTTP)?);
         }
     }
     if matches!(status, 204 | 304) {
@@ -145,6 +146,12 @@ mod tests {
             reply(b"HTTP/1.1 204 No Content\r\n\r\n", false),
             whole(204, "")
         );
+    }
+
+    #[test]
+    fn a_header_that_is_not_utf_8_does_no_harm() {
+        let answer = b"HTTP/1.1 200 OK\r\nX-Via: Pr\xfcfstelle\r\nContent-Length: 5\r\n\r\nhello";
+        assert_eq!(reply(answer, false), whole(200, "hello"));
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl TlsStream {
     fn alert_words(&self, alert: AlertDescription) -> String {
         use AlertDescription::{
             AccessDenied, BadCertificate, CertificateExpired, CertificateRequired,
-            CertificateRevoked, CertificateUnknown, HandshakeFailure, UnknownCA,
+            CertificateRevoked, CertificateUnknown, HandshakeFailure, ProtocolVersion, UnknownCA,
             UnsupportedCertificate,
         };
         match alert {
@@ -187,6 +187,13 @@ impl TlsStream {
             {
                 format!("it does not accept the client certificate (tls_cert): TLS alert {alert:?}")
             }
+            HandshakeFailure => "no key or cipher in common: this client wants ECDHE with AES-GCM or ChaCha20, and \
+                 certificates with RSA, P-256, P-384 or Ed25519 keys; RSA key exchange, CBC and P-521 do not go \
+                 (ssl.cipher.suites, ssl.keystore of the broker): TLS alert HandshakeFailure"
+                .to_owned(),
+            ProtocolVersion => "it speaks no TLS 1.2 or 1.3 (ssl.enabled.protocols of the broker): TLS alert \
+                 ProtocolVersion"
+                .to_owned(),
             alert => format!("it ends the session with TLS alert {alert:?}"),
         }
     }
@@ -211,6 +218,14 @@ fn certificate_words(error: &CertificateError) -> String {
         UnknownIssuer => {
             "its certificate comes from an authority that is not trusted here (tls_ca)".to_owned()
         }
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "its own certificate is one of an authority (CA:TRUE), as `openssl req -x509` makes it; give the broker \
+             one with basicConstraints = CA:FALSE"
+                .to_owned()
+        }
+        CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+            "its certificate is of version 1; make one with an extension file (openssl x509 -req -extfile)".to_owned()
+        }
         error => format!("its certificate is not accepted: {error}"),
     }
 }
@@ -222,6 +237,16 @@ fn closed() -> ConnectionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_of_an_authority_as_the_brokers_own_is_called_what_it_is() {
+        let other = rustls::OtherError(Arc::new(io::Error::other("CaUsedAsEndEntity")));
+        let words = certificate_words(&CertificateError::Other(other));
+        assert!(
+            words.contains("CA:TRUE") && words.contains("CA:FALSE"),
+            "{words}"
+        );
+    }
     use std::net::TcpListener;
     use std::sync::Arc;
     use std::thread::{self, JoinHandle};

@@ -13,6 +13,7 @@ use tinyjson::JsonValue;
 use super::error::ConnectionError;
 use super::http::{self, Reply};
 use super::transport::Transport;
+use crate::condition::Condition;
 use crate::config::{ClientCredentials, Secret, read_small_file};
 use crate::kafka::protocol::response::printable;
 
@@ -33,8 +34,8 @@ struct Known {
     token: Option<Token>,
     /// When the endpoint was asked in vain last, and why.
     failed: Option<(Instant, String)>,
-    /// Logged that the old token is used on, and the endpoint has given none since.
-    complained: bool,
+    /// The old token is used on, as the endpoint gives none.
+    trouble: Condition,
 }
 
 #[derive(Debug, Clone)]
@@ -69,7 +70,9 @@ impl TokenSource {
                 // Without a lifetime it is for one connection.
                 known.token = lifetime.and_then(|lifetime| Token::new(&secret, lifetime));
                 known.failed = None;
-                known.complained = false;
+                if known.trouble.leave() {
+                    log::info!("token endpoint {}: recovered", client.endpoint);
+                }
                 Ok(secret)
             }
             Err(why) => {
@@ -78,8 +81,9 @@ impl TokenSource {
                 known.failed = Some((Instant::now(), why.clone()));
                 match old.filter(|old| Instant::now() < old.good_until) {
                     Some(old) => {
-                        if !std::mem::replace(&mut known.complained, true) {
-                            log::warn!("{why}; going on with the token of before");
+                        let trouble = known.trouble.enter(&why, Instant::now());
+                        if let Some(passed_over) = trouble.say(Instant::now()) {
+                            log::warn!("{why}; going on with the token of before{passed_over}");
                         }
                         let secret = old.secret.clone();
                         known.token = Some(old);
@@ -148,7 +152,9 @@ fn ask(
         };
         let received = transport.received();
         if received.len() > MOST_BYTES {
-            return Err(words("its answer is too long"));
+            return Err(words(
+                "its answer is longer than 64 KiB, and a token is not",
+            ));
         }
         if let Some(reply) = http::reply(received, ended).map_err(words)? {
             return Ok(reply);
@@ -202,6 +208,12 @@ pub(crate) fn read(reply: &Reply) -> Result<(Secret, Option<Duration>), String> 
         _ => None,
     };
     if reply.status != 200 {
+        if (300..400).contains(&reply.status) {
+            return Err(format!(
+                "status {}: it answers with a redirect, which is not followed; set the address that it leads to",
+                reply.status
+            ));
+        }
         let mut why = format!("status {}", reply.status);
         for (separator, name) in [(", ", "error"), (": ", "error_description")] {
             if let Some(text) = text(name) {
@@ -285,7 +297,11 @@ mod tests {
                 "status 401, invalid_client: no\\nsuch client",
             ),
             (503, "<html>later</html>", "status 503"),
-            (302, "", "status 302"),
+            (
+                302,
+                "",
+                "status 302: it answers with a redirect, which is not followed; set the address that it leads to",
+            ),
             (200, "<html>", "its answer is not a JSON object"),
             (200, "[]", "its answer is not a JSON object"),
             (200, "{}", "there is no access_token in its answer"),

@@ -7,16 +7,13 @@ use crate::batch::{Batch, Span};
 use crate::budget::Permit;
 use crate::kafka::cluster::broker::BatchId;
 use crate::kafka::protocol::error_code::Verdict;
-use crate::kafka::protocol::record_batch::{ProducerId, RawRecord, Unpacked, stamp};
+use crate::kafka::protocol::record_batch::{
+    ProducerId, RawRecord, Unpacked, sequence_after, stamp,
+};
 use crate::kafka::protocol::wire::WireError;
 
 use super::coverage::Coverage;
 use super::encoder::Encoder;
-
-/// Sequence numbers go from 0 to 2^31 - 1 and then start again.
-pub(crate) fn sequence_after(sequence: i32, records: i32) -> i32 {
-    sequence.wrapping_add(records) & i32::MAX
-}
 
 /// Where a record batch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

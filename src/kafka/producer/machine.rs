@@ -139,16 +139,16 @@ impl Machine {
     /// Does everything that is due at `now`, and says when it wants to be called again at the latest.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Instant> {
         self.prune_ready_list();
-        let mut next = self.send_ready(now);
+        if self.drop_at <= now {
+            self.drop_unused_topics(now);
+        }
+        let idle = self.cluster.close_idle(now);
+        let mut next = sooner(idle, self.send_ready(now));
         if self.has_topics() {
             next = sooner(next, self.ask_for_metadata(now));
             let client_id = &self.config.client_id;
             let ids = self.ids.ask_if_due(&mut self.cluster, client_id, now);
             next = sooner(next, ids);
-        }
-        next = sooner(next, self.cluster.close_idle(now));
-        if self.drop_at <= now {
-            self.drop_unused_topics(now);
         }
         if !self.ready.is_empty() {
             self.trim_at = Some(now + TRIM_AFTER);

@@ -49,5 +49,7 @@ pub(crate) mod topic;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use output::NativeOutput;

@@ -32,7 +32,7 @@ use crate::batch::{Batch, SourceId};
 use crate::condition::Condition;
 use crate::kafka::cluster::broker::{BatchId, BatchIds, BatchRef};
 use crate::kafka::protocol::error_code::{Action, Verdict};
-use crate::kafka::protocol::record_batch::ProducerId;
+use crate::kafka::protocol::record_batch::{ProducerId, sequence_after};
 use crate::kafka::protocol::wire::WireError;
 
 use super::batch::{BatchState, Queue, RecordBatch, sequence_after};

@@ -44,6 +44,11 @@ pub(crate) fn stamp(batch: &mut [u8], producer: Option<ProducerId>, base_sequenc
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// Sequence numbers go from 0 to 2^31 - 1 and then start again.
+pub(crate) fn sequence_after(sequence: i32, records: i32) -> i32 {
+    sequence.wrapping_add(records) & i32::MAX
+}
+
 /// Builds one record batch at a time.
 #[derive(Debug, Default)]
 pub(crate) struct BatchWriter {

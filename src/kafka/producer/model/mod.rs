@@ -503,3 +503,8 @@ fn the_model_finds_sequence_numbers_that_do_not_move_after_a_refusal() {
 fn the_model_finds_answers_that_are_matched_by_the_number_alone() {
     finds(Bug::AnswerByIdAlone);
 }
+
+/// The partitions that a Produce request has batches for, in its order.
+pub(super) fn batches_of(request: &Request) -> Vec<i32> {
+    world::partitions(request)
+}

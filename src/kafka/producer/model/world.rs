@@ -195,6 +195,16 @@ pub(super) fn answer(partition: i32, error: i16) -> PartitionResponse {
 
 /// The batches of a Produce request of version 3.
 pub(super) fn batches(request: &Request) -> Vec<Sent> {
+    let bytes = request.batches.iter().map(|(_, bytes)| bytes);
+    let partitions = partitions(request).into_iter();
+    partitions
+        .zip(bytes)
+        .map(|(partition, bytes)| batch(partition, bytes))
+        .collect()
+}
+
+/// The partitions that a Produce request of version 3 has batches for.
+pub(super) fn partitions(request: &Request) -> Vec<i32> {
     let mut head = Reader::new(&request.head[12..], false);
     let mut read = || -> Result<Vec<i32>, crate::kafka::protocol::wire::WireError> {
         head.string()?; // client id
@@ -211,13 +221,7 @@ pub(super) fn batches(request: &Request) -> Vec<Sent> {
         }
         Ok(partitions)
     };
-    let partitions = read().expect("a request of ours");
-    let bytes = request.batches.iter().map(|(_, bytes)| bytes);
-    partitions
-        .into_iter()
-        .zip(bytes)
-        .map(|(partition, bytes)| batch(partition, bytes))
-        .collect()
+    read().expect("a request of ours")
 }
 
 fn batch(partition: i32, bytes: &[u8]) -> Sent {

@@ -1,0 +1,336 @@
+//! What the machine does in single situations, against a broker that the test plays.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::batch::{Batch, Destination, SourceId};
+use crate::config::BrokerAddress;
+use crate::kafka::network::connection::{ConnectionEvent, Event};
+use crate::kafka::network::error::ConnectionError;
+use crate::kafka::protocol::api::{INIT_PRODUCER_ID, METADATA, PRODUCE, Versions};
+use crate::kafka::protocol::record_batch::Unpacked;
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::{
+    InitProducerIdResponse, MetadataResponse, PartitionMetadata, PartitionResponse,
+    ProduceResponse, Response, TopicMetadata,
+};
+use crate::kafka::testing::{Opened, RecordingDial, batch, config, destination_of};
+
+use super::machine::{Machine, Now};
+
+struct Play {
+    machine: Machine,
+    dial: RecordingDial,
+    now: Instant,
+    connections: Vec<Opened>,
+}
+
+/// Leaders of the partitions of topic `t`, with their epochs.
+type Leaders<'a> = &'a [(i32, i32)];
+
+fn metadata(leaders: Leaders<'_>) -> Response {
+    let partition = |(index, (leader, leader_epoch)): (usize, &(i32, i32))| PartitionMetadata {
+        index: index as i32,
+        leader: *leader,
+        leader_epoch: *leader_epoch,
+    };
+    Response::Metadata(MetadataResponse {
+        brokers: (1..=2)
+            .map(|id| (id, format!("10.0.0.{id}"), 9092))
+            .collect(),
+        topics: vec![TopicMetadata {
+            name: "t".to_owned(),
+            partitions: leaders.iter().enumerate().map(partition).collect(),
+            ..TopicMetadata::default()
+        }],
+        ..MetadataResponse::default()
+    })
+}
+
+fn produced(partition: i32, error: i16) -> Response {
+    Response::Produce(ProduceResponse {
+        partitions: vec![PartitionResponse {
+            topic: "t".into(),
+            index: partition,
+            error,
+            message: None,
+        }],
+        throttle_ms: 0,
+    })
+}
+
+impl Play {
+    fn new() -> Self {
+        let address = BrokerAddress {
+            host: "seed".into(),
+            port: 9092,
+        };
+        let mut config = config(&address);
+        config.batch_bytes = 100_000;
+        let dial = RecordingDial::default();
+        let now = Instant::now();
+        let random = fastrand::Rng::with_seed(1);
+        let machine = Machine::new(Arc::new(config), Box::new(dial.clone()), random, now);
+        Play {
+            machine,
+            dial,
+            now,
+            connections: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, batch: Batch) {
+        self.machine.push(batch, self.now);
+    }
+
+    fn line(&mut self, to: &Arc<Destination>, line: &str) {
+        self.push(batch(to, line.as_bytes()));
+    }
+
+    fn event(&mut self, connection: u64, what: ConnectionEvent) {
+        let now = Now {
+            at: self.now,
+            unix_ms: 1_800_000_000_000,
+        };
+        self.machine.on_event(Event { connection, what }, now);
+    }
+
+    /// Polls, connects whatever is to be connected, and gives what is sent: connection, node, request.
+    fn poll(&mut self) -> Vec<(u64, i32, Request)> {
+        loop {
+            self.machine.poll(self.now);
+            let opened = self.dial.take();
+            if opened.is_empty() {
+                break;
+            }
+            for opened in opened {
+                let versions = Versions::offering(&[(0, 3, 3), (3, 0, 8), (22, 0, 1)]);
+                let number = opened.number;
+                self.connections.push(opened);
+                self.event(
+                    number,
+                    ConnectionEvent::Connected {
+                        versions,
+                        hangup: None,
+                    },
+                );
+            }
+        }
+        let mut sent = Vec::new();
+        for connection in &self.connections {
+            let node = match connection.peer {
+                crate::kafka::cluster::broker::Peer::Node(node) => node,
+                crate::kafka::cluster::broker::Peer::Seed(_) => 0,
+            };
+            while let Ok(request) = connection.requests.try_recv() {
+                sent.push((connection.number, node, request));
+            }
+        }
+        sent
+    }
+
+    /// Answers questions, by node, until a Produce request is sent; gives that.
+    fn until_produce(&mut self, tell: impl Fn(i32) -> Response) -> (u64, i32, Request) {
+        for _ in 0..500 {
+            let mut produce = None;
+            for (connection, node, request) in self.poll() {
+                if request.api == PRODUCE {
+                    produce = Some((connection, node, request));
+                } else if request.api == METADATA {
+                    self.event(connection, ConnectionEvent::Answered(tell(node)));
+                } else {
+                    assert!(request.api == INIT_PRODUCER_ID);
+                    let answer = InitProducerIdResponse {
+                        throttle_ms: 0,
+                        error: 0,
+                        id: 7,
+                        epoch: 0,
+                    };
+                    self.event(
+                        connection,
+                        ConnectionEvent::Answered(Response::InitProducerId(answer)),
+                    );
+                }
+            }
+            if let Some(produce) = produce {
+                return produce;
+            }
+            self.now += Duration::from_millis(10);
+        }
+        panic!("nothing was sent");
+    }
+
+    fn answer(&mut self, connection: u64, answer: Response) {
+        self.event(connection, ConnectionEvent::Answered(answer));
+    }
+}
+
+#[test]
+fn a_broker_that_lags_behind_holds_nothing_up_where_a_connected_one_knows_better() {
+    let mut play = Play::new();
+    let (one, other) = (destination_of("/0"), destination_of("/1"));
+    // Both brokers are connected: partition 0 is at 1, partition 1 at 2, until 0 moves to 2 as well.
+    let before: [(i32, i32); 2] = [(1, 5), (2, 5)];
+    for to in [&one, &other] {
+        for n in 0..20 {
+            let to = if n == 0 {
+                to.clone()
+            } else {
+                destination_of(&format!("/{n}"))
+            };
+            play.line(&to, "line\n");
+        }
+        let (connection, node, _) = play.until_produce(|_| metadata(&before));
+        play.answer(connection, produced(node - 1, 0));
+    }
+    let mut refused_at = None;
+    for _ in 0..100 {
+        play.line(&one, "line\n");
+        play.line(&other, "line\n");
+        let lagging = |node| match node {
+            2 => metadata(&[(2, 6), (2, 5)]),
+            _ => metadata(&before),
+        };
+        let (connection, node, _) = play.until_produce(lagging);
+        if node == 1 {
+            refused_at.get_or_insert(play.now);
+            play.answer(connection, produced(0, 6));
+        } else if let Some(at) = refused_at {
+            let taken = play.now - at;
+            assert!(taken < Duration::from_secs(1), "{taken:?}");
+            return;
+        } else {
+            play.answer(connection, produced(1, 0));
+        }
+    }
+    panic!("it never went to the new leader");
+}
+
+#[test]
+fn a_batch_that_brokers_hang_up_on_again_and_again_is_halved_after_three_times_alone() {
+    let mut play = Play::new();
+    let lines = "x".repeat(99) + "\n";
+    play.line(&destination_of("/0"), &lines.repeat(600));
+    let mut sizes = Vec::new();
+    for _ in 0..5 {
+        let (connection, _, request) = play.until_produce(|_| metadata(&[(1, 0)]));
+        sizes.push(request.batches[0].1.len());
+        let error = io::Error::from(io::ErrorKind::ConnectionReset);
+        let closed = ConnectionEvent::Closed(ConnectionError::Io(error));
+        play.event(connection, closed);
+        play.now += Duration::from_secs(20);
+    }
+    let whole = sizes[0];
+    assert!(sizes[..4].iter().all(|size| *size == whole), "{sizes:?}");
+    assert!(sizes[4] < whole * 6 / 10, "{sizes:?}");
+}
+
+#[test]
+fn what_is_refused_for_its_time_alone_goes_again_with_the_time_of_now_and_no_dead_letter() {
+    let mut play = Play::new();
+    play.line(&destination_of("/0"), "one\ntwo\n");
+    let (connection, ..) = play.until_produce(|_| metadata(&[(1, 0)]));
+    play.answer(connection, produced(0, 32));
+    let (connection, _, request) = play.until_produce(|_| metadata(&[(1, 0)]));
+    let bytes = &request.batches[0].1;
+    let unpacked = Unpacked::of(bytes).expect("a batch of ours");
+    let records = unpacked.records().expect("records of ours");
+    let seen: Vec<_> = records
+        .iter()
+        .map(|record| (record.timestamp, record.value))
+        .collect();
+    let now = 1_800_000_000_000;
+    assert_eq!(seen, [(now, &b"one"[..]), (now, b"two")]);
+    let header = b"\x0eread_at\x1a1700000000000";
+    assert!(
+        bytes
+            .windows(header.len())
+            .filter(|bytes| bytes == header)
+            .count()
+            == 2
+    );
+    assert!(play.machine.take_refused(play.now).is_none());
+    play.answer(connection, produced(0, 0));
+    play.machine.poll(play.now);
+    assert!(play.machine.is_idle());
+    assert_eq!(play.machine.take_effects().acked.len(), 1);
+}
+
+#[test]
+fn partitions_that_are_added_are_used_under_steady_load_within_thirty_seconds() {
+    let mut play = Play::new();
+    let files = (0..12).map(|n| (SourceId::next(), destination_of(&format!("/{n}"))));
+    let files: Vec<_> = files.collect();
+    let begin = play.now;
+    let mut used = std::collections::BTreeSet::<i32>::new();
+    while play.now - begin < Duration::from_secs(30) {
+        for (source, to) in &files {
+            let mut line = batch(to, b"line\n");
+            line.source = *source;
+            play.push(line);
+        }
+        let count = match play.now - begin < Duration::from_secs(2) {
+            true => 2,
+            false => 6,
+        };
+        let leaders = [(1, 0); 6];
+        let (connection, _, request) = play.until_produce(|_| metadata(&leaders[..count]));
+        let partitions = super::model::batches_of(&request);
+        used.extend(partitions.iter().copied());
+        let told = partitions.into_iter().map(|index| PartitionResponse {
+            topic: "t".into(),
+            index,
+            error: 0,
+            message: None,
+        });
+        play.answer(
+            connection,
+            Response::Produce(ProduceResponse {
+                partitions: told.collect(),
+                throttle_ms: 0,
+            }),
+        );
+        play.now += Duration::from_millis(50);
+    }
+    assert!(used.len() >= 4, "{used:?}");
+}
+
+#[test]
+fn a_connection_that_is_idle_is_closed_before_anything_on_the_way_forgets_it() {
+    let mut play = Play::new();
+    play.line(&destination_of("/0"), "line\n");
+    let (first, ..) = play.until_produce(|_| metadata(&[(1, 0)]));
+    play.answer(first, produced(0, 0));
+    play.poll();
+    // The topic is of no interest any more, so nobody is asked for anything.
+    play.now += Duration::from_secs(700);
+    play.poll();
+    play.line(&destination_of("/0"), "line\n");
+    let (second, ..) = play.until_produce(|_| metadata(&[(1, 0)]));
+    assert_ne!(first, second, "the old connection was used again");
+}
+
+#[test]
+fn topics_that_nobody_uses_are_dropped_and_many_are_asked_for_in_parts() {
+    let mut play = Play::new();
+    for n in 0..2_500 {
+        let mut to = Arc::try_unwrap(destination_of("/0")).expect("it was just made");
+        let mut route = Arc::try_unwrap(to.route).expect("it was just made");
+        route.topic = format!("topic-{n}").into();
+        to.route = route.into();
+        play.line(&Arc::new(to), "line\n");
+    }
+    let mut asked = Vec::new();
+    for _ in 0..40 {
+        for (connection, _, request) in play.poll() {
+            if request.api == METADATA {
+                asked.push(request.head.len());
+                play.answer(connection, metadata(&[]));
+            }
+        }
+        play.now += Duration::from_secs(1);
+    }
+    assert!(asked.len() >= 3, "{asked:?}");
+    assert!(asked.iter().all(|bytes| *bytes < 1_000 * 20), "{asked:?}");
+}
