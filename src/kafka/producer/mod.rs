@@ -9,7 +9,7 @@
 //!                                Effects: spans that are done, records that nobody takes
 //! ```
 //! [`Machine`](machine::Machine) has no socket, no thread, no clock and no randomness of its own: time comes with
-//! every input, random numbers from a seed, connections from a `Dial`. [`NativeOutput`](output::NativeOutput)
+//! every input, random numbers from a seed, connections from a `Dial`. [`NativeOutput`]
 //! gives it real ones, the dead letters and the channel to the registrar.
 //!
 //! | file | what it decides |

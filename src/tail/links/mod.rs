@@ -8,7 +8,7 @@
 //! # The order of events
 //! A path that was checked may be another one when it is opened: a link is put in place of the file in between. So
 //! what is checked is not the path but what was opened by it. Where no link is on the way the kernel checks and
-//! opens in one call (`openat2`). Else [`walk`] opens component by component, each by the descriptor of the folder
+//! opens in one call (`openat2`). Else [`mod@walk`] opens component by component, each by the descriptor of the folder
 //! before and none through a link, and reads a link by the descriptor of the link. The file is opened for reading
 //! by the descriptor of its folder, not through a link either, and must be the very one whose owner was checked;
 //! if it is not, rotation or somebody else has been there, and all begins anew.
