@@ -35,7 +35,7 @@ use crate::kafka::protocol::error_code::{Action, Verdict};
 use crate::kafka::protocol::record_batch::{ProducerId, sequence_after};
 use crate::kafka::protocol::wire::WireError;
 
-use super::batch::{BatchState, Queue, RecordBatch, sequence_after};
+use super::batch::{BatchState, Queue, RecordBatch};
 use super::batch_limit::BatchLimit;
 use super::coverage::CoveredSpan;
 use super::encoder::Encoder;
