@@ -477,7 +477,7 @@ pub(crate) const VERSION: &str = "3";
 /// The version before it.
 const OLDER: &str = "2";
 /// Content of which more is acknowledged is not short.
-const SHORT_BYTES: u64 = 8192;
+const SHORT_BYTES: u64 = 1 << 20;
 /// What begins the line of a section.
 const SECTION: &str = "section ";
 /// The oldest version that is still read.

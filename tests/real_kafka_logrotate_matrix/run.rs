@@ -54,7 +54,10 @@ pub(super) fn run(
         topic,
         ..
     } = &mut scene;
-    let verdict = judge::settle(env, kafka, topic, TAG, history);
+    let mut verdict = judge::settle(env, kafka, topic, TAG, history);
+    if cell.has_paths_of_its_own_for_rotated_files() {
+        verdict.out_of_order.clear();
+    }
     let most = match cell.trouble {
         Trouble::Kill => 1 + scene.kills,
         _ => 1,
