@@ -156,7 +156,7 @@ impl Tailer {
                 let Some(mut source) = open.remove(&serial) else {
                     return Ok(());
                 };
-                self.catch_up(&mut source, found)?;
+                let caught_up = self.catch_up(&mut source, found);
                 if is_current {
                     source.detached_since = None;
                     self.has_current = true;
@@ -164,7 +164,7 @@ impl Tailer {
                     source.detached_since.get_or_insert_with(Instant::now);
                 }
                 self.sources.push_back(source);
-                Ok(())
+                caught_up
             }
             Planned::Restart(serial) => {
                 let Some(old) = open.remove(&serial) else {

@@ -309,6 +309,15 @@ impl Tailer {
             }
         }
         copies::find(found)?;
+        // What was rotated away while the names were listed is listed as if it had nothing to do with what lay at
+        // the path before.
+        let is_still_there = match (Look::at_path(&self.path), current) {
+            (Ok(look), Some(before)) => look.inode == before.inode,
+            (Err(_), None) => true,
+            (Ok(look), None) => !look.is_regular,
+            (Err(_), Some(_)) => false,
+        };
+        found.is_moving |= !is_still_there;
         RotatedName::sort_oldest_first(&mut places, |(_, name, look)| {
             (name.as_ref(), look.modified_ns, look.born_ns)
         });
