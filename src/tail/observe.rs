@@ -66,9 +66,10 @@ struct Listed {
     /// The inode number in the listing, unless it is that of a link.
     inode: Option<u64>,
     name: Option<RotatedName>,
-    /// The name is one that rotation gives to what the path itself was made from. Only content that is known
-    /// counts.
-    is_of_family: bool,
+    /// The name does not say that the file is one of the log: it has an inode number that is looked for, which may
+    /// have been handed out again, or a name that rotation gives to what the path itself was made from. Only what
+    /// is known counts.
+    must_be_known: bool,
 }
 
 impl Tailer {
@@ -263,7 +264,7 @@ impl Tailer {
             path,
             inode,
             name,
-            is_of_family,
+            must_be_known,
         } in listed
         {
             let look = match Look::at_path(&path) {
@@ -300,7 +301,13 @@ impl Tailer {
                 ..look
             };
             let probed = self.probe(found, &references, path, look, is_archive)?;
-            let is_wanted = |c: &Candidate| !is_of_family || !c.matches.is_empty();
+            let is_known = |c: &Candidate| {
+                let known = &mut found.seen.known.iter();
+                !c.matches.is_empty()
+                    || c.was_found_at_path
+                    || known.any(|known| is_same_inode(known, &c.look))
+            };
+            let is_wanted = |c: &Candidate| !must_be_known || is_known(c);
             if let Some((candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
                 let place = Place::Candidate(found.seen.candidates.len());
                 places.push((place, name, candidate.look));
@@ -480,7 +487,7 @@ impl Tailer {
         };
         let folders = own.into_iter().map(|(folder, base)| (folder, base, false));
         let folders: Vec<_> = folders.chain(family).collect();
-        for (folder, base, is_of_family) in folders {
+        for (folder, base, must_be_known) in folders {
             let index = &self.shared.folders;
             let beside = index.rotated_beside(&folder, &base, not_before);
             let by_inode = wanted
@@ -493,14 +500,14 @@ impl Tailer {
                         path: l.path,
                         inode: Some(l.inode),
                         name: Some(l.name),
-                        is_of_family,
+                        must_be_known,
                     }));
                     for (inode, paths) in by_inode {
                         listed.extend(paths.into_iter().map(|path| Listed {
                             path,
                             inode: Some(inode),
                             name: None,
-                            is_of_family: false,
+                            must_be_known: true,
                         }));
                     }
                 }
@@ -542,7 +549,7 @@ impl Tailer {
                     path,
                     inode: None,
                     name,
-                    is_of_family: false,
+                    must_be_known: false,
                 });
             }
         }
