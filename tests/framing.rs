@@ -185,6 +185,7 @@ fn a_file_that_is_deleted_before_its_nuls_were_overwritten_has_lost_nothing() {
     allocate(&env, "line 0\n", 1 << 20);
     env.start();
     env.wait_for_records(1);
+    env.wait_for_checkpoint_field(0, 7);
     env.wait_for_checkpoint_field(1, 7);
     env.kill();
     env.remove("app.log");

@@ -16,6 +16,7 @@ mod hanging;
 mod isolation;
 mod layers;
 mod limits;
+mod links;
 mod lost;
 mod model;
 mod oauth;

@@ -1,16 +1,18 @@
 //! The bytes of a file: as they lie there, or decompressed if rotation has compressed it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
+use super::links;
 use crate::batch::Trace;
+use crate::config::FollowLinks;
 use crate::identity::{Fingerprint, Look};
 
 /// An open file.
@@ -27,21 +29,10 @@ impl Content {
     ///
     /// A name that ends in `.gz` or `.zst` is decompressed. How long its content is, is only known when all of it
     /// was decompressed once: [`Content::size`].
-    pub(super) fn open(path: &Path) -> io::Result<Option<(Content, Look)>> {
-        if !Look::at_path(path)?.is_regular {
+    pub(super) fn open(path: &Path, policy: FollowLinks) -> io::Result<Option<(Content, Look)>> {
+        let Some((file, mut look)) = links::open(path, policy)? else {
             return Ok(None);
-        }
-        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(path)?;
-        let mut look = Look::at_file(&file)?;
-        // It may have been replaced between the look and the opening.
-        if !look.is_regular {
-            return Ok(None);
-        }
+        };
         let Some(codec) = Codec::of_name(path) else {
             return Ok(Some((Content::Plain(file), look)));
         };
@@ -335,7 +326,9 @@ mod tests {
     use std::io::Write;
 
     fn check(path: &Path, text: &[u8]) {
-        let (mut content, _) = Content::open(path).expect("opens").expect("is regular");
+        let (mut content, _) = Content::open(path, FollowLinks::Safe)
+            .expect("opens")
+            .expect("is regular");
         assert_eq!(content.size().expect("is whole"), text.len() as u64);
         assert_eq!(content.head().expect("reads"), text[..1024]);
         let mut random = fastrand::Rng::with_seed(3);
@@ -385,7 +378,9 @@ mod tests {
         let zst = folder.path().join("a.log.1.zst");
         let bytes = zstd::encode_all(&vec![b'x'; 100_000][..], 1).expect("encodes");
         std::fs::write(&zst, &bytes[..bytes.len() - 3]).expect("writes");
-        let (mut content, _) = Content::open(&zst).expect("opens").expect("is regular");
+        let (mut content, _) = Content::open(&zst, FollowLinks::Safe)
+            .expect("opens")
+            .expect("is regular");
         assert!(content.size().is_err());
     }
 }

@@ -32,7 +32,6 @@ mod drain;
 pub mod folder_index;
 mod framing;
 pub mod lanes;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired by the tailer's plan"))]
 mod links;
 mod mounts;
 mod nuls;

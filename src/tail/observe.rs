@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::apply::fresh;
 use super::content::{Content, is_compressed_name};
+use super::links::{self, UnsafeLink};
 use super::patterns::Exclude;
 use super::plan::{
     Adoption, Candidate, Current, Match, Observation, OpenSource, Place, Readable, Verdict,
@@ -145,7 +146,7 @@ impl Tailer {
             found.elsewhere = Some((look.inode, look.born_ns));
             return Ok(Some(look));
         }
-        let opened = Content::open(&self.path);
+        let opened = Content::open(&self.path, self.log.follow_links);
         let (mut content, look) = match opened {
             Ok(Some(opened)) => opened,
             Ok(None) => return Ok(None),
@@ -154,6 +155,11 @@ impl Tailer {
                 return Ok(None);
             }
             Err(error) if is_shortage(&error) => return Err(error),
+            Err(error) if UnsafeLink::of(&error).is_some() => {
+                // As if nothing lay there.
+                found.trouble = Some((self.path.to_path_buf(), error));
+                return Ok(None);
+            }
             Err(error) => {
                 // Its checkpoint, if it has one, must not be taken for one whose file is gone.
                 found.seen.candidates.push(Candidate {
@@ -381,6 +387,10 @@ impl Tailer {
                     return Ok(None);
                 }
                 Err(error) if is_shortage(&error) => return Err(error),
+                Err(error) if UnsafeLink::of(&error).is_some() => {
+                    found.trouble.get_or_insert((path, error));
+                    return Ok(None);
+                }
                 // What cannot be unpacked and does not change any more is damaged, or no archive.
                 Err(error) if is_archive && known.is_none() && is_old(&look) => {
                     log::debug!("'{}' cannot be unpacked: {error}", path.display());
@@ -417,7 +427,7 @@ impl Tailer {
         listed: Look,
         is_archive: bool,
     ) -> io::Result<Option<(Content, Look, Vec<Match>)>> {
-        let Some((mut content, look)) = Content::open(path)? else {
+        let Some((mut content, look)) = Content::open(path, self.log.follow_links)? else {
             return Ok(None);
         };
         if look.inode != listed.inode {
@@ -572,8 +582,11 @@ impl Tailer {
     /// The folders in which rotation leaves files, with the name that they are made from: that of the path, and
     /// that of the file which the path leads to through links.
     fn folders(&mut self) -> Vec<(PathBuf, OsString)> {
-        if let Some(target) = target_of(&self.path) {
-            self.target = (target != *self.path).then_some(target);
+        match links::resolve(&self.path, self.log.follow_links) {
+            Ok(target) => self.target = (target != *self.path).then_some(target),
+            Err(error) if UnsafeLink::of(&error).is_some() => self.target = None,
+            // What cannot be told now stays as it was.
+            Err(_) => {}
         }
         let both = [Some(&*self.path), self.target.as_deref()];
         let mut folders: Vec<_> = both
@@ -694,24 +707,6 @@ fn family_of(own: &[(PathBuf, OsString)]) -> Vec<(PathBuf, OsString, bool)> {
     bases.collect()
 }
 
-/// Where `path` leads, if it leads through links: also if nothing lies there now, since the file that lay there
-/// was rotated away.
-fn target_of(path: &Path) -> Option<PathBuf> {
-    if let Ok(target) = path.canonicalize() {
-        return Some(target);
-    }
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        let folder = path.parent()?.canonicalize().ok()?;
-        let real = folder.join(path.file_name()?);
-        match std::fs::read_link(&real) {
-            Ok(link) => path = folder.join(link),
-            Err(_) => return Some(real),
-        }
-    }
-    None
-}
-
 /// Whether nothing lies there.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(
@@ -740,7 +735,5 @@ pub(super) const COPY_OF_UNKNOWN: u64 = u64::MAX;
 const COPYING_MS: i64 = 5000;
 /// An archive that was not written to for so long is not being made any more.
 const ARCHIVING_MS: i64 = 60_000;
-/// As many links as the kernel follows.
-const MOST_LINKS: usize = 40;
 /// As much as a fingerprint covers.
 const _: () = assert!(Fingerprint::MAX_LEN <= 1024);

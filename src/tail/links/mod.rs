@@ -76,6 +76,7 @@ impl fmt::Display for UnsafeLink {
 ///
 /// # Errors
 /// Those of a stat; an [`UnsafeLink`].
+#[cfg(test)]
 pub(super) fn stat(path: &Path, policy: FollowLinks) -> io::Result<Look> {
     match policy {
         FollowLinks::All => Look::at_path(path),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::batch::Records;
+use crate::config::FollowLinks;
 use crate::identity::Identity;
 use crate::progress::SourceState;
 use crate::wake::Waker;
@@ -29,7 +30,9 @@ impl Reading {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join(name);
         make(&File::create(&path).expect("creates"));
-        let (content, look) = Content::open(&path).expect("opens").expect("is regular");
+        let (content, look) = Content::open(&path, FollowLinks::Safe)
+            .expect("opens")
+            .expect("is regular");
         let checkpoint = Checkpoint {
             path: path.clone().into(),
             identity: Identity {
@@ -63,7 +66,7 @@ impl Reading {
     /// As after a restart: another source, which goes on at the position of the first.
     fn restart(&mut self) {
         let checkpoint = self.source.reached();
-        let (content, look) = Content::open(&self.path)
+        let (content, look) = Content::open(&self.path, FollowLinks::Safe)
             .expect("opens")
             .expect("is regular");
         let framer = Framer::new(self.source.framer.max_line_bytes(), false);
