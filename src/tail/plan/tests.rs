@@ -1,1 +1,237 @@
 //! The plan, situation by situation.
+
+use std::path::Path;
+
+use super::*;
+use crate::batch::Trace;
+use crate::identity::{Fingerprint, Identity, Inode};
+use crate::progress::Marks;
+
+const CONTINUES: ContentMatch = ContentMatch::Continues;
+const SHORTER: ContentMatch = ContentMatch::Shorter;
+
+fn look(inode: u64, size: u64) -> Look {
+    Look {
+        inode: Inode { device: 1, inode },
+        born_ns: inode.cast_signed() * 1000,
+        modified_ns: inode.cast_signed() * 1000,
+        size,
+        links: 1,
+        is_regular: true,
+        is_sparse: false,
+    }
+}
+
+/// The checkpoint `serial` of the file with this inode, read up to `offset` of `size` bytes.
+fn checkpoint(serial: u64, inode: u64, offset: u64, size: u64) -> Checkpoint {
+    let look = look(inode, size);
+    Checkpoint {
+        path: Path::new("/log/app.log").into(),
+        identity: Identity {
+            inode: look.inode,
+            born_ns: look.born_ns,
+            fingerprint: Fingerprint::of(&inode.to_le_bytes()),
+        },
+        offset,
+        size,
+        trace: Trace::of(b"x"),
+        marks: Marks::default(),
+        state: SourceState::Open,
+        serial,
+        modified_ns: look.modified_ns,
+    }
+}
+
+fn open(serial: u64, inode: u64, verdict: Verdict) -> OpenSource {
+    OpenSource {
+        reached: checkpoint(serial, inode, 100, 120),
+        is_current: true,
+        verdict,
+        look: look(inode, 120),
+    }
+}
+
+fn matched(serial: u64, content: ContentMatch) -> Vec<Match> {
+    vec![Match { serial, content }]
+}
+
+fn candidate(inode: u64, matches: Vec<Match>) -> Candidate {
+    Candidate {
+        look: look(inode, 90),
+        is_archive: false,
+        readable: Readable::Yes,
+        matches,
+        was_found_at_path: false,
+    }
+}
+
+fn archive(inode: u64, matches: Vec<Match>) -> Candidate {
+    Candidate {
+        is_archive: true,
+        ..candidate(inode, matches)
+    }
+}
+
+fn at_path(inode: u64, matches: Vec<Match>) -> Current {
+    Current::File {
+        look: look(inode, 50),
+        matches,
+    }
+}
+
+/// Source 7 of inode 1 is open, this is what became of it, and this lies at the path and beside it.
+fn seen(verdict: Verdict, current: Current, candidates: Vec<Candidate>) -> Observation {
+    Observation {
+        open: vec![open(7, 1, verdict)],
+        current,
+        order: (0..candidates.len()).map(Place::Candidate).collect(),
+        candidates,
+        ..Observation::default()
+    }
+}
+
+#[test]
+fn a_copy_that_the_writer_has_overtaken_is_not_read_and_is_known_from_then_on() {
+    let copy = candidate(2, matched(7, SHORTER));
+    let plan = plan(&seen(Verdict::Replaced, at_path(1, vec![]), vec![copy]));
+    assert_eq!(plan.sources, [Planned::Restart(7)]);
+    assert_eq!(plan.registered, [(0, Registration::CopyOf(7))]);
+    // What was seen and not read is in no copy.
+    assert_eq!(plan.lost.len(), 1);
+    assert_eq!((plan.lost[0].offset, plan.lost[0].bytes), (100, 20));
+}
+
+#[test]
+fn the_rest_of_what_was_truncated_is_read_from_its_copy_before_the_new_content() {
+    let copy = candidate(2, matched(7, CONTINUES));
+    let plan = plan(&seen(Verdict::Replaced, at_path(1, vec![]), vec![copy]));
+    let rest = Planned::Open(0, From::PositionOf(7));
+    assert_eq!(plan.sources, [rest, Planned::Restart(7)]);
+    assert!(plan.lost.is_empty() && plan.has_current);
+}
+
+#[test]
+fn an_archive_of_a_file_that_is_still_open_is_not_new() {
+    let packed = archive(3, matched(7, CONTINUES));
+    let plan = plan(&seen(Verdict::Intact, at_path(2, vec![]), vec![packed]));
+    let sources = [Planned::Keep(7), Planned::OpenCurrent(From::Start)];
+    assert_eq!(plan.sources, sources);
+    assert_eq!(plan.detached, [7]);
+}
+
+#[test]
+fn what_came_and_was_rotated_away_between_two_looks_is_read_in_between() {
+    let unknown = candidate(2, vec![]);
+    let plan = plan(&seen(Verdict::Intact, at_path(3, vec![]), vec![unknown]));
+    let sources = [
+        Planned::Keep(7),
+        Planned::Open(0, From::Start),
+        Planned::OpenCurrent(From::Start),
+    ];
+    assert_eq!(plan.sources, sources);
+}
+
+#[test]
+fn a_file_that_appears_beside_a_log_that_was_not_rotated_is_no_part_of_it() {
+    let neighbour = candidate(2, vec![]);
+    let plan = plan(&seen(Verdict::Intact, at_path(1, vec![]), vec![neighbour]));
+    assert_eq!(plan.sources, [Planned::Keep(7)]);
+    assert_eq!(plan.registered, [(0, Registration::Skipped)]);
+}
+
+#[test]
+fn a_rotated_file_that_is_overwritten_is_not_new_content() {
+    let mut seen = seen(Verdict::Replaced, at_path(2, vec![]), vec![]);
+    seen.open[0].is_current = false;
+    let plan = plan(&seen);
+    assert_eq!(plan.sources, [Planned::OpenCurrent(From::Start)]);
+    assert_eq!((plan.lost[0].offset, plan.lost[0].bytes), (100, 20));
+}
+
+#[test]
+fn an_editor_that_saves_has_the_file_go_on_where_it_stood() {
+    let current = Current::File {
+        look: look(2, 200),
+        matches: matched(7, CONTINUES),
+    };
+    let mut seen = seen(Verdict::Intact, current, vec![]);
+    seen.open[0].look.links = 0;
+    let plan = plan(&seen);
+    assert_eq!(plan.sources, [Planned::OpenCurrent(From::PositionOf(7))]);
+    assert_eq!(plan.closed.get(&7), Some(&Close::Replaced));
+}
+
+#[test]
+fn a_new_log_that_begins_as_the_rotated_one_did_is_another_file() {
+    let current = Current::File {
+        look: look(2, 200),
+        matches: matched(7, CONTINUES),
+    };
+    let plan = plan(&seen(Verdict::Intact, current, vec![]));
+    let sources = [Planned::Keep(7), Planned::OpenCurrent(From::Start)];
+    assert_eq!(plan.sources, sources);
+}
+
+#[test]
+fn a_file_that_may_not_be_read_for_now_is_neither_lost_nor_gone() {
+    let mut hidden = candidate(1, vec![]);
+    hidden.readable = Readable::NotYet;
+    let seen = Observation {
+        current: at_path(2, vec![]),
+        known: vec![checkpoint(7, 1, 100, 120)],
+        candidates: vec![hidden],
+        ..Observation::default()
+    };
+    let plan = plan(&seen);
+    assert_eq!(plan.sources, [Planned::OpenCurrent(From::Start)]);
+    assert_eq!(plan.blocked, [Blocked::Candidate(0)]);
+    assert!(plan.lost.is_empty() && plan.gone.is_empty());
+}
+
+#[test]
+fn nothing_is_given_up_while_a_folder_cannot_be_listed() {
+    let seen = Observation {
+        current: at_path(2, vec![]),
+        known: vec![checkpoint(7, 1, 100, 120)],
+        is_incomplete: true,
+        ..Observation::default()
+    };
+    let plan = plan(&seen);
+    assert_eq!(plan.blocked, [Blocked::Checkpoint(7)]);
+    assert!(plan.lost.is_empty() && plan.gone.is_empty());
+}
+
+#[test]
+fn what_was_rotated_away_before_a_log_was_first_seen_is_skipped() {
+    let seen = Observation {
+        current: at_path(2, vec![]),
+        candidates: vec![candidate(1, vec![])],
+        adoption: Adoption::New { from_end: true },
+        ..Observation::default()
+    };
+    let plan = plan(&seen);
+    assert_eq!(plan.sources, [Planned::OpenCurrent(From::End)]);
+    assert_eq!(plan.registered, [(0, Registration::Skipped)]);
+}
+
+#[test]
+fn files_that_followed_on_each_other_while_the_agent_was_down_are_read_in_their_order() {
+    let seen = Observation {
+        current: at_path(4, vec![]),
+        known: vec![checkpoint(7, 1, 100, 120)],
+        candidates: vec![
+            candidate(3, vec![]),
+            candidate(1, matched(7, CONTINUES)),
+            candidate(2, vec![]),
+        ],
+        order: [1, 2, 0].map(Place::Candidate).into(),
+        ..Observation::default()
+    };
+    let sources = [
+        Planned::Open(1, From::PositionOf(7)),
+        Planned::Open(2, From::Start),
+        Planned::Open(0, From::Start),
+        Planned::OpenCurrent(From::Start),
+    ];
+    assert_eq!(plan(&seen).sources, sources);
+}
