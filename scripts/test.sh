@@ -96,9 +96,9 @@ tests() {
 }
 say "tests"
 if [ $# = 0 ]; then
-    alone=(isolation:: real_kafka_cluster::)
-    compute=(model:: real_kafka_chaos:: real_kafka_kill:: real_kafka_many:: real_kafka_matrix:: real_kafka_loggers::
-        real_kafka_logrotate_matrix:: limits:: hanging:: own_log::)
+    alone=(isolation:: real_kafka_cluster:: real_kafka_loggers:: real_kafka_logrotate_matrix::)
+    compute=(model:: real_kafka_chaos:: real_kafka_kill:: real_kafka_many:: real_kafka_matrix:: limits:: hanging::
+        own_log::)
     others=()
     for name in "${alone[@]}" "${compute[@]}"; do
         others+=(--skip "$name")
