@@ -190,11 +190,11 @@ impl Cell {
         self.naming == Naming::Extension && self.wanted == Wanted::Glob
     }
 
-    /// Cells that do not hold yet: lines of a copy arrive twice where the copy is a path of its own, since its tailer
-    /// may read it before that of the log says that it knows the content. The full run has them, and shows them as
-    /// wrong; the sample leaves them out.
+    /// Cells that do not hold yet: lines of a copy, or of a file that was packed, may arrive twice where each rotated
+    /// file is a path of its own, since its tailer may read it before that of the log says that it knows the
+    /// content. The full run has them, and shows them as wrong; the sample leaves them out.
     fn is_held_out(&self) -> bool {
-        self.mode == Mode::Copytruncate && self.has_paths_of_its_own_for_rotated_files()
+        self.has_paths_of_its_own_for_rotated_files()
     }
 
     fn pairs(&self) -> BTreeSet<(String, String)> {
