@@ -246,9 +246,19 @@ impl Tailer {
 
     /// The checkpoints whose content a file may hold: of open sources, of this path, and of `others`.
     fn references(&self, found: &Found, others: &[Checkpoint]) -> Vec<Checkpoint> {
-        let open = found.seen.open.iter().map(|open| &open.reached);
-        let all = open.chain(&found.seen.known).chain(others);
-        all.filter(|c| !c.is_blank()).cloned().collect()
+        let open = found.seen.open.iter().map(|open| {
+            let serial = open.reached.serial;
+            match found.begun.get(&serial) {
+                // Nothing was read of it, and it may be packed or copied already.
+                Some((begun, _)) if open.verdict == Verdict::Begun => Checkpoint {
+                    serial,
+                    ..begun.clone()
+                },
+                _ => open.reached.clone(),
+            }
+        });
+        let all = open.chain(found.seen.known.iter().chain(others).cloned());
+        all.filter(|c| !c.is_blank()).collect()
     }
 
     fn observe_rotated(
