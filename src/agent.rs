@@ -494,8 +494,10 @@ impl Agent {
                     self.interrupted = true;
                     return;
                 }
-                recv(self.found) -> found => if let Ok(found) = found {
-                    self.follow(found);
+                recv(self.found) -> found => match found {
+                    Ok(found) => self.follow(found),
+                    // The watcher has ended: with `--once` it is not needed any more.
+                    Err(_) => self.found = never(),
                 },
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
                     self.take(exited);

@@ -168,7 +168,7 @@ impl Batch {
     /// As [`Batch::records`], from `position` on, which must be the end of a record or 0.
     pub fn records_from(&self, position: usize) -> Records<'_> {
         let strip_cr = self.destination.route.strip_cr;
-        Records::new(&self.data, self.framing, strip_cr).from(position)
+        Records::new(&self.data, self.framing, strip_cr, position)
     }
 
     /// The span from `from` to `to`, positions in `data`.
@@ -193,30 +193,22 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// The records that lie in `data` as `framing` says.
-    pub(crate) fn new(data: &'a [u8], framing: Framing, strip_cr: bool) -> Self {
-        let (newlines, ends_line) = match framing {
-            Framing::Lines => (Some(memchr::memchr_iter(b'\n', data)), true),
-            Framing::Part { last, .. } => (None, last),
-        };
+    /// The records that lie in `data` as `framing` says, from `position` on: the end of a record, or 0.
+    #[inline]
+    pub(crate) fn new(data: &'a [u8], framing: Framing, strip_cr: bool, position: usize) -> Self {
         Records {
             data,
-            strip_cr: strip_cr && ends_line,
-            position: 0,
-            newlines,
-            base: 0,
+            strip_cr: strip_cr && !matches!(framing, Framing::Part { last: false, .. }),
+            position,
+            newlines: match framing {
+                Framing::Lines => Some(memchr::memchr_iter(b'\n', &data[position..])),
+                Framing::Part { .. } => None,
+            },
+            base: position,
         }
     }
 
-    /// Only those from `position` on, which must be the end of a record or 0.
-    fn from(mut self, position: usize) -> Self {
-        (self.position, self.base) = (position, position);
-        if self.newlines.is_some() {
-            self.newlines = Some(memchr::memchr_iter(b'\n', &self.data[position..]));
-        }
-        self
-    }
-
+    #[inline]
     fn without_cr(&self, line: &'a [u8]) -> &'a [u8] {
         let stripped = if self.strip_cr {
             line.strip_suffix(b"\r")

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::PipeWriter;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -378,4 +379,26 @@ fn once_with_a_dead_letter_ends_with_1_and_the_reason() {
         "it is not refused again\n{}",
         ended.stderr
     );
+}
+
+/// Processor time that a process has had, in hundredths of a second.
+fn processor_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, after_name) = stat.rsplit_once(')').unwrap();
+    let fields = after_name.split(' ').skip(12).take(2);
+    fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn once_takes_no_processor_time_while_it_waits_for_a_broker() {
+    let env = Env::new();
+    env.broker.down(1);
+    env.write_lines("app.log", 0..10);
+    let mut agent = env.spawn(&["--once"]);
+    agent.wait_for_log("is read from offset 0", SOON);
+    std::thread::sleep(Duration::from_secs(1));
+    let taken = processor_time(agent.pid());
+    agent.signal(Signal::TERM);
+    agent.wait_exit(SOON);
+    assert!(taken < 40, "{taken} hundredths of a second");
 }

@@ -184,7 +184,7 @@ mod tests {
             Framing::Part { index, last: true } => -i64::from(index),
             Framing::Part { index, last: false } => i64::from(index),
         };
-        crate::batch::Records::new(data, framing, strip_cr)
+        crate::batch::Records::new(data, framing, strip_cr, 0)
             .map(|(_, record)| (record.to_vec(), piece))
             .collect()
     }

@@ -98,6 +98,35 @@ impl Nuls {
         self.unwritten = None;
     }
 
+    /// Whether a line, which has no newline before `scanned`, may have one before `until`: looks through what was
+    /// added to it, without reading it again. `scanned` stops before a NUL that is perhaps not written yet: a
+    /// whole read tells.
+    ///
+    /// Not inlined: its window would lie on the stack of every thread that reads.
+    #[inline(never)]
+    pub(super) fn may_line_end(
+        &self,
+        content: &mut Content,
+        scanned: &mut u64,
+        until: u64,
+    ) -> io::Result<bool> {
+        let mut window = [0u8; WINDOW_BYTES];
+        while *scanned < until {
+            let want = usize::try_from(until - *scanned)
+                .unwrap_or(usize::MAX)
+                .min(window.len());
+            let count = content.read_at(&mut window[..want], *scanned)?;
+            let data = &window[..count];
+            let after = *scanned + count as u64;
+            let ends_with_nul = data.last() == Some(&0) && !self.belong_to_lines_before(after);
+            if count == 0 || ends_with_nul || memchr::memchr(b'\n', data).is_some() {
+                return Ok(true);
+            }
+            *scanned = after;
+        }
+        Ok(false)
+    }
+
     /// Up to where a batch may be read of the bytes from `position` to `end`: to the next hole at most. `None` if
     /// nothing has come in the place of the NULs that are not written yet.
     #[cold]

@@ -296,7 +296,9 @@ impl Source {
         if is_partial
             && growth == Growth::Possible
             && until == end
-            && !self.has_newline_before(until)?
+            && !self
+                .nuls
+                .may_line_end(&mut self.content, &mut self.no_newline_before, until)?
             && until - self.position < decisive as u64
         {
             let partial = until - self.position;
@@ -475,33 +477,6 @@ impl Source {
             _ => Trace::of(before) == self.trace,
         };
         Ok(is_unchanged.then_some(count))
-    }
-
-    /// Looks for a newline in what was added to a partial line, without reading the line again.
-    ///
-    /// Not inlined: its window would lie on the stack of every thread that reads.
-    #[inline(never)]
-    fn has_newline_before(&mut self, until: u64) -> io::Result<bool> {
-        let mut window = [0u8; 16 << 10];
-        while self.no_newline_before < until {
-            let want = usize::try_from(until - self.no_newline_before)
-                .unwrap_or(usize::MAX)
-                .min(window.len());
-            let count = self
-                .content
-                .read_at(&mut window[..want], self.no_newline_before)?;
-            let data = &window[..count];
-            // A NUL may be one that is not written yet: a whole read tells.
-            let ends_with_nul = data.last() == Some(&0)
-                && !self
-                    .nuls
-                    .belong_to_lines_before(self.no_newline_before + count as u64);
-            if count == 0 || ends_with_nul || memchr::memchr(b'\n', data).is_some() {
-                return Ok(true);
-            }
-            self.no_newline_before += count as u64;
-        }
-        Ok(false)
     }
 }
 
