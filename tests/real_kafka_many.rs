@@ -105,12 +105,8 @@ fn a_thousand_files_are_followed_through_a_rotation_each() {
 }
 
 #[test]
+#[ignore = "9 to 173 of 164,000 lines are missing at its deadline: not mended yet"]
 fn with_descriptors_for_few_files_they_take_turns() {
-    // Of 164,000 lines 9 to 173 are missing at its deadline. It is run on demand until that is mended.
-    if std::env::var_os("LOGAGENT_TEST_FEW_DESCRIPTORS").is_none() {
-        eprintln!("DID NOT RUN: LOGAGENT_TEST_FEW_DESCRIPTORS is not set");
-        return;
-    }
     let log = run("many-descriptors", &["prlimit", "--nofile=192:192"]);
     let warnings = warnings(&log);
     assert!(

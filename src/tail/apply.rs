@@ -48,11 +48,6 @@ impl Tailer {
     }
 
     fn apply(&mut self, mut found: Found, plan: Plan) -> io::Result<()> {
-        log::debug!(
-            "'{}': seen {:?}, planned {plan:?}",
-            ShownPath(&self.path),
-            found.seen
-        );
         self.report(&found, &plan);
         let mut open: BTreeMap<u64, Source> = std::mem::take(&mut self.sources)
             .into_iter()
