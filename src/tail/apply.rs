@@ -26,6 +26,9 @@ impl Tailer {
     /// that was listed; then everything is looked at again. And nothing is given up on one look alone.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.last_sync = Instant::now();
+        let turns = self.shared.turns.clone();
+        // Files are opened to be compared, more of them than the turn is for.
+        let _moment = (self.turn.is_some() && turns.are_scarce()).then(|| turns.moment());
         let mut not_before = self.last_sync;
         let mut before = Vec::new();
         for attempt in 1..=ATTEMPTS {
@@ -42,6 +45,7 @@ impl Tailer {
                 not_before = Instant::now();
                 continue;
             }
+            self.take_second_files(plan.sources.len())?;
             return self.apply(found, plan);
         }
         Ok(())
@@ -462,8 +466,11 @@ impl Tailer {
     /// What the next look needs to know of this one.
     fn note_what_is_there(&mut self, found: &Found, plan: &Plan) {
         let seen = &found.seen;
-        self.stat_when_found = None;
-        self.honours_start_at = false;
+        if !seen.is_incomplete {
+            // Otherwise what lay at the path may not have been found yet.
+            self.stat_when_found = None;
+            self.honours_start_at = false;
+        }
         self.must_sync = false;
         self.read_elsewhere = found.elsewhere;
         self.awaits_copy = found.awaits_copy;

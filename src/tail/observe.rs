@@ -267,7 +267,7 @@ impl Tailer {
         current: Option<&Look>,
         not_before: Instant,
     ) -> io::Result<()> {
-        let listed = self.list(found, not_before);
+        let listed = self.list(found, not_before)?;
         let names: HashSet<PathBuf> = listed.iter().map(|l| l.path.clone()).collect();
         let related = match listed.iter().any(|l| is_compressed_name(&l.path)) {
             true => self.related(),
@@ -497,7 +497,7 @@ impl Tailer {
     }
 
     /// Every name that may lead to a rotated file of the path.
-    fn list(&mut self, found: &mut Found, not_before: Instant) -> Vec<Listed> {
+    fn list(&mut self, found: &mut Found, not_before: Instant) -> io::Result<Vec<Listed>> {
         let mut listed: Vec<Listed> = Vec::new();
         let wanted = self.wanted_inodes(found);
         let own = self.folders();
@@ -532,6 +532,7 @@ impl Tailer {
                     }
                 }
                 Err(error) if is_absence(&error) => {}
+                Err(error) if is_shortage(&error) => return Err(error),
                 Err(error) => {
                     found.seen.is_incomplete = true;
                     found.trouble.get_or_insert((folder, error));
@@ -544,7 +545,7 @@ impl Tailer {
         listed.retain(|l| {
             l.path != *self.path && Some(&*l.path) != target && met.insert(l.path.clone())
         });
-        listed
+        Ok(listed)
     }
 
     /// What the `rotated` globs of the section match.
@@ -726,7 +727,7 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
 }
 
 /// Whether the agent, not the file, is the reason.
-fn is_shortage(error: &io::Error) -> bool {
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::NOMEM | Errno::NFILE | Errno::MFILE)

@@ -31,7 +31,11 @@ impl Tailer {
     /// Whether nothing has to be done until an event comes: one file at the path, or one closed for a while, which
     /// the kernel tells of, or one that another tailer reads.
     pub(super) fn is_settled(&self) -> bool {
-        if self.trouble.is_present() || self.blocked_since.is_some() || self.awaits_copy {
+        if self.trouble.is_present()
+            || self.blocked_since.is_some()
+            || self.awaits_copy
+            || self.must_sync
+        {
             return false;
         }
         if self.sources.is_empty() {

@@ -2,7 +2,10 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 use super::Tailer;
+use super::turns::SecondFiles;
 use crate::identity::Look;
 use crate::progress::Ending;
 
@@ -63,6 +66,35 @@ impl Tailer {
             };
             self.paused = Some(Box::new((seen, source.watch.take())));
             self.turn = None;
+        }
+    }
+
+    /// Before so many sources are open: the right to those beside the first. An error is one that the system gives
+    /// where it has no descriptor left.
+    pub(super) fn take_second_files(&mut self, sources: usize) -> io::Result<()> {
+        let count = sources.saturating_sub(1);
+        let held = self.second_files.as_ref().map_or(0, SecondFiles::count);
+        if self.turn.is_none() || count == 0 || held == count {
+            return Ok(());
+        }
+        // The old right first: with it, the new one is to be had where nobody else has any.
+        self.second_files = None;
+        match self.shared.turns.second_files(count) {
+            Some(files) => self.second_files = Some(files),
+            None => {
+                self.must_sync = true;
+                return Err(Errno::MFILE.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back the right to files that are closed by now.
+    pub(super) fn return_second_files(&mut self) {
+        let count = self.sources.len().saturating_sub(1);
+        match &mut self.second_files {
+            Some(files) if files.count() > count => files.shrink_to(count),
+            _ => {}
         }
     }
 

@@ -22,13 +22,13 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::io::Errno;
 
 use super::drain::Drained;
-use super::observe::{is_absence, verdict_on};
+use super::observe::{is_absence, is_shortage, verdict_on};
 use super::plan::Verdict;
 use super::recognise::is_same_inode;
 use super::scheduler::{End, Leave};
 use super::source::Source;
 use super::trouble::Trouble;
-use super::turns::Turn;
+use super::turns::{SecondFiles, Turn};
 use super::watch::FileWatch;
 use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL};
 use crate::batch::{Batch, Destination};
@@ -58,6 +58,8 @@ pub struct Tailer {
     pub(super) has_current: bool,
     /// Needed to hold files open.
     pub(super) turn: Option<Turn>,
+    /// Needed to hold more than one open.
+    pub(super) second_files: Option<SecondFiles>,
     /// Everything must be looked at before anything is read.
     pub(super) must_sync: bool,
     pub(super) last_sync: Instant,
@@ -136,6 +138,7 @@ impl Tailer {
             sources: VecDeque::new(),
             has_current: false,
             turn: None,
+            second_files: None,
             must_sync: true,
             last_sync: Instant::now(),
             paused: None,
@@ -172,6 +175,7 @@ impl Tailer {
                 false => Next::Turn,
             };
             self.trouble.end(&self.path);
+            self.return_second_files();
             if std::mem::take(&mut self.is_stale) {
                 self.close_all();
             }
@@ -258,7 +262,10 @@ impl Tailer {
         loop {
             if let Err(error) = self.follow() {
                 self.complain_of(&error);
-                return Next::Idle;
+                return match is_shortage(&error) {
+                    true => Next::Turn,
+                    false => Next::Idle,
+                };
             }
             if self.waits_for_blocked() {
                 return Next::Idle;

@@ -21,7 +21,12 @@ pub struct Turns {
 
 #[derive(Debug)]
 struct Inner {
+    /// Descriptors for followed files that nobody has. Turns leave `spare` of them.
     free: usize,
+    /// What is kept for second files: see [`Turns::second_files`].
+    spare: usize,
+    /// How many second files are open.
+    second_files: usize,
     waiting: WaitList,
     /// How many files are followed, as far as is known.
     files: usize,
@@ -31,9 +36,13 @@ struct Inner {
 impl Turns {
     /// As many turns as `limit` descriptors allow, without [`Turns::reserve`].
     pub fn new(limit: u64) -> Arc<Self> {
-        let free = limit.saturating_sub(Self::reserve(limit));
+        let turns = limit.saturating_sub(Self::reserve(limit));
+        let turns = usize::try_from(turns).unwrap_or(usize::MAX).max(1);
+        let spare = usize::try_from(limit.saturating_sub(RESERVE) / 8).unwrap_or(usize::MAX);
         let inner = Inner {
-            free: usize::try_from(free).unwrap_or(usize::MAX).max(1),
+            free: turns.saturating_add(spare),
+            spare,
+            second_files: 0,
             waiting: WaitList::default(),
             files: 0,
             warned: false,
@@ -67,9 +76,9 @@ impl Turns {
     /// Takes a turn; without one, `wake` is tried when one may be had.
     pub(super) fn take(self: &Arc<Self>, wake: &Waker) -> Option<Turn> {
         let mut inner = self.lock();
-        if inner.free > 0 {
+        if inner.has_turn() {
             inner.free -= 1;
-            if inner.free > 0 {
+            if inner.has_turn() {
                 // Who was woken for it may have had no need of it any more.
                 inner.waiting.wake_next();
             }
@@ -78,6 +87,25 @@ impl Turns {
         inner.waiting.join(wake);
         inner.warn_once(self.limit);
         None
+    }
+
+    /// The right to hold `count` files open beside the one that a turn is for; `None` where there are not so many
+    /// descriptors now. One tailer always has what it needs, or it would wait for ever.
+    pub(super) fn second_files(self: &Arc<Self>, count: usize) -> Option<SecondFiles> {
+        let mut inner = self.lock();
+        if inner.free < count && inner.second_files > 0 {
+            inner.warn_once(self.limit);
+            return None;
+        }
+        let taken = count.min(inner.free);
+        inner.free -= taken;
+        inner.second_files += count;
+        drop(inner);
+        Some(SecondFiles {
+            turns: self.clone(),
+            count,
+            taken,
+        })
     }
 
     /// The system had no descriptor left, whatever the turns say.
@@ -118,6 +146,24 @@ impl Turns {
 }
 
 impl Inner {
+    fn has_turn(&self) -> bool {
+        self.free > self.spare
+    }
+
+    fn give_back(&mut self, second_files: usize, free: usize) {
+        self.second_files -= second_files;
+        self.free += free;
+        for _ in 0..free {
+            self.wake_next();
+        }
+    }
+
+    fn wake_next(&mut self) {
+        if self.has_turn() {
+            self.waiting.wake_next();
+        }
+    }
+
     fn warn_once(&mut self, limit: u64) {
         if !std::mem::replace(&mut self.warned, true) {
             log::warn!(
@@ -138,7 +184,39 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut inner = self.0.lock();
         inner.free += 1;
-        inner.waiting.wake_next();
+        inner.wake_next();
+    }
+}
+
+/// The right to hold files open beside the one that a turn is for; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct SecondFiles {
+    turns: Arc<Turns>,
+    count: usize,
+    /// How many of them were free.
+    taken: usize,
+}
+
+impl SecondFiles {
+    /// For how many files.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// No more than `count` are open now.
+    pub(super) fn shrink_to(&mut self, count: usize) {
+        let mut inner = self.turns.lock();
+        let closed = self.count.saturating_sub(count);
+        let given = closed.min(self.taken);
+        self.count -= closed;
+        self.taken -= given;
+        inner.give_back(closed, given);
+    }
+}
+
+impl Drop for SecondFiles {
+    fn drop(&mut self) {
+        self.shrink_to(0);
     }
 }
 
@@ -185,7 +263,9 @@ mod tests {
     fn all_of_the_limit_is_used_but_the_stated_reserve() {
         for (limit, reserve) in [(1024, 184), (64, 63), (65, 64), (1, 0), (1 << 20, 131_128)] {
             assert_eq!(Turns::reserve(limit), reserve);
-            assert_eq!(Turns::new(limit).lock().free as u64, limit - reserve);
+            let turns = Turns::new(limit);
+            let inner = turns.lock();
+            assert_eq!((inner.free - inner.spare) as u64, (limit - reserve).max(1));
         }
     }
 
@@ -202,6 +282,39 @@ mod tests {
         turns.lock().waiting.join(&third);
         let _turn = turns.take(&two).expect("is free");
         assert!(third.take());
+    }
+
+    #[test]
+    fn second_files_leave_no_more_than_their_share_of_turns_and_nobody_waits_for_ever() {
+        // Two turns, and one descriptor for a second file.
+        let turns = Turns::new(RESERVE + 8);
+        turns.lock().free = 3;
+        let (one, two) = (waker(), waker());
+        let first = turns.take(&one).expect("is free");
+        let second = turns.take(&one).expect("is free");
+        assert!(
+            turns.take(&one).is_none(),
+            "the last one is for a second file"
+        );
+        let many = turns
+            .second_files(5)
+            .expect("the only one has all it needs");
+        assert!(turns.second_files(1).is_none());
+        assert!(turns.take(&two).is_none());
+        drop(first);
+        assert!(!one.take(), "its descriptor makes up for the second files");
+        let mut many = many;
+        many.shrink_to(4);
+        assert_eq!(many.count(), 4);
+        drop(many);
+        assert!(one.take());
+        assert!(
+            turns
+                .second_files(1)
+                .is_some_and(|files| files.count() == 1)
+        );
+        drop(second);
+        assert!(two.take());
     }
 
     #[test]
