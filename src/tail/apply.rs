@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::content::Content;
 use super::framing::Framer;
 use super::observe::{CandidateFile, Found};
-use super::plan::{Blocked, Close, From, Plan, Planned, Registration, Verdict, plan};
+use super::plan::{Blocked, Close, From, NO_INODE, Plan, Planned, Registration, Verdict, plan};
 use super::recognise::is_same_inode;
 use super::source::Source;
 use super::tailer::{grow_fingerprint, note_growth};
@@ -40,7 +40,8 @@ impl Tailer {
                 found.seen.is_incomplete = true;
             }
             let plan = plan(&found.seen);
-            let gives_up = !plan.gone.is_empty() || !plan.lost.is_empty();
+            let is_given_up = plan.closed.values().any(|close| *close == Close::Gone);
+            let gives_up = is_given_up || !plan.gone.is_empty() || !plan.lost.is_empty();
             if attempt < ATTEMPTS && (found.is_moving || (gives_up && attempt == 1)) {
                 not_before = Instant::now();
                 continue;
@@ -247,16 +248,7 @@ impl Tailer {
                 return Err(error);
             }
         };
-        if plan.closed.get(&serial) == Some(&Close::Unfinished) {
-            // Its inode holds other content: it is found again by what it held.
-            let mut left = old.reached();
-            left.identity.inode = Inode {
-                device: 0,
-                inode: 0,
-            };
-            left.identity.born_ns = 0;
-            self.remember(left);
-        }
+        self.remember_truncated(&old, plan);
         self.shared.registry.close(old.reached(), Ending::Gone);
         self.shared.deleted.release(serial);
         let ended = Progress::Ended {
@@ -274,6 +266,24 @@ impl Tailer {
         let _ = self.progress.send(ended);
         self.has_current |= is_current && pushed;
         Ok(())
+    }
+
+    /// The inode of a truncated source holds other content now. What it held is found by that: to be read on, or to
+    /// know copies and archives of it that are not to be seen yet.
+    fn remember_truncated(&self, old: &Source, plan: &Plan) {
+        let mut left = old.reached();
+        let copy = Registration::CopyOf(left.serial);
+        let state = match plan.closed.get(&left.serial) {
+            Some(Close::Unfinished) => SourceState::Open,
+            Some(Close::Gone) if !plan.registered.iter().any(|(_, what)| *what == copy) => {
+                SourceState::Finished
+            }
+            _ => return,
+        };
+        left.identity.inode = NO_INODE;
+        left.identity.born_ns = 0;
+        left.state = state;
+        self.remember(left);
     }
 
     fn open_rotated(

@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::recognise::{ContentMatch, is_same_inode};
-use crate::identity::Look;
+use crate::identity::{Inode, Look};
 use crate::progress::{Checkpoint, SourceState};
 
 /// What was seen, as data. Numbers of candidates are their places in [`Observation::candidates`]; sources and
@@ -612,15 +612,19 @@ impl Planner<'_> {
         }
     }
 
-    /// The file of a finished checkpoint is gone. A copy or an archive may hold more than was read of it: somebody
-    /// still wrote to it.
+    /// The file of a finished checkpoint is gone. An archive may hold more than was read of it: somebody still wrote
+    /// to it. So may a late copy of content that was truncated away, if it is of nothing else.
     fn find_grown(&mut self, checkpoint: &Checkpoint) {
-        if let Some(at) = self.candidate_with(checkpoint.serial, ContentMatch::Continues)
-            && self.seen.candidates[at].look.size > checkpoint.offset
-            && self.seen.candidates[at].is_archive
-        {
-            self.settled.insert(checkpoint.serial);
-            self.open(at, From::PositionOf(checkpoint.serial));
+        let serial = checkpoint.serial;
+        let Some(at) = self.candidate_with(serial, ContentMatch::Continues) else {
+            return;
+        };
+        let candidate = &self.seen.candidates[at];
+        let is_of_this =
+            candidate.is_archive || (is_truncated_away(checkpoint) && candidate.matches.len() == 1);
+        if is_of_this && candidate.look.size > checkpoint.offset {
+            self.settled.insert(serial);
+            self.open(at, From::PositionOf(serial));
         }
     }
 
@@ -786,10 +790,20 @@ impl Planner<'_> {
     }
 }
 
+/// Whether the content has no file any more, and is known only so that its copies are.
+pub(super) fn is_truncated_away(checkpoint: &Checkpoint) -> bool {
+    checkpoint.identity.inode == NO_INODE && checkpoint.offset > 0
+}
+
 fn has(matches: &[Match], serial: u64, content: ContentMatch) -> bool {
     matches.contains(&Match { serial, content })
 }
 
+/// No file has it.
+pub(super) const NO_INODE: Inode = Inode {
+    device: 0,
+    inode: 0,
+};
 /// So many delivered bytes that come first in another file are no accident.
 const MUCH_BYTES: u64 = 4096;
 /// How far apart two changes are at least whose times differ: file systems take the time of the last tick.

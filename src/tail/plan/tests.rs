@@ -235,3 +235,26 @@ fn files_that_followed_on_each_other_while_the_agent_was_down_are_read_in_their_
     ];
     assert_eq!(plan(&seen).sources, sources);
 }
+
+#[test]
+fn a_copy_of_truncated_content_that_shows_late_is_read_on_unless_it_is_one_of_what_is_open() {
+    let mut left = checkpoint(5, 9, 80, 80);
+    left.identity.inode = NO_INODE;
+    left.identity.born_ns = 0;
+    left.state = SourceState::Finished;
+    let late = |matches| {
+        let mut seen = seen(
+            Verdict::Intact,
+            at_path(1, vec![]),
+            vec![candidate(3, matches)],
+        );
+        seen.known = vec![left.clone()];
+        plan(&seen).sources
+    };
+    let rest = Planned::Open(0, From::PositionOf(5));
+    assert_eq!(late(matched(5, CONTINUES)), [rest, Planned::Keep(7)]);
+    assert_eq!(late(matched(5, SHORTER)), [Planned::Keep(7)]);
+    let mut both = matched(5, CONTINUES);
+    both.extend(matched(7, SHORTER));
+    assert_eq!(late(both), [Planned::Keep(7)]);
+}
