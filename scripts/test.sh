@@ -15,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # The binary that users get is no larger.
 most_bytes=7000000
 
-say() { printf '\n== %s\n' "$*" >&2; }
+say() { printf '\n== %s (after %d s)\n' "$*" "$SECONDS" >&2; }
 
 for tool in cargo cc; do
     command -v "$tool" >/dev/null || {
@@ -30,8 +30,11 @@ instance_4="test-$$"
 instance_3="test39-$$"
 instance_2="test28-$$"
 build_pid=
+count_pid=
 clean_up() {
-    [ -z "$build_pid" ] || kill -- "-$build_pid" 2>/dev/null || true
+    for pid in $build_pid $count_pid; do
+        kill -- "-$pid" 2>/dev/null || true
+    done
     for instance in "$instance_4" "$instance_3" "$instance_2"; do
         scripts/kafka.sh stop --instance "$instance" >&2 || true
     done
@@ -86,9 +89,15 @@ else
     missing+=("THE STATIC BINARY DID NOT MEET ANOTHER GLIBC: no package of one could be had (scripts/roots.sh).")
 fi
 
+# What valgrind counts does not depend on what else runs.
+if [ $# = 0 ]; then
+    setsid scripts/instructions.sh >"$work/instructions.log" 2>&1 &
+    count_pid=$!
+fi
+
 failed=no
-# `tests THREADS ARGUMENTS...`: most tests wait, so many of them run at once; those that compute, as many as there
-# are cores; those that measure, alone.
+# `tests THREADS ARGUMENTS...`: most tests wait, so many of them run at once; those with a load of their own, fewer;
+# those that compute, as many as there are cores; those that measure, alone.
 tests() {
     local threads=$1
     shift
@@ -97,14 +106,15 @@ tests() {
 say "tests"
 if [ $# = 0 ]; then
     alone=(isolation:: real_kafka_cluster:: real_kafka_loggers:: real_kafka_logrotate_matrix::)
-    compute=(model:: real_kafka_chaos:: real_kafka_kill:: real_kafka_many:: real_kafka_matrix:: limits:: hanging::
-        own_log::)
+    compute=(model:: real_kafka_kill:: real_kafka_many:: real_kafka_matrix:: limits::)
+    loaded=(real_kafka_chaos:: hanging:: own_log::)
     others=()
-    for name in "${alone[@]}" "${compute[@]}"; do
+    for name in "${alone[@]}" "${compute[@]}" "${loaded[@]}"; do
         others+=(--skip "$name")
     done
     tests 2 --lib --bins --test replay --test allocations --
     tests 8 --test integration -- "${others[@]}"
+    tests 4 --test integration -- "${loaded[@]}"
     tests 2 --test integration -- "${compute[@]}"
     tests 1 --test integration -- "${alone[@]}"
 else
@@ -117,7 +127,9 @@ against_kafka=$(count real_kafka ok)
 ignored=$(count '' 'ignored.*')
 if [ $# = 0 ]; then
     say "instructions of the hot path"
-    scripts/instructions.sh || failed=yes
+    wait "$count_pid" || failed=yes
+    count_pid=
+    cat "$work/instructions.log"
     say "quickstart"
     scripts/quickstart.sh >"$work/quickstart.log" 2>&1 || { cat "$work/quickstart.log" >&2; failed=yes; }
     grep -E '^all .* lines are there' "$work/quickstart.log" || failed=yes

@@ -23,8 +23,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// Load before the first failure and after the last.
 const CALM: Duration = Duration::from_secs(3);
 /// Longer than `request_timeout`, and than the brokers take to elect other leaders (9 s).
-const PAUSE: Duration = Duration::from_secs(15);
-const OUTAGE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_secs(12);
+const OUTAGE: Duration = Duration::from_secs(12);
 const LONG_PAUSE: Duration = Duration::from_secs(40);
 const LONG_OUTAGE: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(120);
@@ -60,7 +60,7 @@ fn restart_all_in_turn(kafka: &RealKafka, topic: &str) {
 
 /// Each time the broker that leads most of what is written.
 fn kill_leaders(kafka: &RealKafka, topic: &str) {
-    for _ in 0..3 {
+    for _ in 0..if takes_its_time() { 3 } else { 2 } {
         let leader = busiest_leader(kafka, topic);
         kafka.node("kill", leader);
         wait_for_other_leaders(kafka, topic, leader);

@@ -15,7 +15,7 @@ use super::source::Source;
 use super::tailer::{grow_fingerprint, note_growth};
 use super::{TRUNCATED_AWAY, Tailer, last_line_start, now_ms};
 use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Inode, Look};
+use crate::identity::{Fingerprint, Identity, Look};
 use crate::progress::{Checkpoint, Ending, Marks, Progress, SourceState};
 use crate::shown::ShownPath;
 

@@ -1,0 +1,282 @@
+//! The agent: builds the channels, spawns the threads, supervises them, and stops them in order.
+//!
+//! ```text
+//!                 Found, Exited                     stop: tailers, then producers, then registrar
+//! watch, all ------------------> main (Agent::run) -------------------------------------------->
+//!
+//! main --Message--> scheduler <--Message, Tailer--> tail:<path>, one for each file that is not quiet
+//!
+//! tail:<path> --Batch (bounded, one channel per producer)--> producer-<k> --Progress--> registrar
+//!      \------------------------------------ Progress (opened, finished) ------------------^
+//! ```
+//! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
+//! registrar, the registrar waits for nobody.
+
+mod supervisor;
+mod threads;
+mod wiring;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, select};
+use thiserror::Error;
+
+use self::threads::Exited;
+use self::wiring::Started;
+use crate::batch::{Batch, Destination, Route};
+use crate::budget::{Budget, RouteShare};
+use crate::checkpoint::StoreError;
+use crate::config::{Config, LogConfig};
+use crate::once::ProgressBar;
+use crate::progress::Progress;
+use crate::stop::Deadline;
+use crate::tail::discover::Found;
+use crate::tail::scheduler::Message;
+use crate::tail::turns::Turns;
+use crate::tail::watch::{FirstLook, WatchTable};
+use crate::tail::{self, Shared, Tailer};
+use crate::wake::Waker;
+
+/// How to run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mode {
+    /// Print instead of sending; no checkpoint is moved.
+    pub dry_run: bool,
+    /// Ship what is there now and end.
+    pub once: bool,
+}
+
+/// Why the agent could not start or had to stop.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A thread could not be started, or inotify's doorbell not be made.
+    #[error("thread '{name}' cannot be started: {error}")]
+    Start {
+        /// The thread's name.
+        name: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A thread panicked: a defect of this program.
+    #[error("thread '{name}' panicked: {message}")]
+    Panicked {
+        /// The thread's name.
+        name: String,
+        /// What it said.
+        message: String,
+    },
+    /// Standard output takes nothing any more (`--dry-run`).
+    #[error("standard output: {0}")]
+    Output(io::Error),
+    /// `--once`, and there is no file to ship.
+    #[error("no file matches a 'path' of the ini: there is nothing to ship")]
+    NothingMatched,
+    /// `--once`, and Kafka will never take some records.
+    #[error("{} refused by Kafka: see the log and the folder 'dead-letter' below [agent] state_dir", records(*.0))]
+    Refused(u64),
+    /// The stop's deadline passed, or `--once` could not deliver everything.
+    #[error("not everything is delivered; a later start sends the rest")]
+    Unfinished,
+}
+
+/// The running agent, owned by the main thread.
+#[derive(Debug)]
+pub struct Agent {
+    config: Arc<Config>,
+    mode: Mode,
+    host: String,
+    shared: Arc<Shared>,
+    table: Arc<WatchTable>,
+    /// One channel per producer; gone when stopping.
+    batches: Vec<Sender<Batch>>,
+    progress: Option<Sender<Progress>>,
+    /// Disconnected to stop the tailers.
+    stop_tailers: Option<Sender<()>>,
+    tailers_stop: Receiver<()>,
+    /// To the scheduler, which gives tailers their threads.
+    scheduler: Sender<Message<Tailer>>,
+    /// Where parked tailers are woken.
+    parked_woken: Sender<u64>,
+    exits: Sender<Exited>,
+    exited: Receiver<Exited>,
+    found: Receiver<Found>,
+    /// The paths that have a tailer.
+    tailers: HashSet<Arc<Path>>,
+    /// By the name of the section.
+    routes: HashMap<String, (Arc<Route>, Arc<RouteShare>)>,
+    budget: Arc<Budget>,
+    producers: usize,
+    has_registrar: bool,
+    deadline: Deadline,
+    failure: Option<AgentError>,
+    left_undone: bool,
+    /// Records that Kafka will never take.
+    refused: u64,
+    interrupted: bool,
+}
+
+impl Agent {
+    /// Runs the agent on the calling thread until `signals` delivers a first message (a stop), a
+    /// thread panics, or, with `--once`, everything is delivered.
+    pub fn run(config: Config, mode: Mode, signals: &Receiver<()>) -> Result<(), AgentError> {
+        let Started {
+            mut agent,
+            first_look,
+            checkpoints,
+            descriptors,
+        } = Agent::start(config, mode)?;
+        if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
+            agent.say_what_is_followed(&first, checkpoints, descriptors);
+            if mode.once && first.found.is_empty() {
+                agent.failure = Some(AgentError::NothingMatched);
+            }
+            for found in first.found {
+                agent.follow(found);
+            }
+        }
+        if mode.once {
+            agent.table.stop();
+        }
+        let bar = mode
+            .once
+            .then(|| ProgressBar::start(agent.shared.metrics.clone()));
+        if !agent.interrupted {
+            agent.supervise(signals);
+        }
+        agent.stop(signals);
+        drop(bar);
+        agent.outcome()
+    }
+
+    fn outcome(&mut self) -> Result<(), AgentError> {
+        let once = self.mode.once;
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None if once && (self.left_undone || self.interrupted) => Err(AgentError::Unfinished),
+            None if once && self.refused > 0 => Err(AgentError::Refused(self.refused)),
+            None => Ok(()),
+        }
+    }
+
+    /// What is there at the start; `None` if a signal comes first.
+    fn wait_for_first_look(
+        &mut self,
+        signals: &Receiver<()>,
+        first_look: &Receiver<FirstLook>,
+    ) -> Option<FirstLook> {
+        select! {
+            recv(signals) -> _ => {
+                log::info!("stopping");
+                self.interrupted = true;
+                None
+            }
+            // Without an answer the watcher has panicked, which is reported as well.
+            recv(first_look) -> first => first.ok(),
+        }
+    }
+
+    fn say_what_is_followed(&self, first: &FirstLook, checkpoints: usize, descriptors: u64) {
+        self.shared.turns.follows(first.found.len());
+        log::info!(
+            "logagent {} follows {}, {} of them from a known position ({}), {} to {}; {descriptors} descriptors, {} \
+             of them not for files",
+            env!("CARGO_PKG_VERSION"),
+            counted(first.found.len(), "file"),
+            first.known,
+            counted(checkpoints, "checkpoint"),
+            counted(self.producers, "producer"),
+            if self.mode.dry_run {
+                "standard output".to_owned()
+            } else {
+                brokers(&self.config)
+            },
+            Turns::reserve(descriptors)
+        );
+    }
+
+    /// Starts a tailer for a path, unless it has one.
+    fn follow(&mut self, found: Found) {
+        let Some(progress) = self.progress.clone() else {
+            return;
+        };
+        let Found {
+            path,
+            log,
+            look,
+            is_first,
+        } = found;
+        if !self.tailers.insert(path.clone()) {
+            return;
+        }
+        self.shared.turns.follows(self.tailers.len());
+        // By its name, so that a file that comes back meets the producer that may still have lines of it.
+        let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
+        let waker = Waker::new(self.parked_woken.clone());
+        self.table.follow_path(path.clone(), waker.clone());
+        let (route, share) = self.route(&log);
+        let destination = Arc::new(Destination {
+            route,
+            path: path.clone(),
+        });
+        let registry = &self.shared.registry;
+        let is_of_section = |path: &Path| tail::follows(&log, path);
+        let honours_start_at = is_first && !registry.knows_section(&log.name, is_of_section);
+        let tailer = Tailer::new(
+            path,
+            log,
+            destination,
+            self.shared.clone(),
+            share.account(waker.clone()),
+            waker,
+            self.batches[producer].clone(),
+            progress,
+            self.tailers_stop.clone(),
+            honours_start_at,
+            look,
+        );
+        let device = look.map(|look| look.inode.device);
+        // Without a scheduler the process is about to end.
+        let _ = self
+            .scheduler
+            .send(Message::Start(Box::new(tailer), device));
+    }
+
+    /// The route of a section and its share of the memory budget, one for all its files.
+    fn route(&mut self, log: &LogConfig) -> (Arc<Route>, Arc<RouteShare>) {
+        if let Some(route) = self.routes.get(&log.name) {
+            return route.clone();
+        }
+        let route = Arc::new(tail::route(log, &self.host, self.config.kafka.headers));
+        let route = (route, self.budget.route());
+        self.routes.insert(log.name.clone(), route.clone());
+        route
+    }
+}
+
+fn brokers(config: &Config) -> String {
+    let all: Vec<String> = config
+        .kafka
+        .brokers
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    all.join(",")
+}
+
+fn records(count: u64) -> String {
+    match count {
+        1 => "1 record was".to_owned(),
+        count => format!("{count} records were"),
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

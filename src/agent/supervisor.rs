@@ -1,0 +1,139 @@
+//! What the main thread does while the agent runs, and how it stops everything in order.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, never, select};
+
+use super::threads::{Exited, Outcome, Role};
+use super::{Agent, AgentError};
+
+impl Agent {
+    /// Until it is time to stop.
+    pub(super) fn supervise(&mut self, signals: &Receiver<()>) {
+        loop {
+            if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
+                return;
+            }
+            select! {
+                recv(signals) -> _ => {
+                    log::info!("stopping");
+                    self.interrupted = true;
+                    return;
+                }
+                recv(self.found) -> found => match found {
+                    Ok(found) => self.follow(found),
+                    // The watcher has ended: with `--once` it is not needed any more.
+                    Err(_) => self.found = never(),
+                },
+                recv(self.exited) -> exited => if let Ok(exited) = exited {
+                    self.take(exited);
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, exited: Exited) {
+        let Exited {
+            name,
+            role,
+            outcome,
+        } = exited;
+        match &role {
+            Role::Tailer(path) => {
+                self.tailers.remove(path);
+                self.table.forget_path(path);
+            }
+            Role::Producer => self.producers -= 1,
+            Role::Registrar => self.has_registrar = false,
+            Role::Watcher | Role::Scheduler => {}
+        }
+        match outcome {
+            Outcome::Panicked(message) => {
+                log::error!("thread '{name}' panicked: {message}; stopping");
+                self.failure
+                    .get_or_insert(AgentError::Panicked { name, message });
+            }
+            Outcome::Done(done) => self.left_undone |= !done,
+            Outcome::Output(end) => {
+                self.left_undone |= !end.is_complete;
+                self.refused += end.refused;
+                if let Some(error) = end.failure {
+                    self.failure.get_or_insert(AgentError::Output(error));
+                }
+            }
+        }
+        // The file may have come back between the tailer's last look and now.
+        if let Role::Tailer(path) = role
+            && self.stop_tailers.is_some()
+            && !self.mode.once
+        {
+            self.table.reconsider(path);
+        }
+    }
+
+    /// Stops the tailers, lets the producers send what they have, then has the checkpoints written.
+    pub(super) fn stop(&mut self, signals: &Receiver<()>) {
+        let mut signals = signals.clone();
+        let mut until = None;
+        if !self.mode.once || !self.tailers.is_empty() {
+            until = Some(self.set_deadline());
+            signals = never();
+        }
+        self.table.stop();
+        self.stop_tailers = None;
+        self.table.wake_all();
+        self.batches.clear();
+        while !self.tailers.is_empty() || self.producers > 0 {
+            // With --once the producers take as long as they need, until somebody has enough.
+            let timeout = until.map_or(never(), crossbeam_channel::at);
+            select! {
+                recv(self.exited) -> exited => if let Ok(exited) = exited {
+                    self.take(exited);
+                },
+                recv(signals) -> _ => {
+                    log::info!("stopping");
+                    until = Some(self.set_deadline());
+                    signals = never();
+                }
+                recv(timeout) -> _ => {
+                    self.left_undone = true;
+                    break;
+                }
+            }
+        }
+        self.progress = None;
+        if self.left_undone {
+            // The registrar must not wait for senders that hang.
+            self.deadline.set(Instant::now());
+            log::warn!(
+                "not everything that was read is acknowledged; the next start sends the rest, of files that are \
+                 still there"
+            );
+        }
+        let last = Instant::now() + LAST_WRITE;
+        while self.has_registrar {
+            match self.exited.recv_deadline(last) {
+                Ok(exited) => self.take(exited),
+                Err(_) => {
+                    log::error!("the checkpoints could not be written in time");
+                    return;
+                }
+            }
+        }
+        let acked = self.shared.metrics.acked_bytes.value();
+        if self.mode.dry_run {
+            log::info!("stopped; {acked} bytes would have been sent");
+        } else {
+            log::info!("stopped; {acked} bytes were delivered by this run");
+        }
+    }
+
+    fn set_deadline(&self) -> Instant {
+        let at = Instant::now() + self.config.agent.shutdown_timeout;
+        self.deadline.set(at);
+        at
+    }
+}
+
+/// How long the last write of the checkpoints may take on top of the shutdown's deadline.
+const LAST_WRITE: Duration = Duration::from_millis(1500);

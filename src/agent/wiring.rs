@@ -1,0 +1,301 @@
+//! How the agent is put together: all channels, then the threads between them.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::threads::{Exited, Outcome, Role, lanes, spawn};
+use super::{Agent, AgentError, Mode};
+use crate::batch::Batch;
+use crate::budget::Budget;
+use crate::buffer::BufferPool;
+use crate::checkpoint::{self, Registrar, Store};
+use crate::config::{Config, Protocol};
+use crate::kafka::producer::NativeOutput;
+use crate::output::legacy::LegacyOutput;
+use crate::output::stdout::StdoutOutput;
+use crate::output::{Output, Worker};
+use crate::progress::{Progress, Saved};
+use crate::shown::ShownPath;
+use crate::stop::Deadline;
+use crate::tail::deleted::DeletedFiles;
+use crate::tail::discover::{Discovery, Found};
+use crate::tail::folder_index::FolderIndex;
+use crate::tail::registry::FileRegistry;
+use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler};
+use crate::tail::turns::Turns;
+use crate::tail::watch::{FirstLook, Watcher};
+use crate::tail::{End, Shared, Tailer};
+
+/// An agent whose threads run, and which follows nothing yet.
+pub(super) struct Started {
+    pub(super) agent: Agent,
+    /// What is there at the start.
+    pub(super) first_look: Receiver<FirstLook>,
+    /// How many checkpoints were loaded.
+    pub(super) checkpoints: usize,
+    /// How many descriptors the process may have.
+    pub(super) descriptors: u64,
+}
+
+/// Ends of channels that a thread takes with it.
+struct Ends {
+    scheduled: Receiver<Message<Tailer>>,
+    woken: Receiver<u64>,
+    progress_taken: Receiver<Progress>,
+}
+
+impl Agent {
+    /// Loads the positions, makes the channels and starts the threads.
+    pub(super) fn start(config: Config, mode: Mode) -> Result<Started, AgentError> {
+        let config = Arc::new(config);
+        let descriptors = raise_descriptor_limit();
+        let (store, saved) = open_store(&config, mode)?;
+        let checkpoints = saved.checkpoints.len();
+        let known_paths: HashSet<Arc<Path>> = saved
+            .checkpoints
+            .iter()
+            .map(|checkpoint| checkpoint.path.clone())
+            .collect();
+        let (found_sender, found) = unbounded();
+        let (exits, exited) = unbounded();
+        let lanes = lanes(exits.clone());
+        // What does not answer at the start is followed later, except with --once, where there is no later.
+        let patience = (!mode.once).then_some(FIRST_LOOK);
+        let discovery = Discovery::new(&config.logs, &config.agent.state_dir);
+        let (watcher, first_look) = Watcher::new(
+            discovery,
+            lanes.clone(),
+            found_sender,
+            known_paths,
+            patience,
+        )
+        .map_err(|error| AgentError::Start {
+            name: "watch".to_owned(),
+            error,
+        })?;
+        let (turns, crowd) = (Turns::new(descriptors), Arc::<Crowd>::default());
+        let shared = Arc::new(Shared {
+            registry: FileRegistry::new(&saved),
+            folders: FolderIndex::new(),
+            watches: watcher.table(),
+            pool: BufferPool::new(),
+            turns: turns.clone(),
+            crowd: crowd.clone(),
+            deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
+            metrics: Arc::default(),
+            once: mode.once,
+        });
+        let (mut agent, ends) = Agent::with_channels(config, mode, shared, (exits, exited), found);
+        agent.spawn_registrar(store, saved, ends.progress_taken)?;
+        // All of them, so that the first to be busy leaves the others their part.
+        for log in &agent.config.clone().logs {
+            agent.route(log);
+        }
+        agent.spawn_producers()?;
+        let messages = (agent.scheduler.clone(), ends.scheduled);
+        let calls = (ends.woken, agent.tailers_stop.clone());
+        let report = report_to(agent.exits.clone());
+        let scheduler = Scheduler::new(messages, calls, crowd, turns, lanes, report);
+        agent.spawn("scheduler".into(), Role::Scheduler, move || {
+            scheduler.run();
+            true
+        })?;
+        agent.spawn("watch".into(), Role::Watcher, move || {
+            watcher.run();
+            true
+        })?;
+        Ok(Started {
+            agent,
+            first_look,
+            checkpoints,
+            descriptors,
+        })
+    }
+
+    fn with_channels(
+        config: Arc<Config>,
+        mode: Mode,
+        shared: Arc<Shared>,
+        (exits, exited): (Sender<Exited>, Receiver<Exited>),
+        found: Receiver<Found>,
+    ) -> (Agent, Ends) {
+        let (stop_tailers, tailers_stop) = bounded(0);
+        let (scheduler, scheduled) = unbounded();
+        let (parked_woken, woken) = unbounded();
+        let (progress, progress_taken) = bounded(PROGRESS_QUEUE);
+        let host = rustix::system::uname();
+        let agent = Agent {
+            host: host.nodename().to_string_lossy().into_owned(),
+            mode,
+            table: shared.watches.clone(),
+            shared,
+            batches: Vec::new(),
+            progress: Some(progress),
+            stop_tailers: Some(stop_tailers),
+            tailers_stop,
+            scheduler,
+            parked_woken,
+            exits,
+            exited,
+            found,
+            tailers: HashSet::new(),
+            routes: HashMap::new(),
+            budget: Budget::new(config.agent.memory_limit_bytes),
+            producers: 0,
+            has_registrar: false,
+            deadline: Deadline::default(),
+            failure: None,
+            left_undone: false,
+            refused: 0,
+            interrupted: false,
+            config,
+        };
+        let ends = Ends {
+            scheduled,
+            woken,
+            progress_taken,
+        };
+        (agent, ends)
+    }
+
+    fn spawn_registrar(
+        &mut self,
+        store: Option<Store>,
+        saved: Saved,
+        progress: Receiver<Progress>,
+    ) -> Result<(), AgentError> {
+        let sections = self.config.logs.iter().map(|log| log.name.clone());
+        let registrar = Registrar::new(
+            store,
+            Saved {
+                sections: Some(sections.collect()),
+                ..saved
+            },
+            progress,
+            self.config.agent.checkpoint_interval,
+            self.deadline.clone(),
+            self.shared.metrics.clone(),
+        );
+        self.spawn("registrar".into(), Role::Registrar, move || {
+            registrar.run();
+            true
+        })?;
+        self.has_registrar = true;
+        Ok(())
+    }
+
+    fn spawn_producers(&mut self) -> Result<(), AgentError> {
+        let Some(progress) = self.progress.clone() else {
+            return Ok(());
+        };
+        let count = if self.mode.dry_run {
+            1
+        } else {
+            self.config.agent.producers
+        };
+        for k in 0..count {
+            let (sender, batches) = bounded(BATCH_QUEUE);
+            self.batches.push(sender);
+            if self.mode.dry_run {
+                self.spawn_producer(k, StdoutOutput::new(progress.clone()), batches)?;
+                continue;
+            }
+            let kafka = Arc::new(self.config.kafka.clone());
+            match self.config.kafka.protocol {
+                Protocol::Native => {
+                    let dead_letters = self.config.agent.state_dir.join("dead-letter");
+                    let output = NativeOutput::new(k, kafka, progress.clone(), Some(dead_letters));
+                    self.spawn_producer(k, output, batches)?;
+                }
+                Protocol::Legacy => {
+                    self.spawn_producer(k, LegacyOutput::new(kafka, progress.clone()), batches)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn_producer<O>(
+        &mut self,
+        k: usize,
+        output: O,
+        batches: Receiver<Batch>,
+    ) -> Result<(), AgentError>
+    where
+        O: Output + Send + 'static,
+    {
+        let worker = Worker::new(output, batches, self.deadline.clone());
+        self.spawn(format!("producer-{k}"), Role::Producer, move || {
+            worker.run()
+        })?;
+        self.producers += 1;
+        Ok(())
+    }
+
+    fn spawn<B: Into<Outcome>>(
+        &self,
+        name: String,
+        role: Role,
+        body: impl FnOnce() -> B + Send + 'static,
+    ) -> Result<(), AgentError> {
+        spawn(self.exits.clone(), name, role, body)
+    }
+}
+
+/// The positions to start from, and where they are kept. A dry run keeps none.
+fn open_store(config: &Config, mode: Mode) -> Result<(Option<Store>, Saved), AgentError> {
+    if mode.dry_run {
+        // Somebody else's positions are no reason not to look.
+        let loaded = checkpoint::store::load(&config.agent.state_dir);
+        let saved = loaded
+            .inspect_err(|e| log::warn!("{e}"))
+            .unwrap_or_default();
+        return Ok((None, saved));
+    }
+    let store = Store::open(&config.agent.state_dir)?;
+    let saved = store.load()?;
+    Ok((Some(store), saved))
+}
+
+/// Tells the main thread of tailers that have ended.
+fn report_to(exits: Sender<Exited>) -> impl Fn(Ended) + Clone + Send + 'static {
+    move |Ended { path, how, .. }| {
+        let name = format!("tail:{}", ShownPath(&path));
+        let outcome = match how {
+            Ok(end) => Outcome::Done(end != End::Unread),
+            Err(panic) => Outcome::Panicked(panic),
+        };
+        let role = Role::Tailer(path);
+        let _ = exits.send(Exited {
+            name,
+            role,
+            outcome,
+        });
+    }
+}
+
+/// Each followed file takes a descriptor: asks for as many as the hard limit allows, and returns how
+/// many that are.
+fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("the limit of open files stays: {error}");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How long the start waits for file systems that do not answer.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway.
+const BATCH_QUEUE: usize = 64;
+/// Messages that may wait for the registrar while it writes.
+const PROGRESS_QUEUE: usize = 4096;
