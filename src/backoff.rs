@@ -20,8 +20,15 @@ impl Backoff {
 
     /// The pause before the next attempt.
     pub(crate) fn pause(&mut self) -> Duration {
-        let pause = (FIRST * (1 << self.failures.min(7))).min(MOST);
+        let pause = self.same_pause();
         self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    /// As [`Backoff::pause`], after an attempt that somebody else has made at a pace of their own: the next pause
+    /// is no longer for it.
+    pub(crate) fn same_pause(&mut self) -> Duration {
+        let pause = (FIRST * (1 << self.failures.min(7))).min(MOST);
         pause.mul_f64(0.8 + 0.2 * self.random.f64())
     }
 
@@ -51,6 +58,8 @@ mod tests {
             assert!((most_ms * 8 / 10..=most_ms).contains(&pause), "{pause}");
         }
         backoff.reset();
+        assert!(backoff.same_pause().as_millis() <= 100);
         assert!(backoff.pause().as_millis() <= 100);
+        assert!(backoff.pause().as_millis() > 100);
     }
 }

@@ -231,14 +231,24 @@ impl Cluster {
         }
     }
 
-    /// A first answer to Metadata or Produce has come from `peer`.
+    /// An answer to Metadata or Produce has come from `peer`.
     pub(crate) fn works(&mut self, peer: Peer) {
-        if let Some(broker) = self.brokers.get_mut(&peer) {
-            broker.works();
-            if self.unreachable.leave() {
-                log::info!("broker reachable again: {}", broker.address);
+        let Some(broker) = self.brokers.get_mut(&peer) else {
+            return;
+        };
+        broker.works();
+        self.unheard.leave();
+        if !self.unreachable.is_entered() {
+            return;
+        }
+        if self.unreachable.leave() {
+            log::info!("broker reachable again: {}", broker.address);
+        }
+        // What kept all of them away is over, so none waits for the end of a pause that was due to it.
+        for broker in self.brokers.values_mut() {
+            if let State::Down { until } = &mut broker.state {
+                *until = None;
             }
-            self.unheard.leave();
         }
     }
 
@@ -262,7 +272,14 @@ impl Cluster {
             log::debug!("broker {}: {error}", broker.address);
             broker.state = State::Down { until: None };
         } else {
-            let until = Some(now + broker.backoff.pause());
+            // In a round of all brokers each is tried once, however long its own pause is, and the rounds have a
+            // pause of their own. Were these attempts counted here too, both would double one pause, and an outage
+            // of two seconds would end in one of ten.
+            let pause = match self.trying == Some(peer) {
+                true => broker.backoff.same_pause(),
+                false => broker.backoff.pause(),
+            };
+            let until = Some(now + pause);
             broker.state = State::Down { until };
             self.complain(peer, error, now);
             self.schedule.want();

@@ -1,5 +1,6 @@
 //! What the machine does in single situations, against a broker that the test plays.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,6 +58,30 @@ fn produced(partition: i32, error: i16) -> Response {
             message: None,
         }],
         throttle_ms: 0,
+    })
+}
+
+/// Everything in `request` was taken.
+fn all_produced(request: &Request) -> Response {
+    let partitions = super::model::batches_of(request).into_iter();
+    let told = partitions.map(|index| PartitionResponse {
+        topic: "t".into(),
+        index,
+        error: 0,
+        message: None,
+    });
+    Response::Produce(ProduceResponse {
+        partitions: told.collect(),
+        throttle_ms: 0,
+    })
+}
+
+fn id() -> Response {
+    Response::InitProducerId(InitProducerIdResponse {
+        throttle_ms: 0,
+        error: 0,
+        id: 7,
+        epoch: 0,
     })
 }
 
@@ -141,16 +166,7 @@ impl Play {
                     self.event(connection, ConnectionEvent::Answered(tell(node)));
                 } else {
                     assert!(request.api == INIT_PRODUCER_ID);
-                    let answer = InitProducerIdResponse {
-                        throttle_ms: 0,
-                        error: 0,
-                        id: 7,
-                        epoch: 0,
-                    };
-                    self.event(
-                        connection,
-                        ConnectionEvent::Answered(Response::InitProducerId(answer)),
-                    );
+                    self.answer(connection, id());
                 }
             }
             if let Some(produce) = produce {
@@ -159,6 +175,53 @@ impl Play {
             self.now += Duration::from_millis(10);
         }
         panic!("nothing was sent");
+    }
+
+    /// Goes on for `time` with a line for each file every 50 ms, while brokers are up or away as a whole. Gives
+    /// when each node has taken something first, counted from the beginning.
+    fn go_on(
+        &mut self,
+        to: &[Arc<Destination>],
+        time: Duration,
+        is_up: bool,
+    ) -> BTreeMap<i32, Duration> {
+        let begin = self.now;
+        let mut first = BTreeMap::new();
+        while self.now - begin < time {
+            for to in to {
+                self.line(to, "line\n");
+            }
+            let sent = if is_up { self.poll() } else { self.refuse() };
+            for (connection, node, request) in sent {
+                if request.api == METADATA {
+                    self.answer(connection, metadata(&[(1, 0), (2, 0)]));
+                } else if request.api == PRODUCE {
+                    first.entry(node).or_insert(self.now - begin);
+                    self.answer(connection, all_produced(&request));
+                } else {
+                    self.answer(connection, id());
+                }
+            }
+            self.now += Duration::from_millis(50);
+        }
+        first
+    }
+
+    /// Nobody is there: connections end and new ones are refused.
+    fn refuse(&mut self) -> Vec<(u64, i32, Request)> {
+        for connection in std::mem::take(&mut self.connections) {
+            self.close(connection.number, io::ErrorKind::ConnectionReset);
+        }
+        self.machine.poll(self.now);
+        for opened in self.dial.take() {
+            self.close(opened.number, io::ErrorKind::ConnectionRefused);
+        }
+        Vec::new()
+    }
+
+    fn close(&mut self, connection: u64, kind: io::ErrorKind) {
+        let error = ConnectionError::Io(io::Error::from(kind));
+        self.event(connection, ConnectionEvent::Closed(error));
     }
 
     fn answer(&mut self, connection: u64, answer: Response) {
@@ -216,9 +279,7 @@ fn a_batch_that_brokers_hang_up_on_again_and_again_is_halved_after_three_times_a
     for _ in 0..5 {
         let (connection, _, request) = play.until_produce(|_| metadata(&[(1, 0)]));
         sizes.push(request.batches[0].1.len());
-        let error = io::Error::from(io::ErrorKind::ConnectionReset);
-        let closed = ConnectionEvent::Closed(ConnectionError::Io(error));
-        play.event(connection, closed);
+        play.close(connection, io::ErrorKind::ConnectionReset);
         play.now += Duration::from_secs(20);
     }
     let whole = sizes[0];
@@ -276,21 +337,8 @@ fn partitions_that_are_added_are_used_under_steady_load_within_thirty_seconds() 
         };
         let leaders = [(1, 0); 6];
         let (connection, _, request) = play.until_produce(|_| metadata(&leaders[..count]));
-        let partitions = super::model::batches_of(&request);
-        used.extend(partitions.iter().copied());
-        let told = partitions.into_iter().map(|index| PartitionResponse {
-            topic: "t".into(),
-            index,
-            error: 0,
-            message: None,
-        });
-        play.answer(
-            connection,
-            Response::Produce(ProduceResponse {
-                partitions: told.collect(),
-                throttle_ms: 0,
-            }),
-        );
+        used.extend(super::model::batches_of(&request));
+        play.answer(connection, all_produced(&request));
         play.now += Duration::from_millis(50);
     }
     assert!(used.len() >= 4, "{used:?}");
@@ -333,4 +381,28 @@ fn topics_that_nobody_uses_are_dropped_and_many_are_asked_for_in_parts() {
     }
     assert!(asked.len() >= 3, "{asked:?}");
     assert!(asked.iter().all(|bytes| *bytes < 1_000 * 20), "{asked:?}");
+}
+
+#[test]
+fn after_an_outage_of_two_seconds_nothing_waits_for_ten() {
+    let mut play = Play::new();
+    let to: Vec<_> = (0..4).map(|n| destination_of(&format!("/{n}"))).collect();
+    let calm = Duration::from_secs(12);
+    assert_eq!(play.go_on(&to, calm, true).len(), 2);
+    for outage_s in [30, 2, 1, 2, 60, 2, 2] {
+        play.go_on(&to, Duration::from_secs(outage_s), false);
+        let first = play.go_on(&to, calm, true);
+        let held_up: Vec<_> = [1, 2].map(|node| first[&node]).into();
+        // Pauses double, so the last one is about as long as the outage, and ten seconds at most. Once one is
+        // back nobody waits for the other.
+        let most = Duration::from_millis(1_100 * outage_s.min(9));
+        assert!(
+            held_up.iter().all(|time| *time < most),
+            "{outage_s} s: {held_up:?}"
+        );
+        assert!(
+            held_up[0].abs_diff(held_up[1]) < Duration::from_millis(500),
+            "{outage_s} s: {held_up:?}"
+        );
+    }
 }
