@@ -6,7 +6,7 @@ use super::key::{Described, IfUnset, Key, Section};
 use super::kinds::kafka::{Brokers, Headers, Partitioners};
 use super::kinds::paths::{Excludes, Folder, Paths, Places};
 use super::kinds::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
-use super::kinds::tls::{Certificates, PrivateKey};
+use super::kinds::tls::{Authorities, Certificates, PrivateKey};
 use super::kinds::{Choice, Count, Optional, Size, Text, Time};
 use super::types::{Acks, Compression, FollowLinks, Protocol, StartAt};
 
@@ -103,7 +103,7 @@ table! {
     TLS: Choice<bool> = [Kafka] "tls", Choice(&[("off", false), ("on", true)]),
         IfUnset::Text("off"),
         "encrypted connections, TLS 1.2 or 1.3; the broker's certificate and name are checked";
-    TLS_CA: Optional<Certificates> = [Kafka] "tls_ca", Optional(Certificates), IfUnset::Text(""),
+    TLS_CA: Optional<Authorities> = [Kafka] "tls_ca", Optional(Authorities), IfUnset::Text(""),
         "the authorities that brokers' certificates may come from; without it, the system's";
     TLS_CERT: Optional<Certificates> = [Kafka] "tls_cert", Optional(Certificates),
         IfUnset::Text(""),
@@ -139,7 +139,7 @@ table! {
         "the secret in a file of its own instead, read at the start";
     SASL_SCOPE: Optional<Text> = [Kafka] "sasl_scope", Optional(Text::SCOPE), IfUnset::Text(""),
         "what the token is to be good for, if the endpoint wants to know";
-    SASL_TOKEN_CA: Optional<Certificates> = [Kafka] "sasl_token_ca", Optional(Certificates),
+    SASL_TOKEN_CA: Optional<Authorities> = [Kafka] "sasl_token_ca", Optional(Authorities),
         IfUnset::Text(""),
         "authorities of the endpoint's certificate; without it, those of tls_ca or the system's";
 

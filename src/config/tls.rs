@@ -4,14 +4,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+use verifier::Verifier;
+
+mod verifier;
 
 /// `tls = on`: which authorities are trusted, and who we are.
 #[derive(Clone)]
 pub struct TlsConfig {
     /// `None`: those of the system.
-    roots: Option<Vec<CertificateDer<'static>>>,
+    roots: Option<Roots>,
     certificate: Option<ClientCertificate>,
     client: Arc<ClientConfig>,
 }
@@ -19,11 +24,11 @@ pub struct TlsConfig {
 impl TlsConfig {
     /// Trusts `roots`, or the system's authorities, and shows `certificate`.
     pub(super) fn new(
-        roots: Option<Vec<CertificateDer<'static>>>,
+        roots: Option<Roots>,
         certificate: Option<ClientCertificate>,
     ) -> Result<Self, TlsError> {
-        let trusted = trusted(roots.as_deref()).map_err(TlsError::Authorities)?;
-        let client = client(trusted, certificate.as_ref()).map_err(|error| match error {
+        let verifier = verifier(roots.as_ref()).map_err(TlsError::Authorities)?;
+        let client = client(verifier, certificate.as_ref()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 TlsError::Certificate("is not the key of tls_cert".to_owned())
             }
@@ -37,7 +42,7 @@ impl TlsConfig {
     }
 
     /// The authorities that a file named; `None`: those of the system.
-    pub(super) fn roots(&self) -> Option<&Vec<CertificateDer<'static>>> {
+    pub(super) fn roots(&self) -> Option<&Roots> {
         self.roots.as_ref()
     }
 
@@ -69,10 +74,23 @@ impl Eq for TlsConfig {}
 impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsConfig")
-            .field("roots", &self.roots.as_ref().map(Vec::len))
+            .field(
+                "roots",
+                &self.roots.as_ref().map(|roots| roots.certificates.len()),
+            )
             .field("has_identity", &self.has_identity())
             .finish_non_exhaustive()
     }
+}
+
+/// The certificates of authorities in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Roots {
+    pub(super) file: PathBuf,
+    /// One at least, and of use as a root each.
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+    /// Which others the file holds, by their place in it from 1, and why they are of no use.
+    pub(super) left_out: Vec<(usize, String)>,
 }
 
 /// A certificate, those of the authorities between, and the private key.
@@ -99,36 +117,40 @@ pub(super) enum TlsError {
     Certificate(String),
 }
 
-/// The authorities of a file, or the system's.
-fn trusted(ca: Option<&[CertificateDer<'static>]>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let Some(certificates) = ca else {
-        // One bad file among the system's must not matter.
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        return match roots.is_empty() {
-            false => Ok(roots),
-            true => Err(
-                "finds no certificate authorities on this system; name a file in tls_ca".to_owned(),
-            ),
-        };
-    };
-    for certificate in certificates {
-        roots
+/// Checks the certificates of servers against the authorities of a file, or the system's.
+fn verifier(roots: Option<&Roots>) -> Result<Verifier, String> {
+    let mut store = RootCertStore::empty();
+    let trusted = roots.map_or(&[][..], |roots| &roots.certificates);
+    for certificate in trusted {
+        store
             .add(certificate.clone())
             .map_err(|error| format!("cannot be trusted: {error}"))?;
     }
-    Ok(roots)
+    if roots.is_none() {
+        // One bad file among the system's must not matter.
+        let found = rustls_native_certs::load_native_certs();
+        store.add_parsable_certificates(found.certs);
+        if store.is_empty() {
+            return Err(
+                "finds no certificate authorities on this system; name a file in tls_ca".to_owned(),
+            );
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
+    let usual = usual.map_err(|error| format!("cannot be used: {error}"))?;
+    Ok(Verifier::new(usual, trusted))
 }
 
 fn client(
-    roots: RootCertStore,
+    verifier: Verifier,
     certificate: Option<&ClientCertificate>,
 ) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     match certificate {
         None => Ok(builder.with_no_client_auth()),
         Some(ClientCertificate { chain, key }) => {

@@ -3,14 +3,61 @@
 
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 
 use super::{BadValue, Kind, content};
-use crate::config::tls::KeyFile;
+use crate::config::tls::{KeyFile, Roots};
 
-/// `tls_ca`, `tls_cert`.
+/// `tls_ca`, `sasl_token_ca`.
+pub(crate) struct Authorities;
+
+impl Kind for Authorities {
+    type Value = Roots;
+
+    fn accepted(&self) -> String {
+        "a PEM file of certificates".to_owned()
+    }
+
+    /// A bundle is often the work of others, and one authority in it that is of no use must not keep the agent
+    /// from those that are: it is left out, which [`Config::warnings`](crate::config::Config::warnings) says.
+    fn read(&self, text: &str) -> Result<Self::Value, BadValue> {
+        let pem = content(text)?;
+        let mut roots = Roots {
+            file: text.into(),
+            certificates: Vec::new(),
+            left_out: Vec::new(),
+        };
+        for (n, item) in CertificateDer::pem_slice_iter(&pem).enumerate() {
+            let is_cut_off = matches!(item, Err(pem::Error::MissingSectionEnd { .. }));
+            match item.map_err(pem_words).and_then(as_root) {
+                Ok(certificate) => roots.certificates.push(certificate),
+                Err(why) => roots.left_out.push((n + 1, why)),
+            }
+            if is_cut_off {
+                break;
+            }
+        }
+        if !roots.certificates.is_empty() {
+            return Ok(roots);
+        }
+        let why = roots.left_out.into_iter().next().map(|(_, why)| why);
+        Err(BadValue::default()
+            .hint(why.unwrap_or_else(|| "there is no certificate in it".to_owned())))
+    }
+}
+
+/// The certificate, if it can be trusted. One of version 1 can.
+fn as_root(certificate: CertificateDer<'static>) -> Result<CertificateDer<'static>, String> {
+    match RootCertStore::empty().add(certificate.clone()) {
+        Ok(()) => Ok(certificate),
+        Err(error) => Err(format!("a certificate in it is malformed: {error}")),
+    }
+}
+
+/// `tls_cert`.
 pub(crate) struct Certificates;
 
 impl Kind for Certificates {
@@ -51,14 +98,16 @@ impl Kind for PrivateKey {
 
     fn read(&self, text: &str) -> Result<Self::Value, BadValue> {
         let pem = content(text)?;
+        // As PKCS #8 has it, and in the traditional form.
+        let is_encrypted = ["ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"]
+            .iter()
+            .any(|words| memchr::memmem::find(&pem, words.as_bytes()).is_some());
         match PrivateKeyDer::from_pem_slice(&pem) {
             Ok(key) => Ok(Arc::new(KeyFile {
                 file: text.into(),
                 key,
             })),
-            Err(pem::Error::NoItemsFound)
-                if memchr::memmem::find(&pem, b"ENCRYPTED PRIVATE KEY").is_some() =>
-            {
+            Err(_) if is_encrypted => {
                 let hint = "the key is encrypted; write it out plain: openssl pkey -in FILE";
                 Err(BadValue::default().hint(hint))
             }

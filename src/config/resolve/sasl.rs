@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use rustls::pki_types::CertificateDer;
-
 use crate::config::error::ConfigError;
 use crate::config::key::Key;
 use crate::config::keys;
@@ -14,7 +12,7 @@ use crate::config::sasl::{
     ClientCredentials, Login, Mechanism, SaslConfig, TokenEndpoint, TokenOrigin,
 };
 use crate::config::secret::{Origin, Secret};
-use crate::config::tls::{TlsConfig, TlsError};
+use crate::config::tls::{Roots, TlsConfig, TlsError};
 use crate::config::types::Protocol;
 
 /// `Some(None)`: no SASL. `tls` is what the brokers are connected to with.
@@ -181,7 +179,7 @@ struct EndpointKeys {
     client_id: Setting<Option<String>>,
     secret: SecretKeys,
     scope: Setting<Option<String>>,
-    ca: Setting<Option<Vec<CertificateDer<'static>>>>,
+    ca: Setting<Option<Roots>>,
 }
 
 impl EndpointKeys {

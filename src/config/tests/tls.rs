@@ -33,6 +33,12 @@ impl Files {
                 "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
                     .to_owned(),
             ),
+            (
+                "traditional.pem",
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n\
+                 -----END RSA PRIVATE KEY-----\n"
+                    .to_owned(),
+            ),
         ];
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
@@ -82,7 +88,7 @@ fn files_that_cannot_be_used_are_refused_with_their_line() {
         ("@text.pem", "there is no certificate in it"),
         (
             "@garbage.pem",
-            "a certificate in it is malformed, or not of X.509 version 3: invalid peer certificate: BadEncoding",
+            "a certificate in it is malformed: invalid peer certificate: BadEncoding",
         ),
     ] {
         assert_eq!(
@@ -97,11 +103,45 @@ fn files_that_cannot_be_used_are_refused_with_their_line() {
             "@locked.pem",
             "the key is encrypted; write it out plain: openssl pkey -in FILE",
         ),
+        (
+            "@traditional.pem",
+            "the key is encrypted; write it out plain: openssl pkey -in FILE",
+        ),
     ] {
         assert_eq!(
             files.errors(&format!("tls = on\ntls_cert = @cert.pem\ntls_key = {file}")),
             format!("a.ini:6: bad value '{file}' for 'tls_key' {accepted}\n    {why}")
         );
+    }
+}
+
+#[test]
+fn an_authority_that_is_of_no_use_is_left_out_of_its_bundle_and_warned_of() {
+    let files = Files::new();
+    let part = |name: &str| fs::read_to_string(files.0.path().join(name)).unwrap();
+    for (parts, expected) in [
+        (["cert.pem", "text.pem", "cert.pem"], None),
+        (
+            ["cert.pem", "garbage.pem", "cert.pem"],
+            Some(
+                "certificate 2 is left out: a certificate in it is malformed: invalid peer certificate: \
+                 BadEncoding; 2 of 3 are used",
+            ),
+        ),
+        (
+            ["garbage.pem", "cert.pem", "half.pem"],
+            Some(
+                "certificate 1 is left out: a certificate in it is malformed: invalid peer certificate: \
+                 BadEncoding, and 1 more; 1 of 3 are used",
+            ),
+        ),
+    ] {
+        let bundle = parts.map(part).concat();
+        fs::write(files.0.path().join("bundle.pem"), bundle).unwrap();
+        let lines = files.lines("tls = on\ntls_ca = @bundle.pem");
+        let config = parse(&GOOD.replace("[log:web]", &format!("{lines}\n[log:web]"))).unwrap();
+        let expected = expected.map(|words| files.lines(&format!("tls_ca = @bundle.pem: {words}")));
+        assert_eq!(config.warnings(), Vec::from_iter(expected), "{parts:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`Connection`](super::connection::Connection) begins as one and then sends ahead of the answers.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::config::{BrokerAddress, KafkaConfig};
@@ -37,7 +38,11 @@ impl<'a> Client<'a> {
         let within = Transport::within(timeout);
         client.versions = client
             .handshake(Transport::deadline(timeout))
-            .map_err(|error| error.waiting_for("answer to the first request", within, timeout))?;
+            .map_err(|error| error.waiting_for("answer to the first request", within, timeout))
+            .map_err(|error| match error {
+                ConnectionError::Io(error) if config.tls.is_none() => unheard(error).into(),
+                error => error,
+            })?;
         client.transport.set_unacknowledged(timeout);
         Ok(client)
     }
@@ -90,6 +95,19 @@ impl<'a> Client<'a> {
             .ask(request, Instant::now() + timeout)
             .map_err(|error| error.waiting_for("answer", timeout, limit))?;
         Response::read(api, version, &answer).map_err(ConnectionError::Malformed)
+    }
+}
+
+/// What is said of a port that ends the connection at the first request. Java's TLS says what it is; other
+/// servers hang up.
+fn unheard(error: io::Error) -> io::Error {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    match error.kind() {
+        ConnectionReset | UnexpectedEof => {
+            let words = "closed at the first request; perhaps this port has TLS (tls = on)";
+            io::Error::new(error.kind(), words)
+        }
+        _ => error,
     }
 }
 
