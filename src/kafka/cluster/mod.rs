@@ -4,6 +4,7 @@
 //! `broker.rs` is one broker, `metadata_schedule.rs` says when metadata is due, `dial.rs` opens connections.
 
 pub(crate) mod broker;
+mod complaints;
 pub(crate) mod dial;
 pub(crate) mod metadata_schedule;
 
@@ -299,54 +300,13 @@ impl Cluster {
         pending
     }
 
-    fn complain(&mut self, peer: Peer, error: &ConnectionError, now: Instant) {
-        let is_unreachable = self.unreachable.is_entered();
-        let Some(broker) = self.brokers.get_mut(&peer) else {
-            return;
-        };
-        let address = &broker.address;
-        if error.needs_a_person() {
-            if let Some(passed_over) = broker.needs_a_person.enter(error, now).say(now) {
-                log::error!("broker {address}: {error}; retrying{passed_over}");
-            }
-        } else if let Peer::Node(id) = peer
-            // Of a bootstrap broker it only matters whether another one answers.
-            && !is_unreachable
-            && let Some(passed_over) = broker.trouble.enter(error, now).say(now)
-        {
-            log::warn!("broker {id} at {address}: {error}; retrying{passed_over}");
-        }
-    }
-
-    fn complain_unheard(&mut self, peer: Peer, error: &ConnectionError, now: Instant) {
-        if let Some(passed_over) = self.unheard.enter(error, now).say(now)
-            && let Some(broker) = self.brokers.get(&peer)
-        {
-            let advice = match self.logs_in {
-                false => "; perhaps it wants sasl_mechanism",
-                true => "",
-            };
-            let address = &broker.address;
-            log::warn!(
-                "broker {address}: {error}, instead of an answer{advice}; retrying{passed_over}"
-            );
-        }
-    }
-
     fn candidate_failed(&mut self, peer: Peer, error: &ConnectionError, now: Instant) {
         self.candidate += 1;
         if self.candidate < self.brokers.len() {
             return;
         }
         self.candidate = 0;
-        // What needs a person was said already.
-        if !error.needs_a_person()
-            && let Some(passed_over) = self.unreachable.enter(error, now).say(now)
-            && let Some(broker) = self.brokers.get(&peer)
-        {
-            let address = &broker.address;
-            log::warn!("no broker reachable: {address}: {error}; retrying{passed_over}");
-        }
+        self.complain_unreachable(peer, error, now);
         self.schedule.want();
         let until = now + self.round_backoff.pause();
         self.schedule.pause_until(until);

@@ -7,9 +7,8 @@ use crate::batch::{Batch, Span};
 use crate::budget::Permit;
 use crate::kafka::cluster::broker::BatchId;
 use crate::kafka::protocol::error_code::Verdict;
-use crate::kafka::protocol::record_batch::{
-    ProducerId, RawRecord, Unpacked, sequence_after, stamp,
-};
+use crate::kafka::protocol::record_batch::{ProducerId, sequence_after, stamp};
+use crate::kafka::protocol::unpacked::{RawRecord, Unpacked};
 use crate::kafka::protocol::wire::WireError;
 
 use super::coverage::Coverage;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::batch::{Batch, Destination, Framing, Span, Trace};
-use crate::kafka::protocol::record_batch::RawRecord;
+use crate::kafka::protocol::unpacked::RawRecord;
 
 /// The file bytes that a record batch covers, in the order of its records.
 #[derive(Debug, Default)]

@@ -31,16 +31,14 @@ use crate::backoff::Backoff;
 use crate::batch::{Batch, SourceId};
 use crate::condition::Condition;
 use crate::kafka::cluster::broker::{BatchId, BatchIds, BatchRef};
-use crate::kafka::protocol::error_code::{Action, Verdict};
-use crate::kafka::protocol::record_batch::{ProducerId, sequence_after};
-use crate::kafka::protocol::wire::WireError;
+use crate::kafka::protocol::record_batch::sequence_after;
+
+use sequencing::Sequencing;
 
 use super::batch::{BatchState, Queue, RecordBatch};
 use super::batch_limit::BatchLimit;
-use super::coverage::CoveredSpan;
 use super::encoder::Encoder;
 use super::planted::{self, Bug};
-use super::producer_id::ProducerState;
 
 /// How much may be in flight, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,25 +55,6 @@ enum Mode {
     Probing {
         retry_at: Option<Instant>,
     },
-}
-
-/// What new record batches are stamped with.
-#[derive(Debug, Clone, Copy)]
-enum Sequencing {
-    /// Nothing: idempotence is off.
-    None,
-    Idempotent(ProducerSequence),
-    /// The id that comes next, and not this one, of which the brokers have lost track.
-    Awaiting {
-        instead_of: Option<ProducerId>,
-    },
-}
-
-/// Producer id and the sequence number of the next new batch.
-#[derive(Debug, Clone, Copy)]
-struct ProducerSequence {
-    producer: ProducerId,
-    next: i32,
 }
 
 /// Whether something can be sent.
@@ -155,14 +134,6 @@ impl Partition {
     /// Bytes that are not encoded.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queue.bytes
-    }
-
-    /// The producer id that its batches are stamped with.
-    fn producer(&self) -> Option<ProducerId> {
-        match &self.sequencing {
-            Sequencing::Idempotent(sequence) => Some(sequence.producer),
-            Sequencing::None | Sequencing::Awaiting { .. } => None,
-        }
     }
 
     /// Whether something of `source` is not acknowledged.
@@ -381,160 +352,6 @@ impl Partition {
         self.batches.iter().position(|batch| batch.id == id)
     }
 
-    /// The connection ended without an answer to the batch `id`, for a reason that may be its size; `was_alone`
-    /// says that nothing else was on it. Returns its size when that has happened so often that it is divided.
-    pub(crate) fn hung_up(&mut self, id: BatchId, was_alone: bool) -> Option<usize> {
-        let position = self.find(id)?;
-        let batch = &mut self.batches[position];
-        // The first time makes it a suspect, which goes alone from then on.
-        if was_alone || batch.hang_ups == 0 {
-            batch.hang_ups += 1;
-        }
-        let size = batch.bytes.len();
-        let is_blamed = batch.hang_ups > HANG_UPS_ALONE && size >= SUSPICIOUS_BYTES;
-        (is_blamed && batch.records > 1).then_some(size)
-    }
-
-    /// A broker answered: it is not for its size that nobody does.
-    pub(crate) fn was_answered(&mut self, id: BatchId) {
-        if let Some(position) = self.find(id) {
-            self.batches[position].hang_ups = 0;
-        }
-    }
-
-    /// The broker does not take the batch as it is: its halves go instead, at once. A single record
-    /// is refused, for [`Partition::next_refused`]. To be called after [`Partition::fail`].
-    pub(crate) fn split(
-        &mut self,
-        id: BatchId,
-        why: Verdict,
-        encoder: &mut Encoder,
-        ids: &mut BatchIds,
-        now: Instant,
-    ) -> Result<(), WireError> {
-        let Some(position) = self.find(id) else {
-            return Ok(());
-        };
-        self.retry_at_once();
-        if self.batches[position].records == 1 {
-            self.batches[position].state = BatchState::Refused(why);
-            return Ok(());
-        }
-        if why.action == Action::Shrink {
-            let bytes = self.batches[position].unpacked_bytes()?;
-            self.limit.lower(bytes, now);
-        }
-        let producer = self.producer();
-        let second_id = self.new_id(ids);
-        let second = self.batches[position].split(second_id, producer, encoder)?;
-        self.batches.insert(position + 1, second);
-        Ok(())
-    }
-
-    /// The broker refuses the batch for the time of its records alone: they go again with the time `now_ms`, at
-    /// once where this was not tried before. To be called after [`Partition::fail`].
-    pub(crate) fn retime(
-        &mut self,
-        id: BatchId,
-        now_ms: i64,
-        encoder: &mut Encoder,
-    ) -> Result<(), WireError> {
-        let Some(position) = self.find(id) else {
-            return Ok(());
-        };
-        if self.backoff.failures() <= 1 {
-            self.retry_at_once();
-        }
-        let producer = self.producer();
-        self.batches[position].retime(now_ms, producer, encoder)
-    }
-
-    /// A refused record whose turn has come: where it was to go, why it does not, and its bytes.
-    pub(crate) fn next_refused(&self, now: Instant) -> Option<(&CoveredSpan, Verdict, Vec<u8>)> {
-        let first = self.batches.front()?;
-        let BatchState::Refused(why) = first.state else {
-            return None;
-        };
-        let is_due = match self.mode {
-            Mode::Flowing => true,
-            Mode::Draining { .. } => false,
-            Mode::Probing { retry_at } => retry_at.is_none_or(|at| at <= now),
-        };
-        if !is_due || self.in_flight() > 0 {
-            return None;
-        }
-        Some((first.coverage.iter().next()?, why, first.first_value()?))
-    }
-
-    /// Takes out the refused record of [`Partition::next_refused`].
-    ///
-    /// The sequence numbers of the later batches move up. If they did not, the broker would wait for a number
-    /// that never comes, and refuse all of them. It is safe because nothing is in flight and none of them can be
-    /// in the log: the broker takes no number before the one that was refused.
-    pub(crate) fn remove_refused(&mut self, now: Instant) -> Option<RecordBatch> {
-        let refused = self.batches.pop_front()?;
-        self.mode = Mode::Probing {
-            retry_at: Some(now + PAUSE_AFTER_REFUSED),
-        };
-        if let Some(producer) = self.producer()
-            && !planted::has(Bug::SequenceNotMoved)
-        {
-            self.number_from(refused.base_sequence, producer);
-        }
-        Some(refused)
-    }
-
-    /// The brokers have lost track of the producer id: nothing goes before there is another one.
-    pub(crate) fn lose_id(&mut self) {
-        if let Sequencing::Idempotent(sequence) = self.sequencing {
-            self.sequencing = Sequencing::Awaiting {
-                instead_of: Some(sequence.producer),
-            };
-        }
-    }
-
-    /// Takes the id that the producer has now, if it waits for one and nothing is in flight. Returns the id that
-    /// the producer should give up, if it is the one that is of no use here.
-    ///
-    /// The order matters. Batches are stamped with the new id only when every batch with the old one has been
-    /// answered: otherwise a late answer to an old copy could be taken for one to a new copy, and the broker
-    /// could append both.
-    pub(crate) fn adopt_id(&mut self, state: ProducerState) -> Option<ProducerId> {
-        let Sequencing::Awaiting { instead_of } = self.sequencing else {
-            return None;
-        };
-        if self.in_flight() > 0 {
-            return None;
-        }
-        match state {
-            ProducerState::Awaited => {}
-            ProducerState::Id(id) if Some(id) == instead_of => return Some(id),
-            ProducerState::Id(id) => {
-                let retry_at = match self.mode {
-                    Mode::Flowing => None,
-                    Mode::Draining { retry_at } | Mode::Probing { retry_at } => retry_at,
-                };
-                self.mode = Mode::Probing { retry_at };
-                self.number_from(0, id);
-            }
-            ProducerState::None => {
-                self.sequencing = Sequencing::None;
-                for batch in &mut self.batches {
-                    batch.stamp(None, -1);
-                }
-            }
-        }
-        None
-    }
-
-    fn number_from(&mut self, mut next: i32, producer: ProducerId) {
-        for batch in &mut self.batches {
-            batch.stamp(Some(producer), next);
-            next = sequence_after(next, batch.records);
-        }
-        self.sequencing = Sequencing::Idempotent(ProducerSequence { producer, next });
-    }
-
     /// Takes over what is left of a partition that does not exist any more and has nothing in flight. Its record
     /// batches go after those that are here, with the next sequence numbers. They keep their ids, which are
     /// unique in the producer: an answer to a batch of this partition can be for none of the others.
@@ -555,13 +372,7 @@ impl Partition {
 
 /// Kafka remembers the last five batches of a producer in each partition, no more.
 const MAX_IN_FLIGHT: usize = 5;
-/// After a record that was refused. Finding one takes several requests, so a topic that takes none at
-/// all would keep this producer and the broker busy, and fill the disk with dead letters.
-const PAUSE_AFTER_REFUSED: Duration = Duration::from_millis(2);
-/// So often a broker may hang up on a batch that is alone on a fresh connection before its size is blamed.
-const HANG_UPS_ALONE: u32 = 3;
-/// No limit on the size of a request is lower.
-const SUSPICIOUS_BYTES: usize = 16 << 10;
-
+mod refusal;
+mod sequencing;
 #[cfg(test)]
 mod tests;
