@@ -11,6 +11,12 @@
 //! else may give anything back. A file that was woken and served wakes the next one that can be, so nobody is
 //! left waiting beside free bytes and no crowd is woken for one share. While nobody waits, taking and giving
 //! back touches counters only.
+//!
+//! # What is encoded
+//! A record batch takes the place of the lines in it, whose permits it keeps. Where it is larger, as short lines
+//! with a key and headers make it, the difference is taken as well, whatever is free ([`Permit::with_copy`]). So
+//! what is taken can be more than the limit: while it is, no file reads on, and where it is an eighth more, each
+//! partition has one small record batch in flight and makes no other.
 
 mod grant;
 
@@ -369,8 +375,7 @@ impl Account {
                 Ordering::SeqCst,
             ) {
                 Ok(_) => {
-                    self.route.held_bytes.fetch_add(bytes, Ordering::SeqCst);
-                    self.held_bytes.fetch_add(bytes, Ordering::SeqCst);
+                    self.hold(bytes);
                     return Some(Permit {
                         account: self.clone(),
                         bytes,
@@ -384,6 +389,11 @@ impl Account {
                 }
             }
         }
+    }
+
+    fn hold(&self, bytes: usize) {
+        self.route.held_bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.held_bytes.fetch_add(bytes, Ordering::SeqCst);
     }
 
     fn enter_line(self: &Arc<Self>, request: Request) {
@@ -434,6 +444,25 @@ impl Permit {
         self.bytes
     }
 
+    /// Counts `bytes` more for the same file, whatever is free: for a copy that exists already. More may be taken
+    /// than the limit then, and nobody is served before that is over.
+    pub fn with_copy(&self, bytes: usize) -> Permit {
+        let account = self.account.clone();
+        account.hold(bytes);
+        account
+            .budget()
+            .used_bytes
+            .fetch_add(bytes, Ordering::SeqCst);
+        Permit { account, bytes }
+    }
+
+    /// Whether copies have taken so much beyond the limit that no more should be made than have to be.
+    pub fn is_overdrawn(&self) -> bool {
+        let budget = self.account.budget();
+        let limit_bytes = budget.limit_bytes();
+        budget.used_bytes() > limit_bytes + limit_bytes / COPIES_BEYOND
+    }
+
     /// Gives back what is over `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         if bytes < self.bytes {
@@ -452,6 +481,8 @@ impl Drop for Permit {
 
 /// So many files of a line are asked in vain before the next line has its turn: a line may hold thousands.
 const ASKED_IN_VAIN: usize = 4;
+/// Copies may take this part of the limit beyond it before they are kept down.
+const COPIES_BEYOND: usize = 8;
 /// A file that was woken has asked by then, unless it has no use for more.
 const PROMISE_HOLDS: Duration = Duration::from_millis(100);
 

@@ -188,6 +188,28 @@ fn files_that_are_gone_leave_the_line() {
 }
 
 #[test]
+fn a_copy_counts_whatever_is_free_and_nobody_is_served_until_it_is_gone() {
+    let budget = Budget::new(1 << 20);
+    let route = budget.route();
+    let ((one, _), (two, woken)) = (account(&route), account(&route));
+    let permit = one.take(STEP, STEP).expect("the budget is empty");
+    let small = permit.with_copy(STEP);
+    assert_eq!(
+        (budget.used_bytes(), one.held_bytes()),
+        (2 * STEP, 2 * STEP)
+    );
+    assert!(!permit.is_overdrawn());
+    let large = small.with_copy(2 << 20);
+    assert!(permit.is_overdrawn());
+    drop((permit, small));
+    assert!(two.take(STEP, 1).is_none() && large.is_overdrawn());
+    drop(large);
+    assert!(woken.take());
+    let _served = two.take(STEP, 1).expect("there is room again");
+    assert_eq!((budget.used_bytes(), one.held_bytes()), (STEP, 0));
+}
+
+#[test]
 fn a_permit_gives_back_what_was_not_read() {
     let budget = Budget::new(1 << 20);
     let (file, _woken) = account(&budget.route());

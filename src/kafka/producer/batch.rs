@@ -47,6 +47,7 @@ pub(crate) struct RecordBatch {
     /// How often in a row a broker hung up on it, when nothing else was on that connection.
     pub(crate) hang_ups: u32,
     pub(crate) coverage: Coverage,
+    /// Those of the lines that are in it and in no other one, and of what it is larger than these.
     permits: Vec<Permit>,
 }
 
@@ -83,7 +84,7 @@ impl RecordBatch {
             }
         }
         let (bytes, records) = encoder.finish();
-        RecordBatch {
+        let mut batch = RecordBatch {
             id,
             state: BatchState::Waiting,
             bytes,
@@ -94,6 +95,23 @@ impl RecordBatch {
             hang_ups: 0,
             coverage,
             permits,
+        };
+        // Of lines that are not all in it there is a permit yet for the lines alone.
+        let rest = queue.batches.front().map(|rest| &rest.batch.permit);
+        batch.count_copy(rest);
+        batch
+    }
+
+    /// Counts in the memory budget what the encoded bytes take beyond the permits, for the same file, or that of
+    /// `other`.
+    fn count_copy(&mut self, other: Option<&Permit>) {
+        let counted: usize = self.permits.iter().map(Permit::bytes).sum();
+        let more = self.bytes.capacity().saturating_sub(counted);
+        if more > 0
+            && let Some(permit) = self.permits.first().or(other)
+        {
+            let copy = permit.with_copy(more);
+            self.permits.push(copy);
         }
     }
 
@@ -180,6 +198,7 @@ impl RecordBatch {
             permits: std::mem::take(&mut self.permits),
         };
         second.stamp(producer, tail_sequence);
+        second.count_copy(None);
         Ok(second)
     }
 
@@ -198,6 +217,7 @@ impl RecordBatch {
         }
         (self.bytes, _) = encoder.finish();
         self.stamp(producer, self.base_sequence);
+        self.count_copy(None);
         Ok(())
     }
 }

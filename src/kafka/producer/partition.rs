@@ -215,6 +215,10 @@ impl Partition {
         let Some(oldest) = self.queue.batches.front() else {
             return Readiness::Waits;
         };
+        if !self.batches.is_empty() && oldest.batch.permit.is_overdrawn() {
+            // An answer is on its way to this partition, and gives memory back.
+            return Readiness::Waits;
+        }
         match policy {
             Some(policy) if self.queue.bytes < policy.batch_bytes => {
                 let due = oldest.since + policy.linger;
@@ -252,6 +256,10 @@ impl Partition {
         let failed = self.batches.iter().position(|batch| !batch.is_in_flight());
         let position = failed.unwrap_or_else(|| {
             let limit = self.limit.bytes(encoder.batch_bytes, now);
+            let limit = match self.queue.batches.front() {
+                Some(oldest) if oldest.batch.permit.is_overdrawn() => limit.min(SMALL_BYTES),
+                _ => limit,
+            };
             let id = self.new_id(ids);
             let mut batch = RecordBatch::cut(id, &mut self.queue, limit, encoder);
             match &mut self.sequencing {
@@ -370,6 +378,8 @@ impl Partition {
     }
 }
 
+/// A record batch for which there is no memory, and which goes all the same, so that nothing stands still.
+const SMALL_BYTES: usize = 16 << 10;
 /// Kafka remembers the last five batches of a producer in each partition, no more.
 const MAX_IN_FLIGHT: usize = 5;
 mod refusal;

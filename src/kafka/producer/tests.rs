@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Destination, SourceId};
+use crate::budget::Budget;
 use crate::config::BrokerAddress;
 use crate::kafka::network::connection::{ConnectionEvent, Event};
 use crate::kafka::network::error::ConnectionError;
@@ -16,7 +18,8 @@ use crate::kafka::protocol::response::{
     ProduceResponse, Response, TopicMetadata,
 };
 use crate::kafka::protocol::unpacked::Unpacked;
-use crate::kafka::testing::{Opened, RecordingDial, batch, config, destination_of};
+use crate::kafka::testing::{Opened, RecordingDial, batch, config, destination, destination_of};
+use crate::wake::testing::waker;
 
 use super::machine::{Machine, Now};
 
@@ -342,6 +345,61 @@ fn partitions_that_are_added_are_used_under_steady_load_within_thirty_seconds() 
         play.now += Duration::from_millis(50);
     }
     assert!(used.len() >= 4, "{used:?}");
+}
+
+#[test]
+fn what_is_encoded_and_in_flight_counts_as_memory_and_is_kept_down() {
+    const FILES: usize = 40;
+    let mut play = Play::new();
+    let budget = Budget::new(1 << 20);
+    let route = budget.route();
+    let lines = "\n".repeat(2_000);
+    for n in 0..FILES {
+        // Each line of one byte becomes a record of 220.
+        let to = destination(None, &[("header", &[b'x'; 200])]);
+        let path = Path::new(&format!("/{n}")).into();
+        let to = Arc::new(Destination {
+            path,
+            ..Arc::try_unwrap(to).expect("it was just made")
+        });
+        let mut batch = batch(&to, lines.as_bytes());
+        let account = route.account(waker());
+        batch.permit = account
+            .take(lines.len(), lines.len())
+            .expect("there is room");
+        play.push(batch);
+    }
+    let leaders = [(1, 0); 20];
+    let (begin, mut most, mut encoded_most) = (play.now, 0, 0);
+    while !play.machine.is_idle() {
+        let sent = play.poll();
+        let batches = sent.iter().flat_map(|(_, _, request)| &request.batches);
+        let encoded: usize = batches.map(|(_, bytes)| bytes.len()).sum();
+        assert!(budget.used_bytes() > encoded);
+        encoded_most = encoded_most.max(encoded);
+        most = most.max(budget.used_bytes());
+        for (connection, _, request) in sent {
+            let answer = match request.api {
+                METADATA => metadata(&leaders),
+                PRODUCE => all_produced(&request),
+                _ => id(),
+            };
+            play.answer(connection, answer);
+        }
+        play.now += Duration::from_millis(10);
+        assert!(
+            play.now - begin < Duration::from_secs(60),
+            "it stands still"
+        );
+        drop(play.machine.take_effects());
+    }
+    // Eight batches of 100 kB would be 8 MB for 20 partitions.
+    let bound = (1 << 20) * 9 / 8 + 20 * (16 << 10) + 200_000;
+    assert!(
+        (1 << 20..bound).contains(&most),
+        "{most}, {encoded_most} encoded"
+    );
+    assert_eq!(budget.used_bytes(), 0);
 }
 
 #[test]
