@@ -264,3 +264,61 @@ fn names_are_looked_up_by_the_resolver_and_by_nothing_else() {
         }
     }
 }
+
+/// The functions of `text` with more than `most` lines, tests aside: the line of each, and how many it has.
+fn long_functions(text: &str, most: usize) -> Vec<(usize, usize)> {
+    let code = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
+    let lines: Vec<&str> = code.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let words = line.trim_start();
+        let indent = &line[..line.len() - words.len()];
+        let is_function = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn "]
+            .iter()
+            .any(|start| words.starts_with(start));
+        if !is_function {
+            continue;
+        }
+        // rustfmt puts the end where the beginning is.
+        let end = format!("{indent}}}");
+        let length = lines[at..].iter().position(|line| *line == end);
+        match length {
+            Some(length) if length + 1 > most && !line.ends_with('}') => {
+                found.push((at + 1, length + 1));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn in_kafka_no_function_has_more_than_sixty_lines_and_no_file_more_than_five_hundred() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    read_folder(&root.join("src/kafka"), root, &mut files);
+    assert!(files.len() > 30);
+    let mut wrong = Vec::new();
+    for (path, text) in files {
+        for (line, length) in long_functions(&text, 60) {
+            wrong.push(format!("{path}:{line}: {length} lines"));
+        }
+        let length = text.lines().count();
+        if length > 500 {
+            wrong.push(format!("{path}: {length} lines"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_long_function_is_found_with_its_line() {
+    let body = "    let a = 1;\n".repeat(59);
+    let text =
+        format!("fn short() {{ }}\n\npub fn long() {{\n{body}}}\n\nfn other() {{\n{body}}}\n");
+    assert_eq!(long_functions(&text, 60), [(3, 61), (65, 61)]);
+    assert_eq!(long_functions(&text, 61), []);
+}

@@ -27,7 +27,7 @@ pub(crate) fn authenticate(
     client_id: &str,
     timeout: Duration,
 ) -> Result<Option<Instant>, ConnectionError> {
-    let refused = |words: String| ConnectionError::Sasl(format!("{}: {words}", sasl.mechanism()));
+    let refused = |words: String| refused(sasl, &words);
     let (Some(_), Some(version)) = (versions.of(SASL_HANDSHAKE), versions.of(SASL_AUTHENTICATE))
     else {
         return Err(refused(
@@ -44,22 +44,7 @@ pub(crate) fn authenticate(
             (_, error) => error,
         })?;
     let until = Transport::deadline(timeout);
-    let request = Request::sasl_handshake(client_id, sasl.mechanism());
-    let answer = transport.ask(request, until)?;
-    let (error, offered) = read_handshake(&answer).map_err(ConnectionError::Malformed)?;
-    match error {
-        0 => {}
-        UNSUPPORTED_SASL_MECHANISM => {
-            let offered = printable(&offered.join(", "));
-            return Err(refused(format!(
-                "the broker does not offer it; it offers {offered}"
-            )));
-        }
-        ILLEGAL_SASL_STATE => {
-            return Err(refused("the broker wants no SASL on this port".to_owned()));
-        }
-        code => return Err(refused(format!("the broker refuses it with error {code}"))),
-    }
+    handshake(transport, sasl, client_id, until)?;
     for _ in 0..MOST_TURNS {
         let request = Request::sasl_authenticate(client_id, version, send);
         let answer = transport.ask(request, until)?;
@@ -85,6 +70,32 @@ pub(crate) fn authenticate(
         }
     }
     Err(refused("the broker comes to no end".to_owned()))
+}
+
+/// Agrees on the mechanism.
+fn handshake(
+    transport: &mut Transport,
+    sasl: &SaslConfig,
+    client_id: &str,
+    until: Instant,
+) -> Result<(), ConnectionError> {
+    let request = Request::sasl_handshake(client_id, sasl.mechanism());
+    let answer = transport.ask(request, until)?;
+    let (error, offered) = read_handshake(&answer).map_err(ConnectionError::Malformed)?;
+    let words = match error {
+        0 => return Ok(()),
+        UNSUPPORTED_SASL_MECHANISM => {
+            let offered = printable(&offered.join(", "));
+            format!("the broker does not offer it; it offers {offered}")
+        }
+        ILLEGAL_SASL_STATE => "the broker wants no SASL on this port".to_owned(),
+        code => format!("the broker refuses it with error {code}"),
+    };
+    Err(refused(sasl, &words))
+}
+
+fn refused(sasl: &SaslConfig, words: &str) -> ConnectionError {
+    ConnectionError::Sasl(format!("{}: {words}", sasl.mechanism()))
 }
 
 /// At 85 to 95 % of the lifetime, so that a thousand sessions that began together do not end so.

@@ -20,7 +20,7 @@
 //! | `topic.rs` | which metadata is believed, whether the topic is parked |
 //! | `placement.rs` | which partition a batch goes to |
 //! | `partition.rs`, `batch.rs` | order, sequence numbers, what is in flight |
-//! | `producer_id.rs` | which producer id is good |
+//! | `producer_id.rs`, `sequencing.rs` | which producer id is good, and which sequence number is next |
 //! | `encoder.rs`, `coverage.rs`, `batch_limit.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
@@ -45,6 +45,7 @@ pub(crate) mod placement;
 pub(crate) mod planted;
 pub(crate) mod producer_id;
 pub(crate) mod sending;
+pub(crate) mod sequencing;
 pub(crate) mod topic;
 
 #[cfg(test)]

@@ -31,14 +31,12 @@ use crate::backoff::Backoff;
 use crate::batch::{Batch, SourceId};
 use crate::condition::Condition;
 use crate::kafka::cluster::broker::{BatchId, BatchIds, BatchRef};
-use crate::kafka::protocol::record_batch::sequence_after;
-
-use sequencing::Sequencing;
 
 use super::batch::{BatchState, Queue, RecordBatch};
 use super::batch_limit::BatchLimit;
 use super::encoder::Encoder;
 use super::planted::{self, Bug};
+use super::sequencing::Sequencing;
 
 /// How much may be in flight, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,13 +260,7 @@ impl Partition {
             };
             let id = self.new_id(ids);
             let mut batch = RecordBatch::cut(id, &mut self.queue, limit, encoder);
-            match &mut self.sequencing {
-                Sequencing::Idempotent(sequence) => {
-                    batch.stamp(Some(sequence.producer), sequence.next);
-                    sequence.next = sequence_after(sequence.next, batch.records);
-                }
-                Sequencing::None | Sequencing::Awaiting { .. } => batch.stamp(None, -1),
-            }
+            self.sequencing.stamp_next(&mut batch);
             self.batches.push_back(batch);
             self.batches.len() - 1
         });
@@ -365,13 +357,7 @@ impl Partition {
     /// unique in the producer: an answer to a batch of this partition can be for none of the others.
     pub(crate) fn absorb(&mut self, gone: Partition) {
         for mut batch in gone.batches {
-            match &mut self.sequencing {
-                Sequencing::Idempotent(sequence) => {
-                    batch.stamp(Some(sequence.producer), sequence.next);
-                    sequence.next = sequence_after(sequence.next, batch.records);
-                }
-                Sequencing::None | Sequencing::Awaiting { .. } => batch.stamp(None, -1),
-            }
+            self.sequencing.stamp_next(&mut batch);
             self.batches.push_back(batch);
         }
         self.queue.absorb(gone.queue);
@@ -382,7 +368,7 @@ impl Partition {
 const SMALL_BYTES: usize = 16 << 10;
 /// Kafka remembers the last five batches of a producer in each partition, no more.
 const MAX_IN_FLIGHT: usize = 5;
+mod identity;
 mod refusal;
-mod sequencing;
 #[cfg(test)]
 mod tests;

@@ -16,11 +16,9 @@ use std::sync::Arc;
 use crate::batch::{Batch, Destination, Framing};
 
 use super::compression::{Codec, Compressor};
-use super::unpacked::RawRecord;
+use super::unpacked::{HEAD_BYTES, RawRecord};
 use super::wire::{Reader, WireError};
 
-/// Bytes before the records.
-pub(crate) const HEAD_BYTES: usize = 61;
 /// Room for everything of a record before its key: three varints of 10 bytes and the attributes,
 /// and then a null key and the length of the value.
 const RECORD_HEAD_BYTES: usize = 48;

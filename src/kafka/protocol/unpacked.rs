@@ -1,7 +1,6 @@
 //! Record batches of our own, taken apart.
 
 use super::compression::Codec;
-use super::record_batch::HEAD_BYTES;
 use super::wire::{Reader, WireError};
 
 /// The records of one of our own batches, for when it must be taken apart.
@@ -84,3 +83,6 @@ impl Unpacked {
         Ok(records)
     }
 }
+
+/// Bytes of a record batch before its records.
+pub(super) const HEAD_BYTES: usize = 61;

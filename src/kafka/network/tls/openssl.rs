@@ -19,6 +19,9 @@ use crate::kafka::network::transport::Transport;
 use crate::kafka::protocol::request::Request;
 use crate::kafka::testing::config;
 
+const RSA: &str = "rsa:2048";
+const P256: &str = "ec -pkeyopt ec_paramgen_curve:P-256";
+const P521: &str = "ec -pkeyopt ec_paramgen_curve:secp521r1";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs `openssl` with the words of `arguments` in `folder`.
@@ -44,57 +47,35 @@ fn files() -> TempDir {
         "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
     )
     .expect("a file");
-    let self_signed = "req -x509 -nodes -days 10 -newkey";
-    let ec = "ec -pkeyopt ec_paramgen_curve:P-256";
-    let p521 = "ec -pkeyopt ec_paramgen_curve:secp521r1";
-    // As told in a hundred instructions.
-    openssl(
-        own,
-        &format!(
-            "{self_signed} rsa:2048 -keyout own.key -out own.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-        ),
-    );
-    openssl(
-        own,
-        &format!(
-            "{self_signed} {ec} -keyout away.key -out away.pem -subj /CN=away -addext subjectAltName=DNS:away"
-        ),
-    );
-    openssl(
-        own,
-        &format!("{self_signed} {ec} -keyout ca.key -out ca.pem -subj /CN=ca"),
-    );
-    openssl(
-        own,
-        &format!("{self_signed} {p521} -keyout ca521.key -out ca521.pem -subj /CN=ca521"),
-    );
-    openssl(
-        own,
-        &format!("req -nodes -newkey {ec} -keyout ca1.key -out ca1.csr -subj /CN=ca1"),
-    );
-    openssl(
-        own,
-        "x509 -req -days 10 -in ca1.csr -signkey ca1.key -out ca1.pem",
-    );
-    for (name, key, authority, extensions) in [
-        ("leaf", "rsa:2048", "ca", "-extfile leaf.ext"),
-        ("leaf1", ec, "ca", ""),
-        ("leaf521", p521, "ca", "-extfile leaf.ext"),
-        ("of521", ec, "ca521", "-extfile leaf.ext"),
-        ("of1", ec, "ca1", "-extfile leaf.ext"),
+    for (name, key, extension) in [
+        // As told in a hundred instructions.
+        ("own", RSA, "-addext subjectAltName=DNS:localhost"),
+        ("away", P256, "-addext subjectAltName=DNS:away"),
+        ("ca", P256, ""),
+        ("ca521", P521, ""),
     ] {
-        openssl(
-            own,
-            &format!(
-                "req -nodes -newkey {key} -keyout {name}.key -out {name}.csr -subj /CN=localhost"
-            ),
-        );
-        openssl(
-            own,
-            &format!(
-                "x509 -req -days 10 -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial {extensions} -out {name}.pem"
-            ),
-        );
+        let words = "req -x509 -nodes -days 10 -newkey";
+        let to = format!("-keyout {name}.key -out {name}.pem -subj /CN={name}");
+        openssl(own, &format!("{words} {key} {to} {extension}"));
+    }
+    let v3 = "-extfile leaf.ext";
+    for (name, key, signed, extensions) in [
+        ("ca1", P256, "-signkey ca1.key", ""),
+        ("leaf", RSA, "-CA ca.pem -CAkey ca.key", v3),
+        ("leaf1", P256, "-CA ca.pem -CAkey ca.key", ""),
+        ("leaf521", P521, "-CA ca.pem -CAkey ca.key", v3),
+        ("of521", P256, "-CA ca521.pem -CAkey ca521.key", v3),
+        ("of1", P256, "-CA ca1.pem -CAkey ca1.key", v3),
+    ] {
+        let to = format!("-keyout {name}.key -out {name}.csr -subj /CN={name}");
+        openssl(own, &format!("req -nodes -newkey {key} {to}"));
+        let request = format!("x509 -req -days 10 -in {name}.csr -out {name}.pem");
+        let serial = if signed.starts_with("-CA ") {
+            "-CAcreateserial"
+        } else {
+            ""
+        };
+        openssl(own, &format!("{request} {signed} {serial} {extensions}"));
     }
     folder
 }
@@ -182,62 +163,36 @@ fn said(address: &BrokerAddress, tls: &TlsConfig) -> String {
     }
 }
 
+/// The certificate of a server, how it is started, who is trusted, and a part of what is said. Nothing is said of
+/// a server that can be talked to.
+#[rustfmt::skip]
+const SERVERS: [(&str, &str, &str, &str); 15] = [
+    // A certificate of an authority as the server's own.
+    ("own", "", "own", ""),
+    ("own", "-tls1_2", "own", ""),
+    ("own", "", "ca", "name that very certificate in tls_ca"),
+    ("away", "", "away", "its certificate is for another name"),
+    ("leaf", "", "ca", ""),
+    ("leaf", "", "ca521", "an authority that is not trusted here (tls_ca)"),
+    // Version 1: as an authority, and as the server's own.
+    ("of1", "", "ca1", ""),
+    ("leaf1", "", "ca", "is of version 1; make one with an extension file"),
+    // What ring has not.
+    ("leaf521", "", "ca", "P-521 do not go"),
+    ("of521", "", "ca521", "P-521 and SHA-1 do not"),
+    ("leaf", "-tls1_2 -cipher AES128-GCM-SHA256", "ca", "ssl.cipher.suites"),
+    ("leaf", "-tls1_2 -cipher ECDHE-RSA-AES128-SHA256", "ca", "ssl.cipher.suites"),
+    ("leaf", "-tls1_1 -cipher DEFAULT@SECLEVEL=0", "ca", "ssl.enabled.protocols"),
+    // A client certificate is wanted.
+    ("leaf", "-tls1_2 -Verify 1", "ca", "it wants a client certificate (tls_cert, tls_key)"),
+    ("leaf", "-tls1_3 -Verify 1", "ca", "it wants a client certificate (tls_cert, tls_key)"),
+];
+
 #[test]
 fn what_is_wrong_with_a_server_is_said_in_words_that_lead_to_the_mend() {
     let folder = files();
     let own = folder.path();
-    let suites = "ssl.cipher.suites";
-    for (certificate, server, ca, expected) in [
-        // A certificate of an authority as the server's own.
-        ("own", "", "own", ""),
-        ("own", "-tls1_2", "own", ""),
-        ("own", "", "ca", "name that very certificate in tls_ca"),
-        ("away", "", "away", "its certificate is for another name"),
-        ("leaf", "", "ca", ""),
-        (
-            "leaf",
-            "",
-            "ca521",
-            "an authority that is not trusted here (tls_ca)",
-        ),
-        // Version 1: as an authority, and as the server's own.
-        ("of1", "", "ca1", ""),
-        (
-            "leaf1",
-            "",
-            "ca",
-            "is of version 1; make one with an extension file",
-        ),
-        // What ring has not.
-        ("leaf521", "", "ca", "P-521 do not go"),
-        ("of521", "", "ca521", "P-521"),
-        ("leaf", "-tls1_2 -cipher AES128-GCM-SHA256", "ca", suites),
-        (
-            "leaf",
-            "-tls1_2 -cipher ECDHE-RSA-AES128-SHA256",
-            "ca",
-            suites,
-        ),
-        (
-            "leaf",
-            "-tls1_1 -cipher DEFAULT@SECLEVEL=0",
-            "ca",
-            "ssl.enabled.protocols",
-        ),
-        // A client certificate is wanted.
-        (
-            "leaf",
-            "-tls1_2 -Verify 1",
-            "ca",
-            "it wants a client certificate (tls_cert, tls_key)",
-        ),
-        (
-            "leaf",
-            "-tls1_3 -Verify 1",
-            "ca",
-            "it wants a client certificate (tls_cert, tls_key)",
-        ),
-    ] {
+    for (certificate, server, ca, expected) in SERVERS {
         let server_of = Server::start(own, certificate, server);
         let tls = trusting(own, ca);
         let said = said(&server_of.address, &tls);

@@ -48,7 +48,7 @@ fn connected<T: Send + 'static>(
         let session = ServerConnection::new(Arc::new(config)).expect("a session");
         server(StreamOwned::new(session, socket))
     });
-    let socket = TcpStream::connect(address).expect("it listens");
+    let socket = TcpStream::connect_timeout(&address, Duration::from_secs(10)).expect("it listens");
     socket
         .set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a socket");

@@ -2,6 +2,7 @@
 //! of leaders, metadata that lags behind, growth, topics that are made again smaller, and time. No thread and no
 //! socket. After each step the oracle has its say; at the end everything must be delivered.
 
+mod bugs;
 mod oracle;
 mod world;
 
@@ -24,7 +25,6 @@ use crate::kafka::testing::{Opened, RecordingDial, config, destination_of};
 use crate::wake::testing::waker;
 
 use super::machine::{Machine, Now};
-use super::planted::{self, Bug};
 use oracle::Oracle;
 use world::{NODES, Sent, World};
 
@@ -469,39 +469,6 @@ fn whatever_happens_each_line_arrives_once_and_in_order_unless_a_stated_cause_al
 fn seeds(usual: u64) -> u64 {
     let asked = std::env::var("MODEL_SEEDS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
-fn finds(bug: Bug) {
-    planted::plant(Some(bug));
-    let (steps, wrong) = first_wrong(0..2_000, 400);
-    planted::plant(None);
-    let (seed, wrong) = wrong.expect("the model finds it");
-    println!("{bug:?}: after {steps} steps, seed {seed}: {wrong}");
-}
-
-#[test]
-fn the_model_finds_batches_that_keep_their_numbers_when_partitions_are_merged() {
-    finds(Bug::AbsorbKeepsIds);
-}
-
-#[test]
-fn the_model_finds_that_an_older_leader_epoch_is_believed() {
-    finds(Bug::EpochIgnored);
-}
-
-#[test]
-fn the_model_finds_a_partition_that_does_not_drain() {
-    finds(Bug::DrainingLost);
-}
-
-#[test]
-fn the_model_finds_sequence_numbers_that_do_not_move_after_a_refusal() {
-    finds(Bug::SequenceNotMoved);
-}
-
-#[test]
-fn the_model_finds_answers_that_are_matched_by_the_number_alone() {
-    finds(Bug::AnswerByIdAlone);
 }
 
 /// The partitions that a Produce request has batches for, in its order.

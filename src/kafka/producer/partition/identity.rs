@@ -1,28 +1,10 @@
-//! Which producer id and sequence numbers the batches of a partition are stamped with.
+//! Under which producer id and sequence numbers a partition sends.
 
 use crate::kafka::protocol::record_batch::{ProducerId, sequence_after};
 
 use super::{Mode, Partition};
 use crate::kafka::producer::producer_id::ProducerState;
-
-/// What new record batches are stamped with.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Sequencing {
-    /// Nothing: idempotence is off.
-    None,
-    Idempotent(ProducerSequence),
-    /// The id that comes next, and not this one, of which the brokers have lost track.
-    Awaiting {
-        instead_of: Option<ProducerId>,
-    },
-}
-
-/// Producer id and the sequence number of the next new batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ProducerSequence {
-    pub(super) producer: ProducerId,
-    pub(super) next: i32,
-}
+use crate::kafka::producer::sequencing::{ProducerSequence, Sequencing};
 
 impl Partition {
     /// The producer id that its batches are stamped with.
