@@ -41,6 +41,7 @@ pub mod output;
 mod partitioner;
 pub mod progress;
 pub mod resolve;
+mod rights;
 pub mod shown;
 pub mod stop;
 pub mod tail;

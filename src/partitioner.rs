@@ -5,6 +5,13 @@ pub(crate) fn of_key(key: &[u8], partitions: i32) -> i32 {
     (murmur2(key) & i32::MAX) % partitions.max(1)
 }
 
+/// What is said of a topic that has not the partition that `fixed:N` asks for.
+pub(crate) fn missing_words(asked: i32, partitions: i32) -> String {
+    format!(
+        "it has {partitions} partitions and partitioner 'fixed:{asked}' asks for one that does not exist"
+    )
+}
+
 /// MurmurHash2 by Austin Appleby, 32 bits, with the seed of Kafka's Java client.
 fn murmur2(data: &[u8]) -> i32 {
     const M: u32 = 0x5bd1_e995;

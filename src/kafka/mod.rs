@@ -26,7 +26,7 @@ pub(crate) mod network;
 pub(crate) mod producer;
 pub(crate) mod protocol;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 #[doc(hidden)]
 pub use producer::encoder::Encoder;

@@ -16,11 +16,12 @@ use kafka::client::{KafkaClient, ProduceMessage, RequiredAcks};
 use kafka::error::KafkaCode;
 
 use super::Output;
-use crate::batch::{Batch, Progress};
+use crate::batch::{Batch, Destination, Progress};
 use crate::condition::Condition;
 use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
 use crate::partitioner;
 use crate::resolve::Resolver;
+use crate::rights;
 
 /// Sends message sets through the `kafka` crate, one request at a time.
 #[derive(Debug)]
@@ -36,7 +37,6 @@ pub struct LegacyOutput {
     retry: Retry,
     /// No broker is reachable.
     trouble: Condition,
-    next_partition: usize,
     /// Records that were left out.
     refused: u64,
 }
@@ -53,6 +53,23 @@ struct TopicQueue {
     trouble: Condition,
     /// Bound of the next message set, halved when it was too large.
     limit_bytes: usize,
+    /// Message sets that were taken: where the partitions take turns, whose turn it is.
+    taken: usize,
+}
+
+/// Why Kafka does not take a message set.
+struct Refusal {
+    code: KafkaCode,
+    words: String,
+}
+
+impl From<KafkaCode> for Refusal {
+    fn from(code: KafkaCode) -> Self {
+        Refusal {
+            code,
+            words: words(code),
+        }
+    }
 }
 
 /// When to try again, and how often it was tried.
@@ -96,7 +113,6 @@ impl LegacyOutput {
             finishing: false,
             retry: Retry::default(),
             trouble: Condition::default(),
-            next_partition: 0,
             refused: 0,
         }
     }
@@ -136,11 +152,10 @@ impl LegacyOutput {
         }
     }
 
-    /// Sends one message set of `topic`. `Ok(None)`: done; `Ok(Some(code))`: Kafka refused it; `Err`: the
+    /// Sends one message set of `topic`. `Ok(None)`: done; `Ok(Some(refusal))`: Kafka refused it; `Err`: the
     /// connection is of no more use.
-    fn send(&mut self, topic: &Arc<str>) -> kafka::Result<Option<KafkaCode>> {
+    fn send(&mut self, topic: &Arc<str>) -> kafka::Result<Option<Refusal>> {
         let config = self.config.clone();
-        let turn = self.next_partition;
         let client = self.connect()?;
         if client
             .topics()
@@ -155,13 +170,21 @@ impl LegacyOutput {
             .partitions(topic)
             .map_or(0, |p| p.iter().count());
         if count == 0 {
-            return Ok(Some(KafkaCode::UnknownTopicOrPartition));
+            return Ok(Some(KafkaCode::UnknownTopicOrPartition.into()));
         }
         let count = i32::try_from(count).unwrap_or(i32::MAX);
+        if let Partitioner::Fixed(asked) = config.partitioner
+            && asked >= count
+        {
+            return Ok(Some(Refusal {
+                code: KafkaCode::UnknownTopicOrPartition,
+                words: partitioner::missing_words(asked, count),
+            }));
+        }
         let Some(queue) = self.topics.get(topic) else {
             return Ok(None);
         };
-        let (cut, messages) = queue.cut(&config, count, turn);
+        let (cut, messages) = queue.cut(&config, count);
         let acks = match config.acks {
             Acks::None => RequiredAcks::None,
             Acks::Leader => RequiredAcks::One,
@@ -187,17 +210,17 @@ impl LegacyOutput {
                 self.acknowledge(topic, &cut);
                 return Ok(None);
             }
-            Some(code) => return Ok(Some(code)),
+            Some(code) => return Ok(Some(code.into())),
         }
         Ok(None)
     }
 
     fn acknowledge(&mut self, topic: &Arc<str>, cut: &Cut) {
-        self.next_partition = self.next_partition.wrapping_add(1);
         self.retry = Retry::default();
         let Some(queue) = self.topics.get_mut(topic) else {
             return;
         };
+        queue.taken = queue.taken.wrapping_add(1);
         let mut spans = Vec::new();
         for at in 0..=cut.last {
             let Some(batch) = queue.batches.front() else {
@@ -245,14 +268,21 @@ impl LegacyOutput {
             Some(KafkaCode::MessageSizeTooLarge) => {
                 queue.limit_bytes = (queue.limit_bytes / 2).max(1)
             }
-            Some(_) => {
+            Some(code) => {
                 queue.retry.fail(now);
                 // A new topic needs a few tries.
                 if queue.retry.failures >= PARK_AFTER
                     && let Some(passed_over) = queue.trouble.enter(error, now).say(now)
                 {
-                    log::warn!(
-                        "topic '{topic}' is parked: {error}; retrying every 10 s{passed_over}"
+                    let advice = rights::missing(code as i16);
+                    let level = match advice {
+                        Some(_) => log::Level::Error,
+                        None => log::Level::Warn,
+                    };
+                    let advice = advice.unwrap_or_default();
+                    log::log!(
+                        level,
+                        "topic '{topic}' is parked: {error}{advice}; retrying every 10 s{passed_over}"
                     );
                 }
             }
@@ -268,12 +298,7 @@ impl LegacyOutput {
 
 impl TopicQueue {
     /// The records of the next message set: one partition, and no more than the limit.
-    fn cut(
-        &self,
-        config: &KafkaConfig,
-        partitions: i32,
-        turn: usize,
-    ) -> (Cut, Vec<ProduceMessage<'_, '_>>) {
+    fn cut(&self, config: &KafkaConfig, partitions: i32) -> (Cut, Vec<ProduceMessage<'_, '_>>) {
         let mut cut = Cut {
             partition: 0,
             last: 0,
@@ -285,17 +310,7 @@ impl TopicQueue {
         'batches: for (at, batch) in self.batches.iter().enumerate() {
             let destination = &batch.destination;
             let key = destination.route.key.as_deref();
-            let partition = match config.partitioner {
-                Partitioner::File => partitioner::of_key(&destination.file_key(), partitions),
-                Partitioner::Fixed(partition) => partition,
-                Partitioner::Key if key.is_some() => {
-                    partitioner::of_key(key.unwrap_or_default(), partitions)
-                }
-                // Without a key the partitions take turns, as with the native output.
-                Partitioner::Key | Partitioner::RoundRobin => {
-                    (turn % partitions.unsigned_abs() as usize) as i32
-                }
-            };
+            let partition = self.partition(config, destination, partitions);
             if at == 0 {
                 cut.partition = partition;
             } else if partition != cut.partition {
@@ -319,6 +334,43 @@ impl TopicQueue {
         }
         (cut, messages)
     }
+}
+
+impl TopicQueue {
+    /// Where what comes from `destination` goes, of so many partitions.
+    fn partition(&self, config: &KafkaConfig, destination: &Destination, partitions: i32) -> i32 {
+        let key = destination.route.key.as_deref();
+        match (config.partitioner, key) {
+            (Partitioner::File, _) => partitioner::of_key(&destination.file_key(), partitions),
+            (Partitioner::Fixed(partition), _) => partition,
+            (Partitioner::Key, Some(key)) => partitioner::of_key(key, partitions),
+            // Without a key the partitions take turns, and begin with the second, as with the native output.
+            (Partitioner::Key, None) | (Partitioner::RoundRobin, _) => {
+                ((self.taken + 1) % partitions.unsigned_abs() as usize) as i32
+            }
+        }
+    }
+}
+
+/// The name of an error code, and its number, as the native output has them.
+fn words(code: KafkaCode) -> String {
+    let name = match code {
+        KafkaCode::Unknown => "UNKNOWN_SERVER_ERROR".to_owned(),
+        KafkaCode::NotLeaderForPartition => "NOT_LEADER_OR_FOLLOWER".to_owned(),
+        KafkaCode::MessageSizeTooLarge => "MESSAGE_TOO_LARGE".to_owned(),
+        KafkaCode::InvalidTopic => "INVALID_TOPIC_EXCEPTION".to_owned(),
+        other => {
+            let mut name = String::new();
+            for (at, letter) in format!("{other:?}").char_indices() {
+                if at > 0 && letter.is_ascii_uppercase() {
+                    name.push('_');
+                }
+                name.push(letter.to_ascii_uppercase());
+            }
+            name
+        }
+    };
+    format!("{name} ({})", code as i32)
 }
 
 impl Output for LegacyOutput {
@@ -365,10 +417,8 @@ impl Output for LegacyOutput {
             }
             match self.send(&topic) {
                 Ok(None) => {}
-                Ok(Some(code)) => self.fail(&topic, &format!("{code:?}"), Some(code), now),
-                Err(kafka::Error::Kafka(code)) => {
-                    self.fail(&topic, &format!("{code:?}"), Some(code), now)
-                }
+                Ok(Some(Refusal { code, words })) => self.fail(&topic, &words, Some(code), now),
+                Err(kafka::Error::Kafka(code)) => self.fail(&topic, &words(code), Some(code), now),
                 Err(error) => self.fail(&topic, &error, None, now),
             }
             // Whatever is left of this topic, the others come first.
@@ -398,3 +448,6 @@ const LAST_BACKOFF: Duration = Duration::from_secs(10);
 const PARK_AFTER: u32 = 4;
 /// Offset, size, CRC, magic, attributes and the lengths of key and value.
 const MESSAGE_OVERHEAD: usize = 34;
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use crate::kafka::protocol::error_code::{
     Action, LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION, Verdict,
 };
 use crate::kafka::protocol::response::{TopicId, TopicMetadata};
+use crate::partitioner;
 
 use super::partition::Partition;
 use super::placement::{Partitions, Place, Placement};
@@ -195,10 +196,8 @@ impl Topic {
             self.adopt_count(told.partitions.len());
         }
         if let Some(missing) = self.placement.missing() {
-            let why = format!(
-                "it has {} partitions and partitioner 'fixed:{missing}' asks for one that does not exist",
-                self.leaders.len()
-            );
+            let count = i32::try_from(self.leaders.len()).unwrap_or(i32::MAX);
+            let why = partitioner::missing_words(missing, count);
             self.park(
                 ParkedBy::Metadata,
                 Verdict::of(UNKNOWN_TOPIC_OR_PARTITION),

@@ -3,6 +3,11 @@
 
 use std::fmt;
 
+use crate::rights::{
+    self, CLUSTER_AUTHORIZATION_FAILED, TOPIC_AUTHORIZATION_FAILED,
+    TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+};
+
 /// What is done about a batch that was answered with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -71,19 +76,7 @@ impl Verdict {
 
     /// The right of Kafka that is missing, and the setting that does without it.
     pub(crate) fn missing_right(&self) -> Option<&'static str> {
-        match self.code {
-            TOPIC_AUTHORIZATION_FAILED => Some(
-                "; the principal needs the rights WRITE and DESCRIBE on this topic, and CREATE if it is to be made",
-            ),
-            CLUSTER_AUTHORIZATION_FAILED => Some(
-                "; the principal needs the right IDEMPOTENT_WRITE on the cluster (before Kafka 2.8), or set \
-                 idempotence = off",
-            ),
-            TRANSACTIONAL_ID_AUTHORIZATION_FAILED => {
-                Some("; the principal needs the rights WRITE and DESCRIBE on the transactional id")
-            }
-            _ => None,
-        }
+        rights::missing(self.code)
     }
 }
 
@@ -100,10 +93,6 @@ pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
 
 /// `REBOOTSTRAP_REQUIRED` (KIP-1102): the broker that was asked for metadata belongs to this cluster no more.
 pub(crate) const REBOOTSTRAP_REQUIRED: i16 = 129;
-
-const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
-const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
-const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 
 const fn row(code: i16, name: &'static str, action: Action, written: Written) -> Verdict {
     Verdict {
