@@ -32,6 +32,7 @@ mod real_kafka_many;
 mod real_kafka_matrix;
 mod real_kafka_security;
 mod restart;
+mod rights;
 mod rotation;
 mod shares;
 mod static_binary;

@@ -260,6 +260,10 @@ const MOST_NESTING: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use crate::config::{Config, SaslConfig, TokenOrigin};
 
     fn answer(status: u16, body: &str) -> Result<(String, Option<u64>), String> {
         let body = body.as_bytes().to_vec();
@@ -328,5 +332,74 @@ mod tests {
     #[test]
     fn a_scope_is_encoded_as_forms_are() {
         assert_eq!(form_encoded("a b/c:é"), "a+b%2Fc%3A%C3%A9");
+    }
+
+    /// Asks an endpoint that answers with `answer` and hangs up.
+    fn asked(answer: Vec<u8>) -> Result<String, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let endpoint = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("a client");
+            let mut request = [0; 4096];
+            let _ = socket.read(&mut request);
+            // A client that has read enough hangs up.
+            let _ = socket.write_all(&answer);
+        });
+        let ini = format!(
+            "[kafka]\nbrokers = a\ntopic = t\nsasl_mechanism = OAUTHBEARER\n\
+             sasl_token_url = http://127.0.0.1:{port}/token\nsasl_client_id = me\nsasl_client_secret = s3cret\n\
+             [log:a]\npath = /a\n"
+        );
+        let config = Config::parse(&ini, Path::new("a.ini"), &|_| None).expect("a good ini");
+        let Some(SaslConfig::OAuthBearer(TokenOrigin::Endpoint(client))) = config.kafka.sasl else {
+            panic!("there is an endpoint");
+        };
+        let fetched = fetch(&client, Duration::from_secs(10));
+        endpoint.join().expect("no panic");
+        fetched.map(|(secret, _)| secret.reveal().to_owned())
+    }
+
+    #[test]
+    fn whatever_an_endpoint_sends_is_a_token_or_one_clear_line() {
+        let token = r#"{"access_token":"abc","expires_in":60}"#;
+        let (first, rest) = token.split_at(10);
+        let chunks = format!(
+            "{:x}\r\n{first}\r\n{:x}\r\n{rest}\r\n0\r\n\r\n",
+            10,
+            rest.len()
+        );
+        let chunked = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        let length = format!("Content-Length: {}\r\n\r\n{token}", token.len());
+        let latin_1 = [
+            b"HTTP/1.1 200 OK\r\nX-Via: Pr\xfcfstelle\r\n",
+            length.as_bytes(),
+        ]
+        .concat();
+        let redirect =
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
+        let huge = "x".repeat(1 << 20);
+        let huge_known = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{huge}",
+            huge.len()
+        );
+        let huge_chunk =
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n{huge}");
+        let followed = "it answers with a redirect, which is not followed";
+        let longer = "its answer is longer than 64 KiB, and a token is not";
+        for (answer, expected) in [
+            (chunked.into_bytes(), Ok("abc")),
+            (latin_1, Ok("abc")),
+            (redirect.into(), Err(followed)),
+            (huge_known.into_bytes(), Err(longer)),
+            (huge_chunk.into_bytes(), Err(longer)),
+        ] {
+            match (asked(answer), expected) {
+                (Ok(token), Ok(expected)) => assert_eq!(token, expected),
+                (Err(words), Err(expected)) => {
+                    assert!(words.contains(expected) && !words.contains('\n'), "{words}");
+                }
+                (got, expected) => panic!("{got:?}, not {expected:?}"),
+            }
+        }
     }
 }
