@@ -140,6 +140,7 @@ impl Agent {
             for found in first.found {
                 agent.follow(found);
             }
+            agent.tell(Progress::LookedForAll);
         }
         if mode.once {
             agent.table.stop();
@@ -246,6 +247,13 @@ impl Agent {
         let _ = self
             .scheduler
             .send(Message::Start(Box::new(tailer), device));
+    }
+
+    /// Tells the registrar.
+    fn tell(&self, progress: Progress) {
+        if let Some(registrar) = &self.progress {
+            let _ = registrar.send(progress);
+        }
     }
 
     /// The route of a section and its share of the memory budget, one for all its files.

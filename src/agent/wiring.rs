@@ -65,9 +65,9 @@ impl Agent {
         let lanes = lanes(exits.clone());
         // What does not answer at the start is followed later, except with --once, where there is no later.
         let patience = (!mode.once).then_some(FIRST_LOOK);
-        let discovery = Discovery::new(&config.logs, &config.agent.state_dir);
+        let discovery = Arc::new(Discovery::new(&config.logs, &config.agent.state_dir));
         let (watcher, first_look) = Watcher::new(
-            discovery,
+            discovery.clone(),
             lanes.clone(),
             found_sender,
             known_paths,
@@ -80,6 +80,7 @@ impl Agent {
         let (turns, crowd) = (Turns::new(descriptors), Arc::<Crowd>::default());
         let shared = Arc::new(Shared {
             registry: FileRegistry::new(&saved),
+            discovery,
             folders: FolderIndex::new(),
             watches: watcher.table(),
             pool: BufferPool::new(),

@@ -115,6 +115,7 @@ impl Registrar {
 
     fn take(&mut self, progress: Progress) {
         match progress {
+            Progress::LookedForAll => self.changed = true,
             Progress::Opened {
                 source,
                 checkpoint,
