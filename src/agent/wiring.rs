@@ -24,6 +24,7 @@ use crate::stop::Deadline;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::folder_index::FolderIndex;
+use crate::tail::forgetting::{Forgetting, LookedFor};
 use crate::tail::registry::FileRegistry;
 use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler};
 use crate::tail::turns::Turns;
@@ -35,6 +36,8 @@ pub(super) struct Started {
     pub(super) agent: Agent,
     /// What is there at the start.
     pub(super) first_look: Receiver<FirstLook>,
+    /// What gives back what is gone, and the answers it waits for.
+    pub(super) forgetting: (Forgetting, Receiver<LookedFor>),
     /// How many checkpoints were loaded.
     pub(super) checkpoints: usize,
     /// How many descriptors the process may have.
@@ -100,6 +103,7 @@ impl Agent {
         let messages = (agent.scheduler.clone(), ends.scheduled);
         let calls = (ends.woken, agent.tailers_stop.clone());
         let report = report_to(agent.exits.clone());
+        let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
         let scheduler = Scheduler::new(messages, calls, crowd, turns, lanes, report);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();
@@ -112,6 +116,7 @@ impl Agent {
         Ok(Started {
             agent,
             first_look,
+            forgetting,
             checkpoints,
             descriptors,
         })

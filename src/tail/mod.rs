@@ -30,6 +30,7 @@ pub mod deleted;
 pub mod discover;
 mod drain;
 pub mod folder_index;
+pub mod forgetting;
 mod framing;
 pub mod lanes;
 mod links;

@@ -1,1 +1,0 @@
-//! What is gone is forgotten.
