@@ -22,6 +22,9 @@ use super::observe::is_absence;
 use crate::identity::Look;
 use crate::progress::Checkpoint;
 
+/// A path that nobody follows, and what is known of its files.
+type Idle = (Arc<Path>, Vec<Checkpoint>);
+
 /// The paths that lead nowhere, and since when.
 #[derive(Debug)]
 pub struct Forgetting {
@@ -64,7 +67,7 @@ impl Forgetting {
         let paths: BTreeSet<&Arc<Path>> = idle.iter().map(|(path, _)| path).collect();
         self.missing.retain(|path, _| paths.contains(path));
         let mounts = self.mounts.now();
-        let mut lanes: BTreeMap<Lane, Vec<(Arc<Path>, Vec<Checkpoint>)>> = BTreeMap::new();
+        let mut lanes: BTreeMap<Lane, Vec<Idle>> = BTreeMap::new();
         for known in idle {
             lanes.entry(mounts.of(&known.0)).or_default().push(known);
         }
