@@ -1,7 +1,7 @@
 //! Giving back what is known of paths that lead nowhere: names that came and went, pods that were removed.
 //!
 //! When a tailer has ended, the checkpoints of its path stay: the log may come back, from a backup, to go on where it
-//! stood. So those of the last [`KEPT_PATHS`] paths are kept for [`KEPT_FOR`]; of more paths than that, those that
+//! stood. So those of the last 1,000 paths are kept for a day; of more paths than that, those that
 //! have been missing longest are forgotten, in the registry and in the file of the checkpoints. What lies beside its
 //! path under another name is not missing.
 //!
