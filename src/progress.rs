@@ -123,6 +123,9 @@ impl Marks {
 /// What the registrar is told, over one channel: nothing else moves a checkpoint.
 #[derive(Debug)]
 pub enum Progress {
+    /// The files of all sections were looked for, whether there are any or not: what comes later was not there at
+    /// the start.
+    LookedForAll,
     /// A tailer reads this source from `checkpoint.offset` on. Comes before any batch of the source.
     Opened {
         /// The source.

@@ -7,8 +7,10 @@
 
 mod cluster;
 mod command_line;
+mod copies;
 mod delivery;
 mod discovery;
+mod edits;
 mod error_codes;
 mod faults;
 mod framing;
@@ -18,7 +20,10 @@ mod layers;
 mod limits;
 mod links;
 mod lost;
+mod many;
+mod missing_rights;
 mod model;
+mod names;
 mod oauth;
 mod own_log;
 mod parking;
@@ -35,5 +40,6 @@ mod restart;
 mod rights;
 mod rotation;
 mod shares;
+mod start_at;
 mod static_binary;
 mod support;

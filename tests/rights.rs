@@ -1,71 +1,238 @@
-//! Rights that are missing: one ERROR names the right of Kafka and the setting that does without it, and nothing
-//! is lost.
+//! Files and folders that may not be read for a while.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use kafka_protocol::messages::ApiKey;
+use rustix::process::Signal;
 
-use crate::support::env::{Env, SOON, lines};
+use crate::support::env::{Env, SOON, TOPIC, lines, losses, wait_until};
 
-/// Twice the longest pause between attempts.
-const LONG: Duration = Duration::from_secs(20);
+fn set_mode(env: &Env, name: &str, mode: u32) {
+    let permissions = fs::Permissions::from_mode(mode);
+    fs::set_permissions(env.path(name), permissions).unwrap();
+}
 
-/// An agent whose requests of `api` are answered with `code` says `expected` in one ERROR, and delivers when it
-/// may.
-fn names_what_is_missing(api: ApiKey, code: i16, expected: &[&str]) {
+/// Starts an agent that permissions bind.
+fn start_bound(env: &mut Env) {
+    let is_bound = env.start_bound_by_permissions();
+    assert!(is_bound, "cannot be tested: permissions do not bind here");
+    env.agent().wait_until_it_follows(SOON);
+}
+
+fn once_bound(env: &Env) -> (Option<i32>, String) {
+    let ended = env.run_bound_by_permissions(&["--once"]);
+    let ended = ended.expect("permissions can be had to bind here");
+    (ended.code, ended.stderr)
+}
+
+/// A log of which lines were rotated away while the agent was stopped: `app.log.2` was half read, `app.log.1` never
+/// seen. Gives the lines of each of the three files that were not read.
+fn rotated_twice_while_stopped(env: &mut Env) -> [Vec<String>; 3] {
+    env.write_lines("app.log", 0..10);
+    start_bound(env);
+    env.expect_lines(&lines(0..10));
+    env.stop();
+    env.write_lines("app.log", 10..20);
+    env.rename("app.log", "app.log.2");
+    env.write_lines("app.log.1", 20..30);
+    env.write_lines("app.log", 30..40);
+    [lines(10..20), lines(20..30), lines(30..40)]
+}
+
+#[test]
+fn a_rotated_file_that_may_not_be_read_for_now_is_read_when_it_can_be() {
+    for shut in ["app.log.2", "app.log.1"] {
+        let mut env = Env::following_one_path();
+        let [half_read, never_seen, current] = rotated_twice_while_stopped(&mut env);
+        set_mode(&env, shut, 0o000);
+        start_bound(&mut env);
+        env.wait_for_log(shut, SOON);
+        // Later lines go on after `rotate_wait`, and so they do after a restart.
+        env.wait_for_records(30);
+        env.stop();
+        start_bound(&mut env);
+        env.wait_for_log(shut, SOON);
+        assert_eq!(env.agent().count_log(&["WARN", shut]), 1, "{}", env.log());
+        set_mode(&env, shut, 0o644);
+        env.wait_for_records(40);
+        env.wait_for_log("recovered", SOON);
+        env.write_lines("app.log", 40..45);
+        env.wait_for_records(45);
+        env.stop();
+        let values = env.broker.values(TOPIC);
+        let early = match shut {
+            "app.log.2" => never_seen,
+            _ => half_read.clone(),
+        };
+        let late = match shut {
+            "app.log.2" => half_read,
+            _ => lines(20..30),
+        };
+        let expected = [lines(0..10), early, current, late, lines(40..45)].concat();
+        assert_eq!(values, expected, "{shut}");
+        assert_eq!(losses(&env.all_logs()).count(), 0);
+    }
+}
+
+#[test]
+fn once_names_a_rotated_file_that_may_not_be_read_and_ends_with_1() {
+    for shut in ["app.log.2", "app.log.1"] {
+        let mut env = Env::following_one_path();
+        rotated_twice_while_stopped(&mut env);
+        set_mode(&env, shut, 0o000);
+        let (code, log) = once_bound(&env);
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains(shut) && log.contains("denied"), "{log}");
+        assert_eq!(env.broker.count(TOPIC), 30, "all others arrive: {log}");
+        let (code, log) = once_bound(&env);
+        assert_eq!(code, Some(1), "again: {log}");
+        assert_eq!(env.broker.count(TOPIC), 30, "{log}");
+        set_mode(&env, shut, 0o600);
+        let (code, log) = once_bound(&env);
+        assert_eq!(code, Some(0), "{log}");
+        let mut values = env.broker.values(TOPIC);
+        assert_eq!(values.len(), 40, "{log}");
+        values.sort();
+        assert_eq!(values, sorted(lines(0..40)));
+    }
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+#[test]
+fn once_ends_with_1_where_the_folder_cannot_be_listed_or_the_file_cannot_be_read() {
+    let mut env = Env::following_one_path();
+    rotated_twice_while_stopped(&mut env);
+    set_mode(&env, "", 0o311);
+    let (code, log) = once_bound(&env);
+    set_mode(&env, "", 0o755);
+    assert_eq!(code, Some(1), "{log}");
+    let log_dir = env.log_dir().display().to_string();
+    let names_it = |line: &str| line.contains("WARN") && line.contains(&log_dir);
+    assert!(log.lines().any(names_it), "{log}");
+    assert_eq!(losses(&log).count(), 0, "{log}");
+    let (code, log) = once_bound(&env);
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(sorted(env.broker.values(TOPIC)), sorted(lines(0..40)));
+
+    set_mode(&env, "app.log", 0o000);
+    env.write_lines("app.log", 40..50);
+    let (code, log) = once_bound(&env);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("app.log' cannot be read"), "{log}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_loses_nothing_that_is_rotated_in_it() {
+    let mut env = Env::following_one_path();
+    rotated_twice_while_stopped(&mut env);
+    set_mode(&env, "", 0o311);
+    start_bound(&mut env);
+    env.wait_for_records(20);
+    // Each event has it look again.
+    for line in 40..50 {
+        env.write_lines("app.log", line..line + 1);
+        env.wait_for_records(line - 19);
+    }
+    set_mode(&env, "", 0o755);
+    env.wait_for_records(50);
+    env.wait_for_log("recovered", SOON);
+    let log_dir = env.log_dir().display().to_string();
+    let warnings = env.agent().count_log(&["WARN", &log_dir]);
+    let recovered = env.agent().count_log(&["INFO", "recovered"]);
+    assert_eq!((warnings, recovered), (1, 1), "{}", env.log());
+    env.stop();
+    assert_eq!(sorted(env.broker.values(TOPIC)), sorted(lines(0..50)));
+    assert_eq!(losses(&env.all_logs()).count(), 0);
+}
+
+#[test]
+fn each_outage_of_a_file_is_one_warning_and_one_line_when_it_is_over_and_its_thread_is_given_back()
+{
     let mut env = Env::new();
-    env.broker.on(api).forever().error(code);
-    env.write_lines("app.log", 0..100);
-    env.start();
-    env.wait_for_log(expected[0], SOON);
-    let log = env.log();
-    let is_it = |line: &&str| line.contains(" ERROR ") && line.contains(expected[0]);
-    let said: Vec<&str> = log.lines().filter(is_it).collect();
-    assert!(
-        said.len() == 1 && expected.iter().all(|words| said[0].contains(words)),
-        "{log}"
+    let path = env.path("in/app.log");
+    env.set("log:app", "path", &path);
+    env.make_folder("in");
+    env.write_lines("in/app.log", 0..10);
+    start_bound(&mut env);
+    env.expect_lines(&lines(0..10));
+    for outage in 1..=3 {
+        set_mode(&env, "in", 0o000);
+        let warned = |env: &mut Env| env.agent().count_log(&["WARN", "app.log' cannot be read"]);
+        let long = Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + long;
+        while warned(&mut env) < outage {
+            assert!(std::time::Instant::now() < deadline, "{}", env.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        set_mode(&env, "in", 0o755);
+        env.write_lines("in/app.log", outage * 10..outage * 10 + 10);
+        env.wait_for_records(outage * 10 + 10);
+        let over = |env: &mut Env| env.agent().count_log(&["INFO", "app.log' recovered"]);
+        while over(&mut env) < outage {
+            assert!(std::time::Instant::now() < deadline, "{}", env.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!((warned(&mut env), over(&mut env)), (outage, outage));
+    }
+    let tasks = format!("/proc/{}/task", env.agent().pid());
+    let has_thread = || {
+        let tasks = fs::read_dir(&tasks).into_iter().flatten().flatten();
+        let mut names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.any(|name| name.starts_with("tail:"))
+    };
+    wait_until(
+        Duration::from_secs(40),
+        || !has_thread(),
+        || "the thread of a file that is well again to be given back".to_owned(),
     );
-    env.broker.heal();
-    env.broker
-        .wait_for_count(crate::support::env::TOPIC, 100, LONG);
-    env.stop_and_expect_lines(&lines(0..100));
+    env.write_lines("in/app.log", 40..50);
+    env.stop_and_expect_lines(&lines(0..50));
 }
 
 #[test]
-fn the_right_to_write_to_a_topic_is_named() {
-    let name = "TOPIC_AUTHORIZATION_FAILED (29)";
-    names_what_is_missing(
-        ApiKey::Produce,
-        29,
-        &[name, "WRITE and DESCRIBE on this topic", "topic 'logs'"],
-    );
-}
-
-#[test]
-fn the_right_to_write_idempotently_is_named_with_the_setting_that_does_without() {
-    let name = "CLUSTER_AUTHORIZATION_FAILED (31)";
-    let right = "IDEMPOTENT_WRITE on the cluster";
-    let setting = "set idempotence = off";
-    names_what_is_missing(ApiKey::InitProducerId, 31, &[name, right, setting]);
-}
-
-#[test]
-fn the_right_to_a_transactional_id_is_named() {
-    let name = "TRANSACTIONAL_ID_AUTHORIZATION_FAILED (53)";
-    let right = "WRITE and DESCRIBE on the transactional id";
-    names_what_is_missing(ApiKey::Produce, 53, &[name, right]);
-}
-
-#[test]
-fn with_the_setting_that_is_named_nobody_asks_for_the_right() {
+fn second_names_of_a_file_hold_no_thread() {
+    const FILES: usize = 30;
     let mut env = Env::new();
-    env.broker.on(ApiKey::InitProducerId).forever().error(31);
-    env.set("kafka", "idempotence", "off");
-    env.write_lines("app.log", 0..100);
+    let glob = env.path("*");
+    env.set("log:app", "path", &glob);
+    for file in 0..FILES {
+        env.write_lines(&format!("{file}.log"), file..file + 1);
+        env.symlink(&format!("{file}.log"), &format!("link-{file}"));
+        fs::hard_link(
+            env.path(&format!("{file}.log")),
+            env.path(&format!("hard-{file}")),
+        )
+        .unwrap();
+    }
     env.start();
-    env.expect_lines(&lines(0..100));
-    let log = env.log();
-    assert!(!log.contains(" ERROR ") && !log.contains(" WARN "), "{log}");
-    env.broker.heal();
-    env.stop_and_expect_lines(&lines(0..100));
+    env.wait_for_records(FILES);
+    let tasks = format!("/proc/{}/task", env.agent().pid());
+    let threads = || {
+        let tasks = fs::read_dir(&tasks).into_iter().flatten().flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("tail:")).count()
+    };
+    wait_until(
+        Duration::from_secs(40),
+        || threads() == 0,
+        || format!("all threads to be given back; there are {}", threads()),
+    );
+    // Whatever name is written to, and when the name that is read goes.
+    env.write_lines("hard-0", 100..101);
+    env.write_lines("link-1", 101..102);
+    env.wait_for_records(FILES + 2);
+    for name in ["2.log", "hard-2"] {
+        env.remove(name);
+    }
+    env.write_lines("2.log", 102..103);
+    env.wait_for_records(FILES + 3);
+    env.signal(Signal::TERM);
+    assert_eq!(env.wait_exit(SOON).code, Some(0));
+    let expected = [lines(0..FILES), lines(100..103)].concat();
+    assert_eq!(sorted(env.broker.values(TOPIC)), sorted(expected));
 }

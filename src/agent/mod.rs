@@ -129,6 +129,7 @@ impl Agent {
         let Started {
             mut agent,
             first_look,
+            forgetting,
             checkpoints,
             descriptors,
         } = Agent::start(config, mode)?;
@@ -140,6 +141,7 @@ impl Agent {
             for found in first.found {
                 agent.follow(found);
             }
+            agent.tell(Progress::LookedForAll);
         }
         if mode.once {
             agent.table.stop();
@@ -148,7 +150,7 @@ impl Agent {
             .once
             .then(|| ProgressBar::start(agent.shared.metrics.clone()));
         if !agent.interrupted {
-            agent.supervise(signals);
+            agent.supervise(signals, forgetting);
         }
         agent.stop(signals);
         drop(bar);
@@ -215,7 +217,6 @@ impl Agent {
         if !self.tailers.insert(path.clone()) {
             return;
         }
-        self.shared.turns.follows(self.tailers.len());
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
         let waker = Waker::new(self.parked_woken.clone());
@@ -246,6 +247,13 @@ impl Agent {
         let _ = self
             .scheduler
             .send(Message::Start(Box::new(tailer), device));
+    }
+
+    /// Tells the registrar.
+    fn tell(&self, progress: Progress) {
+        if let Some(registrar) = &self.progress {
+            let _ = registrar.send(progress);
+        }
     }
 
     /// The route of a section and its share of the memory budget, one for all its files.

@@ -2,14 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, never, select};
+use crossbeam_channel::{Receiver, never, select, tick};
 
 use super::threads::{Exited, Outcome, Role};
 use super::{Agent, AgentError};
+use crate::progress::Progress;
+use crate::tail::forgetting::{FORGET_INTERVAL, Forgetting, LookedFor};
 
 impl Agent {
     /// Until it is time to stop.
-    pub(super) fn supervise(&mut self, signals: &Receiver<()>) {
+    pub(super) fn supervise(
+        &mut self,
+        signals: &Receiver<()>,
+        (mut forgetting, looked_for): (Forgetting, Receiver<LookedFor>),
+    ) {
+        let forget = match self.mode.once {
+            true => never(),
+            false => tick(FORGET_INTERVAL),
+        };
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;
@@ -21,12 +31,21 @@ impl Agent {
                     return;
                 }
                 recv(self.found) -> found => match found {
-                    Ok(found) => self.follow(found),
+                    Ok(found) => {
+                        self.follow(found);
+                        self.shared.turns.follows(self.tailers.len());
+                    }
                     // The watcher has ended: with `--once` it is not needed any more.
                     Err(_) => self.found = never(),
                 },
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
                     self.take(exited);
+                },
+                recv(forget) -> _ => forgetting.look(),
+                recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
+                    for serial in forgetting.take(looked_for, Instant::now()) {
+                        self.tell(Progress::Forgotten { serial });
+                    }
                 },
             }
         }

@@ -24,6 +24,7 @@ use crate::stop::Deadline;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::folder_index::FolderIndex;
+use crate::tail::forgetting::{Forgetting, LookedFor};
 use crate::tail::registry::FileRegistry;
 use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler};
 use crate::tail::turns::Turns;
@@ -35,6 +36,8 @@ pub(super) struct Started {
     pub(super) agent: Agent,
     /// What is there at the start.
     pub(super) first_look: Receiver<FirstLook>,
+    /// What gives back what is gone, and the answers it waits for.
+    pub(super) forgetting: (Forgetting, Receiver<LookedFor>),
     /// How many checkpoints were loaded.
     pub(super) checkpoints: usize,
     /// How many descriptors the process may have.
@@ -65,9 +68,9 @@ impl Agent {
         let lanes = lanes(exits.clone());
         // What does not answer at the start is followed later, except with --once, where there is no later.
         let patience = (!mode.once).then_some(FIRST_LOOK);
-        let discovery = Discovery::new(&config.logs, &config.agent.state_dir);
+        let discovery = Arc::new(Discovery::new(&config.logs, &config.agent.state_dir));
         let (watcher, first_look) = Watcher::new(
-            discovery,
+            discovery.clone(),
             lanes.clone(),
             found_sender,
             known_paths,
@@ -80,6 +83,7 @@ impl Agent {
         let (turns, crowd) = (Turns::new(descriptors), Arc::<Crowd>::default());
         let shared = Arc::new(Shared {
             registry: FileRegistry::new(&saved),
+            discovery,
             folders: FolderIndex::new(),
             watches: watcher.table(),
             pool: BufferPool::new(),
@@ -99,6 +103,7 @@ impl Agent {
         let messages = (agent.scheduler.clone(), ends.scheduled);
         let calls = (ends.woken, agent.tailers_stop.clone());
         let report = report_to(agent.exits.clone());
+        let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
         let scheduler = Scheduler::new(messages, calls, crowd, turns, lanes, report);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();
@@ -111,6 +116,7 @@ impl Agent {
         Ok(Started {
             agent,
             first_look,
+            forgetting,
             checkpoints,
             descriptors,
         })

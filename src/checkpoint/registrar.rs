@@ -115,6 +115,7 @@ impl Registrar {
 
     fn take(&mut self, progress: Progress) {
         match progress {
+            Progress::LookedForAll => self.changed = true,
             Progress::Opened {
                 source,
                 checkpoint,
@@ -138,9 +139,7 @@ impl Registrar {
                 self.rest.insert(checkpoint.serial, checkpoint);
                 self.changed = true;
             }
-            Progress::Forgotten { serial } => {
-                self.changed |= self.rest.remove(&serial).is_some();
-            }
+            Progress::Forgotten { serial } => self.forget(serial),
             Progress::Ended {
                 source,
                 end,
@@ -154,6 +153,23 @@ impl Registrar {
                     self.retire_if_done(source);
                 }
             }
+        }
+    }
+
+    fn forget(&mut self, serial: u64) {
+        if self.rest.remove(&serial).is_some() {
+            self.changed = true;
+            if self.rest.capacity() > 4 * self.rest.len().max(LEAST_ROOM) {
+                self.rest.shrink_to_fit();
+            }
+            return;
+        }
+        // Read to its end, and not all of it is acknowledged yet.
+        let is_it = |tracked: &&mut Box<Tracked>| tracked.checkpoint.serial == serial;
+        if let Some(tracked) = self.open.values_mut().find(is_it)
+            && let Some((_, why)) = &mut tracked.end
+        {
+            *why = Ending::Gone;
         }
     }
 
@@ -262,6 +278,8 @@ impl Registrar {
     }
 }
 
+/// The table of files that nobody reads is not made smaller than for so many.
+const LEAST_ROOM: usize = 256;
 /// A newly opened file is on disk after this, whatever the interval.
 const OPENED_SAVE: Duration = Duration::from_millis(20);
 
@@ -392,6 +410,24 @@ mod tests {
             ..checkpoint(7, 10)
         };
         assert_eq!(run(folder.path(), messages), vec![expected]);
+    }
+
+    #[test]
+    fn a_file_that_is_forgotten_before_all_of_it_is_acknowledged_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let source = SourceId::next();
+        let messages = vec![
+            opened(source, 7, 0),
+            Progress::Ended {
+                source,
+                end: 10,
+                modified_ns: 99,
+                why: Ending::Finished,
+            },
+            Progress::Forgotten { serial: 7 },
+            Progress::Acked(vec![span(source, 0, 10)]),
+        ];
+        assert_eq!(run(folder.path(), messages), vec![]);
     }
 
     #[test]

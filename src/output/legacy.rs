@@ -22,6 +22,7 @@ use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
 use crate::partitioner;
 use crate::resolve::Resolver;
 use crate::rights;
+use crate::shown::ShownPath;
 
 /// Sends message sets through the `kafka` crate, one request at a time.
 #[derive(Debug)]
@@ -203,7 +204,7 @@ impl LegacyOutput {
                 let batch = &queue.batches[cut.last];
                 log::error!(
                     "a record of '{}' that ends at offset {} is too large for topic '{topic}' and is left out",
-                    batch.destination.path.display(),
+                    ShownPath(&batch.destination.path),
                     batch.start + cut.to as u64
                 );
                 self.refused += 1;

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::content::Content;
 use super::framing::Framer;
-use super::observe::{CandidateFile, Found};
-use super::plan::{Blocked, Close, From, NO_INODE, Plan, Planned, Registration, Verdict, plan};
-use super::recognise::is_same_inode;
+use super::observe::{CandidateFile, Found, Probe};
+use super::plan::{
+    Blocked, Close, From, MUCH_BYTES, NO_INODE, Plan, Planned, Registration, Verdict, plan,
+};
+use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
 use super::tailer::{grow_fingerprint, note_growth};
 use super::{TRUNCATED_AWAY, Tailer, last_line_start, now_ms};
@@ -156,6 +158,18 @@ impl Tailer {
                 let Some(mut source) = open.remove(&serial) else {
                     return Ok(());
                 };
+                let is_in_place = source.before.is_some();
+                if is_current && let Some(saved) = self.saved(&mut source, found)? {
+                    let file_before = match is_in_place {
+                        true => None,
+                        false => self.sources.pop_back(),
+                    };
+                    let restarted = self.restart(source, is_current, plan, Some(saved));
+                    if let Some(file_before) = file_before {
+                        self.retire(&file_before, Ending::Gone);
+                    }
+                    return restarted;
+                }
                 let caught_up = self.catch_up(&mut source, found);
                 if is_current {
                     source.detached_since = None;
@@ -225,6 +239,41 @@ impl Tailer {
         Ok(())
     }
 
+    /// Where reading goes on in the file of a source that was empty a moment ago, if an editor has saved it: it begins
+    /// with all that was delivered of what it held before, or of the file before, which is gone.
+    fn saved(&self, source: &mut Source, found: &Found) -> io::Result<Option<(Checkpoint, Look)>> {
+        let begun = found.begun.get(&source.checkpoint.serial);
+        let Some((_, look)) = begun.filter(|(_, look)| look.size > 0) else {
+            return Ok(None);
+        };
+        let before = match source.before.take() {
+            Some(before) => Some(*before),
+            None => self
+                .sources
+                .back()
+                .filter(|s| is_left(s, found))
+                .map(Source::reached),
+        };
+        let Some(before) = before.filter(|b| b.offset > 0 && b.size <= look.size) else {
+            return Ok(None);
+        };
+        let mut probe = Probe::new(&mut source.content, look.size);
+        if content_of(&before, &mut probe)? != ContentMatch::Continues {
+            return Ok(None);
+        }
+        let identity = Identity {
+            inode: look.inode,
+            born_ns: look.born_ns,
+            ..before.identity
+        };
+        let checkpoint = Checkpoint {
+            identity,
+            serial: 0,
+            ..before
+        };
+        Ok(Some((checkpoint, *look)))
+    }
+
     /// The open file of a source holds other content now: that is a new source.
     fn restart(
         &mut self,
@@ -262,7 +311,16 @@ impl Tailer {
             true => None,
             false => Some(old.detached_since.unwrap_or_else(Instant::now)),
         };
+        let before = old.reached();
         let pushed = self.push(old.content, old.opened_path, now, look, detached_since);
+        if let Some(new) = self
+            .sources
+            .back_mut()
+            .filter(|new| pushed && new.is_blank())
+            && before.offset >= MUCH_BYTES
+        {
+            new.before = Some(Box::new(before));
+        }
         let _ = self.progress.send(ended);
         self.has_current |= is_current && pushed;
         Ok(())
@@ -313,7 +371,14 @@ impl Tailer {
         let serial = match from {
             From::Start => return fresh(&self.path, content, 0),
             From::End => {
-                let size = content.size()?;
+                let look = content.look()?;
+                // What was written since the path was found is wanted.
+                let found = self.stat_when_found.as_deref();
+                let found = found.filter(|seen| seen.inode == look.inode && content.can_change());
+                let size = match found {
+                    Some(found) => found.size.min(look.size),
+                    None => content.size()?,
+                };
                 let start = last_line_start(content, size)?;
                 return fresh(&self.path, content, start);
             }
@@ -494,6 +559,8 @@ impl Tailer {
             Blocked::Candidate(at) => found.files[*at].path.clone(),
             Blocked::Checkpoint(_) => self.path.to_path_buf(),
         });
+        self.had_trouble_at_sync = found.trouble.is_some() || blocked.is_some();
+        self.was_sync_incomplete = seen.is_incomplete || found.is_moving;
         match (&found.trouble, blocked) {
             (Some((path, error)), _) => self.trouble.note(path, error),
             (None, Some(path)) => {
@@ -522,6 +589,17 @@ impl Tailer {
             let _ = self.progress.send(Progress::Forgotten { serial });
         }
     }
+}
+
+/// Whether the file of an open source is not beside the path any more, so that what lies at the path may be what it
+/// was; or so much was delivered of it that the same bytes are no accident.
+fn is_left(source: &Source, found: &Found) -> bool {
+    let serial = source.checkpoint.serial;
+    let mut open = found.seen.open.iter();
+    let is_beside = open
+        .find(|o| o.reached.serial == serial)
+        .is_none_or(|o| o.is_beside);
+    !is_beside || source.position >= MUCH_BYTES
 }
 
 fn identity_of(look: &Look) -> Identity {

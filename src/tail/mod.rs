@@ -30,6 +30,7 @@ pub mod deleted;
 pub mod discover;
 mod drain;
 pub mod folder_index;
+pub mod forgetting;
 mod framing;
 pub mod lanes;
 mod links;
@@ -55,6 +56,7 @@ pub use tailer::Tailer;
 
 use content::Content;
 use deleted::DeletedFiles;
+use discover::Discovery;
 use folder_index::FolderIndex;
 use patterns::Pattern;
 use registry::FileRegistry;
@@ -67,6 +69,8 @@ use watch::WatchTable;
 pub struct Shared {
     /// Which files are known.
     pub registry: FileRegistry,
+    /// Which paths are wanted.
+    pub discovery: Arc<Discovery>,
     /// What lies in the folders of the logs.
     pub folders: FolderIndex,
     /// Wakes tailers.

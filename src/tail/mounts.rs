@@ -53,9 +53,11 @@ impl Mounts {
     }
 
     /// The lane of what `path` leads to, links followed, asked on a thread of the lane `home`: links are read on
-    /// that file system and on those that `path` itself passes through. The first other one ends the way.
-    pub(super) fn lane_from(&self, home: Lane, path: &Path) -> Lane {
-        let passed: Vec<Lane> = path.ancestors().filter_map(|path| self.at(path)).collect();
+    /// that file system, on those that `path` itself passes through, and in lanes that were `asked` before. The first
+    /// other one ends the way.
+    pub(super) fn lane_from(&self, home: Lane, asked: &[Lane], path: &Path) -> Lane {
+        let on_the_way = path.ancestors().filter_map(|path| self.at(path));
+        let passed: Vec<Lane> = on_the_way.chain(asked.iter().copied()).collect();
         let mut rest = parts(path);
         let mut resolved = PathBuf::from("/");
         let mut links = 0;
@@ -183,9 +185,31 @@ mod tests {
             ("again", Lane::Mount(2)),
             ("circle/a.log", home),
         ] {
-            assert_eq!(mounts.lane_from(home, &at(name)), lane, "{name}");
+            assert_eq!(mounts.lane_from(home, &[], &at(name)), lane, "{name}");
         }
         let far = Lane::Mount(2);
-        assert_eq!(mounts.lane_from(far, &at("link/a.log")), far);
+        assert_eq!(mounts.lane_from(far, &[], &at("link/a.log")), far);
+    }
+
+    #[test]
+    fn a_link_that_passes_through_a_third_mount_comes_to_its_end() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        let (dev, shm) = (at("dev"), at("dev/shm"));
+        let text = format!(
+            "1 0 8:1 / / rw\n2 1 0:5 / {} rw\n3 2 0:6 / {} rw\n",
+            dev.display(),
+            shm.display()
+        );
+        let mounts = Mounts::parse(text.as_bytes());
+        symlink(at("dev/shm/logs"), at("link")).expect("is made");
+        let mut asked = Vec::new();
+        let mut lane = Lane::Mount(1);
+        for next in [2, 3, 3] {
+            let before = lane;
+            lane = mounts.lane_from(lane, &asked, &at("link/a.log"));
+            asked.push(before);
+            assert_eq!(lane, Lane::Mount(next));
+        }
     }
 }

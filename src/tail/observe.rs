@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::apply::fresh;
 use super::content::{Content, is_compressed_name};
+use super::discover::Claim;
 use super::links::{self, UnsafeLink};
 use super::patterns::Exclude;
 use super::plan::{
@@ -27,6 +28,7 @@ use crate::batch::Trace;
 use crate::config::StartAt;
 use crate::identity::{Fingerprint, Inode, Look};
 use crate::progress::{Checkpoint, SourceState};
+use crate::shown::ShownPath;
 
 /// What was seen, and the files that were opened for it: what is planned is done with these very files, whatever
 /// lies under their names by then.
@@ -90,6 +92,7 @@ impl Tailer {
             Adoption::Known
         };
         found.seen.was_just_rotated = self.was_just_rotated();
+        found.seen.in_place_at_ns = self.in_place_at_ns();
         let look = self.observe_current(&mut found)?;
         self.observe_rotated(&mut found, look.as_ref(), not_before)?;
         Ok(found)
@@ -108,6 +111,7 @@ impl Tailer {
             found.seen.open.push(OpenSource {
                 reached: source.reached(),
                 is_current: has_current && Some(at) == last,
+                is_beside: look.links > 0,
                 verdict,
                 look,
             });
@@ -268,6 +272,7 @@ impl Tailer {
         not_before: Instant,
     ) -> io::Result<()> {
         let listed = self.list(found, not_before)?;
+        self.note_beside(found, current, &listed, not_before);
         let names: HashSet<PathBuf> = listed.iter().map(|l| l.path.clone()).collect();
         let related = match listed.iter().any(|l| is_compressed_name(&l.path)) {
             true => self.related(),
@@ -307,6 +312,9 @@ impl Tailer {
                 places.push((Place::Open(own.checkpoint.serial), name, look));
                 continue;
             }
+            if is_editors_backup(&path) && is_saved(found, &look) {
+                continue;
+            }
             let is_archive = is_compressed_name(&path);
             // Beside its original an archive is still being written, or of no use.
             if is_archive && names.contains(&path.with_extension("")) {
@@ -341,8 +349,18 @@ impl Tailer {
             (Err(_), Some(_)) => false,
         };
         found.is_moving |= !is_still_there;
-        RotatedName::sort_oldest_first(&mut places, |(_, name, look)| {
-            (name.as_ref(), look.modified_ns, look.born_ns)
+        let seen = &found.seen;
+        let was_seen = |place: &Place| match place {
+            Place::Open(_) => true,
+            Place::Candidate(at) => {
+                let candidate = &seen.candidates[*at];
+                let mut known = seen.known.iter();
+                !candidate.matches.is_empty() || known.any(|c| is_same_inode(c, &candidate.look))
+            }
+        };
+        RotatedName::sort_oldest_first(&mut places, |(place, name, look)| {
+            let is_known = was_seen(place);
+            (name.as_ref(), look.modified_ns, look.born_ns, is_known)
         });
         found.seen.order = places.into_iter().map(|(place, ..)| place).collect();
         Ok(())
@@ -403,7 +421,7 @@ impl Tailer {
                 }
                 // What cannot be unpacked and does not change any more is damaged, or no archive.
                 Err(error) if is_archive && known.is_none() && is_old(&look) => {
-                    log::debug!("'{}' cannot be unpacked: {error}", path.display());
+                    log::debug!("'{}' cannot be unpacked: {error}", ShownPath(&path));
                     return Ok(None);
                 }
                 Err(error) => {
@@ -421,7 +439,9 @@ impl Tailer {
     }
 
     fn is_followed_by_itself(&self, path: &Path) -> bool {
-        self.shared.watches.is_followed(path) || follows(&self.log, path)
+        self.shared.watches.is_followed(path)
+            || follows(&self.log, path)
+            || matches!(self.shared.discovery.claim(path), Claim::Wanted(..))
     }
 
     fn is_excluded(&self, path: &Path) -> bool {
@@ -548,6 +568,38 @@ impl Tailer {
         Ok(listed)
     }
 
+    /// Notes which open files that do not lie at the path lie beside it. What cannot be told may lie there.
+    fn note_beside(
+        &mut self,
+        found: &mut Found,
+        current: Option<&Look>,
+        listed: &[Listed],
+        not_before: Instant,
+    ) {
+        let is_at_path = |open: &OpenSource| {
+            current.is_some_and(|look| is_same_inode(&open.reached, look)) || !open.is_beside
+        };
+        if found.seen.open.iter().all(is_at_path) {
+            return;
+        }
+        let folders = self.folders();
+        let index = &self.shared.folders;
+        for open in found.seen.open.iter_mut().filter(|o| !is_at_path(o)) {
+            let inode = open.look.inode;
+            let is_listed = listed.iter().any(|l| {
+                let look = || Look::at_path(&l.path);
+                l.inode.is_none_or(|listed| listed == inode.inode)
+                    && !is_editors_backup(&l.path)
+                    && look().is_ok_and(|look| look.inode == inode)
+            });
+            let is_in = |(folder, _): &(PathBuf, OsString)| {
+                let paths = index.by_inode(folder, inode.inode, not_before);
+                paths.map_or(true, |paths| paths.iter().any(|p| !is_editors_backup(p)))
+            };
+            open.is_beside = is_listed || folders.iter().any(is_in);
+        }
+    }
+
     /// What the `rotated` globs of the section match.
     fn list_globs(&self, listed: &mut Vec<Listed>) {
         let Some(base) = self.path.file_name() else {
@@ -665,14 +717,14 @@ fn matches_of(
 }
 
 /// Bytes of a file whose first ones are read once, for all comparisons.
-struct Probe<'a> {
+pub(super) struct Probe<'a> {
     content: &'a mut Content,
     size: u64,
     head: Option<Vec<u8>>,
 }
 
 impl<'a> Probe<'a> {
-    fn new(content: &'a mut Content, size: u64) -> Self {
+    pub(super) fn new(content: &'a mut Content, size: u64) -> Self {
         Probe {
             content,
             size,
@@ -706,6 +758,23 @@ fn is_unchanged(known: &Checkpoint, look: &Look, is_archive: bool) -> bool {
     known.state == SourceState::Finished
         && known.modified_ns == look.modified_ns
         && (is_archive || look.size <= known.size)
+}
+
+/// An editor that saves a file leaves what it was under such a name, and the whole content at the path.
+fn is_editors_backup(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"~")
+}
+
+/// Whether the file at the path holds all that is known of the content that the file of `look` had.
+fn is_saved(found: &Found, look: &Look) -> bool {
+    let Current::File { matches, .. } = &found.seen.current else {
+        return false;
+    };
+    let mut known = found.seen.known.iter().filter(|c| is_same_inode(c, look));
+    known.any(|c| {
+        let mut matches = matches.iter();
+        matches.any(|m| m.serial == c.serial && m.content == ContentMatch::Continues)
+    })
 }
 
 /// Where a glob matches rotated files too, each is followed by its own name, and rotated again: the bases that

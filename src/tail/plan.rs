@@ -39,6 +39,9 @@ pub(super) struct Observation {
     pub(super) adoption: Adoption,
     /// The path was rotated a moment ago: what rotation left may appear only now.
     pub(super) was_just_rotated: bool,
+    /// A time, in ns since 1970, at which the open file still lay at the path, by the clock of its file system; 0 if
+    /// there is none that can be trusted.
+    pub(super) in_place_at_ns: i64,
     /// A folder could not be listed: a file that was not found may be there.
     pub(super) is_incomplete: bool,
 }
@@ -62,6 +65,8 @@ pub(super) struct OpenSource {
     pub(super) reached: Checkpoint,
     /// The source was at the path at the last look.
     pub(super) is_current: bool,
+    /// Its file lies beside the path, under whatever name, unless that is one of an editor's backup.
+    pub(super) is_beside: bool,
     pub(super) verdict: Verdict,
     pub(super) look: Look,
 }
@@ -270,9 +275,12 @@ impl Planner<'_> {
         };
         if let Some(current) = seen.open.iter().find(|open| open.is_current) {
             let is_other = matches!(current.verdict, Verdict::Replaced | Verdict::Begun);
-            return is_other || !is_at_path(&current.reached);
+            return is_other || !is_at_path(&current.reached) || self.was_rotated_unseen();
         }
         if !seen.open.is_empty() {
+            return true;
+        }
+        if self.was_rotated_unseen() {
             return true;
         }
         let last = seen
@@ -292,6 +300,22 @@ impl Planner<'_> {
             Current::Untold | Current::ReadElsewhere => false,
             Current::Absent => true,
         }
+    }
+
+    /// Whether a file that has something unread is neither at the path nor one that cannot be read for now: while a
+    /// folder could not be listed, the path was rotated, and what followed on that file has not been looked for.
+    fn was_rotated_unseen(&self) -> bool {
+        let is_there = |checkpoint: &Checkpoint| match &self.seen.current {
+            Current::File { look, .. } => is_same_inode(checkpoint, look),
+            Current::Untold | Current::ReadElsewhere => true,
+            Current::Absent => false,
+        };
+        let is_blocked = |checkpoint: &Checkpoint| {
+            let at = self.candidate_at(checkpoint);
+            at.is_some_and(|at| self.seen.candidates[at].readable == Readable::NotYet)
+        };
+        let mut known = self.seen.known.iter();
+        known.any(|c| c.is_unfinished() && !is_there(c) && !is_blocked(c))
     }
 
     /// 1. Open sources whose content is another one now.
@@ -473,8 +497,10 @@ impl Planner<'_> {
         if let Some(serial) = self.moved_here(look, matches) {
             return From::PositionOf(serial);
         }
+        // What lay there when the path was found may have been rotated away since: then this one came later.
+        let came_later = seen.candidates.iter().any(|c| c.was_found_at_path);
         match seen.adoption {
-            Adoption::New { from_end: true } => From::End,
+            Adoption::New { from_end: true } if !came_later => From::End,
             _ => From::Start,
         }
     }
@@ -489,12 +515,13 @@ impl Planner<'_> {
     /// from a backup, or an editor has saved it.
     ///
     /// Many logs begin alike. So the new file must hold all that was delivered, and either that is much, or the
-    /// file before must be gone; otherwise it was rotated away, and the new one begins as it did.
+    /// file before must be gone, to another folder at least; otherwise it was rotated away, and the new one begins
+    /// as it did.
     fn moved_here(&mut self, look: &Look, matches: &[Match]) -> Option<u64> {
         let is_much = |c: &Checkpoint| c.offset >= MUCH_BYTES;
         for open in &self.seen.open {
             let reached = &open.reached;
-            let is_left = open.look.links == 0 || is_much(reached);
+            let is_left = !open.is_beside || is_much(reached);
             if has(matches, reached.serial, ContentMatch::Continues)
                 && reached.offset > 0
                 && look.size >= reached.size
@@ -598,8 +625,13 @@ impl Planner<'_> {
             let is_archived = self.is_archived(serial);
             self.find_rest(checkpoint, true);
             if !is_archived && !self.opened.contains_key(&at) {
-                // It was truncated, written anew and then rotated away.
-                self.open(at, From::Start);
+                if self.had_successor(checkpoint) {
+                    // It was overwritten after it was rotated away.
+                    self.plan.registered.push((at, Registration::Skipped));
+                } else {
+                    // It was truncated, written anew and then rotated away.
+                    self.open(at, From::Start);
+                }
             }
         } else if is_same && (checkpoint.is_unfinished() || candidate.look.size > checkpoint.offset)
         {
@@ -610,6 +642,18 @@ impl Planner<'_> {
                 self.open(at, From::PositionOf(serial));
             }
         }
+    }
+
+    /// Whether the file of a checkpoint was rotated away already when it was last looked at: another one was opened
+    /// at the path later, and is not older.
+    fn had_successor(&self, checkpoint: &Checkpoint) -> bool {
+        let open = self.seen.open.iter().map(|open| &open.reached);
+        let mut all = self.seen.known.iter().chain(open);
+        all.any(|c| {
+            c.state != SourceState::Skipped
+                && c.serial > checkpoint.serial
+                && c.modified_ns >= checkpoint.modified_ns
+        })
     }
 
     /// The file of a finished checkpoint is gone. An archive may hold more than was read of it: somebody still wrote
@@ -665,7 +709,9 @@ impl Planner<'_> {
         }
         match self.seen.adoption {
             Adoption::New { .. } => false,
-            Adoption::Known => !self.is_still_written(candidate),
+            Adoption::Known => {
+                !self.is_still_written(candidate) && !self.was_beside_before(candidate)
+            }
             Adoption::KnownFilesOnly => {
                 let known = self.seen.known.iter();
                 let open = self.seen.open.iter().map(|open| &open.reached);
@@ -675,6 +721,12 @@ impl Planner<'_> {
                 })
             }
         }
+    }
+
+    /// Whether a file was made while another one lay at the path, and so never lay there itself.
+    fn was_beside_before(&self, candidate: &Candidate) -> bool {
+        let born_ns = candidate.look.born_ns;
+        born_ns > 0 && born_ns.saturating_add(CLOCK_TICK_NS) < self.seen.in_place_at_ns
     }
 
     /// Whether a file is written to long after the file at the path was made: then it is the log of somebody else,
@@ -805,7 +857,7 @@ pub(super) const NO_INODE: Inode = Inode {
     inode: 0,
 };
 /// So many delivered bytes that come first in another file are no accident.
-const MUCH_BYTES: u64 = 4096;
+pub(super) const MUCH_BYTES: u64 = 4096;
 /// How far apart two changes are at least whose times differ: file systems take the time of the last tick.
 const CLOCK_TICK_NS: i64 = 50_000_000;
 /// A file that was written to so long after the next one was made is not what rotation left.

@@ -261,6 +261,23 @@ impl FileRegistry {
         paths.collect()
     }
 
+    /// Forgets the files of `path`, unless one is open or has something unread; gives their serial numbers.
+    pub(super) fn forget_path(&self, path: &Path) -> Vec<u64> {
+        let mut known = self.lock();
+        let serials = known.by_path.get(path).cloned().unwrap_or_default();
+        let mut entries = serials
+            .iter()
+            .filter_map(|serial| known.entries.get(serial));
+        if entries.any(|entry| entry.is_open || entry.checkpoint.is_unfinished()) {
+            return Vec::new();
+        }
+        for serial in &serials {
+            known.remove(*serial);
+        }
+        known.shrink();
+        serials
+    }
+
     /// The file of checkpoint `serial` is gone for good.
     pub fn remove(&self, serial: u64) {
         self.lock().remove(serial);
@@ -316,6 +333,14 @@ impl Known {
         self.entries.insert(serial, Box::new(entry));
     }
 
+    /// Gives back the room of what was removed.
+    fn shrink(&mut self) {
+        if self.entries.capacity() > 4 * self.entries.len().max(LEAST_ROOM) {
+            self.entries.shrink_to_fit();
+            self.by_inode.shrink_to_fit();
+        }
+    }
+
     fn remove(&mut self, serial: u64) {
         let Some(entry) = self.entries.remove(&serial) else {
             return;
@@ -335,6 +360,8 @@ impl Known {
     }
 }
 
+/// The table is not made smaller than for so many files.
+const LEAST_ROOM: usize = 256;
 /// A file that is not found is remembered for so long: it may be on its way to another name.
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(60);
 

@@ -28,6 +28,8 @@ pub(super) struct Source {
     /// Where it was opened, for messages.
     pub(super) opened_path: Arc<Path>,
     pub(super) checkpoint: Checkpoint,
+    /// What the file held before it was truncated to nothing, as long as nothing is in it.
+    pub(super) before: Option<Box<Checkpoint>>,
     /// `size`, for who writes the checkpoints.
     pub(super) shared_size: Arc<AtomicU64>,
     /// Everything before is read and on its way.
@@ -137,6 +139,7 @@ impl Source {
             detached_since: None,
             watch: None,
             checkpoint,
+            before: None,
         }
     }
 

@@ -30,7 +30,7 @@ use super::source::Source;
 use super::trouble::Trouble;
 use super::turns::{SecondFiles, Turn};
 use super::watch::FileWatch;
-use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL};
+use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL, now_ms};
 use crate::batch::{Batch, Destination};
 use crate::budget::Account;
 use crate::config::LogConfig;
@@ -63,6 +63,8 @@ pub struct Tailer {
     /// Everything must be looked at before anything is read.
     pub(super) must_sync: bool,
     pub(super) last_sync: Instant,
+    /// When the last of `sources` was last seen at the path, and what the wall clock said then, in ms since 1970.
+    pub(super) in_place_at: Option<(Instant, i64)>,
     /// The file was closed, for others to have their turn, when it looked like this; its watch stays.
     pub(super) paused: Option<Box<(Look, Option<FileWatch>)>>,
     /// Inode and time of birth of the file at the path, if another tailer reads it.
@@ -78,6 +80,10 @@ pub struct Tailer {
     /// Where the path leads through links.
     pub(super) target: Option<std::path::PathBuf>,
     pub(super) trouble: Trouble,
+    /// The last time that everything was looked at, something could not be read.
+    pub(super) had_trouble_at_sync: bool,
+    /// The last time, a folder could not be listed.
+    pub(super) was_sync_incomplete: bool,
     /// Since when a file with something unread cannot be read.
     pub(super) blocked_since: Option<Instant>,
     /// When the path was last rotated or truncated.
@@ -141,6 +147,7 @@ impl Tailer {
             second_files: None,
             must_sync: true,
             last_sync: Instant::now(),
+            in_place_at: None,
             paused: None,
             read_elsewhere: None,
             awaits_copy: false,
@@ -149,6 +156,8 @@ impl Tailer {
             stat_when_found: stat_when_found.map(Box::new),
             target: None,
             trouble: Trouble::default(),
+            had_trouble_at_sync: false,
+            was_sync_incomplete: false,
             blocked_since: None,
             rotated_at: None,
             late: VecDeque::new(),
@@ -312,6 +321,9 @@ impl Tailer {
     fn follow(&mut self) -> io::Result<()> {
         for _ in 0..MOST_SYNCS {
             if !self.must_sync && !self.is_retry_due() && !self.has_changed()? {
+                if self.had_trouble_at_sync {
+                    self.trouble.lasts();
+                }
                 break;
             }
             self.sync()?;
@@ -358,6 +370,7 @@ impl Tailer {
             // It cannot be told what lies there: nothing follows from that.
             Err(error) => return Err(error),
         }
+        self.in_place_at = self.has_current.then(|| (Instant::now(), now_ms()));
         let Tailer {
             sources,
             shared,
@@ -377,6 +390,21 @@ impl Tailer {
     pub(super) fn is_read_elsewhere(&self, look: &Look) -> bool {
         self.read_elsewhere == Some((look.inode, look.born_ns))
             && self.shared.registry.is_open(look.inode)
+    }
+
+    /// The last change of the current file that was seen while it lay at the path, in ns since 1970. 0 if the clock
+    /// was set since, the file's time is not of this clock, or it is not known what lay beside it.
+    pub(super) fn in_place_at_ns(&self) -> i64 {
+        let current = self.sources.back().filter(|_| self.has_current);
+        let (Some(current), Some((at, then_ms))) = (current, self.in_place_at) else {
+            return 0;
+        };
+        let since_ms = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let drift_ms = now_ms().saturating_sub(then_ms).saturating_sub(since_ms);
+        let is_trusted = !self.was_sync_incomplete
+            && drift_ms.abs() < CLOCK_WAS_SET_MS
+            && current.modified_ns / 1_000_000 <= then_ms;
+        if is_trusted { current.modified_ns } else { 0 }
     }
 
     /// Whether the path was rotated so lately that what rotation left may appear only now.
@@ -462,6 +490,8 @@ pub(super) fn grow_fingerprint(
     });
 }
 
+/// A clock that differs by so much from the one that is never set was set.
+const CLOCK_WAS_SET_MS: i64 = 500;
 /// A look ends after so many changes of the path, to read in between.
 const MOST_SYNCS: usize = 3;
 /// How long after a rotation what it left may appear.

@@ -31,6 +31,11 @@ impl Trouble {
         self.is_met = false;
     }
 
+    /// What the look under way does not look at again is as it was.
+    pub(super) fn lasts(&mut self) {
+        self.is_met |= self.is_present();
+    }
+
     /// The look under way met an error at `path`.
     pub(super) fn note(&mut self, path: &Path, error: &io::Error) {
         // The first of a look says most; the others may follow from it.

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -238,38 +238,64 @@ impl Env {
 
     /// Writes the ini file and starts an agent beside the one of [`Env::start`].
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Agent {
-        fs::write(self.config(), self.ini()).unwrap();
-        Agent::start(&self.config(), arguments)
+        Agent::spawn(self.command(arguments))
     }
 
     /// As [`Env::start`], with the permissions of files binding even if the test runs as root.
     /// `false` (and no agent) if that cannot be had here.
     pub(crate) fn start_bound_by_permissions(&mut self) -> bool {
-        fs::write(self.config(), self.ini()).unwrap();
-        let mut command = Agent::command();
-        if rustix::process::geteuid().is_root() {
-            let agent = command;
-            command = Command::new("setpriv");
-            command.arg("--bounding-set=-dac_override,-dac_read_search");
-            let mut probe = Command::new("setpriv");
-            let probe = probe.args(command.get_args()).arg("true").status();
-            if !probe.is_ok_and(|status| status.success()) {
-                return false;
-            }
-            command.arg(agent.get_program());
-            command.envs(
-                agent
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            );
-        }
-        command.arg("--config").arg(self.config());
-        let agent = Agent::spawn(command);
-        self.adopt(agent);
+        let Some(command) = self.command_bound_by_permissions(&[]) else {
+            return false;
+        };
+        self.adopt(Agent::spawn(command));
         true
     }
 
-    fn adopt(&mut self, agent: Agent) {
+    /// As [`Env::run`], with the permissions of files binding; `None` if that cannot be had here.
+    pub(crate) fn run_bound_by_permissions(&self, arguments: &[&str]) -> Option<Ended> {
+        let command = self.command_bound_by_permissions(arguments)?;
+        Some(Agent::spawn(command).wait_exit(SOON))
+    }
+
+    fn command_bound_by_permissions(&self, arguments: &[&str]) -> Option<Command> {
+        match rustix::process::geteuid().is_root() {
+            true => {
+                let unbound = "--bounding-set=-dac_override,-dac_read_search";
+                self.command_under_setpriv(&[unbound], arguments)
+            }
+            false => Some(self.command(arguments)),
+        }
+    }
+
+    /// The command of an agent that runs under `setpriv` with these `options`, after the ini file is written; `None`
+    /// if setpriv cannot do that here.
+    pub(crate) fn command_under_setpriv(
+        &self,
+        options: &[&str],
+        arguments: &[&str],
+    ) -> Option<Command> {
+        let mut probe = Command::new("setpriv");
+        let probe = probe.args(options).arg("true").status();
+        probe.ok().filter(ExitStatus::success)?;
+        let agent = self.command(arguments);
+        let mut command = Command::new("setpriv");
+        command.args(options).arg(agent.get_program());
+        command.args(agent.get_args());
+        let environment = agent.get_envs();
+        command.envs(environment.filter_map(|(name, value)| Some((name, value?))));
+        Some(command)
+    }
+
+    /// The command of an agent, after the ini file is written.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        fs::write(self.config(), self.ini()).unwrap();
+        let mut command = Agent::command();
+        command.arg("--config").arg(self.config()).args(arguments);
+        command
+    }
+
+    /// Has `agent` be the running one.
+    pub(crate) fn adopt(&mut self, agent: Agent) {
         assert!(self.agent.is_none(), "an agent is running already");
         self.agent = Some(agent);
     }

@@ -16,6 +16,7 @@
 //! token.rs       tokens for OAUTHBEARER
 //! token_endpoint.rs  gives out tokens for OAUTHBEARER
 //! remote.rs        a folder without events and with failing reads, as on a network file system
+//! meanwhile.rs     what becomes of the agent while something happens to its files
 //! record_batch.rs  reads a record batch, by hand, strictly
 //! ```
 
@@ -33,6 +34,7 @@ pub(crate) mod java;
 pub(crate) mod judge;
 pub(crate) mod kafka;
 pub(crate) mod ledger;
+pub(crate) mod meanwhile;
 pub(crate) mod proxied;
 pub(crate) mod proxy;
 mod record_batch;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Span;
 use crate::condition::Condition;
 use crate::kafka::protocol::error_code::Verdict;
+use crate::shown::ShownPath;
 
 /// Records are brought to disk together, after so long at most: waiting for the disk for each of
 /// them would hold up what this producer sends to others.
@@ -102,7 +103,7 @@ impl DeadLetters {
         waiting.bytes.push(b'\n');
         waiting.log.push(format!(
             "topic '{topic}': the record at offset {offset} of {} ({} bytes) was refused: {why}; {} ({} so far)",
-            path.display(),
+            ShownPath(path),
             record.len(),
             match &self.file {
                 Some(name) => format!("it is kept in {}", name.display()),

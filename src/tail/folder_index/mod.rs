@@ -150,7 +150,6 @@ impl FolderIndex {
     }
 
     /// Gives back the memory of `folder` and of those below it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "wired by the watcher"))]
     pub(super) fn forget(&self, folder: &Path) {
         self.table()
             .folders

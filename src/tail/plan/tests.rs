@@ -46,6 +46,7 @@ fn open(serial: u64, inode: u64, verdict: Verdict) -> OpenSource {
     OpenSource {
         reached: checkpoint(serial, inode, 100, 120),
         is_current: true,
+        is_beside: true,
         verdict,
         look: look(inode, 120),
     }
@@ -155,7 +156,7 @@ fn an_editor_that_saves_has_the_file_go_on_where_it_stood() {
         matches: matched(7, CONTINUES),
     };
     let mut seen = seen(Verdict::Intact, current, vec![]);
-    seen.open[0].look.links = 0;
+    seen.open[0].is_beside = false;
     let plan = plan(&seen);
     assert_eq!(plan.sources, [Planned::OpenCurrent(From::PositionOf(7))]);
     assert_eq!(plan.closed.get(&7), Some(&Close::Replaced));
@@ -257,4 +258,80 @@ fn a_copy_of_truncated_content_that_shows_late_is_read_on_unless_it_is_one_of_wh
     let mut both = matched(5, CONTINUES);
     both.extend(matched(7, SHORTER));
     assert_eq!(late(both), [Planned::Keep(7)]);
+}
+
+#[test]
+fn what_followed_on_a_file_is_looked_for_when_the_folder_can_be_listed_again() {
+    let mut half_read = candidate(1, matched(7, CONTINUES));
+    half_read.look = look(1, 120);
+    let mut seen = Observation {
+        open: vec![open(8, 3, Verdict::Intact)],
+        current: at_path(3, vec![]),
+        known: vec![checkpoint(7, 1, 100, 120)],
+        candidates: vec![half_read, candidate(2, vec![])],
+        order: vec![Place::Candidate(0), Place::Candidate(1)],
+        ..Observation::default()
+    };
+    let sources = [
+        Planned::Open(0, From::PositionOf(7)),
+        Planned::Open(1, From::Start),
+        Planned::Keep(8),
+    ];
+    assert_eq!(plan(&seen).sources, sources);
+    // The folder could be listed, and only this file not be read: what lay beside it was seen.
+    seen.candidates[0].readable = Readable::NotYet;
+    let plan = plan(&seen);
+    assert_eq!(plan.sources, [Planned::Keep(8)]);
+    assert_eq!(plan.registered, [(1, Registration::Skipped)]);
+}
+
+#[test]
+fn a_rotated_file_that_is_overwritten_while_the_agent_is_down_is_lost_and_not_new_content() {
+    let mut seen = Observation {
+        current: at_path(2, matched(8, CONTINUES)),
+        known: vec![checkpoint(7, 1, 100, 120), checkpoint(8, 2, 10, 10)],
+        candidates: vec![candidate(1, vec![])],
+        ..Observation::default()
+    };
+    let overwritten = plan(&seen);
+    assert_eq!(
+        overwritten.sources,
+        [Planned::OpenCurrent(From::PositionOf(8))]
+    );
+    assert_eq!(overwritten.registered, [(0, Registration::Skipped)]);
+    assert_eq!(overwritten.lost.len(), 1);
+    // The same file without one that came after it may have been truncated, written anew and rotated away.
+    seen.known.pop();
+    assert!(plan(&seen).sources.contains(&Planned::Open(0, From::Start)));
+}
+
+#[test]
+fn a_log_that_came_after_the_one_that_was_found_is_read_from_its_beginning() {
+    let mut found = candidate(1, vec![]);
+    found.was_found_at_path = true;
+    let seen = Observation {
+        current: at_path(2, vec![]),
+        candidates: vec![found],
+        adoption: Adoption::New { from_end: true },
+        ..Observation::default()
+    };
+    let sources = [
+        Planned::Open(0, From::End),
+        Planned::OpenCurrent(From::Start),
+    ];
+    assert_eq!(plan(&seen).sources, sources);
+}
+
+#[test]
+fn a_file_that_was_made_beside_the_log_before_the_rotation_is_no_part_of_it() {
+    let mut seen = seen(
+        Verdict::Intact,
+        at_path(2, vec![]),
+        vec![candidate(3, vec![])],
+    );
+    seen.in_place_at_ns = seen.candidates[0].look.born_ns + 1_000_000_000;
+    let plan = plan(&seen);
+    let sources = [Planned::Keep(7), Planned::OpenCurrent(From::Start)];
+    assert_eq!(plan.sources, sources);
+    assert_eq!(plan.registered, [(0, Registration::Skipped)]);
 }

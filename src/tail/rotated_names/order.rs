@@ -11,12 +11,14 @@ struct File<'a> {
     name: Option<&'a RotatedName>,
     modified_ns: i64,
     born_ns: i64,
+    is_known: bool,
     index: usize,
 }
 
 impl RotatedName {
     /// Sorts `items`, the one that was rotated first to the front. `facts` gives an item's name, when it was last
-    /// changed, and when it was made (0: unknown).
+    /// changed, when it was made (0: unknown), and whether its content was seen before: then it comes before those
+    /// whose content was not.
     ///
     /// Names of one scheme are ordered by what they say, whatever the times of their files are. Files that names do
     /// not order against each other are ordered by their last changes; of a scheme only those times count that agree
@@ -25,20 +27,22 @@ impl RotatedName {
     ///
     /// Whether a counter counts up or down is taken from the times of its files, pair by pair of neighbours. A
     /// pair whose times of birth contradict its last changes says nothing; where as many pairs are for the one as
-    /// for the other, names are counted as usual ([`RotatedName::usual_counting`]).
+    /// for the other, names are counted as usual ([`RotatedName::usual_counting`]). Times count only where it is
+    /// not told by files that are known beside others that are not.
     pub(in crate::tail) fn sort_oldest_first<T>(
         items: &mut Vec<T>,
-        facts: impl Fn(&T) -> (Option<&RotatedName>, i64, i64),
+        facts: impl Fn(&T) -> (Option<&RotatedName>, i64, i64, bool),
     ) {
         let files: Vec<File<'_>> = items
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                let (name, modified_ns, born_ns) = facts(item);
+                let (name, modified_ns, born_ns, is_known) = facts(item);
                 File {
                     name,
                     modified_ns,
                     born_ns,
+                    is_known,
                     index,
                 }
             })
@@ -54,13 +58,17 @@ impl RotatedName {
             places.extend(
                 believable_times(files)
                     .into_iter()
-                    .zip(files.iter().map(|f| f.index)),
+                    .zip(files.iter().map(|f| (!f.is_known, f.index))),
             );
         }
         // A stable sort: what is of one scheme and one time keeps its order.
-        places.sort_by_key(|&(time, _)| time);
+        places.sort_by_key(|&(time, (is_new, _))| (is_new, time));
         let mut taken: Vec<Option<T>> = items.drain(..).map(Some).collect();
-        items.extend(places.iter().filter_map(|&(_, index)| taken[index].take()));
+        items.extend(
+            places
+                .iter()
+                .filter_map(|&(_, (_, index))| taken[index].take()),
+        );
     }
 }
 
@@ -81,6 +89,9 @@ fn counting(files: &mut [File<'_>]) -> Counting {
         return Counting::Up;
     };
     let usual = first.usual_counting();
+    if let Some(counting) = counting_to_new_ones(files) {
+        return counting;
+    }
     files.sort_by_key(|file| file.name.map(|name| (name.date, &name.numbers)));
     let (mut up, mut down) = (0, 0);
     for pair in files.windows(2) {
@@ -105,6 +116,29 @@ fn counting(files: &mut [File<'_>]) -> Counting {
         Ordering::Greater => Counting::Up,
         Ordering::Less => Counting::Down,
         Ordering::Equal => usual,
+    }
+}
+
+/// How the counters of `files` are counted, as those tell that were seen before beside those that were not.
+fn counting_to_new_ones(files: &[File<'_>]) -> Option<Counting> {
+    let (known, new): (Vec<&File<'_>>, Vec<&File<'_>>) = files.iter().partition(|f| f.is_known);
+    let (mut up, mut down) = (0, 0);
+    for one in known.iter().filter_map(|file| file.name) {
+        for other in new.iter().filter_map(|file| file.name) {
+            if !one.differs_in_counter(other) {
+                continue;
+            }
+            match one.numbers.cmp(&other.numbers) {
+                Ordering::Less => up += 1,
+                Ordering::Greater => down += 1,
+                Ordering::Equal => {}
+            }
+        }
+    }
+    match up.cmp(&down) {
+        Ordering::Greater => Some(Counting::Up),
+        Ordering::Less => Some(Counting::Down),
+        Ordering::Equal => None,
     }
 }
 
@@ -156,7 +190,7 @@ mod tests {
             .map(|&(name, modified, born)| (name, parsed("app.log", name), modified, born))
             .collect();
         RotatedName::sort_oldest_first(&mut items, |(_, name, modified, born)| {
-            (name.as_ref(), *modified, *born)
+            (name.as_ref(), *modified, *born, false)
         });
         items.into_iter().map(|(name, ..)| name).collect()
     }
@@ -193,6 +227,36 @@ mod tests {
         assert_eq!(sorted(&two), ["app.log.2", "app.log.1"]);
         let dated = [("app.log-20261126", 20, 0), ("app.log-20261127", 1, 0)];
         assert_eq!(sorted(&dated), ["app.log-20261126", "app.log-20261127"]);
+    }
+
+    #[test]
+    fn what_was_seen_before_comes_before_what_was_not_whatever_the_times_are() {
+        let sorted = |files: &[(&'static str, i64, bool)]| {
+            let mut items: Vec<_> = files
+                .iter()
+                .map(|&(name, modified, is_known)| {
+                    (name, parsed("app.log", name), modified, is_known)
+                })
+                .collect();
+            RotatedName::sort_oldest_first(&mut items, |(_, name, modified, is_known)| {
+                (name.as_ref(), *modified, 0, *is_known)
+            });
+            items.into_iter().map(|(name, ..)| name).collect::<Vec<_>>()
+        };
+        let restored = [
+            ("app.log.1", 10, false),
+            ("app.log.2", 20, false),
+            ("app.log.3", 30, true),
+        ];
+        assert_eq!(sorted(&restored), ["app.log.3", "app.log.2", "app.log.1"]);
+        let up = [
+            ("app.1.log", 30, true),
+            ("app.2.log", 20, false),
+            ("app.3.log", 10, false),
+        ];
+        assert_eq!(sorted(&up), ["app.1.log", "app.2.log", "app.3.log"]);
+        let between = [("app.log.1", 10, false), ("app.log.1.backup", 20, true)];
+        assert_eq!(sorted(&between), ["app.log.1.backup", "app.log.1"]);
     }
 
     #[test]
@@ -270,7 +334,7 @@ mod tests {
             files[odd].2 = random.i64(..100_000);
             random.shuffle(&mut files);
             RotatedName::sort_oldest_first(&mut files, |(_, name, modified, born)| {
-                (name.as_ref(), *modified, *born)
+                (name.as_ref(), *modified, *born, false)
             });
             let found: Vec<String> = files.into_iter().map(|(name, ..)| name).collect();
             assert_eq!(found, expected, "round {round}");

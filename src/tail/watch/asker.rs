@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::seen::{LookedAt, Start};
+use super::seen::{LookedAt, Start, Way};
 use super::table::{WatchCommand, WatchTable};
 use super::walk::Ground;
 use crate::tail::discover::{Discovery, Found};
@@ -36,8 +36,9 @@ impl Asker {
     }
 
     /// Has folders walked through, as walk `number`.
-    pub(super) fn walk(&self, lane: Lane, number: u64, start: Start) {
-        let ground = self.ground(lane);
+    pub(super) fn walk(&self, way: Way, number: u64, start: Start) {
+        let lane = way.lane;
+        let ground = self.ground(way);
         self.lanes.submit(lane, move || {
             let seen = Box::new(ground.walk(start));
             ground.table.tell(WatchCommand::Walked(number, seen));
@@ -47,13 +48,14 @@ impl Asker {
     /// Has paths looked at, each in its lane.
     pub(super) fn look_at_all(&self, paths: Vec<PathBuf>) {
         for (lane, paths) in self.by_lane(paths, |path| path) {
-            self.look(lane, paths);
+            self.look(Way::to(lane), paths);
         }
     }
 
-    /// Has paths of a lane looked at.
-    pub(super) fn look(&self, lane: Lane, paths: Vec<PathBuf>) {
-        let ground = self.ground(lane);
+    /// Has paths of one way looked at.
+    pub(super) fn look(&self, way: Way, paths: Vec<PathBuf>) {
+        let lane = way.lane;
+        let ground = self.ground(way);
         self.lanes.submit(lane, move || {
             let look = |path: PathBuf| LookedAt {
                 outcome: ground.look(&path),
@@ -92,12 +94,13 @@ impl Asker {
         }
     }
 
-    fn ground(&self, home: Lane) -> Ground {
+    fn ground(&self, Way { lane, passed }: Way) -> Ground {
         Ground {
             discovery: self.discovery.clone(),
             table: self.table.clone(),
             mounts: self.mounts.now(),
-            home,
+            home: lane,
+            passed,
         }
     }
 

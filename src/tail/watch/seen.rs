@@ -16,6 +16,24 @@ pub(super) struct Start {
     pub(super) steps: Vec<Step>,
 }
 
+/// Where a path is to be asked for next, on its way through links to other file systems.
+#[derive(Debug, Clone)]
+pub(super) struct Way {
+    pub(super) lane: Lane,
+    /// The lanes that were asked before: their links are read again, and none of them is asked twice.
+    pub(super) passed: Vec<Lane>,
+}
+
+impl Way {
+    /// No lane was asked before.
+    pub(super) fn to(lane: Lane) -> Self {
+        Way {
+            lane,
+            passed: Vec::new(),
+        }
+    }
+}
+
 /// What a walk found.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -25,8 +43,8 @@ pub(super) struct Seen {
     /// Patterns that name a file that is followed already.
     pub(super) followed: Vec<u32>,
     /// What lies in other lanes.
-    pub(super) elsewhere: Vec<(Lane, Start)>,
-    pub(super) files_elsewhere: Vec<(Lane, PathBuf)>,
+    pub(super) elsewhere: Vec<(Way, Start)>,
+    pub(super) files_elsewhere: Vec<(Way, PathBuf)>,
 }
 
 /// A folder in which names are of interest.
@@ -56,7 +74,7 @@ pub(super) enum Outcome {
     /// Nothing lies there.
     Nothing,
     /// It leads to another lane, where it must be looked at.
-    Elsewhere(Lane),
+    Elsewhere(Way),
 }
 
 /// Why something that a pattern names is not read.

@@ -45,7 +45,8 @@ impl Watching {
         let (sender, found) = unbounded();
         let lanes = Lanes::new(|words| panic!("{words}"));
         let (watcher, first) =
-            Watcher::new(discovery, lanes, sender, HashSet::new(), None).expect("is made");
+            Watcher::new(Arc::new(discovery), lanes, sender, HashSet::new(), None)
+                .expect("is made");
         let table = watcher.table();
         let thread = Some(std::thread::spawn(move || watcher.run()));
         let first = first.recv_timeout(SOON).expect("a first look").found;

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::seen::{LookedAt, Outcome, Seen, SeenFolder, Start, Trouble};
+use super::seen::{LookedAt, Outcome, Seen, SeenFolder, Start, Trouble, Way};
 use super::table::WatchTable;
 use crate::identity::Look;
 use crate::tail::content::is_compressed_name;
@@ -25,15 +25,16 @@ pub(super) struct Ground {
     pub(super) mounts: Arc<Mounts>,
     /// The lane of the thread.
     pub(super) home: Lane,
+    /// The lanes that were asked before.
+    pub(super) passed: Vec<Lane>,
 }
 
 impl Ground {
     /// Walks through `start` and the folders below it.
     pub(super) fn walk(&self, start: Start) -> Seen {
         let mut seen = Seen::default();
-        let lane = self.mounts.lane_from(self.home, &start.folder);
-        if lane != self.home {
-            seen.elsewhere.push((lane, start));
+        if let Some(way) = self.way_from(&start.folder) {
+            seen.elsewhere.push((way, start));
             return seen;
         }
         if !start.folder.is_dir() {
@@ -123,9 +124,8 @@ impl Ground {
             folder: path.clone(),
             steps: self.discovery.enter(steps, name, FolderKind::Link),
         };
-        let lane = self.mounts.lane_from(self.home, &path);
-        if lane != self.home {
-            return seen.elsewhere.push((lane, start));
+        if let Some(way) = self.way_from(&path) {
+            return seen.elsewhere.push((way, start));
         }
         let mut is_folder = path.metadata().map(|metadata| metadata.is_dir());
         if !matches!(is_folder, Ok(true)) {
@@ -186,25 +186,32 @@ impl Ground {
                 continue;
             }
             let path: Arc<Path> = folder.join(&name).into();
-            let lane = self.lane_of(&path, folder_kind);
+            let way = match folder_kind {
+                FolderKind::Plain => self.way_to(self.mounts.at(&path).unwrap_or(self.home)),
+                FolderKind::Link => self.way_from(&path),
+            };
             let start = Start {
                 folder: path.clone(),
                 steps: entered,
             };
-            if lane != self.home {
-                seen.elsewhere.push((lane, start));
+            if let Some(way) = way {
+                seen.elsewhere.push((way, start));
             } else if folder_kind == FolderKind::Plain || path.is_dir() {
                 rest.push((start, depth + 1));
             }
         }
     }
 
-    /// The lane of what lies in a folder of this lane.
-    fn lane_of(&self, path: &Path, kind: FolderKind) -> Lane {
-        match kind {
-            FolderKind::Plain => self.mounts.at(path).unwrap_or(self.home),
-            FolderKind::Link => self.mounts.lane_from(self.home, path),
-        }
+    /// The way of what `path` leads to, if that is in another lane.
+    fn way_from(&self, path: &Path) -> Option<Way> {
+        self.way_to(self.mounts.lane_from(self.home, &self.passed, path))
+    }
+
+    fn way_to(&self, lane: Lane) -> Option<Way> {
+        (lane != self.home).then(|| Way {
+            lane,
+            passed: [&self.passed[..], &[self.home]].concat(),
+        })
     }
 
     /// A path that a pattern names, in a folder of this lane.
@@ -220,7 +227,7 @@ impl Ground {
             _ => self.look(&path),
         };
         match outcome {
-            Outcome::Elsewhere(lane) => seen.files_elsewhere.push((lane, path)),
+            Outcome::Elsewhere(way) => seen.files_elsewhere.push((way, path)),
             outcome => seen.files.push(LookedAt {
                 path,
                 pattern: Some(pattern),
@@ -231,11 +238,10 @@ impl Ground {
 
     /// Whether `path` is a file that is to be read.
     pub(super) fn look(&self, path: &Path) -> Outcome {
-        let lane = self.mounts.lane_from(self.home, path);
-        if lane != self.home {
-            return Outcome::Elsewhere(lane);
+        match self.way_from(path) {
+            Some(way) => Outcome::Elsewhere(way),
+            None => self.look_at_home(path),
         }
-        self.look_at_home(path)
     }
 
     fn look_at_home(&self, path: &Path) -> Outcome {

@@ -19,11 +19,11 @@ use super::first_look::{First, FirstLook};
 use super::folders::{Changed, Folders};
 use super::notices::{Notices, say};
 use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
-use super::seen::{LookedAt, Outcome, Seen, Start};
+use super::seen::{LookedAt, Outcome, Seen, Start, Way};
 use super::table::{WatchCommand, WatchTable};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, FolderKind, Found};
-use crate::tail::lanes::{Lane, Lanes};
+use crate::tail::lanes::Lanes;
 
 /// The body of the `watch` thread: it owns the inotify instance and what is known of the patterns' folders.
 /// It asks no file system: that is done by the `scan-<n>` threads of [`Lanes`], whose answers come to its
@@ -71,7 +71,7 @@ impl Watcher {
     /// paths `known` that lead nowhere as a [`FirstLook`] (within `patience`, if there is one), the others on
     /// `found`; each again when it was forgotten ([`WatchTable::forget_path`]) and is there again.
     pub fn new(
-        discovery: Discovery,
+        discovery: Arc<Discovery>,
         lanes: Lanes,
         found: Sender<Found>,
         known: HashSet<Arc<Path>>,
@@ -87,7 +87,6 @@ impl Watcher {
         let now = Instant::now();
         let until = patience.map(|patience| now + patience);
         let (first, first_look) = First::new(known, until);
-        let discovery = Arc::new(discovery);
         let watcher = Watcher {
             inotify: inotify.ok(),
             inbox,
@@ -164,7 +163,7 @@ impl Watcher {
     fn start_due(&mut self, now: Instant) {
         for start in self.changed.due(now) {
             let lane = self.asker.lane(&start.folder);
-            self.walk(lane, start, Walk::Changed);
+            self.walk(Way::to(lane), start, Walk::Changed);
         }
         for pattern in self.scans.begin_due(now) {
             let start = Start {
@@ -172,7 +171,7 @@ impl Watcher {
                 steps: self.discovery.start(pattern),
             };
             let lane = self.asker.lane(&start.folder);
-            self.walk(lane, start, Walk::Scan(pattern, Part::Root));
+            self.walk(Way::to(lane), start, Walk::Scan(pattern, Part::Root));
         }
         if now >= self.next_tidy {
             self.next_tidy = now + SCAN_INTERVAL;
@@ -180,10 +179,10 @@ impl Watcher {
         }
     }
 
-    fn walk(&mut self, lane: Lane, start: Start, why: Walk) {
+    fn walk(&mut self, way: Way, start: Start, why: Walk) {
         self.last_walk += 1;
         self.walks.insert(self.last_walk, why);
-        self.asker.walk(lane, self.last_walk, start);
+        self.asker.walk(way, self.last_walk, start);
     }
 
     /// Names have appeared or changed that nobody follows.
@@ -249,22 +248,33 @@ impl Watcher {
         for looked in seen.files {
             self.on_file(looked, is_first);
         }
-        for (lane, start) in seen.elsewhere {
-            self.go_on_elsewhere(lane, start, pattern);
+        let mut goes_on = false;
+        for (way, start) in seen.elsewhere {
+            match &why {
+                // The folder lies further on.
+                Walk::Scan(pattern, Part::Elsewhere(folder)) if *folder == start.folder => {
+                    let part = Part::Elsewhere(folder.clone());
+                    self.walk(way, start, Walk::Scan(*pattern, part));
+                    goes_on = true;
+                }
+                _ => self.go_on_elsewhere(way, start, pattern),
+            }
         }
-        for (lane, path) in seen.files_elsewhere {
+        for (way, path) in seen.files_elsewhere {
             // A lane that hangs is not asked twice for the same.
             if !self.looks.contains_key(&path) {
                 self.looks.insert(path.clone(), PathLook::new(is_first));
-                self.asker.look(lane, vec![path]);
+                self.asker.look(way, vec![path]);
             }
         }
-        if let Walk::Scan(pattern, part) = why {
+        if let Walk::Scan(pattern, part) = why
+            && !goes_on
+        {
             self.on_scanned(pattern, &part);
         }
     }
 
-    fn go_on_elsewhere(&mut self, lane: Lane, start: Start, pattern: Option<u32>) {
+    fn go_on_elsewhere(&mut self, way: Way, start: Start, pattern: Option<u32>) {
         let why = match pattern {
             None => Walk::Changed,
             Some(pattern) if self.scans.begin_elsewhere(pattern, &start.folder) => {
@@ -272,7 +282,7 @@ impl Watcher {
             }
             Some(_) => return,
         };
-        self.walk(lane, start, why);
+        self.walk(way, start, why);
     }
 
     /// A walk of a scan is over.
@@ -292,8 +302,8 @@ impl Watcher {
     }
 
     fn on_looked(&mut self, looked: LookedAt) {
-        if let Outcome::Elsewhere(lane) = looked.outcome {
-            return self.asker.look(lane, vec![looked.path]);
+        if let Outcome::Elsewhere(way) = looked.outcome {
+            return self.asker.look(way, vec![looked.path]);
         }
         let path = looked.path.clone();
         let look = self.looks.remove(&path);

@@ -1,0 +1,341 @@
+//! Copies and archives of logs: what was read is not sent again, and the rest of what was half read is.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use kafka_protocol::messages::ApiKey;
+
+use crate::support::env::{Env, SOON, TOPIC, lines, losses};
+use crate::support::meanwhile::Agent;
+
+/// Where logrotate puts a copy, and whether it packs it.
+const WAYS: [(&str, bool); 3] = [
+    ("app.log.1", false),
+    ("app.log-20261126", false),
+    ("app.log.1", true),
+];
+
+fn started_with(lines_before: usize) -> Env {
+    let mut env = Env::following_one_path();
+    env.write_lines("app.log", 0..lines_before);
+    env.start();
+    env.expect_lines(&lines(0..lines_before));
+    env
+}
+
+fn pack_if(env: &Env, is_packed: bool, copy: &str) {
+    if is_packed {
+        env.gzip(copy);
+    }
+}
+
+#[test]
+fn a_copy_that_the_writer_has_overtaken_repeats_nothing_and_what_only_the_agent_read_arrives() {
+    for (copy, is_packed) in WAYS {
+        for agent in Agent::ALL {
+            let mut env = started_with(100);
+            env.write_lines("app.log", 100..110);
+            fs::copy(env.path("app.log"), env.path(copy)).unwrap();
+            // The writer goes on between the copy and the truncation.
+            if agent == Agent::WithoutBroker {
+                env.broker.on(ApiKey::Produce).forever().no_answer();
+            }
+            env.write_lines("app.log", 110..120);
+            env.wait_for_records(120);
+            agent.meanwhile(&mut env, |env| {
+                env.truncate("app.log");
+                pack_if(env, is_packed, copy);
+                env.write_lines("app.log", 120..130);
+            });
+            env.broker.heal();
+            env.stop_and_expect_lines(&lines(0..130));
+            env.start();
+            env.stop_and_expect_lines(&lines(0..130));
+            assert_eq!(losses(&env.all_logs()).count(), 0);
+        }
+    }
+}
+
+#[test]
+fn what_was_half_read_goes_on_in_its_copy_and_in_its_archive() {
+    for (copy, is_packed) in WAYS {
+        for agent in Agent::ALL {
+            let mut env = started_with(100);
+            agent.meanwhile(&mut env, |env| {
+                env.write_lines("app.log", 100..150);
+                env.copytruncate("app.log", copy);
+                pack_if(env, is_packed, copy);
+                env.write_lines("app.log", 150..160);
+            });
+            env.stop_and_expect_lines(&lines(0..160));
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_is_made_at_once_after_a_line_is_known() {
+    for agent in Agent::ALL {
+        let mut env = started_with(20);
+        // Faster than `rotate_wait`, four times.
+        agent.meanwhile(&mut env, |env| {
+            for round in 1..=4 {
+                for number in (1..round).rev() {
+                    env.rename(
+                        &format!("app.log.{number}.gz"),
+                        &format!("app.log.{}.gz", number + 1),
+                    );
+                }
+                env.write_lines("app.log", round * 20..round * 20 + 10);
+                env.rename("app.log", "app.log.1");
+                env.write_lines("app.log", round * 20 + 10..round * 20 + 20);
+                env.gzip("app.log.1");
+            }
+        });
+        env.stop_and_expect_lines(&lines(0..100));
+        env.start();
+        env.write_lines("app.log", 100..110);
+        env.stop_and_expect_lines(&lines(0..110));
+    }
+}
+
+#[test]
+fn a_backup_copy_is_not_sent_again_at_a_later_rotation() {
+    for backup in [
+        "app.log.bak",
+        "app.log.old",
+        "app.log.1",
+        "app.log.orig",
+        "app.log~",
+    ] {
+        for agent in [Agent::Up, Agent::Stopped] {
+            let mut env = started_with(20);
+            fs::copy(env.path("app.log"), env.path(backup)).unwrap();
+            env.write_lines("app.log", 20..30);
+            env.expect_lines(&lines(0..30));
+            agent.meanwhile(&mut env, |env| {
+                env.rename("app.log", "app.log.2");
+                env.write_lines("app.log", 30..40);
+            });
+            env.stop_and_expect_lines(&lines(0..40));
+        }
+    }
+}
+
+#[test]
+fn renamecopy_and_a_move_to_another_file_system_repeat_nothing() {
+    let other = tempfile::tempdir_in("/dev/shm").expect("another file system");
+    for agent in Agent::ALL {
+        // `renamecopy`: renamed, copied, and the renamed one removed.
+        let mut env = started_with(20);
+        env.write_lines("app.log", 20..25);
+        agent.meanwhile(&mut env, |env| {
+            env.write_lines("app.log", 25..30);
+            env.rename("app.log", "app.log.tmp");
+            env.write_lines("app.log", 30..35);
+            fs::copy(env.path("app.log.tmp"), env.path("app.log.1")).unwrap();
+            env.remove("app.log.tmp");
+        });
+        env.stop_and_expect_lines(&lines(0..35));
+
+        // `olddir` on another file system, which `rotated` names.
+        let folder = other.path().join(format!("{agent:?}"));
+        fs::create_dir(&folder).unwrap();
+        let mut env = Env::following_one_path();
+        let rotated = folder.join("*").display().to_string();
+        env.set("log:app", "rotated", &rotated);
+        env.write_lines("app.log", 0..20);
+        env.start();
+        env.expect_lines(&lines(0..20));
+        agent.meanwhile(&mut env, |env| {
+            env.write_lines("app.log", 20..30);
+            let moved = Command::new("mv")
+                .arg(env.path("app.log"))
+                .arg(folder.join("app.log.1"))
+                .status();
+            assert!(moved.unwrap().success());
+            env.write_lines("app.log", 30..35);
+        });
+        env.stop_and_expect_lines(&lines(0..35));
+        env.start();
+        env.write_lines("app.log", 35..40);
+        env.stop_and_expect_lines(&lines(0..40));
+    }
+}
+
+#[test]
+fn a_rotated_file_that_is_overwritten_or_truncated_is_no_new_content() {
+    let shred = |path: &str| {
+        let done = Command::new("shred").args(["-n", "2", "-u", path]).status();
+        assert!(done.unwrap().success());
+    };
+    let truncate = |path: &str| {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+    };
+    let ways: [&dyn Fn(&str); 2] = [&shred, &truncate];
+    for destroy in ways {
+        // While it is still open, after it was closed, and while the agent is stopped.
+        for rotate_wait in ["60s", "100ms"] {
+            for agent in [Agent::Up, Agent::Stopped] {
+                let mut env = Env::following_one_path();
+                env.set("log:app", "rotate_wait", rotate_wait);
+                env.write_lines("app.log", 0..100);
+                env.start();
+                env.expect_lines(&lines(0..100));
+                env.rename("app.log", "app.log.1");
+                env.write_lines("app.log", 100..110);
+                env.expect_lines(&lines(0..110));
+                agent.meanwhile(&mut env, |env| destroy(&env.path("app.log.1")));
+                env.write_lines("app.log", 110..120);
+                env.expect_lines(&lines(0..120));
+                env.rename("app.log", "app.log.2");
+                env.write_lines("app.log", 120..130);
+                env.stop_and_expect_lines(&lines(0..130));
+                assert_eq!(losses(&env.all_logs()).count(), 0, "all of it was read");
+            }
+        }
+    }
+}
+
+#[test]
+fn unread_bytes_of_a_rotated_file_that_is_overwritten_count_once_and_truly() {
+    for is_truncated in [true, false] {
+        let mut env = started_with(100);
+        env.stop();
+        env.write_lines("app.log", 100..150);
+        let unread: usize = lines(100..150).iter().map(|line| line.len() + 1).sum();
+        env.rename("app.log", "app.log.1");
+        env.write_lines("app.log", 150..160);
+        // The size of the unread bytes was seen before they went.
+        env.broker.down(1);
+        env.start();
+        env.wait_for_checkpoint_with_the_size_of("app.log.1");
+        env.kill();
+        let path = env.path("app.log.1");
+        if is_truncated {
+            env.truncate("app.log.1");
+        } else {
+            let done = Command::new("shred")
+                .args(["-n", "1", "-x", &path])
+                .status();
+            assert!(done.unwrap().success());
+        }
+        env.broker.up(1);
+        env.start();
+        let expected = [lines(0..100), lines(150..160)].concat();
+        env.expect_lines(&expected);
+        env.stop();
+        env.start();
+        env.write_lines("app.log", 160..161);
+        env.stop_and_expect_lines(&[expected, lines(160..161)].concat());
+        let log = env.all_logs();
+        let lost: Vec<u64> = losses(&log).map(|(_, bytes)| bytes).collect();
+        assert_eq!(lost, [unread as u64], "{log}");
+    }
+}
+
+/// Sets the time of the last change.
+fn set_time(path: impl AsRef<Path>, seconds_ago: u64) {
+    let time = SystemTime::now() - Duration::from_secs(seconds_ago);
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_modified(time).unwrap();
+}
+
+#[test]
+fn files_whose_times_say_nothing_are_ordered_by_name_and_read() {
+    // Restored with the same old time each; the newest with the oldest time; each an hour in the future.
+    let clocks: [&dyn Fn(usize) -> u64; 3] =
+        [&|_| 900_000, &|n| 100_000 * (5 - n as u64), &|n| n as u64];
+    for (at, clock) in clocks.into_iter().enumerate() {
+        for packed in [false, true] {
+            let mut env = started_with(10);
+            env.stop();
+            env.write_lines("app.log", 10..15);
+            env.rename("app.log", "app.log.4");
+            for number in 1..4usize {
+                let first = 15 + (3 - number) * 5;
+                env.write_lines(&format!("app.log.{number}"), first..first + 5);
+            }
+            env.write_lines("app.log", 30..35);
+            for number in (1..=4usize).rev() {
+                let mut name = format!("app.log.{number}");
+                if packed && number > 1 {
+                    env.gzip(&name);
+                    name += ".gz";
+                }
+                set_time(env.path(&name), clock(number));
+            }
+            if at == 2 {
+                let future = SystemTime::now() + Duration::from_secs(3600);
+                let file = fs::OpenOptions::new()
+                    .write(true)
+                    .open(env.path("app.log.2"));
+                if let Ok(file) = file {
+                    file.set_modified(future).unwrap();
+                }
+            }
+            env.start();
+            env.stop_and_expect_lines(&lines(0..35));
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_while_it_runs_loses_nothing() {
+    for agent in Agent::ALL {
+        let mut env = started_with(10);
+        // The file that is rotated now is older, by its time, than the one before.
+        agent.meanwhile(&mut env, |env| {
+            for round in 1..=3 {
+                env.write_lines("app.log", round * 10..round * 10 + 10);
+                for number in (1..round).rev() {
+                    env.rename(
+                        &format!("app.log.{number}"),
+                        &format!("app.log.{}", number + 1),
+                    );
+                }
+                env.rename("app.log", "app.log.1");
+                set_time(env.path("app.log.1"), round as u64 * 50_000);
+            }
+            env.write_lines("app.log", 40..50);
+        });
+        env.stop_and_expect_lines(&lines(0..50));
+    }
+}
+
+#[test]
+fn a_writer_that_still_has_the_old_file_after_rotate_wait_is_read_or_said() {
+    use std::io::Write;
+    for compress in [false, true] {
+        let mut env = Env::following_one_path();
+        env.set("log:app", "rotate_wait", "50ms");
+        let mut old = env.open("app.log");
+        env.write_lines("app.log", 0..10);
+        env.start();
+        env.expect_lines(&lines(0..10));
+        env.rename("app.log", "app.log.1");
+        env.write_lines("app.log", 10..20);
+        env.expect_lines(&lines(0..20));
+        // It is closed by now.
+        env.wait_for_log("is read to its end", SOON);
+        old.write_all(b"late line 1\n").unwrap();
+        if compress {
+            drop(old);
+            env.gzip("app.log.1");
+        }
+        env.broker.wait_until(SOON, "the late line", |broker| {
+            broker
+                .values(TOPIC)
+                .iter()
+                .any(|line| line == "late line 1")
+        });
+        env.stop();
+        assert_eq!(env.broker.count(TOPIC), 21);
+    }
+}
