@@ -92,6 +92,33 @@ fn with_fewer_descriptors_than_files_they_take_turns() {
     );
 }
 
+#[test]
+fn with_twelve_threads_the_producer_has_its_own_first_and_all_is_delivered() {
+    // A limit of a user, who runs nothing else.
+    const USER: u32 = 54_323;
+    let env = Env::new();
+    let folder = env.log_dir().parent().unwrap().to_owned();
+    let any = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&folder, any).unwrap();
+    std::os::unix::fs::chown(env.state_dir(), Some(USER), None).unwrap();
+    let user = [
+        "setpriv",
+        &format!("--reuid={USER}"),
+        &format!("--regid={USER}"),
+        "--clear-groups",
+        "prlimit",
+        "--nproc=12:12",
+    ];
+    let (agent, count) = rotate_many(&env, |env| wrapped(env, &user));
+    let complaints = stop_and_expect(&env, agent, count);
+    assert!(
+        complaints.len() == 1
+            && complaints[0].contains("12 threads at most (ulimit -u, LimitNPROC)")
+            && complaints[0].contains("1 of 2 producers"),
+        "{complaints:#?}"
+    );
+}
+
 /// Runs with a limit of its own user namespace lowered.
 fn with_inotify_limit(limit: &str) -> Vec<String> {
     let lower = format!("echo {limit} && exec \"$@\"");

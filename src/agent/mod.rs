@@ -13,6 +13,7 @@
 //! registrar, the registrar waits for nobody.
 
 mod supervisor;
+mod thread_limit;
 mod threads;
 mod wiring;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::thread_limit::{ThreadLimit, ThreadShares};
 use super::threads::{Exited, Outcome, Role, lanes, spawn};
 use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
@@ -94,17 +95,19 @@ impl Agent {
             once: mode.once,
         });
         let (mut agent, ends) = Agent::with_channels(config, mode, shared, (exits, exited), found);
+        let shares = agent.thread_shares();
         agent.spawn_registrar(store, saved, ends.progress_taken)?;
         // All of them, so that the first to be busy leaves the others their part.
         for log in &agent.config.clone().logs {
             agent.route(log);
         }
-        agent.spawn_producers()?;
+        agent.spawn_producers(shares.producers)?;
         let messages = (agent.scheduler.clone(), ends.scheduled);
         let calls = (ends.woken, agent.tailers_stop.clone());
         let report = report_to(agent.exits.clone());
         let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
-        let scheduler = Scheduler::new(messages, calls, crowd, turns, lanes, report);
+        let scheduler = Scheduler::new(messages, calls, crowd, turns, lanes, report)
+            .with_most_threads(shares.tailers);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();
             true
@@ -194,14 +197,28 @@ impl Agent {
         Ok(())
     }
 
-    fn spawn_producers(&mut self) -> Result<(), AgentError> {
+    /// Who has how many of the threads that the system gives.
+    fn thread_shares(&self) -> ThreadShares {
+        let producers = match self.mode.dry_run {
+            true => 1,
+            false => self.config.agent.producers,
+        };
+        match ThreadLimit::read() {
+            Some(limit) => {
+                let shares = limit.share(producers);
+                limit.say(producers, shares);
+                shares
+            }
+            None => ThreadShares {
+                producers,
+                tailers: usize::MAX,
+            },
+        }
+    }
+
+    fn spawn_producers(&mut self, count: usize) -> Result<(), AgentError> {
         let Some(progress) = self.progress.clone() else {
             return Ok(());
-        };
-        let count = if self.mode.dry_run {
-            1
-        } else {
-            self.config.agent.producers
         };
         for k in 0..count {
             let (sender, batches) = bounded(BATCH_QUEUE);

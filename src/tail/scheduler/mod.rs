@@ -158,6 +158,13 @@ where
         }
     }
 
+    /// No more than `most` threads follow files, however many the system would give.
+    #[must_use]
+    pub fn with_most_threads(mut self, most: usize) -> Self {
+        self.most_threads = most.max(1);
+        self
+    }
+
     /// Runs on the `scheduler` thread. Ends when it was told to stop and every tailer has ended.
     pub fn run(mut self) {
         loop {
@@ -323,7 +330,10 @@ where
     /// Gives threads to those that wait for one, as far as there are any.
     fn hand_out(&mut self) {
         loop {
-            if self.line.busy() == self.threads && self.threads >= self.most_threads() {
+            let most = self.most_threads();
+            if self.line.busy() >= most
+                || (self.line.busy() == self.threads && self.threads >= most)
+            {
                 break;
             }
             let Some((device, task)) = self.line.next() else {
@@ -376,13 +386,14 @@ where
         }
     }
 
-    /// The system gives no more threads: those there are must do.
+    /// The system gives no more threads: fewer than there are must do, since connections need some, too.
     fn cap_threads(&mut self, error: &io::Error) {
+        self.most_threads = self.threads.saturating_sub(LEFT_TO_CONNECTIONS).max(1);
         log::warn!(
-            "no more than {} threads can be started: {error}; files take turns",
-            self.threads
+            "no more than {} threads for files can be started: {error}; {} are used, and files take turns",
+            self.threads,
+            self.most_threads
         );
-        self.most_threads = self.threads;
     }
 
     /// Ends the threads that have had nothing to do for a while.
@@ -464,6 +475,8 @@ fn thread_name(path: &Path) -> String {
 
 /// A tailer is parked when it was quiet for so long.
 pub(super) const PARK_AFTER: Duration = Duration::from_secs(10);
+/// Where the system gives no more threads, so many of those that follow files are given back.
+const LEFT_TO_CONNECTIONS: usize = 4;
 /// With so many tailers on threads, those that have to wait are parked at once.
 const CROWD: usize = MOST_THREADS / 2;
 /// A thread without a tailer ends after so long.
