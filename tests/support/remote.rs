@@ -74,7 +74,7 @@ impl Remote {
     /// The kernel lets nobody go whose request the server has taken; all others can be killed, as those that
     /// wait for an NFS server can. So the one request that the server takes and does not answer is our own.
     pub(crate) fn hang(&self) {
-        self.gate.state.lock().unwrap().is_closed = true;
+        self.gate.state.lock().unwrap().is_closing = true;
         let at = self.at.clone();
         thread::spawn(move || fs::metadata(at));
         let state = self.gate.state.lock().unwrap();
@@ -84,7 +84,9 @@ impl Remote {
 
     /// Everything is answered again.
     pub(crate) fn answer(&self) {
-        self.gate.state.lock().unwrap().is_closed = false;
+        let mut state = self.gate.state.lock().unwrap();
+        (state.is_closing, state.is_closed) = (false, false);
+        drop(state);
         self.gate.changed.notify_all();
     }
 }
@@ -104,13 +106,20 @@ struct Gate {
 
 #[derive(Default)]
 struct GateState {
+    /// It closes at the next request of our own.
+    is_closing: bool,
     is_closed: bool,
     is_waited_at: bool,
 }
 
 impl Gate {
-    fn pass(&self) {
+    fn pass(&self, request: &Request) {
         let mut state = self.state.lock().unwrap();
+        let thread = format!("/proc/self/task/{}", request.pid());
+        if state.is_closing && Path::new(&thread).exists() {
+            state.is_closing = false;
+            state.is_closed = true;
+        }
         while state.is_closed {
             state.is_waited_at = true;
             self.changed.notify_all();
@@ -184,24 +193,24 @@ impl View {
 }
 
 impl Filesystem for View {
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.gate.pass();
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.gate.pass(request);
         match self.look_up(parent, name) {
             Ok(metadata) => reply.entry(&Duration::ZERO, &attributes(&metadata), Generation(0)),
             Err(error) => reply.error(error.into()),
         }
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.gate.pass();
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.gate.pass(request);
         match self.node(ino).and_then(|node| node.metadata()) {
             Ok(metadata) => reply.attr(&Duration::ZERO, &attributes(&metadata)),
             Err(error) => reply.error(error.into()),
         }
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.gate.pass();
+    fn open(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.gate.pass(request);
         match View::open(self, ino) {
             // Nothing is cached, so each read comes here.
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO),
@@ -211,7 +220,7 @@ impl Filesystem for View {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         _: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -220,7 +229,7 @@ impl Filesystem for View {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.gate.pass();
+        self.gate.pass(request);
         match View::read(self, handle.0, offset, size) {
             Ok(data) => reply.data(&data),
             Err(error) => reply.error(error.into()),
@@ -229,7 +238,7 @@ impl Filesystem for View {
 
     fn release(
         &self,
-        _: &Request,
+        request: &Request,
         _: INodeNo,
         handle: FileHandle,
         _: OpenFlags,
@@ -237,20 +246,20 @@ impl Filesystem for View {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.gate.pass();
+        self.gate.pass(request);
         self.handles.lock().unwrap().remove(&handle.0);
         reply.ok();
     }
 
     fn readdir(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.gate.pass();
+        self.gate.pass(request);
         let entries = match self.list(ino) {
             Ok(entries) => entries,
             Err(error) => return reply.error(error.into()),
