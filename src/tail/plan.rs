@@ -809,8 +809,21 @@ impl Planner<'_> {
                 From::PositionOf(serial) => self.place_of_replaced(&sources, serial),
                 From::Start | From::End => None,
             };
-            let later = |(other, _): &(Option<usize>, Planned)| other.is_some_and(|o| o > rank);
-            let place = replaced.or_else(|| sources.iter().position(later));
+            // What nobody knows was made after what is open, whatever a listing says of names that move on.
+            let first = match from {
+                From::PositionOf(_) => 0,
+                From::Start | From::End => sources
+                    .iter()
+                    .rposition(|(_, planned)| {
+                        matches!(planned, Planned::Keep(_) | Planned::Restart(_))
+                    })
+                    .map_or(0, |last| last + 1),
+            };
+            let later = |(_, (other, _)): &(usize, &(Option<usize>, Planned))| {
+                other.is_some_and(|o| o > rank)
+            };
+            let mut after = sources.iter().enumerate().skip(first);
+            let place = replaced.or_else(|| after.find(later).map(|(place, _)| place));
             let place = place.unwrap_or(sources.len());
             sources.insert(place, (Some(rank), Planned::Open(at, from)));
         }

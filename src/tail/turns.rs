@@ -238,7 +238,7 @@ const RESERVE: u64 = 64;
 /// So many tailers may open a file for a moment at once.
 const MOMENTS: usize = 4;
 /// How long a tailer waits for such a moment.
-const MOMENT: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -335,3 +335,20 @@ fn a_file_that_was_made_beside_the_log_before_the_rotation_is_no_part_of_it() {
     assert_eq!(plan.sources, sources);
     assert_eq!(plan.registered, [(0, Registration::Skipped)]);
 }
+
+#[test]
+fn what_nobody_knows_comes_after_what_is_open_whatever_the_names_say_while_they_move() {
+    let mut seen = seen(
+        Verdict::Intact,
+        at_path(2, vec![]),
+        vec![candidate(3, vec![])],
+    );
+    seen.was_just_rotated = true;
+    seen.order = vec![Place::Candidate(0), Place::Open(7)];
+    let expected = [
+        Planned::Keep(7),
+        Planned::Open(0, From::Start),
+        Planned::OpenCurrent(From::Start),
+    ];
+    assert_eq!(plan(&seen).sources, expected);
+}
