@@ -30,6 +30,17 @@ pub struct Identity {
     pub fingerprint: Fingerprint,
 }
 
+impl Identity {
+    /// The identity of the same content in the file that was looked at.
+    pub fn moved_to(self, look: &Look) -> Self {
+        Identity {
+            inode: look.inode,
+            born_ns: look.born_ns,
+            ..self
+        }
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "device {} inode {}", self.inode.device, self.inode.inode)

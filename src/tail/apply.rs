@@ -261,13 +261,8 @@ impl Tailer {
         if content_of(&before, &mut probe)? != ContentMatch::Continues {
             return Ok(None);
         }
-        let identity = Identity {
-            inode: look.inode,
-            born_ns: look.born_ns,
-            ..before.identity
-        };
         let checkpoint = Checkpoint {
-            identity,
+            identity: before.identity.moved_to(look),
             serial: 0,
             ..before
         };
@@ -393,13 +388,8 @@ impl Tailer {
             size: content.size()?,
             ..content.look()?
         };
-        let identity = Identity {
-            inode: look.inode,
-            born_ns: look.born_ns,
-            ..known.identity
-        };
         let checkpoint = Checkpoint {
-            identity,
+            identity: known.identity.moved_to(&look),
             path: self.path.clone(),
             ..known.clone()
         };

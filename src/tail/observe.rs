@@ -165,19 +165,7 @@ impl Tailer {
                 return Ok(None);
             }
             Err(error) => {
-                // Its checkpoint, if it has one, must not be taken for one whose file is gone.
-                found.seen.candidates.push(Candidate {
-                    look,
-                    is_archive: false,
-                    readable: Readable::NotYet,
-                    matches: Vec::new(),
-                    was_found_at_path: true,
-                });
-                found.files.push(CandidateFile {
-                    path: self.path.to_path_buf(),
-                    content: None,
-                });
-                found.trouble = Some((self.path.to_path_buf(), error));
+                self.note_unreadable_current(found, look, error);
                 return Ok(Some(look));
             }
         };
@@ -203,6 +191,23 @@ impl Tailer {
         found.current = Some(content);
         found.seen.current = Current::File { look, matches };
         Ok(Some(look))
+    }
+
+    /// What lies at the path cannot be opened. Its checkpoint, if it has one, must not be taken for one whose file is
+    /// gone.
+    fn note_unreadable_current(&self, found: &mut Found, look: Look, error: io::Error) {
+        found.seen.candidates.push(Candidate {
+            look,
+            is_archive: false,
+            readable: Readable::NotYet,
+            matches: Vec::new(),
+            was_found_at_path: true,
+        });
+        found.files.push(CandidateFile {
+            path: self.path.to_path_buf(),
+            content: None,
+        });
+        found.trouble = Some((self.path.to_path_buf(), error));
     }
 
     /// Whether the tailer of another path reads the file at this one, or will: where a glob matches rotated files
@@ -325,13 +330,12 @@ impl Tailer {
                 ..look
             };
             let probed = self.probe(found, &references, path, look, is_archive)?;
-            let is_known = |c: &Candidate| {
-                let known = &mut found.seen.known.iter();
-                !c.matches.is_empty()
+            let is_wanted = |c: &Candidate| {
+                !must_be_known
+                    || !c.matches.is_empty()
                     || c.was_found_at_path
-                    || known.any(|known| is_same_inode(known, &c.look))
+                    || is_known_inode(&found.seen, c)
             };
-            let is_wanted = |c: &Candidate| !must_be_known || is_known(c);
             if let Some((candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
                 let place = Place::Candidate(found.seen.candidates.len());
                 places.push((place, name, candidate.look));
@@ -340,30 +344,20 @@ impl Tailer {
             }
         }
         copies::find(found)?;
-        // What was rotated away while the names were listed is listed as if it had nothing to do with what lay at
-        // the path before.
-        let is_still_there = match (Look::at_path(&self.path), current) {
+        found.is_moving |= !self.is_still_at_path(current);
+        found.seen.order = order_of(&found.seen, places);
+        Ok(())
+    }
+
+    /// Whether the path leads to what it led to before the names were listed. What was rotated away meanwhile is
+    /// listed as if it had nothing to do with what lay there.
+    fn is_still_at_path(&self, before: Option<&Look>) -> bool {
+        match (Look::at_path(&self.path), before) {
             (Ok(look), Some(before)) => look.inode == before.inode,
             (Err(_), None) => true,
             (Ok(look), None) => !look.is_regular,
             (Err(_), Some(_)) => false,
-        };
-        found.is_moving |= !is_still_there;
-        let seen = &found.seen;
-        let was_seen = |place: &Place| match place {
-            Place::Open(_) => true,
-            Place::Candidate(at) => {
-                let candidate = &seen.candidates[*at];
-                let mut known = seen.known.iter();
-                !candidate.matches.is_empty() || known.any(|c| is_same_inode(c, &candidate.look))
-            }
-        };
-        RotatedName::sort_oldest_first(&mut places, |(place, name, look)| {
-            let is_known = was_seen(place);
-            (name.as_ref(), look.modified_ns, look.born_ns, is_known)
-        });
-        found.seen.order = places.into_iter().map(|(place, ..)| place).collect();
-        Ok(())
+        }
     }
 
     /// What a name leads to; `None` if that is no candidate.
@@ -673,6 +667,27 @@ impl Tailer {
         };
         self.shared.registry.of_related(&self.path, is_related)
     }
+}
+
+/// The order in which files were written: what was seen before comes first, then names and times tell.
+fn order_of(seen: &Observation, mut places: Vec<(Place, Option<RotatedName>, Look)>) -> Vec<Place> {
+    let was_seen = |place: &Place| match place {
+        Place::Open(_) => true,
+        Place::Candidate(at) => {
+            let candidate = &seen.candidates[*at];
+            !candidate.matches.is_empty() || is_known_inode(seen, candidate)
+        }
+    };
+    RotatedName::sort_oldest_first(&mut places, |(place, name, look)| {
+        let is_known = was_seen(place);
+        (name.as_ref(), look.modified_ns, look.born_ns, is_known)
+    });
+    places.into_iter().map(|(place, ..)| place).collect()
+}
+
+fn is_known_inode(seen: &Observation, candidate: &Candidate) -> bool {
+    let mut known = seen.known.iter();
+    known.any(|known| is_same_inode(known, &candidate.look))
 }
 
 /// What became of the content of a source, and a look at what is there. What is there counts as seen if it is the

@@ -330,10 +330,7 @@ where
     /// Gives threads to those that wait for one, as far as there are any.
     fn hand_out(&mut self) {
         loop {
-            let most = self.most_threads();
-            if self.line.busy() >= most
-                || (self.line.busy() == self.threads && self.threads >= most)
-            {
+            if self.line.busy() >= self.most_threads() {
                 break;
             }
             let Some((device, task)) = self.line.next() else {
