@@ -805,27 +805,12 @@ impl Planner<'_> {
             .collect();
         opened.sort_unstable_by_key(|(rank, ..)| *rank);
         for (rank, at, from) in opened {
-            let replaced = match from {
-                From::PositionOf(serial) => self.place_of_replaced(&sources, serial),
-                From::Start | From::End => None,
-            };
-            // What nobody knows was made after what is open, whatever a listing says of names that move on.
-            let first = match from {
-                From::PositionOf(_) => 0,
-                From::Start | From::End => sources
-                    .iter()
-                    .rposition(|(_, planned)| {
-                        matches!(planned, Planned::Keep(_) | Planned::Restart(_))
-                    })
-                    .map_or(0, |last| last + 1),
-            };
-            let later = |(_, (other, _)): &(usize, &(Option<usize>, Planned))| {
-                other.is_some_and(|o| o > rank)
-            };
-            let mut after = sources.iter().enumerate().skip(first);
-            let place = replaced.or_else(|| after.find(later).map(|(place, _)| place));
-            let place = place.unwrap_or(sources.len());
-            sources.insert(place, (Some(rank), Planned::Open(at, from)));
+            let planned = Planned::Open(at, from);
+            let (first, last) = self.bounds(&sources, planned);
+            let later = |(other, _): &(Option<usize>, Planned)| other.is_some_and(|o| o > rank);
+            let place = sources[first..last].iter().position(later);
+            let place = place.map_or(last, |place| first + place);
+            sources.insert(place, (Some(rank), planned));
         }
         self.plan.sources = sources.into_iter().map(|(_, planned)| planned).collect();
         self.plan.sources.extend(current);
@@ -833,25 +818,32 @@ impl Planner<'_> {
         self.plan
     }
 
-    /// The rest of an open source stands where the source stood: before those that were opened after it.
-    fn place_of_replaced(
-        &self,
-        sources: &[(Option<usize>, Planned)],
-        serial: u64,
-    ) -> Option<usize> {
-        let at = self
-            .seen
-            .open
-            .iter()
-            .position(|o| o.reached.serial == serial)?;
-        let later: BTreeSet<u64> = self.seen.open[at..]
-            .iter()
-            .map(|o| o.reached.serial)
-            .collect();
-        sources.iter().position(|(_, planned)| match planned {
-            Planned::Keep(serial) | Planned::Restart(serial) => later.contains(serial),
-            Planned::Open(..) | Planned::OpenCurrent(_) => false,
-        })
+    /// Between which places a source belongs, whatever a listing says of names that move on meanwhile.
+    fn bounds(&self, sources: &[(Option<usize>, Planned)], planned: Planned) -> (usize, usize) {
+        let Some(age) = self.age(planned) else {
+            return (0, sources.len());
+        };
+        let ages = || sources.iter().map(|(_, other)| self.age(*other));
+        let is_older = |other: &Option<usize>| other.is_some_and(|other| other < age);
+        let older = ages().collect::<Vec<_>>().iter().rposition(is_older);
+        let first = older.map_or(0, |place| place + 1);
+        let newer = ages()
+            .skip(first)
+            .position(|other| other.is_some_and(|other| other > age));
+        (first, newer.map_or(sources.len(), |place| first + place))
+    }
+
+    /// What is certain of the order: open sources were opened in it, the rest of one comes before what its file
+    /// holds now, and what nobody knows was made after all of them. Of a checkpoint nothing is certain.
+    fn age(&self, planned: Planned) -> Option<usize> {
+        let open = &self.seen.open;
+        let place = |serial: u64| open.iter().position(|o| o.reached.serial == serial);
+        match planned {
+            Planned::Keep(serial) | Planned::Restart(serial) => Some(2 * place(serial)? + 1),
+            Planned::Open(_, From::PositionOf(serial)) => Some(2 * place(serial)?),
+            Planned::Open(_, From::Start | From::End) => Some(2 * open.len()),
+            Planned::OpenCurrent(_) => None,
+        }
     }
 }
 

@@ -352,3 +352,19 @@ fn what_nobody_knows_comes_after_what_is_open_whatever_the_names_say_while_they_
     ];
     assert_eq!(plan(&seen).sources, expected);
 }
+
+#[test]
+fn the_rest_of_a_truncated_source_comes_after_those_that_were_opened_before_it() {
+    // A copy of the copy before is still being read, and both names move on while they are listed.
+    let rest = candidate(3, matched(8, CONTINUES));
+    let mut seen = seen(Verdict::Intact, at_path(2, vec![]), vec![rest]);
+    seen.open[0].is_current = false;
+    seen.open.push(open(8, 2, Verdict::Replaced));
+    seen.order = vec![Place::Candidate(0), Place::Open(7)];
+    let expected = [
+        Planned::Keep(7),
+        Planned::Open(0, From::PositionOf(8)),
+        Planned::Restart(8),
+    ];
+    assert_eq!(plan(&seen).sources, expected);
+}
