@@ -645,12 +645,14 @@ impl Planner<'_> {
     }
 
     /// Whether the file of a checkpoint was rotated away already when it was last looked at: another one was opened
-    /// at the path later, and is not older.
+    /// at the path later, is not older, and was not read to its end, as what lies at the path never is. Copies and
+    /// what was truncated away are known later, too, and took nobody's place.
     fn had_successor(&self, checkpoint: &Checkpoint) -> bool {
         let open = self.seen.open.iter().map(|open| &open.reached);
         let mut all = self.seen.known.iter().chain(open);
         all.any(|c| {
-            c.state != SourceState::Skipped
+            c.is_unfinished()
+                && c.identity.inode != NO_INODE
                 && c.serial > checkpoint.serial
                 && c.modified_ns >= checkpoint.modified_ns
         })

@@ -368,3 +368,25 @@ fn the_rest_of_a_truncated_source_comes_after_those_that_were_opened_before_it()
     ];
     assert_eq!(plan(&seen).sources, expected);
 }
+
+#[test]
+fn what_was_written_after_a_truncation_is_read_though_the_content_before_is_known_later() {
+    // The agent was killed when it had noted what was truncated away, and a copy, and nothing of the new content.
+    let mut truncated = checkpoint(6, 9, 100, 100);
+    truncated.identity.inode = NO_INODE;
+    truncated.state = SourceState::Finished;
+    let mut copy = checkpoint(7, 10, 100, 100);
+    copy.state = SourceState::Finished;
+    let seen = Observation {
+        current: at_path(2, vec![]),
+        known: vec![checkpoint(5, 1, 100, 100), truncated, copy],
+        candidates: vec![candidate(1, vec![])],
+        order: vec![Place::Candidate(0)],
+        ..Observation::default()
+    };
+    let expected = [
+        Planned::Open(0, From::Start),
+        Planned::OpenCurrent(From::Start),
+    ];
+    assert_eq!(plan(&seen).sources, expected);
+}
