@@ -49,7 +49,11 @@ impl Tailer {
                 continue;
             }
             self.take_second_files(plan.sources.len())?;
-            return self.apply(found, plan);
+            self.apply(found, plan)?;
+            // The older ones were looked at before the newest, and may have grown before that was made. What else
+            // became of them is noticed at the next look.
+            self.note_sizes(1)?;
+            return Ok(());
         }
         Ok(())
     }

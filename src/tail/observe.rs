@@ -377,7 +377,12 @@ impl Tailer {
             .stat_when_found
             .as_deref()
             .is_some_and(|seen| (seen.inode, seen.born_ns) == (look.inode, look.born_ns));
-        let known = here.into_iter().rfind(|c| is_same_inode(c, &look));
+        // The inode of an archive that was removed is soon another's.
+        let is_ours = |c: &Checkpoint| c.path == self.path && c.state != SourceState::Skipped;
+        let is_it = |c: &Checkpoint| !is_archive || is_ours(c) || c.modified_ns == look.modified_ns;
+        let known = here
+            .into_iter()
+            .rfind(|c| is_same_inode(c, &look) && is_it(c));
         let candidate = |look, readable, matches| Candidate {
             look,
             is_archive,

@@ -551,12 +551,12 @@ impl Planner<'_> {
 
     fn candidate_at(&self, checkpoint: &Checkpoint) -> Option<usize> {
         let mut candidates = self.seen.candidates.iter();
-        candidates.position(|c| is_same_inode(checkpoint, &c.look))
+        candidates.position(|c| is_file_of(checkpoint, c))
     }
 
     fn known_at(&self, candidate: &Candidate) -> Option<&Checkpoint> {
         let mut known = self.seen.known.iter();
-        known.find(|c| is_same_inode(c, &candidate.look))
+        known.find(|c| is_file_of(c, candidate))
     }
 
     /// 3. The files of checkpoints: those that have something unread, and finished ones that have grown since.
@@ -847,6 +847,17 @@ impl Planner<'_> {
             Planned::OpenCurrent(_) => None,
         }
     }
+}
+
+/// Whether a candidate is the file of a checkpoint. Of an archive no birth is known, and the inode of one that was
+/// removed is soon another's: its content decides, where it could be read.
+fn is_file_of(checkpoint: &Checkpoint, candidate: &Candidate) -> bool {
+    let serial = checkpoint.serial;
+    is_same_inode(checkpoint, &candidate.look)
+        && (!candidate.is_archive
+            || candidate.readable != Readable::Yes
+            || checkpoint.is_blank()
+            || candidate.matches.iter().any(|m| m.serial == serial))
 }
 
 /// Whether the content has no file any more, and is known only so that its copies are.

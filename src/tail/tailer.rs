@@ -371,19 +371,26 @@ impl Tailer {
             Err(error) => return Err(error),
         }
         self.in_place_at = self.has_current.then(|| (Instant::now(), now_ms()));
+        Ok(!self.note_sizes(0)?)
+    }
+
+    /// Notes how far sources have grown, all but the `newest`; false if the content of one is not what it was.
+    ///
+    /// The newest first: what was written to an older one before is seen then, and read before.
+    pub(super) fn note_sizes(&mut self, newest: usize) -> io::Result<bool> {
         let Tailer {
             sources,
             shared,
             progress,
             ..
         } = self;
-        for source in sources.iter_mut().rev() {
+        for source in sources.iter_mut().rev().skip(newest) {
             match verdict_on(source)? {
                 (Verdict::Intact, look) => note_growth(source, &look, shared, progress)?,
-                _ => return Ok(true),
+                _ => return Ok(false),
             }
         }
-        Ok(false)
+        Ok(true)
     }
 
     /// Whether the file at the path is open in another tailer, as it was when that was first seen.

@@ -390,3 +390,33 @@ fn what_was_written_after_a_truncation_is_read_though_the_content_before_is_know
     ];
     assert_eq!(plan(&seen).sources, expected);
 }
+
+#[test]
+fn an_archive_that_has_the_inode_of_one_that_was_removed_is_read() {
+    let mut removed = checkpoint(5, 3, 100, 100);
+    removed.identity.born_ns = 0;
+    removed.state = SourceState::Finished;
+    let mut packed = archive(3, vec![]);
+    packed.look.born_ns = 0;
+    let seen = Observation {
+        current: at_path(2, vec![]),
+        known: vec![removed, checkpoint(6, 1, 100, 100)],
+        candidates: vec![packed],
+        order: vec![Place::Candidate(0)],
+        ..Observation::default()
+    };
+    let read = Planned::Open(0, From::Start);
+    assert!(plan(&seen).sources.contains(&read));
+    let same = Observation {
+        candidates: vec![Candidate {
+            matches: matched(5, CONTINUES),
+            look: Look {
+                size: 100,
+                ..seen.candidates[0].look
+            },
+            ..archive(3, vec![])
+        }],
+        ..seen
+    };
+    assert!(!plan(&same).sources.contains(&read));
+}
