@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::env::{Env, SOON, TOPIC, lines, losses};
 use crate::support::meanwhile::Agent;
 
@@ -67,11 +69,23 @@ fn a_log_that_an_editor_saves_goes_on_where_it_stood() {
                 env.start();
                 env.expect_lines(&lines(0..size));
                 // Saved as it was, and with lines added.
-                agent.meanwhile(&mut env, |env| save.save(env, &text_of(0..size)));
+                // More than a page is there in parts at first, and a part of it is another file to everybody.
+                let is_seen_in_parts = agent == Agent::Up && size == 1000 && save != Save::Replace;
+                let pid = Pid::from_raw(env.agent().pid().try_into().unwrap()).unwrap();
+                let save_whole = |env: &Env, text: &str| {
+                    if is_seen_in_parts {
+                        kill_process(pid, Signal::STOP).unwrap();
+                    }
+                    save.save(env, text);
+                    if is_seen_in_parts {
+                        kill_process(pid, Signal::CONT).unwrap();
+                    }
+                };
+                agent.meanwhile(&mut env, |env| save_whole(env, &text_of(0..size)));
                 env.write_lines("app.log", size..size + 5);
                 env.expect_lines(&lines(0..size + 5));
                 let text = text_of(0..size + 10);
-                agent.meanwhile(&mut env, |env| save.save(env, &text));
+                agent.meanwhile(&mut env, |env| save_whole(env, &text));
                 env.write_lines("app.log", size + 10..size + 15);
                 println!("{save:?}, {agent:?}, {size} lines");
                 env.stop_and_expect_lines(&lines(0..size + 15));
