@@ -84,7 +84,8 @@ impl Fingerprint {
             };
             hash = fnv(hash, part);
             (rest, covered) = (after, len);
-            *step = ((hash >> 32) as u8).max(1);
+            // The last bytes have not reached the upper half yet.
+            *step = ((hash ^ (hash >> 32)) as u8).max(1);
         }
         Fingerprint {
             len: head.len() as u16,
@@ -255,6 +256,18 @@ mod tests {
         };
         assert_eq!(without_steps.verified_bytes(&text[..600]), Some(0));
         assert_eq!(without_steps.verified_bytes(&text), Some(1024));
+    }
+
+    #[test]
+    fn each_of_the_first_bytes_tells_a_shorter_file_from_another_one() {
+        let whole = Fingerprint::of(&b"p1 0000028 and more of it".repeat(8));
+        let head = b"p1 0000028 ";
+        assert_eq!(whole.verified_bytes(head), Some(head.len()));
+        for at in 0..head.len() {
+            let mut other = *head;
+            other[at] ^= 1;
+            assert_eq!(whole.verified_bytes(&other), None, "byte {at}");
+        }
     }
 
     #[test]

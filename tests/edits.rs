@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::support::env::{Env, SOON, TOPIC, lines, losses};
 use crate::support::meanwhile::Agent;
@@ -71,14 +71,13 @@ fn a_log_that_an_editor_saves_goes_on_where_it_stood() {
                 // Saved as it was, and with lines added.
                 // More than a page is there in parts at first, and a part of it is another file to everybody.
                 let is_seen_in_parts = agent == Agent::Up && size == 1000 && save != Save::Replace;
-                let pid = Pid::from_raw(env.agent().pid().try_into().unwrap()).unwrap();
                 let save_whole = |env: &Env, text: &str| {
                     if is_seen_in_parts {
-                        kill_process(pid, Signal::STOP).unwrap();
+                        env.signal(Signal::STOP);
                     }
                     save.save(env, text);
                     if is_seen_in_parts {
-                        kill_process(pid, Signal::CONT).unwrap();
+                        env.signal(Signal::CONT);
                     }
                 };
                 agent.meanwhile(&mut env, |env| save_whole(env, &text_of(0..size)));

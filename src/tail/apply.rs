@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::content::Content;
 use super::framing::Framer;
-use super::observe::{CandidateFile, Found, Probe};
+use super::observe::{CandidateFile, Found, Probe, matches_of};
 use super::plan::{
     Blocked, Close, From, MUCH_BYTES, NO_INODE, Plan, Planned, Registration, Verdict, plan,
 };
@@ -35,6 +35,12 @@ impl Tailer {
         let mut before = Vec::new();
         for attempt in 1..=ATTEMPTS {
             let mut found = self.observe(not_before)?;
+            if found.awaits_copy {
+                // Nothing follows from a look at half of it: what lies beside the path may belong to a rotation of it.
+                self.read_elsewhere = found.elsewhere;
+                self.awaits_copy = true;
+                return Ok(());
+            }
             let differing = std::mem::take(&mut found.differing);
             found.is_moving |= differing != before;
             before = differing;
@@ -65,6 +71,9 @@ impl Tailer {
             .map(|source| (source.checkpoint.serial, source))
             .collect();
         self.has_current = false;
+        // Before what they are copies of is forgotten: the tailer of a copy's own name, where it has one, asks for
+        // what is known at any time.
+        self.register(&mut found, &plan);
         let mut applied = Ok(());
         let count = plan.sources.len();
         for (at, planned) in plan.sources.iter().enumerate() {
@@ -82,7 +91,6 @@ impl Tailer {
             };
             self.retire(&source, ending);
         }
-        self.register(&mut found, &plan);
         for serial in plan.superseded.iter().chain(&plan.gone) {
             self.forget(*serial);
         }
@@ -392,12 +400,34 @@ impl Tailer {
             size: content.size()?,
             ..content.look()?
         };
-        let checkpoint = Checkpoint {
+        let earlier = self.stands_earlier(known, content, &look)?;
+        let mut checkpoint = Checkpoint {
             identity: known.identity.moved_to(&look),
             path: self.path.clone(),
-            ..known.clone()
+            serial: known.serial,
+            ..earlier.unwrap_or_else(|| known.clone())
         };
+        if checkpoint.offset == 0 && !checkpoint.is_blank() {
+            // A copy may end before the bytes that the fingerprint of its original covers, and is held to its own.
+            checkpoint.identity.fingerprint = identify(content)?.0;
+        }
         Ok((checkpoint, look))
+    }
+
+    /// A checkpoint of the same file that has not come as far as `known`: where a glob matches rotated names too, two
+    /// paths may have one. The later one begins where all that was read by the other is on its way, and a crash may
+    /// come before that is acknowledged.
+    fn stands_earlier(
+        &self,
+        known: &Checkpoint,
+        content: &mut Content,
+        look: &Look,
+    ) -> io::Result<Option<Checkpoint>> {
+        let (mut here, _) = self.shared.registry.of_inode(look.inode);
+        here.retain(|c| c.is_unfinished() && c.offset < known.offset && is_same_inode(c, look));
+        let matches = matches_of(&here, content, look)?;
+        here.retain(|c| matches.iter().any(|m| m.serial == c.serial));
+        Ok(here.into_iter().min_by_key(|c| c.offset))
     }
 
     /// Adds a source. `false`: another tailer has the file open.
@@ -469,7 +499,10 @@ impl Tailer {
                         ShownPath(&found.files[*at].path),
                     );
                 }
-                self.remember(checkpoint);
+                match registration {
+                    Registration::OfItself => self.remember_unknown(checkpoint),
+                    _ => self.remember(checkpoint),
+                }
             }
         }
     }
@@ -481,12 +514,24 @@ impl Tailer {
         found: &mut Found,
     ) -> io::Result<Option<Checkpoint>> {
         let look = found.seen.candidates[at].look;
-        let content = found.files[at].content.as_mut();
+        let CandidateFile { path, content } = &mut found.files[at];
+        let content = content.as_mut();
         let (state, content) = match (registration, content) {
-            (Registration::Unread, _) => return Ok(Some(self.unread(&look))),
+            (Registration::Unread, _) => {
+                let is_archive = found.seen.candidates[at].is_archive;
+                return Ok(Some(Checkpoint {
+                    // How much an archive holds is not known.
+                    size: if is_archive { 0 } else { look.size },
+                    ..self.unread(&look)
+                }));
+            }
             (_, None) => return Ok(None),
             (Registration::Skipped, Some(content)) => (SourceState::Skipped, content),
             (Registration::CopyOf(_), Some(content)) => (SourceState::Finished, content),
+            (Registration::OfItself, Some(content)) => {
+                let path: Arc<Path> = path.as_path().into();
+                return Ok(Some(fresh(&path, content, 0)?.0));
+            }
         };
         // What is skipped is known by its first bytes; to find the end of an archive it would have to be unpacked.
         let end = match state {
@@ -527,6 +572,13 @@ impl Tailer {
         let _ = self.progress.send(Progress::Registered(registered));
     }
 
+    /// Remembers a file unless its own tailer has come first.
+    fn remember_unknown(&self, checkpoint: Checkpoint) {
+        if let Some(registered) = self.shared.registry.register_unknown(checkpoint) {
+            let _ = self.progress.send(Progress::Registered(registered));
+        }
+    }
+
     fn forget(&self, serial: u64) {
         self.shared.registry.remove(serial);
         let _ = self.progress.send(Progress::Forgotten { serial });
@@ -542,7 +594,7 @@ impl Tailer {
         }
         self.must_sync = false;
         self.read_elsewhere = found.elsewhere;
-        self.awaits_copy = found.awaits_copy;
+        self.awaits_copy = false;
         if plan.is_rotated && !seen.open.is_empty() {
             self.rotated_at.get_or_insert_with(Instant::now);
             if !seen.was_just_rotated {

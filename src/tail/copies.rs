@@ -13,7 +13,8 @@ use super::recognise::ContentMatch;
 pub(super) fn find(found: &mut Found) -> io::Result<()> {
     let candidates = found.seen.candidates.iter().enumerate();
     let mut unknown: Vec<(usize, u64)> = candidates
-        .filter(|(_, c)| c.matches.is_empty() && c.readable == Readable::Yes && !c.is_archive)
+        .filter(|(_, c)| c.matches.is_empty() && c.readable == Readable::Yes)
+        .filter(|(_, c)| !c.is_archive && !c.is_followed)
         .map(|(at, c)| (at, c.look.size))
         .filter(|(_, size)| *size >= LEAST_BYTES)
         .collect();

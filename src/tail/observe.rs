@@ -8,13 +8,14 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 
 use super::apply::fresh;
 use super::content::{Content, is_compressed_name};
-use super::discover::Claim;
+
+use super::family::Owner;
 use super::links::{self, UnsafeLink};
 use super::patterns::Exclude;
 use super::plan::{
@@ -23,7 +24,7 @@ use super::plan::{
 use super::recognise::{Bytes, ContentMatch, content_of, is_same_inode};
 use super::rotated_names::{RotatedName, family_base};
 use super::source::Source;
-use super::{Tailer, copies, follows, now_ms};
+use super::{Tailer, copies, now_ms};
 use crate::batch::Trace;
 use crate::config::StartAt;
 use crate::identity::{Fingerprint, Inode, Look};
@@ -70,9 +71,20 @@ struct Listed {
     inode: Option<u64>,
     name: Option<RotatedName>,
     /// The name does not say that the file is one of the log: it has an inode number that is looked for, which may
-    /// have been handed out again, or a name that rotation gives to what the path itself was made from. Only what
-    /// is known counts.
+    /// have been handed out again, or a name that rotation gives to the log of the family (`family`) as well. Only
+    /// what is known counts.
     must_be_known: bool,
+}
+
+/// What a candidate is looked at for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    /// What its content may be.
+    references: &'a [Checkpoint],
+    /// Content is looked for that is not where it was: what is known of a file does not say that it does not hold it.
+    /// A copy counts as read when its original is, which may not have been delivered when the agent was killed.
+    is_searching: bool,
+    is_archive: bool,
 }
 
 impl Tailer {
@@ -94,6 +106,9 @@ impl Tailer {
         found.seen.was_just_rotated = self.was_just_rotated();
         found.seen.in_place_at_ns = self.in_place_at_ns();
         let look = self.observe_current(&mut found)?;
+        if found.awaits_copy {
+            return Ok(found);
+        }
         self.observe_rotated(&mut found, look.as_ref(), not_before)?;
         Ok(found)
     }
@@ -172,10 +187,13 @@ impl Tailer {
         // The same file may be known under another path.
         let (mut here, _) = self.shared.registry.of_inode(look.inode);
         here.retain(|c| c.path != self.path && is_same_inode(c, &look));
-        if self.belongs_to_other_path(&here, &mut content, &look)? {
+        let is_here = |c: &Checkpoint| c.state != SourceState::Skipped && is_same_inode(c, &look);
+        let is_own = found.seen.known.iter().any(is_here);
+        let owner = self.owner(&here, is_own, &mut content, &look)?;
+        if owner != Owner::This {
             found.seen.current = Current::ReadElsewhere;
             found.elsewhere = Some((look.inode, look.born_ns));
-            found.awaits_copy = self.deferred.is_some();
+            found.awaits_copy = owner == Owner::Undecided;
             return Ok(Some(look));
         }
         found.seen.known.extend(here);
@@ -202,55 +220,13 @@ impl Tailer {
             readable: Readable::NotYet,
             matches: Vec::new(),
             was_found_at_path: true,
+            is_followed: false,
         });
         found.files.push(CandidateFile {
             path: self.path.to_path_buf(),
             content: None,
         });
         found.trouble = Some((self.path.to_path_buf(), error));
-    }
-
-    /// Whether the tailer of another path reads the file at this one, or will: where a glob matches rotated files
-    /// too, they appear as paths of their own, and belong to the log that they were rotated from, as long as that
-    /// is followed and something is known of them. `here` is what is known of the inode under other paths.
-    fn belongs_to_other_path(
-        &mut self,
-        here: &[Checkpoint],
-        content: &mut Content,
-        look: &Look,
-    ) -> io::Result<bool> {
-        self.deferred = self.deferred.filter(|(inode, _)| *inode == look.inode);
-        let is_awaited = |c: &Checkpoint| c.is_unfinished() && self.is_followed_by_itself(&c.path);
-        if here.iter().any(is_awaited) {
-            return Ok(true);
-        }
-        let family = self
-            .path
-            .file_name()
-            .and_then(|n| family_base(n.as_bytes()));
-        let Some(family) = family.filter(|_| here.is_empty()) else {
-            return Ok(false);
-        };
-        let base = self.path.with_file_name(OsString::from_vec(family));
-        if base == *self.path || !self.is_followed_by_itself(&base) {
-            return Ok(false);
-        }
-        let mut known = self.shared.registry.all_of_path(&base);
-        known.retain(|c| c.state != SourceState::Skipped);
-        if known.is_empty() {
-            return Ok(false);
-        }
-        if look.size > 0 && !matches_of(&known, content, look)?.is_empty() {
-            self.deferred = None;
-            return Ok(true);
-        }
-        // A copy is empty before it is one.
-        if look.size == 0 {
-            let (_, since) = *self.deferred.get_or_insert((look.inode, Instant::now()));
-            return Ok(since.elapsed() < EMPTY_PATIENCE);
-        }
-        self.deferred = None;
-        Ok(false)
     }
 
     /// The checkpoints whose content a file may hold: of open sources, of this path, and of `others`.
@@ -284,6 +260,7 @@ impl Tailer {
             false => Vec::new(),
         };
         let references = self.references(found, &related);
+        let is_searching = is_searching(found, &listed);
         let mut met: HashSet<Inode> = current.iter().map(|look| look.inode).collect();
         let mut places: Vec<(Place, Option<RotatedName>, Look)> = Vec::new();
         for Listed {
@@ -329,7 +306,12 @@ impl Tailer {
                 born_ns: if is_archive { 0 } else { look.born_ns },
                 ..look
             };
-            let probed = self.probe(found, &references, path, look, is_archive)?;
+            let wanted = Wanted {
+                references: &references,
+                is_searching,
+                is_archive,
+            };
+            let probed = self.probe(found, wanted, path, look)?;
             let is_wanted = |c: &Candidate| {
                 !must_be_known
                     || !c.matches.is_empty()
@@ -364,11 +346,15 @@ impl Tailer {
     fn probe(
         &mut self,
         found: &mut Found,
-        references: &[Checkpoint],
+        wanted: Wanted<'_>,
         path: PathBuf,
         look: Look,
-        is_archive: bool,
     ) -> io::Result<Option<(Candidate, CandidateFile)>> {
+        let Wanted {
+            references,
+            is_searching,
+            is_archive,
+        } = wanted;
         let (here, is_open) = self.shared.registry.of_inode(look.inode);
         if is_open {
             return Ok(None);
@@ -377,24 +363,39 @@ impl Tailer {
             .stat_when_found
             .as_deref()
             .is_some_and(|seen| (seen.inode, seen.born_ns) == (look.inode, look.born_ns));
-        // The inode of an archive that was removed is soon another's.
-        let is_ours = |c: &Checkpoint| c.path == self.path && c.state != SourceState::Skipped;
-        let is_it = |c: &Checkpoint| !is_archive || is_ours(c) || c.modified_ns == look.modified_ns;
-        let known = here
-            .into_iter()
-            .rfind(|c| is_same_inode(c, &look) && is_it(c));
+        // What another path has skipped is no part of that path: that says nothing about this one. The inode of an
+        // archive that was removed is soon another's.
+        let is_ours = |c: &Checkpoint| c.path == self.path;
+        let is_it = |c: &Checkpoint| {
+            (is_ours(c) || c.state != SourceState::Skipped)
+                && (!is_archive
+                    || (is_ours(c) && c.state != SourceState::Skipped)
+                    || c.modified_ns == look.modified_ns)
+        };
+        let here = here.into_iter();
+        let here = here.filter(|c| is_same_inode(c, &look) && is_it(c));
+        // The latest one, unless an earlier one of this path has not come to its end.
+        let known = here.max_by_key(|c| (is_ours(c) && c.is_unfinished(), c.serial));
         let candidate = |look, readable, matches| Candidate {
             look,
             is_archive,
             readable,
             matches,
             was_found_at_path,
+            is_followed: false,
         };
         match &known {
-            Some(known) if known.path != self.path || known.state == SourceState::Skipped => {
+            // The inode of an archive may have been handed out again.
+            Some(known)
+                if known.state == SourceState::Skipped
+                    && (!is_archive || known.modified_ns == look.modified_ns) =>
+            {
                 return Ok(None);
             }
-            Some(known) if is_unchanged(known, &look, is_archive) => {
+            Some(known) if known.path != self.path && (known.is_unfinished() || !is_searching) => {
+                return Ok(None);
+            }
+            Some(known) if !is_searching && is_unchanged(known, &look, is_archive) => {
                 let file = CandidateFile {
                     path,
                     content: None,
@@ -431,16 +432,19 @@ impl Tailer {
         // It has a tailer of its own, or is none of ours; but what is known of it is ours.
         let is_of_others = matches.is_empty() && !is_archive && self.is_followed_by_itself(&path);
         if known.is_none() && is_of_others {
+            let is_new = matches!(found.seen.adoption, Adoption::New { .. });
+            let candidate = Candidate {
+                is_followed: true,
+                ..candidate(look, readable, matches)
+            };
+            let content = content.filter(|_| !is_new);
+            return Ok(Some((candidate, CandidateFile { path, content })));
+        }
+        if matches.is_empty() && known.is_some_and(|known| known.path != self.path) {
             return Ok(None);
         }
         let candidate = candidate(look, readable, matches);
         Ok(Some((candidate, CandidateFile { path, content })))
-    }
-
-    fn is_followed_by_itself(&self, path: &Path) -> bool {
-        self.shared.watches.is_followed(path)
-            || follows(&self.log, path)
-            || matches!(self.shared.discovery.claim(path), Claim::Wanted(..))
     }
 
     fn is_excluded(&self, path: &Path) -> bool {
@@ -491,7 +495,8 @@ impl Tailer {
         };
         let copied = copy.look()?;
         let is_recent = now_ms() - copied.modified_ns / 1_000_000 < COPYING_MS;
-        if !is_recent || original.born_ns > copied.born_ns || copied.size == 0 {
+        // A copy of a younger file may have been written over that of an older one, whose birth it keeps.
+        if !is_recent || original.born_ns > copied.modified_ns || copied.size == 0 {
             return Ok(false);
         }
         let (current, begun) = match (&mut found.current, self.sources.back_mut()) {
@@ -520,6 +525,8 @@ impl Tailer {
         let mut listed: Vec<Listed> = Vec::new();
         let wanted = self.wanted_inodes(found);
         let own = self.folders();
+        let of_family = self.family();
+        let is_of_others = |path: &Path| self.is_of_other_log(of_family.as_ref(), path);
         let family = match wanted.is_empty() {
             true => Vec::new(),
             false => family_of(&own),
@@ -536,10 +543,10 @@ impl Tailer {
             match beside.and_then(|beside| Ok((beside, by_inode?))) {
                 Ok((beside, by_inode)) => {
                     listed.extend(beside.into_iter().map(|l| Listed {
+                        must_be_known: must_be_known || is_of_others(&l.path),
                         path: l.path,
                         inode: Some(l.inode),
                         name: Some(l.name),
-                        must_be_known,
                     }));
                     for (inode, paths) in by_inode {
                         listed.extend(paths.into_iter().map(|path| Listed {
@@ -604,6 +611,9 @@ impl Tailer {
         let Some(base) = self.path.file_name() else {
             return;
         };
+        if self.log.rotated.is_empty() || self.family().is_some() {
+            return;
+        }
         // Where the section follows one path, whatever they match was rotated from it.
         let is_only_path = matches!(&self.log.paths[..], [path] if Path::new(path) == &*self.path);
         let globs = self.log.rotated.iter();
@@ -616,7 +626,8 @@ impl Tailer {
                 continue;
             };
             let name = RotatedName::parse(base.as_bytes(), file_name.as_bytes());
-            if name.is_some() || is_only_path || file_name == base {
+            let is_ours = || is_only_path || file_name == base || self.is_named_after(file_name);
+            if name.is_some() || is_ours() {
                 listed.push(Listed {
                     path,
                     inode: None,
@@ -658,19 +669,6 @@ impl Tailer {
             .collect();
         folders.dedup();
         folders
-    }
-
-    /// Checkpoints of other paths which are names that rotation gives to this one: where a glob matches rotated
-    /// files too, each is followed by its own name, and what was archived is known by their checkpoints.
-    fn related(&self) -> Vec<Checkpoint> {
-        let Some(base) = self.path.file_name() else {
-            return Vec::new();
-        };
-        let is_related = |path: &Path| {
-            path.file_name()
-                .is_some_and(|name| RotatedName::parse(base.as_bytes(), name.as_bytes()).is_some())
-        };
-        self.shared.registry.of_related(&self.path, is_related)
     }
 }
 
@@ -717,7 +715,7 @@ pub(super) fn verdict_on(source: &mut Source) -> io::Result<(Verdict, Look)> {
 }
 
 /// What the bytes of a file are to checkpoints; those to which they are nothing are left out.
-fn matches_of(
+pub(super) fn matches_of(
     references: &[Checkpoint],
     content: &mut Content,
     look: &Look,
@@ -771,6 +769,22 @@ impl Bytes for Probe<'_> {
     fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace> {
         self.content.trace_before(offset, len)
     }
+}
+
+/// Whether the content of some checkpoint that has something unread lies neither at the path nor at its inode.
+fn is_searching(found: &Found, listed: &[Listed]) -> bool {
+    let inodes: HashSet<u64> = listed.iter().filter_map(|l| l.inode).collect();
+    let is_missing = |c: &Checkpoint| {
+        let is_at_path = match &found.seen.current {
+            Current::File { look, matches } => {
+                matches.iter().any(|m| m.serial == c.serial)
+                    || (c.is_blank() && is_same_inode(c, look))
+            }
+            _ => false,
+        };
+        c.is_unfinished() && !is_at_path && !inodes.contains(&c.identity.inode.inode)
+    };
+    found.seen.known.iter().any(is_missing)
 }
 
 /// Whether a file is, by its size and times, what its checkpoint knows, with nothing to read.
@@ -827,8 +841,6 @@ fn is_old(look: &Look) -> bool {
     now_ms() - look.modified_ns / 1_000_000 > ARCHIVING_MS
 }
 
-/// How long the tailer of a rotated name leaves an empty file to that of the log it may become a copy of.
-const EMPTY_PATIENCE: Duration = Duration::from_secs(5);
 /// Stands for what lies at the path where that has no serial number yet.
 pub(super) const COPY_OF_UNKNOWN: u64 = u64::MAX;
 /// How long after the last change of a copy its original may not be truncated yet.

@@ -109,8 +109,7 @@ pub(super) struct Match {
     pub(super) content: ContentMatch,
 }
 
-/// A file that rotation may have left. Sources of this tailer, files of others and neighbours that are followed by
-/// themselves are none.
+/// A file that rotation may have left. Sources of this tailer and files that others know are none.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) look: Look,
@@ -119,6 +118,8 @@ pub(super) struct Candidate {
     pub(super) matches: Vec<Match>,
     /// The file lay at the path when that was found, and was rotated away before anybody opened it.
     pub(super) was_found_at_path: bool,
+    /// Nobody knows the file, and its name is followed by itself.
+    pub(super) is_followed: bool,
 }
 
 /// Whether the content of a candidate is known.
@@ -218,6 +219,8 @@ pub(super) enum Registration {
     CopyOf(u64),
     /// It has to be read once it can be.
     Unread,
+    /// It has to be read by the tailer of its own name.
+    OfItself,
 }
 
 /// What cannot be read now.
@@ -290,6 +293,14 @@ impl Planner<'_> {
         let Some(last) = last.max_by_key(|c| c.serial) else {
             return seen.adoption == Adoption::Known;
         };
+        if let Current::File { look, matches } = &seen.current {
+            // The file at the path may have been remembered for its tailer by that of another log.
+            let is_elsewhere = |c: &&Checkpoint| c.is_unfinished() && !is_same_inode(c, look);
+            let mut elsewhere = seen.known.iter().filter(is_elsewhere);
+            if elsewhere.any(|c| !has(matches, c.serial, ContentMatch::Continues)) {
+                return true;
+            }
+        }
         match &seen.current {
             Current::File { look, .. } if last.is_blank() => {
                 !is_same_inode(last, look) || look.size > 0 || look.modified_ns != last.modified_ns
@@ -385,18 +396,21 @@ impl Planner<'_> {
 
     /// Whether a file that was not found may be one that cannot be looked at now.
     fn may_be_unseen(&self) -> bool {
-        let unknown = |c: &Candidate| c.readable == Readable::NotYet && self.known_at(c).is_none();
+        let unknown = |c: &Candidate| {
+            c.readable == Readable::NotYet && self.known_at(c).is_none() && !c.is_followed
+        };
         self.seen.is_incomplete || self.seen.candidates.iter().any(unknown)
     }
 
-    /// The candidate whose content is that of `serial`, one that can still grow rather than an archive.
+    /// The candidate whose content is that of `serial`: the longest, since a copy may have been made earlier than the
+    /// archive; of two that are alike the one that can still grow.
     fn candidate_with(&self, serial: u64, content: ContentMatch) -> Option<usize> {
         let candidates = self.seen.candidates.iter().enumerate();
         candidates
             .filter(|(at, c)| {
                 has(&c.matches, serial, content) && !self.opened.contains_key(at) && c.look.size > 0
             })
-            .min_by_key(|(_, c)| c.is_archive)
+            .max_by_key(|(_, c)| (c.look.size, !c.is_archive))
             .map(|(at, _)| at)
     }
 
@@ -539,6 +553,7 @@ impl Planner<'_> {
             if has(matches, checkpoint.serial, ContentMatch::Continues)
                 && checkpoint.offset > 0
                 && checkpoint.state != SourceState::Skipped
+                && (checkpoint.is_unfinished() || !is_truncated_away(checkpoint))
                 && (!is_there || is_much(checkpoint))
                 && !self.settled.contains(&checkpoint.serial)
             {
@@ -620,7 +635,10 @@ impl Planner<'_> {
             }
             Readable::Yes => {}
         }
-        if !is_same && checkpoint.is_unfinished() {
+        if self.holds_known_content(candidate, checkpoint) {
+            self.settled.insert(serial);
+            self.plan.superseded.push(serial);
+        } else if !is_same && checkpoint.is_unfinished() {
             self.settled.insert(serial);
             let is_archived = self.is_archived(serial);
             self.find_rest(checkpoint, true);
@@ -658,6 +676,13 @@ impl Planner<'_> {
         })
     }
 
+    /// Whether a file that could not be read when its checkpoint was made holds content that is known: then the
+    /// checkpoint of that content counts.
+    fn holds_known_content(&self, candidate: &Candidate, checkpoint: &Checkpoint) -> bool {
+        let was_unreadable = candidate.is_archive || checkpoint.size > 0;
+        checkpoint.is_blank() && was_unreadable && !candidate.matches.is_empty()
+    }
+
     /// The file of a finished checkpoint is gone. An archive may hold more than was read of it: somebody still wrote
     /// to it. So may a late copy of content that was truncated away, if it is of nothing else.
     fn find_grown(&mut self, checkpoint: &Checkpoint) {
@@ -681,6 +706,14 @@ impl Planner<'_> {
                 || self.known_at(candidate).is_some()
                 || !candidate.matches.is_empty();
             if is_known {
+                continue;
+            }
+            if candidate.is_followed {
+                // Its own tailer reads it, or its archive: it may be packed, and the agent ended, before.
+                let is_left = self.plan.is_rotated && candidate.readable == Readable::Yes;
+                if is_left && candidate.look.size > 0 {
+                    self.plan.registered.push((at, Registration::OfItself));
+                }
                 continue;
             }
             let is_ours = candidate.was_found_at_path || self.followed_on(candidate);
@@ -750,7 +783,10 @@ impl Planner<'_> {
     /// that they are known as long as they are there.
     fn register_copies(&mut self) {
         for (at, candidate) in self.seen.candidates.iter().enumerate() {
-            if self.opened.contains_key(&at) || self.known_at(candidate).is_some() {
+            let is_registered = self
+                .known_at(candidate)
+                .is_some_and(|known| !self.holds_known_content(candidate, known));
+            if self.opened.contains_key(&at) || is_registered {
                 continue;
             }
             let Some(first) = candidate.matches.first() else {

@@ -10,13 +10,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::questions::Questions;
 use crate::identity::{Identity, Inode};
 use crate::progress::{Checkpoint, Ending, Saved, SourceState};
 
 /// The files known to this process: the checkpoints it started with, what is read now, what was read to its end,
 /// and what is skipped.
 #[derive(Debug, Default)]
-pub struct FileRegistry(Mutex<Known>);
+pub struct FileRegistry {
+    known: Mutex<Known>,
+    pub(super) questions: Questions,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -56,7 +60,10 @@ impl FileRegistry {
             });
         }
         known.sections = saved.sections.iter().flatten().cloned().collect();
-        FileRegistry(Mutex::new(known))
+        FileRegistry {
+            known: Mutex::new(known),
+            questions: Questions::default(),
+        }
     }
 
     /// Whether the files of section `name` were looked for by a former run. Where that was not kept, a section
@@ -209,6 +216,24 @@ impl FileRegistry {
         checkpoint
     }
 
+    /// As [`FileRegistry::register`], if nothing is known of the file.
+    pub(super) fn register_unknown(&self, mut checkpoint: Checkpoint) -> Option<Checkpoint> {
+        let mut known = self.lock();
+        let inode = &checkpoint.identity.inode;
+        let mut here = known.by_inode.get(inode).into_iter().flatten();
+        if here.any(|serial| known.entries.contains_key(serial)) {
+            return None;
+        }
+        known.last_serial += 1;
+        checkpoint.serial = known.last_serial;
+        known.insert(Entry {
+            checkpoint: checkpoint.clone(),
+            is_open: false,
+            missing_since: None,
+        });
+        Some(checkpoint)
+    }
+
     /// Notes which of the files of `path` that need not be read are still there, by `is_there`; forgets those that
     /// were missing for a while, and returns their serial numbers. The one that was opened last stays: it says that
     /// the path is known.
@@ -308,7 +333,7 @@ impl FileRegistry {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -415,6 +440,16 @@ mod tests {
             (10, SourceState::Finished, false)
         );
         assert!(registry.open(checkpoint("/b", 5)).is_some());
+    }
+
+    #[test]
+    fn what_is_remembered_for_a_tailer_that_has_come_first_is_not_remembered() {
+        let registry = FileRegistry::default();
+        assert!(registry.register_unknown(checkpoint("/a.1", 5)).is_some());
+        assert!(registry.register_unknown(checkpoint("/a.1", 5)).is_none());
+        let (_open, replaced) = registry.open(checkpoint("/a.1", 5)).expect("is free");
+        assert_eq!(replaced, vec![1]);
+        assert!(registry.register_unknown(checkpoint("/a.1", 5)).is_none());
     }
 
     #[test]

@@ -22,8 +22,10 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::io::Errno;
 
 use super::drain::Drained;
+use super::family::Deferred;
 use super::observe::{is_absence, is_shortage, verdict_on};
 use super::plan::Verdict;
+use super::questions::Questions;
 use super::recognise::is_same_inode;
 use super::scheduler::{End, Leave};
 use super::source::Source;
@@ -71,8 +73,8 @@ pub struct Tailer {
     pub(super) read_elsewhere: Option<(Inode, i64)>,
     /// The file at the path may be what another path holds, or a copy of that.
     pub(super) awaits_copy: bool,
-    /// The file at the path that is left to the tailer of the log it may come from, and since when.
-    pub(super) deferred: Option<(Inode, Instant)>,
+    /// The file at the path that is left to the tailer of the log it may come from.
+    pub(super) deferred: Option<Deferred>,
     /// The file was there when its section was first seen: `start_at` is about it.
     pub(super) honours_start_at: bool,
     /// What lay at the path when it was found; it may be rotated away before it is opened.
@@ -319,6 +321,7 @@ impl Tailer {
 
     /// Has the sources be what the path and the files say.
     fn follow(&mut self) -> io::Result<()> {
+        let questions = self.shared.registry.questions.take(&self.path);
         for _ in 0..MOST_SYNCS {
             if !self.must_sync && !self.is_retry_due() && !self.has_changed()? {
                 if self.had_trouble_at_sync {
@@ -331,6 +334,8 @@ impl Tailer {
                 break;
             }
         }
+        // Who gets no answer asks again.
+        Questions::answer(questions);
         self.release_deleted()
     }
 

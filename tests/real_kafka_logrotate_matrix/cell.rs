@@ -164,8 +164,7 @@ impl Cell {
 
     /// `count` of [`Cell::all`], always the same, each of which adds the most pairs of values to those before.
     pub(super) fn sample(count: usize) -> Vec<Cell> {
-        let mut all = Cell::all();
-        all.retain(|cell| !cell.is_held_out());
+        let all = Cell::all();
         let mut covered = BTreeSet::new();
         let mut chosen: Vec<Cell> = Vec::new();
         let mut random = fastrand::Rng::with_seed(1);
@@ -188,13 +187,6 @@ impl Cell {
     /// own: then order holds within each of them only.
     pub(super) fn has_paths_of_its_own_for_rotated_files(&self) -> bool {
         self.naming == Naming::Extension && self.wanted == Wanted::Glob
-    }
-
-    /// Cells that do not hold yet: lines of a copy, or of a file that was packed, may arrive twice where each rotated
-    /// file is a path of its own, since its tailer may read it before that of the log says that it knows the
-    /// content. The full run has them, and shows them as wrong; the sample leaves them out.
-    fn is_held_out(&self) -> bool {
-        self.has_paths_of_its_own_for_rotated_files()
     }
 
     fn pairs(&self) -> BTreeSet<(String, String)> {

@@ -335,8 +335,9 @@ impl Env {
     }
 
     /// Sends the agent a signal.
-    pub(crate) fn signal(&mut self, signal: Signal) {
-        self.agent().signal(signal);
+    pub(crate) fn signal(&self, signal: Signal) {
+        let agent = self.agent.as_ref().expect("an agent was started");
+        agent.signal(signal);
     }
 
     /// Makes more events in the log folder than the kernel keeps for the agent, which must stand still.

@@ -63,6 +63,7 @@ fn candidate(inode: u64, matches: Vec<Match>) -> Candidate {
         readable: Readable::Yes,
         matches,
         was_found_at_path: false,
+        is_followed: false,
     }
 }
 
@@ -419,4 +420,132 @@ fn an_archive_that_has_the_inode_of_one_that_was_removed_is_read() {
         ..seen
     };
     assert!(!plan(&same).sources.contains(&read));
+}
+
+#[test]
+fn a_plain_file_that_is_followed_by_itself_is_left_to_its_own_tailer_and_remembered_for_it() {
+    let mut followed = candidate(2, vec![]);
+    followed.is_followed = true;
+    let rotated = plan(&seen(Verdict::Intact, at_path(3, vec![]), vec![followed]));
+    let sources = [Planned::Keep(7), Planned::OpenCurrent(From::Start)];
+    assert_eq!(rotated.sources, sources);
+    assert_eq!(rotated.registered, [(0, Registration::OfItself)]);
+    // Beside a log that was not rotated it is a neighbour.
+    let mut neighbour = candidate(2, vec![]);
+    neighbour.is_followed = true;
+    let quiet = plan(&seen(Verdict::Intact, at_path(1, vec![]), vec![neighbour]));
+    assert!(quiet.registered.is_empty());
+}
+
+#[test]
+fn an_archive_that_was_incomplete_at_the_last_look_and_holds_what_was_read_is_not_new() {
+    let mut unread = checkpoint(8, 3, 0, 0);
+    unread.identity.fingerprint = Fingerprint::default();
+    unread.identity.born_ns = 0;
+    let mut read = checkpoint(6, 2, 90, 90);
+    read.state = SourceState::Finished;
+    let mut packed = archive(3, matched(6, CONTINUES));
+    packed.look.born_ns = 0;
+    let mut seen = seen(Verdict::Intact, at_path(1, vec![]), vec![packed]);
+    seen.known = vec![read, unread];
+    let plan = plan(&seen);
+    assert_eq!(plan.sources, [Planned::Keep(7)]);
+    assert_eq!(plan.superseded, [8]);
+    assert_eq!(plan.registered, [(0, Registration::CopyOf(6))]);
+}
+
+/// What was read of a file that was truncated since, in place of which no copy was found.
+fn content_alone(serial: u64, offset: u64) -> Checkpoint {
+    let mut content = checkpoint(serial, 0, offset, offset);
+    content.identity.inode = NO_INODE;
+    content.state = SourceState::Finished;
+    content.identity.born_ns = 0;
+    content
+}
+
+#[test]
+fn a_copy_that_appears_after_its_original_was_truncated_is_not_new_and_more_of_it_is_read() {
+    let with = |matches, size| {
+        let mut copy = candidate(2, matches);
+        copy.look.size = size;
+        let mut seen = seen(Verdict::Intact, at_path(1, vec![]), vec![copy]);
+        seen.known = vec![content_alone(6, 90)];
+        seen.was_just_rotated = true;
+        plan(&seen)
+    };
+    let shorter = with(matched(6, SHORTER), 80);
+    assert_eq!(shorter.sources, [Planned::Keep(7)]);
+    assert_eq!(shorter.registered, [(0, Registration::CopyOf(6))]);
+    let longer = with(matched(6, CONTINUES), 120);
+    let rest = Planned::Open(0, From::PositionOf(6));
+    assert_eq!(longer.sources, [rest, Planned::Keep(7)]);
+}
+
+#[test]
+fn a_new_log_that_begins_as_truncated_content_did_is_read_from_its_beginning() {
+    let seen = Observation {
+        current: Current::File {
+            look: look(2, 200),
+            matches: matched(6, CONTINUES),
+        },
+        known: vec![content_alone(6, 50)],
+        ..Observation::default()
+    };
+    let sources = [Planned::OpenCurrent(From::Start)];
+    assert_eq!(plan(&seen).sources, sources);
+}
+
+#[test]
+fn the_rest_is_read_from_the_archive_where_a_backup_was_made_earlier_and_is_shorter() {
+    let backup = candidate(2, matched(7, CONTINUES));
+    let mut packed = archive(3, matched(7, CONTINUES));
+    packed.look.size = 120;
+    let seen = Observation {
+        current: at_path(4, vec![]),
+        known: vec![checkpoint(7, 1, 80, 120)],
+        candidates: vec![backup, packed],
+        ..Observation::default()
+    };
+    let rest = Planned::Open(1, From::PositionOf(7));
+    let sources = [rest, Planned::OpenCurrent(From::Start)];
+    assert_eq!(plan(&seen).sources, sources);
+}
+
+#[test]
+fn a_rotation_shows_where_the_file_at_the_path_is_remembered_already() {
+    let seen = Observation {
+        current: Current::File {
+            look: look(4, 50),
+            matches: matched(8, CONTINUES),
+        },
+        known: vec![checkpoint(7, 1, 120, 120), checkpoint(8, 4, 0, 50)],
+        candidates: vec![candidate(1, matched(7, CONTINUES)), candidate(2, vec![])],
+        order: [0, 1].map(Place::Candidate).into(),
+        ..Observation::default()
+    };
+    let sources = [
+        Planned::Open(0, From::PositionOf(7)),
+        Planned::Open(1, From::Start),
+        Planned::OpenCurrent(From::PositionOf(8)),
+    ];
+    assert_eq!(plan(&seen).sources, sources);
+}
+
+#[test]
+fn what_is_remembered_of_truncated_content_is_no_successor_of_its_file() {
+    let file = checkpoint(7, 1, 120, 120);
+    let mut content = content_alone(8, 120);
+    content.modified_ns = file.modified_ns;
+    let seen = Observation {
+        current: at_path(2, vec![]),
+        known: vec![file, content],
+        candidates: vec![candidate(1, vec![])],
+        ..Observation::default()
+    };
+    // It was truncated, written anew and rotated away while the agent was down.
+    let anew = Planned::Open(0, From::Start);
+    assert_eq!(
+        plan(&seen).sources,
+        [anew, Planned::OpenCurrent(From::Start)]
+    );
 }

@@ -212,6 +212,12 @@ impl WatchTable {
         self.table().paths.contains_key(path)
     }
 
+    /// Has the tailer of `path` look; false if there is none.
+    pub fn wake_path(&self, path: &Path) -> bool {
+        let wake = self.table().paths.get(path).cloned();
+        wake.inspect(Waker::wake).is_some()
+    }
+
     /// The followed `path` may lead through links: then the folder that the file really lies in is
     /// watched as well, since rotation happens there.
     pub fn follow_target(&self, path: &Path) {
