@@ -258,3 +258,31 @@ fn what_lies_behind_a_link_to_a_mount_within_a_mount_is_found() {
         assert_eq!(env.broker.values(TOPIC), lines(0..1), "{path}");
     }
 }
+
+#[test]
+fn the_target_of_a_link_is_read_when_it_appears() {
+    let mut env = Env::new();
+    env.make_folder("real");
+    env.symlink("real/new.log", "new.log");
+    env.symlink("real/known.log", "known.log");
+    env.write_lines("real/known.log", 0..10);
+    env.start();
+    env.wait_for_log("new.log' is a link that leads nowhere", SOON);
+    env.expect_lines(&lines(0..10));
+    env.write_lines("real/new.log", 10..20);
+    env.expect_lines(&lines(0..20));
+    // Both have been read, and are away at the start.
+    env.stop();
+    env.rename("real/new.log", "elsewhere");
+    env.rename("real/known.log", "real/known.log.1");
+    env.start();
+    env.wait_for_log("known.log' is a link that leads nowhere", SOON);
+    env.write_lines("real/known.log", 20..30);
+    env.expect_lines(&lines(0..30));
+    // And while it runs, until its tailer has nothing more to do.
+    env.rename("real/known.log", "real/known.log.1");
+    env.remove("real/known.log.1");
+    env.wait_for_log("known.log': device", SOON);
+    env.write_lines("real/known.log", 30..40);
+    env.stop_and_expect_lines(&lines(0..40));
+}

@@ -220,7 +220,8 @@ impl Tailer {
                 let path = self.path.clone();
                 self.has_current = self.push(content, path, checkpoint, look, None);
                 if self.has_current {
-                    self.shared.watches.follow_target(&self.path);
+                    let target = self.target.as_deref().unwrap_or(&self.path);
+                    self.shared.watches.follow_target(&self.path, target);
                 }
                 Ok(())
             }

@@ -135,10 +135,11 @@ fn counting_to_new_ones(files: &[File<'_>]) -> Option<Counting> {
             }
         }
     }
-    match up.cmp(&down) {
-        Ordering::Greater => Some(Counting::Up),
-        Ordering::Less => Some(Counting::Down),
-        Ordering::Equal => None,
+    // Where new ones lie between those that were seen, some of them have another reason to be unknown.
+    match (up, down) {
+        (1.., 0) => Some(Counting::Up),
+        (0, 1..) => Some(Counting::Down),
+        _ => None,
     }
 }
 
@@ -255,6 +256,15 @@ mod tests {
             ("app.3.log", 10, false),
         ];
         assert_eq!(sorted(&up), ["app.1.log", "app.2.log", "app.3.log"]);
+        // A file that has always been empty is not known.
+        let with_empty = [
+            ("app.log.1", 30, true),
+            ("app.log.2", 20, true),
+            ("app.log.3", 15, false),
+            ("app.log.4", 10, true),
+        ];
+        let known = sorted(&with_empty);
+        assert_eq!(known[..3], ["app.log.4", "app.log.2", "app.log.1"]);
         let between = [("app.log.1", 10, false), ("app.log.1.backup", 20, true)];
         assert_eq!(sorted(&between), ["app.log.1.backup", "app.log.1"]);
     }

@@ -218,12 +218,9 @@ impl WatchTable {
         wake.inspect(Waker::wake).is_some()
     }
 
-    /// The followed `path` may lead through links: then the folder that the file really lies in is
-    /// watched as well, since rotation happens there.
-    pub fn follow_target(&self, path: &Path) {
-        let Ok(target) = path.canonicalize() else {
-            return;
-        };
+    /// The path `path` leads to `target`, where a file is or may come: the folder that it really lies in is watched
+    /// as well, since rotation happens there.
+    pub fn follow_target(&self, path: &Path, target: &Path) {
         let folder: Option<Arc<Path>> = target.parent().map(Arc::from);
         let mut table = self.table();
         table.forget_target(path);
@@ -235,6 +232,14 @@ impl WatchTable {
         drop(table);
         if let Some(folder) = folder {
             self.watch_folder(&folder);
+        }
+    }
+
+    /// The path leads nowhere else any more, unless its tailer says so.
+    pub(super) fn forget_unfollowed_target(&self, path: &Path) {
+        let mut table = self.table();
+        if !table.paths.contains_key(path) {
+            table.forget_target(path);
         }
     }
 
@@ -279,20 +284,19 @@ impl WatchTable {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes whoever follows `path`, by this name or through a link; returns whether it is followed by
-    /// this name.
-    pub(super) fn wake_followers(&self, path: &Path) -> bool {
+    /// Wakes whoever follows `path`, by this name or through a link; returns those of these names that nobody
+    /// follows.
+    pub(super) fn wake_followers(&self, path: &Path) -> Vec<PathBuf> {
         let table = self.table();
-        for link in table.links.get(path).into_iter().flatten() {
-            if let Some(wake) = table.paths.get(link) {
-                wake.wake();
+        let links = table.links.get(path).into_iter().flatten();
+        let mut unfollowed = Vec::new();
+        for name in links.map(|link| &**link).chain([path]) {
+            match table.paths.get(name) {
+                Some(wake) => wake.wake(),
+                None => unfollowed.push(name.to_owned()),
             }
         }
-        let wake = table.paths.get(path);
-        if let Some(wake) = wake {
-            wake.wake();
-        }
-        wake.is_some()
+        unfollowed
     }
 
     /// The folders that links lead into.

@@ -15,6 +15,7 @@ use crate::identity::Look;
 use crate::tail::content::is_compressed_name;
 use crate::tail::discover::{Claim, Discovery, FolderKind, Next, Step};
 use crate::tail::lanes::Lane;
+use crate::tail::links;
 use crate::tail::mounts::Mounts;
 
 /// What a walk or a look needs.
@@ -253,7 +254,20 @@ impl Ground {
         if self.discovery.is_of_state_dir(path) {
             return Outcome::Trouble(Trouble::StateDir(path.to_owned()));
         }
-        match Look::at_path(path) {
+        let mut look = Look::at_path(path);
+        let is_absent = |look: &io::Result<Look>| {
+            let error = look.as_ref().err();
+            error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        if is_absent(&look)
+            && let Ok(target) = links::resolve(path, log.follow_links)
+            && target != path
+        {
+            self.table.follow_target(path, &target);
+            // It may have come before its folder was watched.
+            look = Look::at_path(path);
+        }
+        match look {
             Ok(look) if look.is_regular && is_compressed_name(path) => {
                 Outcome::Trouble(Trouble::Compressed)
             }

@@ -341,7 +341,10 @@ impl Watcher {
                     .notices
                     .trouble(&self.discovery, pattern, &path, &trouble));
             }
-            Outcome::Nothing => self.notices.forget(&path),
+            Outcome::Nothing => {
+                self.table.forget_unfollowed_target(&path);
+                self.notices.forget(&path);
+            }
             Outcome::Elsewhere(_) => {}
         }
     }
@@ -438,8 +441,9 @@ impl Watcher {
             }
             // However many events a name has in a batch, that is one look.
             if !done.contains(&path) {
-                if !self.table.wake_followers(&path) && !event.is_folder {
-                    unknown.push(path.clone());
+                let unfollowed = self.table.wake_followers(&path);
+                if !event.is_folder {
+                    unknown.extend(unfollowed);
                 }
                 done.insert(path);
             }
