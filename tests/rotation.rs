@@ -464,3 +464,34 @@ fn set_mode(env: &Env, name: &str, mode: u32) {
     let permissions = std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(env.path(name), permissions).unwrap();
 }
+
+#[test]
+fn lines_that_come_late_to_a_file_that_was_empty_when_it_was_rotated_come_before_those_of_the_next()
+{
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..1);
+    env.start();
+    env.expect_lines(&lines(0..1));
+    let mut count = 1;
+    let mut append = |file: &mut std::fs::File, more: usize| {
+        let text = lines(count..count + more).join("\n") + "\n";
+        file.write_all(text.as_bytes()).unwrap();
+        count += more;
+        count
+    };
+    let mut writer = env.open("app.log");
+    for round in 0..100 {
+        env.rename("app.log", &format!("app.log.{}", 1000 - 2 * round));
+        let mut next = env.open("app.log");
+        append(&mut writer, 3);
+        let written = append(&mut next, 1);
+        // The one after it is empty when it is rotated.
+        env.rename("app.log", &format!("app.log.{}", 999 - 2 * round));
+        writer = env.open("app.log");
+        if round % 4 == 0 {
+            env.expect_lines(&lines(0..written));
+        }
+    }
+    let written = append(&mut writer, 1);
+    env.stop_and_expect_lines(&lines(0..written));
+}

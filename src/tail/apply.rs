@@ -14,7 +14,7 @@ use super::plan::{
 };
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
-use super::tailer::{grow_fingerprint, note_growth};
+use super::tailer::{note_begun, note_growth};
 use super::{TRUNCATED_AWAY, Tailer, last_line_start, now_ms};
 use crate::batch::Trace;
 use crate::identity::{Fingerprint, Identity, Look};
@@ -239,12 +239,8 @@ impl Tailer {
             Verdict::Intact => note_growth(source, &seen.look, &self.shared, &self.progress)?,
             Verdict::CutAhead => source.truncated_ahead(&seen.look),
             Verdict::Begun => {
-                if let Some((begun, look)) = found.begun.get(&serial) {
-                    let fingerprint = begun.identity.fingerprint;
-                    if fingerprint.len > 0 {
-                        grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
-                    }
-                    source.note(look);
+                if let Some(begun) = found.begun.get(&serial) {
+                    note_begun(source, begun, &self.shared, &self.progress);
                 }
             }
             Verdict::Replaced => {}

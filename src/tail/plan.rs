@@ -723,15 +723,16 @@ impl Planner<'_> {
                     self.plan.blocked.push(Blocked::Candidate(at));
                 }
                 Readable::NotYet | Readable::Unchanged => {}
-                // Nothing is in it, yet.
-                Readable::Yes if candidate.look.size == 0 => {}
                 Readable::Yes if is_ours => {
+                    // Also if it is empty: its writer may not have changed over yet.
                     let from = match self.seen.adoption {
                         Adoption::New { from_end: true } => From::End,
                         _ => From::Start,
                     };
                     self.open(at, from);
                 }
+                // Nothing is in it, yet.
+                Readable::Yes if candidate.look.size == 0 => {}
                 Readable::Yes => self.plan.registered.push((at, Registration::Skipped)),
             }
         }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::io::Errno;
 
+use super::apply::fresh;
 use super::drain::Drained;
 use super::family::Deferred;
 use super::observe::{is_absence, is_shortage, verdict_on};
@@ -37,7 +38,7 @@ use crate::batch::{Batch, Destination};
 use crate::budget::Account;
 use crate::config::LogConfig;
 use crate::identity::{Fingerprint, Identity, Inode, Look};
-use crate::progress::{Ending, Progress};
+use crate::progress::{Checkpoint, Ending, Progress};
 use crate::shown::ShownPath;
 use crate::wake::Waker;
 
@@ -65,8 +66,9 @@ pub struct Tailer {
     /// Everything must be looked at before anything is read.
     pub(super) must_sync: bool,
     pub(super) last_sync: Instant,
-    /// When the last of `sources` was last seen at the path, and what the wall clock said then, in ms since 1970.
-    pub(super) in_place_at: Option<(Instant, i64)>,
+    /// When the last of `sources` was last seen at the path, what the wall clock said then, in ms since 1970, and its
+    /// last change that was known before, in ns.
+    pub(super) in_place_at: Option<(Instant, i64, i64)>,
     /// The file was closed, for others to have their turn, when it looked like this; its watch stays.
     pub(super) paused: Option<Box<(Look, Option<FileWatch>)>>,
     /// Inode and time of birth of the file at the path, if another tailer reads it.
@@ -375,7 +377,9 @@ impl Tailer {
             // It cannot be told what lies there: nothing follows from that.
             Err(error) => return Err(error),
         }
-        self.in_place_at = self.has_current.then(|| (Instant::now(), now_ms()));
+        let current = self.sources.back().filter(|_| self.has_current);
+        // What changes it from now on may come after it was rotated away.
+        self.in_place_at = current.map(|s| (Instant::now(), now_ms(), s.modified_ns));
         Ok(!self.note_sizes(0)?)
     }
 
@@ -389,13 +393,19 @@ impl Tailer {
             progress,
             ..
         } = self;
-        for source in sources.iter_mut().rev().skip(newest) {
+        let rotated = sources.len() - usize::from(self.has_current);
+        let mut are_known = true;
+        for (at, source) in sources.iter_mut().enumerate().rev().skip(newest) {
             match verdict_on(source)? {
                 (Verdict::Intact, look) => note_growth(source, &look, shared, progress)?,
-                _ => return Ok(false),
+                (Verdict::Begun, _) if at < rotated => {
+                    let begun = fresh(&self.path, &mut source.content, 0)?;
+                    note_begun(source, &begun, shared, progress);
+                }
+                _ => are_known = false,
             }
         }
-        Ok(true)
+        Ok(are_known)
     }
 
     /// Whether the file at the path is open in another tailer, as it was when that was first seen.
@@ -407,16 +417,15 @@ impl Tailer {
     /// The last change of the current file that was seen while it lay at the path, in ns since 1970. 0 if the clock
     /// was set since, the file's time is not of this clock, or it is not known what lay beside it.
     pub(super) fn in_place_at_ns(&self) -> i64 {
-        let current = self.sources.back().filter(|_| self.has_current);
-        let (Some(current), Some((at, then_ms))) = (current, self.in_place_at) else {
+        let Some((at, then_ms, modified_ns)) = self.in_place_at.filter(|_| self.has_current) else {
             return 0;
         };
         let since_ms = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
         let drift_ms = now_ms().saturating_sub(then_ms).saturating_sub(since_ms);
         let is_trusted = !self.was_sync_incomplete
             && drift_ms.abs() < CLOCK_WAS_SET_MS
-            && current.modified_ns / 1_000_000 <= then_ms;
-        if is_trusted { current.modified_ns } else { 0 }
+            && modified_ns / 1_000_000 <= then_ms;
+        if is_trusted { modified_ns } else { 0 }
     }
 
     /// Whether the path was rotated so lately that what rotation left may appear only now.
@@ -483,6 +492,24 @@ pub(super) fn note_growth(
 }
 
 /// The first bytes of a source are better known.
+/// Notes the first content of a source, `begun` with it.
+pub(super) fn note_begun(
+    source: &mut Source,
+    begun: &(Checkpoint, Look),
+    shared: &Shared,
+    progress: &Sender<Progress>,
+) {
+    let (checkpoint, look) = begun;
+    if checkpoint.identity.fingerprint.len > 0 {
+        grow_fingerprint(source, checkpoint.identity.fingerprint, shared, progress);
+    }
+    if let Some(since) = &mut source.detached_since {
+        *since = Instant::now();
+    }
+    shared.metrics.has_grown.set();
+    source.note(look);
+}
+
 pub(super) fn grow_fingerprint(
     source: &mut Source,
     fingerprint: Fingerprint,
