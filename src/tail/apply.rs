@@ -527,7 +527,11 @@ impl Tailer {
             (Registration::CopyOf(_), Some(content)) => (SourceState::Finished, content),
             (Registration::OfItself, Some(content)) => {
                 let path: Arc<Path> = path.as_path().into();
-                return Ok(Some(fresh(&path, content, 0)?.0));
+                return Ok(Some(Checkpoint {
+                    // Its tailer has not seen it: it says nothing about when another one was rotated away.
+                    modified_ns: 0,
+                    ..fresh(&path, content, 0)?.0
+                }));
             }
         };
         // What is skipped is known by its first bytes; to find the end of an archive it would have to be unpacked.

@@ -109,8 +109,20 @@ impl Tailer {
         if found.awaits_copy {
             return Ok(found);
         }
+        // What was written anew before it was rotated away must not be taken for what was overwritten after that.
+        found.is_moving |= !self.are_as_seen(&found)?;
         self.observe_rotated(&mut found, look.as_ref(), not_before)?;
         Ok(found)
+    }
+
+    /// Whether the content of each open source is still what it was when it was looked at, but for more of it.
+    fn are_as_seen(&mut self, found: &Found) -> io::Result<bool> {
+        for (source, seen) in self.sources.iter_mut().zip(&found.seen.open) {
+            if verdict_on(source)?.0 != seen.verdict {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn observe_open(&mut self, found: &mut Found) -> io::Result<()> {
