@@ -1,24 +1,22 @@
 //! Doing what was planned: closing, opening, counting what is lost, and telling the registrar.
 
+mod opening;
+mod registering;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::content::Content;
-use super::framing::Framer;
-use super::observe::{CandidateFile, Found, Probe, matches_of};
-use super::plan::{
-    Blocked, Close, From, MUCH_BYTES, NO_INODE, Plan, Planned, Registration, Verdict, plan,
-};
+use super::compare::{Probe, fresh};
+use super::found::{CandidateFile, Found};
+use super::growth::{note_begun, note_growth};
+use super::observation::{NO_INODE, Verdict};
+use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned, Registration, plan};
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
-use super::tailer::{note_begun, note_growth};
-use super::{TRUNCATED_AWAY, Tailer, last_line_start, now_ms};
-use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Look};
-use crate::progress::{Checkpoint, Ending, Marks, Progress, SourceState};
+use super::{TRUNCATED_AWAY, Tailer};
+use crate::identity::Look;
+use crate::progress::{Checkpoint, Ending, Progress, SourceState};
 use crate::shown::ShownPath;
 
 impl Tailer {
@@ -348,243 +346,6 @@ impl Tailer {
         self.remember(left);
     }
 
-    fn open_rotated(
-        &mut self,
-        mut content: Content,
-        path: PathBuf,
-        from: From,
-        found: &Found,
-    ) -> io::Result<()> {
-        let (checkpoint, look) = self.checkpoint_for(&mut content, from, found)?;
-        // Quiet since its last change, as far as the clocks agree.
-        let age_ms = now_ms().saturating_sub(look.modified_ns / 1_000_000);
-        let quiet = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-        let since = Instant::now().checked_sub(quiet.min(self.log.rotate_wait));
-        let since = since.unwrap_or_else(Instant::now);
-        self.push(content, path.into(), checkpoint, look, Some(since));
-        Ok(())
-    }
-
-    /// The checkpoint that `content` is read from, and a look at it.
-    fn checkpoint_for(
-        &self,
-        content: &mut Content,
-        from: From,
-        found: &Found,
-    ) -> io::Result<(Checkpoint, Look)> {
-        let serial = match from {
-            From::Start => return fresh(&self.path, content, 0),
-            From::End => {
-                let look = content.look()?;
-                // What was written since the path was found is wanted.
-                let found = self.stat_when_found.as_deref();
-                let found = found.filter(|seen| seen.inode == look.inode && content.can_change());
-                let size = match found {
-                    Some(found) => found.size.min(look.size),
-                    None => content.size()?,
-                };
-                let start = last_line_start(content, size)?;
-                return fresh(&self.path, content, start);
-            }
-            From::PositionOf(serial) => serial,
-        };
-        let open = found.seen.open.iter().map(|open| &open.reached);
-        let known = found.seen.known.iter().chain(open);
-        let Some(known) = known.into_iter().find(|c| c.serial == serial) else {
-            return fresh(&self.path, content, 0);
-        };
-        let look = Look {
-            size: content.size()?,
-            ..content.look()?
-        };
-        let earlier = self.stands_earlier(known, content, &look)?;
-        let mut checkpoint = Checkpoint {
-            identity: known.identity.moved_to(&look),
-            path: self.path.clone(),
-            serial: known.serial,
-            ..earlier.unwrap_or_else(|| known.clone())
-        };
-        if checkpoint.offset == 0 && !checkpoint.is_blank() {
-            // A copy may end before the bytes that the fingerprint of its original covers, and is held to its own.
-            checkpoint.identity.fingerprint = identify(content)?.0;
-        }
-        Ok((checkpoint, look))
-    }
-
-    /// A checkpoint of the same file that has not come as far as `known`: where a glob matches rotated names too, two
-    /// paths may have one. The later one begins where all that was read by the other is on its way, and a crash may
-    /// come before that is acknowledged.
-    fn stands_earlier(
-        &self,
-        known: &Checkpoint,
-        content: &mut Content,
-        look: &Look,
-    ) -> io::Result<Option<Checkpoint>> {
-        let (mut here, _) = self.shared.registry.of_inode(look.inode);
-        here.retain(|c| c.is_unfinished() && c.offset < known.offset && is_same_inode(c, look));
-        let matches = matches_of(&here, content, look)?;
-        here.retain(|c| matches.iter().any(|m| m.serial == c.serial));
-        Ok(here.into_iter().min_by_key(|c| c.offset))
-    }
-
-    /// Adds a source. `false`: another tailer has the file open.
-    fn push(
-        &mut self,
-        content: Content,
-        at: Arc<Path>,
-        checkpoint: Checkpoint,
-        look: Look,
-        detached_since: Option<Instant>,
-    ) -> bool {
-        // What is read again was not finished after all, whatever was thought of it.
-        let mut checkpoint = Checkpoint {
-            state: SourceState::Open,
-            ..checkpoint
-        };
-        let seen = checkpoint.size;
-        if !checkpoint.is_blank() {
-            (checkpoint.size, checkpoint.modified_ns) = (look.size, look.modified_ns);
-        }
-        let Some((checkpoint, replaces)) = self.shared.registry.open(checkpoint) else {
-            return false;
-        };
-        let level = match self.shared.turns.follows_few() {
-            true => log::Level::Info,
-            false => log::Level::Debug,
-        };
-        log::log!(
-            level,
-            "'{}': {} is read from offset {}",
-            ShownPath(&at),
-            checkpoint.identity,
-            checkpoint.offset
-        );
-        let saved = look.size.max(checkpoint.offset);
-        if seen > saved {
-            self.lose(seen - saved, saved, TRUNCATED_AWAY);
-        }
-        let unread = look.size.saturating_sub(checkpoint.offset);
-        self.shared.metrics.to_read_bytes.add(unread);
-        let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
-        let mut source = Source::new(content, at, checkpoint, &look, framer);
-        if let Err(error) = source.count_sent_pieces() {
-            self.trouble.note(&self.path.clone(), &error);
-        }
-        source.detached_since = detached_since;
-        source.watch =
-            self.shared
-                .watches
-                .watch_file(source.content.file(), &source.opened_path, &self.waker);
-        let _ = self.progress.send(Progress::Opened {
-            source: source.id,
-            checkpoint: source.checkpoint.clone(),
-            replaces,
-            size: source.shared_size.clone(),
-        });
-        self.sources.push_back(source);
-        true
-    }
-
-    fn register(&mut self, found: &mut Found, plan: &Plan) {
-        for (at, registration) in &plan.registered {
-            let registered = self.registration_of(*at, *registration, found);
-            if let Ok(Some(checkpoint)) = registered {
-                if *registration == Registration::Skipped {
-                    log::debug!(
-                        "'{}': '{}' is no part of it and is skipped",
-                        ShownPath(&self.path),
-                        ShownPath(&found.files[*at].path),
-                    );
-                }
-                match registration {
-                    Registration::OfItself => self.remember_unknown(checkpoint),
-                    _ => self.remember(checkpoint),
-                }
-            }
-        }
-    }
-
-    fn registration_of(
-        &self,
-        at: usize,
-        registration: Registration,
-        found: &mut Found,
-    ) -> io::Result<Option<Checkpoint>> {
-        let look = found.seen.candidates[at].look;
-        let CandidateFile { path, content } = &mut found.files[at];
-        let content = content.as_mut();
-        let (state, content) = match (registration, content) {
-            (Registration::Unread, _) => {
-                let is_archive = found.seen.candidates[at].is_archive;
-                return Ok(Some(Checkpoint {
-                    // How much an archive holds is not known.
-                    size: if is_archive { 0 } else { look.size },
-                    ..self.unread(&look)
-                }));
-            }
-            (_, None) => return Ok(None),
-            (Registration::Skipped, Some(content)) => (SourceState::Skipped, content),
-            (Registration::CopyOf(_), Some(content)) => (SourceState::Finished, content),
-            (Registration::OfItself, Some(content)) => {
-                let path: Arc<Path> = path.as_path().into();
-                return Ok(Some(Checkpoint {
-                    // Its tailer has not seen it: it says nothing about when another one was rotated away.
-                    modified_ns: 0,
-                    ..fresh(&path, content, 0)?.0
-                }));
-            }
-        };
-        // What is skipped is known by its first bytes; to find the end of an archive it would have to be unpacked.
-        let end = match state {
-            SourceState::Skipped => 0,
-            _ => content.size()?,
-        };
-        let (fingerprint, _) = identify(content)?;
-        Ok(Some(Checkpoint {
-            identity: Identity {
-                fingerprint,
-                ..identity_of(&look)
-            },
-            offset: end,
-            size: end,
-            trace: content.trace_before(end, Trace::MAX_LEN.min(end as usize) as u8)?,
-            state,
-            ..self.unread(&look)
-        }))
-    }
-
-    /// A checkpoint for a file that cannot be read yet.
-    fn unread(&self, look: &Look) -> Checkpoint {
-        Checkpoint {
-            path: self.path.clone(),
-            identity: identity_of(look),
-            offset: 0,
-            size: 0,
-            trace: Trace::default(),
-            marks: Marks::default(),
-            state: SourceState::Open,
-            serial: 0,
-            modified_ns: look.modified_ns,
-        }
-    }
-
-    fn remember(&self, checkpoint: Checkpoint) {
-        let registered = self.shared.registry.register(checkpoint);
-        let _ = self.progress.send(Progress::Registered(registered));
-    }
-
-    /// Remembers a file unless its own tailer has come first.
-    fn remember_unknown(&self, checkpoint: Checkpoint) {
-        if let Some(registered) = self.shared.registry.register_unknown(checkpoint) {
-            let _ = self.progress.send(Progress::Registered(registered));
-        }
-    }
-
-    fn forget(&self, serial: u64) {
-        self.shared.registry.remove(serial);
-        let _ = self.progress.send(Progress::Forgotten { serial });
-    }
-
     /// What the next look needs to know of this one.
     fn note_what_is_there(&mut self, found: &Found, plan: &Plan) {
         let seen = &found.seen;
@@ -649,69 +410,5 @@ fn is_left(source: &Source, found: &Found) -> bool {
     !is_beside || source.position >= MUCH_BYTES
 }
 
-fn identity_of(look: &Look) -> Identity {
-    Identity {
-        inode: look.inode,
-        born_ns: look.born_ns,
-        fingerprint: Fingerprint::default(),
-    }
-}
-
-/// A checkpoint at `offset` for content that was never read, and a look at that.
-pub(super) fn fresh(
-    path: &Arc<Path>,
-    content: &mut Content,
-    offset: u64,
-) -> io::Result<(Checkpoint, Look)> {
-    let size = content.size()?;
-    let (fingerprint, look) = identify(content)?;
-    let look = match content.can_change() {
-        true => look,
-        false => Look { size, ..look },
-    };
-    let checkpoint = Checkpoint {
-        path: path.clone(),
-        identity: Identity {
-            inode: look.inode,
-            born_ns: look.born_ns,
-            fingerprint,
-        },
-        offset,
-        size: look.size,
-        trace: content.trace_before(offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
-        marks: Marks::default(),
-        state: SourceState::Open,
-        serial: 0,
-        modified_ns: look.modified_ns,
-    };
-    Ok((checkpoint, look))
-}
-
-/// How the content of a file begins, and a look at that same content.
-///
-/// Between a look and a read the file may be truncated and written again, so the beginning is read on both
-/// sides of the look. A file that was empty has no content yet.
-fn identify(content: &mut Content) -> io::Result<(Fingerprint, Look)> {
-    let mut before = content.head()?;
-    if !content.can_change() {
-        return Ok((Fingerprint::of_written(&before), content.look()?));
-    }
-    for _ in 0..MOST_TRUNCATIONS {
-        let look = content.look()?;
-        let after = content.head()?;
-        let is_same = match before.is_empty() {
-            true => look.size == 0,
-            false => look.size >= before.len() as u64 && after.starts_with(&before),
-        };
-        if is_same {
-            return Ok((Fingerprint::of_written(&before), look));
-        }
-        before = after;
-    }
-    Err(io::Error::other("is truncated faster than it can be read"))
-}
-
 /// How often everything is looked at while names move on.
 const ATTEMPTS: usize = 20;
-/// How often a file is looked at that changes from one look to the next.
-const MOST_TRUNCATIONS: usize = 100;

@@ -3,8 +3,8 @@
 use std::io;
 
 use super::content::Content;
-use super::observe::{COPY_OF_UNKNOWN, Found};
-use super::plan::{Match, Readable};
+use super::found::Found;
+use super::observation::{COPY_OF_UNKNOWN, Match, Readable};
 use super::recognise::ContentMatch;
 
 /// Finds files of unknown content that are copies of the beginning of others, or of what lies at the path: a backup

@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use crossbeam_channel::select;
 
+use super::Tailer;
+use super::clock::now_ms;
 use super::framing::Growth;
+use super::growth::grow_fingerprint;
 use super::source::Source;
 use super::source::{Chunk, Read};
-use super::tailer::grow_fingerprint;
-use super::{Tailer, now_ms};
+use super::tailer::Drained;
 use crate::batch::{Batch, Span};
 use crate::progress::{Ending, Progress};
 use crate::shown::ShownPath;
@@ -190,21 +192,6 @@ impl Tailer {
             why,
         });
     }
-}
-
-/// How far a source was read came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Drained {
-    /// To the end, or to a partial line in a file that still grows.
-    End,
-    /// To a partial line in a rotated file, whose end must be awaited.
-    Partial,
-    /// To the end, for good: the source is gone from the list.
-    Finished,
-    /// The content is not what it was.
-    Changed,
-    Budget,
-    Stop,
 }
 
 /// So many files that were read to their end are watched for somebody who still writes to them.

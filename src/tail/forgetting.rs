@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Shared;
+use super::compare::is_absence;
 use super::folder_index::FolderIndex;
 use super::lanes::{Lane, Lanes};
 use super::mounts::MountTable;
-use super::observe::is_absence;
 use crate::identity::Look;
 use crate::progress::Checkpoint;
 

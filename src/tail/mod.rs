@@ -16,7 +16,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::batch::Route;
 use crate::buffer::BufferPool;
@@ -24,6 +24,8 @@ use crate::config::{HeaderChoice, LogConfig};
 use crate::metrics::Metrics;
 
 mod apply;
+mod clock;
+mod compare;
 mod content;
 mod copies;
 pub mod deleted;
@@ -32,11 +34,14 @@ mod drain;
 mod family;
 pub mod folder_index;
 pub mod forgetting;
+mod found;
 mod framing;
+mod growth;
 pub mod lanes;
 mod links;
 mod mounts;
 mod nuls;
+mod observation;
 mod observe;
 mod owner;
 mod parking;
@@ -104,13 +109,6 @@ fn last_line_start(content: &mut Content, size: u64) -> io::Result<u64> {
             start + at as u64 + 1
         }),
     )
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Whether a path is one that a section follows, by its name.

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::compare::matches_of;
 use super::content::Content;
 use super::discover::Claim;
 use super::family::{Deferred, Family, Owner, PATIENCE, is_rotated_from};
-use super::observe::matches_of;
 use super::questions::Question;
 use super::rotated_names::family_base;
 use super::{Tailer, follows};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::clock::now_ms;
 use super::content::Content;
 use super::framing::{Framed, Framer, Growth};
-use super::now_ms;
 use super::nuls::{self, Behind, Nuls};
 use super::watch::FileWatch;
 use crate::batch::{Framing, SourceId, Span, Trace};

@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::io::Errno;
 
-use super::apply::fresh;
-use super::drain::Drained;
+use super::clock::now_ms;
+use super::compare::{fresh, is_absence, is_shortage, verdict_on};
 use super::family::Deferred;
-use super::observe::{is_absence, is_shortage, verdict_on};
-use super::plan::Verdict;
+use super::growth::{note_begun, note_growth};
+use super::observation::Verdict;
 use super::questions::Questions;
 use super::recognise::is_same_inode;
 use super::scheduler::{End, Leave};
@@ -33,12 +33,12 @@ use super::source::Source;
 use super::trouble::Trouble;
 use super::turns::{SecondFiles, Turn};
 use super::watch::FileWatch;
-use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL, now_ms};
+use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL};
 use crate::batch::{Batch, Destination};
 use crate::budget::Account;
 use crate::config::LogConfig;
-use crate::identity::{Fingerprint, Identity, Inode, Look};
-use crate::progress::{Checkpoint, Ending, Progress};
+use crate::identity::{Inode, Look};
+use crate::progress::{Ending, Progress};
 use crate::shown::ShownPath;
 use crate::wake::Waker;
 
@@ -466,67 +466,19 @@ impl Tailer {
     }
 }
 
-/// Notes a look at content that may have grown.
-pub(super) fn note_growth(
-    source: &mut Source,
-    look: &Look,
-    shared: &Shared,
-    progress: &Sender<Progress>,
-) -> io::Result<()> {
-    if (look.size, look.modified_ns) != (source.size, source.modified_ns)
-        && let Some(since) = &mut source.detached_since
-    {
-        *since = Instant::now();
-    }
-    if look.size > source.size {
-        shared.metrics.has_grown.set();
-    }
-    source.note(look);
-    if source.position == 0
-        && let Some(fingerprint) = source.grown_fingerprint()?
-    {
-        // It may be truncated before the first byte is read, and its copy be looked for.
-        grow_fingerprint(source, fingerprint, shared, progress);
-    }
-    Ok(())
-}
-
-/// The first bytes of a source are better known.
-/// Notes the first content of a source, `begun` with it.
-pub(super) fn note_begun(
-    source: &mut Source,
-    begun: &(Checkpoint, Look),
-    shared: &Shared,
-    progress: &Sender<Progress>,
-) {
-    let (checkpoint, look) = begun;
-    if checkpoint.identity.fingerprint.len > 0 {
-        grow_fingerprint(source, checkpoint.identity.fingerprint, shared, progress);
-    }
-    if let Some(since) = &mut source.detached_since {
-        *since = Instant::now();
-    }
-    shared.metrics.has_grown.set();
-    source.note(look);
-}
-
-pub(super) fn grow_fingerprint(
-    source: &mut Source,
-    fingerprint: Fingerprint,
-    shared: &Shared,
-    progress: &Sender<Progress>,
-) {
-    let identity = Identity {
-        fingerprint,
-        ..source.checkpoint.identity
-    };
-    source.checkpoint.identity = identity;
-    let serial = source.checkpoint.serial;
-    shared.registry.update_identity(serial, identity);
-    let _ = progress.send(Progress::Known {
-        source: source.id,
-        identity,
-    });
+/// How far a source was read came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// To the end, or to a partial line in a file that still grows.
+    End,
+    /// To a partial line in a rotated file, whose end must be awaited.
+    Partial,
+    /// To the end, for good: the source is gone from the list.
+    Finished,
+    /// The content is not what it was.
+    Changed,
+    Budget,
+    Stop,
 }
 
 /// A clock that differs by so much from the one that is never set was set.

@@ -180,6 +180,10 @@ fn statements(text: &str) -> Source {
             continue;
         }
         let without_pub = match item.strip_prefix("pub") {
+            // How visible it is, no use.
+            Some(rest) if rest.starts_with("(in ") => {
+                rest.split_once(')').map_or(rest, |(_, rest)| rest).trim()
+            }
             Some(rest) => rest.trim_start_matches(|c: char| c != ' ').trim_start(),
             None => item,
         };
@@ -197,7 +201,7 @@ fn statements(text: &str) -> Source {
                 expand(&[], &tree, &mut paths);
                 (paths, format!("use {tree};"))
             }
-            None => (paths_in(item), item.to_owned()),
+            None => (paths_in(without_pub), item.to_owned()),
         };
         source.statements.push(Statement {
             line: number,

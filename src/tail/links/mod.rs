@@ -14,7 +14,6 @@
 //! if it is not, rotation or somebody else has been there, and all begins anew.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,52 +24,14 @@ use rustix::io::Errno;
 
 use crate::config::FollowLinks;
 use crate::identity::Look;
-use crate::shown::ShownPath;
 
 #[cfg(test)]
 mod tests;
+mod unsafe_link;
 mod walk;
 
-use walk::walk;
-
-/// A link that `follow_links` does not let the agent follow. It travels within an [`io::Error`] of the kind
-/// `PermissionDenied`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnsafeLink {
-    /// The link itself; all before it is no link.
-    pub(super) link: PathBuf,
-    /// The user that it belongs to.
-    pub(super) owner: u32,
-    /// What `follow_links` says.
-    policy: FollowLinks,
-}
-
-impl UnsafeLink {
-    /// The link that `error` is about, if it is about one.
-    pub(super) fn of(error: &io::Error) -> Option<&Self> {
-        error.get_ref()?.downcast_ref()
-    }
-}
-
-impl std::error::Error for UnsafeLink {}
-
-impl fmt::Display for UnsafeLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UnsafeLink {
-            link,
-            owner,
-            policy,
-        } = self;
-        write!(f, "the link '{}' is not followed: ", ShownPath(link))?;
-        match policy {
-            FollowLinks::None => f.write_str("follow_links = none"),
-            _ => write!(
-                f,
-                "it belongs to user {owner}, not to root, to the agent's user or to the owner of its target"
-            ),
-        }
-    }
-}
+pub(super) use unsafe_link::UnsafeLink;
+use walk::{FOR_STAT, Walked, walk};
 
 /// What lies at `path`, links followed as `policy` says.
 ///
@@ -153,8 +114,22 @@ impl Checked {
                 target: opened?,
                 way: Way::NoLinks,
             }),
-            None => walk(path, policy)?.checked(),
+            None => Checked::of(walk(path, policy)?),
         }
+    }
+
+    fn of(walked: Walked) -> io::Result<Self> {
+        if !walked.is_there {
+            return Err(Errno::NOENT.into());
+        }
+        Ok(Checked {
+            target: walked.at.here,
+            way: match walked.at.from {
+                Some((folder, name, flags)) => Way::Beside(folder, name, flags),
+                // A folder, which is not opened for reading.
+                None => Way::NoLinks,
+            },
+        })
     }
 
     /// Opens the target for reading, or what is in its place by now; `None` if nothing is, or a link.
@@ -188,8 +163,6 @@ fn without_links(path: &Path, flags: OFlags) -> Option<rustix::io::Result<OwnedF
         opened => Some(opened),
     }
 }
-
-const FOR_STAT: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 const FOR_READING: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)

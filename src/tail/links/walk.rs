@@ -11,24 +11,24 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Checked, FOR_STAT, UnsafeLink, Way};
+use super::unsafe_link::UnsafeLink;
 use crate::config::FollowLinks;
 
 /// Where a path has led to.
 pub(super) struct Walked {
     /// Free of links.
     pub(super) path: PathBuf,
-    at: At,
-    is_there: bool,
+    pub(super) at: At,
+    pub(super) is_there: bool,
 }
 
 /// Where a walk stands.
-struct At {
+pub(super) struct At {
     /// A folder, or at the end anything but a link.
-    here: OwnedFd,
+    pub(super) here: OwnedFd,
     /// The folder it lies in, its name there, and what keeps another link from being followed. None after `..`,
     /// which leads to a folder.
-    from: Option<(OwnedFd, OsString, OFlags)>,
+    pub(super) from: Option<(OwnedFd, OsString, OFlags)>,
 }
 
 /// What is still to be done, the next at the end.
@@ -39,22 +39,6 @@ enum Step {
         link: PathBuf,
         owner: u32,
     },
-}
-
-impl Walked {
-    pub(super) fn checked(self) -> io::Result<Checked> {
-        if !self.is_there {
-            return Err(Errno::NOENT.into());
-        }
-        Ok(Checked {
-            target: self.at.here,
-            way: match self.at.from {
-                Some((folder, name, flags)) => Way::Beside(folder, name, flags),
-                // A folder, which is not opened for reading.
-                None => Way::NoLinks,
-            },
-        })
-    }
 }
 
 /// Walks `path`.
@@ -218,3 +202,5 @@ fn agent() -> u32 {
 
 /// As many as the kernel follows.
 const MAX_LINKS: usize = 40;
+
+pub(super) const FOR_STAT: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);

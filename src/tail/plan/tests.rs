@@ -6,6 +6,7 @@ use super::*;
 use crate::batch::Trace;
 use crate::identity::{Fingerprint, Identity, Inode};
 use crate::progress::Marks;
+use crate::tail::observation::{NO_INODE, Place};
 
 const CONTINUES: ContentMatch = ContentMatch::Continues;
 const SHORTER: ContentMatch = ContentMatch::Shorter;

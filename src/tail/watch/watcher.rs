@@ -1,7 +1,8 @@
 //! The `watch` thread: it hears what happened, decides what to look at, and reports the files found.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsStr;
+mod names;
+
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::asker::Asker;
 use super::entries::shrink;
-use super::events::{Change, FolderEvent, Happened, NameEvent};
+use super::events::Happened;
 use super::first_look::{First, FirstLook};
 use super::folders::{Changed, Folders};
 use super::notices::{Notices, say};
@@ -22,7 +23,7 @@ use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
 use super::table::{WatchCommand, WatchTable};
 use crate::shown::ShownPath;
-use crate::tail::discover::{Claim, Discovery, FolderKind, Found};
+use crate::tail::discover::{Claim, Discovery, Found};
 use crate::tail::lanes::Lanes;
 
 /// The body of the `watch` thread: it owns the inotify instance and what is known of the patterns' folders.
@@ -417,91 +418,6 @@ impl Watcher {
         for (folder, event) in happened.folders {
             self.on_folder(&folder, event);
         }
-    }
-
-    fn on_names(&mut self, names: Vec<NameEvent>) {
-        let mut done: HashSet<PathBuf> = HashSet::new();
-        let mut unknown = Vec::new();
-        for event in names {
-            let NameEvent { folder, name, .. } = &event;
-            let path = folder.join(name);
-            match (event.is_folder, event.change) {
-                (true, Change::Went) => {
-                    self.changed.forget(folder, &path);
-                    self.on_folder_gone(folder, name, &path);
-                }
-                (true, _) => self.on_folder_come(folder, name, &path, FolderKind::Plain),
-                (false, Change::Came) => {
-                    self.on_folder_come(folder, name, &path, FolderKind::Link);
-                }
-                (false, _) => {}
-            }
-            if event.change == Change::Went {
-                self.notices.forget(&path);
-            }
-            // However many events a name has in a batch, that is one look.
-            if !done.contains(&path) {
-                let unfollowed = self.table.wake_followers(&path);
-                if !event.is_folder {
-                    unknown.extend(unfollowed);
-                }
-                done.insert(path);
-            }
-        }
-        if !unknown.is_empty() {
-            self.consider(unknown);
-        }
-    }
-
-    /// Something happened to a watched folder as a whole.
-    fn on_folder(&mut self, folder: &Arc<Path>, event: FolderEvent) {
-        let steps = self.folders.steps(folder);
-        if steps.is_empty() {
-            return;
-        }
-        match event {
-            FolderEvent::Other => {
-                let start = Start {
-                    folder: folder.clone(),
-                    steps,
-                };
-                self.changed.add(folder, start);
-            }
-            FolderEvent::Went => {
-                let patterns = steps.into_iter().map(|step| step.pattern).collect();
-                if let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) {
-                    self.rescan_unless_told_of(parent, name, patterns);
-                }
-            }
-        }
-    }
-
-    /// In a watched folder there is something new, which may be a folder.
-    fn on_folder_come(&mut self, parent: &Arc<Path>, name: &OsStr, path: &Path, kind: FolderKind) {
-        let steps = self
-            .discovery
-            .enter(&self.folders.steps(parent), name, kind);
-        if !steps.is_empty() {
-            let folder = path.into();
-            self.changed.add(parent, Start { folder, steps });
-        }
-    }
-
-    /// The folder `name` has gone from a watched folder.
-    fn on_folder_gone(&mut self, parent: &Path, name: &OsStr, path: &Path) {
-        let (gone, patterns) = self.folders.forget_below(path);
-        self.table.forget_folders(&gone);
-        self.rescan_unless_told_of(parent, name, patterns);
-    }
-
-    /// These patterns led into the folder `name` of `parent`. If it is to be heard of when the folder comes back,
-    /// there is nothing to do; else only a scan tells which folder must be watched instead.
-    fn rescan_unless_told_of(&mut self, parent: &Path, name: &OsStr, mut patterns: BTreeSet<u32>) {
-        let steps = self.folders.steps(parent);
-        for step in self.discovery.enter(&steps, name, FolderKind::Plain) {
-            patterns.remove(&step.pattern);
-        }
-        self.scans.outdate(patterns);
     }
 }
 

@@ -1,0 +1,158 @@
+//! Files become sources.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::identity::Look;
+use crate::progress::{Checkpoint, Progress, SourceState};
+use crate::shown::ShownPath;
+use crate::tail::clock::now_ms;
+use crate::tail::compare::{fresh, identify, matches_of};
+use crate::tail::content::Content;
+use crate::tail::found::Found;
+use crate::tail::framing::Framer;
+use crate::tail::plan::From;
+use crate::tail::recognise::is_same_inode;
+use crate::tail::source::Source;
+use crate::tail::{TRUNCATED_AWAY, Tailer, last_line_start};
+
+impl Tailer {
+    pub(super) fn open_rotated(
+        &mut self,
+        mut content: Content,
+        path: PathBuf,
+        from: From,
+        found: &Found,
+    ) -> io::Result<()> {
+        let (checkpoint, look) = self.checkpoint_for(&mut content, from, found)?;
+        // Quiet since its last change, as far as the clocks agree.
+        let age_ms = now_ms().saturating_sub(look.modified_ns / 1_000_000);
+        let quiet = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+        let since = Instant::now().checked_sub(quiet.min(self.log.rotate_wait));
+        let since = since.unwrap_or_else(Instant::now);
+        self.push(content, path.into(), checkpoint, look, Some(since));
+        Ok(())
+    }
+
+    /// The checkpoint that `content` is read from, and a look at it.
+    pub(super) fn checkpoint_for(
+        &self,
+        content: &mut Content,
+        from: From,
+        found: &Found,
+    ) -> io::Result<(Checkpoint, Look)> {
+        let serial = match from {
+            From::Start => return fresh(&self.path, content, 0),
+            From::End => {
+                let look = content.look()?;
+                // What was written since the path was found is wanted.
+                let found = self.stat_when_found.as_deref();
+                let found = found.filter(|seen| seen.inode == look.inode && content.can_change());
+                let size = match found {
+                    Some(found) => found.size.min(look.size),
+                    None => content.size()?,
+                };
+                let start = last_line_start(content, size)?;
+                return fresh(&self.path, content, start);
+            }
+            From::PositionOf(serial) => serial,
+        };
+        let open = found.seen.open.iter().map(|open| &open.reached);
+        let known = found.seen.known.iter().chain(open);
+        let Some(known) = known.into_iter().find(|c| c.serial == serial) else {
+            return fresh(&self.path, content, 0);
+        };
+        let look = Look {
+            size: content.size()?,
+            ..content.look()?
+        };
+        let earlier = self.stands_earlier(known, content, &look)?;
+        let mut checkpoint = Checkpoint {
+            identity: known.identity.moved_to(&look),
+            path: self.path.clone(),
+            serial: known.serial,
+            ..earlier.unwrap_or_else(|| known.clone())
+        };
+        if checkpoint.offset == 0 && !checkpoint.is_blank() {
+            // A copy may end before the bytes that the fingerprint of its original covers, and is held to its own.
+            checkpoint.identity.fingerprint = identify(content)?.0;
+        }
+        Ok((checkpoint, look))
+    }
+
+    /// A checkpoint of the same file that has not come as far as `known`: where a glob matches rotated names too, two
+    /// paths may have one. The later one begins where all that was read by the other is on its way, and a crash may
+    /// come before that is acknowledged.
+    fn stands_earlier(
+        &self,
+        known: &Checkpoint,
+        content: &mut Content,
+        look: &Look,
+    ) -> io::Result<Option<Checkpoint>> {
+        let (mut here, _) = self.shared.registry.of_inode(look.inode);
+        here.retain(|c| c.is_unfinished() && c.offset < known.offset && is_same_inode(c, look));
+        let matches = matches_of(&here, content, look)?;
+        here.retain(|c| matches.iter().any(|m| m.serial == c.serial));
+        Ok(here.into_iter().min_by_key(|c| c.offset))
+    }
+
+    /// Adds a source. `false`: another tailer has the file open.
+    pub(super) fn push(
+        &mut self,
+        content: Content,
+        at: Arc<Path>,
+        checkpoint: Checkpoint,
+        look: Look,
+        detached_since: Option<Instant>,
+    ) -> bool {
+        // What is read again was not finished after all, whatever was thought of it.
+        let mut checkpoint = Checkpoint {
+            state: SourceState::Open,
+            ..checkpoint
+        };
+        let seen = checkpoint.size;
+        if !checkpoint.is_blank() {
+            (checkpoint.size, checkpoint.modified_ns) = (look.size, look.modified_ns);
+        }
+        let Some((checkpoint, replaces)) = self.shared.registry.open(checkpoint) else {
+            return false;
+        };
+        let level = match self.shared.turns.follows_few() {
+            true => log::Level::Info,
+            false => log::Level::Debug,
+        };
+        log::log!(
+            level,
+            "'{}': {} is read from offset {}",
+            ShownPath(&at),
+            checkpoint.identity,
+            checkpoint.offset
+        );
+        let saved = look.size.max(checkpoint.offset);
+        if seen > saved {
+            self.lose(seen - saved, saved, TRUNCATED_AWAY);
+        }
+        let unread = look.size.saturating_sub(checkpoint.offset);
+        self.shared.metrics.to_read_bytes.add(unread);
+        let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
+        let mut source = Source::new(content, at, checkpoint, &look, framer);
+        if let Err(error) = source.count_sent_pieces() {
+            self.trouble.note(&self.path.clone(), &error);
+        }
+        source.detached_since = detached_since;
+        source.watch =
+            self.shared
+                .watches
+                .watch_file(source.content.file(), &source.opened_path, &self.waker);
+        let _ = self.progress.send(Progress::Opened {
+            source: source.id,
+            checkpoint: source.checkpoint.clone(),
+            replaces,
+            size: source.shared_size.clone(),
+        });
+        self.sources.push_back(source);
+        true
+    }
+}

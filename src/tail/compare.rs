@@ -1,0 +1,175 @@
+//! Files held against what is known: what became of an open one, what the content of another is, and what the
+//! operating system means where it cannot be told.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::content::Content;
+use super::observation::{Match, Verdict};
+use super::recognise::{Bytes, ContentMatch, content_of};
+use super::source::Source;
+use crate::batch::Trace;
+use crate::identity::{Fingerprint, Identity, Look};
+use crate::progress::{Checkpoint, Marks, SourceState};
+
+/// What became of the content of a source, and a look at what is there. What is there counts as seen if it is the
+/// content that was seen before.
+///
+/// What is certain of a source's content: it is the one that was read, since the bytes before the position are
+/// compared at every look and in every read. Before the first read it is the one that begins as it was seen to.
+/// Of a file that was empty at every look nothing is certain.
+pub(super) fn verdict_on(source: &mut Source) -> io::Result<(Verdict, Look)> {
+    let look = source.content.look()?;
+    if source.was_truncated(&look)? {
+        let is_cut = source.position <= look.size && look.size > 0 && source.is_unchanged()?;
+        return Ok(match is_cut {
+            true => (Verdict::CutAhead, look),
+            false => (Verdict::Replaced, look),
+        });
+    }
+    if source.is_blank() && source.may_have_changed(&look) {
+        return Ok((Verdict::Begun, look));
+    }
+    Ok((Verdict::Intact, look))
+}
+
+/// What the bytes of a file are to checkpoints; those to which they are nothing are left out.
+pub(super) fn matches_of(
+    references: &[Checkpoint],
+    content: &mut Content,
+    look: &Look,
+) -> io::Result<Vec<Match>> {
+    let mut probe = Probe::new(content, look.size);
+    let mut matches = Vec::new();
+    for reference in references {
+        let content = content_of(reference, &mut probe)?;
+        if content != ContentMatch::Other {
+            matches.push(Match {
+                serial: reference.serial,
+                content,
+            });
+        }
+    }
+    Ok(matches)
+}
+
+/// Bytes of a file whose first ones are read once, for all comparisons.
+pub(super) struct Probe<'a> {
+    content: &'a mut Content,
+    size: u64,
+    head: Option<Vec<u8>>,
+}
+
+impl<'a> Probe<'a> {
+    pub(super) fn new(content: &'a mut Content, size: u64) -> Self {
+        Probe {
+            content,
+            size,
+            head: None,
+        }
+    }
+}
+
+impl Bytes for Probe<'_> {
+    fn size(&mut self) -> io::Result<u64> {
+        match self.content {
+            Content::Plain(_) => Ok(self.size),
+            Content::Packed(_) => self.content.size(),
+        }
+    }
+
+    fn head(&mut self) -> io::Result<&[u8]> {
+        if self.head.is_none() {
+            self.head = Some(self.content.head()?);
+        }
+        Ok(self.head.as_deref().unwrap_or_default())
+    }
+
+    fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace> {
+        self.content.trace_before(offset, len)
+    }
+}
+
+/// Whether nothing lies there.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Whether the agent, not the file, is the reason.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOMEM | Errno::NFILE | Errno::MFILE)
+    )
+}
+
+/// A checkpoint at `offset` for content that was never read, and a look at that.
+pub(super) fn fresh(
+    path: &Arc<Path>,
+    content: &mut Content,
+    offset: u64,
+) -> io::Result<(Checkpoint, Look)> {
+    let size = content.size()?;
+    let (fingerprint, look) = identify(content)?;
+    let look = match content.can_change() {
+        true => look,
+        false => Look { size, ..look },
+    };
+    let checkpoint = Checkpoint {
+        path: path.clone(),
+        identity: Identity {
+            inode: look.inode,
+            born_ns: look.born_ns,
+            fingerprint,
+        },
+        offset,
+        size: look.size,
+        trace: content.trace_before(offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
+        marks: Marks::default(),
+        state: SourceState::Open,
+        serial: 0,
+        modified_ns: look.modified_ns,
+    };
+    Ok((checkpoint, look))
+}
+
+/// How the content of a file begins, and a look at that same content.
+///
+/// Between a look and a read the file may be truncated and written again, so the beginning is read on both
+/// sides of the look. A file that was empty has no content yet.
+pub(super) fn identify(content: &mut Content) -> io::Result<(Fingerprint, Look)> {
+    let mut before = content.head()?;
+    if !content.can_change() {
+        return Ok((Fingerprint::of_written(&before), content.look()?));
+    }
+    for _ in 0..MOST_TRUNCATIONS {
+        let look = content.look()?;
+        let after = content.head()?;
+        let is_same = match before.is_empty() {
+            true => look.size == 0,
+            false => look.size >= before.len() as u64 && after.starts_with(&before),
+        };
+        if is_same {
+            return Ok((Fingerprint::of_written(&before), look));
+        }
+        before = after;
+    }
+    Err(io::Error::other("is truncated faster than it can be read"))
+}
+
+pub(super) fn identity_of(look: &Look) -> Identity {
+    Identity {
+        inode: look.inode,
+        born_ns: look.born_ns,
+        fingerprint: Fingerprint::default(),
+    }
+}
+
+/// How often a file is looked at that changes from one look to the next.
+const MOST_TRUNCATIONS: usize = 100;

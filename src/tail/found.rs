@@ -1,0 +1,43 @@
+//! What was found at a look.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use super::content::Content;
+use super::observation::Observation;
+use crate::identity::{Inode, Look};
+use crate::progress::Checkpoint;
+
+/// What was seen, and the files that were opened for it: what is planned is done with these very files, whatever
+/// lies under their names by then.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) seen: Observation,
+    /// What lies at the path, unless it was open already.
+    pub(super) current: Option<Content>,
+    /// The content that open files have now, if it is not what was read: by the serial number of their sources.
+    pub(super) begun: BTreeMap<u64, (Checkpoint, Look)>,
+    /// The content of `current`.
+    pub(super) begun_current: Option<(Checkpoint, Look)>,
+    /// One for each candidate.
+    pub(super) files: Vec<CandidateFile>,
+    /// Names moved on while they were looked at: a file may have been missed.
+    pub(super) is_moving: bool,
+    /// Names that lead to other inodes than the listing says. If they do so at every look, nothing moves: on an
+    /// overlay, or at a mount point, a listing and a stat differ.
+    pub(super) differing: Vec<(PathBuf, u64)>,
+    /// What could not be looked at, and why.
+    pub(super) trouble: Option<(PathBuf, io::Error)>,
+    /// Inode and time of birth of the file at the path that another tailer reads.
+    pub(super) elsewhere: Option<(Inode, i64)>,
+    /// That file is empty, and may become a copy of what another path holds.
+    pub(super) awaits_copy: bool,
+}
+
+/// Where a candidate was found.
+#[derive(Debug)]
+pub(super) struct CandidateFile {
+    pub(super) path: PathBuf,
+    pub(super) content: Option<Content>,
+}

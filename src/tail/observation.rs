@@ -1,0 +1,141 @@
+//! What was seen, as data: what goes into the plan.
+
+use super::recognise::ContentMatch;
+use crate::identity::{Inode, Look};
+use crate::progress::Checkpoint;
+
+/// What was seen, as data. Numbers of candidates are their places in [`Observation::candidates`]; sources and
+/// checkpoints go by their serial numbers.
+#[derive(Debug, Default)]
+pub(super) struct Observation {
+    /// The sources of the tailer, oldest first.
+    pub(super) open: Vec<OpenSource>,
+    /// What lies at the path.
+    pub(super) current: Current,
+    /// The checkpoints of the path whose files are not open.
+    pub(super) known: Vec<Checkpoint>,
+    /// The files that rotation may have left.
+    pub(super) candidates: Vec<Candidate>,
+    /// Candidates and open sources in the order in which they were written, as names and times tell.
+    pub(super) order: Vec<Place>,
+    /// What the agent knew of the path before.
+    pub(super) adoption: Adoption,
+    /// The path was rotated a moment ago: what rotation left may appear only now.
+    pub(super) was_just_rotated: bool,
+    /// A time, in ns since 1970, at which the open file still lay at the path, by the clock of its file system; 0 if
+    /// there is none that can be trusted.
+    pub(super) in_place_at_ns: i64,
+    /// A folder could not be listed: a file that was not found may be there.
+    pub(super) is_incomplete: bool,
+}
+
+/// What the agent knew of a path before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Adoption {
+    /// Nothing. What was rotated away before is not read. `from_end`: nor is what the file at the path holds.
+    New { from_end: bool },
+    /// Which of its files are read and which are skipped.
+    #[default]
+    Known,
+    /// Which of its files are read, by an agent that did not keep the skipped ones: older files are skipped.
+    KnownFilesOnly,
+}
+
+/// One source of the tailer.
+#[derive(Debug)]
+pub(super) struct OpenSource {
+    /// Its checkpoint when everything that was read is acknowledged.
+    pub(super) reached: Checkpoint,
+    /// The source was at the path at the last look.
+    pub(super) is_current: bool,
+    /// Its file lies beside the path, under whatever name, unless that is one of an editor's backup.
+    pub(super) is_beside: bool,
+    pub(super) verdict: Verdict,
+    pub(super) look: Look,
+}
+
+/// What became of the content of an open source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is there, and may have grown.
+    Intact,
+    /// It was empty at every look and has changed: something may have been written, copied and truncated away.
+    Begun,
+    /// It was cut behind the position.
+    CutAhead,
+    /// It is not what was read any more.
+    Replaced,
+}
+
+/// What lies at the path.
+#[derive(Debug, Default)]
+pub(super) enum Current {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// That cannot be told now: nothing follows from it.
+    Untold,
+    /// A file that the tailer of another path reads.
+    ReadElsewhere,
+    /// A file.
+    File {
+        look: Look,
+        /// What its content is to open sources and checkpoints.
+        matches: Vec<Match>,
+    },
+}
+
+/// What the content of a file is to the source or checkpoint `serial`. Others are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Match {
+    pub(super) serial: u64,
+    pub(super) content: ContentMatch,
+}
+
+/// A file that rotation may have left. Sources of this tailer and files that others know are none.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) look: Look,
+    pub(super) is_archive: bool,
+    pub(super) readable: Readable,
+    pub(super) matches: Vec<Match>,
+    /// The file lay at the path when that was found, and was rotated away before anybody opened it.
+    pub(super) was_found_at_path: bool,
+    /// Nobody knows the file, and its name is followed by itself.
+    pub(super) is_followed: bool,
+}
+
+/// Whether the content of a candidate is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readable {
+    Yes,
+    /// Its inode and times say that it is what its checkpoint knows: it was not opened.
+    Unchanged,
+    /// Not for now: rights, an I/O error, an archive that is still being written.
+    NotYet,
+}
+
+/// A candidate or an open source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Open(u64),
+    Candidate(usize),
+}
+
+/// No file has it.
+pub(super) const NO_INODE: Inode = Inode {
+    device: 0,
+    inode: 0,
+};
+
+/// Whether the content has no file any more, and is known only so that its copies are.
+pub(super) fn is_truncated_away(checkpoint: &Checkpoint) -> bool {
+    checkpoint.identity.inode == NO_INODE && checkpoint.offset > 0
+}
+
+pub(super) fn has(matches: &[Match], serial: u64, content: ContentMatch) -> bool {
+    matches.contains(&Match { serial, content })
+}
+
+/// Stands for what lies at the path where that has no serial number yet.
+pub(super) const COPY_OF_UNKNOWN: u64 = u64::MAX;

@@ -1,0 +1,201 @@
+//! Which names may lead to rotated files.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::identity::Look;
+use crate::tail::Tailer;
+use crate::tail::compare::{is_absence, is_shortage};
+use crate::tail::found::Found;
+use crate::tail::links::{self, UnsafeLink};
+use crate::tail::observation::OpenSource;
+use crate::tail::recognise::is_same_inode;
+use crate::tail::rotated_names::{RotatedName, family_base};
+
+/// A name that may lead to a rotated file.
+pub(super) struct Listed {
+    pub(super) path: PathBuf,
+    /// The inode number in the listing, unless it is that of a link.
+    pub(super) inode: Option<u64>,
+    pub(super) name: Option<RotatedName>,
+    /// The name does not say that the file is one of the log: it has an inode number that is looked for, which may
+    /// have been handed out again, or a name that rotation gives to the log of the family (`family`) as well. Only
+    /// what is known counts.
+    pub(super) must_be_known: bool,
+}
+
+impl Tailer {
+    /// Every name that may lead to a rotated file of the path.
+    pub(super) fn list(
+        &mut self,
+        found: &mut Found,
+        not_before: Instant,
+    ) -> io::Result<Vec<Listed>> {
+        let mut listed: Vec<Listed> = Vec::new();
+        let wanted = self.wanted_inodes(found);
+        let own = self.folders();
+        let of_family = self.family();
+        let is_of_others = |path: &Path| self.is_of_other_log(of_family.as_ref(), path);
+        let family = match wanted.is_empty() {
+            true => Vec::new(),
+            false => family_of(&own),
+        };
+        let folders = own.into_iter().map(|(folder, base)| (folder, base, false));
+        let folders: Vec<_> = folders.chain(family).collect();
+        for (folder, base, must_be_known) in folders {
+            let index = &self.shared.folders;
+            let beside = index.rotated_beside(&folder, &base, not_before);
+            let by_inode = wanted
+                .iter()
+                .map(|inode| Ok((*inode, index.by_inode(&folder, *inode, not_before)?)))
+                .collect::<io::Result<Vec<_>>>();
+            match beside.and_then(|beside| Ok((beside, by_inode?))) {
+                Ok((beside, by_inode)) => {
+                    listed.extend(beside.into_iter().map(|l| Listed {
+                        must_be_known: must_be_known || is_of_others(&l.path),
+                        path: l.path,
+                        inode: Some(l.inode),
+                        name: Some(l.name),
+                    }));
+                    for (inode, paths) in by_inode {
+                        listed.extend(paths.into_iter().map(|path| Listed {
+                            path,
+                            inode: Some(inode),
+                            name: None,
+                            must_be_known: true,
+                        }));
+                    }
+                }
+                Err(error) if is_absence(&error) => {}
+                Err(error) if is_shortage(&error) => return Err(error),
+                Err(error) => {
+                    found.seen.is_incomplete = true;
+                    found.trouble.get_or_insert((folder, error));
+                }
+            }
+        }
+        self.list_globs(&mut listed);
+        let target = self.target.as_deref();
+        let mut met = HashSet::new();
+        listed.retain(|l| {
+            l.path != *self.path && Some(&*l.path) != target && met.insert(l.path.clone())
+        });
+        Ok(listed)
+    }
+
+    /// Notes which open files that do not lie at the path lie beside it. What cannot be told may lie there.
+    pub(super) fn note_beside(
+        &mut self,
+        found: &mut Found,
+        current: Option<&Look>,
+        listed: &[Listed],
+        not_before: Instant,
+    ) {
+        let is_at_path = |open: &OpenSource| {
+            current.is_some_and(|look| is_same_inode(&open.reached, look)) || !open.is_beside
+        };
+        if found.seen.open.iter().all(is_at_path) {
+            return;
+        }
+        let folders = self.folders();
+        let index = &self.shared.folders;
+        for open in found.seen.open.iter_mut().filter(|o| !is_at_path(o)) {
+            let inode = open.look.inode;
+            let is_listed = listed.iter().any(|l| {
+                let look = || Look::at_path(&l.path);
+                l.inode.is_none_or(|listed| listed == inode.inode)
+                    && !is_editors_backup(&l.path)
+                    && look().is_ok_and(|look| look.inode == inode)
+            });
+            let is_in = |(folder, _): &(PathBuf, OsString)| {
+                let paths = index.by_inode(folder, inode.inode, not_before);
+                paths.map_or(true, |paths| paths.iter().any(|p| !is_editors_backup(p)))
+            };
+            open.is_beside = is_listed || folders.iter().any(is_in);
+        }
+    }
+
+    /// What the `rotated` globs of the section match.
+    fn list_globs(&self, listed: &mut Vec<Listed>) {
+        let Some(base) = self.path.file_name() else {
+            return;
+        };
+        if self.log.rotated.is_empty() || self.family().is_some() {
+            return;
+        }
+        // Where the section follows one path, whatever they match was rotated from it.
+        let is_only_path = matches!(&self.log.paths[..], [path] if Path::new(path) == &*self.path);
+        let globs = self.log.rotated.iter();
+        for path in globs
+            .filter_map(|text| glob::glob(text).ok())
+            .flatten()
+            .flatten()
+        {
+            let Some(file_name) = path.file_name() else {
+                continue;
+            };
+            let name = RotatedName::parse(base.as_bytes(), file_name.as_bytes());
+            let is_ours = || is_only_path || file_name == base || self.is_named_after(file_name);
+            if name.is_some() || is_ours() {
+                listed.push(Listed {
+                    path,
+                    inode: None,
+                    name,
+                    must_be_known: false,
+                });
+            }
+        }
+    }
+
+    /// Inodes that are looked for under any name.
+    fn wanted_inodes(&self, found: &Found) -> Vec<u64> {
+        let unfinished = found.seen.known.iter().filter(|c| c.is_unfinished());
+        let seen = self.stat_when_found.iter().map(|look| look.inode.inode);
+        let mut wanted: Vec<u64> = unfinished
+            .map(|c| c.identity.inode.inode)
+            .chain(seen)
+            .filter(|inode| *inode != 0)
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
+    /// The folders in which rotation leaves files, with the name that they are made from: that of the path, and
+    /// that of the file which the path leads to through links.
+    fn folders(&mut self) -> Vec<(PathBuf, OsString)> {
+        match links::resolve(&self.path, self.log.follow_links) {
+            Ok(target) => self.target = (target != *self.path).then_some(target),
+            Err(error) if UnsafeLink::of(&error).is_some() => self.target = None,
+            // What cannot be told now stays as it was.
+            Err(_) => {}
+        }
+        let both = [Some(&*self.path), self.target.as_deref()];
+        let mut folders: Vec<_> = both
+            .into_iter()
+            .flatten()
+            .filter_map(|path| Some((path.parent()?.to_owned(), path.file_name()?.to_owned())))
+            .collect();
+        folders.dedup();
+        folders
+    }
+}
+
+/// Where a glob matches rotated files too, each is followed by its own name, and rotated again: the bases that
+/// those names were made from.
+fn family_of(own: &[(PathBuf, OsString)]) -> Vec<(PathBuf, OsString, bool)> {
+    let bases = own.iter().filter_map(|(folder, base)| {
+        let family = family_base(base.as_bytes())?;
+        Some((folder.clone(), OsString::from_vec(family), true))
+    });
+    bases.collect()
+}
+
+/// An editor that saves a file leaves what it was under such a name, and the whole content at the path.
+pub(super) fn is_editors_backup(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"~")
+}

@@ -1,0 +1,115 @@
+use super::*;
+use crate::batch::Trace;
+use crate::identity::Fingerprint;
+use crate::progress::Marks;
+
+fn checkpoint(path: &str, inode: u64) -> Checkpoint {
+    let inode = Inode { device: 1, inode };
+    Checkpoint {
+        path: Path::new(path).into(),
+        identity: Identity {
+            inode,
+            born_ns: 0,
+            fingerprint: Fingerprint::default(),
+        },
+        offset: 0,
+        size: 0,
+        trace: Trace::default(),
+        marks: Marks::default(),
+        state: SourceState::Open,
+        serial: 0,
+        modified_ns: 0,
+    }
+}
+
+fn end(registry: &FileRegistry, open: Checkpoint, offset: u64) {
+    registry.close(Checkpoint { offset, ..open }, Ending::Finished);
+}
+
+#[test]
+fn a_file_with_two_names_is_read_once() {
+    let registry = FileRegistry::default();
+    let (first, _) = registry.open(checkpoint("/a", 5)).expect("is free");
+    assert!(registry.open(checkpoint("/b", 5)).is_none());
+    end(&registry, first, 10);
+    let (known, is_open) = registry.of_inode(Inode {
+        device: 1,
+        inode: 5,
+    });
+    assert_eq!(
+        (known[0].offset, known[0].state, is_open),
+        (10, SourceState::Finished, false)
+    );
+    assert!(registry.open(checkpoint("/b", 5)).is_some());
+}
+
+#[test]
+fn what_is_remembered_for_a_tailer_that_has_come_first_is_not_remembered() {
+    let registry = FileRegistry::default();
+    assert!(registry.register_unknown(checkpoint("/a.1", 5)).is_some());
+    assert!(registry.register_unknown(checkpoint("/a.1", 5)).is_none());
+    let (_open, replaced) = registry.open(checkpoint("/a.1", 5)).expect("is free");
+    assert_eq!(replaced, vec![1]);
+    assert!(registry.register_unknown(checkpoint("/a.1", 5)).is_none());
+}
+
+#[test]
+fn finished_files_that_are_gone_are_forgotten_but_for_the_last() {
+    let registry = FileRegistry::default();
+    for inode in 1..=4 {
+        let (open, _) = registry.open(checkpoint("/a", inode)).expect("is free");
+        end(&registry, open, 10);
+    }
+    let is_there = |c: &Checkpoint| c.identity.inode.inode == 2;
+    let now = Instant::now();
+    let path = Path::new("/a");
+    assert_eq!(registry.prune(path, now, is_there), Vec::<u64>::new());
+    let later = now + FORGET_AFTER;
+    assert_eq!(registry.prune(path, later, is_there), vec![1, 3]);
+    let left: Vec<u64> = registry
+        .closed_of_path(path)
+        .0
+        .iter()
+        .map(|c| c.identity.inode.inode)
+        .collect();
+    assert_eq!(left, vec![2, 4]);
+}
+
+#[test]
+fn an_inode_number_that_was_handed_out_again_replaces_nothing() {
+    let born_at = |born_ns, path| {
+        let mut checkpoint = checkpoint(path, 5);
+        checkpoint.identity.born_ns = born_ns;
+        checkpoint
+    };
+    let registry = FileRegistry::default();
+    let (first, _) = registry.open(born_at(10, "/a")).expect("is free");
+    end(&registry, first, 7);
+    let (_, replaced) = registry.open(born_at(20, "/b")).expect("is free");
+    assert_eq!(replaced, Vec::<u64>::new());
+    assert_eq!(registry.closed_of_path(Path::new("/a")).0.len(), 1);
+}
+
+#[test]
+fn serial_numbers_go_on_after_a_restart() {
+    let registry = FileRegistry::new(&Saved {
+        sections: None,
+        checkpoints: vec![Checkpoint {
+            serial: 41,
+            ..checkpoint("/a", 5)
+        }],
+    });
+    assert_eq!(
+        registry
+            .open(checkpoint("/a", 6))
+            .expect("is free")
+            .0
+            .serial,
+        42
+    );
+    assert_eq!(
+        registry.closed_of_path(Path::new("/a")).0.len(),
+        1,
+        "the open one is not listed"
+    );
+}
