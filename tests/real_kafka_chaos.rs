@@ -670,6 +670,10 @@ fn connection_cut_after_append() {
         writer.write_for(ms(200), 20);
         let swallowed = || scene.proxy().swallowed() > round;
         wait_until(LONG, swallowed, || "the connection to be cut".to_owned());
+        if round % 4 == 3 {
+            // The pause before an attempt doubles with each that fails in a row.
+            scene.env.wait_for_checkpoint_at_the_end_of("app.log");
+        }
     }
     scene.judge(
         "connection cut after the append, 20 times",
