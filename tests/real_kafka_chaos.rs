@@ -509,12 +509,12 @@ fn gzip_while_down() {
     let mut scene = Scene::new("gzip");
     scene.env.set("kafka", "batch_bytes", "4KiB");
     let mut writer = Writer::new(&scene.env, 1, "app.log");
-    writer.write(150_000);
+    writer.write(80_000);
     scene.env.start();
     scene.wait_for(1);
     scene.env.stop();
     let arrived = scene.kafka.count(&scene.topic);
-    assert!(arrived < 150_000, "it was not stopped in the middle");
+    assert!(arrived < 80_000, "it was not stopped in the middle");
     for _ in 0..4 {
         writer.write(2000);
         writer.rotate();
