@@ -352,7 +352,8 @@ impl RealKafka {
         records
     }
 
-    fn end_offset(&self, topic: &str, partition: i32) -> i64 {
+    /// The end offset of a partition.
+    pub(crate) fn end_offset(&self, topic: &str, partition: i32) -> i64 {
         self.at_leader(topic, partition, |client| {
             end_offset(client, topic, partition)
         })
