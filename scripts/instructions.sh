@@ -24,8 +24,12 @@ if ! command -v valgrind >/dev/null; then
         exit 0
     }
 fi
-cargo build --quiet --locked --profile bench --example instructions
-program=${CARGO_TARGET_DIR:-target}/release/examples/instructions
+# The workspace as in a release, and the dependencies of the tests, of which Cargo.toml has those that are counted as in
+# a release, too.
+CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_CODEGEN_UNITS=16 CARGO_PROFILE_DEV_DEBUG=false \
+    CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false \
+    cargo build --quiet --locked --example instructions
+program=${CARGO_TARGET_DIR:-target}/debug/examples/instructions
 
 # Instructions of a run, and the lines it handled.
 run() {

@@ -667,7 +667,8 @@ await_all() {
 await_answer() {
     local deadline=$((SECONDS + START_SECONDS))
     PID=$(<"$NODE_DIR/pid")
-    while ! answers; do
+    # Asking takes processes; while it starts, a connection that is refused is enough to know.
+    while ! takes_connections || ! answers; do
         ((SECONDS < deadline)) || return 1
         # not is_running: right after the fork the process does not bear its folder's name yet
         if ! kill -0 "$PID" 2>/dev/null; then
@@ -675,7 +676,7 @@ await_answer() {
             tail -n 100 "$NODE_DIR/server.log" | grep -q 'KeeperErrorCode = NodeExists' || return 1
             launch
         fi
-        sleep 0.05
+        sleep 0.1
     done
 }
 
@@ -759,12 +760,18 @@ answers() {
     local address answer cluster
     address=$(<"$NODE_DIR/address")
     if [[ $NODE_DIR == "$DIR/zookeeper" ]]; then
-        (exec 3<>"/dev/tcp/${address%:*}/${address##*:}") 2>/dev/null
+        takes_connections
         return
     fi
     # With ZooKeeper it is the broker that chooses it.
     cluster=$(cat "$DIR/cluster" 2>/dev/null || sed -n 's/^cluster.id=//p' "$NODE_DIR/data/meta.properties" 2>/dev/null) || return 1
     answer=$(metadata "$address") && [[ -n $cluster && $answer == *"$(printf %s "$cluster" | hex)"* ]]
+}
+
+takes_connections() {
+    local address
+    address=$(<"$NODE_DIR/address")
+    (exec 3<>"/dev/tcp/${address%:*}/${address##*:}") 2>/dev/null
 }
 
 answers_external() {

@@ -11,6 +11,8 @@
 # for the static binary in root file systems, which takes root's rights.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# What is compiled here is compiled once.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 
 # The binary that users get is no larger.
 most_bytes=7000000
@@ -25,15 +27,13 @@ for tool in cargo cc; do
 done
 
 work=$(mktemp -d)
-log=$work/tests.log
 instance_4="test-$$"
 instance_3="test39-$$"
 instance_2="test28-$$"
-build_pid=
-count_pid=
+declare -A jobs
 clean_up() {
-    for pid in $build_pid $count_pid; do
-        kill -- "-$pid" 2>/dev/null || true
+    for job in "${jobs[@]}"; do
+        kill -- "-$job" 2>/dev/null || true
     done
     for instance in "$instance_4" "$instance_3" "$instance_2"; do
         scripts/kafka.sh stop --instance "$instance" >&2 || true
@@ -42,39 +42,105 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# Linking takes one core for minutes, so it goes on beside what follows.
-setsid scripts/build.sh --quiet >"$work/binary" 2>"$work/build.log" &
-build_pid=$!
+# `beside NAME COMMAND...` goes on beside what follows, until `await NAME`, which gives its exit code. What it prints
+# is in the files NAME.out and NAME.log.
+beside() {
+    local name=$1
+    shift
+    # A process group of its own, which ends with all that it has started.
+    set -m
+    "$@" >"$work/$name.out" 2>"$work/$name.log" </dev/null &
+    set +m
+    jobs[$name]=$!
+}
+await() {
+    local code=0
+    wait "${jobs[$1]}" || code=$?
+    unset "jobs[$1]"
+    return "$code"
+}
 
+# Fetches and starts what the tests run against, and prints where it is. Exit code 4: there is no real Kafka.
+fetch() {
+    if scripts/kafka.sh get >&2; then
+        local kafka
+        kafka=$(scripts/kafka.sh start --instance "$instance_4")
+        echo "LOGAGENT_TEST_KAFKA=$kafka"
+        kafka=$(env -u KAFKA_BROKERS scripts/kafka.sh start --instance "$instance_3" --version 3.9)
+        echo "LOGAGENT_TEST_KAFKA_3=$kafka"
+        kafka=$(env -u KAFKA_BROKERS scripts/kafka.sh start --instance "$instance_2" --version 2.8)
+        echo "LOGAGENT_TEST_KAFKA_2=$kafka"
+    fi
+    scripts/rotators.sh get
+    if [ "$(id -u)" = 0 ] && root=$(scripts/roots.sh); then
+        echo "LOGAGENT_TEST_ROOT=$root"
+    fi
+}
+
+# `tests THREADS NAME ARGUMENTS...`: runs a test binary. Cargo would wait for whatever else compiles.
+tests() {
+    local threads=$1 name=$2 binary
+    shift 2
+    binary=$(sed -n "s|^ *Executable .*/$name\.rs (\(.*\))\$|\1|p" "$work/compiled")
+    printf '\n== %s, %s at a time (after %d s)\n' "$name $*" "$threads" "$SECONDS"
+    "$binary" --test-threads "$threads" "${skip[@]}" "$@" 2>&1
+}
+# What measures, and therefore runs alone; what is many programs by itself, one test at a time; what computes, as many
+# as there are cores; what has a load of its own, some. All others wait most of the time.
+alone=(isolation::)
+large=(real_kafka_cluster:: real_kafka_loggers:: real_kafka_logrotate_matrix::)
+paced=(real_kafka_kill:: real_kafka_many::)
+compute=(model:: real_kafka_matrix:: limits::)
+loaded=(real_kafka_chaos:: hanging:: own_log::)
+# Two lines of tests side by side: where one waits the other computes.
+first_line() {
+    local code=0 name others=()
+    for name in "${alone[@]}" "${large[@]}" "${paced[@]}" "${compute[@]}" "${loaded[@]}"; do
+        others+=(--skip "$name")
+    done
+    tests 4 lib || code=1
+    tests 2 replay || code=1
+    tests 2 allocations || code=1
+    tests 8 integration "${others[@]}" || code=1
+    tests 4 integration "${loaded[@]}" || code=1
+    tests 2 integration "${compute[@]}" || code=1
+    return "$code"
+}
+second_line() {
+    local code=0
+    tests 1 integration "${large[@]}" || code=1
+    tests 2 integration "${paced[@]}" || code=1
+    return "$code"
+}
+
+beside fetch fetch
+# Linking takes one core for a minute.
+beside binary scripts/build.sh --quiet
 say "format"
 cargo fmt --check
 say "lints"
 cargo clippy --quiet --all-targets -- -D warnings
 say "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items
+say "compiling the tests"
+CARGO_TERM_COLOR=never cargo test --no-run 2>&1 | tee "$work/compiled" >&2
 
 skip=()
 missing=()
-say "real Kafka"
-if scripts/kafka.sh get >&2; then
-    LOGAGENT_TEST_KAFKA=$(scripts/kafka.sh start --instance "$instance_4")
-    LOGAGENT_TEST_KAFKA_3=$(env -u KAFKA_BROKERS scripts/kafka.sh start --instance "$instance_3" --version 3.9)
-    LOGAGENT_TEST_KAFKA_2=$(env -u KAFKA_BROKERS scripts/kafka.sh start --instance "$instance_2" --version 2.8)
-    export LOGAGENT_TEST_KAFKA LOGAGENT_TEST_KAFKA_3 LOGAGENT_TEST_KAFKA_2
-    echo "Kafka 4 at $LOGAGENT_TEST_KAFKA, Kafka 3.9 at $LOGAGENT_TEST_KAFKA_3," \
-        "Kafka 2.8 at $LOGAGENT_TEST_KAFKA_2" >&2
-else
+say "real Kafka, and what rotates files"
+await fetch || { cat "$work/fetch.log" >&2; exit 1; }
+cat "$work/fetch.log" "$work/fetch.out" >&2
+while IFS= read -r setting; do
+    export "${setting?}"
+done <"$work/fetch.out"
+if [ -z "${LOGAGENT_TEST_KAFKA:-}" ]; then
     skip+=(--skip real_kafka)
     missing+=("THE TESTS AGAINST A REAL KAFKA DID NOT RUN: no real Kafka could be fetched or reached (Maven, Java 17).")
 fi
 
-say "what rotates files"
-scripts/rotators.sh get
-
 say "the static binary"
-wait "$build_pid" || { cat "$work/build.log" >&2; exit 1; }
-build_pid=
-LOGAGENT_TEST_STATIC=$(realpath "$(cat "$work/binary")")
+await binary || { cat "$work/binary.log" >&2; exit 1; }
+LOGAGENT_TEST_STATIC=$(realpath "$(cat "$work/binary.out")")
 export LOGAGENT_TEST_STATIC
 bytes=$(stat -c %s "$LOGAGENT_TEST_STATIC")
 echo "$LOGAGENT_TEST_STATIC has $bytes bytes; $most_bytes are the most" >&2
@@ -82,54 +148,34 @@ echo "$LOGAGENT_TEST_STATIC has $bytes bytes; $most_bytes are the most" >&2
 if [ "$(id -u)" != 0 ]; then
     skip+=(--skip static_binary)
     missing+=("THE STATIC BINARY DID NOT RUN IN ROOT FILE SYSTEMS: that takes root's rights.")
-elif LOGAGENT_TEST_ROOT=$(scripts/roots.sh); then
-    export LOGAGENT_TEST_ROOT
-else
+elif [ -z "${LOGAGENT_TEST_ROOT:-}" ]; then
     skip+=(--skip static_binary_finds --skip static_binary_survives)
     missing+=("THE STATIC BINARY DID NOT MEET ANOTHER GLIBC: no package of one could be had (scripts/roots.sh).")
 fi
 
-# What valgrind counts does not depend on what else runs.
-if [ $# = 0 ]; then
-    setsid scripts/instructions.sh >"$work/instructions.log" 2>&1 &
-    count_pid=$!
-fi
-
 failed=no
-# `tests THREADS ARGUMENTS...`: most tests wait, so many of them run at once; those with a load of their own, fewer;
-# those that compute, as many as there are cores; those that measure, alone.
-tests() {
-    local threads=$1
-    shift
-    cargo test --no-fail-fast "$@" --test-threads "$threads" "${skip[@]}" 2>&1 | tee -a "$log" || failed=yes
-}
-say "tests"
 if [ $# = 0 ]; then
-    alone=(isolation:: real_kafka_cluster:: real_kafka_loggers:: real_kafka_logrotate_matrix::)
-    compute=(model:: real_kafka_kill:: real_kafka_many:: real_kafka_matrix:: limits::)
-    loaded=(real_kafka_chaos:: hanging:: own_log::)
-    others=()
-    for name in "${alone[@]}" "${compute[@]}" "${loaded[@]}"; do
-        others+=(--skip "$name")
-    done
-    tests 2 --lib --bins --test replay --test allocations --
-    tests 8 --test integration -- "${others[@]}"
-    tests 4 --test integration -- "${loaded[@]}"
-    tests 2 --test integration -- "${compute[@]}"
-    tests 1 --test integration -- "${alone[@]}"
+    # One after the other with what compiles; what valgrind counts does not depend on what else runs.
+    beside count scripts/instructions.sh
+    say "tests"
+    beside second second_line
+    first_line | tee "$work/first.out" || failed=yes
+    await second || failed=yes
+    cat "$work/second.out"
+    tests 1 integration "${alone[@]}" | tee "$work/alone.out" || failed=yes
+    cat "$work"/{first,second,alone}.out >"$work/tests.log"
 else
-    tests 2 -- "$@"
+    cargo test --no-fail-fast -- "$@" --test-threads 2 "${skip[@]}" 2>&1 | tee "$work/tests.log" || failed=yes
 fi
 
-count() { grep -cE "^test .*$1.* \.\.\. $2\$" "$log" || true; }
+count() { grep -cE "^test .*$1.* \.\.\. $2\$" "$work/tests.log" || true; }
 passed=$(count '' ok)
 against_kafka=$(count real_kafka ok)
 ignored=$(count '' 'ignored.*')
 if [ $# = 0 ]; then
     say "instructions of the hot path"
-    wait "$count_pid" || failed=yes
-    count_pid=
-    cat "$work/instructions.log"
+    await count || failed=yes
+    cat "$work/count.log"
     say "quickstart"
     scripts/quickstart.sh >"$work/quickstart.log" 2>&1 || { cat "$work/quickstart.log" >&2; failed=yes; }
     grep -E '^all .* lines are there' "$work/quickstart.log" || failed=yes

@@ -4,15 +4,16 @@
 pub(crate) fn missing(code: i16) -> Option<&'static str> {
     match code {
         TOPIC_AUTHORIZATION_FAILED => Some(
-            "; the principal needs the rights WRITE and DESCRIBE on this topic, and CREATE if it is to be made",
+            "; the principal needs the rights WRITE and DESCRIBE on this topic, and CREATE if it is to be made, or set \
+             topic to one that it may write",
         ),
         CLUSTER_AUTHORIZATION_FAILED => Some(
             "; the principal needs the right IDEMPOTENT_WRITE on the cluster (before Kafka 2.8), or set \
              idempotence = off",
         ),
-        TRANSACTIONAL_ID_AUTHORIZATION_FAILED => {
-            Some("; the principal needs the rights WRITE and DESCRIBE on the transactional id")
-        }
+        TRANSACTIONAL_ID_AUTHORIZATION_FAILED => Some(
+            "; the principal needs the rights WRITE and DESCRIBE on the transactional id, or set idempotence = off",
+        ),
         _ => None,
     }
 }

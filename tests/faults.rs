@@ -2,6 +2,7 @@
 //! lives, and what is well flows on.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
@@ -217,6 +218,113 @@ fn a_connection_that_is_closed_while_idle_costs_nothing() {
         env.broker.hang_up(1);
     }
     env.stop_and_expect_lines(&lines(0..300));
+}
+
+#[test]
+fn a_connection_that_is_forgotten_on_the_way_costs_the_first_line_after_a_pause_no_five_seconds() {
+    const TEST: &str = "faults::a_connection_that_is_forgotten_on_the_way_costs_the_first_line_after_a_pause_no_five_seconds";
+    in_a_network_of_its_own(TEST, || {
+        let mut env = Env::new();
+        // As it is in production: a minute.
+        env.unset("kafka", "request_timeout");
+        env.write_lines("app.log", 0..100);
+        env.start();
+        env.expect_lines(&lines(0..100));
+        forget_connections(&env.broker.brokers());
+        // The pause: longer than 10 s, after which nothing is taken for granted.
+        std::thread::sleep(Duration::from_secs(11));
+        let connections = env.broker.accepted(1);
+        let written = Instant::now();
+        env.write_lines("app.log", 100..200);
+        env.wait_for_records(200);
+        let taken = written.elapsed();
+        println!("the first line after the pause took {taken:?}");
+        assert!(taken < Duration::from_secs(5), "{taken:?}");
+        assert!(env.broker.accepted(1) > connections, "a new connection");
+        env.stop_and_expect_lines(&lines(0..200));
+    });
+}
+
+/// Runs the body of this test in a network namespace in which nothing but loopback is.
+fn in_a_network_of_its_own(test: &str, body: impl FnOnce()) {
+    const INSIDE: &str = "LOGAGENT_TEST_NETWORK";
+    if std::env::var_os(INSIDE).is_some() {
+        ip(&["link", "set", "lo", "up"]);
+        return body();
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare of util-linux");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    let is_right = output.status.success() && said.contains(" 1 passed");
+    assert!(is_right, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn ip(words: &[&str]) {
+    let status = Command::new("ip").args(words).status();
+    assert!(status.expect("ip of iproute2").success(), "ip {words:?}");
+}
+
+/// From now on what is sent on the connections to this broker vanishes, both ways and without a word, as at a NAT
+/// that has forgotten them. New ones come about.
+fn forget_connections(broker: &str) {
+    let broker_port: u16 = broker.rsplit(':').next().unwrap().parse().unwrap();
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let clients = table.lines().filter_map(|line| {
+        const ESTABLISHED: &str = "01";
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_one = words[3] == ESTABLISHED && port(words[2]) == Some(broker_port);
+        is_one.then(|| port(words[1])).flatten()
+    });
+    let clients: Vec<u16> = clients.collect();
+    assert!(!clients.is_empty(), "there are connections:\n{table}");
+    for client in clients {
+        for side in ["sport", "dport"] {
+            let client = client.to_string();
+            let rule = ["rule", "add", "pref", "10", "ipproto", "tcp", side, &client];
+            ip(&[&rule[..], &["blackhole"]].concat());
+        }
+    }
+    // What is local is looked up first of all otherwise.
+    ip(&["rule", "add", "pref", "20", "lookup", "local"]);
+    ip(&["rule", "del", "pref", "0"]);
+}
+
+#[test]
+fn a_broker_that_hangs_up_on_large_requests_is_one_error_that_names_size_topic_and_settings() {
+    let mut env = Env::new();
+    env.set("agent", "producers", "1");
+    // More than 16 KiB, which no limit is below.
+    env.write_lines("app.log", 0..5000);
+    env.broker
+        .on(ApiKey::Produce)
+        .times(4)
+        .hang_up_before_append();
+    env.start();
+    env.expect_lines(&lines(0..5000));
+    assert!(env.broker.rules_are_used_up(), "four times, then halved");
+    let log = env.log();
+    let errors: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains(" ERROR "))
+        .collect();
+    let [error] = errors[..] else {
+        panic!("not one ERROR:\n{log}");
+    };
+    let size = error
+        .split_once(" a request of ")
+        .and_then(|(_, rest)| rest.split_once(" bytes "));
+    let bytes: usize = size.expect("a size").0.parse().unwrap();
+    assert!((16 << 10..1 << 20).contains(&bytes), "{error}");
+    let words = ["topic 'logs'", "socket.request.max.bytes", "batch_bytes"];
+    assert!(words.iter().all(|words| error.contains(words)), "{error}");
+    env.stop_and_expect_lines(&lines(0..5000));
 }
 
 #[test]

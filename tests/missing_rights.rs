@@ -32,13 +32,11 @@ fn names_what_is_missing(api: ApiKey, code: i16, expected: &[&str]) {
 }
 
 #[test]
-fn the_right_to_write_to_a_topic_is_named() {
+fn the_right_to_write_to_a_topic_is_named_with_the_setting_that_does_without() {
     let name = "TOPIC_AUTHORIZATION_FAILED (29)";
-    names_what_is_missing(
-        ApiKey::Produce,
-        29,
-        &[name, "WRITE and DESCRIBE on this topic", "topic 'logs'"],
-    );
+    let right = "WRITE and DESCRIBE on this topic";
+    let setting = "set topic to one that it may write";
+    names_what_is_missing(ApiKey::Produce, 29, &[name, right, "topic 'logs'", setting]);
 }
 
 #[test]
@@ -50,10 +48,11 @@ fn the_right_to_write_idempotently_is_named_with_the_setting_that_does_without()
 }
 
 #[test]
-fn the_right_to_a_transactional_id_is_named() {
+fn the_right_to_a_transactional_id_is_named_with_the_setting_that_does_without() {
     let name = "TRANSACTIONAL_ID_AUTHORIZATION_FAILED (53)";
     let right = "WRITE and DESCRIBE on the transactional id";
-    names_what_is_missing(ApiKey::Produce, 53, &[name, right]);
+    let setting = "set idempotence = off";
+    names_what_is_missing(ApiKey::Produce, 53, &[name, right, setting]);
 }
 
 #[test]

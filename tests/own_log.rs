@@ -15,12 +15,14 @@ use crate::support::env::{Env, SOON, TOPIC, lines};
 /// A stop, and half a second for the last lines; the rest is for a busy machine.
 const IN_TIME: Duration = Duration::from_secs(5);
 
+const LINES: usize = 40_000;
+
 /// More debug lines than a pipe holds: each batch is one, and is small.
 fn talkative() -> Env {
     let mut env = Env::new();
     env.set("kafka", "batch_bytes", "1KiB")
         .set("kafka", "linger", "0ms");
-    env.write_lines("app.log", 0..100_000);
+    env.write_lines("app.log", 0..LINES);
     env
 }
 
@@ -68,10 +70,10 @@ impl Drop for Running {
 
 /// Everything arrives, and a signal ends it with exit code 0.
 fn delivers_and_stops(env: &Env, agent: &mut Running) {
-    env.broker.wait_for_count(TOPIC, 100_000, 6 * SOON);
+    env.broker.wait_for_count(TOPIC, LINES, 6 * SOON);
     agent.signal(Signal::TERM);
     assert_eq!(agent.exit_code(), Some(0));
-    assert_eq!(env.broker.values(TOPIC), lines(0..100_000));
+    assert_eq!(env.broker.values(TOPIC), lines(0..LINES));
 }
 
 #[test]
@@ -95,9 +97,9 @@ fn a_pipe_that_nobody_reads_stops_neither_the_lines_nor_the_end() {
 fn a_pipe_that_is_read_again_says_how_many_lines_were_dropped() {
     let env = talkative();
     // The queue before the pipe is full, too.
-    env.write_lines("app.log", 100_000..200_000);
+    env.write_lines("app.log", LINES..2 * LINES);
     let mut agent = Running::start(&env, Stdio::piped());
-    env.broker.wait_for_count(TOPIC, 200_000, 12 * SOON);
+    env.broker.wait_for_count(TOPIC, 2 * LINES, 12 * SOON);
     let mut pipe = agent.0.stderr.take().expect("it is piped");
     let reader = thread::spawn(move || {
         let mut log = String::new();
@@ -150,7 +152,7 @@ fn a_second_signal_ends_it_at_once_though_nobody_reads_its_log() {
     let mut env = talkative();
     env.set("agent", "shutdown_timeout", "1m");
     let mut agent = Running::start(&env, Stdio::piped());
-    env.broker.wait_for_count(TOPIC, 50_000, 6 * SOON);
+    env.broker.wait_for_count(TOPIC, LINES / 2, 6 * SOON);
     env.broker.down(1);
     agent.signal(Signal::TERM);
     // Repeats within a moment are the same request.

@@ -509,12 +509,12 @@ fn gzip_while_down() {
     let mut scene = Scene::new("gzip");
     scene.env.set("kafka", "batch_bytes", "4KiB");
     let mut writer = Writer::new(&scene.env, 1, "app.log");
-    writer.write(150_000);
+    writer.write(80_000);
     scene.env.start();
     scene.wait_for(1);
     scene.env.stop();
     let arrived = scene.kafka.count(&scene.topic);
-    assert!(arrived < 150_000, "it was not stopped in the middle");
+    assert!(arrived < 80_000, "it was not stopped in the middle");
     for _ in 0..4 {
         writer.write(2000);
         writer.rotate();
@@ -670,6 +670,10 @@ fn connection_cut_after_append() {
         writer.write_for(ms(200), 20);
         let swallowed = || scene.proxy().swallowed() > round;
         wait_until(LONG, swallowed, || "the connection to be cut".to_owned());
+        if round % 4 == 3 {
+            // The pause before an attempt doubles with each that fails in a row.
+            scene.env.wait_for_checkpoint_at_the_end_of("app.log");
+        }
     }
     scene.judge(
         "connection cut after the append, 20 times",

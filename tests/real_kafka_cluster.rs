@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::broker::Record;
-use crate::support::env::{Env, wait_until};
+use crate::support::env::{Env, wait_and_look_every};
 use crate::support::kafka::{Led, RealKafka};
 
 const NODES: i32 = 3;
@@ -20,6 +20,8 @@ const FILES: usize = 10;
 /// Lines per second to all files together.
 const RATE: usize = 5000;
 const TICK: Duration = Duration::from_millis(20);
+/// Between two looks at what all brokers say.
+const LOOK: Duration = Duration::from_millis(100);
 /// Load before the first failure and after the last.
 const CALM: Duration = Duration::from_secs(3);
 /// Longer than `request_timeout`, and than the brokers take to elect other leaders (9 s).
@@ -95,12 +97,9 @@ fn all_down(kafka: &RealKafka, topic: &str) {
 
 fn busiest_leader(kafka: &RealKafka, topic: &str) -> i32 {
     let mut led: BTreeMap<i32, usize> = BTreeMap::new();
-    let mut used = [false; PARTITIONS as usize];
-    for record in kafka.fetch_all(topic) {
-        used[record.partition as usize] = true;
-    }
     for (partition, leader) in kafka.leaders(topic) {
-        *led.entry(leader.node).or_default() += usize::from(used[partition as usize]);
+        let is_used = kafka.end_offset(topic, partition) > 0;
+        *led.entry(leader.node).or_default() += usize::from(is_used);
     }
     let busiest = led.into_iter().max_by_key(|(_, partitions)| *partitions);
     busiest.expect("there are leaders").0
@@ -110,7 +109,8 @@ fn busiest_leader(kafka: &RealKafka, topic: &str) -> i32 {
 fn wait_for_all_replicas(kafka: &RealKafka, topic: &str) {
     let each = || kafka.leaders_at_each(topic).collect::<Vec<_>>();
     let complete = |led: &Led| led.in_sync == NODES as usize && led.replicas == NODES as usize;
-    wait_until(
+    wait_and_look_every(
+        LOOK,
         LONG,
         || {
             let mut each = each().into_iter().map(Result::ok);
@@ -124,7 +124,8 @@ fn wait_for_all_replicas(kafka: &RealKafka, topic: &str) {
 }
 
 fn wait_for_other_leaders(kafka: &RealKafka, topic: &str, gone: i32) {
-    wait_until(
+    wait_and_look_every(
+        LOOK,
         LONG,
         || {
             let leaders = kafka.leaders(topic);

@@ -224,11 +224,11 @@ fn static_binary_survives_the_names_that_the_legacy_output_has_the_c_library_loo
     furnish(root);
     for (host, nsswitch) in NSSWITCH {
         let (cluster, _server) = settle(root, nsswitch, "legacy");
+        // It speaks a version that Kafka 4 has removed.
+        cluster.forgive();
         let mut agent = Agent::spawn(command_in(root, &["--config", "/etc/logagent.ini"]));
         let what = format!("{host}: the connection to the broker's name");
         cluster.wait_until(SOON, &what, |cluster| cluster.accepted(1) >= 2);
         assert!(agent.is_running(), "{host}: {}", agent.log());
-        drop(agent);
-        cluster.take_violations();
     }
 }

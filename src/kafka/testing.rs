@@ -97,8 +97,13 @@ pub(crate) fn config(broker: &BrokerAddress) -> KafkaConfig {
 
 /// The destination of the file `path`.
 pub(crate) fn destination_of(path: &str) -> Arc<Destination> {
+    destination_at("t", path)
+}
+
+/// The destination of the file `path`, whose lines go to `topic`.
+pub(crate) fn destination_at(topic: &str, path: &str) -> Arc<Destination> {
     Arc::new(Destination {
-        route: route("t", None, &[]).into(),
+        route: route(topic, None, &[]).into(),
         path: Path::new(path).into(),
     })
 }

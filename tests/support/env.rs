@@ -501,6 +501,16 @@ fn list(folder: &Path, report: &mut String) {
 /// Waits for a condition; fails at the deadline, saying what was waited for.
 pub(crate) fn wait_until(
     deadline: Duration,
+    condition: impl FnMut() -> bool,
+    describe: impl FnOnce() -> String,
+) {
+    wait_and_look_every(Duration::from_millis(5), deadline, condition, describe);
+}
+
+/// As [`wait_until`], where looking is dear: `pause` is between two looks.
+pub(crate) fn wait_and_look_every(
+    pause: Duration,
+    deadline: Duration,
     mut condition: impl FnMut() -> bool,
     describe: impl FnOnce() -> String,
 ) {
@@ -509,7 +519,7 @@ pub(crate) fn wait_until(
         if Instant::now() >= end {
             panic!("waited {deadline:?} for {}", describe());
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(pause);
     }
 }
 

@@ -28,8 +28,11 @@ use ring::pbkdf2;
 
 use super::broker::Record;
 use super::client::Client;
-use super::env::wait_until;
+use super::env::wait_and_look_every;
 use super::record_batch;
+
+/// Between two questions: each takes connections to the brokers.
+pub(crate) const PAUSE: Duration = Duration::from_millis(30);
 
 /// A broker, shared with other tests or our own, or a cluster of our own.
 #[derive(Debug)]
@@ -212,7 +215,8 @@ impl RealKafka {
             .call(4, &request)
             .expect("CreateTopics is answered");
         assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0]);
-        wait_until(
+        wait_and_look_every(
+            PAUSE,
             Duration::from_secs(10),
             || self.partitions(name) == partitions,
             || format!("topic '{name}' to have leaders"),
@@ -322,7 +326,8 @@ impl RealKafka {
 
     /// Waits until a topic has at least `n` records.
     pub(crate) fn wait_for_records(&self, topic: &str, n: usize, deadline: Duration) {
-        wait_until(
+        wait_and_look_every(
+            PAUSE,
             deadline,
             || self.count(topic) >= n,
             || format!("{n} records in '{topic}'; there are {}", self.count(topic)),
@@ -347,7 +352,8 @@ impl RealKafka {
         records
     }
 
-    fn end_offset(&self, topic: &str, partition: i32) -> i64 {
+    /// The end offset of a partition.
+    pub(crate) fn end_offset(&self, topic: &str, partition: i32) -> i64 {
         self.at_leader(topic, partition, |client| {
             end_offset(client, topic, partition)
         })

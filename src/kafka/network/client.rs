@@ -114,12 +114,14 @@ fn unheard(error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::protocol::api::METADATA;
+    use crate::config::Config;
+    use crate::kafka::protocol::api::{METADATA, SASL_AUTHENTICATE, SASL_HANDSHAKE};
     use crate::kafka::testing::{config, encoded};
     use kafka_protocol::messages::api_versions_response::ApiVersion;
     use kafka_protocol::messages::{ApiVersionsResponse, MetadataResponse};
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::path::Path;
 
     fn listen() -> (TcpListener, KafkaConfig) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -169,12 +171,92 @@ mod tests {
         broker.join().expect("no panic");
     }
 
+    // What each time-out says: what was waited for, how long, and the setting.
+
+    const SHORT: Duration = Duration::from_millis(200);
+
+    /// What is said when the first `answered` questions are answered, and then nothing comes.
+    fn late(config: &KafkaConfig, listener: TcpListener, answered: usize) -> String {
+        let broker = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let offered = [METADATA, SASL_HANDSHAKE, SASL_AUTHENTICATE].map(|api| {
+                ApiVersion::default()
+                    .with_api_key(api.key)
+                    .with_max_version(1)
+            });
+            let versions = ApiVersionsResponse::default().with_api_keys(offered.into());
+            for _ in 0..answered {
+                answer(&mut stream, &encoded(&versions, 3));
+            }
+            // Until the client has given up.
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let asked = Client::connect(&config.brokers[0], config).and_then(|mut client| {
+            client.authenticate(&TokenSource::default())?;
+            let request = Request::metadata("test", 1, ["t"].into_iter());
+            client.call(request, config.request_timeout)
+        });
+        let said = asked.expect_err("it is late").to_string();
+        broker.join().expect("no panic");
+        said
+    }
+
+    /// The settings of `[kafka]` with these lines.
+    fn with(config: &KafkaConfig, lines: &str) -> KafkaConfig {
+        let ini = format!(
+            "[kafka]\nbrokers = {}\ntopic = t\n{lines}\n[log:a]\npath = /a\n",
+            config.brokers[0]
+        );
+        let parsed = Config::parse(&ini, Path::new("a.ini"), &|_| None);
+        let mut config = parsed.expect("a good ini").kafka;
+        config.request_timeout = SHORT;
+        config
+    }
+
     #[test]
-    fn a_port_that_is_mute_is_said_to_give_no_answer_to_the_first_request() {
-        let (_listener, mut config) = listen();
-        config.request_timeout = Duration::from_millis(50);
-        let error = Client::connect(&config.brokers[0], &config).expect_err("it is mute");
-        let words = "no answer to the first request within 50ms (request_timeout)";
+    fn a_connect_that_takes_too_long_is_a_connection_that_did_not_come_in_time() {
+        let (listener, config) = listen();
+        // The kernel drops what wants to connect while this one waits to be accepted.
+        rustix::net::listen(&listener, 0).expect("a listener");
+        let address = listener.local_addr().expect("bound");
+        let _waits = TcpStream::connect(address).expect("the first one");
+        let config = with(&config, "");
+        let error = Client::connect(&config.brokers[0], &config).expect_err("it is late");
+        let words = "no connection within 200ms (request_timeout)";
         assert_eq!(error.to_string(), words);
+    }
+
+    #[test]
+    fn a_tls_handshake_that_takes_too_long_is_named() {
+        let (listener, config) = listen();
+        let folder = tempfile::tempdir().expect("a folder");
+        let ca = folder.path().join("ca.pem");
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        std::fs::write(&ca, certificate.expect("a certificate").cert.pem()).expect("a file");
+        let config = with(&config, &format!("tls = on\ntls_ca = {}", ca.display()));
+        let words = "no TLS handshake within 200ms (request_timeout)";
+        assert_eq!(late(&config, listener, 0), words);
+    }
+
+    #[test]
+    fn a_first_answer_that_takes_too_long_is_named() {
+        let (listener, config) = listen();
+        let words = "no answer to the first request within 200ms (request_timeout)";
+        assert_eq!(late(&with(&config, ""), listener, 0), words);
+    }
+
+    #[test]
+    fn a_login_that_takes_too_long_is_named() {
+        let (listener, config) = listen();
+        let sasl = "sasl_mechanism = PLAIN\nsasl_username = u\nsasl_password = p";
+        let words = "no answer to the login within 200ms (request_timeout)";
+        assert_eq!(late(&with(&config, sasl), listener, 1), words);
+    }
+
+    #[test]
+    fn an_answer_that_takes_too_long_is_named() {
+        let (listener, config) = listen();
+        let words = "no answer within 200ms (request_timeout)";
+        assert_eq!(late(&with(&config, ""), listener, 1), words);
     }
 }

@@ -320,7 +320,7 @@ impl Machine {
             log::error!(
                 "topic '{name}': brokers hang up on a request of {bytes} bytes again and again, so its batches are \
                  made smaller; raise socket.request.max.bytes of the brokers, or the limit of a proxy before them, \
-                 or lower batch_size here{passed_over}"
+                 or lower batch_bytes here{passed_over}"
             );
         }
         self.hang_ups.leave();

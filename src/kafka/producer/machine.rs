@@ -1,7 +1,7 @@
 //! The producer as a state machine: inputs come with the time, and every input changes the state and leaves
 //! effects. See the folder's doc for the drawing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub(crate) struct Machine {
     /// the topic that has the number now, since no batch id is used again.
     pub(super) topics: Vec<Option<Topic>>,
     topic_numbers: HashMap<Arc<str>, usize>,
+    /// The numbers of topics that were dropped.
+    free_numbers: BTreeSet<usize>,
     /// Partitions with something to send or in flight.
     pub(super) ready: Vec<(usize, usize)>,
     /// Where in that list the next round starts, so that all have the same chance.
@@ -93,6 +95,7 @@ impl Machine {
             cluster: Cluster::new(&config, dial, &mut random, now),
             topics: Vec::new(),
             topic_numbers: HashMap::new(),
+            free_numbers: BTreeSet::new(),
             ready: Vec::new(),
             turn: 0,
             encoder: Encoder::new(config.compression, config.batch_bytes),
@@ -214,11 +217,10 @@ impl Machine {
         if let Some(number) = self.topic_numbers.get(name) {
             return *number;
         }
-        let free = self.topics.iter().position(Option::is_none);
-        let number = free.unwrap_or(self.topics.len());
-        if free.is_none() {
+        let number = self.free_numbers.pop_first().unwrap_or_else(|| {
             self.topics.push(None);
-        }
+            self.topics.len() - 1
+        });
         let (partitioner, batch_bytes) = (self.config.partitioner, self.config.batch_bytes);
         let random = &mut self.random;
         let topic = Topic::new(name.clone(), partitioner, batch_bytes, random, now);
@@ -240,17 +242,38 @@ impl Machine {
     /// Drops the topics that nothing was sent to for long: those that come and go must not add up.
     fn drop_unused_topics(&mut self, now: Instant) {
         self.drop_at = now + DROP_INTERVAL;
-        for slot in &mut self.topics {
+        for (number, slot) in self.topics.iter_mut().enumerate() {
             if let Some(topic) = slot
                 && !topic.is_of_interest(now)
             {
                 self.topic_numbers.remove(&topic.name);
+                self.free_numbers.insert(number);
                 *slot = None;
             }
         }
         while let Some(None) = self.topics.last() {
             self.topics.pop();
+            self.free_numbers.remove(&self.topics.len());
         }
+        let used = 2 * self.topics.len();
+        self.topics.shrink_to(used);
+        self.topic_numbers.shrink_to(used);
+        self.ready.shrink_to(used);
+    }
+
+    /// How many topics are known, and how many there is room for.
+    #[cfg(test)]
+    pub(super) fn topics_and_room(&self) -> (usize, usize) {
+        let room = [
+            self.topics.capacity(),
+            self.topic_numbers.capacity(),
+            self.ready.capacity(),
+            self.free_numbers.len(),
+        ];
+        (
+            self.topic_numbers.len(),
+            room.into_iter().max().unwrap_or(0),
+        )
     }
 
     pub(super) fn list(&mut self, topic: usize, index: usize) {

@@ -18,7 +18,9 @@ use crate::kafka::protocol::response::{
     ProduceResponse, Response, TopicMetadata,
 };
 use crate::kafka::protocol::unpacked::Unpacked;
-use crate::kafka::testing::{Opened, RecordingDial, batch, config, destination, destination_of};
+use crate::kafka::testing::{
+    Opened, RecordingDial, batch, config, destination, destination_at, destination_of,
+};
 use crate::wake::testing::waker;
 
 use super::machine::{Machine, Now};
@@ -34,49 +36,57 @@ struct Play {
 type Leaders<'a> = &'a [(i32, i32)];
 
 fn metadata(leaders: Leaders<'_>) -> Response {
+    metadata_of(vec!["t".to_owned()], leaders)
+}
+
+fn metadata_of(topics: Vec<String>, leaders: Leaders<'_>) -> Response {
     let partition = |(index, (leader, leader_epoch)): (usize, &(i32, i32))| PartitionMetadata {
         index: index as i32,
         leader: *leader,
         leader_epoch: *leader_epoch,
     };
+    let topic = |name| TopicMetadata {
+        name,
+        partitions: leaders.iter().enumerate().map(partition).collect(),
+        ..TopicMetadata::default()
+    };
     Response::Metadata(MetadataResponse {
         brokers: (1..=2)
             .map(|id| (id, format!("10.0.0.{id}"), 9092))
             .collect(),
-        topics: vec![TopicMetadata {
-            name: "t".to_owned(),
-            partitions: leaders.iter().enumerate().map(partition).collect(),
-            ..TopicMetadata::default()
-        }],
+        topics: topics.into_iter().map(topic).collect(),
         ..MetadataResponse::default()
     })
 }
 
 fn produced(partition: i32, error: i16) -> Response {
+    produced_at([("t".to_owned(), partition)].into_iter(), error)
+}
+
+fn produced_at(places: impl Iterator<Item = (String, i32)>, error: i16) -> Response {
+    let partitions = places.map(|(topic, index)| PartitionResponse {
+        topic: topic.into(),
+        index,
+        error,
+        message: None,
+    });
     Response::Produce(ProduceResponse {
-        partitions: vec![PartitionResponse {
-            topic: "t".into(),
-            index: partition,
-            error,
-            message: None,
-        }],
+        partitions: partitions.collect(),
         throttle_ms: 0,
     })
 }
 
 /// Everything in `request` was taken.
 fn all_produced(request: &Request) -> Response {
-    let partitions = super::model::batches_of(request).into_iter();
-    let told = partitions.map(|index| PartitionResponse {
-        topic: "t".into(),
-        index,
-        error: 0,
-        message: None,
-    });
-    Response::Produce(ProduceResponse {
-        partitions: told.collect(),
-        throttle_ms: 0,
-    })
+    produced_at(super::model::places_of(request).into_iter(), 0)
+}
+
+/// The topics that a request for metadata names.
+fn topics_of(request: &Request) -> Vec<String> {
+    let text = String::from_utf8_lossy(&request.head).into_owned();
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let topics = words.filter(|word| word.starts_with("topic-") || *word == "t");
+    topics.map(str::to_owned).collect()
 }
 
 fn id() -> Response {
@@ -180,6 +190,24 @@ impl Play {
         panic!("nothing was sent");
     }
 
+    /// Answers everything until nothing waits.
+    fn answer_all(&mut self, leaders: Leaders<'_>) {
+        let end = self.now + Duration::from_secs(300);
+        loop {
+            for (connection, _, request) in self.poll() {
+                let is_a_part = request.api != METADATA || topics_of(&request).len() <= 1_000;
+                assert!(is_a_part, "too much is asked for at once");
+                self.answer_well(connection, &request, leaders);
+            }
+            drop(self.machine.take_effects());
+            if self.machine.is_idle() {
+                return;
+            }
+            self.now += Duration::from_millis(100);
+            assert!(self.now < end, "it stands still");
+        }
+    }
+
     /// Goes on for `time` with a line for each file every 50 ms, while brokers are up or away as a whole. Gives
     /// when each node has taken something first, counted from the beginning.
     fn go_on(
@@ -196,14 +224,10 @@ impl Play {
             }
             let sent = if is_up { self.poll() } else { self.refuse() };
             for (connection, node, request) in sent {
-                if request.api == METADATA {
-                    self.answer(connection, metadata(&[(1, 0), (2, 0)]));
-                } else if request.api == PRODUCE {
+                if request.api == PRODUCE {
                     first.entry(node).or_insert(self.now - begin);
-                    self.answer(connection, all_produced(&request));
-                } else {
-                    self.answer(connection, id());
                 }
+                self.answer_well(connection, &request, &[(1, 0), (2, 0)]);
             }
             self.now += Duration::from_millis(50);
         }
@@ -225,6 +249,15 @@ impl Play {
     fn close(&mut self, connection: u64, kind: io::ErrorKind) {
         let error = ConnectionError::Io(io::Error::from(kind));
         self.event(connection, ConnectionEvent::Closed(error));
+    }
+
+    fn answer_well(&mut self, connection: u64, request: &Request, leaders: Leaders<'_>) {
+        let answer = match request.api {
+            METADATA => metadata_of(topics_of(request), leaders),
+            PRODUCE => all_produced(request),
+            _ => id(),
+        };
+        self.answer(connection, answer);
     }
 
     fn answer(&mut self, connection: u64, answer: Response) {
@@ -340,7 +373,11 @@ fn partitions_that_are_added_are_used_under_steady_load_within_thirty_seconds() 
         };
         let leaders = [(1, 0); 6];
         let (connection, _, request) = play.until_produce(|_| metadata(&leaders[..count]));
-        used.extend(super::model::batches_of(&request));
+        used.extend(
+            super::model::places_of(&request)
+                .into_iter()
+                .map(|(_, index)| index),
+        );
         play.answer(connection, all_produced(&request));
         play.now += Duration::from_millis(50);
     }
@@ -379,12 +416,7 @@ fn what_is_encoded_and_in_flight_counts_as_memory_and_is_kept_down() {
         encoded_most = encoded_most.max(encoded);
         most = most.max(budget.used_bytes());
         for (connection, _, request) in sent {
-            let answer = match request.api {
-                METADATA => metadata(&leaders),
-                PRODUCE => all_produced(&request),
-                _ => id(),
-            };
-            play.answer(connection, answer);
+            play.answer_well(connection, &request, &leaders);
         }
         play.now += Duration::from_millis(10);
         assert!(
@@ -418,27 +450,29 @@ fn a_connection_that_is_idle_is_closed_before_anything_on_the_way_forgets_it() {
 }
 
 #[test]
-fn topics_that_nobody_uses_are_dropped_and_many_are_asked_for_in_parts() {
+fn many_topics_are_asked_for_in_parts_and_of_those_that_come_and_go_nothing_stays() {
+    const AT_ONCE: usize = 2_500;
     let mut play = Play::new();
-    for n in 0..2_500 {
-        let mut to = Arc::try_unwrap(destination_of("/0")).expect("it was just made");
-        let mut route = Arc::try_unwrap(to.route).expect("it was just made");
-        route.topic = format!("topic-{n}").into();
-        to.route = route.into();
-        play.line(&Arc::new(to), "line\n");
-    }
-    let mut asked = Vec::new();
-    for _ in 0..40 {
-        for (connection, _, request) in play.poll() {
-            if request.api == METADATA {
-                asked.push(request.head.len());
-                play.answer(connection, metadata(&[]));
-            }
+    for round in 0..100_000 / AT_ONCE {
+        for n in round * AT_ONCE..(round + 1) * AT_ONCE {
+            play.line(&destination_at(&format!("topic-{n}"), "/0"), "line\n");
         }
-        play.now += Duration::from_secs(1);
+        // One stays, in a place that is always another one.
+        play.line(&destination_of("/0"), "line\n");
+        play.answer_all(&[(1, 0); 30]);
+        let (known, room) = play.machine.topics_and_room();
+        assert!(known <= AT_ONCE + 1, "{known} topics are known");
+        assert!(room < 3 * AT_ONCE, "there is room for {room}");
+        play.now += Duration::from_secs(599);
+        play.line(&destination_of("/0"), "line\n");
+        play.answer_all(&[(1, 0); 30]);
+        play.now += Duration::from_secs(61);
+        play.answer_all(&[(1, 0); 30]);
+        assert_eq!(play.machine.topics_and_room().0, 1);
     }
-    assert!(asked.len() >= 3, "{asked:?}");
-    assert!(asked.iter().all(|bytes| *bytes < 1_000 * 20), "{asked:?}");
+    play.now += Duration::from_secs(661);
+    play.answer_all(&[(1, 0); 30]);
+    assert_eq!(play.machine.topics_and_room(), (0, 0));
 }
 
 #[test]

@@ -471,7 +471,7 @@ fn seeds(usual: u64) -> u64 {
     asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// The partitions that a Produce request has batches for, in its order.
-pub(super) fn batches_of(request: &Request) -> Vec<i32> {
-    world::partitions(request)
+/// The topics and partitions that a Produce request has batches for, in its order.
+pub(super) fn places_of(request: &Request) -> Vec<(String, i32)> {
+    world::places(request)
 }

@@ -196,30 +196,32 @@ pub(super) fn answer(partition: i32, error: i16) -> PartitionResponse {
 /// The batches of a Produce request of version 3.
 pub(super) fn batches(request: &Request) -> Vec<Sent> {
     let bytes = request.batches.iter().map(|(_, bytes)| bytes);
-    let partitions = partitions(request).into_iter();
-    partitions
-        .zip(bytes)
-        .map(|(partition, bytes)| batch(partition, bytes))
+    let places = places(request).into_iter().zip(bytes);
+    places
+        .map(|((topic, partition), bytes)| {
+            assert_eq!(topic, TOPIC);
+            batch(partition, bytes)
+        })
         .collect()
 }
 
-/// The partitions that a Produce request of version 3 has batches for.
-pub(super) fn partitions(request: &Request) -> Vec<i32> {
+/// The topics and partitions that a Produce request of version 3 has batches for.
+pub(super) fn places(request: &Request) -> Vec<(String, i32)> {
     let mut head = Reader::new(&request.head[12..], false);
-    let mut read = || -> Result<Vec<i32>, crate::kafka::protocol::wire::WireError> {
+    let mut read = || -> Result<Vec<_>, crate::kafka::protocol::wire::WireError> {
         head.string()?; // client id
         head.string()?; // transactional id
         head.i16()?; // acks
         head.i32()?; // time-out
-        let mut partitions = Vec::new();
+        let mut places = Vec::new();
         for _ in 0..head.i32()? {
-            assert_eq!(head.string()?, Some(TOPIC));
+            let topic = head.string()?.unwrap_or_default().to_owned();
             for _ in 0..head.i32()? {
-                partitions.push(head.i32()?);
+                places.push((topic.clone(), head.i32()?));
                 head.i32()?; // size
             }
         }
-        Ok(partitions)
+        Ok(places)
     };
     read().expect("a request of ours")
 }
