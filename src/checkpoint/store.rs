@@ -1,12 +1,12 @@
 //! The checkpoints file and the lock of the state folder.
 //!
 //! The file is a log of text lines, so that a person can read it: what was known when it was begun, then what
-//! changed since, line by line ([`format`] has the lines). A write adds what moved. When the file has become twice
-//! as long as it was, a new generation takes over ([`append_log`] tells how, and what a crash can leave).
+//! changed since, line by line (`format` has the lines). A write adds what moved. When the file has become twice
+//! as long as it was, a new generation takes over (`append_log` tells how, and what a crash can leave).
 //!
 //! Of a file that is not whole, what a crash can have done to it, which is nothing but to tear what was not synced,
 //! is left out with one warning. Anything else was not done by this program, and is reported, never repaired in
-//! silence ([`read`]).
+//! silence (`read`).
 
 mod append_log;
 mod disk;
