@@ -265,7 +265,7 @@ pub(super) fn parse_line(line: &str, version: Version) -> Option<Line> {
 }
 
 fn parse_moved(line: &str) -> Option<Moved> {
-    let mut fields = line.split(' ');
+    let mut fields = Fields(line);
     let mut next = || fields.next();
     Some(Moved {
         offset: next()?.parse().ok()?,
@@ -274,17 +274,25 @@ fn parse_moved(line: &str) -> Option<Moved> {
             len: next()?.parse().ok()?,
             crc: u32::from_str_radix(next()?, 16).ok()?,
         },
-        serial: next()?.parse().ok()?,
+        serial: fields.0.parse().ok()?,
     })
 }
 
+/// The fields of a line up to the one that is not taken by [`Fields::next`]: that is the rest of it. They are short, so
+/// looking at each byte is quicker than what `str::split` does.
+struct Fields<'a>(&'a str);
+
+impl<'a> Fields<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        let end = self.0.bytes().position(|byte| byte == b' ')?;
+        let (field, rest) = self.0.split_at(end);
+        self.0 = &rest[1..];
+        Some(field)
+    }
+}
+
 fn parse_source(line: &str, version: Version) -> Option<Line> {
-    let count = match version {
-        Version::One => 12,
-        Version::Two => 13,
-        Version::Three | Version::Four => 15,
-    };
-    let mut fields = line.splitn(count, ' ');
+    let mut fields = Fields(line);
     let mut next = || fields.next();
     let offset = next()?.parse().ok()?;
     let size: u64 = match version {
@@ -320,7 +328,7 @@ fn parse_source(line: &str, version: Version) -> Option<Line> {
         Version::Three | Version::Four => parse_marks(next()?)?,
         _ => Marks::default(),
     };
-    let path = Path::new(OsStr::from_bytes(&unescape(next()?)?)).into();
+    let path = Path::new(OsStr::from_bytes(&unescape(fields.0)?)).into();
     let mut checkpoint = Checkpoint {
         offset,
         size: size.max(offset),
