@@ -16,6 +16,7 @@ mod faults;
 mod framing;
 mod hanging;
 mod isolation;
+mod kills;
 mod layers;
 mod limits;
 mod links;

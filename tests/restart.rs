@@ -462,3 +462,37 @@ fn a_file_that_is_renamed_while_the_agent_starts_is_read_to_its_end() {
     }
     assert_same_lines(&lines(0..written), &env.broker.values(TOPIC));
 }
+
+#[test]
+fn the_readme_shows_how_the_positions_are_read() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let (_, program) = readme
+        .split_once("    awk -F '[ ]' '")
+        .expect("it is there");
+    let (program, _) = program.split_once("' /var/lib").expect("it ends");
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.write_lines("a  b %.log", 0..20);
+    env.start();
+    env.wait_for_records(30);
+    env.write_lines("app.log", 10..200);
+    env.wait_for_checkpoint_at_the_end_of("app.log");
+    env.wait_for_checkpoint_at_the_end_of("a  b %.log");
+    env.kill();
+    let awk = std::process::Command::new("awk")
+        .args(["-F", "[ ]", program])
+        .arg(env.checkpoints())
+        .output()
+        .expect("awk runs");
+    let mut shown: Vec<String> = String::from_utf8_lossy(&awk.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    shown.sort_unstable();
+    let mut expected = ["app.log", "a  b %.log"].map(|name| {
+        let (path, size) = (env.path(name), fs::metadata(env.path(name)).unwrap().len());
+        format!("{size} {size} {}", path.replace('%', "%25"))
+    });
+    expected.sort_unstable();
+    assert_eq!(shown, expected);
+}

@@ -1,15 +1,21 @@
 //! The thread that moves checkpoints.
+//!
+//! What an acknowledgement has moved is written within `checkpoint_interval`, at once if the last write is longer ago:
+//! it survives a SIGKILL then, since the system has it. Once a second at most it is made to survive a power cut.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::store::Store;
+use super::changes::Changes;
+use super::schedule::{Looks, Schedule};
+use super::store::{Entry, Store};
 use super::tracker::AckTracker;
-use crate::batch::{SourceId, Span};
+use crate::batch::{SourceId, Span, Trace};
 use crate::metrics::Metrics;
 use crate::progress::{Checkpoint, Ending, Progress, Saved, SourceState};
 use crate::stop::Deadline;
@@ -22,16 +28,19 @@ pub struct Registrar {
     /// The sections whose files are looked for.
     sections: Vec<String>,
     progress: Receiver<Progress>,
-    interval: Duration,
+    schedule: Schedule,
     deadline: Deadline,
     metrics: Arc<Metrics>,
     /// In boxes, so that the free places of the table are small.
     open: HashMap<SourceId, Box<Tracked>>,
     /// Checkpoints of files that nobody reads at present, by serial number.
     rest: HashMap<u64, Checkpoint>,
-    changed: bool,
-    /// Something must not wait for the whole interval.
-    is_urgent: bool,
+    changes: Changes,
+    looks: Looks,
+    /// Something was acknowledged since the last look.
+    has_acked: bool,
+    /// Sizes were not written because their sources had just moved.
+    is_to_look_again: bool,
     failing: bool,
 }
 
@@ -42,12 +51,43 @@ struct Tracked {
     size: Arc<AtomicU64>,
     /// Set when the tailer has read it to its end: that end, and why.
     end: Option<(u64, Ending)>,
+    /// The position that was written last, which becomes a mark when a later one is written.
+    written: (u64, Trace),
+    change: Change,
+    has_moved_since_look: bool,
+}
+
+/// What has to be written of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    Nothing,
+    Place,
+    All,
 }
 
 impl Tracked {
     fn note_size(&mut self) {
-        let Checkpoint { offset, size, .. } = &mut self.checkpoint;
-        *size = self.size.load(Ordering::Relaxed).max(*offset);
+        self.checkpoint.size = self.seen_size();
+    }
+
+    fn seen_size(&self) -> u64 {
+        let size = self.size.load(Ordering::Relaxed);
+        size.max(self.checkpoint.offset)
+    }
+
+    /// Makes the checkpoint what it is when it is written.
+    fn settle(&mut self) {
+        self.note_size();
+        let Checkpoint {
+            offset,
+            trace,
+            marks,
+            ..
+        } = &mut self.checkpoint;
+        if *offset > self.written.0 {
+            marks.add(self.written.0, self.written.1);
+            self.written = (*offset, *trace);
+        }
     }
 }
 
@@ -67,13 +107,15 @@ impl Registrar {
             store,
             sections: saved.sections.unwrap_or_default(),
             progress,
-            interval,
+            schedule: Schedule::new(interval, Instant::now()),
             deadline,
             metrics,
             open: HashMap::new(),
             rest: checkpoints.map(|c| (c.serial, c)).collect(),
-            changed: false,
-            is_urgent: false,
+            changes: Changes::default(),
+            looks: Looks::default(),
+            has_acked: false,
+            is_to_look_again: false,
             failing: false,
         }
     }
@@ -81,31 +123,29 @@ impl Registrar {
     /// Runs on the `registrar` thread. Ends when all senders of progress are gone, or at the
     /// deadline of a stop, after the last write.
     pub fn run(mut self) {
-        let mut next_save = Instant::now() + self.interval;
         loop {
-            if std::mem::take(&mut self.is_urgent) {
-                next_save = next_save.min(Instant::now() + OPENED_SAVE);
-            }
             let stop_at = self.deadline.get();
-            let until = stop_at.map_or(next_save, |at| next_save.min(at));
+            let next = self.schedule.next();
+            let until = stop_at.map_or(next, |at| next.min(at));
             match self.progress.recv_deadline(until) {
                 Ok(progress) => self.take(progress),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            // What came together is written together.
+            for progress in self.progress.clone().try_iter().take(TOGETHER) {
+                self.take(progress);
+            }
             let now = Instant::now();
             if stop_at.is_some_and(|at| now >= at) {
                 break;
             }
-            if now >= next_save {
-                self.save();
-                next_save = Instant::now() + self.interval;
-            }
+            self.write_what_is_due(now);
         }
         for progress in self.progress.clone().try_iter() {
             self.take(progress);
         }
-        self.save();
+        self.write_all();
         let unacknowledged: usize = self.open.values().filter(|t| t.end.is_some()).count();
         log::debug!(
             "checkpoints are written, {} open, {unacknowledged} of them read to the end",
@@ -113,9 +153,38 @@ impl Registrar {
         );
     }
 
+    fn write_what_is_due(&mut self, now: Instant) {
+        if self.schedule.is_look_due(now) {
+            self.schedule.looked(now);
+            if self.looks.is_worth_it(std::mem::take(&mut self.has_acked))
+                && (self.metrics.has_grown.take() || self.is_to_look_again)
+            {
+                self.look_at_sizes();
+            }
+        }
+        if self.schedule.is_write_due(now) {
+            self.write(now);
+        }
+        if self.schedule.is_sync_due(now) {
+            self.sync(now);
+        }
+    }
+
+    fn write_all(&mut self) {
+        for tracked in self.open.values_mut() {
+            tracked.has_moved_since_look = false;
+        }
+        self.look_at_sizes();
+        let now = Instant::now();
+        if self.schedule.has_changes() {
+            self.write(now);
+        }
+        self.sync(now);
+    }
+
     fn take(&mut self, progress: Progress) {
         match progress {
-            Progress::LookedForAll => self.changed = true,
+            Progress::LookedForAll => self.schedule.changed(),
             Progress::Opened {
                 source,
                 checkpoint,
@@ -125,10 +194,11 @@ impl Registrar {
             Progress::Known { source, identity } => {
                 if let Some(tracked) = self.open.get_mut(&source) {
                     tracked.checkpoint.identity = identity;
-                    self.changed = true;
+                    self.note(source, Change::All);
                 }
             }
             Progress::Acked(spans) => {
+                self.has_acked = true;
                 for span in spans {
                     self.metrics.acked_bytes.add(span.end - span.start);
                     self.move_to(&span);
@@ -136,8 +206,9 @@ impl Registrar {
             }
             Progress::Skipped(span) => self.move_to(&span),
             Progress::Registered(checkpoint) => {
+                self.changes.rest.push(checkpoint.serial);
                 self.rest.insert(checkpoint.serial, checkpoint);
-                self.changed = true;
+                self.schedule.changed();
             }
             Progress::Forgotten { serial } => self.forget(serial),
             Progress::Ended {
@@ -149,7 +220,7 @@ impl Registrar {
                 if let Some(tracked) = self.open.get_mut(&source) {
                     tracked.end = Some((end, why));
                     tracked.checkpoint.modified_ns = modified_ns;
-                    self.changed = true;
+                    self.note(source, Change::All);
                     self.retire_if_done(source);
                 }
             }
@@ -158,7 +229,8 @@ impl Registrar {
 
     fn forget(&mut self, serial: u64) {
         if self.rest.remove(&serial).is_some() {
-            self.changed = true;
+            self.changes.forget(serial);
+            self.schedule.changed();
             if self.rest.capacity() > 4 * self.rest.len().max(LEAST_ROOM) {
                 self.rest.shrink_to_fit();
             }
@@ -180,21 +252,37 @@ impl Registrar {
         replaces: Vec<u64>,
         size: Arc<AtomicU64>,
     ) {
-        for serial in replaces {
-            self.rest.remove(&serial);
+        for serial in &replaces {
+            self.rest.remove(serial);
         }
+        self.changes.replace(checkpoint.serial, replaces);
         // A crash that comes before a file is known on disk, and a rotation before the next start, would make
         // it a file that nobody looks for.
-        self.is_urgent = true;
+        self.schedule.changed_urgently();
         let tracker = AckTracker::new(checkpoint.offset, checkpoint.trace);
         let tracked = Tracked {
+            written: (checkpoint.offset, checkpoint.trace),
             checkpoint,
             tracker,
             size,
             end: None,
+            change: Change::Nothing,
+            has_moved_since_look: false,
         };
         self.open.insert(source, Box::new(tracked));
-        self.changed = true;
+        self.note(source, Change::All);
+    }
+
+    /// An open source has to be written.
+    fn note(&mut self, source: SourceId, change: Change) {
+        let Some(tracked) = self.open.get_mut(&source) else {
+            return;
+        };
+        if tracked.change == Change::Nothing {
+            self.changes.open.push(source);
+        }
+        tracked.change = tracked.change.max(change);
+        self.schedule.changed();
     }
 
     /// Moves the checkpoint of a source over a span that is acknowledged or a hole. An acknowledgement for a source that is done
@@ -203,16 +291,17 @@ impl Registrar {
         let Some(Tracked {
             checkpoint,
             tracker,
+            has_moved_since_look,
             ..
         }) = self.open.get_mut(&span.source).map(Box::as_mut)
         else {
             return;
         };
         if tracker.ack(span) {
-            checkpoint.marks.add(checkpoint.offset, checkpoint.trace);
             checkpoint.offset = tracker.offset();
             checkpoint.trace = tracker.trace();
-            self.changed = true;
+            *has_moved_since_look = true;
+            self.note(span.source, Change::Place);
             self.retire_if_done(span.source);
         }
     }
@@ -231,44 +320,124 @@ impl Registrar {
             return;
         }
         let why = *why;
-        if let Some(mut tracked) = self.open.remove(&source)
-            && why != Ending::Gone
-        {
-            tracked.note_size();
-            tracked.checkpoint.state = match why {
-                Ending::Finished => SourceState::Finished,
-                Ending::Paused | Ending::Gone => SourceState::Open,
-            };
-            self.rest
-                .insert(tracked.checkpoint.serial, tracked.checkpoint);
+        let Some(mut tracked) = self.open.remove(&source) else {
+            return;
+        };
+        tracked.settle();
+        let serial = tracked.checkpoint.serial;
+        tracked.checkpoint.state = match why {
+            Ending::Gone => return self.changes.forget(serial),
+            Ending::Finished => SourceState::Finished,
+            Ending::Paused => SourceState::Open,
+        };
+        self.changes.rest.push(serial);
+        self.rest.insert(serial, tracked.checkpoint);
+    }
+
+    /// Has what grew be written with its size. What moves is written with it anyway.
+    fn look_at_sizes(&mut self) {
+        self.is_to_look_again = false;
+        let mut has_found = false;
+        for (source, tracked) in &mut self.open {
+            let has_moved = std::mem::take(&mut tracked.has_moved_since_look);
+            if tracked.seen_size() == tracked.checkpoint.size {
+                continue;
+            }
+            has_found = true;
+            if has_moved {
+                self.is_to_look_again = true;
+                continue;
+            }
+            if tracked.change == Change::Nothing {
+                self.changes.open.push(*source);
+                tracked.change = Change::Place;
+            }
+            self.schedule.changed();
+        }
+        self.looks.found(has_found);
+    }
+
+    fn write(&mut self, now: Instant) {
+        self.schedule.written(now);
+        let Some(mut store) = self.store.take() else {
+            return self.changes.clear();
+        };
+        let done = match store.is_full().then(|| self.begin(&mut store)) {
+            Some(Err(error)) if store.can_append() => {
+                log::warn!("the checkpoints file grows beyond twice its size: {error}");
+                self.append(&mut store)
+            }
+            Some(done) => done.inspect(|()| self.schedule.synced(now)),
+            None => self.append(&mut store),
+        };
+        // After an error the next write is of everything.
+        self.changes.clear();
+        self.store = Some(store);
+        self.say(done, now);
+    }
+
+    /// Writes everything anew.
+    fn begin(&mut self, store: &mut Store) -> io::Result<()> {
+        for tracked in self.open.values_mut() {
+            tracked.settle();
+        }
+        let open = self.open.values().map(|tracked| &tracked.checkpoint);
+        let mut all: Vec<&Checkpoint> = open.chain(self.rest.values()).collect();
+        all.sort_unstable_by_key(|c| c.serial);
+        store.begin(&self.sections, all.into_iter())?;
+        for tracked in self.open.values_mut() {
+            tracked.change = Change::Nothing;
+        }
+        Ok(())
+    }
+
+    /// Writes what changed.
+    fn append(&mut self, store: &mut Store) -> io::Result<()> {
+        for source in &self.changes.open {
+            if let Some(tracked) = self.open.get_mut(source) {
+                tracked.settle();
+            }
+        }
+        let changes = &self.changes;
+        let tracked = changes.open.iter().filter_map(|s| self.open.get(s));
+        let open = tracked.map(|tracked| match tracked.change {
+            Change::All => changes.of_source(&tracked.checkpoint),
+            Change::Place | Change::Nothing => Entry::Moved(&tracked.checkpoint),
+        });
+        let rest = changes.rest.iter().filter_map(|s| self.rest.get(s));
+        let rest = rest.map(|checkpoint| changes.of_source(checkpoint));
+        let gone = changes.gone.iter().map(|serial| Entry::Gone(*serial));
+        let done = store.append(open.chain(rest).chain(gone));
+        for source in &self.changes.open {
+            if let Some(tracked) = self.open.get_mut(source) {
+                tracked.change = Change::Nothing;
+            }
+        }
+        done
+    }
+
+    fn sync(&mut self, now: Instant) {
+        let done = self.store.as_mut().map_or(Ok(()), Store::sync);
+        self.schedule.synced(now);
+        if done.is_err() {
+            self.say(done, now);
         }
     }
 
-    fn save(&mut self) {
-        self.changed |= self.metrics.has_grown.take();
-        let Some(store) = self.store.as_ref().filter(|_| self.changed) else {
-            return;
-        };
-        for tracked in self.open.values_mut() {
-            tracked.note_size();
-        }
-        let mut all: Vec<&Checkpoint> = self
-            .open
-            .values()
-            .map(|t| &t.checkpoint)
-            .chain(self.rest.values())
-            .collect();
-        all.sort_unstable_by_key(|c| c.serial);
-        match store.save(&self.sections, all.into_iter()) {
+    /// Tells the first failure and the first success after it.
+    fn say(&mut self, done: io::Result<()>, now: Instant) {
+        match done {
             Ok(()) => {
-                self.changed = false;
+                self.schedule.succeeded();
                 if std::mem::take(&mut self.failing) {
                     log::info!("checkpoints are written again");
                 }
             }
-            Err(error) if self.failing => log::debug!("checkpoints cannot be written: {error}"),
             Err(error) => {
-                self.failing = true;
+                self.schedule.failed(now);
+                if std::mem::replace(&mut self.failing, true) {
+                    return log::debug!("checkpoints cannot be written: {error}");
+                }
                 log::error!(
                     "checkpoints cannot be written: {error}; delivery goes on, but a restart would send again \
                      what is acknowledged from now on"
@@ -280,165 +449,8 @@ impl Registrar {
 
 /// The table of files that nobody reads is not made smaller than for so many.
 const LEAST_ROOM: usize = 256;
-/// A newly opened file is on disk after this, whatever the interval.
-const OPENED_SAVE: Duration = Duration::from_millis(20);
+/// So many messages are taken before it is looked at the clock again.
+const TOGETHER: usize = 256;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::batch::Trace;
-    use crate::identity::{Fingerprint, Identity, Inode};
-    use crate::progress::Marks;
-    use crossbeam_channel::unbounded;
-    use std::path::Path;
-
-    fn checkpoint(inode: u64, offset: u64) -> Checkpoint {
-        Checkpoint {
-            path: Path::new("/log/app.log").into(),
-            identity: Identity {
-                inode: Inode { device: 1, inode },
-                born_ns: 0,
-                fingerprint: Fingerprint::default(),
-            },
-            offset,
-            size: offset,
-            trace: Trace::default(),
-            marks: Marks::default(),
-            state: SourceState::Open,
-            serial: inode,
-            modified_ns: 0,
-        }
-    }
-
-    fn run(folder: &Path, messages: Vec<Progress>) -> Vec<Checkpoint> {
-        let store = Store::open(folder).expect("opens");
-        let before = store.load().expect("loads");
-        let (sender, progress) = unbounded();
-        for message in messages {
-            sender.send(message).expect("the receiver is here");
-        }
-        drop(sender);
-        let (interval, deadline) = (Duration::from_secs(1), Deadline::default());
-        Registrar::new(
-            Some(store),
-            before,
-            progress,
-            interval,
-            deadline,
-            Arc::default(),
-        )
-        .run();
-        super::super::store::load(folder)
-            .expect("loads")
-            .checkpoints
-    }
-
-    fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {
-        Progress::Opened {
-            source,
-            checkpoint: checkpoint(inode, offset),
-            replaces: vec![inode],
-            size: Arc::default(),
-        }
-    }
-
-    fn span(source: SourceId, start: u64, end: u64) -> Span {
-        Span {
-            source,
-            start,
-            end,
-            trace: Trace::default(),
-        }
-    }
-
-    #[test]
-    fn a_gap_holds_the_checkpoint_back() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let source = SourceId::next();
-        let acks = vec![span(source, 0, 10), span(source, 20, 30)];
-        let after = run(
-            folder.path(),
-            vec![opened(source, 7, 0), Progress::Acked(acks)],
-        );
-        assert_eq!(after, vec![checkpoint(7, 10)]);
-    }
-
-    #[test]
-    fn an_acknowledgement_from_before_a_truncation_moves_nothing() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (old, new) = (SourceId::next(), SourceId::next());
-        let finished = Progress::Ended {
-            source: old,
-            end: 500,
-            modified_ns: 0,
-            why: Ending::Gone,
-        };
-        let messages = vec![
-            opened(old, 7, 0),
-            finished,
-            opened(new, 7, 0),
-            Progress::Acked(vec![span(old, 0, 500)]),
-            Progress::Acked(vec![span(new, 0, 20)]),
-        ];
-        assert_eq!(run(folder.path(), messages), vec![checkpoint(7, 20)]);
-    }
-
-    #[test]
-    fn a_finished_file_is_remembered_and_a_deleted_one_is_not() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (rotated, gone) = (SourceId::next(), SourceId::next());
-        let messages = vec![
-            opened(rotated, 7, 0),
-            opened(gone, 8, 0),
-            Progress::Ended {
-                source: rotated,
-                end: 10,
-                modified_ns: 99,
-                why: Ending::Finished,
-            },
-            Progress::Ended {
-                source: gone,
-                end: 10,
-                modified_ns: 99,
-                why: Ending::Gone,
-            },
-            Progress::Acked(vec![span(rotated, 0, 10), span(gone, 0, 10)]),
-        ];
-        let expected = Checkpoint {
-            state: SourceState::Finished,
-            modified_ns: 99,
-            ..checkpoint(7, 10)
-        };
-        assert_eq!(run(folder.path(), messages), vec![expected]);
-    }
-
-    #[test]
-    fn a_file_that_is_forgotten_before_all_of_it_is_acknowledged_leaves_nothing() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let source = SourceId::next();
-        let messages = vec![
-            opened(source, 7, 0),
-            Progress::Ended {
-                source,
-                end: 10,
-                modified_ns: 99,
-                why: Ending::Finished,
-            },
-            Progress::Forgotten { serial: 7 },
-            Progress::Acked(vec![span(source, 0, 10)]),
-        ];
-        assert_eq!(run(folder.path(), messages), vec![]);
-    }
-
-    #[test]
-    fn checkpoints_of_files_that_are_not_read_now_stay() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let source = SourceId::next();
-        run(folder.path(), vec![opened(source, 7, 5)]);
-        let other = SourceId::next();
-        assert_eq!(
-            run(folder.path(), vec![opened(other, 8, 6)]),
-            vec![checkpoint(7, 5), checkpoint(8, 6)]
-        );
-    }
-}
+mod tests;

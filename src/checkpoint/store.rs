@@ -1,40 +1,32 @@
 //! The checkpoints file and the lock of the state folder.
 //!
-//! The file is text, one line per source, so that a person can read it:
-//! ```text
-//! logagent checkpoints 3
-//! section NAME
-//! ...
-//! OFFSET SIZE TRACE_LEN TRACE_CRC DEVICE INODE BORN_NS FP_LEN FP_HASH FP_STEPS STATE SERIAL MODIFIED_NS MARKS PATH
-//! ...
-//! end COUNT CRC
-//! ```
-//! `section` lines name the `[log:NAME]` sections whose files were looked for before. Numbers are decimal,
-//! `TRACE_CRC`, `FP_HASH`, `FP_STEPS` and `CRC` hexadecimal; `FP_STEPS` are two digits each, or `-`; `STATE`
-//! is `open`, `finished` or `skipped`; `MARKS` are `OFFSET:LEN:CRC` with commas between them, or `-`; `NAME` and
-//! `PATH` have bytes outside of printable ASCII, and `%`, as `%XX`. `CRC` is the CRC32C of everything before the
-//! last line, `COUNT` the number of sources. Version 1 had no `SIZE`, and 2 no `section`, `FP_STEPS`, `skipped`
-//! and `MARKS`; both are still read.
+//! The file is a log of text lines, so that a person can read it: what was known when it was begun, then what
+//! changed since, line by line (`format` has the lines). A write adds what moved. When the file has become twice
+//! as long as it was, a new generation takes over (`append_log` tells how, and what a crash can leave).
 //!
-//! A write goes to `checkpoints.new`, which is synced, then the present file gets the second name
-//! `checkpoints.prev`, then the new one is renamed over `checkpoints`, then the folder is synced. A
-//! crash at any point leaves a whole `checkpoints`, the old or the new one. Anything else than a
-//! whole file was not done by this program, and is reported, never repaired in silence.
+//! Of a file that is not whole, what a crash can have done to it, which is nothing but to tear what was not synced,
+//! is left out with one warning. Anything else was not done by this program, and is reported, never repaired in
+//! silence (`read`).
 
-use std::ffi::OsStr;
-use std::fmt::Write as _;
+mod append_log;
+mod disk;
+mod format;
+mod read;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write as _};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
-use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Inode};
-use crate::progress::{Checkpoint, Mark, Marks, Saved, SourceState};
+pub use self::append_log::Entry;
+use self::append_log::{FILE, Log};
+use self::disk::Folder;
+use self::format::{OLDEST, VERSION};
+use crate::progress::{Checkpoint, Saved};
 
 /// Why the state folder cannot be used.
 #[derive(Debug, Error)]
@@ -82,16 +74,18 @@ pub enum StoreError {
     },
     /// The checkpoints file is not what was written.
     #[error(
-        "checkpoints file '{0}' is damaged: {reason}\n\
-         to go on from the write before it:  mv '{0}.prev' '{0}'\n\
+        "checkpoints file '{0}' is damaged: {reason}\n{1}\
+         to go on from the positions it began with:  mv '{0}.prev' '{0}'\n\
          to forget all positions and start as [log:NAME] start_at says:  rm '{0}'",
-        path.display()
+        path.display(), cut(path, *whole_until)
     )]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+        /// Up to this offset it can be gone on from.
+        whole_until: Option<usize>,
     },
 }
 
@@ -99,6 +93,7 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
+    log: Log<Folder>,
     /// Holds the lock as long as the store lives.
     _lock: File,
 }
@@ -144,6 +139,7 @@ impl Store {
             .map_err(failed)?;
         Ok(Store {
             folder: folder.to_owned(),
+            log: Log::new(Folder::new(folder)),
             _lock: lock,
         })
     }
@@ -153,33 +149,40 @@ impl Store {
         load(&self.folder)
     }
 
-    /// Replaces the file by `checkpoints`, of files of `sections`; when this returns, they survive a power cut.
-    pub fn save<'a>(
-        &self,
+    /// Whether there is a generation that [`Store::append`] adds to.
+    pub fn can_append(&self) -> bool {
+        self.log.can_append()
+    }
+
+    /// Whether the next write should be a [`Store::begin`].
+    pub fn is_full(&self) -> bool {
+        self.log.is_full()
+    }
+
+    /// Whether all that was written survives a power cut.
+    pub fn is_synced(&self) -> bool {
+        self.log.is_synced()
+    }
+
+    /// Begins the file anew with `checkpoints`, of files of `sections`; when this returns, they survive a power cut.
+    pub fn begin<'a>(
+        &mut self,
         sections: &[String],
         checkpoints: impl Iterator<Item = &'a Checkpoint>,
     ) -> io::Result<()> {
-        let path = self.folder.join(FILE);
-        let new = self.folder.join(format!("{FILE}.new"));
-        let previous = self.folder.join(format!("{FILE}.prev"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(render(sections, checkpoints).as_bytes())?;
-        file.sync_all()?;
-        remove_if_there(&previous)?;
-        match std::fs::hard_link(&path, &previous) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Some file systems have no hard links; the file before the last is a convenience only.
-            Err(error) if matches!(error.raw_os_error(), Some(1 | 95)) => {}
-            Err(error) => return Err(error),
-        }
-        std::fs::rename(&new, &path)?;
-        File::open(&self.folder)?.sync_all()
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let begun_ns = now.map_or(0, |since| since.as_nanos() as u64);
+        self.log.begin(begun_ns, sections, checkpoints)
+    }
+
+    /// Adds what changed; when this returns, it survives the process.
+    pub fn append<'a>(&mut self, entries: impl Iterator<Item = Entry<'a>>) -> io::Result<()> {
+        self.log.append(entries)
+    }
+
+    /// When this returns, all that was added survives a power cut.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.log.sync()
     }
 }
 
@@ -197,291 +200,78 @@ pub fn load(folder: &Path) -> Result<Saved, StoreError> {
         }
         Err(error) => return Err(StoreError::Unreadable { path, error }),
     }
-    match version_of(&text) {
-        None | Some(OLDEST | OLDER | VERSION) => {
-            parse(&text).map_err(|reason| StoreError::Damaged { path, reason })
+    if let Some(version) = read::other_version(&text) {
+        let version = version.to_owned();
+        return Err(StoreError::Version { path, version });
+    }
+    match read::parse(&text) {
+        Ok(read) => {
+            if read.cut_bytes > 0 {
+                log::warn!(
+                    "checkpoints file '{}': the last write was cut off by a crash; {} bytes of it are left out",
+                    path.display(),
+                    read.cut_bytes
+                );
+            }
+            Ok(read.saved)
         }
-        Some(other) => Err(StoreError::Version {
+        Err(damage) => Err(StoreError::Damaged {
             path,
-            version: other.to_owned(),
+            reason: damage.reason,
+            whole_until: damage.whole_until,
         }),
     }
 }
 
-/// The format version that the first line names, if it is a first line of ours.
-fn version_of(text: &[u8]) -> Option<&str> {
-    let line = text.split(|&byte| byte == b'\n').next()?;
-    let version = std::str::from_utf8(line).ok()?.strip_prefix(TITLE)?;
-    let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then_some(version)
+/// The way out that keeps the most.
+fn cut(path: &Path, whole_until: Option<usize>) -> String {
+    whole_until.map_or_else(String::new, |bytes| {
+        let path = path.display();
+        format!("to go on from what comes before that:  truncate -s {bytes} '{path}'\n")
+    })
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
+/// For the fuzzer: what is read of bytes that are written anew after they are read.
+pub(crate) mod fuzz {
+    use super::append_log::render;
+    use super::format::{Place, TITLE, VERSION};
+    pub(crate) use super::read::parse;
+    use crate::progress::Saved;
 
-pub(crate) fn render<'a>(
-    sections: &[String],
-    checkpoints: impl Iterator<Item = &'a Checkpoint>,
-) -> String {
-    let mut text = format!("{TITLE}{VERSION}\n");
-    for name in sections {
-        let _ = writeln!(text, "{SECTION}{}", escape(name.as_bytes()));
-    }
-    let mut count = 0;
-    for checkpoint in checkpoints {
-        count += 1;
-        render_line(&mut text, checkpoint);
-    }
-    let crc = crc32c::crc32c(text.as_bytes());
-    let _ = writeln!(text, "end {count} {crc:08x}");
-    text
-}
-
-fn render_line(text: &mut String, checkpoint: &Checkpoint) {
-    let Checkpoint {
-        path,
-        identity,
-        offset,
-        size,
-        trace,
-        marks,
-        state,
-        serial,
-        modified_ns,
-    } = checkpoint;
-    let Identity {
-        inode: Inode { device, inode },
-        born_ns,
-        fingerprint,
-    } = identity;
-    let _ = write!(
-        text,
-        "{offset} {size} {} {:08x} {device} {inode} {born_ns} {} {:016x} ",
-        trace.len, trace.crc, fingerprint.len, fingerprint.hash,
-    );
-    // Of long content no copy is so short that they are wanted.
-    let known = match *offset < SHORT_BYTES {
-        true => fingerprint
-            .steps
-            .iter()
-            .take_while(|step| **step != 0)
-            .count(),
-        false => 0,
-    };
-    if known == 0 {
-        text.push('-');
-    }
-    for step in &fingerprint.steps[..known] {
-        let _ = write!(text, "{step:02x}");
-    }
-    let state = match state {
-        SourceState::Open => "open",
-        SourceState::Finished => "finished",
-        SourceState::Skipped => "skipped",
-    };
-    let _ = write!(text, " {state} {serial} {modified_ns} ");
-    if marks.iter().len() == 0 {
-        text.push('-');
-    }
-    for (n, Mark { offset, trace }) in marks.iter().enumerate() {
-        let comma = if n > 0 { "," } else { "" };
-        let _ = write!(text, "{comma}{offset}:{}:{:x}", trace.len, trace.crc);
-    }
-    let _ = writeln!(text, " {}", escape(path.as_os_str().as_bytes()));
-}
-
-pub(crate) fn parse(text: &[u8]) -> Result<Saved, String> {
-    if text.is_empty() {
-        return Err("it is empty".into());
-    }
-    let text =
-        std::str::from_utf8(text).map_err(|e| format!("byte {} is not text", e.valid_up_to()))?;
-    let header = text.lines().next().unwrap_or_default();
-    let version = match header.strip_prefix(TITLE) {
-        Some(OLDEST) => Version::One,
-        Some(OLDER) => Version::Two,
-        Some(VERSION) => Version::Three,
-        _ => {
-            return Err(format!(
-                "it begins with '{}', not '{TITLE}{VERSION}'",
-                header.escape_debug()
-            ));
-        }
-    };
-    let whole = text.strip_suffix('\n').ok_or("its end is missing")?;
-    let (_, last) = whole.rsplit_once('\n').ok_or("its end is missing")?;
-    let body = &text[..text.len() - last.len() - 1];
-    let (count, crc) = match last.split(' ').collect::<Vec<_>>()[..] {
-        ["end", count, crc] => (count, crc),
-        _ => return Err("its end is missing".into()),
-    };
-    if format!("{:08x}", crc32c::crc32c(body.as_bytes())) != crc {
-        return Err("its checksum does not match".into());
-    }
-    let mut sections = Vec::new();
-    let mut checkpoints = Vec::new();
-    for (at, line) in body.lines().enumerate().skip(1) {
-        let name = line
-            .strip_prefix(SECTION)
-            .filter(|_| version == Version::Three);
-        let read = match name {
-            Some(name) => unescape(name)
-                .and_then(|name| String::from_utf8(name).ok())
-                .map(|name| sections.push(name)),
-            None => parse_line(line, version).map(|checkpoint| checkpoints.push(checkpoint)),
+    /// A file that holds what was `saved`.
+    pub(crate) fn written(saved: &Saved) -> Vec<u8> {
+        let mut text = Vec::new();
+        let sections = saved.sections.as_deref().unwrap_or_default();
+        let write = |piece: &str| {
+            text.extend_from_slice(piece.as_bytes());
+            Ok(())
         };
-        read.ok_or_else(|| format!("line {} is not a checkpoint", at + 1))?;
+        render(7, sections, saved.checkpoints.iter(), write).expect("memory takes everything");
+        text
     }
-    if checkpoints.len().to_string() != count {
-        return Err(format!(
-            "it holds {} sources, not {count}",
-            checkpoints.len()
-        ));
-    }
-    Ok(Saved {
-        sections: (version == Version::Three).then_some(sections),
-        checkpoints,
-    })
-}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Version {
-    One,
-    Two,
-    Three,
-}
-
-fn parse_line(line: &str, version: Version) -> Option<Checkpoint> {
-    let count = match version {
-        Version::One => 12,
-        Version::Two => 13,
-        Version::Three => 15,
-    };
-    let mut fields = line.splitn(count, ' ');
-    let mut next = || fields.next();
-    let offset = next()?.parse().ok()?;
-    let size: u64 = match version {
-        Version::One => offset,
-        _ => next()?.parse().ok()?,
-    };
-    let trace = Trace {
-        len: next()?.parse().ok()?,
-        crc: u32::from_str_radix(next()?, 16).ok()?,
-    };
-    let inode = Inode {
-        device: next()?.parse().ok()?,
-        inode: next()?.parse().ok()?,
-    };
-    let born_ns = next()?.parse().ok()?;
-    let mut fingerprint = Fingerprint {
-        len: next()?.parse().ok()?,
-        hash: u64::from_str_radix(next()?, 16).ok()?,
-        steps: [0; Fingerprint::STEPS.len()],
-    };
-    if version == Version::Three {
-        parse_steps(next()?, &mut fingerprint.steps)?;
-    }
-    let state = match next()? {
-        "open" => SourceState::Open,
-        "finished" => SourceState::Finished,
-        "skipped" if version == Version::Three => SourceState::Skipped,
-        _ => return None,
-    };
-    Some(Checkpoint {
-        offset,
-        size: size.max(offset),
-        trace,
-        identity: Identity {
-            inode,
-            born_ns,
-            fingerprint,
-        },
-        state,
-        serial: next()?.parse().ok()?,
-        modified_ns: next()?.parse().ok()?,
-        marks: match version {
-            Version::Three => parse_marks(next()?)?,
-            _ => Marks::default(),
-        },
-        path: Path::new(OsStr::from_bytes(&unescape(next()?)?)).into(),
-    })
-}
-
-fn parse_steps(text: &str, steps: &mut [u8]) -> Option<()> {
-    if text == "-" {
-        return Some(());
-    }
-    let pairs = text.as_bytes().chunks(2);
-    if pairs.len() > steps.len() {
-        return None;
-    }
-    for (step, pair) in steps.iter_mut().zip(pairs) {
-        *step = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        if *step == 0 || pair.len() != 2 {
-            return None;
+    /// A file of these lines, each with its checksum, between which `end` gets the count that it needs.
+    pub(crate) fn sealed(lines: &str) -> Vec<u8> {
+        let mut text = format!("{TITLE}{VERSION}\n");
+        let offset = text.len() as u64;
+        let mut place = Place {
+            generation: 7,
+            offset,
+        };
+        let mut count = 0;
+        for line in ["generation 7"].into_iter().chain(lines.lines()) {
+            let from = text.len();
+            text.push_str(line);
+            match line {
+                "end" => text.push_str(&format!(" {count}")),
+                _ if line.starts_with(|first: char| first.is_ascii_digit()) => count += 1,
+                _ => {}
+            }
+            place.seal(&mut text, from);
         }
+        text.into_bytes()
     }
-    Some(())
 }
-
-fn parse_marks(text: &str) -> Option<Marks> {
-    if text == "-" {
-        return Some(Marks::default());
-    }
-    let mark = |text: &str| {
-        let mut fields = text.splitn(3, ':');
-        Some(Mark {
-            offset: fields.next()?.parse().ok()?,
-            trace: Trace {
-                len: fields.next()?.parse().ok()?,
-                crc: u32::from_str_radix(fields.next()?, 16).ok()?,
-            },
-        })
-    };
-    Marks::new(text.split(',').map(mark).collect::<Option<_>>()?)
-}
-
-fn escape(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        if (0x20..0x7f).contains(&byte) && byte != b'%' {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes().iter();
-    while let Some(&byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [*rest.next()?, *rest.next()?];
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    Some(bytes)
-}
-
-const FILE: &str = "checkpoints";
-pub(crate) const TITLE: &str = "logagent checkpoints ";
-pub(crate) const VERSION: &str = "3";
-/// The version before it.
-const OLDER: &str = "2";
-/// Content of which more is acknowledged is not short.
-const SHORT_BYTES: u64 = 1 << 20;
-/// What begins the line of a section.
-const SECTION: &str = "section ";
-/// The oldest version that is still read.
-pub(crate) const OLDEST: &str = "1";
 
 #[cfg(test)]
 mod tests;

@@ -50,8 +50,8 @@ table! {
         IfUnset::Text("8s"),
         "how long a stop may wait for what is in flight; supervisors kill after 10s";
     CHECKPOINT_INTERVAL: Time = [Agent] "checkpoint_interval",
-        Time { least: Duration::from_millis(1), most: DAY }, IfUnset::Text("1s"),
-        "how often checkpoints that moved are written";
+        Time { least: Duration::from_millis(1), most: DAY }, IfUnset::Text("5ms"),
+        "how soon after an acknowledgement it is written; a power cut may take one second more";
 
     DELETED_BYTES_LIMIT: Size = [Agent] "deleted_bytes_limit",
         Size { least: 0, most: usize::MAX }, IfUnset::Text("1GiB"),

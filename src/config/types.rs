@@ -32,7 +32,7 @@ pub struct AgentConfig {
     pub memory_limit_bytes: usize,
     /// How long a stop may wait for what is in flight.
     pub shutdown_timeout: Duration,
-    /// How often moved checkpoints are written.
+    /// How soon after an acknowledgement a checkpoint is written.
     pub checkpoint_interval: Duration,
     /// Bound of unread bytes in deleted files that are held open.
     pub deleted_bytes_limit: u64,

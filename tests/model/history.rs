@@ -272,13 +272,11 @@ impl Model {
             .collect();
         let end = Instant::now() + DEADLINE;
         loop {
-            let text = fs::read_to_string(self.env.checkpoints()).unwrap_or_default();
+            let positions = self.env.positions();
             let has = |&(inode, offset): &(u64, u64)| {
-                text.lines().any(|line| {
-                    let mut fields = line.split(' ');
-                    fields.next() == Some(&offset.to_string())
-                        && fields.nth(4) == Some(&inode.to_string())
-                })
+                positions
+                    .iter()
+                    .any(|fields| fields[0] == offset.to_string() && fields[5] == inode.to_string())
             };
             if wanted.iter().all(has) {
                 break;

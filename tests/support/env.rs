@@ -386,13 +386,40 @@ impl Env {
     /// Waits until field `at` of a checkpoint (0: the offset, 1: the size that was seen) is `size`.
     pub(crate) fn wait_for_checkpoint_field(&self, at: usize, size: u64) {
         let size = size.to_string();
-        let text = || fs::read_to_string(self.checkpoints()).unwrap_or_default();
-        let has = |line: &str| line.split(' ').nth(at) == Some(&size);
         wait_until(
             SOON,
-            || text().lines().any(has),
-            || format!("{size} in field {at} of a checkpoint in:\n{}", text()),
+            || self.positions().iter().any(|fields| fields[at] == size),
+            || format!("{size} in field {at} of a checkpoint"),
         );
+    }
+
+    /// The fields of each checkpoint as it is now: offset, size, trace (2), device, inode and so on. Reads the file as
+    /// the README tells users to.
+    pub(crate) fn positions(&self) -> Vec<Vec<String>> {
+        const SERIAL: usize = 11;
+        let text = fs::read_to_string(self.checkpoints()).unwrap_or_default();
+        let mut positions: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        let lines = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        for line in lines {
+            let fields: Vec<String> = line.trim_end().split(' ').map(str::to_owned).collect();
+            match fields.len() {
+                3 if fields[0] == "gone" => drop(positions.remove(&fields[1].parse().unwrap())),
+                6 => {
+                    let known = positions.get_mut(&fields[4].parse().unwrap());
+                    known.expect("was known before it moved")[..4].clone_from_slice(&fields[..4]);
+                }
+                16.. => {
+                    let mut serials = fields[SERIAL].split(',').map(|n| n.parse().unwrap());
+                    let serial = serials.next().expect("has one");
+                    serials.for_each(|replaced| drop(positions.remove(&replaced)));
+                    positions.insert(serial, fields);
+                }
+                _ => {}
+            }
+        }
+        positions.into_values().collect()
     }
 
     // What arrived.

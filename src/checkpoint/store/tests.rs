@@ -1,86 +1,244 @@
 //! The checkpoints file in every state that it can be met in.
 
-use super::*;
+mod crashes;
+mod disk;
+mod sample;
+
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
-    Checkpoint {
-        path: Path::new(OsStr::from_bytes(path)).into(),
-        identity: Identity {
-            inode: Inode {
-                device: 66305,
-                inode: 12 + serial,
-            },
-            born_ns: 1_750_000_000_123_456_789,
-            fingerprint: match serial {
-                2 => Fingerprint::of(path),
-                _ => Fingerprint {
-                    steps: [0; 88],
-                    ..Fingerprint::of(path)
-                },
-            },
-        },
-        offset: if serial == 2 { 5 } else { 1 << 40 | serial },
-        size: 1 << 41,
-        trace: Trace::of(path),
-        state: [
-            SourceState::Open,
-            SourceState::Finished,
-            SourceState::Skipped,
-        ][serial as usize % 3],
-        marks: Marks::new(
-            (1..=serial % 3)
-                .map(|n| Mark {
-                    offset: n * 1000,
-                    trace: Trace::of(&n.to_le_bytes()),
-                })
-                .collect(),
-        )
-        .expect("is in order"),
-        serial,
-        modified_ns: -5,
+use self::sample::{as_read, checkpoint, events, moved, saved, sections, some, states};
+use super::read::{Read, parse};
+use super::*;
+use crate::batch::Trace;
+use crate::identity::{Fingerprint, Identity, Inode};
+use crate::progress::{Marks, SourceState};
+
+#[test]
+fn what_is_written_is_loaded_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut store = Store::open(folder.path()).expect("opens");
+    assert_eq!(store.load().expect("loads").checkpoints, vec![]);
+    assert!(store.is_full() && !store.can_append());
+    store.begin(&sections(), some().iter()).expect("begins");
+    assert_eq!(store.load().expect("loads"), saved(&some()));
+    for (event, state) in events().iter().zip(&states()[1..]) {
+        assert!(!store.is_full() && store.can_append());
+        store.append([event.entry()].into_iter()).expect("appends");
+        assert!(!store.is_synced());
+        assert_eq!(&store.load().expect("loads").checkpoints, state);
+        store.sync().expect("syncs");
+        assert!(store.is_synced());
+        assert_eq!(&store.load().expect("loads").checkpoints, state);
     }
+    store
+        .begin(&sections(), some()[..1].iter())
+        .expect("begins");
+    assert_eq!(store.load().expect("loads"), saved(&some()[..1]));
+    let mode = |name: &str| {
+        let metadata = folder.path().join(name).metadata().expect("is there");
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!((mode("checkpoints"), mode("lock")), (0o600, 0o600));
 }
 
-fn some() -> Vec<Checkpoint> {
-    vec![
-        checkpoint(1, b"/var/log/a b.log"),
-        checkpoint(2, b"/odd/%41\n\xff\xc3\xa4 \t.log"),
-        checkpoint(3, b"/"),
-    ]
+#[test]
+fn a_write_is_as_long_as_what_moved_and_the_file_at_most_twice_what_it_was() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let many = many();
+    let mut store = Store::open(folder.path()).expect("opens");
+    store.begin(&sections(), many.iter()).expect("begins");
+    let size = || {
+        fs::metadata(folder.path().join("checkpoints"))
+            .expect("is there")
+            .len()
+    };
+    let begun = size();
+    let mut one = many[7].clone();
+    let mut writes = 0;
+    while !store.is_full() {
+        let before = size();
+        one = moved(&one, 1);
+        store
+            .append([Entry::Moved(&one)].into_iter())
+            .expect("appends");
+        assert!(size() - before < 80, "{} bytes", size() - before);
+        // Most of them together: a hundred thousand writes take their time.
+        let rest = std::iter::repeat_n(Entry::Moved(&one), 9999);
+        store.append(rest).expect("appends");
+        writes += 10_000;
+    }
+    assert!(
+        (begun * 2..begun * 2 + 800_000).contains(&size()),
+        "{} from {begun}",
+        size()
+    );
+    assert!(writes > 100_000, "{writes}");
+    store.begin(&sections(), many.iter()).expect("begins");
+    assert_eq!(size(), begun);
 }
 
-fn sections() -> Vec<String> {
-    vec!["app".into(), "odd ä%".into()]
+/// A file with everything in it, and where its lines begin.
+fn whole() -> (Vec<u8>, Vec<usize>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut store = Store::open(folder.path()).expect("opens");
+    store.begin(&sections(), some().iter()).expect("begins");
+    let all = events();
+    for (n, event) in all.iter().enumerate() {
+        store.append([event.entry()].into_iter()).expect("appends");
+        if n % 3 == 2 {
+            store.sync().expect("syncs");
+        }
+    }
+    let text = fs::read(folder.path().join("checkpoints")).expect("reads");
+    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let starts = [0].into_iter().chain(ends.map(|(at, _)| at + 1));
+    let starts = starts.filter(|at| *at < text.len()).collect();
+    (text, starts)
 }
 
-fn saved(checkpoints: &[Checkpoint]) -> Saved {
-    Saved {
-        sections: Some(sections()),
-        checkpoints: checkpoints.to_vec(),
+#[test]
+fn every_cut_leaves_what_was_written_before_it_or_is_noticed() {
+    let (text, starts) = whole();
+    let states = states();
+    assert_eq!(
+        &parse(&text).expect("whole").saved.checkpoints,
+        states.last().expect("some")
+    );
+    let text_of = |at: usize| String::from_utf8_lossy(&text[starts[at]..]).into_owned();
+    let end = (0..starts.len())
+        .find(|at| text_of(*at).starts_with("end "))
+        .expect("has an end");
+    for cut in 0..text.len() {
+        // The newline belongs to its line.
+        let lines = starts.iter().filter(|start| **start <= cut).count() - 1;
+        if lines <= end {
+            assert!(parse(&text[..cut]).is_err(), "cut at {cut}");
+            continue;
+        }
+        let entries = (end + 1..lines)
+            .filter(|at| !text_of(*at).starts_with("synced"))
+            .count();
+        let read = parse(&text[..cut]).expect("a crash can do that");
+        assert_eq!(read.saved.checkpoints, states[entries], "cut at {cut}");
+        assert_eq!(read.cut_bytes, cut - starts[lines], "cut at {cut}");
     }
 }
 
 #[test]
-fn what_is_saved_is_loaded_again() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = Store::open(folder.path()).expect("opens");
-    assert_eq!(store.load().expect("loads").checkpoints, vec![]);
-    store.save(&sections(), some().iter()).expect("saves");
-    assert_eq!(store.load().expect("loads"), saved(&some()));
-    store.save(&sections(), some()[..1].iter()).expect("saves");
-    assert_eq!(store.load().expect("loads"), saved(&some()[..1]));
-    let mode = |name: &str| {
-        folder
-            .path()
-            .join(name)
-            .metadata()
-            .expect("is there")
-            .permissions()
-            .mode()
-            & 0o777
+fn every_flipped_byte_and_every_missing_line_of_what_was_durable_is_noticed() {
+    let (text, starts) = whole();
+    let text_of = |at: &usize| String::from_utf8_lossy(&text[*at..]).into_owned();
+    let last_sync = starts
+        .iter()
+        .rposition(|at| text_of(at).starts_with("synced"));
+    let last_sync = last_sync.expect("was synced");
+    assert!(last_sync + 1 < starts.len(), "something came after");
+    let states = states();
+    for at in 0..text.len() {
+        for flip in [0x01, 0x80, 0xff, text[at] ^ b'\n', text[at] ^ b' '] {
+            let mut damaged = text.clone();
+            damaged[at] ^= flip;
+            match parse(&damaged) {
+                _ if flip == 0 => {}
+                // The newline before the last mark is a part of it.
+                Ok(Read { saved, cut_bytes }) => {
+                    assert!(at >= starts[last_sync] - 1, "byte {at} flipped by {flip}");
+                    assert!(cut_bytes > 0 && states[3..].contains(&saved.checkpoints));
+                }
+                Err(damage) => {
+                    let whole = damage.whole_until.unwrap_or(0);
+                    assert!(whole <= at, "byte {at}: {damage:?}");
+                    assert!(whole == 0 || parse(&text[..whole]).is_ok());
+                }
+            }
+        }
+    }
+    for pair in starts[..=last_sync].windows(2) {
+        let without = [&text[..pair[0]], &text[pair[1]..]].concat();
+        assert!(parse(&without).is_err(), "without the line at {}", pair[0]);
+        let twice = [&text[..pair[1]], &text[pair[0]..]].concat();
+        match parse(&twice) {
+            // Nothing that was durable is left out.
+            Ok(read) => assert!(pair[1] == starts[last_sync] && read.cut_bytes > 0),
+            Err(damage) => assert!(damage.whole_until.is_none_or(|whole| whole == pair[1])),
+        }
+    }
+    assert!(parse(&vec![0; text.len()]).is_err(), "zeroed");
+    assert!(parse(b"").is_err(), "empty");
+}
+
+#[test]
+fn damage_is_an_error_that_names_the_file_and_ways_out_that_work() {
+    let (text, starts) = whole();
+    let beside = || {
+        let other = fuzz::written(&saved(&some()));
+        [
+            ("checkpoints.prev", other.clone()),
+            ("checkpoints.new", other),
+        ]
     };
-    assert_eq!((mode("checkpoints"), mode("lock")), (0o600, 0o600));
+    // In what it began with, and in what was added.
+    for (at, is_cut) in [(40, false), (starts[8] + 3, true)] {
+        let mut damaged = text.clone();
+        damaged[at] ^= 1;
+        let mut files = vec![("checkpoints", damaged)];
+        files.extend(beside());
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, bytes)| (*name, &bytes[..]))
+            .collect();
+        with_files(&files, |store| {
+            let error = store.load().expect_err("is damaged").to_string();
+            assert!(error.contains("/checkpoints' is damaged: line "), "{error}");
+            assert_eq!(error.contains("truncate -s "), is_cut, "{error}");
+            let commands: Vec<&str> = error
+                .lines()
+                .filter_map(|l| l.split_once(":  "))
+                .map(|l| l.1)
+                .collect();
+            for command in &commands {
+                fs::write(store.folder.join("checkpoints"), files[0].1).expect("writes");
+                fs::write(store.folder.join("checkpoints.prev"), files[1].1).expect("writes");
+                let status = std::process::Command::new("sh")
+                    .args(["-c", command])
+                    .status();
+                assert!(status.expect("runs").success(), "{command}");
+                store
+                    .load()
+                    .unwrap_or_else(|error| panic!("after {command}: {error}"));
+            }
+            assert_eq!(commands.len(), 2 + usize::from(is_cut), "{error}");
+        });
+    }
+    for bytes in [&b""[..], &text[..100], &vec![0; text.len()]] {
+        with_files(&[("checkpoints", bytes)], |store| {
+            let error = store.load().expect_err("is damaged").to_string();
+            assert!(error.contains("/checkpoints' is damaged: "), "{error}");
+            assert!(error.contains("mv '") && error.contains("rm '"), "{error}");
+        });
+    }
+}
+
+#[test]
+fn another_format_version_is_an_error_that_names_it() {
+    for version in ["5", "10", "0"] {
+        let text = format!("logagent checkpoints {version}\nwho knows");
+        with_files(&[("checkpoints", text.as_bytes())], |store| {
+            let error = store.load().expect_err("is not known").to_string();
+            let words =
+                format!("has format version '{version}', and this program reads versions 1 to 4\n");
+            assert!(error.contains(&words), "{error}");
+            assert!(error.contains("rm '"), "{error}");
+        });
+    }
+}
+
+#[test]
+fn the_first_line_is_one_that_older_programs_name_the_version_of() {
+    let (text, _) = whole();
+    assert!(text.starts_with(b"logagent checkpoints 4\n"));
 }
 
 #[test]
@@ -94,149 +252,17 @@ fn a_new_state_folder_is_private() {
     );
 }
 
-#[test]
-fn every_cut_and_every_flipped_byte_is_noticed() {
-    let whole = render(&sections(), some().iter()).into_bytes();
-    assert_eq!(parse(&whole).expect("whole"), saved(&some()));
-    for cut in 0..whole.len() {
-        assert!(parse(&whole[..cut]).is_err(), "cut at {cut}");
-    }
-    for at in 0..whole.len() {
-        for flip in [0x01, 0x80, 0xff] {
-            let mut damaged = whole.clone();
-            damaged[at] ^= flip;
-            assert!(parse(&damaged).is_err(), "byte {at} flipped by {flip}");
-        }
-    }
-    assert!(parse(&vec![0; whole.len()]).is_err(), "zeroed");
-    assert!(parse(&[whole.clone(), whole].concat()).is_err(), "doubled");
-}
-
-#[test]
-fn the_error_names_the_file_and_the_way_out() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = Store::open(folder.path()).expect("opens");
-    std::fs::write(
-        folder.path().join("checkpoints"),
-        "logagent checkpoints 2\nend 1 00000000\n",
-    )
-    .expect("writes");
-    let error = store.load().expect_err("is damaged").to_string();
-    assert!(
-        error.contains("checkpoints' is damaged: its checksum does not match\n"),
-        "{error}"
-    );
-    assert!(error.contains("mv '"), "{error}");
-}
-
 /// Calls `check` in a folder with these files: name and bytes.
-fn with_files(files: &[(&str, &[u8])], check: impl FnOnce(&Store)) {
+fn with_files(files: &[(&str, &[u8])], check: impl FnOnce(Store)) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, bytes) in files {
-        std::fs::write(folder.path().join(name), bytes).expect("writes");
+        fs::write(folder.path().join(name), bytes).expect("writes");
     }
-    check(&Store::open(folder.path()).expect("opens"));
+    check(Store::open(folder.path()).expect("opens"));
 }
 
 #[test]
-fn a_crash_at_any_point_of_a_write_leaves_the_old_or_the_new_checkpoints() {
-    let (oldest, old, new) = (&some()[..1], &some()[..2], &some()[..]);
-    let [oldest_text, old_text, new_text] =
-        [oldest, old, new].map(|some| render(&sections(), some.iter()).into_bytes());
-    // What `checkpoints.new` may hold before it is synced: any part of it, with any length.
-    let mut unsynced: Vec<Vec<u8>> = (0..=new_text.len())
-        .map(|len| new_text[..len].to_vec())
-        .collect();
-    for len in [1, 17, 512, 4096, new_text.len()] {
-        unsynced.push(vec![0; len]);
-        unsynced.push(vec![0xa5; len]);
-        let mut half = new_text.clone();
-        half.resize(half.len().max(len), 0);
-        half[len.min(new_text.len()) / 2..].fill(0);
-        unsynced.push(half);
-    }
-    let mut states = 0;
-    let mut expect = |files: &[(&str, &[u8])], expected: &[Checkpoint]| {
-        states += 1;
-        with_files(files, |store| {
-            let names: Vec<_> = files.iter().map(|(name, _)| name).collect();
-            assert_eq!(
-                store.load().expect("loads").checkpoints,
-                expected,
-                "{names:?}"
-            );
-            // What was left over is in nobody's way. (A write is slow: not for every state.)
-            if states % 16 == 1 {
-                store.save(&sections(), new.iter()).expect("saves");
-                assert_eq!(store.load().expect("loads"), saved(new), "{names:?}");
-            }
-        });
-    };
-    // The first write ever: before the rename, and after it.
-    for new_file in &unsynced {
-        expect(&[("checkpoints.new", new_file)], &[]);
-    }
-    expect(&[("checkpoints", &new_text)], new);
-    for prev in [None, Some(&oldest_text)] {
-        let prev = || prev.map(|text| ("checkpoints.prev", &text[..]));
-        for new_file in &unsynced {
-            let mut files: Vec<(&str, &[u8])> = prev().into_iter().collect();
-            files.push(("checkpoints", &old_text));
-            files.push(("checkpoints.new", new_file));
-            expect(&files, old);
-        }
-    }
-    // Synced, `prev` unlinked, linked anew, and the rename not yet, or done.
-    let synced = ("checkpoints.new", &new_text[..]);
-    expect(&[("checkpoints", &old_text), synced], old);
-    let linked = ("checkpoints.prev", &old_text[..]);
-    expect(&[("checkpoints", &old_text), linked, synced], old);
-    expect(&[("checkpoints", &new_text), linked], new);
-    expect(&[("checkpoints", &new_text)], new);
-    // The folder was not synced: the rename is there and the link is not, or the other way round.
-    let before = ("checkpoints.prev", &oldest_text[..]);
-    expect(&[("checkpoints", &new_text), before], new);
-    expect(&[("checkpoints", &new_text), before, synced], new);
-    println!("{states} states");
-}
-
-#[test]
-fn a_damaged_main_file_is_an_error_that_names_it_whatever_lies_beside_it() {
-    let (old, new) = (
-        render(&sections(), some()[..1].iter()),
-        render(&sections(), some().iter()),
-    );
-    let mut flipped = new.clone().into_bytes();
-    flipped[40] ^= 1;
-    let cut = &new.as_bytes()[..new.len() - 3];
-    let zeroed = vec![0; new.len()];
-    for bytes in [&flipped[..], cut, &zeroed, b""] {
-        let files = [
-            ("checkpoints", bytes),
-            ("checkpoints.prev", old.as_bytes()),
-            ("checkpoints.new", new.as_bytes()),
-        ];
-        with_files(&files, |store| {
-            let error = store.load().expect_err("is damaged").to_string();
-            assert!(error.contains("/checkpoints' is damaged: "), "{error}");
-            assert!(error.contains("mv '") && error.contains("rm '"), "{error}");
-        });
-    }
-}
-
-#[test]
-fn another_format_version_is_an_error_that_names_it() {
-    let later = render(&sections(), some().iter()).replace("checkpoints 3\n", "checkpoints 4\n");
-    with_files(&[("checkpoints", later.as_bytes())], |store| {
-        let error = store.load().expect_err("is not known").to_string();
-        let words = "has format version '4', and this program reads versions 1 to 3\n";
-        assert!(error.contains(words), "{error}");
-        assert!(error.contains("rm '"), "{error}");
-    });
-}
-
-#[test]
-fn the_versions_before_are_read() {
+fn the_versions_before_are_read_and_become_the_new_one() {
     let expected = Checkpoint {
         path: Path::new("/a b\n.log").into(),
         identity: Identity {
@@ -262,19 +288,32 @@ fn the_versions_before_are_read() {
         serial: 4,
         modified_ns: -5,
     };
-    for (version, size) in [(1, ""), (2, "8 ")] {
+    let versions = [
+        (1, "", "", "", ""),
+        (2, "", "8 ", "", ""),
+        (3, "section app\nsection odd %C3%A4%25\n", "8 ", "- ", "- "),
+    ];
+    for (version, sections_text, size, steps, marks) in versions {
         let body = format!(
-            "logagent checkpoints {version}\n7 {size}5 000a0b0c 66305 13 -2 9 00000000deadbeef open 4 -5 /a b%0A.log\n"
+            "logagent checkpoints {version}\n{sections_text}7 {size}5 000a0b0c 66305 13 -2 9 00000000deadbeef {steps}open 4 -5 \
+             {marks}/a b%0A.log\n"
         );
         let text = format!("{body}end 1 {:08x}\n", crc32c::crc32c(body.as_bytes()));
         let expected = Checkpoint {
             size: if version == 1 { 7 } else { 8 },
             ..expected.clone()
         };
-        with_files(&[("checkpoints", text.as_bytes())], |store| {
+        with_files(&[("checkpoints", text.as_bytes())], |mut store| {
             let loaded = store.load().expect("loads");
             assert_eq!(loaded.checkpoints, vec![expected]);
-            assert_eq!(loaded.sections, None, "they were not kept");
+            let kept = (version == 3).then(sections);
+            assert_eq!(loaded.sections, kept);
+            store
+                .begin(&sections(), loaded.checkpoints.iter())
+                .expect("begins");
+            let now = fs::read(store.folder.join("checkpoints")).expect("reads");
+            assert!(now.starts_with(b"logagent checkpoints 4\n"));
+            assert_eq!(store.load().expect("loads"), saved(&loaded.checkpoints));
         });
     }
 }
@@ -292,16 +331,52 @@ fn a_second_opening_names_the_holder() {
     );
 }
 
+fn many() -> Vec<Checkpoint> {
+    let path = |n| format!("/var/log/app-{n}.log");
+    (0..100_000)
+        .map(|n| as_read(checkpoint(n, path(n).as_bytes())))
+        .collect()
+}
+
+/// What this thread has used: others may be using the rest.
+fn processor_time() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("is there");
+    let ns = text.split(' ').next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(ns.expect("a number"))
+}
+
 #[test]
-fn a_hundred_thousand_sources_come_back() {
-    let many: Vec<_> = (0..100_000)
-        .map(|n| checkpoint(n, format!("/var/log/app-{n}.log").as_bytes()))
-        .collect();
-    let text = render(&sections(), many.iter());
-    with_files(&[("checkpoints", text.as_bytes())], |store| {
-        let started = std::time::Instant::now();
-        let loaded = store.load().expect("loads").checkpoints;
-        println!("100,000 sources are loaded in {:?}", started.elapsed());
-        assert_eq!(loaded, many);
-    });
+fn a_hundred_thousand_sources_come_back_soon() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut store = Store::open(folder.path()).expect("opens");
+    let mut many = many();
+    store.begin(&sections(), many.iter()).expect("begins");
+    // As many moves as it takes before it is begun anew.
+    while !store.is_full() {
+        for checkpoint in &mut many {
+            *checkpoint = moved(checkpoint, 1);
+        }
+        store
+            .append(many.iter().map(Entry::Moved))
+            .expect("appends");
+        store.sync().expect("syncs");
+    }
+    let size = fs::metadata(folder.path().join("checkpoints"))
+        .expect("is there")
+        .len();
+    let (mut loaded, mut took) = (Vec::new(), Duration::MAX);
+    // The best of some: the machine may be doing something else.
+    for _ in 0..5 {
+        let before = processor_time();
+        loaded = store.load().expect("loads").checkpoints;
+        took = took.min(processor_time() - before);
+    }
+    println!("100,000 sources are loaded from {size} bytes in {took:?}");
+    let many: Vec<_> = many.into_iter().map(as_read).collect();
+    assert!(loaded == many, "others");
+    // The time counts where it counts.
+    assert!(
+        cfg!(debug_assertions) || took < Duration::from_millis(300),
+        "{took:?}"
+    );
 }

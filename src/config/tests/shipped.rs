@@ -24,7 +24,7 @@ fn defaults() -> Config {
             producers: 2,
             memory_limit_bytes: 64 << 20,
             shutdown_timeout: Duration::from_secs(8),
-            checkpoint_interval: Duration::from_secs(1),
+            checkpoint_interval: Duration::from_millis(5),
             deleted_bytes_limit: 1 << 30,
         },
         kafka: KafkaConfig {

@@ -1,0 +1,370 @@
+//! Messages in, checkpoints out.
+
+use super::*;
+use crate::batch::Trace;
+use crate::identity::{Fingerprint, Identity, Inode};
+use crate::progress::Marks;
+use crossbeam_channel::unbounded;
+use std::path::Path;
+
+fn checkpoint(inode: u64, offset: u64) -> Checkpoint {
+    Checkpoint {
+        path: Path::new("/log/app.log").into(),
+        identity: Identity {
+            inode: Inode { device: 1, inode },
+            born_ns: 0,
+            fingerprint: Fingerprint::default(),
+        },
+        offset,
+        size: offset,
+        trace: Trace::default(),
+        marks: Marks::default(),
+        state: SourceState::Open,
+        serial: inode,
+        modified_ns: 0,
+    }
+}
+
+fn run(folder: &Path, messages: Vec<Progress>) -> Vec<Checkpoint> {
+    let store = Store::open(folder).expect("opens");
+    let before = store.load().expect("loads");
+    let (sender, progress) = unbounded();
+    for message in messages {
+        sender.send(message).expect("the receiver is here");
+    }
+    drop(sender);
+    let (interval, deadline) = (Duration::from_secs(1), Deadline::default());
+    Registrar::new(
+        Some(store),
+        before,
+        progress,
+        interval,
+        deadline,
+        Arc::default(),
+    )
+    .run();
+    super::super::store::load(folder)
+        .expect("loads")
+        .checkpoints
+}
+
+fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {
+    Progress::Opened {
+        source,
+        checkpoint: checkpoint(inode, offset),
+        replaces: vec![inode],
+        size: Arc::default(),
+    }
+}
+
+fn span(source: SourceId, start: u64, end: u64) -> Span {
+    Span {
+        source,
+        start,
+        end,
+        trace: Trace::default(),
+    }
+}
+
+#[test]
+fn a_gap_holds_the_checkpoint_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = SourceId::next();
+    let acks = vec![span(source, 0, 10), span(source, 20, 30)];
+    let after = run(
+        folder.path(),
+        vec![opened(source, 7, 0), Progress::Acked(acks)],
+    );
+    assert_eq!(after, vec![checkpoint(7, 10)]);
+}
+
+#[test]
+fn an_acknowledgement_from_before_a_truncation_moves_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (old, new) = (SourceId::next(), SourceId::next());
+    let finished = Progress::Ended {
+        source: old,
+        end: 500,
+        modified_ns: 0,
+        why: Ending::Gone,
+    };
+    let messages = vec![
+        opened(old, 7, 0),
+        finished,
+        opened(new, 7, 0),
+        Progress::Acked(vec![span(old, 0, 500)]),
+        Progress::Acked(vec![span(new, 0, 20)]),
+    ];
+    assert_eq!(run(folder.path(), messages), vec![checkpoint(7, 20)]);
+}
+
+#[test]
+fn a_finished_file_is_remembered_and_a_deleted_one_is_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (rotated, gone) = (SourceId::next(), SourceId::next());
+    let messages = vec![
+        opened(rotated, 7, 0),
+        opened(gone, 8, 0),
+        Progress::Ended {
+            source: rotated,
+            end: 10,
+            modified_ns: 99,
+            why: Ending::Finished,
+        },
+        Progress::Ended {
+            source: gone,
+            end: 10,
+            modified_ns: 99,
+            why: Ending::Gone,
+        },
+        Progress::Acked(vec![span(rotated, 0, 10), span(gone, 0, 10)]),
+    ];
+    let expected = Checkpoint {
+        state: SourceState::Finished,
+        modified_ns: 99,
+        ..checkpoint(7, 10)
+    };
+    assert_eq!(run(folder.path(), messages), vec![expected]);
+}
+
+#[test]
+fn a_file_that_is_forgotten_before_all_of_it_is_acknowledged_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = SourceId::next();
+    let messages = vec![
+        opened(source, 7, 0),
+        Progress::Ended {
+            source,
+            end: 10,
+            modified_ns: 99,
+            why: Ending::Finished,
+        },
+        Progress::Forgotten { serial: 7 },
+        Progress::Acked(vec![span(source, 0, 10)]),
+    ];
+    assert_eq!(run(folder.path(), messages), vec![]);
+}
+
+#[test]
+fn checkpoints_of_files_that_are_not_read_now_stay() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = SourceId::next();
+    run(folder.path(), vec![opened(source, 7, 5)]);
+    let other = SourceId::next();
+    assert_eq!(
+        run(folder.path(), vec![opened(other, 8, 6)]),
+        vec![checkpoint(7, 5), checkpoint(8, 6)]
+    );
+}
+
+/// A registrar whose writes the test asks for, and its folder.
+fn begun(store: Store) -> Registrar {
+    let (_, progress) = unbounded();
+    let saved = store.load().expect("loads");
+    let interval = Duration::from_millis(1);
+    let mut registrar = Registrar::new(
+        Some(store),
+        saved,
+        progress,
+        interval,
+        Deadline::default(),
+        Arc::default(),
+    );
+    registrar.sections = vec!["app".to_owned()];
+    registrar
+}
+
+/// Everything that a registrar knows, as it is written.
+fn known(registrar: &Registrar) -> Vec<Checkpoint> {
+    let open = registrar.open.values().map(|tracked| &tracked.checkpoint);
+    let mut all: Vec<_> = open.chain(registrar.rest.values()).cloned().collect();
+    all.sort_unstable_by_key(|checkpoint| checkpoint.serial);
+    all
+}
+
+/// A file in the making, as a tailer would tell of it.
+struct Followed {
+    source: SourceId,
+    serial: u64,
+    acked: u64,
+    size: Arc<AtomicU64>,
+}
+
+/// Something that a tailer or an output may tell now.
+fn random_message(
+    random: &mut fastrand::Rng,
+    followed: &mut Vec<Followed>,
+    closed: &mut Vec<u64>,
+    serial: &mut u64,
+) -> Progress {
+    *serial += 1;
+    let (serial, last) = (*serial, followed.len());
+    let opened = |offset, replaces, size: &Arc<AtomicU64>, source| Progress::Opened {
+        source,
+        checkpoint: Checkpoint {
+            serial,
+            ..checkpoint(serial, offset)
+        },
+        replaces,
+        size: size.clone(),
+    };
+    match random.u32(0..20) {
+        0..3 if !followed.is_empty() => {
+            let at = random.usize(0..last);
+            let Followed {
+                source,
+                acked,
+                serial,
+                ..
+            } = followed.swap_remove(at);
+            let why = [Ending::Finished, Ending::Gone, Ending::Paused][random.usize(0..3)];
+            if why != Ending::Gone {
+                closed.push(serial);
+            }
+            Progress::Ended {
+                source,
+                end: acked,
+                modified_ns: 5,
+                why,
+            }
+        }
+        3 if !closed.is_empty() => Progress::Forgotten {
+            serial: closed.swap_remove(random.usize(0..closed.len())),
+        },
+        4 => {
+            closed.push(serial);
+            Progress::Registered(Checkpoint {
+                state: SourceState::Skipped,
+                ..checkpoint(serial, 3)
+            })
+        }
+        5 if !followed.is_empty() => Progress::Known {
+            source: followed[random.usize(0..last)].source,
+            identity: checkpoint(serial, 0).identity,
+        },
+        6..10 => {
+            let (source, size) = (SourceId::next(), Arc::<AtomicU64>::default());
+            let count = random.usize(0..=closed.len().min(2));
+            let replaces = closed.drain(..count).collect();
+            let acked = random.u64(0..50);
+            followed.push(Followed {
+                source,
+                serial,
+                acked,
+                size: size.clone(),
+            });
+            opened(acked, replaces, &size, source)
+        }
+        _ if followed.is_empty() => Progress::LookedForAll,
+        _ => {
+            let one = &mut followed[random.usize(0..last)];
+            let start = one.acked;
+            one.acked += random.u64(1..30);
+            one.size
+                .store(one.acked + random.u64(0..10), Ordering::Relaxed);
+            let trace = Trace::of(&one.acked.to_le_bytes());
+            Progress::Acked(vec![Span {
+                trace,
+                ..span(one.source, start, one.acked)
+            }])
+        }
+    }
+}
+
+#[test]
+fn whatever_is_told_and_whenever_it_is_written_a_restart_knows_all_that_was_written() {
+    for seed in 0..100 {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut registrar = begun(Store::open(folder.path()).expect("opens"));
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut followed, mut closed, mut serial) = (Vec::new(), Vec::new(), 0);
+        for _ in 0..150 {
+            registrar.take(random_message(
+                &mut random,
+                &mut followed,
+                &mut closed,
+                &mut serial,
+            ));
+            match random.u32(0..40) {
+                0..8 => registrar.write(Instant::now()),
+                8 => registrar.sync(Instant::now()),
+                9 => registrar.look_at_sizes(),
+                10 => {
+                    let mut store = registrar.store.take().expect("has one");
+                    registrar.begin(&mut store).expect("begins");
+                    registrar.changes.clear();
+                    registrar.store = Some(store);
+                }
+                _ => continue,
+            }
+            if registrar.changes.open.is_empty() && registrar.changes.rest.is_empty() {
+                registrar.write(Instant::now());
+                let loaded = super::super::store::load(folder.path()).expect("loads");
+                assert_eq!(loaded.checkpoints, known(&registrar), "seed {seed}");
+            }
+        }
+        registrar.write_all();
+        let loaded = super::super::store::load(folder.path()).expect("loads");
+        assert_eq!(loaded.checkpoints, known(&registrar), "seed {seed}");
+        assert_eq!(loaded.sections, Some(vec!["app".to_owned()]));
+    }
+}
+
+#[test]
+fn of_ten_thousand_files_a_write_takes_the_one_that_moved_and_a_look_the_one_that_grew() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut registrar = begun(Store::open(folder.path()).expect("opens"));
+    let sources: Vec<(SourceId, Arc<AtomicU64>)> = (1..=10_000)
+        .map(|serial| {
+            let (source, size) = (SourceId::next(), Arc::<AtomicU64>::default());
+            registrar.take(Progress::Opened {
+                source,
+                checkpoint: checkpoint(serial, 0),
+                replaces: vec![],
+                size: size.clone(),
+            });
+            (source, size)
+        })
+        .collect();
+    let size = || {
+        let metadata = folder.path().join("checkpoints").metadata();
+        metadata.expect("is there").len()
+    };
+    registrar.write_all();
+    let begun = size();
+    registrar.take(Progress::Acked(vec![span(sources[7].0, 0, 10)]));
+    registrar.write_all();
+    assert!((1..100).contains(&(size() - begun)), "{}", size() - begun);
+    let moved = size();
+    sources[8].1.store(500, Ordering::Relaxed);
+    registrar.metrics.has_grown.set();
+    registrar.write_what_is_due(Instant::now() + Duration::from_secs(1));
+    assert!((1..100).contains(&(size() - moved)), "{}", size() - moved);
+    let loaded = super::super::store::load(folder.path()).expect("loads");
+    assert_eq!(loaded.checkpoints[7].offset, 10);
+    assert_eq!(loaded.checkpoints[8].size, 500);
+}
+
+#[test]
+fn a_store_that_fails_is_told_of_once_and_everything_is_written_when_it_can_be() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut registrar = begun(Store::open(folder.path()).expect("opens"));
+    let source = SourceId::next();
+    registrar.take(opened(source, 7, 0));
+    // Nothing can be made there.
+    let obstacle = folder.path().join("checkpoints.new");
+    std::fs::create_dir(&obstacle).expect("is made");
+    std::fs::write(obstacle.join("in"), "").expect("is made");
+    let now = Instant::now() + Duration::from_secs(1);
+    registrar.write_what_is_due(now);
+    assert!(registrar.failing && !folder.path().join("checkpoints").exists());
+    registrar.take(Progress::Acked(vec![span(source, 0, 10)]));
+    std::fs::remove_dir_all(&obstacle).expect("is removed");
+    registrar.write_what_is_due(now + Duration::from_millis(500));
+    assert!(registrar.failing, "it is not tried all the time");
+    registrar.write_what_is_due(now + Duration::from_secs(5));
+    assert!(!registrar.failing);
+    let loaded = super::super::store::load(folder.path()).expect("loads");
+    assert_eq!(loaded.checkpoints, known(&registrar));
+    assert_eq!(loaded.checkpoints[0].offset, 10);
+}

@@ -1,0 +1,242 @@
+//! When positions are written, made durable, and looked for.
+
+use std::time::{Duration, Instant};
+
+/// What is due when. All times are given, so that nothing here looks at the clock.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    interval: Duration,
+    change: Change,
+    written_at: Instant,
+    synced_at: Instant,
+    is_synced: bool,
+    looked_at: Instant,
+    /// After a failure nothing is tried before this.
+    not_before: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    Nothing,
+    Usual,
+    Urgent,
+}
+
+impl Schedule {
+    /// Writes come at least `interval` after each other.
+    pub(super) fn new(interval: Duration, now: Instant) -> Self {
+        Schedule {
+            interval,
+            change: Change::Nothing,
+            written_at: now,
+            synced_at: now,
+            is_synced: true,
+            looked_at: now,
+            not_before: None,
+        }
+    }
+
+    /// There is something to write.
+    pub(super) fn changed(&mut self) {
+        self.change = self.change.max(Change::Usual);
+    }
+
+    /// There is something to write that must not wait for a long interval.
+    pub(super) fn changed_urgently(&mut self) {
+        self.change = Change::Urgent;
+    }
+
+    /// Whether there is something to write.
+    pub(super) fn has_changes(&self) -> bool {
+        self.change != Change::Nothing
+    }
+
+    /// A write has begun: it takes all that has changed.
+    pub(super) fn written(&mut self, now: Instant) {
+        (self.change, self.written_at) = (Change::Nothing, now);
+        self.is_synced = false;
+    }
+
+    /// All that was written is durable.
+    pub(super) fn synced(&mut self, now: Instant) {
+        (self.is_synced, self.synced_at) = (true, now);
+    }
+
+    /// A write or a sync has failed: everything has to be written.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.changed();
+        self.is_synced = true;
+        self.not_before = Some(now + RETRY);
+    }
+
+    /// What has failed is done.
+    pub(super) fn succeeded(&mut self) {
+        self.not_before = None;
+    }
+
+    /// Sizes were looked at.
+    pub(super) fn looked(&mut self, now: Instant) {
+        self.looked_at = now;
+    }
+
+    pub(super) fn is_write_due(&self, now: Instant) -> bool {
+        self.write_at().is_some_and(|at| at <= now)
+    }
+
+    pub(super) fn is_sync_due(&self, now: Instant) -> bool {
+        self.sync_at().is_some_and(|at| at <= now)
+    }
+
+    pub(super) fn is_look_due(&self, now: Instant) -> bool {
+        self.looked_at + LOOK <= now
+    }
+
+    /// When the first of them is due.
+    pub(super) fn next(&self) -> Instant {
+        let due = [self.write_at(), self.sync_at()];
+        let looked = self.looked_at + LOOK;
+        due.into_iter().flatten().fold(looked, Instant::min)
+    }
+
+    fn write_at(&self) -> Option<Instant> {
+        let wait = match self.change {
+            Change::Nothing => return None,
+            Change::Usual => self.interval,
+            Change::Urgent => self.interval.min(OPENED),
+        };
+        let at = self.written_at + wait;
+        Some(self.not_before.map_or(at, |not_before| at.max(not_before)))
+    }
+
+    fn sync_at(&self) -> Option<Instant> {
+        (!self.is_synced).then(|| self.synced_at + SYNC)
+    }
+}
+
+/// Which of the looks at the sizes of all files, once a second, are worth it: of ten thousand quiet files they would
+/// cost more than all that moves. Where nothing is acknowledged every one is, for what grows then stays unread.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    left_out: u32,
+    to_leave_out: u32,
+}
+
+impl Looks {
+    /// Whether to look this time. `has_acked`: since the last time something was acknowledged.
+    pub(super) fn is_worth_it(&mut self, has_acked: bool) -> bool {
+        if has_acked && self.left_out < self.to_leave_out {
+            self.left_out += 1;
+            return false;
+        }
+        self.left_out = 0;
+        true
+    }
+
+    /// A look has found sizes that were not written yet, or none.
+    pub(super) fn found(&mut self, any: bool) {
+        self.to_leave_out = match any {
+            true => 0,
+            false => (2 * self.to_leave_out + 1).min(LEFT_OUT),
+        };
+    }
+}
+
+/// So long after the last time what was written is made durable.
+const SYNC: Duration = Duration::from_secs(1);
+/// So often files are looked for that have grown and whose positions do not move.
+const LOOK: Duration = Duration::from_secs(1);
+/// So many looks in a row are left out at most.
+const LEFT_OUT: u32 = 15;
+/// A newly opened file is written after this, whatever the interval.
+const OPENED: Duration = Duration::from_millis(20);
+/// After a failure it is tried again so much later.
+const RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn begun(interval: Duration) -> (Schedule, Instant) {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(interval, start);
+        let now = start + 10_000 * MS;
+        schedule.looked(now);
+        (schedule, now)
+    }
+
+    #[test]
+    fn what_moves_after_a_quiet_time_is_written_and_made_durable_at_once() {
+        let (mut schedule, now) = begun(20 * MS);
+        assert!(!schedule.is_write_due(now) && !schedule.is_sync_due(now));
+        schedule.changed();
+        assert!(schedule.is_write_due(now) && schedule.next() <= now);
+        schedule.written(now);
+        assert!(!schedule.is_write_due(now) && schedule.is_sync_due(now));
+        schedule.synced(now);
+        assert!(!schedule.is_sync_due(now));
+    }
+
+    #[test]
+    fn what_moves_all_the_time_is_written_by_the_interval_and_made_durable_once_a_second() {
+        let (mut schedule, start) = begun(20 * MS);
+        let (mut writes, mut syncs) = (0, 0);
+        for now in (0..10_000).map(|n| start + n * MS) {
+            schedule.changed();
+            if schedule.is_write_due(now) {
+                schedule.written(now);
+                writes += 1;
+            }
+            if schedule.is_sync_due(now) {
+                schedule.synced(now);
+                syncs += 1;
+            }
+        }
+        assert_eq!((writes, syncs), (500, 10));
+    }
+
+    #[test]
+    fn sizes_are_looked_at_each_second_where_nothing_is_acknowledged_and_rarely_where_all_is() {
+        let mut looks = Looks::default();
+        let mut count = |has_acked, has_found| {
+            let looked = (0..160).filter(|_| {
+                let looks_now = looks.is_worth_it(has_acked);
+                if looks_now {
+                    looks.found(has_found);
+                }
+                looks_now
+            });
+            looked.count()
+        };
+        assert!((10..15).contains(&count(true, false)));
+        assert_eq!(count(false, false), 160);
+        assert!(count(true, true) >= 145);
+        assert_eq!(count(true, true), 160);
+    }
+
+    #[test]
+    fn an_opened_file_does_not_wait_for_a_long_interval() {
+        let (mut schedule, now) = begun(3_600_000 * MS);
+        schedule.changed();
+        schedule.written(now);
+        schedule.changed_urgently();
+        schedule.changed();
+        assert!(!schedule.is_write_due(now + 19 * MS) && schedule.is_write_due(now + 20 * MS));
+    }
+
+    #[test]
+    fn after_a_failure_everything_is_written_a_second_later() {
+        let (mut schedule, now) = begun(MS);
+        schedule.changed();
+        schedule.written(now);
+        schedule.failed(now);
+        schedule.changed_urgently();
+        assert!(!schedule.is_write_due(now + 999 * MS) && !schedule.is_sync_due(now + 999 * MS));
+        assert!(schedule.is_write_due(now + 1000 * MS));
+        schedule.written(now + 1000 * MS);
+        schedule.succeeded();
+        schedule.changed();
+        assert!(schedule.is_write_due(now + 1001 * MS));
+    }
+}
