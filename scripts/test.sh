@@ -103,13 +103,13 @@ first_line() {
     tests 2 allocations || code=1
     tests 8 integration "${others[@]}" || code=1
     tests 4 integration "${loaded[@]}" || code=1
-    tests 2 integration "${compute[@]}" || code=1
+    tests 2 integration "${paced[@]}" || code=1
     return "$code"
 }
 second_line() {
     local code=0
     tests 1 integration "${large[@]}" || code=1
-    tests 2 integration "${paced[@]}" || code=1
+    tests 2 integration "${compute[@]}" || code=1
     return "$code"
 }
 
