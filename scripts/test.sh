@@ -60,10 +60,10 @@ await() {
     return "$code"
 }
 
-# Fetches and starts what the tests run against, and prints where it is. Exit code 4: there is no real Kafka.
+# Fetches and starts what the tests run against, and prints where it is, as far as it can be had.
 fetch() {
+    local kafka root
     if scripts/kafka.sh get >&2; then
-        local kafka
         kafka=$(scripts/kafka.sh start --instance "$instance_4")
         echo "LOGAGENT_TEST_KAFKA=$kafka"
         kafka=$(env -u KAFKA_BROKERS scripts/kafka.sh start --instance "$instance_3" --version 3.9)
@@ -155,8 +155,8 @@ fi
 
 failed=no
 if [ $# = 0 ]; then
-    # One after the other with what compiles; what valgrind counts does not depend on what else runs.
-    beside count scripts/instructions.sh
+    # What valgrind counts does not depend on what else runs.
+    beside count nice scripts/instructions.sh
     say "tests"
     beside second second_line
     first_line | tee "$work/first.out" || failed=yes
