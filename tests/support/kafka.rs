@@ -83,22 +83,20 @@ impl RealKafka {
     /// Starts a broker of our own, to be stopped and killed: `version` is `4`, `3.9` or `2.8`,
     /// `settings` are server properties.
     pub(crate) fn own(name: &str, version: &str, settings: &[&str]) -> RealKafka {
-        let mut arguments = vec!["--version", version];
-        for setting in settings {
-            arguments.extend(["--set", setting]);
-        }
-        RealKafka::launch(name, &arguments)
+        RealKafka::launch(name, &["--version", version], settings)
     }
 
     /// Starts a cluster of our own: Kafka 4, nodes 1 to `brokers`. With three or more brokers, topics have
     /// three replicas and `acks=all` takes two of them.
-    pub(crate) fn cluster(name: &str, brokers: usize) -> RealKafka {
-        RealKafka::launch(name, &["--brokers", &brokers.to_string()])
+    pub(crate) fn cluster(name: &str, brokers: usize, settings: &[&str]) -> RealKafka {
+        RealKafka::launch(name, &["--brokers", &brokers.to_string()], settings)
     }
 
-    fn launch(name: &str, options: &[&str]) -> RealKafka {
+    fn launch(name: &str, options: &[&str], settings: &[&str]) -> RealKafka {
         let instance = format!("{name}-{}", unique());
-        let arguments = [&["start", "--instance", &instance], options].concat();
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let mut arguments = [&["start", "--instance", &instance], options].concat();
+        arguments.extend(settings);
         // A script that fails half way leaves an instance: the value must exist before.
         let mut kafka = RealKafka {
             address: String::new(),
