@@ -210,8 +210,7 @@ impl Tailer {
                 let Some(mut content) = found.current.take() else {
                     return Ok(());
                 };
-                let begun = found.begun_current.take().filter(|_| from == From::Start);
-                let (checkpoint, look) = match begun {
+                let (checkpoint, look) = match begun_at(from, found) {
                     Some(begun) => begun,
                     None => self.checkpoint_for(&mut content, from, found)?,
                 };
@@ -410,5 +409,84 @@ fn is_left(source: &Source, found: &Found) -> bool {
     !is_beside || source.position >= MUCH_BYTES
 }
 
+/// The content of the file at the path as it was looked at, if reading begins with it: it may have been truncated
+/// since, and what it held is then known by this.
+fn begun_at(from: From, found: &mut Found) -> Option<(Checkpoint, Look)> {
+    let (mut checkpoint, look) = found.begun_current.take()?;
+    match from {
+        From::Start => {}
+        From::End => return None,
+        From::PositionOf(serial) => {
+            let known = found.seen.known.iter().find(|c| c.serial == serial);
+            known.filter(|c| c.is_blank())?;
+            checkpoint.serial = serial;
+        }
+    }
+    Some((checkpoint, look))
+}
+
 /// How often everything is looked at while names move on.
 const ATTEMPTS: usize = 20;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::batch::Trace;
+    use crate::identity::{Fingerprint, Identity, Inode};
+    use crate::progress::{Marks, SourceState};
+
+    fn checkpoint(serial: u64, text: &[u8], offset: u64) -> Checkpoint {
+        Checkpoint {
+            identity: Identity {
+                inode: Inode {
+                    device: 1,
+                    inode: 7,
+                },
+                born_ns: 1,
+                fingerprint: Fingerprint::of(text),
+            },
+            path: Path::new("/log/app.log").into(),
+            offset,
+            state: SourceState::Open,
+            size: offset,
+            modified_ns: 1,
+            serial,
+            trace: Trace::default(),
+            marks: Marks::default(),
+        }
+    }
+
+    #[test]
+    fn what_a_file_held_when_it_was_looked_at_is_kept_where_it_is_read_from_its_beginning() {
+        let looked = checkpoint(0, b"first line\n", 0);
+        let look = Look {
+            inode: looked.identity.inode,
+            born_ns: 1,
+            modified_ns: 1,
+            size: 11,
+            links: 1,
+            is_regular: true,
+            is_sparse: false,
+        };
+        let begun = |from, known: &Checkpoint| {
+            let mut found = Found {
+                begun_current: Some((looked.clone(), look)),
+                ..Found::default()
+            };
+            found.seen.known.push(known.clone());
+            begun_at(from, &mut found).map(|(checkpoint, _)| checkpoint)
+        };
+        let (blank, read) = (checkpoint(5, b"", 0), checkpoint(5, b"first", 5));
+        assert!(blank.is_blank() && !read.is_blank());
+        let from_start = begun(From::Start, &blank).unwrap();
+        assert_eq!(from_start.identity, looked.identity);
+        let of_blank = begun(From::PositionOf(5), &blank).unwrap();
+        assert_eq!(of_blank.identity, looked.identity);
+        assert_eq!(of_blank.serial, 5);
+        assert!(begun(From::PositionOf(5), &read).is_none());
+        assert!(begun(From::End, &blank).is_none());
+    }
+}
