@@ -278,13 +278,9 @@ fn dead_letters(env: &Env) -> BTreeMap<String, Vec<DeadLetter>> {
 
 /// The acknowledged offset of each path.
 fn checkpoints(env: &Env) -> BTreeMap<String, u64> {
-    let text = fs::read_to_string(env.checkpoints()).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| {
-        let (offset, _) = line.split_once(' ')?;
-        let (_, path) = line.rsplit_once(' ')?;
-        Some((path.to_owned(), offset.parse().ok()?))
-    });
-    lines.collect()
+    let positions = env.positions().into_iter();
+    let of = |fields: Vec<String>| (fields[Env::PATH].clone(), fields[0].parse().unwrap());
+    positions.map(of).collect()
 }
 
 fn size(env: &Env, file: &str) -> u64 {

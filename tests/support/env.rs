@@ -393,6 +393,9 @@ impl Env {
         );
     }
 
+    /// Which field of [`Env::positions`] is the path.
+    pub(crate) const PATH: usize = 14;
+
     /// The fields of each checkpoint as it is now: offset, size, trace (2), device, inode and so on. Reads the file as
     /// the README tells users to.
     pub(crate) fn positions(&self) -> Vec<Vec<String>> {
