@@ -101,6 +101,8 @@ pub(super) struct Candidate {
     pub(super) matches: Vec<Match>,
     /// The file lay at the path when that was found, and was rotated away before anybody opened it.
     pub(super) was_found_at_path: bool,
+    /// Its name has a date or a counter of a rotation.
+    pub(super) is_numbered: bool,
     /// Nobody knows the file, and its name is followed by itself.
     pub(super) is_followed: bool,
 }

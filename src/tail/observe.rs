@@ -174,6 +174,7 @@ impl Tailer {
             readable: Readable::NotYet,
             matches: Vec::new(),
             was_found_at_path: true,
+            is_numbered: false,
             is_followed: false,
         });
         found.files.push(CandidateFile {
@@ -262,7 +263,8 @@ impl Tailer {
                     || c.was_found_at_path
                     || is_known_inode(&found.seen, c)
             };
-            if let Some((candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
+            if let Some((mut candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
+                candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
                 let place = Place::Candidate(found.seen.candidates.len());
                 places.push((place, name, candidate.look));
                 found.seen.candidates.push(candidate);

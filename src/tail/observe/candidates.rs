@@ -60,6 +60,7 @@ impl Tailer {
             readable,
             matches,
             was_found_at_path,
+            is_numbered: false,
             is_followed: false,
         };
         match &known {

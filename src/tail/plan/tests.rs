@@ -64,6 +64,7 @@ fn candidate(inode: u64, matches: Vec<Match>) -> Candidate {
         readable: Readable::Yes,
         matches,
         was_found_at_path: false,
+        is_numbered: true,
         is_followed: false,
     }
 }
@@ -549,4 +550,17 @@ fn what_is_remembered_of_truncated_content_is_no_successor_of_its_file() {
         plan(&seen).sources,
         [anew, Planned::OpenCurrent(From::Start)]
     );
+}
+
+#[test]
+fn an_empty_file_that_was_rotated_away_unseen_is_opened_and_an_empty_copy_is_not() {
+    let with = |is_numbered| {
+        let mut empty = candidate(2, vec![]);
+        empty.look.size = 0;
+        empty.is_numbered = is_numbered;
+        plan(&seen(Verdict::Intact, at_path(3, vec![]), vec![empty])).sources
+    };
+    let (old, new) = (Planned::Keep(7), Planned::OpenCurrent(From::Start));
+    assert_eq!(with(true), [old, Planned::Open(0, From::Start), new]);
+    assert_eq!(with(false), [old, new]);
 }

@@ -28,8 +28,9 @@ impl Planner<'_> {
                     self.plan.blocked.push(Blocked::Candidate(at));
                 }
                 Readable::NotYet | Readable::Unchanged => {}
-                Readable::Yes if is_ours => {
-                    // Also if it is empty: its writer may not have changed over yet.
+                // Also if it is empty: its writer may not have changed over yet. But what has no number may be a copy
+                // that somebody made of an empty file, and will be one of another.
+                Readable::Yes if is_ours && (candidate.look.size > 0 || candidate.is_numbered) => {
                     let from = match self.seen.adoption {
                         Adoption::New { from_end: true } => From::End,
                         _ => From::Start,

@@ -102,6 +102,12 @@ impl RotatedName {
         (self.scheme == other.scheme).then(|| self.compare_in_scheme(other, counting))
     }
 
+    /// Whether a date or a counter tells it from other rotated files. A name without one (`.save`) is given again and
+    /// again, by persons too.
+    pub(super) fn is_numbered(&self) -> bool {
+        self.scheme.layout != Layout::Word
+    }
+
     /// How names like this one are counted unless the times of the files say otherwise.
     pub(super) fn usual_counting(&self) -> Counting {
         match self.scheme.layout {
