@@ -53,7 +53,7 @@ impl Trick {
 
     /// Whether no seed is known to fail with it, not even now and then. With `Archives` lines are repeated in about one
     /// of a hundred seeds where more runs than the host can: an archive of what was read is not recognised while
-    /// names move on around it, and read as a file of its own. Some of its seeds are kept and run always.
+    /// names move on around it, and read as a file of its own.
     pub(super) fn holds(self) -> bool {
         self != Trick::Archives
     }

@@ -554,13 +554,20 @@ fn what_is_remembered_of_truncated_content_is_no_successor_of_its_file() {
 
 #[test]
 fn an_empty_file_that_was_rotated_away_unseen_is_opened_and_an_empty_copy_is_not() {
-    let with = |is_numbered| {
+    let with = |born_ns, is_numbered| {
         let mut empty = candidate(2, vec![]);
         empty.look.size = 0;
+        empty.look.born_ns = born_ns;
         empty.is_numbered = is_numbered;
         plan(&seen(Verdict::Intact, at_path(3, vec![]), vec![empty])).sources
     };
     let (old, new) = (Planned::Keep(7), Planned::OpenCurrent(From::Start));
-    assert_eq!(with(true), [old, Planned::Open(0, From::Start), new]);
-    assert_eq!(with(false), [old, new]);
+    let born_ns = look(3, 0).born_ns;
+    for earlier in [born_ns - 1, born_ns] {
+        let opened = [old, Planned::Open(0, From::Start), new];
+        assert_eq!(with(earlier, true), opened);
+        assert_eq!(with(earlier, false), [old, new]);
+    }
+    // What is made after the file at the path becomes a copy of it.
+    assert_eq!(with(born_ns + 1, true), [old, new]);
 }

@@ -1,5 +1,7 @@
 //! Files that nobody knows, and copies of what is known.
 
+use std::cmp::Ordering;
+
 use super::{Blocked, CLOCK_TICK_NS, From, Planned, Planner, Registration};
 use crate::tail::observation::{Adoption, Candidate, Current, Readable};
 
@@ -28,9 +30,10 @@ impl Planner<'_> {
                     self.plan.blocked.push(Blocked::Candidate(at));
                 }
                 Readable::NotYet | Readable::Unchanged => {}
-                // Also if it is empty: its writer may not have changed over yet. But what has no number may be a copy
-                // that somebody made of an empty file, and will be one of another.
-                Readable::Yes if is_ours && (candidate.look.size > 0 || candidate.is_numbered) => {
+                // Also if it is empty: its writer may not have changed over yet.
+                Readable::Yes
+                    if is_ours && (candidate.look.size > 0 || self.was_before(candidate)) =>
+                {
                     let from = match self.seen.adoption {
                         Adoption::New { from_end: true } => From::End,
                         _ => From::Start,
@@ -71,15 +74,35 @@ impl Planner<'_> {
         born_ns > 0 && born_ns.saturating_add(CLOCK_TICK_NS) < self.seen.in_place_at_ns
     }
 
+    /// Whether an empty file lay at the path before the one that does now: it was made earlier. One that was made
+    /// later becomes a copy, and what has no number may be a copy that somebody made of an empty file, and will be one
+    /// of another.
+    fn was_before(&self, candidate: &Candidate) -> bool {
+        let Current::File { look, .. } = &self.seen.current else {
+            return candidate.is_numbered;
+        };
+        let is_made_earlier = match candidate.look.born_ns.cmp(&look.born_ns) {
+            Ordering::Less => true,
+            // Of one tick.
+            Ordering::Equal => self.is_made_by_rotation(),
+            Ordering::Greater => false,
+        };
+        candidate.is_numbered && candidate.look.born_ns > 0 && is_made_earlier
+    }
+
+    /// Whether the file at the path is none that was open there.
+    fn is_made_by_rotation(&self) -> bool {
+        self.seen.open.iter().any(|open| open.is_current)
+            && !matches!(self.current, Some(Planned::Keep(_) | Planned::Restart(_)))
+    }
+
     /// Whether a file is written to long after the file at the path was made: then it is the log of somebody else,
     /// whose name only looks as if rotation had given it.
     fn is_still_written(&self, candidate: &Candidate) -> bool {
         let Current::File { look, .. } = &self.seen.current else {
             return false;
         };
-        let made_by_rotation = self.seen.open.iter().any(|open| open.is_current)
-            && !matches!(self.current, Some(Planned::Keep(_) | Planned::Restart(_)));
-        made_by_rotation
+        self.is_made_by_rotation()
             && !candidate.is_archive
             && look.born_ns > 0
             && candidate.look.born_ns > 0
