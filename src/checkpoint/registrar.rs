@@ -193,6 +193,11 @@ impl Registrar {
             } => self.open(source, checkpoint, replaces, size),
             Progress::Known { source, identity } => {
                 if let Some(tracked) = self.open.get_mut(&source) {
+                    // Content that nothing is known of cannot be told from other content: a crash in between,
+                    // and a copytruncate before the next start, would make its copy a file that nobody looks for.
+                    if tracked.checkpoint.is_blank() {
+                        self.schedule.changed_at_once();
+                    }
                     tracked.checkpoint.identity = identity;
                     self.note(source, Change::All);
                 }

@@ -20,6 +20,7 @@ enum Change {
     Nothing,
     Usual,
     Urgent,
+    AtOnce,
 }
 
 impl Schedule {
@@ -43,7 +44,12 @@ impl Schedule {
 
     /// There is something to write that must not wait for a long interval.
     pub(super) fn changed_urgently(&mut self) {
-        self.change = Change::Urgent;
+        self.change = self.change.max(Change::Urgent);
+    }
+
+    /// There is something to write that waits for no interval.
+    pub(super) fn changed_at_once(&mut self) {
+        self.change = Change::AtOnce;
     }
 
     /// Whether there is something to write.
@@ -103,6 +109,7 @@ impl Schedule {
             Change::Nothing => return None,
             Change::Usual => self.interval,
             Change::Urgent => self.interval.min(OPENED),
+            Change::AtOnce => Duration::ZERO,
         };
         let at = self.written_at + wait;
         Some(self.not_before.map_or(at, |not_before| at.max(not_before)))

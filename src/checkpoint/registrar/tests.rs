@@ -368,3 +368,30 @@ fn a_store_that_fails_is_told_of_once_and_everything_is_written_when_it_can_be()
     assert_eq!(loaded.checkpoints, known(&registrar));
     assert_eq!(loaded.checkpoints[0].offset, 10);
 }
+
+#[test]
+fn what_tells_content_from_other_content_waits_for_no_interval() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut registrar = begun(Store::open(folder.path()).expect("opens"));
+    let start = Instant::now();
+    let now = start + Duration::from_millis(20);
+    registrar.schedule = Schedule::new(Duration::from_secs(3600), start);
+    let loaded = || {
+        let saved = super::super::store::load(folder.path()).expect("loads");
+        saved.checkpoints
+    };
+    let source = SourceId::next();
+    registrar.take(opened(source, 7, 0));
+    registrar.write_what_is_due(now);
+    assert!(loaded()[0].is_blank());
+    let identity = Identity {
+        fingerprint: Fingerprint::of(b"first"),
+        ..checkpoint(7, 0).identity
+    };
+    registrar.take(Progress::Known { source, identity });
+    registrar.write_what_is_due(now);
+    assert_eq!(loaded()[0].identity, identity);
+    registrar.take(Progress::Acked(vec![span(source, 0, 10)]));
+    registrar.write_what_is_due(now + Duration::from_secs(3000));
+    assert_eq!(loaded()[0].offset, 0, "a position waits");
+}
