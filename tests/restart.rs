@@ -299,6 +299,32 @@ fn a_lock_that_a_killed_agent_left_does_not_matter() {
 }
 
 #[test]
+fn a_write_that_a_crash_has_cut_off_is_one_warning_and_no_damage() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.stop();
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(env.checkpoints())
+        .unwrap();
+    std::io::Write::write_all(&mut file, b"1690 1690 64 4ef9\0\0\0\0").unwrap();
+    env.start();
+    env.write_lines("app.log", 100..200);
+    env.expect_lines(&lines(0..200));
+    let log = env.stop().stderr;
+    let warnings = log
+        .lines()
+        .filter(|line| line.contains("was cut off by a crash"));
+    assert_eq!(warnings.count(), 1, "{log}");
+    assert!(
+        !fs::read(env.checkpoints()).unwrap().contains(&0),
+        "it is begun anew"
+    );
+}
+
+#[test]
 fn damaged_checkpoints_are_an_error_that_names_the_file() {
     for damage in ["emptied", "cut", "changed", "nonsense"] {
         let mut env = Env::new();
@@ -307,13 +333,12 @@ fn damaged_checkpoints_are_an_error_that_names_the_file() {
         env.expect_lines(&lines(0..100));
         env.stop();
         let mut bytes = fs::read(env.checkpoints()).unwrap();
+        // In what the file was begun with: a crash may cut off what came after it.
+        let begun = String::from_utf8_lossy(&bytes).find("\nend ").unwrap();
         match damage {
             "emptied" => bytes.clear(),
-            "cut" => bytes.truncate(bytes.len() / 2),
-            "changed" => {
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 0x01;
-            }
+            "cut" => bytes.truncate(begun / 2),
+            "changed" => bytes[begun / 2] ^= 0x01,
             _ => bytes = b"\0nonsense".repeat(50),
         }
         fs::write(env.checkpoints(), &bytes).unwrap();
