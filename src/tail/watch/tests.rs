@@ -69,7 +69,13 @@ impl Watching {
 
     /// The next file that is found, which is followed from then on, and its section.
     fn next(&self) -> (String, String) {
-        let found = self.found.recv_timeout(SOON).expect("a file is found");
+        let found = loop {
+            let found = self.found.recv_timeout(SOON).expect("a file is found");
+            // One may be found twice before it is followed.
+            if !self.table.is_followed(&found.path) {
+                break found;
+            }
+        };
         self.table.follow_path(found.path.clone(), waker());
         let path = found.path.strip_prefix(self.folder.path());
         let path = path.expect("it lies in the folder").display().to_string();
