@@ -18,6 +18,7 @@ use kafka_protocol::records::{
 
 use super::{Cluster, Codec, UnknownProducer};
 use crate::support::client::Client;
+use crate::support::env::wait_until;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -452,7 +453,12 @@ fn a_node_that_went_down_refuses_and_comes_up_at_the_same_address() {
     cluster.down(1);
     client.send(9, &MetadataRequest::default()).ok();
     client.receive_raw().expect_err("the connection was closed");
-    Client::connect(address).expect_err("nobody listens");
+    // A process that another test starts holds the listener until it is executed.
+    wait_until(
+        SOON,
+        || Client::connect(address).is_err(),
+        || "nobody to listen".to_owned(),
+    );
     cluster.up(1);
     let mut client = Client::connect(address).unwrap();
     metadata(&mut client, 9, "logs");
