@@ -35,7 +35,6 @@ pub(super) fn note_growth(
     Ok(())
 }
 
-/// The first bytes of a source are better known.
 /// Notes the first content of a source, `begun` with it.
 pub(super) fn note_begun(
     source: &mut Source,
@@ -54,6 +53,7 @@ pub(super) fn note_begun(
     source.note(look);
 }
 
+/// The first bytes of a source are better known.
 pub(super) fn grow_fingerprint(
     source: &mut Source,
     fingerprint: Fingerprint,

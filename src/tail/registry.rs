@@ -193,26 +193,14 @@ impl FileRegistry {
         for &serial in &serials {
             known.remove(serial);
         }
-        known.last_serial += 1;
-        checkpoint.serial = known.last_serial;
-        known.insert(Entry {
-            checkpoint: checkpoint.clone(),
-            is_open: true,
-            missing_since: None,
-        });
+        known.number(&mut checkpoint, true);
         Some((checkpoint, serials))
     }
 
     /// Remembers a file that nobody reads at present, in place of what is known under its serial number.
     pub(super) fn register(&self, mut checkpoint: Checkpoint) -> Checkpoint {
         let mut known = self.lock();
-        known.last_serial += 1;
-        checkpoint.serial = known.last_serial;
-        known.insert(Entry {
-            checkpoint: checkpoint.clone(),
-            is_open: false,
-            missing_since: None,
-        });
+        known.number(&mut checkpoint, false);
         checkpoint
     }
 
@@ -224,13 +212,7 @@ impl FileRegistry {
         if here.any(|serial| known.entries.contains_key(serial)) {
             return None;
         }
-        known.last_serial += 1;
-        checkpoint.serial = known.last_serial;
-        known.insert(Entry {
-            checkpoint: checkpoint.clone(),
-            is_open: false,
-            missing_since: None,
-        });
+        known.number(&mut checkpoint, false);
         Some(checkpoint)
     }
 
@@ -345,6 +327,17 @@ fn replaces_known(one: &Checkpoint, other: &Checkpoint) -> bool {
 }
 
 impl Known {
+    /// Enters a checkpoint under the next serial number.
+    fn number(&mut self, checkpoint: &mut Checkpoint, is_open: bool) {
+        self.last_serial += 1;
+        checkpoint.serial = self.last_serial;
+        self.insert(Entry {
+            checkpoint: checkpoint.clone(),
+            is_open,
+            missing_since: None,
+        });
+    }
+
     fn insert(&mut self, entry: Entry) {
         let serial = entry.checkpoint.serial;
         self.by_inode
