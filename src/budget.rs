@@ -21,11 +21,11 @@
 mod grant;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::wake::Waker;
+use crate::wake::{Waker, clock_ms};
 use grant::{Request, Standing, WAKE_BYTES};
 
 /// The budget of the process, in bytes.
@@ -271,6 +271,7 @@ impl RouteShare {
             promised_bytes: AtomicUsize::new(0),
             refused_want: AtomicUsize::new(0),
             refused_least: AtomicUsize::new(0),
+            short_since_ms: AtomicU64::new(0),
         })
     }
 }
@@ -297,13 +298,19 @@ pub struct Account {
     /// What was refused.
     refused_want: AtomicUsize,
     refused_least: AtomicUsize,
+    /// Since when it gets no full step, in ms of [`clock_ms`]; 0 if it got one the last time.
+    short_since_ms: AtomicU64,
 }
 
 impl Account {
     /// Takes up to `want` bytes, and at least `min(want, least)`; `None` if that much is not to be
     /// had now, in which case the file is woken when bytes come back.
     pub fn take(self: &Arc<Self>, want: usize, least: usize) -> Option<Permit> {
-        let request = Request { want, least };
+        let request = Request {
+            want,
+            least,
+            is_starved: self.is_starved(),
+        };
         let was_woken = self.forget_promise();
         if let Some(permit) = self.try_take(request) {
             if was_woken {
@@ -356,6 +363,7 @@ impl Account {
         Request {
             want: self.refused_want.load(Ordering::Relaxed),
             least: self.refused_least.load(Ordering::Relaxed),
+            is_starved: self.is_starved(),
         }
     }
 
@@ -375,6 +383,10 @@ impl Account {
                 Ordering::SeqCst,
             ) {
                 Ok(_) => {
+                    let is_full_step = standing.grant(request.if_not_starved()) > 0;
+                    if is_full_step {
+                        self.short_since_ms.store(0, Ordering::Relaxed);
+                    }
                     self.hold(bytes);
                     return Some(Permit {
                         account: self.clone(),
@@ -391,6 +403,22 @@ impl Account {
         }
     }
 
+    /// Whether it was refused [`STARVES_AFTER_MS`] ago or earlier and has had no full step since.
+    fn is_starved(&self) -> bool {
+        match self.short_since_ms.load(Ordering::Relaxed) {
+            0 => false,
+            since_ms => clock_ms().saturating_sub(since_ms) >= STARVES_AFTER_MS,
+        }
+    }
+
+    /// The file was refused because others hold what it needs for a full step: when to ask again though nothing
+    /// comes back, since it is served with less then.
+    pub fn asks_again_after(&self) -> Option<Duration> {
+        let since_ms = self.short_since_ms.load(Ordering::Relaxed);
+        let waits = since_ms != 0 && self.held_bytes() == 0 && !self.is_starved();
+        waits.then_some(Duration::from_millis(STARVES_AFTER_MS))
+    }
+
     fn hold(&self, bytes: usize) {
         self.route.held_bytes.fetch_add(bytes, Ordering::SeqCst);
         self.held_bytes.fetch_add(bytes, Ordering::SeqCst);
@@ -401,6 +429,9 @@ impl Account {
         self.refused_want.store(request.want, Ordering::Relaxed);
         self.refused_least.store(request.least, Ordering::Relaxed);
         self.waits.store(true, Ordering::Relaxed);
+        if self.short_since_ms.load(Ordering::Relaxed) == 0 {
+            self.short_since_ms.store(clock_ms(), Ordering::Relaxed);
+        }
         if self.is_in_line.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -481,6 +512,8 @@ impl Drop for Permit {
 
 /// So many files of a line are asked in vain before the next line has its turn: a line may hold thousands.
 const ASKED_IN_VAIN: usize = 4;
+/// A file that was refused for so long is served with less than a step.
+const STARVES_AFTER_MS: u64 = 1000;
 /// Copies may take this part of the limit beyond it before they are kept down.
 const COPIES_BEYOND: usize = 8;
 /// A file that was woken has asked by then, unless it has no use for more.

@@ -128,7 +128,7 @@ impl Drop for Rest<'_> {
 }
 
 /// Milliseconds since the first call, and one more: never 0.
-fn clock_ms() -> u64 {
+pub(crate) fn clock_ms() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let since = START.get_or_init(Instant::now).elapsed();
     u64::try_from(since.as_millis())

@@ -17,6 +17,7 @@
 //! That all of it fits: the thresholds end at 3/4, and what is taken beyond is own parts, which add up to the
 //! rest.
 
+use super::Budget;
 use crate::buffer::BufferPool;
 
 /// What is taken of a budget at one moment, as one file sees it. Nothing here is exact while others take and
@@ -44,6 +45,24 @@ pub(super) struct Request {
     pub(super) want: usize,
     /// Fewer bytes are of no use to it.
     pub(super) least: usize,
+    /// It was refused long ago and has nothing: few bytes are better than none.
+    pub(super) is_starved: bool,
+}
+
+impl Request {
+    /// The same of a file that has not waited.
+    pub(super) fn if_not_starved(self) -> Request {
+        Request {
+            is_starved: false,
+            ..self
+        }
+    }
+
+    /// Whether a file that holds nothing is served with less than a step: it has not more to read than that, or a
+    /// long line, or it has waited for long.
+    fn takes_little(&self) -> bool {
+        self.is_starved || self.want <= LITTLE_BYTES || self.least > Budget::LEAST_BYTES
+    }
 }
 
 impl Standing {
@@ -52,8 +71,8 @@ impl Standing {
         self.grant_in_steps(request, STEP_BYTES)
     }
 
-    /// Whether to wake a file that was refused: a file that holds bytes reads two steps then, so that a thread
-    /// is not woken for each read.
+    /// Whether to wake a file that was refused: it reads two steps then, so that a thread is not woken for each
+    /// read.
     pub(super) fn is_worth_a_wake(&self, request: Request) -> bool {
         let want = match request.want {
             STEP_BYTES.. => WAKE_BYTES,
@@ -62,15 +81,21 @@ impl Standing {
         self.grant_in_steps(Request { want, ..request }, WAKE_BYTES) > 0
     }
 
-    fn grant_in_steps(&self, Request { want, least }: Request, step_bytes: usize) -> usize {
+    fn grant_in_steps(&self, request: Request, step_bytes: usize) -> usize {
+        let Request { want, least, .. } = request;
         let least = least.min(want).max(1);
         let free = self.limit.saturating_sub(self.used);
-        let share = self.file_share();
-        let room = share.saturating_sub(self.file_held).min(free).min(want);
-        if self.file_held > 0 {
-            // With hundreds of busy files, small steps cost more than what is read by them.
-            let step = want.min(step_bytes).min(share / 2).max(least);
-            return if room >= step { room } else { 0 };
+        let room = self.file_share().saturating_sub(self.file_held);
+        let room = room.min(free).min(want);
+        // With hundreds of busy files, small steps cost more than what is read by them: files that have much to
+        // read take turns at full steps. Where limit or number of routes make shares smaller than that, half a
+        // share.
+        let step = want.min(step_bytes).min(self.idle_share() / 2).max(least);
+        if room >= step {
+            return room;
+        }
+        if self.file_held > 0 || !request.takes_little() {
+            return 0;
         }
         if room >= least {
             return room;
@@ -90,6 +115,17 @@ impl Standing {
         } else {
             0
         }
+    }
+
+    /// What the file could hold if nobody held anything.
+    fn idle_share(&self) -> usize {
+        let idle = Standing {
+            used: 0,
+            route_held: 0,
+            file_held: 0,
+            ..*self
+        };
+        idle.file_share()
     }
 
     /// What the route may hold.
@@ -123,6 +159,8 @@ pub(super) const PER_FILE_BYTES: usize = 4 << 20;
 const STEP_BYTES: usize = BufferPool::BUFFER_BYTES;
 /// So much a file that has bytes on their way is woken for.
 pub(super) const WAKE_BYTES: usize = 2 * STEP_BYTES;
+/// What one look finds in a file that grows by lines, not in a backlog.
+const LITTLE_BYTES: usize = 16 << 10;
 /// The routes' own parts are this part of the limit together, and so are the files'.
 const OWN_PART: usize = 8;
 /// The files that hold nothing have this part of a route's share to themselves.
@@ -140,6 +178,11 @@ mod tests {
     const FULL: Request = Request {
         want: STEP_BYTES,
         least: 4 << 10,
+        is_starved: false,
+    };
+    const STARVED: Request = Request {
+        is_starved: true,
+        ..FULL
     };
 
     /// Routes with files that take and give back by the rule.
@@ -190,11 +233,11 @@ mod tests {
             self.held[route][file] -= bytes;
         }
 
-        /// The files of a route take all they get.
+        /// The files of a route take all they get, also after a while.
         fn fill(&mut self, route: usize) {
-            for _ in 0..2 {
+            for request in [FULL, FULL, STARVED] {
                 for file in 0..self.held[route].len() {
-                    while self.take(route, file, FULL) > 0 {}
+                    while self.take(route, file, request) > 0 {}
                 }
             }
         }
@@ -248,10 +291,10 @@ mod tests {
                 let mut model = Model::new(limit, &files);
                 for _ in 0..2 {
                     for file in 0..stuck {
-                        while model.take(0, file, FULL) > 0 {}
+                        while model.take(0, file, STARVED) > 0 {}
                     }
                 }
-                let bytes = model.take(0, stuck, FULL);
+                let bytes = model.take(0, stuck, STARVED);
                 assert!(bytes >= FULL.least, "{limit} {stuck} {routes}: {bytes}");
             }
         }
@@ -328,7 +371,11 @@ mod tests {
                     let want = own.saturating_sub(model.held[route][file]);
                     let least = want;
                     if want > 0 && model.held[route][file] == 0 {
-                        let request = Request { want, least };
+                        let request = Request {
+                            want,
+                            least,
+                            is_starved: true,
+                        };
                         assert_eq!(model.take(route, file, request), want, "round {round}");
                     }
                 }
@@ -341,6 +388,7 @@ mod tests {
         let line = Request {
             want: 900 << 10,
             least: 900 << 10,
+            is_starved: false,
         };
         for limit in [4 * MIB, 8 * MIB, 64 * MIB] {
             let mut model = Model::new(limit, &[100, 1]);
@@ -350,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_bytes_is_woken_for_two_steps_and_one_that_holds_none_for_any() {
+    fn a_file_is_woken_for_two_steps_or_all_that_it_wants_or_when_it_has_waited_for_long() {
         let file = Standing {
             limit: 64 * MIB,
             used: PER_FILE_BYTES - STEP_BYTES,
@@ -364,6 +412,7 @@ mod tests {
         let little = Request {
             want: 100,
             least: 100,
+            is_starved: false,
         };
         assert!(file.is_worth_a_wake(little));
         let drained = Standing {
@@ -373,11 +422,29 @@ mod tests {
         assert!(drained.is_worth_a_wake(FULL));
         let empty_handed = Standing {
             files: 100,
-            route_held: 50 * MIB,
-            used: 50 * MIB,
+            route_held: 41 * MIB,
+            used: 41 * MIB,
             file_held: 0,
             ..file
         };
-        assert!(empty_handed.is_worth_a_wake(FULL));
+        assert!(!empty_handed.is_worth_a_wake(FULL) && empty_handed.grant(FULL) == 0);
+        assert!(empty_handed.is_worth_a_wake(STARVED) && empty_handed.is_worth_a_wake(little));
+    }
+
+    #[test]
+    fn busy_files_take_turns_at_full_steps() {
+        let files = 1000;
+        let mut model = Model::new(64 * MIB, &[files]);
+        for _ in 0..10 {
+            let taken: Vec<_> = (0..files)
+                .map(|file| model.take(0, file, FULL))
+                .filter(|&bytes| bytes > 0)
+                .collect();
+            assert!(taken.len() > 100 && taken.iter().all(|&bytes| bytes == STEP_BYTES));
+            for file in 0..files {
+                let bytes = model.held[0][file];
+                model.give_back(0, file, bytes);
+            }
+        }
     }
 }

@@ -261,6 +261,11 @@ impl Tailer {
         if !self.late.is_empty() {
             patience = patience.min(LATE_INTERVAL);
         }
+        if next == Next::Budget
+            && let Some(after) = self.account.asks_again_after()
+        {
+            patience = patience.min(after);
+        }
         if next == Next::Idle {
             for since in self.sources.iter().filter_map(|s| s.detached_since) {
                 patience = patience.min(self.log.rotate_wait.saturating_sub(since.elapsed()));
