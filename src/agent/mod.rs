@@ -212,7 +212,7 @@ impl Agent {
         let Found {
             path,
             log,
-            look,
+            stat,
             is_first,
         } = found;
         if !self.tailers.insert(path.clone()) {
@@ -241,9 +241,9 @@ impl Agent {
             progress,
             self.tailers_stop.clone(),
             honours_start_at,
-            look,
+            stat,
         );
-        let device = look.map(|look| look.inode.device);
+        let device = stat.map(|stat| stat.inode.device);
         // Without a scheduler the process is about to end.
         let _ = self
             .scheduler

@@ -24,9 +24,9 @@ impl Tailer {
             if source.detached_since.is_none() {
                 continue;
             }
-            let look = source.content.look()?;
+            let stat = source.content.stat()?;
             let serial = source.checkpoint.serial;
-            if look.links == 0 && self.shared.deleted.hold(serial, look.size, &self.waker) {
+            if stat.links == 0 && self.shared.deleted.hold(serial, stat.size, &self.waker) {
                 doomed.push(at);
             }
         }
@@ -38,7 +38,7 @@ impl Tailer {
             let lost = source.written_size().saturating_sub(source.position);
             self.retire(&source, Ending::Gone);
             if lost > 0 {
-                self.lose(
+                self.report_lost(
                     lost,
                     source.position,
                     "are in a deleted file that exceeds [agent] deleted_bytes_limit",
@@ -49,7 +49,7 @@ impl Tailer {
     }
 
     /// Bytes that nobody can read any more.
-    pub(super) fn lose(&self, bytes: u64, offset: u64, why: &str) {
+    pub(super) fn report_lost(&self, bytes: u64, offset: u64, why: &str) {
         self.shared.metrics.lost_bytes.add(bytes);
         log::error!(
             "'{}': {bytes} bytes from offset {offset} on {why} and are lost",
@@ -184,7 +184,7 @@ impl Tailer {
     /// A source is not held open any more.
     pub(super) fn retire(&self, source: &Source, why: Ending) {
         self.shared.deleted.release(source.checkpoint.serial);
-        self.shared.registry.close(source.reached(), why);
+        self.shared.registry.close(source.checkpoint_now(), why);
         let _ = self.progress.send(Progress::Ended {
             source: source.id,
             end: source.position,

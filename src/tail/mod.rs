@@ -26,7 +26,6 @@ use crate::metrics::Metrics;
 mod apply;
 mod clock;
 mod compare;
-mod content;
 mod copies;
 pub mod deleted;
 pub mod discover;
@@ -39,6 +38,7 @@ mod framing;
 mod growth;
 pub mod lanes;
 mod links;
+mod log_file;
 mod mounts;
 mod nuls;
 mod observation;
@@ -62,10 +62,10 @@ pub mod watch;
 pub use scheduler::End;
 pub use tailer::Tailer;
 
-use content::Content;
 use deleted::DeletedFiles;
 use discover::Discovery;
 use folder_index::FolderIndex;
+use log_file::LogFile;
 use patterns::Pattern;
 use registry::FileRegistry;
 use scheduler::Crowd;
@@ -98,7 +98,7 @@ pub struct Shared {
 }
 
 /// Where the last line begins that has no newline yet, or `size`; NULs at the end are not written yet.
-fn last_line_start(content: &mut Content, size: u64) -> io::Result<u64> {
+fn last_line_start(content: &mut LogFile, size: u64) -> io::Result<u64> {
     let size = nuls::text_end(content, size)?;
     let mut window = vec![0; usize::try_from(size.min(64 << 10)).unwrap_or(0)];
     let start = size - window.len() as u64;

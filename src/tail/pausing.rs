@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::Tailer;
 use super::turns::SecondFiles;
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::progress::Ending;
 
 impl Tailer {
@@ -36,7 +36,7 @@ impl Tailer {
             return false;
         };
         let (paused, _) = &**paused;
-        Look::at_path(&self.path).is_ok_and(|look| is_unchanged(paused, &look))
+        FileStat::at_path(&self.path).is_ok_and(|stat| is_unchanged(paused, &stat))
     }
 
     /// Gives the turn back if others wait for one and everything here is read.
@@ -55,14 +55,14 @@ impl Tailer {
             self.turn = None;
         } else if is_read
             && let Some(mut source) = self.sources.pop_front()
-            && let Ok(look) = source.content.look()
+            && let Ok(stat) = source.content.stat()
         {
             self.has_current = false;
             self.retire(&source, Ending::Paused);
-            let seen = Look {
+            let seen = FileStat {
                 size: source.size,
                 modified_ns: source.modified_ns,
-                ..look
+                ..stat
             };
             self.paused = Some(Box::new((seen, source.watch.take())));
             self.turn = None;
@@ -113,6 +113,6 @@ impl Tailer {
 }
 
 /// Whether nothing happened between two looks, as far as these tell.
-fn is_unchanged(before: &Look, look: &Look) -> bool {
-    (look.inode, look.size, look.modified_ns) == (before.inode, before.size, before.modified_ns)
+fn is_unchanged(before: &FileStat, stat: &FileStat) -> bool {
+    (stat.inode, stat.size, stat.modified_ns) == (before.inode, before.size, before.modified_ns)
 }

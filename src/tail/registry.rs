@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::questions::Questions;
-use crate::identity::{Identity, Inode};
+use crate::identity::{FileIdentity, Inode};
 use crate::progress::{Checkpoint, Ending, Saved, SourceState};
 
 /// The files known to this process: the checkpoints it started with, what is read now, what was read to its end,
@@ -291,7 +291,7 @@ impl FileRegistry {
     }
 
     /// The open file `serial` is better known now.
-    pub(super) fn update_identity(&self, serial: u64, identity: Identity) {
+    pub(super) fn update_identity(&self, serial: u64, identity: FileIdentity) {
         if let Some(entry) = self.lock().entries.get_mut(&serial) {
             entry.checkpoint.identity = identity;
         }

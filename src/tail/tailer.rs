@@ -37,7 +37,7 @@ use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTER
 use crate::batch::{Batch, Destination};
 use crate::budget::Account;
 use crate::config::LogConfig;
-use crate::identity::{Inode, Look};
+use crate::identity::{FileStat, Inode};
 use crate::progress::{Ending, Progress};
 use crate::shown::ShownPath;
 use crate::wake::Waker;
@@ -70,7 +70,7 @@ pub struct Tailer {
     /// last change that was known before, in ns.
     pub(super) in_place_at: Option<(Instant, i64, i64)>,
     /// The file was closed, for others to have their turn, when it looked like this; its watch stays.
-    pub(super) paused: Option<Box<(Look, Option<FileWatch>)>>,
+    pub(super) paused: Option<Box<(FileStat, Option<FileWatch>)>>,
     /// Inode and time of birth of the file at the path, if another tailer reads it.
     pub(super) read_elsewhere: Option<(Inode, i64)>,
     /// The file at the path may be what another path holds, or a copy of that.
@@ -80,7 +80,7 @@ pub struct Tailer {
     /// The file was there when its section was first seen: `start_at` is about it.
     pub(super) honours_start_at: bool,
     /// What lay at the path when it was found; it may be rotated away before it is opened.
-    pub(super) stat_when_found: Option<Box<Look>>,
+    pub(super) stat_when_found: Option<Box<FileStat>>,
     /// Where the path leads through links.
     pub(super) target: Option<std::path::PathBuf>,
     pub(super) trouble: Trouble,
@@ -133,7 +133,7 @@ impl Tailer {
         progress: Sender<Progress>,
         stop: Receiver<()>,
         honours_start_at: bool,
-        stat_when_found: Option<Look>,
+        stat_when_found: Option<FileStat>,
     ) -> Self {
         Tailer {
             path,
@@ -359,11 +359,11 @@ impl Tailer {
 
     /// Whether the path or the content of a source is not what it was. A source that has only grown is noted.
     fn has_changed(&mut self) -> io::Result<bool> {
-        match Look::at_path(&self.path) {
-            Ok(look) => {
+        match FileStat::at_path(&self.path) {
+            Ok(stat) => {
                 let current = self.sources.back().filter(|_| self.has_current);
-                let is_current = current.is_some_and(|s| is_same_inode(&s.checkpoint, &look));
-                if !is_current && !self.is_read_elsewhere(&look) {
+                let is_current = current.is_some_and(|s| is_same_inode(&s.checkpoint, &stat));
+                if !is_current && !self.is_read_elsewhere(&stat) {
                     return Ok(true);
                 }
             }
@@ -397,7 +397,7 @@ impl Tailer {
         let mut are_known = true;
         for (at, source) in sources.iter_mut().enumerate().rev().skip(newest) {
             match verdict_on(source)? {
-                (Verdict::Intact, look) => note_growth(source, &look, shared, progress)?,
+                (Verdict::Intact, stat) => note_growth(source, &stat, shared, progress)?,
                 (Verdict::Begun, _) if at < rotated => {
                     let begun = fresh(&self.path, &mut source.content, 0)?;
                     note_begun(source, &begun, shared, progress);
@@ -409,9 +409,9 @@ impl Tailer {
     }
 
     /// Whether the file at the path is open in another tailer, as it was when that was first seen.
-    pub(super) fn is_read_elsewhere(&self, look: &Look) -> bool {
-        self.read_elsewhere == Some((look.inode, look.born_ns))
-            && self.shared.registry.is_open(look.inode)
+    pub(super) fn is_read_elsewhere(&self, stat: &FileStat) -> bool {
+        self.read_elsewhere == Some((stat.inode, stat.born_ns))
+            && self.shared.registry.is_open(stat.inode)
     }
 
     /// The last change of the current file that was seen while it lay at the path, in ns since 1970. 0 if the clock

@@ -1,8 +1,8 @@
 //! Messages in, checkpoints out.
 
 use super::*;
-use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Inode};
+use crate::batch::TailChecksum;
+use crate::identity::{FileIdentity, Fingerprint, Inode};
 use crate::progress::Marks;
 use crossbeam_channel::unbounded;
 use std::path::Path;
@@ -10,14 +10,14 @@ use std::path::Path;
 fn checkpoint(inode: u64, offset: u64) -> Checkpoint {
     Checkpoint {
         path: Path::new("/log/app.log").into(),
-        identity: Identity {
+        identity: FileIdentity {
             inode: Inode { device: 1, inode },
             born_ns: 0,
             fingerprint: Fingerprint::default(),
         },
         offset,
         size: offset,
-        trace: Trace::default(),
+        tail_checksum: TailChecksum::default(),
         marks: Marks::default(),
         state: SourceState::Open,
         serial: inode,
@@ -62,7 +62,7 @@ fn span(source: SourceId, start: u64, end: u64) -> Span {
         source,
         start,
         end,
-        trace: Trace::default(),
+        tail_checksum: TailChecksum::default(),
     }
 }
 
@@ -262,9 +262,9 @@ fn random_message(
             one.acked += random.u64(1..30);
             one.size
                 .store(one.acked + random.u64(0..10), Ordering::Relaxed);
-            let trace = Trace::of(&one.acked.to_le_bytes());
+            let tail_checksum = TailChecksum::of(&one.acked.to_le_bytes());
             Progress::Acked(vec![Span {
-                trace,
+                tail_checksum,
                 ..span(one.source, start, one.acked)
             }])
         }
@@ -383,8 +383,8 @@ fn what_tells_content_from_other_content_waits_for_no_interval() {
     let source = SourceId::next();
     registrar.take(opened(source, 7, 0));
     registrar.write_what_is_due(now);
-    assert!(loaded()[0].is_blank());
-    let identity = Identity {
+    assert!(loaded()[0].never_had_content());
+    let identity = FileIdentity {
         fingerprint: Fingerprint::of(b"first"),
         ..checkpoint(7, 0).identity
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::LogConfig;
-use crate::identity::{Inode, Look};
+use crate::identity::{FileStat, Inode};
 use crate::wake::Waker;
 
 /// Why a tailer comes back from its thread.
@@ -72,12 +72,12 @@ impl Expected {
     /// Whether `path` leads to what is expected. A remount may have changed the number of the device, if the
     /// time of birth says that it is the same file.
     pub(super) fn is_at(&self, path: &Path) -> bool {
-        Look::at_path(path).is_ok_and(|look| {
+        FileStat::at_path(path).is_ok_and(|stat| {
             let is_same_file = match self.born_ns {
-                0 => look.born_ns == 0 && look.inode == self.inode,
-                born_ns => look.born_ns == born_ns && look.inode.inode == self.inode.inode,
+                0 => stat.born_ns == 0 && stat.inode == self.inode,
+                born_ns => stat.born_ns == born_ns && stat.inode.inode == self.inode.inode,
             };
-            let content = Some((look.size, look.modified_ns));
+            let content = Some((stat.size, stat.modified_ns));
             is_same_file && (self.content.is_none() || self.content == content)
         })
     }

@@ -7,7 +7,7 @@ use crossbeam_channel::bounded;
 
 use super::*;
 use crate::config::LogConfig;
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::tail::discover::testing::section;
 use crate::wake::Waker;
 
@@ -183,11 +183,11 @@ fn a_parked_task_runs_again_when_its_path_has_changed_without_an_event() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("a.log");
     std::fs::write(&path, "x").expect("is written");
-    let look = Look::at_path(&path).expect("is there");
+    let stat = FileStat::at_path(&path).expect("is there");
     let expected = Expected {
-        inode: look.inode,
-        born_ns: look.born_ns,
-        content: Some((look.size, look.modified_ns)),
+        inode: stat.inode,
+        born_ns: stat.born_ns,
+        content: Some((stat.size, stat.modified_ns)),
     };
     let elsewhere = Expected {
         content: None,

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use super::seen::{LookedAt, Outcome, Seen, SeenFolder, Start, Trouble, Way};
 use super::table::WatchTable;
-use crate::identity::Look;
-use crate::tail::content::is_compressed_name;
+use crate::identity::FileStat;
 use crate::tail::discover::{Claim, Discovery, FolderKind, Next, Step};
 use crate::tail::lanes::Lane;
 use crate::tail::links;
+use crate::tail::log_file::is_compressed_name;
 use crate::tail::mounts::Mounts;
 
 /// What a walk or a look needs.
@@ -59,9 +59,9 @@ impl Ground {
         let Some(first) = steps.first().map(|step| step.pattern) else {
             return;
         };
-        let look = Look::at_path(&folder);
+        let stat = FileStat::at_path(&folder);
         if self.discovery.is_of_state_dir(&folder)
-            || look.is_ok_and(|look| self.discovery.is_state_dir(&look))
+            || stat.is_ok_and(|stat| self.discovery.is_state_dir(&stat))
         {
             let folder = folder.to_path_buf();
             return seen.troubles.push((first, Trouble::StateDir(folder)));
@@ -254,24 +254,24 @@ impl Ground {
         if self.discovery.is_of_state_dir(path) {
             return Outcome::Trouble(Trouble::StateDir(path.to_owned()));
         }
-        let mut look = Look::at_path(path);
-        let is_absent = |look: &io::Result<Look>| {
-            let error = look.as_ref().err();
+        let mut stat = FileStat::at_path(path);
+        let is_absent = |stat: &io::Result<FileStat>| {
+            let error = stat.as_ref().err();
             error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
         };
-        if is_absent(&look)
+        if is_absent(&stat)
             && let Ok(target) = links::resolve(path, log.follow_links)
             && target != path
         {
             self.table.follow_target(path, &target);
             // It may have come before its folder was watched.
-            look = Look::at_path(path);
+            stat = FileStat::at_path(path);
         }
-        match look {
-            Ok(look) if look.is_regular && is_compressed_name(path) => {
+        match stat {
+            Ok(stat) if stat.is_regular && is_compressed_name(path) => {
                 Outcome::Trouble(Trouble::Compressed)
             }
-            Ok(look) if look.is_regular => Outcome::File(log, also, look),
+            Ok(stat) if stat.is_regular => Outcome::File(log, also, stat),
             Ok(_) if path.is_dir() => Outcome::Trouble(Trouble::Folder),
             Ok(_) => Outcome::Trouble(Trouble::NotRegular),
             Err(error) => match error.kind() {

@@ -214,7 +214,7 @@ impl Watcher {
                 known.push(Found {
                     path: path.clone(),
                     log,
-                    look: None,
+                    stat: None,
                     is_first: true,
                 });
             }
@@ -322,7 +322,7 @@ impl Watcher {
             outcome,
         } = looked;
         match outcome {
-            Outcome::File(log, also, look) => {
+            Outcome::File(log, also, stat) => {
                 self.notices.forget(&path);
                 if let Some(pattern) = pattern {
                     self.notices.file(pattern);
@@ -333,7 +333,7 @@ impl Watcher {
                 self.report(Found {
                     path: path.into(),
                     log,
-                    look: Some(look),
+                    stat: Some(stat),
                     is_first,
                 });
             }
