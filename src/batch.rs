@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::budget::Permit;
 use crate::buffer::Buffer;
 
-pub use crate::progress::{Checkpoint, Ending, Mark, Marks, Progress, SourceState};
+pub use crate::progress::{Checkpoint, CloseReason, Mark, Marks, Progress, SourceState};
 
 /// Names one source (one file identity, from one opening on) within this process.
 ///

@@ -159,7 +159,7 @@ pub enum Progress {
     /// The file has a hole here: NULs that nobody wrote. There is nothing to send and nothing to wait for.
     Skipped(Span),
     /// The source is not read any more.
-    Ended {
+    Closed {
         /// The source.
         source: SourceId,
         /// Offset after the last byte that was read.
@@ -167,18 +167,18 @@ pub enum Progress {
         /// When the file was last changed, in ns since 1970.
         modified_ns: i64,
         /// Why, and so what becomes of its checkpoint.
-        why: Ending,
+        why: CloseReason,
     },
 }
 
 /// Why a source is not read any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseReason {
     /// It was rotated away and read to its end. Its checkpoint stays for a while, so that the file
     /// is known if it is met again.
     Finished,
     /// Its content is gone. Nothing needs to be remembered once all is acknowledged.
-    Gone,
+    ContentGone,
     /// It is closed for now and will be opened again where it stands.
     Paused,
 }

@@ -1,7 +1,7 @@
 //! The agent: builds the channels, spawns the threads, supervises them, and stops them in order.
 //!
 //! ```text
-//!                 Found, Exited                     stop: tailers, then producers, then registrar
+//!                 Found, ThreadExit                     stop: tailers, then producers, then registrar
 //! watch, all ------------------> main (Agent::run) -------------------------------------------->
 //!
 //! main --Message--> scheduler <--Message, Tailer--> tail:<path>, one for each file that is not quiet
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
-use self::threads::Exited;
+use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
@@ -105,8 +105,8 @@ pub struct Agent {
     scheduler: Sender<Message<Tailer>>,
     /// Where parked tailers are woken.
     parked_woken: Sender<u64>,
-    exits: Sender<Exited>,
-    exited: Receiver<Exited>,
+    exits: Sender<ThreadExit>,
+    exited: Receiver<ThreadExit>,
     found: Receiver<Found>,
     /// The paths that have a tailer.
     tailers: HashSet<Arc<Path>>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::thread_limit::{ThreadLimit, ThreadShares};
-use super::threads::{Exited, Outcome, Role, lanes, spawn};
+use super::threads::{Outcome, Role, ThreadExit, lanes, spawn};
 use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
 use crate::budget::Budget;
@@ -27,10 +27,10 @@ use crate::tail::discover::{Discovery, Found};
 use crate::tail::folder_index::FolderIndex;
 use crate::tail::forgetting::{Forgetting, LookedFor};
 use crate::tail::registry::FileRegistry;
-use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler};
+use crate::tail::scheduler::{Crowd, Message, Scheduler, TailerReport};
 use crate::tail::turns::Turns;
 use crate::tail::watch::{FirstLook, Watcher};
-use crate::tail::{End, Shared, Tailer};
+use crate::tail::{Shared, Tailer, TailerExit};
 
 /// An agent whose threads run, and which follows nothing yet.
 pub(super) struct Started {
@@ -129,7 +129,7 @@ impl Agent {
         config: Arc<Config>,
         mode: Mode,
         shared: Arc<Shared>,
-        (exits, exited): (Sender<Exited>, Receiver<Exited>),
+        (exits, exited): (Sender<ThreadExit>, Receiver<ThreadExit>),
         found: Receiver<Found>,
     ) -> (Agent, Ends) {
         let (stop_tailers, tailers_stop) = bounded(0);
@@ -285,15 +285,16 @@ fn open_store(config: &Config, mode: Mode) -> Result<(Option<Store>, Saved), Age
 }
 
 /// Tells the main thread of tailers that have ended.
-fn report_to(exits: Sender<Exited>) -> impl Fn(Ended) + Clone + Send + 'static {
-    move |Ended { path, how, .. }| {
+fn report_to(exits: Sender<ThreadExit>) -> impl Fn(TailerReport) + Clone + Send + 'static {
+    move |TailerReport { path, how, .. }| {
         let name = format!("tail:{}", ShownPath(&path));
         let outcome = match how {
-            Ok(end) => Outcome::Done(end != End::Unread),
+            Ok(TailerExit::Unread) => Outcome::Incomplete,
+            Ok(TailerExit::PathGone | TailerExit::Stopped) => Outcome::Complete,
             Err(panic) => Outcome::Panicked(panic),
         };
         let role = Role::Tailer(path);
-        let _ = exits.send(Exited {
+        let _ = exits.send(ThreadExit {
             name,
             role,
             outcome,

@@ -17,7 +17,7 @@ use super::store::{Entry, Store};
 use super::tracker::AckTracker;
 use crate::batch::{SourceId, Span, TailChecksum};
 use crate::metrics::Metrics;
-use crate::progress::{Checkpoint, Ending, Progress, Saved, SourceState};
+use crate::progress::{Checkpoint, CloseReason, Progress, Saved, SourceState};
 use crate::stop::Deadline;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
@@ -50,7 +50,7 @@ struct Tracked {
     tracker: AckTracker,
     size: Arc<AtomicU64>,
     /// Set when the tailer has read it to its end: that end, and why.
-    end: Option<(u64, Ending)>,
+    end: Option<(u64, CloseReason)>,
     /// The position that was written last, which becomes a mark when a later one is written.
     written: (u64, TailChecksum),
     change: Change,
@@ -216,7 +216,7 @@ impl Registrar {
                 self.schedule.changed();
             }
             Progress::Forgotten { serial } => self.forget(serial),
-            Progress::Ended {
+            Progress::Closed {
                 source,
                 end,
                 modified_ns,
@@ -246,7 +246,7 @@ impl Registrar {
         if let Some(tracked) = self.open.values_mut().find(is_it)
             && let Some((_, why)) = &mut tracked.end
         {
-            *why = Ending::Gone;
+            *why = CloseReason::ContentGone;
         }
     }
 
@@ -331,9 +331,9 @@ impl Registrar {
         tracked.settle();
         let serial = tracked.checkpoint.serial;
         tracked.checkpoint.state = match why {
-            Ending::Gone => return self.changes.forget(serial),
-            Ending::Finished => SourceState::Finished,
-            Ending::Paused => SourceState::Open,
+            CloseReason::ContentGone => return self.changes.forget(serial),
+            CloseReason::Finished => SourceState::Finished,
+            CloseReason::Paused => SourceState::Open,
         };
         self.changes.rest.push(serial);
         self.rest.insert(serial, tracked.checkpoint);

@@ -16,7 +16,7 @@ use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
 use super::{TRUNCATED_AWAY, Tailer};
 use crate::identity::FileStat;
-use crate::progress::{Checkpoint, Ending, Progress, SourceState};
+use crate::progress::{Checkpoint, CloseReason, Progress, SourceState};
 use crate::shown::ShownPath;
 
 impl Tailer {
@@ -46,7 +46,8 @@ impl Tailer {
                 found.seen.is_incomplete = true;
             }
             let plan = plan(&found.seen);
-            let is_given_up = plan.closed.values().any(|close| *close == Close::Gone);
+            let mut closes = plan.closed.values();
+            let is_given_up = closes.any(|close| *close == Close::ContentGone);
             let gives_up = is_given_up || !plan.gone.is_empty() || !plan.lost.is_empty();
             if attempt < ATTEMPTS && (found.is_moving || (gives_up && attempt == 1)) {
                 not_before = Instant::now();
@@ -84,8 +85,8 @@ impl Tailer {
         // finds both, and never neither.
         for (serial, source) in open {
             let ending = match plan.closed.get(&serial) {
-                Some(Close::Unfinished) | None => Ending::Paused,
-                Some(Close::Replaced | Close::Gone) => Ending::Gone,
+                Some(Close::Unfinished) | None => CloseReason::Paused,
+                Some(Close::Replaced | Close::ContentGone) => CloseReason::ContentGone,
             };
             self.retire(&source, ending);
         }
@@ -176,7 +177,7 @@ impl Tailer {
                     };
                     let restarted = self.restart(source, is_current, plan, Some(saved));
                     if let Some(file_before) = file_before {
-                        self.retire(&file_before, Ending::Gone);
+                        self.retire(&file_before, CloseReason::ContentGone);
                     }
                     return restarted;
                 }
@@ -305,13 +306,13 @@ impl Tailer {
         self.remember_truncated(&old, plan);
         self.shared
             .registry
-            .close(old.checkpoint_now(), Ending::Gone);
+            .close(old.checkpoint_now(), CloseReason::ContentGone);
         self.shared.deleted.release(serial);
-        let ended = Progress::Ended {
+        let ended = Progress::Closed {
             source: old.id,
             end: old.position,
             modified_ns: old.modified_ns,
-            why: Ending::Gone,
+            why: CloseReason::ContentGone,
         };
         old.watch = None;
         let detached_since = match is_current {
@@ -340,7 +341,7 @@ impl Tailer {
         let copy = Registration::CopyOf(left.serial);
         let state = match plan.closed.get(&left.serial) {
             Some(Close::Unfinished) => SourceState::Open,
-            Some(Close::Gone) if !plan.registered.iter().any(|(_, what)| *what == copy) => {
+            Some(Close::ContentGone) if !plan.registered.iter().any(|(_, what)| *what == copy) => {
                 SourceState::Finished
             }
             _ => return,

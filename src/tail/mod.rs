@@ -59,7 +59,7 @@ mod trouble;
 pub mod turns;
 pub mod watch;
 
-pub use scheduler::End;
+pub use scheduler::TailerExit;
 pub use tailer::Tailer;
 
 use deleted::DeletedFiles;

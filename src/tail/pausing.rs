@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::Tailer;
 use super::turns::SecondFiles;
 use crate::identity::FileStat;
-use crate::progress::Ending;
+use crate::progress::CloseReason;
 
 impl Tailer {
     /// Whether there is something to look at, and the right to.
@@ -58,7 +58,7 @@ impl Tailer {
             && let Ok(stat) = source.content.stat()
         {
             self.has_current = false;
-            self.retire(&source, Ending::Paused);
+            self.retire(&source, CloseReason::Paused);
             let seen = FileStat {
                 size: source.size,
                 modified_ns: source.modified_ns,

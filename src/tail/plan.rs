@@ -87,7 +87,7 @@ pub(super) enum Close {
     /// It has to be read on, once that can be.
     Unfinished,
     /// Nothing of it is left to read.
-    Gone,
+    ContentGone,
 }
 
 /// Bytes of a source or checkpoint that nobody can read any more.
@@ -270,7 +270,7 @@ impl Planner<'_> {
         if self.candidate_with(serial, ContentMatch::Shorter).is_some() {
             // The writer went on while the copy was made: what was read is more than what it holds.
             self.record_lost(serial, reached.offset, unread, is_gone);
-            return Close::Gone;
+            return Close::ContentGone;
         }
         if self.may_be_unseen() {
             self.plan.blocked.push(Blocked::Checkpoint(serial));
@@ -281,7 +281,7 @@ impl Planner<'_> {
         } else if is_gone {
             self.plan.gone.push(serial);
         }
-        Close::Gone
+        Close::ContentGone
     }
 
     /// Whether a file that was not found may be one that cannot be looked at now.
@@ -410,7 +410,7 @@ impl Planner<'_> {
     }
 
     fn supersede(&mut self, serial: u64, close: Close) {
-        if close == Close::Gone && !self.plan.gone.contains(&serial) {
+        if close == Close::ContentGone && !self.plan.gone.contains(&serial) {
             self.plan.superseded.push(serial);
         }
     }

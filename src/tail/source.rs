@@ -60,7 +60,7 @@ pub(super) struct Source {
 
 /// What one attempt to read gave.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(super) enum ReadOutcome {
     /// Bytes for a batch; they are counted as read.
     Batch(Chunk),
     /// NULs that nobody wrote; they are counted as read.
@@ -92,7 +92,7 @@ struct Wanted {
 #[derive(Debug)]
 enum Unended {
     /// Nothing more now.
-    Read(Read),
+    Read(ReadOutcome),
     /// It ends where its text ends.
     LineEnds,
     /// More has to be read.
@@ -282,9 +282,9 @@ impl Source {
         growth: Growth,
         account: &Arc<Account>,
         pool: &Arc<BufferPool>,
-    ) -> io::Result<Read> {
+    ) -> io::Result<ReadOutcome> {
         if end <= self.position {
-            return Ok(Read::End { partial: 0 });
+            return Ok(ReadOutcome::End { partial: 0 });
         }
         let mut until = end;
         if self.nuls.are_likely() {
@@ -293,7 +293,7 @@ impl Source {
                 Some(reach) => until = reach,
                 None => {
                     let partial = self.written_size().saturating_sub(self.position);
-                    return Ok(Read::End { partial });
+                    return Ok(ReadOutcome::End { partial });
                 }
             }
         }
@@ -308,7 +308,7 @@ impl Source {
             && until - self.position < decisive as u64
         {
             let partial = until - self.position;
-            return Ok(Read::End { partial });
+            return Ok(ReadOutcome::End { partial });
         }
         // A line that is known to be long is fetched in one go, everything else in usual steps.
         let is_long = is_partial || self.framer.is_inside_line();
@@ -336,7 +336,7 @@ impl Source {
         growth: Growth,
         account: &Arc<Account>,
         pool: &Arc<BufferPool>,
-    ) -> io::Result<Option<Read>> {
+    ) -> io::Result<Option<ReadOutcome>> {
         let Wanted { until, end, .. } = *wanted;
         let unread = usize::try_from(until - self.position).unwrap_or(usize::MAX);
         if unread == 0 {
@@ -347,12 +347,12 @@ impl Source {
             });
         }
         let Some(mut permit) = account.take(unread.min(wanted.most), wanted.least) else {
-            return Ok(Some(Read::NoBudget));
+            return Ok(Some(ReadOutcome::NoBudget));
         };
         let mut data = pool.buffer(permit.bytes());
         let count = self.fill(&mut data)?;
         if count != Some(data.len()) {
-            return Ok(Some(Read::Changed));
+            return Ok(Some(ReadOutcome::Changed));
         }
         let count = data.len();
         if data.first() == Some(&0)
@@ -393,7 +393,7 @@ impl Source {
         self.position += bytes as u64;
         self.no_newline_before = self.position;
         self.tail_checksum = TailChecksum::of(&data);
-        Ok(Some(Read::Batch(Chunk {
+        Ok(Some(ReadOutcome::Batch(Chunk {
             start,
             data,
             framing,
@@ -422,7 +422,7 @@ impl Source {
         }
         let partial = text as u64;
         if text == count && until == end {
-            return Ok(Unended::Read(Read::End { partial }));
+            return Ok(Unended::Read(ReadOutcome::End { partial }));
         }
         let behind = self
             .nuls
@@ -430,7 +430,7 @@ impl Source {
         match behind {
             Behind::End if growth == Growth::Possible || text == 0 => {
                 self.show_size();
-                Ok(Unended::Read(Read::End { partial }))
+                Ok(Unended::Read(ReadOutcome::End { partial }))
             }
             Behind::Hole(next) if text == 0 => self.skip_to(next).map(Unended::Read),
             Behind::End | Behind::Hole(_) => Ok(Unended::LineEnds),
@@ -444,13 +444,13 @@ impl Source {
 
     /// Moves the position over the NULs before `text`.
     #[cold]
-    fn skip_to(&mut self, text: u64) -> io::Result<Read> {
+    fn skip_to(&mut self, text: u64) -> io::Result<ReadOutcome> {
         if !self.is_unchanged()? {
-            return Ok(Read::Changed);
+            return Ok(ReadOutcome::Changed);
         }
         let tail_checksum = nuls::checksum_behind(&mut self.content, self.position, text)?;
         let Some(tail_checksum) = tail_checksum else {
-            return Ok(Read::Changed);
+            return Ok(ReadOutcome::Changed);
         };
         let span = Span {
             source: self.id,
@@ -463,7 +463,7 @@ impl Source {
         self.marks.add(self.position, self.tail_checksum);
         (self.position, self.no_newline_before) = (text, text);
         self.tail_checksum = tail_checksum;
-        Ok(Read::Skipped(span))
+        Ok(ReadOutcome::Skipped(span))
     }
 
     /// Fills `data` from the position on; returns how many bytes there were. The bytes before the

@@ -28,7 +28,7 @@ use super::growth::{note_begun, note_growth};
 use super::observation::Verdict;
 use super::questions::Questions;
 use super::recognise::is_same_inode;
-use super::scheduler::{End, Leave};
+use super::scheduler::{RunOutcome, TailerExit};
 use super::source::Source;
 use super::trouble::Trouble;
 use super::turns::{SecondFiles, Turn};
@@ -38,7 +38,7 @@ use crate::batch::{Batch, Destination};
 use crate::budget::Account;
 use crate::config::LogConfig;
 use crate::identity::{FileStat, Inode};
-use crate::progress::{Ending, Progress};
+use crate::progress::{CloseReason, Progress};
 use crate::shown::ShownPath;
 use crate::wake::Waker;
 
@@ -102,7 +102,7 @@ pub struct Tailer {
 
 /// What a look left to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Wait {
     /// Everything is read.
     Idle,
     /// The memory budget; a wake comes when there is some.
@@ -172,7 +172,7 @@ impl Tailer {
 
     /// Runs on a `tail:<path>` thread until it can be parked, the path is gone and drained, or it is told
     /// to stop.
-    pub fn run(&mut self) -> Leave {
+    pub fn run(&mut self) -> RunOutcome {
         loop {
             // Before the look: what it does not see yet rings again.
             if self.waker.take() {
@@ -180,12 +180,12 @@ impl Tailer {
             }
             // After the bell is taken: who stops all tailers rings it when the channel is gone.
             if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
-                return Leave::Ended(End::Stopped);
+                return RunOutcome::Exit(TailerExit::Stopped);
             }
             self.trouble.begin();
             let next = match self.may_look() {
                 true => self.look(),
-                false => Next::Turn,
+                false => Wait::Turn,
             };
             self.trouble.end(&self.path);
             self.return_second_files();
@@ -193,19 +193,19 @@ impl Tailer {
                 self.close_all();
             }
             match next {
-                Next::Stop => return Leave::Ended(End::Stopped),
-                Next::Yield => return Leave::Yielded,
-                Next::Idle if self.shared.once => return Leave::Ended(self.end_of_once()),
-                Next::Idle if self.is_done() => return Leave::Ended(End::Gone),
-                Next::Idle => self.pause_if_wanted(),
+                Wait::Stop => return RunOutcome::Exit(TailerExit::Stopped),
+                Wait::Yield => return RunOutcome::Yield,
+                Wait::Idle if self.shared.once => return RunOutcome::Exit(self.end_of_once()),
+                Wait::Idle if self.is_done() => return RunOutcome::Exit(TailerExit::PathGone),
+                Wait::Idle => self.pause_if_wanted(),
                 // A shortage of descriptors shows again; anything else keeps `--once` from its end for ever.
-                Next::Turn if self.shared.once && self.trouble.is_present() => {
-                    return Leave::Ended(End::Unread);
+                Wait::Turn if self.shared.once && self.trouble.is_present() => {
+                    return RunOutcome::Exit(TailerExit::Unread);
                 }
-                Next::Budget | Next::Turn => {}
+                Wait::Budget | Wait::Turn => {}
             }
-            if let Some(leave) = self.may_leave(next) {
-                return leave;
+            if let Some(outcome) = self.may_park(next) {
+                return outcome;
             }
             if self.waker.wait(self.patience(next)) {
                 self.last_event = Instant::now();
@@ -224,7 +224,7 @@ impl Tailer {
     }
 
     /// Everything that is there is read, as far as that is possible.
-    fn end_of_once(&self) -> End {
+    fn end_of_once(&self) -> TailerExit {
         for source in &self.sources {
             let partial = source.written_size().saturating_sub(source.position);
             if partial > 0 {
@@ -235,13 +235,13 @@ impl Tailer {
             }
         }
         match self.trouble.is_present() || self.blocked_since.is_some() {
-            true => End::Unread,
-            false => End::Stopped,
+            true => TailerExit::Unread,
+            false => TailerExit::Stopped,
         }
     }
 
     /// How long to wait without being woken.
-    pub(super) fn patience(&self, next: Next) -> Duration {
+    pub(super) fn patience(&self, next: Wait) -> Duration {
         let unwatched = self.sources.iter().any(|source| source.watch.is_none());
         let mut patience = match unwatched || self.must_sync || self.awaits_copy {
             true => POLL_INTERVAL,
@@ -261,7 +261,7 @@ impl Tailer {
         if !self.late.is_empty() {
             patience = patience.min(LATE_INTERVAL);
         }
-        if next == Next::Idle {
+        if next == Wait::Idle {
             for since in self.sources.iter().filter_map(|s| s.detached_since) {
                 patience = patience.min(self.log.rotate_wait.saturating_sub(since.elapsed()));
             }
@@ -270,18 +270,18 @@ impl Tailer {
     }
 
     /// One look: notices what happened and reads what is there to read.
-    fn look(&mut self) -> Next {
+    fn look(&mut self) -> Wait {
         // The size of the newest file first, then the older ones to their end: see the text of `tail`.
         loop {
             if let Err(error) = self.follow() {
                 self.complain_of(&error);
                 return match is_shortage(&error) {
-                    true => Next::Turn,
-                    false => Next::Idle,
+                    true => Wait::Turn,
+                    false => Wait::Idle,
                 };
             }
             if self.waits_for_blocked() {
-                return Next::Idle;
+                return Wait::Idle;
             }
             let mut sent = false;
             let mut at = 0;
@@ -296,8 +296,8 @@ impl Tailer {
                         sent = true;
                         break;
                     }
-                    Ok(Drained::Budget) => return Next::Budget,
-                    Ok(Drained::Stop) => return Next::Stop,
+                    Ok(Drained::Budget) => return Wait::Budget,
+                    Ok(Drained::Stop) => return Wait::Stop,
                     Err(error) => {
                         self.complain_of(&error);
                         break;
@@ -307,10 +307,10 @@ impl Tailer {
             // New bytes may have come in the meantime; a busy file is read on without a wait, but what happens
             // to the path must be noticed too. `--once` ends when what was there at the look is read.
             if !sent || (self.shared.once && !self.must_sync) {
-                return Next::Idle;
+                return Wait::Idle;
             }
             if self.shared.crowd.is_waiting() {
-                return Next::Yield;
+                return Wait::Yield;
             }
         }
     }
@@ -448,7 +448,7 @@ impl Tailer {
     /// Closes everything; it is opened again where it stands.
     pub(super) fn close_all(&mut self) {
         for source in std::mem::take(&mut self.sources) {
-            self.retire(&source, Ending::Paused);
+            self.retire(&source, CloseReason::Paused);
         }
         self.has_current = false;
         self.must_sync = true;

@@ -82,11 +82,11 @@ fn a_gap_holds_the_checkpoint_back() {
 fn an_acknowledgement_from_before_a_truncation_moves_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (old, new) = (SourceId::next(), SourceId::next());
-    let finished = Progress::Ended {
+    let finished = Progress::Closed {
         source: old,
         end: 500,
         modified_ns: 0,
-        why: Ending::Gone,
+        why: CloseReason::ContentGone,
     };
     let messages = vec![
         opened(old, 7, 0),
@@ -105,17 +105,17 @@ fn a_finished_file_is_remembered_and_a_deleted_one_is_not() {
     let messages = vec![
         opened(rotated, 7, 0),
         opened(gone, 8, 0),
-        Progress::Ended {
+        Progress::Closed {
             source: rotated,
             end: 10,
             modified_ns: 99,
-            why: Ending::Finished,
+            why: CloseReason::Finished,
         },
-        Progress::Ended {
+        Progress::Closed {
             source: gone,
             end: 10,
             modified_ns: 99,
-            why: Ending::Gone,
+            why: CloseReason::ContentGone,
         },
         Progress::Acked(vec![span(rotated, 0, 10), span(gone, 0, 10)]),
     ];
@@ -133,11 +133,11 @@ fn a_file_that_is_forgotten_before_all_of_it_is_acknowledged_leaves_nothing() {
     let source = SourceId::next();
     let messages = vec![
         opened(source, 7, 0),
-        Progress::Ended {
+        Progress::Closed {
             source,
             end: 10,
             modified_ns: 99,
-            why: Ending::Finished,
+            why: CloseReason::Finished,
         },
         Progress::Forgotten { serial: 7 },
         Progress::Acked(vec![span(source, 0, 10)]),
@@ -217,11 +217,15 @@ fn random_message(
                 serial,
                 ..
             } = followed.swap_remove(at);
-            let why = [Ending::Finished, Ending::Gone, Ending::Paused][random.usize(0..3)];
-            if why != Ending::Gone {
+            let why = [
+                CloseReason::Finished,
+                CloseReason::ContentGone,
+                CloseReason::Paused,
+            ][random.usize(0..3)];
+            if why != CloseReason::ContentGone {
                 closed.push(serial);
             }
-            Progress::Ended {
+            Progress::Closed {
                 source,
                 end: acked,
                 modified_ns: 5,

@@ -23,7 +23,7 @@ fn checkpoint(path: &str, inode: u64) -> Checkpoint {
 }
 
 fn end(registry: &FileRegistry, open: Checkpoint, offset: u64) {
-    registry.close(Checkpoint { offset, ..open }, Ending::Finished);
+    registry.close(Checkpoint { offset, ..open }, CloseReason::Finished);
 }
 
 #[test]

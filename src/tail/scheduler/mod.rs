@@ -43,7 +43,7 @@ use super::lanes::{Lane, Lanes};
 use super::turns::Turns;
 use crate::thread_panic::panic_message;
 use line::{Device, Line, MOST_THREADS};
-pub use task::{End, Ended, Expected, Leave, Message, Task};
+pub use task::{Expected, Message, RunOutcome, TailerExit, TailerReport, Task};
 
 /// Whether threads are scarce; written by the scheduler, read by all tailers.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl Crowd {
 enum Order<T> {
     Run(Box<T>),
     /// It is not needed any more.
-    End,
+    Exit,
 }
 
 /// The body of the `scheduler` thread: it owns the tailers that have no thread.
@@ -122,7 +122,7 @@ enum Rest {
 impl<T, R> Scheduler<T, R>
 where
     T: Task,
-    R: Fn(Ended) + Clone + Send + 'static,
+    R: Fn(TailerReport) + Clone + Send + 'static,
 {
     /// A scheduler that takes tailers from `messages` (whose other end is `sender`), hears of parked ones
     /// that are woken from `woken`, and tells of those that ended by `report`, until `stop` is disconnected.
@@ -204,11 +204,11 @@ where
         while self.line.busy() > 0 || !self.messages.is_empty() {
             match self.messages.recv() {
                 Ok(Message::Start(task, device)) => self.end_all(vec![(device, task)]),
-                Ok(Message::Left(task, _)) => {
+                Ok(Message::Returned(task, _)) => {
                     let device = self.line.end(task.waker().number());
                     self.end_all(vec![(device, task)]);
                 }
-                Ok(Message::Ended(number)) => drop(self.line.end(number)),
+                Ok(Message::TailerEnded(number)) => drop(self.line.end(number)),
                 Ok(Message::Checked(_)) => {}
                 Err(_) => return,
             }
@@ -218,16 +218,16 @@ where
     fn on_message(&mut self, message: Message<T>) {
         match message {
             Message::Start(task, device) => self.line.join(device, task),
-            Message::Ended(number) => drop(self.line.end(number)),
-            Message::Left(task, leave) => {
+            Message::TailerEnded(number) => drop(self.line.end(number)),
+            Message::Returned(task, outcome) => {
                 let device = self.line.end(task.waker().number());
-                match leave {
-                    Leave::Quiet => {
+                match outcome {
+                    RunOutcome::Park => {
                         let at = self.next_check(task.waker().number());
                         self.park(task, device, Rest::Quiet(at));
                     }
-                    Leave::Until(at) => self.park(task, device, Rest::Until(at)),
-                    Leave::Yielded | Leave::Ended(_) => self.line.join(device, task),
+                    RunOutcome::ParkUntil(at) => self.park(task, device, Rest::Until(at)),
+                    RunOutcome::Yield | RunOutcome::Exit(_) => self.line.join(device, task),
                 }
             }
             Message::Checked(all) => all
@@ -341,7 +341,7 @@ where
                     // Without a single thread nothing will ever happen.
                     let (path, log) = task.followed();
                     let how = Err("no thread can be started".to_owned());
-                    (self.report)(Ended { path, log, how });
+                    (self.report)(TailerReport { path, log, how });
                     continue;
                 }
                 self.line.join(device, task);
@@ -400,7 +400,7 @@ where
             let since = *self.spare_since.get_or_insert(now);
             if now.duration_since(since) >= SPARE_FOR {
                 for _ in busy..self.threads {
-                    let _ = self.orders.send(Order::End);
+                    let _ = self.orders.send(Order::Exit);
                 }
                 self.threads = busy;
                 self.spare_since = None;
@@ -426,8 +426,8 @@ where
         let mut lanes: BTreeMap<Device, Vec<Box<T>>> = BTreeMap::new();
         for (device, task) in tasks {
             let (path, log) = task.followed();
-            let how = Ok(End::Stopped);
-            (self.report)(Ended { path, log, how });
+            let how = Ok(TailerExit::Stopped);
+            (self.report)(TailerReport { path, log, how });
             lanes.entry(device).or_default().push(task);
         }
         for (device, tasks) in lanes {
@@ -441,7 +441,11 @@ fn lane(device: Device) -> Lane {
 }
 
 /// The body of a `tail:<path>` thread: one tailer, and when that is parked or ends, another.
-fn work<T: Task>(taken: &Receiver<Order<T>>, sender: &Sender<Message<T>>, report: impl Fn(Ended)) {
+fn work<T: Task>(
+    taken: &Receiver<Order<T>>,
+    sender: &Sender<Message<T>>,
+    report: impl Fn(TailerReport),
+) {
     while let Ok(Order::Run(mut task)) = taken.recv() {
         let (path, log) = task.followed();
         if let Ok(name) = CString::new(thread_name(&path)) {
@@ -450,16 +454,16 @@ fn work<T: Task>(taken: &Receiver<Order<T>>, sender: &Sender<Message<T>>, report
         let number = task.waker().number();
         task.waker().moves();
         let how = match catch_unwind(AssertUnwindSafe(|| task.run())) {
-            Ok(Leave::Ended(end)) => Ok(end),
-            Ok(leave) => {
-                let _ = sender.send(Message::Left(task, leave));
+            Ok(RunOutcome::Exit(end)) => Ok(end),
+            Ok(outcome) => {
+                let _ = sender.send(Message::Returned(task, outcome));
                 continue;
             }
             Err(panic) => Err(panic_message(&*panic)),
         };
         drop(task);
-        report(Ended { path, log, how });
-        let _ = sender.send(Message::Ended(number));
+        report(TailerReport { path, log, how });
+        let _ = sender.send(Message::TailerEnded(number));
     }
 }
 

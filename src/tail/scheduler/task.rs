@@ -10,43 +10,43 @@ use crate::wake::Waker;
 
 /// Why a tailer comes back from its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
+pub enum RunOutcome {
     /// It has nothing to do any more.
-    Ended(End),
+    Exit(TailerExit),
     /// Nothing happens until something changes; then an event comes, or the change is to be seen at its path.
-    Quiet,
+    Park,
     /// It has to look again at this time, or when it is woken.
-    Until(Instant),
+    ParkUntil(Instant),
     /// It has more to do, and others have waited for longer.
-    Yielded,
+    Yield,
 }
 
 /// Why a tailer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum TailerExit {
     /// The path leads nowhere and everything that was there is read.
-    Gone,
+    PathGone,
     /// It was told to, or `--once` and everything is read.
     Stopped,
     /// `--once`, and the file, or one that was rotated away, cannot be read.
     Unread,
 }
 
-/// A tailer that ended.
+/// What a tailer that has ended reports.
 #[derive(Debug)]
-pub struct Ended {
+pub struct TailerReport {
     /// What it followed.
     pub path: Arc<Path>,
     /// By which section.
     pub log: Arc<LogConfig>,
     /// How; the words of the panic if it panicked.
-    pub how: Result<End, String>,
+    pub how: Result<TailerExit, String>,
 }
 
 /// What the scheduler runs: a tailer, or in tests something like one.
 pub trait Task: Send + 'static {
     /// Runs on a thread until it can do without.
-    fn run(&mut self) -> Leave;
+    fn run(&mut self) -> RunOutcome;
     /// Wakes it.
     fn waker(&self) -> &Waker;
     /// What it follows, and by which section.
@@ -89,9 +89,9 @@ pub enum Message<T> {
     /// A new tailer, and the device of what lies at its path.
     Start(Box<T>, Option<u64>),
     /// A tailer comes back from its thread.
-    Left(Box<T>, Leave),
+    Returned(Box<T>, RunOutcome),
     /// The tailer whose waker has this number has ended on its thread.
-    Ended(u64),
+    TailerEnded(u64),
     /// Parked tailers whose paths were looked at: their numbers, and whether all is as they left it.
     Checked(Vec<(u64, bool)>),
 }

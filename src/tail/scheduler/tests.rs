@@ -19,12 +19,12 @@ struct Fake {
     log: Arc<LogConfig>,
     waker: Waker,
     runs: Sender<Arc<Path>>,
-    does: Box<dyn FnMut(&Waker) -> Leave + Send>,
+    does: Box<dyn FnMut(&Waker) -> RunOutcome + Send>,
     expected: Option<Expected>,
 }
 
 impl Task for Fake {
-    fn run(&mut self) -> Leave {
+    fn run(&mut self) -> RunOutcome {
         self.waker.take();
         self.runs.send(self.path.clone()).expect("the test listens");
         (self.does)(&self.waker)
@@ -53,7 +53,7 @@ struct Running {
     woken: Sender<u64>,
     stop: Option<Sender<()>>,
     runs: (Sender<Arc<Path>>, Receiver<Arc<Path>>),
-    ended: Receiver<Ended>,
+    ended: Receiver<TailerReport>,
     crowd: Arc<Crowd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,7 +90,7 @@ impl Running {
         name: &str,
         device: Option<u64>,
         expected: Option<Expected>,
-        does: impl FnMut(&Waker) -> Leave + Send + 'static,
+        does: impl FnMut(&Waker) -> RunOutcome + Send + 'static,
     ) -> Waker {
         let waker = Waker::new(self.woken.clone());
         let fake = Fake {
@@ -133,7 +133,7 @@ const SHORT: Duration = Duration::from_millis(200);
 #[test]
 fn a_quiet_task_runs_again_when_it_is_woken() {
     let mut running = Running::start();
-    let waker = running.task("a", Some(1), None, |_| Leave::Quiet);
+    let waker = running.task("a", Some(1), None, |_| RunOutcome::Park);
     running.wait_for_run("a");
     assert!(running.runs_nothing(SHORT));
     for _ in 0..3 {
@@ -143,7 +143,7 @@ fn a_quiet_task_runs_again_when_it_is_woken() {
     assert!(running.runs_nothing(SHORT));
     running.stop();
     let ended = running.ended.recv().expect("is reported");
-    assert_eq!(ended.how, Ok(End::Stopped));
+    assert_eq!(ended.how, Ok(TailerExit::Stopped));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_task_that_is_woken_on_its_way_to_be_parked_runs_again() {
         if runs < 4 {
             waker.wake();
         }
-        Leave::Quiet
+        RunOutcome::Park
     });
     (0..4).for_each(|_| running.wait_for_run("a"));
     assert!(running.runs_nothing(SHORT));
@@ -166,9 +166,13 @@ fn a_task_that_is_woken_on_its_way_to_be_parked_runs_again() {
 fn a_task_runs_again_at_its_time_and_one_that_yields_at_once() {
     let mut running = Running::start();
     let start = Instant::now();
-    let mut leaves = vec![Leave::Quiet, Leave::Until(start + SHORT), Leave::Yielded];
+    let mut leaves = vec![
+        RunOutcome::Park,
+        RunOutcome::ParkUntil(start + SHORT),
+        RunOutcome::Yield,
+    ];
     running.task("a", None, None, move |_| {
-        leaves.pop().unwrap_or(Leave::Quiet)
+        leaves.pop().unwrap_or(RunOutcome::Park)
     });
     running.wait_for_run("a");
     running.wait_for_run("a");
@@ -195,10 +199,10 @@ fn a_parked_task_runs_again_when_its_path_has_changed_without_an_event() {
     };
     let mut running = Running::start();
     let name = path.to_str().expect("is UTF-8");
-    running.task(name, Some(1), Some(expected), |_| Leave::Quiet);
+    running.task(name, Some(1), Some(expected), |_| RunOutcome::Park);
     running.wait_for_run(name);
     // Another tailer reads the file: that it grows is no news.
-    running.task(name, Some(1), Some(elsewhere), |_| Leave::Quiet);
+    running.task(name, Some(1), Some(elsewhere), |_| RunOutcome::Park);
     running.wait_for_run(name);
     assert!(running.runs_nothing(CHECK_INTERVAL + Duration::from_secs(2)));
     std::fs::write(&path, "xy").expect("is written");
@@ -215,12 +219,12 @@ fn tasks_of_a_device_that_hangs_hold_up_no_other() {
         let released = released.clone();
         running.task(&format!("hang{n}"), Some(1), None, move |_| {
             let _ = released.recv();
-            Leave::Quiet
+            RunOutcome::Park
         });
     }
     running.wait_for_run("hang150");
     let start = Instant::now();
-    let well = running.task("well", Some(2), None, |_| Leave::Quiet);
+    let well = running.task("well", Some(2), None, |_| RunOutcome::Park);
     running.wait_for_run("well");
     // Before it is known that the others hang, and after.
     while start.elapsed() < Duration::from_secs(4) {
@@ -243,7 +247,7 @@ fn tasks_of_a_device_that_hangs_hold_up_no_other() {
         let released = released.clone();
         running.task(&format!("next{n}"), Some(3), None, move |_| {
             let _ = released.recv();
-            Leave::Quiet
+            RunOutcome::Park
         });
     }
     well.wake();
@@ -260,16 +264,21 @@ fn a_task_that_panics_or_ends_is_reported() {
     running.task("a", Some(1), None, |_| panic!("no bread"));
     let ended = running.ended.recv_timeout(SOON).expect("is reported");
     assert_eq!(ended.how, Err("no bread".to_owned()));
-    running.task("b", Some(1), None, |_| Leave::Ended(End::Gone));
+    running.task("b", Some(1), None, |_| {
+        RunOutcome::Exit(TailerExit::PathGone)
+    });
     let ended = running.ended.recv_timeout(SOON).expect("is reported");
-    assert_eq!((&*ended.path, ended.how), (Path::new("b"), Ok(End::Gone)));
+    assert_eq!(
+        (&*ended.path, ended.how),
+        (Path::new("b"), Ok(TailerExit::PathGone))
+    );
     running.stop();
 }
 
 #[test]
 fn a_stop_ends_parked_tasks_at_once_and_waits_for_the_others() {
     let mut running = Running::start();
-    running.task("parked", Some(1), None, |_| Leave::Quiet);
+    running.task("parked", Some(1), None, |_| RunOutcome::Park);
     running.wait_for_run("parked");
     let (release, released) = bounded::<()>(0);
     let is_released = Arc::new(Mutex::new(false));
@@ -277,7 +286,7 @@ fn a_stop_ends_parked_tasks_at_once_and_waits_for_the_others() {
     running.task("busy", Some(1), None, move |_| {
         let _ = released.recv();
         *seen.lock().expect("not poisoned") = true;
-        Leave::Ended(End::Stopped)
+        RunOutcome::Exit(TailerExit::Stopped)
     });
     running.wait_for_run("busy");
     running.stop = None;

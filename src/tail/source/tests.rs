@@ -96,19 +96,19 @@ impl Reading {
                 .read(stat.size, growth, &self.account, &self.pool)
                 .expect("reads")
             {
-                Read::Batch(chunk) => {
+                ReadOutcome::Batch(chunk) => {
                     assert_eq!(chunk.start, before);
                     let records = Records::new(&chunk.data, chunk.framing, false, 0);
                     let text =
                         |(_, record): (usize, &[u8])| String::from_utf8_lossy(record).into_owned();
                     self.records.extend(records.map(text));
                 }
-                Read::Skipped(span) => {
+                ReadOutcome::Skipped(span) => {
                     assert_eq!(span.start, before);
                     assert_eq!(span.tail_checksum, self.source.tail_checksum);
                     self.skipped.push(span.start..span.end);
                 }
-                Read::End { partial } => return partial,
+                ReadOutcome::End { partial } => return partial,
                 other => panic!("{other:?}"),
             }
             assert!(self.source.position > before, "it goes on");
