@@ -45,5 +45,5 @@ mod rights;
 pub mod shown;
 pub mod stop;
 pub mod tail;
+pub mod tailer_handle;
 mod thread_panic;
-pub mod wake;

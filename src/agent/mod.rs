@@ -35,12 +35,12 @@ use crate::config::{Config, LogConfig};
 use crate::once::ProgressBar;
 use crate::progress::Progress;
 use crate::stop::Deadline;
+use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::Found;
 use crate::tail::scheduler::Message;
-use crate::tail::turns::Turns;
 use crate::tail::watch::{FirstLook, WatchTable};
 use crate::tail::{self, Shared, Tailer};
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -186,7 +186,7 @@ impl Agent {
     }
 
     fn say_what_is_followed(&self, first: &FirstLook, checkpoints: usize, descriptors: u64) {
-        self.shared.turns.follows(first.found.len());
+        self.shared.descriptors.follows(first.found.len());
         log::info!(
             "logagent {} follows {}, {} of them from a known position ({}), {} to {}; {descriptors} descriptors, {} \
              of them not for files",
@@ -200,7 +200,7 @@ impl Agent {
             } else {
                 brokers(&self.config)
             },
-            Turns::reserve(descriptors)
+            DescriptorPermits::reserve(descriptors)
         );
     }
 
@@ -220,8 +220,8 @@ impl Agent {
         }
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
-        let waker = Waker::new(self.parked_woken.clone());
-        self.table.follow_path(path.clone(), waker.clone());
+        let handle = TailerHandle::new(self.parked_woken.clone());
+        self.table.follow_path(path.clone(), handle.clone());
         let (route, share) = self.route(&log);
         let destination = Arc::new(Destination {
             route,
@@ -235,8 +235,8 @@ impl Agent {
             log,
             destination,
             self.shared.clone(),
-            share.account(waker.clone()),
-            waker,
+            share.account(handle.clone()),
+            handle,
             self.batches[producer].clone(),
             progress,
             self.tailers_stop.clone(),

@@ -33,7 +33,7 @@ impl Agent {
                 recv(self.found) -> found => match found {
                     Ok(found) => {
                         self.follow(found);
-                        self.shared.turns.follows(self.tailers.len());
+                        self.shared.descriptors.follows(self.tailers.len());
                     }
                     // The watcher has ended: with `--once` it is not needed any more.
                     Err(_) => self.found = never(),

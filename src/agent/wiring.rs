@@ -23,12 +23,12 @@ use crate::progress::{Progress, Saved};
 use crate::shown::ShownPath;
 use crate::stop::Deadline;
 use crate::tail::deleted::DeletedFiles;
+use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::folder_index::FolderIndex;
 use crate::tail::forgetting::{Forgetting, LookedFor};
 use crate::tail::registry::FileRegistry;
-use crate::tail::scheduler::{Crowd, Message, Scheduler, TailerReport};
-use crate::tail::turns::Turns;
+use crate::tail::scheduler::{Message, Scheduler, TailerReport, ThreadPressure};
 use crate::tail::watch::{FirstLook, Watcher};
 use crate::tail::{Shared, Tailer, TailerExit};
 
@@ -81,15 +81,18 @@ impl Agent {
             name: "watch".to_owned(),
             error,
         })?;
-        let (turns, crowd) = (Turns::new(descriptors), Arc::<Crowd>::default());
+        let (permits, thread_pressure) = (
+            DescriptorPermits::new(descriptors),
+            Arc::<ThreadPressure>::default(),
+        );
         let shared = Arc::new(Shared {
             registry: FileRegistry::new(&saved),
             discovery,
             folders: FolderIndex::new(),
             watches: watcher.table(),
             pool: BufferPool::new(),
-            turns: turns.clone(),
-            crowd: crowd.clone(),
+            descriptors: permits.clone(),
+            thread_pressure: thread_pressure.clone(),
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
             metrics: Arc::default(),
             once: mode.once,
@@ -106,7 +109,7 @@ impl Agent {
         let calls = (ends.woken, agent.tailers_stop.clone());
         let report = report_to(agent.exits.clone());
         let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
-        let scheduler = Scheduler::new(messages, calls, crowd, turns, lanes, report)
+        let scheduler = Scheduler::new(messages, calls, thread_pressure, permits, lanes, report)
             .with_most_threads(shares.tailers);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();

@@ -26,9 +26,10 @@ impl Tailer {
     /// that was listed; then everything is looked at again. And nothing is given up on one look alone.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.last_sync = Instant::now();
-        let turns = self.shared.turns.clone();
-        // Files are opened to be compared, more of them than the turn is for.
-        let _moment = (self.turn.is_some() && turns.are_scarce()).then(|| turns.moment());
+        let descriptors = self.shared.descriptors.clone();
+        // Files are opened to be compared, more of them than the permit is for.
+        let _brief_open = (self.descriptor_permit.is_some() && descriptors.ran_out())
+            .then(|| descriptors.brief_open());
         let mut not_before = self.last_sync;
         let mut before = Vec::new();
         for attempt in 1..=ATTEMPTS {

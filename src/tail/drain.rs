@@ -26,7 +26,7 @@ impl Tailer {
             }
             let stat = source.content.stat()?;
             let serial = source.checkpoint.serial;
-            if stat.links == 0 && self.shared.deleted.hold(serial, stat.size, &self.waker) {
+            if stat.links == 0 && self.shared.deleted.hold(serial, stat.size, &self.handle) {
                 doomed.push(at);
             }
         }
@@ -152,7 +152,7 @@ impl Tailer {
             read_at_ms: now_ms(),
             permit,
         };
-        let _rest = self.waker.rest();
+        let _rest = self.handle.rest();
         select! {
             send(self.batches, batch) -> sent => sent.is_ok(),
             recv(self.stop) -> _ => false,

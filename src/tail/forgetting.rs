@@ -180,10 +180,10 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::progress::{Marks, Saved, SourceState};
     use crate::tail::deleted::DeletedFiles;
+    use crate::tail::descriptor_permits::DescriptorPermits;
     use crate::tail::discover::Discovery;
     use crate::tail::registry::FileRegistry;
-    use crate::tail::scheduler::Crowd;
-    use crate::tail::turns::Turns;
+    use crate::tail::scheduler::ThreadPressure;
     use crate::tail::watch::Watcher;
     use std::fs;
 
@@ -204,8 +204,8 @@ mod tests {
             folders: FolderIndex::new(),
             watches: watcher.table(),
             pool: BufferPool::new(),
-            turns: Turns::new(1000),
-            crowd: Arc::<Crowd>::default(),
+            descriptors: DescriptorPermits::new(1000),
+            thread_pressure: Arc::<ThreadPressure>::default(),
             deleted: DeletedFiles::new(0),
             metrics: Arc::<Metrics>::default(),
             once: false,

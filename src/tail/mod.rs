@@ -28,6 +28,7 @@ mod clock;
 mod compare;
 mod copies;
 pub mod deleted;
+pub mod descriptor_permits;
 pub mod discover;
 mod drain;
 mod family;
@@ -56,20 +57,19 @@ pub mod scheduler;
 mod source;
 mod tailer;
 mod trouble;
-pub mod turns;
 pub mod watch;
 
 pub use scheduler::TailerExit;
 pub use tailer::Tailer;
 
 use deleted::DeletedFiles;
+use descriptor_permits::DescriptorPermits;
 use discover::Discovery;
 use folder_index::FolderIndex;
 use log_file::LogFile;
 use patterns::Pattern;
 use registry::FileRegistry;
-use scheduler::Crowd;
-use turns::Turns;
+use scheduler::ThreadPressure;
 use watch::WatchTable;
 
 /// What all tailers have in common.
@@ -86,9 +86,9 @@ pub struct Shared {
     /// Read buffers.
     pub pool: Arc<BufferPool>,
     /// Who may hold files open.
-    pub turns: Arc<Turns>,
+    pub descriptors: Arc<DescriptorPermits>,
     /// Whether threads are scarce.
-    pub crowd: Arc<Crowd>,
+    pub thread_pressure: Arc<ThreadPressure>,
     /// Deleted files that are held open.
     pub deleted: DeletedFiles,
     /// Counters.
@@ -138,7 +138,7 @@ const TRUNCATED_AWAY: &str = "were truncated away before they were read";
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a file is looked at whose NULs may be overwritten, which no event tells.
 const OVERWRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often who has a turn sees whether others want it.
-const TURN_INTERVAL: Duration = Duration::from_millis(200);
+/// How often a tailer with a descriptor permit sees whether others wait for one.
+const PERMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a file is looked at that has no watch.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);

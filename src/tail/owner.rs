@@ -71,7 +71,7 @@ impl Tailer {
         }
         let question = deferred
             .question
-            .get_or_insert_with(|| Arc::new(Question::new(self.waker.clone())));
+            .get_or_insert_with(|| Arc::new(Question::new(self.handle.clone())));
         self.shared.registry.questions.ask(log, question);
         self.shared.watches.wake_path(log)
     }

@@ -5,7 +5,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::Tailer;
-use super::turns::SecondFiles;
+use super::descriptor_permits::SecondFiles;
 use crate::identity::FileStat;
 use crate::progress::CloseReason;
 
@@ -15,11 +15,11 @@ impl Tailer {
         if self.is_paused_file_unchanged() {
             return false;
         }
-        if self.turn.is_none() {
-            self.turn = self.shared.turns.take(&self.waker);
+        if self.descriptor_permit.is_none() {
+            self.descriptor_permit = self.shared.descriptors.acquire(&self.handle);
         }
-        if self.turn.is_none() {
-            // So that it is known under whatever name it has when the turn comes.
+        if self.descriptor_permit.is_none() {
+            // So that it is known under whatever name it has when the permit comes.
             if let Err(error) = self.register_unread() {
                 self.complain_of(&error);
             }
@@ -39,9 +39,9 @@ impl Tailer {
         FileStat::at_path(&self.path).is_ok_and(|stat| is_unchanged(paused, &stat))
     }
 
-    /// Gives the turn back if others wait for one and everything here is read.
+    /// Gives the permit back if others wait for one and everything here is read.
     pub(super) fn pause_if_wanted(&mut self) {
-        if !self.shared.turns.are_wanted() {
+        if !self.shared.descriptors.has_waiters() {
             return;
         }
         let is_read = self.has_current
@@ -52,7 +52,7 @@ impl Tailer {
                 .is_some_and(|source| source.position == source.size);
         if self.sources.is_empty() {
             // Trouble holds nothing open.
-            self.turn = None;
+            self.descriptor_permit = None;
         } else if is_read
             && let Some(mut source) = self.sources.pop_front()
             && let Ok(stat) = source.content.stat()
@@ -65,7 +65,7 @@ impl Tailer {
                 ..stat
             };
             self.paused = Some(Box::new((seen, source.watch.take())));
-            self.turn = None;
+            self.descriptor_permit = None;
         }
     }
 
@@ -74,12 +74,12 @@ impl Tailer {
     pub(super) fn take_second_files(&mut self, sources: usize) -> io::Result<()> {
         let count = sources.saturating_sub(1);
         let held = self.second_files.as_ref().map_or(0, SecondFiles::count);
-        if self.turn.is_none() || count == 0 || held == count {
+        if self.descriptor_permit.is_none() || count == 0 || held == count {
             return Ok(());
         }
         // The old right first: with it, the new one is to be had where nobody else has any.
         self.second_files = None;
-        match self.shared.turns.second_files(count) {
+        match self.shared.descriptors.second_files(count) {
             Some(files) => self.second_files = Some(files),
             None => {
                 self.must_sync = true;
@@ -98,14 +98,14 @@ impl Tailer {
         }
     }
 
-    /// While there is no turn to read the file at the path, makes it known where it would be read from.
+    /// While there is no permit to read the file at the path, makes it known where it would be read from.
     fn register_unread(&mut self) -> io::Result<()> {
         if !self.shared.registry.closed_of_path(&self.path).0.is_empty() {
             // From what is known, what came after it is found.
             return Ok(());
         }
-        let turns = self.shared.turns.clone();
-        let _moment = turns.moment();
+        let descriptors = self.shared.descriptors.clone();
+        let _brief_open = descriptors.brief_open();
         let synced = self.sync();
         self.close_all();
         synced

@@ -346,7 +346,7 @@ impl Source {
                 Unended::LineEnds | Unended::WantsMore => None,
             });
         }
-        let Some(mut permit) = account.take(unread.min(wanted.most), wanted.least) else {
+        let Some(mut permit) = account.acquire(unread.min(wanted.most), wanted.least) else {
             return Ok(Some(ReadOutcome::NoBudget));
         };
         let mut data = pool.buffer(permit.bytes());

@@ -23,6 +23,7 @@ use rustix::io::Errno;
 
 use super::clock::now_ms;
 use super::compare::{fresh, is_absence, is_shortage, verdict_on};
+use super::descriptor_permits::{DescriptorPermit, SecondFiles};
 use super::family::Deferred;
 use super::growth::{note_begun, note_growth};
 use super::observation::Verdict;
@@ -31,16 +32,15 @@ use super::recognise::is_same_inode;
 use super::scheduler::{RunOutcome, TailerExit};
 use super::source::Source;
 use super::trouble::Trouble;
-use super::turns::{SecondFiles, Turn};
 use super::watch::FileWatch;
-use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL};
+use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, PERMIT_INTERVAL, POLL_INTERVAL, Shared};
 use crate::batch::{Batch, Destination};
 use crate::budget::Account;
 use crate::config::LogConfig;
 use crate::identity::{FileStat, Inode};
 use crate::progress::{CloseReason, Progress};
 use crate::shown::ShownPath;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// What follows one path: it owns the open files, rotated ones that still drain first, and the position in
 /// each. It runs on a `tail:<path>` thread, or is parked; see [`super::scheduler`].
@@ -51,7 +51,7 @@ pub struct Tailer {
     pub(super) destination: Arc<Destination>,
     pub(super) shared: Arc<Shared>,
     pub(super) account: Arc<Account>,
-    pub(super) waker: Waker,
+    pub(super) handle: TailerHandle,
     pub(super) batches: Sender<Batch>,
     pub(super) progress: Sender<Progress>,
     pub(super) stop: Receiver<()>,
@@ -60,7 +60,7 @@ pub struct Tailer {
     /// Whether the last of `sources` lies at the path.
     pub(super) has_current: bool,
     /// Needed to hold files open.
-    pub(super) turn: Option<Turn>,
+    pub(super) descriptor_permit: Option<DescriptorPermit>,
     /// Needed to hold more than one open.
     pub(super) second_files: Option<SecondFiles>,
     /// Everything must be looked at before anything is read.
@@ -107,8 +107,8 @@ pub(super) enum Wait {
     Idle,
     /// The memory budget; a wake comes when there is some.
     Budget,
-    /// A turn to hold files open; a wake comes then.
-    Turn,
+    /// A descriptor permit; a wake comes when one may be had.
+    Permit,
     /// There is more to read, and others wait for a thread.
     Yield,
     /// The stop came in between.
@@ -116,7 +116,7 @@ pub(super) enum Wait {
 }
 
 impl Tailer {
-    /// A tailer for `path`. It waits for `waker`, which `account` rings too, and ends when `stop` is disconnected
+    /// A tailer for `path`. It waits for `handle`, which `account` rings too, and ends when `stop` is disconnected
     /// (and it is woken to see that).
     #[expect(
         clippy::too_many_arguments,
@@ -128,7 +128,7 @@ impl Tailer {
         destination: Arc<Destination>,
         shared: Arc<Shared>,
         account: Arc<Account>,
-        waker: Waker,
+        handle: TailerHandle,
         batches: Sender<Batch>,
         progress: Sender<Progress>,
         stop: Receiver<()>,
@@ -141,13 +141,13 @@ impl Tailer {
             destination,
             shared,
             account,
-            waker,
+            handle,
             batches,
             progress,
             stop,
             sources: VecDeque::new(),
             has_current: false,
-            turn: None,
+            descriptor_permit: None,
             second_files: None,
             must_sync: true,
             last_sync: Instant::now(),
@@ -175,7 +175,7 @@ impl Tailer {
     pub fn run(&mut self) -> RunOutcome {
         loop {
             // Before the look: what it does not see yet rings again.
-            if self.waker.take() {
+            if self.handle.clear() {
                 self.last_event = Instant::now();
             }
             // After the bell is taken: who stops all tailers rings it when the channel is gone.
@@ -185,7 +185,7 @@ impl Tailer {
             self.trouble.begin();
             let next = match self.may_look() {
                 true => self.look(),
-                false => Wait::Turn,
+                false => Wait::Permit,
             };
             self.trouble.end(&self.path);
             self.return_second_files();
@@ -199,15 +199,15 @@ impl Tailer {
                 Wait::Idle if self.is_done() => return RunOutcome::Exit(TailerExit::PathGone),
                 Wait::Idle => self.pause_if_wanted(),
                 // A shortage of descriptors shows again; anything else keeps `--once` from its end for ever.
-                Wait::Turn if self.shared.once && self.trouble.is_present() => {
+                Wait::Permit if self.shared.once && self.trouble.is_present() => {
                     return RunOutcome::Exit(TailerExit::Unread);
                 }
-                Wait::Budget | Wait::Turn => {}
+                Wait::Budget | Wait::Permit => {}
             }
             if let Some(outcome) = self.may_park(next) {
                 return outcome;
             }
-            if self.waker.wait(self.patience(next)) {
+            if self.handle.wait(self.patience(next)) {
                 self.last_event = Instant::now();
             }
         }
@@ -250,9 +250,9 @@ impl Tailer {
         if self.sources.iter().any(Source::awaits_overwrite) {
             patience = patience.min(OVERWRITE_INTERVAL);
         }
-        if self.turn.is_some() && self.shared.turns.are_scarce() {
+        if self.descriptor_permit.is_some() && self.shared.descriptors.ran_out() {
             // To give it back soon when it is wanted.
-            patience = patience.min(TURN_INTERVAL);
+            patience = patience.min(PERMIT_INTERVAL);
         }
         if let Some(since) = self.blocked_since {
             let left = self.log.rotate_wait.saturating_sub(since.elapsed());
@@ -276,7 +276,7 @@ impl Tailer {
             if let Err(error) = self.follow() {
                 self.complain_of(&error);
                 return match is_shortage(&error) {
-                    true => Wait::Turn,
+                    true => Wait::Permit,
                     false => Wait::Idle,
                 };
             }
@@ -309,7 +309,7 @@ impl Tailer {
             if !sent || (self.shared.once && !self.must_sync) {
                 return Wait::Idle;
             }
-            if self.shared.crowd.is_waiting() {
+            if self.shared.thread_pressure.has_waiters() {
                 return Wait::Yield;
             }
         }
@@ -456,7 +456,7 @@ impl Tailer {
 
     pub(super) fn complain_of(&mut self, error: &io::Error) {
         match Errno::from_io_error(error) {
-            Some(Errno::NFILE | Errno::MFILE) => return self.shared.turns.are_too_many(),
+            Some(Errno::NFILE | Errno::MFILE) => return self.shared.descriptors.system_ran_out(),
             Some(Errno::STALE) => self.is_stale = true,
             _ => {}
         }

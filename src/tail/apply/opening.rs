@@ -119,7 +119,7 @@ impl Tailer {
         let Some((checkpoint, replaces)) = self.shared.registry.open(checkpoint) else {
             return false;
         };
-        let level = match self.shared.turns.follows_few() {
+        let level = match self.shared.descriptors.follows_few() {
             true => log::Level::Info,
             false => log::Level::Debug,
         };
@@ -142,10 +142,11 @@ impl Tailer {
             self.trouble.note(&self.path.clone(), &error);
         }
         source.detached_since = detached_since;
-        source.watch =
-            self.shared
-                .watches
-                .watch_file(source.content.file(), &source.opened_path, &self.waker);
+        source.watch = self.shared.watches.watch_file(
+            source.content.file(),
+            &source.opened_path,
+            &self.handle,
+        );
         let _ = self.progress.send(Progress::Opened {
             source: source.id,
             checkpoint: source.checkpoint.clone(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::config::LogConfig;
 use crate::identity::{FileStat, Inode};
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// Why a tailer comes back from its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +48,13 @@ pub trait Task: Send + 'static {
     /// Runs on a thread until it can do without.
     fn run(&mut self) -> RunOutcome;
     /// Wakes it.
-    fn waker(&self) -> &Waker;
+    fn handle(&self) -> &TailerHandle;
     /// What it follows, and by which section.
     fn followed(&self) -> (Arc<Path>, Arc<LogConfig>);
     /// What lies at its path unless something has happened; `None`: it has to look by itself.
     fn expected(&self) -> Option<Expected>;
-    /// Whether files are held open by its turn.
-    fn holds_turn(&self) -> bool;
+    /// Whether it holds a descriptor permit.
+    fn holds_descriptor_permit(&self) -> bool;
 }
 
 /// What a parked tailer expects at its path.
@@ -90,8 +90,8 @@ pub enum Message<T> {
     Start(Box<T>, Option<u64>),
     /// A tailer comes back from its thread.
     Returned(Box<T>, RunOutcome),
-    /// The tailer whose waker has this number has ended on its thread.
+    /// The tailer whose handle has this id has ended on its thread.
     TailerEnded(u64),
-    /// Parked tailers whose paths were looked at: their numbers, and whether all is as they left it.
+    /// Parked tailers whose paths were looked at: their ids, and whether all is as they left it.
     Checked(Vec<(u64, bool)>),
 }

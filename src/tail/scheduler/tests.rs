@@ -9,7 +9,7 @@ use super::*;
 use crate::config::LogConfig;
 use crate::identity::FileStat;
 use crate::tail::discover::testing::section;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -17,21 +17,21 @@ const SOON: Duration = Duration::from_secs(20);
 struct Fake {
     path: Arc<Path>,
     log: Arc<LogConfig>,
-    waker: Waker,
+    handle: TailerHandle,
     runs: Sender<Arc<Path>>,
-    does: Box<dyn FnMut(&Waker) -> RunOutcome + Send>,
+    does: Box<dyn FnMut(&TailerHandle) -> RunOutcome + Send>,
     expected: Option<Expected>,
 }
 
 impl Task for Fake {
     fn run(&mut self) -> RunOutcome {
-        self.waker.take();
+        self.handle.clear();
         self.runs.send(self.path.clone()).expect("the test listens");
-        (self.does)(&self.waker)
+        (self.does)(&self.handle)
     }
 
-    fn waker(&self) -> &Waker {
-        &self.waker
+    fn handle(&self) -> &TailerHandle {
+        &self.handle
     }
 
     fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
@@ -42,7 +42,7 @@ impl Task for Fake {
         self.expected
     }
 
-    fn holds_turn(&self) -> bool {
+    fn holds_descriptor_permit(&self) -> bool {
         false
     }
 }
@@ -54,7 +54,7 @@ struct Running {
     stop: Option<Sender<()>>,
     runs: (Sender<Arc<Path>>, Receiver<Arc<Path>>),
     ended: Receiver<TailerReport>,
-    crowd: Arc<Crowd>,
+    thread_pressure: Arc<ThreadPressure>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,12 +64,12 @@ impl Running {
         let (woken, calls) = unbounded();
         let (stop, stopped) = bounded(0);
         let (report, ended) = unbounded();
-        let crowd = Arc::<Crowd>::default();
+        let thread_pressure = Arc::<ThreadPressure>::default();
         let scheduler = Scheduler::new(
             (messages.clone(), taken),
             (calls, stopped),
-            crowd.clone(),
-            Turns::new(1024),
+            thread_pressure.clone(),
+            DescriptorPermits::new(1024),
             Lanes::new(|words| panic!("{words}")),
             move |one| drop(report.send(one)),
         );
@@ -79,31 +79,31 @@ impl Running {
             stop: Some(stop),
             runs: unbounded(),
             ended,
-            crowd,
+            thread_pressure,
             thread: Some(thread::spawn(move || scheduler.run())),
         }
     }
 
-    /// Starts a task on a device; gives its waker.
+    /// Starts a task on a device; gives its handle.
     fn task(
         &self,
         name: &str,
         device: Option<u64>,
         expected: Option<Expected>,
-        does: impl FnMut(&Waker) -> RunOutcome + Send + 'static,
-    ) -> Waker {
-        let waker = Waker::new(self.woken.clone());
+        does: impl FnMut(&TailerHandle) -> RunOutcome + Send + 'static,
+    ) -> TailerHandle {
+        let handle = TailerHandle::new(self.woken.clone());
         let fake = Fake {
             path: Path::new(name).into(),
             log: section("t", &[], &[]),
-            waker: waker.clone(),
+            handle: handle.clone(),
             runs: self.runs.0.clone(),
             does: Box::new(does),
             expected,
         };
         let start = Message::Start(Box::new(fake), device);
         self.messages.send(start).expect("the scheduler listens");
-        waker
+        handle
     }
 
     /// Waits until a task of this name runs; others may run before.
@@ -133,11 +133,11 @@ const SHORT: Duration = Duration::from_millis(200);
 #[test]
 fn a_quiet_task_runs_again_when_it_is_woken() {
     let mut running = Running::start();
-    let waker = running.task("a", Some(1), None, |_| RunOutcome::Park);
+    let handle = running.task("a", Some(1), None, |_| RunOutcome::Park);
     running.wait_for_run("a");
     assert!(running.runs_nothing(SHORT));
     for _ in 0..3 {
-        waker.wake();
+        handle.wake();
         running.wait_for_run("a");
     }
     assert!(running.runs_nothing(SHORT));
@@ -150,10 +150,10 @@ fn a_quiet_task_runs_again_when_it_is_woken() {
 fn a_task_that_is_woken_on_its_way_to_be_parked_runs_again() {
     let mut running = Running::start();
     let mut runs = 0;
-    running.task("a", Some(1), None, move |waker| {
+    running.task("a", Some(1), None, move |handle| {
         runs += 1;
         if runs < 4 {
-            waker.wake();
+            handle.wake();
         }
         RunOutcome::Park
     });
@@ -238,10 +238,10 @@ fn tasks_of_a_device_that_hangs_hold_up_no_other() {
         );
     }
     assert!(
-        !running.crowd.is_waiting(),
+        !running.thread_pressure.has_waiters(),
         "nobody could make room for those that wait"
     );
-    assert!(!running.crowd.is_crowded());
+    assert!(!running.thread_pressure.is_near_limit());
     // One device after the other may hang.
     for n in 0..100 {
         let released = released.clone();

@@ -12,7 +12,7 @@ use crate::batch::Records;
 use crate::config::FollowLinks;
 use crate::identity::FileIdentity;
 use crate::progress::SourceState;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// A file and the source that reads it.
 struct Reading {
@@ -56,7 +56,9 @@ impl Reading {
             _folder: folder,
             path,
             source,
-            account: Budget::new(64 << 20).route().account(Waker::new(woken)),
+            account: Budget::new(64 << 20)
+                .route()
+                .account(TailerHandle::new(woken)),
             pool: BufferPool::new(),
             records: Vec::new(),
             skipped: Vec::new(),

@@ -74,7 +74,7 @@ impl Happened {
         let mut is_known = false;
         if let Some(wakes) = table.files.get(&wd) {
             is_known = true;
-            wakes.iter().for_each(|(_, wake)| wake.wake());
+            wakes.iter().for_each(|(_, tailer)| tailer.wake());
         }
         if mask.contains(EventMask::IGNORED) {
             // The kernel has removed the watch.

@@ -24,7 +24,7 @@ use super::entries::{Table, shrink};
 use super::seen::{LookedAt, Seen};
 use crate::shown::ShownPath;
 use crate::tail::discover::Found;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// Wakes tailers; shared by the watcher and all tailers.
 #[derive(Debug)]
@@ -68,13 +68,13 @@ impl WatchTable {
         })
     }
 
-    /// Wakes `wake` whenever the content, the names or the rights of `file` change, until the answer
+    /// Wakes `tailer` whenever the content, the names or the rights of `file` change, until the answer
     /// is dropped. `None`: the kernel will not tell, the caller has to look by itself.
     pub fn watch_file(
         self: &Arc<Self>,
         file: &File,
         path: &Path,
-        wake: &Waker,
+        tailer: &TailerHandle,
     ) -> Option<FileWatch> {
         if sends_no_events(rustix::fs::fstatfs(file)) {
             self.warn_once(&no_events(), path);
@@ -98,9 +98,9 @@ impl WatchTable {
             let wakes = table.files.entry(descriptor.clone());
             wakes
                 .or_insert_with(|| Vec::with_capacity(1))
-                .push((number, wake.clone()));
+                .push((number, tailer.clone()));
             if table.unclaimed.take(descriptor) {
-                wake.wake();
+                tailer.wake();
             }
         };
         let leave = |table: &mut Table, descriptor: &WatchDescriptor| {
@@ -194,9 +194,9 @@ impl WatchTable {
         }
     }
 
-    /// From now on whatever happens to the name `path` wakes `wake`.
-    pub fn follow_path(&self, path: Arc<Path>, wake: Waker) {
-        self.table().paths.insert(path, wake);
+    /// From now on whatever happens to the name `path` wakes `tailer`.
+    pub fn follow_path(&self, path: Arc<Path>, tailer: TailerHandle) {
+        self.table().paths.insert(path, tailer);
     }
 
     /// Nobody follows `path` any more.
@@ -214,8 +214,8 @@ impl WatchTable {
 
     /// Has the tailer of `path` look; false if there is none.
     pub fn wake_path(&self, path: &Path) -> bool {
-        let wake = self.table().paths.get(path).cloned();
-        wake.inspect(Waker::wake).is_some()
+        let tailer = self.table().paths.get(path).cloned();
+        tailer.inspect(TailerHandle::wake).is_some()
     }
 
     /// The path `path` leads to `target`, where a file is or may come: the folder that it really lies in is watched
@@ -292,7 +292,7 @@ impl WatchTable {
         let mut unfollowed = Vec::new();
         for name in links.map(|link| &**link).chain([path]) {
             match table.paths.get(name) {
-                Some(wake) => wake.wake(),
+                Some(tailer) => tailer.wake(),
                 None => unfollowed.push(name.to_owned()),
             }
         }
@@ -346,8 +346,8 @@ impl WatchTable {
     /// Has every tailer look.
     pub fn wake_all(&self) {
         let table = self.table();
-        for wake in table.paths.values() {
-            wake.wake();
+        for tailer in table.paths.values() {
+            tailer.wake();
         }
     }
 }

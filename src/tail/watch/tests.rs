@@ -17,7 +17,7 @@ use crate::config::LogConfig;
 use crate::tail::discover::testing::section;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::lanes::Lanes;
-use crate::wake::testing::waker;
+use crate::tailer_handle::testing::handle;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -58,7 +58,7 @@ impl Watching {
             thread,
         };
         for found in &watching.first {
-            watching.table.follow_path(found.path.clone(), waker());
+            watching.table.follow_path(found.path.clone(), handle());
         }
         watching
     }
@@ -76,7 +76,7 @@ impl Watching {
                 break found;
             }
         };
-        self.table.follow_path(found.path.clone(), waker());
+        self.table.follow_path(found.path.clone(), handle());
         let path = found.path.strip_prefix(self.folder.path());
         let path = path.expect("it lies in the folder").display().to_string();
         (path, found.log.name.clone())
@@ -280,12 +280,12 @@ fn an_event_that_comes_before_its_watch_is_entered_is_not_missed() {
         assert!(Instant::now() < end, "the event has come");
         std::thread::yield_now();
     }
-    let wake = waker();
+    let tailer = handle();
     let file = File::open(&path).expect("is there");
-    let watch = watching.table.watch_file(&file, &path, &wake);
-    assert!(watch.is_some() && wake.take());
+    let watch = watching.table.watch_file(&file, &path, &tailer);
+    assert!(watch.is_some() && tailer.clear());
     fs::write(&path, "more\n").expect("is written");
-    assert!(wake.wait(SOON));
+    assert!(tailer.wait(SOON));
 }
 
 #[test]
@@ -299,13 +299,13 @@ fn watches_that_come_and_go_at_the_same_time_all_work() {
             scope.spawn(|| {
                 let file = File::open(&path).expect("is there");
                 for _ in 0..300 {
-                    let wake = waker();
-                    let watch = watching.table.watch_file(&file, &path, &wake);
+                    let tailer = handle();
+                    let watch = watching.table.watch_file(&file, &path, &tailer);
                     assert!(watch.is_some());
                     // Each sees what itself does.
                     let times = fs::FileTimes::new().set_modified(std::time::SystemTime::now());
                     file.set_times(times).expect("are set");
-                    assert!(wake.wait(SOON), "a watch is dead");
+                    assert!(tailer.wait(SOON), "a watch is dead");
                 }
             });
         }
