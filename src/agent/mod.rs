@@ -32,13 +32,13 @@ use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
 use crate::config::{Config, LogConfig};
-use crate::once::ProgressBar;
+use crate::deadline::Deadline;
 use crate::progress::Progress;
-use crate::stop::Deadline;
+use crate::progress_bar::ProgressBar;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::Found;
 use crate::tail::scheduler::Message;
-use crate::tail::watch::{FirstLook, WatchTable};
+use crate::tail::watch::{FirstLook, Watches};
 use crate::tail::{self, Shared, Tailer};
 use crate::tailer_handle::TailerHandle;
 
@@ -94,7 +94,7 @@ pub struct Agent {
     mode: Mode,
     host: String,
     shared: Arc<Shared>,
-    table: Arc<WatchTable>,
+    watches: Arc<Watches>,
     /// One channel per producer; gone when stopping.
     batches: Vec<Sender<Batch>>,
     progress: Option<Sender<Progress>>,
@@ -145,7 +145,7 @@ impl Agent {
             agent.tell(Progress::LookedForAll);
         }
         if mode.once {
-            agent.table.stop();
+            agent.watches.stop();
         }
         let bar = mode
             .once
@@ -221,7 +221,7 @@ impl Agent {
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
         let handle = TailerHandle::new(self.parked_woken.clone());
-        self.table.follow_path(path.clone(), handle.clone());
+        self.watches.register(path.clone(), handle.clone());
         let (route, share) = self.route(&log);
         let destination = Arc::new(Destination {
             route,

@@ -60,7 +60,7 @@ impl Agent {
         match &role {
             Role::Tailer(path) => {
                 self.tailers.remove(path);
-                self.table.forget_path(path);
+                self.watches.unregister(path);
             }
             Role::Producer => self.producers -= 1,
             Role::Registrar => self.has_registrar = false,
@@ -87,7 +87,7 @@ impl Agent {
             && self.stop_tailers.is_some()
             && !self.mode.once
         {
-            self.table.reconsider(path);
+            self.watches.reconsider(path);
         }
     }
 
@@ -99,9 +99,9 @@ impl Agent {
             until = Some(self.set_deadline());
             signals = never();
         }
-        self.table.stop();
+        self.watches.stop();
         self.stop_tailers = None;
-        self.table.wake_all();
+        self.watches.wake_all();
         self.batches.clear();
         while !self.tailers.is_empty() || self.producers > 0 {
             // With --once the producers take as long as they need, until somebody has enough.

@@ -15,13 +15,13 @@ use crate::budget::Budget;
 use crate::buffer::BufferPool;
 use crate::checkpoint::{self, Registrar, Store};
 use crate::config::{Config, Protocol};
+use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
 use crate::output::legacy::LegacyOutput;
 use crate::output::stdout::StdoutOutput;
 use crate::output::{Output, Worker};
 use crate::progress::{Progress, Saved};
 use crate::shown::ShownPath;
-use crate::stop::Deadline;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::{Discovery, Found};
@@ -89,7 +89,7 @@ impl Agent {
             registry: FileRegistry::new(&saved),
             discovery,
             folders: FolderIndex::new(),
-            watches: watcher.table(),
+            watches: watcher.watches(),
             pool: BufferPool::new(),
             descriptors: permits.clone(),
             thread_pressure: thread_pressure.clone(),
@@ -143,7 +143,7 @@ impl Agent {
         let agent = Agent {
             host: host.nodename().to_string_lossy().into_owned(),
             mode,
-            table: shared.watches.clone(),
+            watches: shared.watches.clone(),
             shared,
             batches: Vec::new(),
             progress: Some(progress),

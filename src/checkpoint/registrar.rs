@@ -16,9 +16,9 @@ use super::schedule::{Looks, Schedule};
 use super::store::{Entry, Store};
 use super::tracker::AckTracker;
 use crate::batch::{SourceId, Span, TailChecksum};
+use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 use crate::progress::{Checkpoint, CloseReason, Progress, Saved, SourceState};
-use crate::stop::Deadline;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
 #[derive(Debug)]

@@ -202,7 +202,7 @@ mod tests {
             registry: FileRegistry::new(&saved),
             discovery,
             folders: FolderIndex::new(),
-            watches: watcher.table(),
+            watches: watcher.watches(),
             pool: BufferPool::new(),
             descriptors: DescriptorPermits::new(1000),
             thread_pressure: Arc::<ThreadPressure>::default(),

@@ -70,7 +70,7 @@ use log_file::LogFile;
 use patterns::Pattern;
 use registry::FileRegistry;
 use scheduler::ThreadPressure;
-use watch::WatchTable;
+use watch::Watches;
 
 /// What all tailers have in common.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub struct Shared {
     /// What lies in the folders of the logs.
     pub folders: FolderIndex,
     /// Wakes tailers.
-    pub watches: Arc<WatchTable>,
+    pub watches: Arc<Watches>,
     /// Read buffers.
     pub pool: Arc<BufferPool>,
     /// Who may hold files open.

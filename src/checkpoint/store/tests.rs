@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use self::sample::{as_read, checkpoint, events, moved, saved, sections, some, states};
-use super::read::{Read, parse};
+use super::read::{ParsedFile, parse};
 use super::*;
 use crate::batch::TailChecksum;
 use crate::identity::{FileIdentity, Fingerprint, Inode};
@@ -143,7 +143,7 @@ fn every_flipped_byte_and_every_missing_line_of_what_was_durable_is_noticed() {
             match parse(&damaged) {
                 _ if flip == 0 => {}
                 // The newline before the last mark is a part of it.
-                Ok(Read { saved, cut_bytes }) => {
+                Ok(ParsedFile { saved, cut_bytes }) => {
                     assert!(at >= starts[last_sync] - 1, "byte {at} flipped by {flip}");
                     assert!(cut_bytes > 0 && states[3..].contains(&saved.checkpoints));
                 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::seen::{LookedAt, Outcome, Seen, SeenFolder, Start, Trouble, Way};
-use super::table::WatchTable;
+use super::watches::Watches;
 use crate::identity::FileStat;
 use crate::tail::discover::{Claim, Discovery, FolderKind, Next, Step};
 use crate::tail::lanes::Lane;
@@ -22,7 +22,7 @@ use crate::tail::mounts::Mounts;
 #[derive(Debug, Clone)]
 pub(super) struct Ground {
     pub(super) discovery: Arc<Discovery>,
-    pub(super) table: Arc<WatchTable>,
+    pub(super) watches: Arc<Watches>,
     pub(super) mounts: Arc<Mounts>,
     /// The lane of the thread.
     pub(super) home: Lane,
@@ -107,7 +107,7 @@ impl Ground {
         seen.folders.push(SeenFolder {
             path: folder.clone(),
             steps: steps.to_vec(),
-            is_told: self.table.watch_folder(folder),
+            is_told: self.watches.watch_folder(folder),
         });
     }
 
@@ -217,7 +217,7 @@ impl Ground {
 
     /// A path that a pattern names, in a folder of this lane.
     fn candidate(&self, path: PathBuf, pattern: u32, kind: Option<FileType>, seen: &mut Seen) {
-        if self.table.is_followed(&path) {
+        if self.watches.is_followed(&path) {
             return seen.followed.push(pattern);
         }
         let outcome = match kind {
@@ -263,7 +263,7 @@ impl Ground {
             && let Ok(target) = links::resolve(path, log.follow_links)
             && target != path
         {
-            self.table.follow_target(path, &target);
+            self.watches.follow_target(path, &target);
             // It may have come before its folder was watched.
             stat = FileStat::at_path(path);
         }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
-use inotify::{WatchDescriptor, WatchMask, Watches};
+use inotify::{WatchDescriptor, WatchMask};
 use rustix::event::EventfdFlags;
 
 use super::entries::{Table, shrink};
@@ -26,11 +26,11 @@ use crate::shown::ShownPath;
 use crate::tail::discover::Found;
 use crate::tailer_handle::TailerHandle;
 
-/// Wakes tailers; shared by the watcher and all tailers.
+/// The watches of the process, and the tailers that they wake; shared by the watcher and all tailers.
 #[derive(Debug)]
-pub struct WatchTable {
+pub struct Watches {
     /// None: the kernel gave no instance.
-    pub(super) watches: Option<Watches>,
+    pub(super) inotify: Option<inotify::Watches>,
     inner: Mutex<Table>,
     warned: AtomicBool,
     inbox: Sender<WatchCommand>,
@@ -46,21 +46,21 @@ pub(super) enum WatchCommand {
     /// Single paths were looked at.
     Looked(Vec<LookedAt>),
     /// Paths that were read before, and lead nowhere now.
-    Absent(Vec<Found>),
+    Missing(Vec<Found>),
     /// A tailer has ended: its path may lead to a file again.
     Reconsider(Arc<Path>),
     /// The watcher's thread ends.
     Stop,
 }
 
-impl WatchTable {
-    /// A table that tells the watcher by `inbox`; `watches` are those of its inotify instance, if there is one.
+impl Watches {
+    /// Watches that tell the watcher by `inbox`; `inotify` are the watches of its inotify instance, if there is one.
     pub(super) fn new(
-        watches: Option<Watches>,
+        inotify: Option<inotify::Watches>,
         inbox: Sender<WatchCommand>,
-    ) -> io::Result<WatchTable> {
-        Ok(WatchTable {
-            watches,
+    ) -> io::Result<Watches> {
+        Ok(Watches {
+            inotify,
             inner: Mutex::default(),
             warned: AtomicBool::new(false),
             inbox,
@@ -86,10 +86,10 @@ impl WatchTable {
         let exact = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let add = || match self.watches.clone()?.add(&exact, mask) {
+        let add = || match self.inotify.clone()?.add(&exact, mask) {
             // No /proc here: the path will do, the tailer looks at once after this anyway.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Some(self.watches.clone()?.add(path, mask))
+                Some(self.inotify.clone()?.add(path, mask))
             }
             added => Some(added),
         };
@@ -129,7 +129,7 @@ impl WatchTable {
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF
             | WatchMask::ONLYDIR;
-        let add = || Some(self.watches.clone()?.add(folder, mask));
+        let add = || Some(self.inotify.clone()?.add(folder, mask));
         let enter = |table: &mut Table, descriptor: &WatchDescriptor| {
             if let Some(before) = table.enter_folder(folder, descriptor) {
                 self.remove_watch(table, before);
@@ -195,12 +195,12 @@ impl WatchTable {
     }
 
     /// From now on whatever happens to the name `path` wakes `tailer`.
-    pub fn follow_path(&self, path: Arc<Path>, tailer: TailerHandle) {
+    pub fn register(&self, path: Arc<Path>, tailer: TailerHandle) {
         self.table().paths.insert(path, tailer);
     }
 
     /// Nobody follows `path` any more.
-    pub fn forget_path(&self, path: &Path) {
+    pub fn unregister(&self, path: &Path) {
         let mut table = self.table();
         table.paths.remove(path);
         table.forget_target(path);
@@ -337,7 +337,7 @@ impl WatchTable {
     /// Removes a watch that has no entry any more. That is no call to a file system.
     fn remove_watch(&self, table: &mut Table, descriptor: WatchDescriptor) {
         table.removals += 1;
-        if let Some(mut watches) = self.watches.clone() {
+        if let Some(mut watches) = self.inotify.clone() {
             // Fails when what it was on is deleted and the kernel has removed the watch by itself.
             let _ = watches.remove(descriptor);
         }
@@ -379,7 +379,7 @@ fn sends_no_events(status: rustix::io::Result<rustix::fs::StatFs>) -> bool {
 /// A watch on one open file.
 #[derive(Debug)]
 pub struct FileWatch {
-    table: Arc<WatchTable>,
+    table: Arc<Watches>,
     descriptor: WatchDescriptor,
     number: u64,
 }
