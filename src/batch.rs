@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::budget::Permit;
 use crate::buffer::Buffer;
 
-pub use crate::progress::{Checkpoint, Ending, Mark, Marks, Progress, SourceState};
+pub use crate::progress::{Checkpoint, CloseReason, Mark, Marks, Progress, SourceState};
 
 /// Names one source (one file identity, from one opening on) within this process.
 ///
@@ -48,27 +48,27 @@ pub struct Span {
     /// Offset after the last byte (the newline included).
     pub end: u64,
     /// The last bytes of the span, to recognise the place again after a restart.
-    pub trace: Trace,
+    pub tail_checksum: TailChecksum,
 }
 
 /// Length and CRC32C of the last bytes before an offset. A file that was truncated and has grown
 /// past the offset again is told apart by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Trace {
-    /// How many bytes before the offset are covered, at most [`Trace::MAX_LEN`]; 0 matches anything.
+pub struct TailChecksum {
+    /// How many bytes before the offset are covered, at most [`TailChecksum::MAX_LEN`]; 0 matches anything.
     pub len: u8,
     /// CRC32C of those bytes.
     pub crc: u32,
 }
 
-impl Trace {
+impl TailChecksum {
     /// Bytes looked at.
     pub const MAX_LEN: usize = 64;
 
-    /// The trace that `bytes` (which end at the offset) leave.
+    /// The tail checksum that `bytes` (which end at the offset) leave.
     pub fn of(bytes: &[u8]) -> Self {
         let tail = &bytes[bytes.len().saturating_sub(Self::MAX_LEN)..];
-        Trace {
+        TailChecksum {
             len: tail.len() as u8,
             crc: crc32c::crc32c(tail),
         }
@@ -177,7 +177,7 @@ impl Batch {
             source: self.source,
             start: self.start + from as u64,
             end: self.start + to as u64,
-            trace: Trace::of(&self.data[..to]),
+            tail_checksum: TailChecksum::of(&self.data[..to]),
         }
     }
 }

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::wake::{Waker, clock_ms};
+use crate::tailer_handle::{TailerHandle, clock_ms};
 use grant::{Request, Standing, WAKE_BYTES};
 
 /// The budget of the process, in bytes.
@@ -34,7 +34,7 @@ pub struct Budget {
     limit_bytes: usize,
     used_bytes: AtomicUsize,
     /// What is kept in memory for the followed files themselves.
-    kept_bytes: AtomicUsize,
+    overhead_bytes: AtomicUsize,
     /// What those that were woken will take; only who is woken next depends on it.
     promised_bytes: AtomicUsize,
     routes: AtomicUsize,
@@ -97,14 +97,14 @@ impl Budget {
     pub const LEAST_BYTES: usize = 4 << 10;
     /// What a followed file takes besides the bytes that are read of it: tailer, source, watch, claim and
     /// checkpoint, with their paths.
-    const FILE_BYTES: usize = 5 << 10;
+    const OVERHEAD_PER_FILE_BYTES: usize = 5 << 10;
 
     /// A budget of `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         Arc::new(Budget {
             limit_bytes,
             used_bytes: AtomicUsize::new(0),
-            kept_bytes: AtomicUsize::new(0),
+            overhead_bytes: AtomicUsize::new(0),
             promised_bytes: AtomicUsize::new(0),
             routes: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
@@ -128,8 +128,8 @@ impl Budget {
     /// What may be taken: the limit without what the followed files themselves take, but a quarter of
     /// it at least, so that something flows however many there are.
     fn limit_bytes(&self) -> usize {
-        let kept = self.kept_bytes.load(Ordering::Relaxed);
-        self.limit_bytes - kept.min(self.limit_bytes / 4 * 3)
+        let overhead = self.overhead_bytes.load(Ordering::Relaxed);
+        self.limit_bytes - overhead.min(self.limit_bytes / 4 * 3)
     }
 
     /// Bytes taken at this moment.
@@ -241,7 +241,7 @@ impl Wakes<'_> {
         self.woken
             .push_back((Instant::now(), Arc::downgrade(account)));
         self.left -= 1;
-        account.wake.wake();
+        account.tailer.wake();
     }
 }
 
@@ -256,16 +256,16 @@ pub struct RouteShare {
 }
 
 impl RouteShare {
-    /// An account for one file. `wake` is tried when a refused request may succeed.
-    pub fn account(self: &Arc<Self>, wake: Waker) -> Arc<Account> {
+    /// An account for one file. `tailer` is woken when a refused request may succeed.
+    pub fn account(self: &Arc<Self>, tailer: TailerHandle) -> Arc<Account> {
         self.files.fetch_add(1, Ordering::Relaxed);
         self.budget
-            .kept_bytes
-            .fetch_add(Budget::FILE_BYTES, Ordering::Relaxed);
+            .overhead_bytes
+            .fetch_add(Budget::OVERHEAD_PER_FILE_BYTES, Ordering::Relaxed);
         Arc::new(Account {
             route: self.clone(),
             held_bytes: AtomicUsize::new(0),
-            wake,
+            tailer,
             waits: AtomicBool::new(false),
             is_in_line: AtomicBool::new(false),
             promised_bytes: AtomicUsize::new(0),
@@ -287,7 +287,7 @@ impl Drop for RouteShare {
 pub struct Account {
     route: Arc<RouteShare>,
     held_bytes: AtomicUsize,
-    wake: Waker,
+    tailer: TailerHandle,
     // The following are written under the lock of `Budget::waiting`; a promise is dropped without it.
     /// The file was refused and not woken since.
     waits: AtomicBool,
@@ -303,16 +303,16 @@ pub struct Account {
 }
 
 impl Account {
-    /// Takes up to `want` bytes, and at least `min(want, least)`; `None` if that much is not to be
+    /// Acquires up to `want` bytes, and at least `min(want, least)`; `None` if that much is not to be
     /// had now, in which case the file is woken when bytes come back.
-    pub fn take(self: &Arc<Self>, want: usize, least: usize) -> Option<Permit> {
+    pub fn acquire(self: &Arc<Self>, want: usize, least: usize) -> Option<Permit> {
         let request = Request {
             want,
             least,
             is_starved: self.is_starved(),
         };
         let was_woken = self.forget_promise();
-        if let Some(permit) = self.try_take(request) {
+        if let Some(permit) = self.try_acquire(request) {
             if was_woken {
                 self.budget().wake_waiting(self, 0);
             }
@@ -320,7 +320,7 @@ impl Account {
         }
         self.enter_line(request);
         // The bytes may have come back between the refusal and the entry in the line.
-        let permit = self.try_take(request)?;
+        let permit = self.try_acquire(request)?;
         self.waits.store(false, Ordering::Relaxed);
         Some(permit)
     }
@@ -367,7 +367,7 @@ impl Account {
         }
     }
 
-    fn try_take(self: &Arc<Self>, request: Request) -> Option<Permit> {
+    fn try_acquire(self: &Arc<Self>, request: Request) -> Option<Permit> {
         let used_bytes = &self.budget().used_bytes;
         let mut standing = self.standing();
         loop {
@@ -457,8 +457,8 @@ impl Drop for Account {
         self.forget_promise();
         self.route.files.fetch_sub(1, Ordering::Relaxed);
         self.budget()
-            .kept_bytes
-            .fetch_sub(Budget::FILE_BYTES, Ordering::Relaxed);
+            .overhead_bytes
+            .fetch_sub(Budget::OVERHEAD_PER_FILE_BYTES, Ordering::Relaxed);
     }
 }
 

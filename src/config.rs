@@ -7,10 +7,10 @@
 //!
 //! ```text
 //! types, tls, sasl, secret, address   what the rest of the agent gets
-//! kinds/                              what a value may be, and how it is read
+//! value_types/                        what a value may be, and how it is read
 //! key, keys                           what is said of a key; the one table of keys
 //! small_file, text, syntax            from a file to sections with raw values
-//! reader                              one section: looks a key up, expands it, reads it as its kind
+//! reader                              one section: looks a key up, expands it, reads it as its type
 //! resolve/                            from raw values to the types; what contradicts each other
 //! error, nearest, environment         what all of these need
 //! reference, warnings                 `conf/logagent.ini`; what is no error and yet should be known
@@ -23,7 +23,6 @@ mod environment;
 mod error;
 mod key;
 mod keys;
-mod kinds;
 mod nearest;
 mod reader;
 mod reference;
@@ -38,6 +37,7 @@ mod tests;
 mod text;
 mod tls;
 mod types;
+mod value_types;
 mod warnings;
 
 use std::path::Path;
@@ -64,7 +64,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         match small_file::read(path) {
             Ok(bytes) => Self::from_bytes(&bytes, path, &|name| std::env::var(name).ok()),
-            Err(problem) => Err(ConfigErrors::new(path, vec![ConfigError::whole(problem)])),
+            Err(problem) => Err(ConfigErrors::new(path, vec![ConfigError::in_file(problem)])),
         }
     }
 
@@ -83,7 +83,7 @@ impl Config {
         env: Env<'_>,
     ) -> Result<Config, ConfigErrors> {
         let text = Text::decode(bytes, file)
-            .map_err(|problem| ConfigErrors::new(file, vec![ConfigError::whole(problem)]))?;
+            .map_err(|problem| ConfigErrors::new(file, vec![ConfigError::in_file(problem)]))?;
         let mut errors = Vec::new();
         let sections = syntax::parse(&text.text, keys::is_key, &mut errors);
         let config = resolve::resolve(&sections, file, env, &mut errors);

@@ -21,7 +21,7 @@ pub struct Inode {
 
 /// Identity of a file's content on this host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
+pub struct FileIdentity {
     /// Device and inode.
     pub inode: Inode,
     /// Birth time in ns since 1970; 0 where the file system does not know it.
@@ -30,18 +30,18 @@ pub struct Identity {
     pub fingerprint: Fingerprint,
 }
 
-impl Identity {
+impl FileIdentity {
     /// The identity of the same content in the file that was looked at.
-    pub fn moved_to(self, look: &Look) -> Self {
-        Identity {
-            inode: look.inode,
-            born_ns: look.born_ns,
+    pub fn moved_to(self, stat: &FileStat) -> Self {
+        FileIdentity {
+            inode: stat.inode,
+            born_ns: stat.born_ns,
             ..self
         }
     }
 }
 
-impl fmt::Display for Identity {
+impl fmt::Display for FileIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "device {} inode {}", self.inode.device, self.inode.inode)
     }
@@ -157,9 +157,9 @@ fn fnv(hash: u64, bytes: &[u8]) -> u64 {
     })
 }
 
-/// What one look at a file tells.
+/// What the kernel tells of a file: statx(2).
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct FileStat {
     /// Device and inode.
     pub inode: Inode,
     /// Birth time in ns since 1970, or 0.
@@ -176,15 +176,15 @@ pub struct Look {
     pub is_sparse: bool,
 }
 
-impl Look {
-    /// Looks at an open file, which need not be open for reading.
-    pub fn at_file(file: &impl AsFd) -> io::Result<Look> {
+impl FileStat {
+    /// The stat of an open file, which need not be open for reading.
+    pub fn at_file(file: &impl AsFd) -> io::Result<FileStat> {
         let statx = rustix::fs::statx(file.as_fd(), c"", AtFlags::EMPTY_PATH, Self::wanted())?;
         Ok(Self::from(statx))
     }
 
-    /// Looks at what a path leads to (links followed).
-    pub fn at_path(path: &std::path::Path) -> io::Result<Look> {
+    /// The stat of what a path leads to (links followed).
+    pub fn at_path(path: &std::path::Path) -> io::Result<FileStat> {
         let statx = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), Self::wanted())?;
         Ok(Self::from(statx))
     }
@@ -194,13 +194,13 @@ impl Look {
     }
 }
 
-impl From<rustix::fs::Statx> for Look {
-    fn from(statx: rustix::fs::Statx) -> Look {
+impl From<rustix::fs::Statx> for FileStat {
+    fn from(statx: rustix::fs::Statx) -> FileStat {
         let ns = |t: rustix::fs::StatxTimestamp| {
             t.tv_sec.saturating_mul(1_000_000_000) + i64::from(t.tv_nsec)
         };
         let has_birth = statx.stx_mask & StatxFlags::BTIME.bits() != 0;
-        Look {
+        FileStat {
             inode: Inode {
                 device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
                 inode: statx.stx_ino,

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::batch::{SourceId, Span, Trace};
-use crate::identity::Identity;
+use crate::batch::{SourceId, Span, TailChecksum};
+use crate::identity::FileIdentity;
 
 /// Identity of a source and the offset up to which everything is acknowledged.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,14 +14,14 @@ pub struct Checkpoint {
     /// the path whose lines it holds.
     pub path: Arc<Path>,
     /// What the file is recognised by.
-    pub identity: Identity,
+    pub identity: FileIdentity,
     /// Everything before this offset is acknowledged.
     pub offset: u64,
     /// How long the file was when it was last looked at, in bytes; at least `offset`. If it goes away, what
     /// lies between the two is lost. NULs at the end of a file count only when it is finished.
     pub size: u64,
     /// The bytes before `offset`.
-    pub trace: Trace,
+    pub tail_checksum: TailChecksum,
     /// Places before `offset`, to know a shorter copy of the content again.
     pub marks: Marks,
     /// What became of the file.
@@ -35,7 +35,7 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Whether the file was empty whenever it was looked at, so that nothing tells its content from another.
-    pub fn is_blank(&self) -> bool {
+    pub fn never_had_content(&self) -> bool {
         self.offset == 0 && self.identity.fingerprint.len == 0
     }
 
@@ -81,7 +81,7 @@ pub struct Mark {
     /// Offset in bytes.
     pub offset: u64,
     /// The bytes before it.
-    pub trace: Trace,
+    pub tail_checksum: TailChecksum,
 }
 
 impl Marks {
@@ -96,8 +96,8 @@ impl Marks {
 
     /// Adds a place behind all others. Where there are too many, the one goes whose loss leaves the smallest gap
     /// in proportion to its distance from the end, so that distances grow towards the beginning.
-    pub fn add(&mut self, offset: u64, trace: Trace) {
-        if trace.len == 0 || self.0.last().is_some_and(|last| last.offset >= offset) {
+    pub fn add(&mut self, offset: u64, tail_checksum: TailChecksum) {
+        if tail_checksum.len == 0 || self.0.last().is_some_and(|last| last.offset >= offset) {
             return;
         }
         if self.0.len() >= Self::MAX {
@@ -111,7 +111,10 @@ impl Marks {
                 self.0.remove(least);
             }
         }
-        self.0.push(Mark { offset, trace });
+        self.0.push(Mark {
+            offset,
+            tail_checksum,
+        });
     }
 
     /// The places, in the order of their offsets.
@@ -142,7 +145,7 @@ pub enum Progress {
         /// The source.
         source: SourceId,
         /// Its new identity.
-        identity: Identity,
+        identity: FileIdentity,
     },
     /// A file is known from now on that nobody reads at present.
     Registered(Checkpoint),
@@ -156,7 +159,7 @@ pub enum Progress {
     /// The file has a hole here: NULs that nobody wrote. There is nothing to send and nothing to wait for.
     Skipped(Span),
     /// The source is not read any more.
-    Ended {
+    Closed {
         /// The source.
         source: SourceId,
         /// Offset after the last byte that was read.
@@ -164,18 +167,18 @@ pub enum Progress {
         /// When the file was last changed, in ns since 1970.
         modified_ns: i64,
         /// Why, and so what becomes of its checkpoint.
-        why: Ending,
+        why: CloseReason,
     },
 }
 
 /// Why a source is not read any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseReason {
     /// It was rotated away and read to its end. Its checkpoint stays for a while, so that the file
     /// is known if it is met again.
     Finished,
     /// Its content is gone. Nothing needs to be remembered once all is acknowledged.
-    Gone,
+    ContentGone,
     /// It is closed for now and will be opened again where it stands.
     Paused,
 }
@@ -188,7 +191,7 @@ mod tests {
     fn marks_are_close_near_the_end_and_sparse_near_the_beginning() {
         let mut marks = Marks::default();
         for n in 1..=1000u64 {
-            marks.add(n * 100, Trace::of(&n.to_le_bytes()));
+            marks.add(n * 100, TailChecksum::of(&n.to_le_bytes()));
         }
         let offsets: Vec<u64> = marks.iter().map(|mark| mark.offset).collect();
         assert_eq!(offsets.len(), Marks::MAX);
@@ -201,10 +204,10 @@ mod tests {
     #[test]
     fn a_place_that_was_passed_or_has_no_bytes_is_no_mark() {
         let mut marks = Marks::default();
-        marks.add(10, Trace::of(b"a"));
-        marks.add(10, Trace::of(b"b"));
-        marks.add(5, Trace::of(b"c"));
-        marks.add(20, Trace::default());
+        marks.add(10, TailChecksum::of(b"a"));
+        marks.add(10, TailChecksum::of(b"b"));
+        marks.add(5, TailChecksum::of(b"c"));
+        marks.add(20, TailChecksum::default());
         assert_eq!(marks.iter().len(), 1);
     }
 }

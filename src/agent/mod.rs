@@ -1,7 +1,7 @@
 //! The agent: builds the channels, spawns the threads, supervises them, and stops them in order.
 //!
 //! ```text
-//!                 Found, Exited                     stop: tailers, then producers, then registrar
+//!                 Found, ThreadExit                     stop: tailers, then producers, then registrar
 //! watch, all ------------------> main (Agent::run) -------------------------------------------->
 //!
 //! main --Message--> scheduler <--Message, Tailer--> tail:<path>, one for each file that is not quiet
@@ -26,21 +26,21 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
-use self::threads::Exited;
+use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
 use crate::config::{Config, LogConfig};
-use crate::once::ProgressBar;
+use crate::deadline::Deadline;
 use crate::progress::Progress;
-use crate::stop::Deadline;
+use crate::progress_bar::ProgressBar;
+use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::Found;
 use crate::tail::scheduler::Message;
-use crate::tail::turns::Turns;
-use crate::tail::watch::{FirstLook, WatchTable};
+use crate::tail::watch::{FirstLook, Watches};
 use crate::tail::{self, Shared, Tailer};
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,7 +94,7 @@ pub struct Agent {
     mode: Mode,
     host: String,
     shared: Arc<Shared>,
-    table: Arc<WatchTable>,
+    watches: Arc<Watches>,
     /// One channel per producer; gone when stopping.
     batches: Vec<Sender<Batch>>,
     progress: Option<Sender<Progress>>,
@@ -105,8 +105,8 @@ pub struct Agent {
     scheduler: Sender<Message<Tailer>>,
     /// Where parked tailers are woken.
     parked_woken: Sender<u64>,
-    exits: Sender<Exited>,
-    exited: Receiver<Exited>,
+    exits: Sender<ThreadExit>,
+    exited: Receiver<ThreadExit>,
     found: Receiver<Found>,
     /// The paths that have a tailer.
     tailers: HashSet<Arc<Path>>,
@@ -145,7 +145,7 @@ impl Agent {
             agent.tell(Progress::LookedForAll);
         }
         if mode.once {
-            agent.table.stop();
+            agent.watches.stop();
         }
         let bar = mode
             .once
@@ -186,7 +186,7 @@ impl Agent {
     }
 
     fn say_what_is_followed(&self, first: &FirstLook, checkpoints: usize, descriptors: u64) {
-        self.shared.turns.follows(first.found.len());
+        self.shared.descriptors.follows(first.found.len());
         log::info!(
             "logagent {} follows {}, {} of them from a known position ({}), {} to {}; {descriptors} descriptors, {} \
              of them not for files",
@@ -200,7 +200,7 @@ impl Agent {
             } else {
                 brokers(&self.config)
             },
-            Turns::reserve(descriptors)
+            DescriptorPermits::reserve(descriptors)
         );
     }
 
@@ -212,7 +212,7 @@ impl Agent {
         let Found {
             path,
             log,
-            look,
+            stat,
             is_first,
         } = found;
         if !self.tailers.insert(path.clone()) {
@@ -220,8 +220,8 @@ impl Agent {
         }
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
-        let waker = Waker::new(self.parked_woken.clone());
-        self.table.follow_path(path.clone(), waker.clone());
+        let handle = TailerHandle::new(self.parked_woken.clone());
+        self.watches.register(path.clone(), handle.clone());
         let (route, share) = self.route(&log);
         let destination = Arc::new(Destination {
             route,
@@ -235,15 +235,15 @@ impl Agent {
             log,
             destination,
             self.shared.clone(),
-            share.account(waker.clone()),
-            waker,
+            share.account(handle.clone()),
+            handle,
             self.batches[producer].clone(),
             progress,
             self.tailers_stop.clone(),
             honours_start_at,
-            look,
+            stat,
         );
-        let device = look.map(|look| look.inode.device);
+        let device = stat.map(|stat| stat.inode.device);
         // Without a scheduler the process is about to end.
         let _ = self
             .scheduler

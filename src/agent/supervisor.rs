@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select, tick};
 
-use super::threads::{Exited, Outcome, Role};
+use super::threads::{Outcome, Role, ThreadExit};
 use super::{Agent, AgentError};
 use crate::progress::Progress;
 use crate::tail::forgetting::{FORGET_INTERVAL, Forgetting, LookedFor};
@@ -33,13 +33,13 @@ impl Agent {
                 recv(self.found) -> found => match found {
                     Ok(found) => {
                         self.follow(found);
-                        self.shared.turns.follows(self.tailers.len());
+                        self.shared.descriptors.follows(self.tailers.len());
                     }
                     // The watcher has ended: with `--once` it is not needed any more.
                     Err(_) => self.found = never(),
                 },
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
-                    self.take(exited);
+                    self.on_exit(exited);
                 },
                 recv(forget) -> _ => forgetting.look(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
@@ -51,8 +51,8 @@ impl Agent {
         }
     }
 
-    fn take(&mut self, exited: Exited) {
-        let Exited {
+    fn on_exit(&mut self, exited: ThreadExit) {
+        let ThreadExit {
             name,
             role,
             outcome,
@@ -60,7 +60,7 @@ impl Agent {
         match &role {
             Role::Tailer(path) => {
                 self.tailers.remove(path);
-                self.table.forget_path(path);
+                self.watches.unregister(path);
             }
             Role::Producer => self.producers -= 1,
             Role::Registrar => self.has_registrar = false,
@@ -72,7 +72,8 @@ impl Agent {
                 self.failure
                     .get_or_insert(AgentError::Panicked { name, message });
             }
-            Outcome::Done(done) => self.left_undone |= !done,
+            Outcome::Complete => {}
+            Outcome::Incomplete => self.left_undone = true,
             Outcome::Output(end) => {
                 self.left_undone |= !end.is_complete;
                 self.refused += end.refused;
@@ -86,7 +87,7 @@ impl Agent {
             && self.stop_tailers.is_some()
             && !self.mode.once
         {
-            self.table.reconsider(path);
+            self.watches.reconsider(path);
         }
     }
 
@@ -98,16 +99,16 @@ impl Agent {
             until = Some(self.set_deadline());
             signals = never();
         }
-        self.table.stop();
+        self.watches.stop();
         self.stop_tailers = None;
-        self.table.wake_all();
+        self.watches.wake_all();
         self.batches.clear();
         while !self.tailers.is_empty() || self.producers > 0 {
             // With --once the producers take as long as they need, until somebody has enough.
             let timeout = until.map_or(never(), crossbeam_channel::at);
             select! {
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
-                    self.take(exited);
+                    self.on_exit(exited);
                 },
                 recv(signals) -> _ => {
                     log::info!("stopping");
@@ -132,7 +133,7 @@ impl Agent {
         let last = Instant::now() + LAST_WRITE;
         while self.has_registrar {
             match self.exited.recv_deadline(last) {
-                Ok(exited) => self.take(exited),
+                Ok(exited) => self.on_exit(exited),
                 Err(_) => {
                     log::error!("the checkpoints could not be written in time");
                     return;

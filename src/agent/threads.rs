@@ -14,7 +14,7 @@ use crate::thread_panic::panic_message;
 
 /// What a thread's end tells the main thread.
 #[derive(Debug)]
-pub(super) struct Exited {
+pub(super) struct ThreadExit {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) outcome: Outcome,
@@ -32,15 +32,20 @@ pub(super) enum Role {
 
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// As asked; false: something was left undone.
-    Done(bool),
+    /// Everything that it was asked to do is done.
+    Complete,
+    /// Something was left undone.
+    Incomplete,
     Output(WorkerEnd),
     Panicked(String),
 }
 
 impl From<bool> for Outcome {
     fn from(done: bool) -> Self {
-        Outcome::Done(done)
+        match done {
+            true => Outcome::Complete,
+            false => Outcome::Incomplete,
+        }
     }
 }
 
@@ -52,7 +57,7 @@ impl From<WorkerEnd> for Outcome {
 
 /// Starts a thread whose end, a panic included, is reported on `exits`.
 pub(super) fn spawn<B: Into<Outcome>>(
-    exits: Sender<Exited>,
+    exits: Sender<ThreadExit>,
     name: String,
     role: Role,
     body: impl FnOnce() -> B + Send + 'static,
@@ -63,7 +68,7 @@ pub(super) fn spawn<B: Into<Outcome>>(
             Ok(done) => done.into(),
             Err(panic) => Outcome::Panicked(panic_message(&*panic)),
         };
-        let _ = exits.send(Exited {
+        let _ = exits.send(ThreadExit {
             name,
             role,
             outcome,
@@ -81,9 +86,9 @@ pub(super) fn spawn<B: Into<Outcome>>(
 }
 
 /// The threads that ask file systems; one that panics is reported as the watcher's end.
-pub(super) fn lanes(exits: Sender<Exited>) -> Lanes {
+pub(super) fn lanes(exits: Sender<ThreadExit>) -> Lanes {
     Lanes::new(move |message| {
-        let _ = exits.send(Exited {
+        let _ = exits.send(ThreadExit {
             name: "scan".into(),
             role: Role::Watcher,
             outcome: Outcome::Panicked(message),
@@ -105,7 +110,7 @@ mod tests {
         let (exits, exited) = unbounded();
         let body = || -> bool { panic!("no {} here", "bread") };
         spawn(exits, "watch".into(), Role::Watcher, body).expect("starts");
-        let Exited { name, outcome, .. } = exited.recv().expect("ends");
+        let ThreadExit { name, outcome, .. } = exited.recv().expect("ends");
         assert_eq!(name, "watch");
         assert!(matches!(outcome, Outcome::Panicked(words) if words == "no bread here"));
     }

@@ -8,29 +8,29 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::thread_limit::{ThreadLimit, ThreadShares};
-use super::threads::{Exited, Outcome, Role, lanes, spawn};
+use super::threads::{Outcome, Role, ThreadExit, lanes, spawn};
 use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
 use crate::budget::Budget;
 use crate::buffer::BufferPool;
 use crate::checkpoint::{self, Registrar, Store};
 use crate::config::{Config, Protocol};
+use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
 use crate::output::legacy::LegacyOutput;
 use crate::output::stdout::StdoutOutput;
 use crate::output::{Output, Worker};
 use crate::progress::{Progress, Saved};
 use crate::shown::ShownPath;
-use crate::stop::Deadline;
 use crate::tail::deleted::DeletedFiles;
+use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::folder_index::FolderIndex;
 use crate::tail::forgetting::{Forgetting, LookedFor};
 use crate::tail::registry::FileRegistry;
-use crate::tail::scheduler::{Crowd, Ended, Message, Scheduler};
-use crate::tail::turns::Turns;
+use crate::tail::scheduler::{Message, Scheduler, TailerReport, ThreadPressure};
 use crate::tail::watch::{FirstLook, Watcher};
-use crate::tail::{End, Shared, Tailer};
+use crate::tail::{Shared, Tailer, TailerExit};
 
 /// An agent whose threads run, and which follows nothing yet.
 pub(super) struct Started {
@@ -81,15 +81,18 @@ impl Agent {
             name: "watch".to_owned(),
             error,
         })?;
-        let (turns, crowd) = (Turns::new(descriptors), Arc::<Crowd>::default());
+        let (permits, thread_pressure) = (
+            DescriptorPermits::new(descriptors),
+            Arc::<ThreadPressure>::default(),
+        );
         let shared = Arc::new(Shared {
             registry: FileRegistry::new(&saved),
             discovery,
             folders: FolderIndex::new(),
-            watches: watcher.table(),
+            watches: watcher.watches(),
             pool: BufferPool::new(),
-            turns: turns.clone(),
-            crowd: crowd.clone(),
+            descriptors: permits.clone(),
+            thread_pressure: thread_pressure.clone(),
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
             metrics: Arc::default(),
             once: mode.once,
@@ -106,7 +109,7 @@ impl Agent {
         let calls = (ends.woken, agent.tailers_stop.clone());
         let report = report_to(agent.exits.clone());
         let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
-        let scheduler = Scheduler::new(messages, calls, crowd, turns, lanes, report)
+        let scheduler = Scheduler::new(messages, calls, thread_pressure, permits, lanes, report)
             .with_most_threads(shares.tailers);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();
@@ -129,7 +132,7 @@ impl Agent {
         config: Arc<Config>,
         mode: Mode,
         shared: Arc<Shared>,
-        (exits, exited): (Sender<Exited>, Receiver<Exited>),
+        (exits, exited): (Sender<ThreadExit>, Receiver<ThreadExit>),
         found: Receiver<Found>,
     ) -> (Agent, Ends) {
         let (stop_tailers, tailers_stop) = bounded(0);
@@ -140,7 +143,7 @@ impl Agent {
         let agent = Agent {
             host: host.nodename().to_string_lossy().into_owned(),
             mode,
-            table: shared.watches.clone(),
+            watches: shared.watches.clone(),
             shared,
             batches: Vec::new(),
             progress: Some(progress),
@@ -285,15 +288,16 @@ fn open_store(config: &Config, mode: Mode) -> Result<(Option<Store>, Saved), Age
 }
 
 /// Tells the main thread of tailers that have ended.
-fn report_to(exits: Sender<Exited>) -> impl Fn(Ended) + Clone + Send + 'static {
-    move |Ended { path, how, .. }| {
+fn report_to(exits: Sender<ThreadExit>) -> impl Fn(TailerReport) + Clone + Send + 'static {
+    move |TailerReport { path, how, .. }| {
         let name = format!("tail:{}", ShownPath(&path));
         let outcome = match how {
-            Ok(end) => Outcome::Done(end != End::Unread),
+            Ok(TailerExit::Unread) => Outcome::Incomplete,
+            Ok(TailerExit::PathGone | TailerExit::Stopped) => Outcome::Complete,
             Err(panic) => Outcome::Panicked(panic),
         };
         let role = Role::Tailer(path);
-        let _ = exits.send(Exited {
+        let _ = exits.send(ThreadExit {
             name,
             role,
             outcome,

@@ -1,20 +1,20 @@
 //! Who is served, who waits, and who is woken.
 
 use super::*;
-use crate::wake::testing::waker;
+use crate::tailer_handle::testing::handle;
 
 const STEP: usize = 64 << 10;
 
-fn account(route: &Arc<RouteShare>) -> (Arc<Account>, Waker) {
-    let wake = waker();
-    (route.account(wake.clone()), wake)
+fn account(route: &Arc<RouteShare>) -> (Arc<Account>, TailerHandle) {
+    let tailer = handle();
+    (route.account(tailer.clone()), tailer)
 }
 
 fn take_all(account: &Arc<Account>) -> Vec<Permit> {
-    std::iter::from_fn(|| account.take(STEP, Budget::LEAST_BYTES)).collect()
+    std::iter::from_fn(|| account.acquire(STEP, Budget::LEAST_BYTES)).collect()
 }
 
-fn take_all_of(files: &[(Arc<Account>, Waker)]) -> Vec<Permit> {
+fn take_all_of(files: &[(Arc<Account>, TailerHandle)]) -> Vec<Permit> {
     files.iter().flat_map(|(file, _)| take_all(file)).collect()
 }
 
@@ -44,11 +44,11 @@ fn a_file_that_waited_for_long_is_served_with_less_than_a_step_and_asks_for_it_b
     let wait = last.asks_again_after().expect("it was refused");
     std::thread::sleep(wait);
     assert_eq!(last.asks_again_after(), None);
-    let little = last.take(STEP, Budget::LEAST_BYTES).expect("a little");
+    let little = last.acquire(STEP, Budget::LEAST_BYTES).expect("a little");
     assert!(little.bytes() < STEP);
     // Nobody else has given anything back: it goes on with as little.
     drop(little);
-    assert!(last.take(STEP, Budget::LEAST_BYTES).is_some());
+    assert!(last.acquire(STEP, Budget::LEAST_BYTES).is_some());
 }
 
 #[test]
@@ -56,7 +56,10 @@ fn many_files_leave_less_for_their_bytes_and_never_less_than_a_quarter() {
     let budget = Budget::new(8 << 20);
     let route = budget.route();
     let files: Vec<_> = (0..1000).map(|_| account(&route)).collect();
-    assert_eq!(budget.limit_bytes(), (8 << 20) - 1000 * Budget::FILE_BYTES);
+    assert_eq!(
+        budget.limit_bytes(),
+        (8 << 20) - 1000 * Budget::OVERHEAD_PER_FILE_BYTES
+    );
     let more: Vec<_> = (0..9000).map(|_| account(&route)).collect();
     assert_eq!(budget.limit_bytes(), 2 << 20);
     drop((files, more));
@@ -69,7 +72,7 @@ fn who_asks_again_waits_in_line_once() {
     let (stuck, _woken) = account(&budget.route());
     let _permits = take_all(&stuck);
     for _ in 0..100 {
-        assert!(stuck.take(STEP, Budget::LEAST_BYTES).is_none());
+        assert!(stuck.acquire(STEP, Budget::LEAST_BYTES).is_none());
     }
     assert_eq!(budget.entries.load(Ordering::SeqCst), 1);
 }
@@ -83,16 +86,16 @@ fn a_file_is_woken_by_its_own_bytes_beside_any_number_that_cannot_be_served() {
     let (file, woken) = account(&healthy);
     let mut permits = take_all(&file);
     for (_, stuck_woken) in &files {
-        stuck_woken.take();
+        stuck_woken.clear();
     }
     while let Some(permit) = permits.pop() {
         drop(permit);
-        if woken.take() {
+        if woken.clear() {
             break;
         }
     }
     assert!(!permits.is_empty(), "it was woken before all came back");
-    assert!(file.take(STEP, Budget::LEAST_BYTES).is_some());
+    assert!(file.acquire(STEP, Budget::LEAST_BYTES).is_some());
 }
 
 #[test]
@@ -101,15 +104,15 @@ fn a_refused_file_is_woken_when_bytes_of_another_one_come_back() {
     let route = budget.route();
     let (one, two) = (account(&route), account(&route));
     let mut of_one = Vec::new();
-    while let Some(permit) = one.0.take(4 << 10, 4 << 10) {
+    while let Some(permit) = one.0.acquire(4 << 10, 4 << 10) {
         of_one.push(permit);
     }
-    let of_two: Vec<_> = std::iter::from_fn(|| two.0.take(40 << 10, 40 << 10)).collect();
+    let of_two: Vec<_> = std::iter::from_fn(|| two.0.acquire(40 << 10, 40 << 10)).collect();
     assert!(of_two.is_empty());
     drop(of_one);
-    assert!(two.1.take());
+    assert!(two.1.clear());
     assert_eq!(budget.used_bytes(), 0);
-    assert!(two.0.take(40 << 10, 40 << 10).is_some());
+    assert!(two.0.acquire(40 << 10, 40 << 10).is_some());
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn bytes_that_come_back_wake_no_crowd_and_who_was_served_wakes_the_next() {
     let route = budget.route();
     let files: Vec<_> = (0..1000).map(|_| account(&route)).collect();
     let mut kept = take_all_of(&files);
-    let woken = || files.iter().filter(|(_, wake)| wake.take()).count();
+    let woken = || files.iter().filter(|(_, tailer)| tailer.clear()).count();
     woken();
     drop(kept.pop());
     assert!(woken() <= 1, "one step came back");
@@ -127,12 +130,12 @@ fn bytes_that_come_back_wake_no_crowd_and_who_was_served_wakes_the_next() {
     let mut served = 0;
     let mut permits = Vec::new();
     loop {
-        let asking: Vec<_> = files.iter().filter(|(_, wake)| wake.take()).collect();
+        let asking: Vec<_> = files.iter().filter(|(_, tailer)| tailer.clear()).collect();
         if asking.is_empty() {
             break;
         }
         for (file, _) in asking {
-            let permit = file.take(Budget::LEAST_BYTES, Budget::LEAST_BYTES);
+            let permit = file.acquire(Budget::LEAST_BYTES, Budget::LEAST_BYTES);
             served += usize::from(permit.is_some());
             permits.extend(permit);
         }
@@ -162,7 +165,7 @@ fn thousands_of_busy_files_each_make_steps() {
     for _ in 0..2_000 {
         for at in asking.drain(..) {
             let before = steps[at];
-            while let Some(permit) = files[at].0.take(256 << 10, Budget::LEAST_BYTES) {
+            while let Some(permit) = files[at].0.acquire(256 << 10, Budget::LEAST_BYTES) {
                 steps[at] += 1;
                 on_their_way.push_back(permit);
             }
@@ -174,7 +177,7 @@ fn thousands_of_busy_files_each_make_steps() {
         }
         // The broker acknowledges something.
         on_their_way.drain(..on_their_way.len().min(200));
-        asking.extend((0..files.len()).filter(|&at| files[at].1.take()));
+        asking.extend((0..files.len()).filter(|&at| files[at].1.clear()));
     }
     let left_out = steps.iter().filter(|&&steps| steps < 2).count();
     assert_eq!(left_out, 0, "files made less than two steps");
@@ -191,7 +194,7 @@ fn files_that_are_gone_leave_the_line() {
     drop(files);
     drop(kept);
     let (last, _woken) = account(&route);
-    drop(last.take(1, 1));
+    drop(last.acquire(1, 1));
     assert_eq!(budget.entries.load(Ordering::SeqCst), 0);
     assert!(budget.waiting().lines.is_empty());
     assert_eq!(
@@ -205,7 +208,7 @@ fn a_copy_counts_whatever_is_free_and_nobody_is_served_until_it_is_gone() {
     let budget = Budget::new(1 << 20);
     let route = budget.route();
     let ((one, _), (two, woken)) = (account(&route), account(&route));
-    let permit = one.take(STEP, STEP).expect("the budget is empty");
+    let permit = one.acquire(STEP, STEP).expect("the budget is empty");
     let small = permit.with_copy(STEP);
     assert_eq!(
         (budget.used_bytes(), one.held_bytes()),
@@ -215,10 +218,10 @@ fn a_copy_counts_whatever_is_free_and_nobody_is_served_until_it_is_gone() {
     let large = small.with_copy(2 << 20);
     assert!(permit.is_overdrawn());
     drop((permit, small));
-    assert!(two.take(STEP, 1).is_none() && large.is_overdrawn());
+    assert!(two.acquire(STEP, 1).is_none() && large.is_overdrawn());
     drop(large);
-    assert!(woken.take());
-    let _served = two.take(STEP, 1).expect("there is room again");
+    assert!(woken.clear());
+    let _served = two.acquire(STEP, 1).expect("there is room again");
     assert_eq!((budget.used_bytes(), one.held_bytes()), (STEP, 0));
 }
 
@@ -226,7 +229,9 @@ fn a_copy_counts_whatever_is_free_and_nobody_is_served_until_it_is_gone() {
 fn a_permit_gives_back_what_was_not_read() {
     let budget = Budget::new(1 << 20);
     let (file, _woken) = account(&budget.route());
-    let mut permit = file.take(256 << 10, 4 << 10).expect("the budget is empty");
+    let mut permit = file
+        .acquire(256 << 10, 4 << 10)
+        .expect("the budget is empty");
     permit.shrink_to(100);
     assert_eq!((budget.used_bytes(), file.held_bytes()), (100, 100));
     drop(permit);

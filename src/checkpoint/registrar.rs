@@ -15,10 +15,10 @@ use super::changes::Changes;
 use super::schedule::{Looks, Schedule};
 use super::store::{Entry, Store};
 use super::tracker::AckTracker;
-use crate::batch::{SourceId, Span, Trace};
+use crate::batch::{SourceId, Span, TailChecksum};
+use crate::deadline::Deadline;
 use crate::metrics::Metrics;
-use crate::progress::{Checkpoint, Ending, Progress, Saved, SourceState};
-use crate::stop::Deadline;
+use crate::progress::{Checkpoint, CloseReason, Progress, Saved, SourceState};
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
 #[derive(Debug)]
@@ -50,9 +50,9 @@ struct Tracked {
     tracker: AckTracker,
     size: Arc<AtomicU64>,
     /// Set when the tailer has read it to its end: that end, and why.
-    end: Option<(u64, Ending)>,
+    end: Option<(u64, CloseReason)>,
     /// The position that was written last, which becomes a mark when a later one is written.
-    written: (u64, Trace),
+    written: (u64, TailChecksum),
     change: Change,
     has_moved_since_look: bool,
 }
@@ -80,13 +80,13 @@ impl Tracked {
         self.note_size();
         let Checkpoint {
             offset,
-            trace,
+            tail_checksum,
             marks,
             ..
         } = &mut self.checkpoint;
         if *offset > self.written.0 {
             marks.add(self.written.0, self.written.1);
-            self.written = (*offset, *trace);
+            self.written = (*offset, *tail_checksum);
         }
     }
 }
@@ -195,7 +195,7 @@ impl Registrar {
                 if let Some(tracked) = self.open.get_mut(&source) {
                     // Content that nothing is known of cannot be told from other content: a crash in between,
                     // and a copytruncate before the next start, would make its copy a file that nobody looks for.
-                    if tracked.checkpoint.is_blank() {
+                    if tracked.checkpoint.never_had_content() {
                         self.schedule.changed_at_once();
                     }
                     tracked.checkpoint.identity = identity;
@@ -216,7 +216,7 @@ impl Registrar {
                 self.schedule.changed();
             }
             Progress::Forgotten { serial } => self.forget(serial),
-            Progress::Ended {
+            Progress::Closed {
                 source,
                 end,
                 modified_ns,
@@ -246,7 +246,7 @@ impl Registrar {
         if let Some(tracked) = self.open.values_mut().find(is_it)
             && let Some((_, why)) = &mut tracked.end
         {
-            *why = Ending::Gone;
+            *why = CloseReason::ContentGone;
         }
     }
 
@@ -264,9 +264,9 @@ impl Registrar {
         // A crash that comes before a file is known on disk, and a rotation before the next start, would make
         // it a file that nobody looks for.
         self.schedule.changed_urgently();
-        let tracker = AckTracker::new(checkpoint.offset, checkpoint.trace);
+        let tracker = AckTracker::new(checkpoint.offset, checkpoint.tail_checksum);
         let tracked = Tracked {
-            written: (checkpoint.offset, checkpoint.trace),
+            written: (checkpoint.offset, checkpoint.tail_checksum),
             checkpoint,
             tracker,
             size,
@@ -304,7 +304,7 @@ impl Registrar {
         };
         if tracker.ack(span) {
             checkpoint.offset = tracker.offset();
-            checkpoint.trace = tracker.trace();
+            checkpoint.tail_checksum = tracker.tail_checksum();
             *has_moved_since_look = true;
             self.note(span.source, Change::Place);
             self.retire_if_done(span.source);
@@ -331,9 +331,9 @@ impl Registrar {
         tracked.settle();
         let serial = tracked.checkpoint.serial;
         tracked.checkpoint.state = match why {
-            Ending::Gone => return self.changes.forget(serial),
-            Ending::Finished => SourceState::Finished,
-            Ending::Paused => SourceState::Open,
+            CloseReason::ContentGone => return self.changes.forget(serial),
+            CloseReason::Finished => SourceState::Finished,
+            CloseReason::Paused => SourceState::Open,
         };
         self.changes.rest.push(serial);
         self.rest.insert(serial, tracked.checkpoint);

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::{Span, Trace};
+use crate::batch::{Span, TailChecksum};
 
 /// Follows the acknowledged prefix of one source.
 #[derive(Debug)]
 pub struct AckTracker {
     offset: u64,
-    trace: Trace,
-    /// Acknowledged spans that wait for an earlier one: start to end and trace.
-    waiting: BTreeMap<u64, (u64, Trace)>,
+    tail_checksum: TailChecksum,
+    /// Acknowledged spans that wait for an earlier one: start to end and tail checksum.
+    waiting: BTreeMap<u64, (u64, TailChecksum)>,
 }
 
 impl AckTracker {
     /// A source whose bytes before `offset` are done.
-    pub fn new(offset: u64, trace: Trace) -> Self {
+    pub fn new(offset: u64, tail_checksum: TailChecksum) -> Self {
         AckTracker {
             offset,
-            trace,
+            tail_checksum,
             waiting: BTreeMap::new(),
         }
     }
@@ -29,17 +29,18 @@ impl AckTracker {
             return false;
         }
         if span.start > self.offset {
-            self.waiting.insert(span.start, (span.end, span.trace));
+            self.waiting
+                .insert(span.start, (span.end, span.tail_checksum));
             return false;
         }
-        (self.offset, self.trace) = (span.end, span.trace);
+        (self.offset, self.tail_checksum) = (span.end, span.tail_checksum);
         while let Some(first) = self.waiting.first_entry() {
             if *first.key() > self.offset {
                 break;
             }
-            let (end, trace) = first.remove();
+            let (end, tail_checksum) = first.remove();
             if end > self.offset {
-                (self.offset, self.trace) = (end, trace);
+                (self.offset, self.tail_checksum) = (end, tail_checksum);
             }
         }
         true
@@ -51,8 +52,8 @@ impl AckTracker {
     }
 
     /// The bytes before [`AckTracker::offset`].
-    pub fn trace(&self) -> Trace {
-        self.trace
+    pub fn tail_checksum(&self) -> TailChecksum {
+        self.tail_checksum
     }
 }
 
@@ -66,7 +67,7 @@ mod tests {
             source,
             start,
             end,
-            trace: Trace {
+            tail_checksum: TailChecksum {
                 len: 1,
                 crc: end as u32,
             },
@@ -76,14 +77,14 @@ mod tests {
     #[test]
     fn a_later_span_waits_for_the_earlier_one() {
         let source = SourceId::next();
-        let mut tracker = AckTracker::new(10, Trace::default());
+        let mut tracker = AckTracker::new(10, TailChecksum::default());
         assert!(!tracker.ack(&span(source, 20, 30)));
         assert!(!tracker.ack(&span(source, 40, 50)));
         assert_eq!(tracker.offset(), 10);
         assert!(tracker.ack(&span(source, 10, 20)));
-        assert_eq!((tracker.offset(), tracker.trace().crc), (30, 30));
+        assert_eq!((tracker.offset(), tracker.tail_checksum().crc), (30, 30));
         assert!(tracker.ack(&span(source, 30, 40)));
-        assert_eq!((tracker.offset(), tracker.trace().crc), (50, 50));
+        assert_eq!((tracker.offset(), tracker.tail_checksum().crc), (50, 50));
     }
 
     #[test]
@@ -102,7 +103,7 @@ mod tests {
                 .map(|w| span(source, w[0], w[1]))
                 .collect();
             random.shuffle(&mut spans);
-            let mut tracker = AckTracker::new(0, Trace::default());
+            let mut tracker = AckTracker::new(0, TailChecksum::default());
             let mut acked = vec![false; 1000];
             for one in &spans {
                 tracker.ack(one);

@@ -1,9 +1,9 @@
 //! What can be wrong with the ini, and how it is said.
 //!
 //! Every message is lower case, quotes what it found, and says on the next line what to do, where
-//! that helps. Nothing here prints the value of a key whose kind is secret: see [`BadValue`].
+//! that helps. Nothing here prints the value of a key whose type is secret: see [`BadValue`].
 //!
-//! [`BadValue`]: super::kinds::BadValue
+//! [`BadValue`]: super::value_types::BadValue
 
 use std::fmt;
 use std::io;
@@ -71,7 +71,7 @@ impl ConfigError {
     }
 
     /// An error of the file as a whole.
-    pub(super) fn whole(problem: Problem) -> Self {
+    pub(super) fn in_file(problem: Problem) -> Self {
         ConfigError {
             line: None,
             problem,
@@ -90,7 +90,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Everything that can be wrong. Texts that come from the file are [`Shown`].
+/// Everything that can be wrong. Texts that come from the file are [`Escaped`].
 #[derive(Debug, Error)]
 pub(super) enum Problem {
     // The file.
@@ -139,15 +139,15 @@ pub(super) enum Problem {
 
     // Its lines.
     #[error("section header {header} without ']'")]
-    HeaderUnclosed { header: Shown },
+    HeaderUnclosed { header: Escaped },
     #[error("section header without a name\n    {SECTIONS}")]
     HeaderUnnamed,
     #[error("{rest} after section header [{section}]\n    a comment needs a line of its own")]
-    HeaderTrailed { section: Shown, rest: Shown },
+    HeaderTrailed { section: Escaped, rest: Escaped },
     #[error(
         "no '=' after {word}\n    write key = value, or # before a comment; a value cannot go on in the next line"
     )]
-    NoEquals { word: Shown },
+    NoEquals { word: Escaped },
     // Without the line: it may be the rest of a secret.
     #[error(
         "no '=' on this line\n    write key = value, or # before a comment; a value cannot go on in the next line"
@@ -156,19 +156,19 @@ pub(super) enum Problem {
     #[error("no key before '='")]
     EmptyKey,
     #[error("key {key} before any section\n    {SECTIONS}")]
-    KeyOutside { key: Shown },
+    KeyOutside { key: Escaped },
     #[error("duplicate key {key} in [{section}]; already set on line {first_line}")]
     DuplicateKey {
-        key: Shown,
-        section: Shown,
+        key: Escaped,
+        section: Escaped,
         first_line: usize,
     },
     #[error("duplicate section [{section}]; it begins on line {first_line}")]
-    DuplicateSection { section: Shown, first_line: usize },
+    DuplicateSection { section: Escaped, first_line: usize },
     #[error(
         "key {key} in [{section}] can be read in two ways\n    this is a defect of logagent: please report this line"
     )]
-    Ambiguous { key: Shown, section: Shown },
+    Ambiguous { key: Escaped, section: Escaped },
     #[error(
         "the file can be read in two ways: {difference}\n    this is a defect of logagent: please report it"
     )]
@@ -176,17 +176,17 @@ pub(super) enum Problem {
 
     // Sections and keys.
     #[error("unknown section [{section}]; did you mean [{nearest}]?")]
-    UnknownSection { section: Shown, nearest: Shown },
+    UnknownSection { section: Escaped, nearest: Escaped },
     #[error("unknown section [{section}]\n    {SECTIONS}")]
-    StrangeSection { section: Shown },
+    StrangeSection { section: Escaped },
     #[error("section [{section}] has no name\n    write [log:NAME], for example [log:web]")]
-    LogUnnamed { section: Shown },
+    LogUnnamed { section: Escaped },
     #[error("bad name {name} in [{section}]; accepted: letters, digits, '.', '_' and '-'")]
-    LogName { name: Shown, section: Shown },
+    LogName { name: Escaped, section: Escaped },
     #[error("unknown key {key} in [{section}]{}", .advice)]
     UnknownKey {
-        key: Shown,
-        section: Shown,
+        key: Escaped,
+        section: Escaped,
         advice: String,
     },
     #[error(
@@ -200,32 +200,32 @@ pub(super) enum Problem {
     #[error("missing key '{key}' in [{section}]\n    for example: {key} = {example}")]
     MissingKey {
         key: &'static str,
-        section: Shown,
+        section: Escaped,
         example: &'static str,
     },
     #[error("missing key 'topic' in [{section}], and [kafka] sets none for all")]
-    MissingTopic { section: Shown },
+    MissingTopic { section: Escaped },
 
     // Values.
     #[error("{found} for '{key}' in [{section}]; accepted: {accepted}{hint}")]
     BadValue {
-        found: Found,
+        found: RefusedValue,
         key: &'static str,
-        section: Shown,
+        section: Escaped,
         accepted: String,
         hint: Hint,
     },
     #[error("environment variable {name} is not set; '{key}' in [{section}] needs it")]
     UnsetVariable {
-        name: Shown,
+        name: Escaped,
         key: &'static str,
-        section: Shown,
+        section: Escaped,
     },
     #[error(
         "malformed '${{' in '{key}' of [{section}]\n    \
          write ${{NAME}} for an environment variable, $${{ for the two characters themselves"
     )]
-    MalformedVariable { key: &'static str, section: Shown },
+    MalformedVariable { key: &'static str, section: Escaped },
 
     // Settings that contradict each other.
     #[error("'{setting}' cannot stand beside '{other}' ({})\n    {hint}", place(*.other_line))]
@@ -238,34 +238,34 @@ pub(super) enum Problem {
     #[error("'{setting}' needs {missing} beside it")]
     Lacks { setting: String, missing: String },
     #[error("'{setting}' {why}")]
-    Unfit { setting: String, why: String },
+    Invalid { setting: String, why: String },
     #[error("missing key 'key' in [{section}]; 'partitioner = key' (line {line}) needs one")]
-    MissingRecordKey { section: Shown, line: usize },
+    MissingRecordKey { section: Escaped, line: usize },
     #[error("path {path} is listed already{}", elsewhere(.other))]
     PathTaken {
-        path: Shown,
+        path: Escaped,
         /// Section and line; `None` if it is the same line.
-        other: Option<(Shown, usize)>,
+        other: Option<(Escaped, usize)>,
     },
 }
 
 /// The value that a message is about.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum RefusedValue {
     /// It, or the part of it that is wrong.
-    Text(Shown),
+    Text(Escaped),
     /// There is none.
     Empty,
     /// It must not be printed.
     Secret,
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for RefusedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Found::Text(text) => write!(f, "bad value {text}"),
-            Found::Empty => f.write_str("empty value"),
-            Found::Secret => f.write_str("bad value (not shown)"),
+            RefusedValue::Text(text) => write!(f, "bad value {text}"),
+            RefusedValue::Empty => f.write_str("empty value"),
+            RefusedValue::Secret => f.write_str("bad value (not shown)"),
         }
     }
 }
@@ -286,21 +286,21 @@ impl fmt::Display for Hint {
 /// Text from outside: shortened and escaped, so that a message stays one line and no terminal
 /// obeys it.
 #[derive(Debug, Clone)]
-pub(super) struct Shown(Box<str>);
+pub(super) struct Escaped(Box<str>);
 
-impl Shown {
+impl Escaped {
     /// `'text'`.
     pub(super) fn quoted(text: &str) -> Self {
-        Shown(format!("'{}'", printable(text)).into())
+        Escaped(format!("'{}'", printable(text)).into())
     }
 
     /// `text`, for the name of a section.
     pub(super) fn bare(text: &str) -> Self {
-        Shown(printable(text).into())
+        Escaped(printable(text).into())
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for Escaped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -334,7 +334,7 @@ fn place(line: Option<usize>) -> String {
     }
 }
 
-fn elsewhere(other: &Option<(Shown, usize)>) -> String {
+fn elsewhere(other: &Option<(Escaped, usize)>) -> String {
     match other {
         Some((section, line)) => format!(" in [{section}] on line {line}"),
         None => " on this line".to_owned(),

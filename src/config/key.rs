@@ -1,6 +1,6 @@
 //! What is said of a key.
 
-use super::kinds::Kind;
+use super::value_types::ValueType;
 
 /// The three kinds of sections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +13,9 @@ pub(super) enum Section {
     Log,
 }
 
-/// What holds when a key is not set.
+/// The value of a key that is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IfUnset {
+pub(super) enum DefaultValue {
     /// The file is refused; the text is an example.
     Required(&'static str),
     /// As if this were written.
@@ -30,22 +30,22 @@ pub(super) enum IfUnset {
 pub(super) struct Key<K> {
     pub(super) section: Section,
     pub(super) name: &'static str,
-    pub(super) kind: K,
-    pub(super) if_unset: IfUnset,
+    pub(super) value_type: K,
+    pub(super) default_value: DefaultValue,
     /// One line, for the reference.
     pub(super) about: &'static str,
 }
 
-/// A [`Key`] without its type.
-pub(super) trait Described: Sync {
+/// A [`Key`] of any type.
+pub(super) trait AnyKey: Sync {
     fn section(&self) -> Section;
     fn name(&self) -> &'static str;
-    fn if_unset(&self) -> IfUnset;
+    fn default_value(&self) -> DefaultValue;
     fn about(&self) -> &'static str;
     fn accepted(&self) -> String;
 }
 
-impl<K: Kind> Described for Key<K> {
+impl<K: ValueType> AnyKey for Key<K> {
     fn section(&self) -> Section {
         self.section
     }
@@ -54,8 +54,8 @@ impl<K: Kind> Described for Key<K> {
         self.name
     }
 
-    fn if_unset(&self) -> IfUnset {
-        self.if_unset
+    fn default_value(&self) -> DefaultValue {
+        self.default_value
     }
 
     fn about(&self) -> &'static str {
@@ -63,6 +63,6 @@ impl<K: Kind> Described for Key<K> {
     }
 
     fn accepted(&self) -> String {
-        self.kind.accepted()
+        self.value_type.accepted()
     }
 }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::key::{Described, IfUnset, Key, Section};
-use super::kinds::kafka::{Brokers, Headers, Partitioners};
-use super::kinds::paths::{Excludes, Folder, Paths, Places};
-use super::kinds::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
-use super::kinds::tls::{Authorities, Certificates, PrivateKey};
-use super::kinds::{Choice, Count, Optional, Size, Text, Time};
+use super::key::{AnyKey, DefaultValue, Key, Section};
 use super::types::{Acks, Compression, FollowLinks, Protocol, StartAt};
+use super::value_types::kafka::{Brokers, Headers, Partitioners};
+use super::value_types::paths::{Excludes, Folder, Paths, RotatedGlobs};
+use super::value_types::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
+use super::value_types::tls::{Authorities, Certificates, PrivateKey};
+use super::value_types::{Choice, Count, Optional, Size, Text, Time};
 
 /// The keys of one kind of section.
-pub(super) fn keys_of(section: Section) -> impl Iterator<Item = &'static dyn Described> {
+pub(super) fn keys_of(section: Section) -> impl Iterator<Item = &'static dyn AnyKey> {
     TABLE
         .iter()
         .copied()
@@ -25,49 +25,49 @@ pub(super) fn is_key(name: &str) -> bool {
 
 /// Declares each key as a static and all of them as [`TABLE`], in this order.
 macro_rules! table {
-    ($($id:ident: $kind:ty = [$section:ident] $name:literal, $value:expr, $if_unset:expr, $about:literal;)*) => {
+    ($($id:ident: $kind:ty = [$section:ident] $name:literal, $value:expr, $default_value:expr, $about:literal;)*) => {
         $(pub(super) static $id: Key<$kind> = Key {
             section: Section::$section,
             name: $name,
-            kind: $value,
-            if_unset: $if_unset,
+            value_type: $value,
+            default_value: $default_value,
             about: $about,
         };)*
 
-        static TABLE: &[&dyn Described] = &[$(&$id),*];
+        static TABLE: &[&dyn AnyKey] = &[$(&$id),*];
     };
 }
 
 table! {
-    STATE_DIR: Folder = [Agent] "state_dir", Folder, IfUnset::Text("/var/lib/logagent"),
+    STATE_DIR: Folder = [Agent] "state_dir", Folder, DefaultValue::Text("/var/lib/logagent"),
         "where the checkpoints are kept, and the lock against a second agent";
-    PRODUCERS: Count = [Agent] "producers", Count { least: 1, most: 64 }, IfUnset::Text("2"),
+    PRODUCERS: Count = [Agent] "producers", Count { least: 1, most: 64 }, DefaultValue::Text("2"),
         "threads that send; each file is pinned to one of them";
     MEMORY_LIMIT: Size = [Agent] "memory_limit", Size { least: LEAST_MEMORY, most: usize::MAX },
-        IfUnset::Text("64MiB"),
+        DefaultValue::Text("64MiB"),
         "bound of the bytes that are read and not yet acknowledged by Kafka";
     SHUTDOWN_TIMEOUT: Time = [Agent] "shutdown_timeout", Time { least: Duration::ZERO, most: DAY },
-        IfUnset::Text("8s"),
+        DefaultValue::Text("8s"),
         "how long a stop may wait for what is in flight; supervisors kill after 10s";
     CHECKPOINT_INTERVAL: Time = [Agent] "checkpoint_interval",
-        Time { least: Duration::from_millis(1), most: DAY }, IfUnset::Text("5ms"),
+        Time { least: Duration::from_millis(1), most: DAY }, DefaultValue::Text("5ms"),
         "how soon after an acknowledgement it is written; a power cut may take one second more";
 
     DELETED_BYTES_LIMIT: Size = [Agent] "deleted_bytes_limit",
-        Size { least: 0, most: usize::MAX }, IfUnset::Text("1GiB"),
+        Size { least: 0, most: usize::MAX }, DefaultValue::Text("1GiB"),
         "unread bytes of deleted files that may be kept on disk by holding them open";
 
-    BROKERS: Brokers = [Kafka] "brokers", Brokers, IfUnset::Required("localhost:9092"),
+    BROKERS: Brokers = [Kafka] "brokers", Brokers, DefaultValue::Required("localhost:9092"),
         "the brokers to begin with; they name the others";
-    TOPIC: Text = [Kafka] "topic", Text::TOPIC, IfUnset::Nothing("logs"),
+    TOPIC: Text = [Kafka] "topic", Text::TOPIC, DefaultValue::Nothing("logs"),
         "topic of every log section that names none";
     PROTOCOL: Choice<Protocol> = [Kafka] "protocol",
         Choice(&[("native", Protocol::Native), ("legacy", Protocol::Legacy)]),
-        IfUnset::Text("native"),
+        DefaultValue::Text("native"),
         "native: Kafka 0.11 to 4.x; legacy: message format v0, brokers below 4.0 only";
     ACKS: Choice<Acks> = [Kafka] "acks",
         Choice(&[("all", Acks::All), ("1", Acks::Leader), ("0", Acks::None)]),
-        IfUnset::Text("all"),
+        DefaultValue::Text("all"),
         "who must have a record before it counts as delivered; 1 and 0 can lose records";
     COMPRESSION: Choice<Compression> = [Kafka] "compression",
         Choice(&[
@@ -77,77 +77,77 @@ table! {
             ("snappy", Compression::Snappy),
             ("zstd", Compression::Zstd(DEFAULT_ZSTD_LEVEL)),
         ]),
-        IfUnset::Text("lz4"),
+        DefaultValue::Text("lz4"),
         "codec of the record batches; lz4, zstd: native only (legacy: none); zstd: Kafka 2.1+";
     COMPRESSION_LEVEL: Optional<Count> = [Kafka] "compression_level",
-        Optional(Count { least: 1, most: 22 }), IfUnset::Text(""),
+        Optional(Count { least: 1, most: 22 }), DefaultValue::Text(""),
         "gzip: 1 to 9, default 6 (three times the CPU time of 1); zstd: 1 to 22, default 3";
-    PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, IfUnset::Text("file"),
+    PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, DefaultValue::Text("file"),
         "what decides the partition: the file, the record key, the next one in turn, always N";
     BATCH_BYTES: Size = [Kafka] "batch_bytes", Size { least: 1 << 10, most: MOST_BATCH },
-        IfUnset::Text("512KiB"),
+        DefaultValue::Text("512KiB"),
         "bound of one record batch before compression";
     LINGER: Time = [Kafka] "linger",
-        Time { least: Duration::ZERO, most: Duration::from_secs(60) }, IfUnset::Text("50ms"),
+        Time { least: Duration::ZERO, most: Duration::from_secs(60) }, DefaultValue::Text("50ms"),
         "how long a batch that is not full waits for more; 0ms sends at once";
     REQUEST_TIMEOUT: Time = [Kafka] "request_timeout",
-        Time { least: Duration::from_secs(1), most: DAY }, IfUnset::Text("30s"),
+        Time { least: Duration::from_secs(1), most: DAY }, DefaultValue::Text("30s"),
         "how long a broker may take to answer";
-    CLIENT_ID: Text = [Kafka] "client_id", Text::CLIENT_ID, IfUnset::Text("logagent"),
+    CLIENT_ID: Text = [Kafka] "client_id", Text::CLIENT_ID, DefaultValue::Text("logagent"),
         "the name that the brokers' logs and quotas know this agent by";
     IDEMPOTENCE: Choice<bool> = [Kafka] "idempotence", Choice(&[("on", true), ("off", false)]),
-        IfUnset::Text("on"),
+        DefaultValue::Text("on"),
         "retries neither duplicate nor reorder; native with acks = all only (otherwise off)";
-    HEADERS: Headers = [Kafka] "headers", Headers, IfUnset::Text("host,path"),
+    HEADERS: Headers = [Kafka] "headers", Headers, DefaultValue::Text("host,path"),
         "headers of every record; native only (legacy: none)";
     TLS: Choice<bool> = [Kafka] "tls", Choice(&[("off", false), ("on", true)]),
-        IfUnset::Text("off"),
+        DefaultValue::Text("off"),
         "encrypted connections, TLS 1.2 or 1.3; the broker's certificate and name are checked";
-    TLS_CA: Optional<Authorities> = [Kafka] "tls_ca", Optional(Authorities), IfUnset::Text(""),
+    TLS_CA: Optional<Authorities> = [Kafka] "tls_ca", Optional(Authorities), DefaultValue::Text(""),
         "the authorities that brokers' certificates may come from; without it, the system's";
     TLS_CERT: Optional<Certificates> = [Kafka] "tls_cert", Optional(Certificates),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "the client certificate, and those of the authorities between, if brokers want one";
-    TLS_KEY: Optional<PrivateKey> = [Kafka] "tls_key", Optional(PrivateKey), IfUnset::Text(""),
+    TLS_KEY: Optional<PrivateKey> = [Kafka] "tls_key", Optional(PrivateKey), DefaultValue::Text(""),
         "the private key of tls_cert";
     SASL_MECHANISM: Optional<Mechanisms> = [Kafka] "sasl_mechanism", Optional(Mechanisms),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "how this agent proves who it is; PLAIN and OAUTHBEARER send the secret: tls = on";
     SASL_USERNAME: Optional<Text> = [Kafka] "sasl_username", Optional(Text::USERNAME),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "the name, for PLAIN and SCRAM";
     SASL_PASSWORD: Optional<Password> = [Kafka] "sasl_password", Optional(Password),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "the password; it is never shown, and can be ${NAME}; chmod 600 this file if it is here";
     SASL_PASSWORD_FILE: Optional<PasswordFile> = [Kafka] "sasl_password_file",
-        Optional(PasswordFile), IfUnset::Text(""),
+        Optional(PasswordFile), DefaultValue::Text(""),
         "the password in a file of its own instead, read at the start";
     SASL_TOKEN_FILE: Optional<TokenFile> = [Kafka] "sasl_token_file", Optional(TokenFile),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "the token for OAUTHBEARER, read again for every connection";
     SASL_TOKEN_URL: Optional<TokenUrl> = [Kafka] "sasl_token_url", Optional(TokenUrl),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "the endpoint that gives out tokens for OAUTHBEARER instead (client credentials grant)";
     SASL_CLIENT_ID: Optional<Text> = [Kafka] "sasl_client_id", Optional(Text::OAUTH_CLIENT_ID),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "the name that the endpoint knows this agent by";
     SASL_CLIENT_SECRET: Optional<Password> = [Kafka] "sasl_client_secret", Optional(Password),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "the secret that belongs to it; as with sasl_password, it can be ${NAME}";
     SASL_CLIENT_SECRET_FILE: Optional<PasswordFile> = [Kafka] "sasl_client_secret_file",
-        Optional(PasswordFile), IfUnset::Text(""),
+        Optional(PasswordFile), DefaultValue::Text(""),
         "the secret in a file of its own instead, read at the start";
-    SASL_SCOPE: Optional<Text> = [Kafka] "sasl_scope", Optional(Text::SCOPE), IfUnset::Text(""),
+    SASL_SCOPE: Optional<Text> = [Kafka] "sasl_scope", Optional(Text::SCOPE), DefaultValue::Text(""),
         "what the token is to be good for, if the endpoint wants to know";
     SASL_TOKEN_CA: Optional<Authorities> = [Kafka] "sasl_token_ca", Optional(Authorities),
-        IfUnset::Text(""),
+        DefaultValue::Text(""),
         "authorities of the endpoint's certificate; without it, those of tls_ca or the system's";
 
-    LOG_PATH: Paths = [Log] "path", Paths, IfUnset::Required("/var/log/nginx/access.log"),
+    LOG_PATH: Paths = [Log] "path", Paths, DefaultValue::Required("/var/log/nginx/access.log"),
         "the files to follow; relative paths start at the current directory";
-    LOG_EXCLUDE: Excludes = [Log] "exclude", Excludes, IfUnset::Text(""),
+    LOG_EXCLUDE: Excludes = [Log] "exclude", Excludes, DefaultValue::Text(""),
         "files to leave out, in hidden folders too";
-    LOG_ROTATED: Places = [Log] "rotated", Places, IfUnset::Text(""),
+    LOG_ROTATED: RotatedGlobs = [Log] "rotated", RotatedGlobs, DefaultValue::Text(""),
         "where else rotation puts files (olddir), besides the folder of the log itself";
     LOG_FOLLOW_LINKS: Choice<FollowLinks> = [Log] "follow_links",
         Choice(&[
@@ -155,24 +155,24 @@ table! {
             ("all", FollowLinks::All),
             ("none", FollowLinks::None),
         ]),
-        IfUnset::Text("safe"),
+        DefaultValue::Text("safe"),
         "symbolic links; safe: those of root, of the agent's user or of their target's owner";
-    LOG_TOPIC: Text = [Log] "topic", Text::TOPIC, IfUnset::FromKafka("web_log"),
+    LOG_TOPIC: Text = [Log] "topic", Text::TOPIC, DefaultValue::FromKafka("web_log"),
         "where the lines go; without it, to the topic of [kafka]";
-    LOG_KEY: Optional<Text> = [Log] "key", Optional(Text::RECORD_KEY), IfUnset::Text(""),
+    LOG_KEY: Optional<Text> = [Log] "key", Optional(Text::RECORD_KEY), DefaultValue::Text(""),
         "key of every record; partitioner = key needs one";
     LOG_START_AT: Choice<StartAt> = [Log] "start_at",
         Choice(&[("beginning", StartAt::Beginning), ("end", StartAt::End)]),
-        IfUnset::Text("beginning"),
+        DefaultValue::Text("beginning"),
         "where to start in a file that is there at the first start";
     LOG_MAX_LINE_BYTES: Size = [Log] "max_line_bytes", Size { least: 1, most: MOST_LINE },
-        IfUnset::Text("900KiB"),
+        DefaultValue::Text("900KiB"),
         "longer lines are sent in pieces of this size, without loss";
     LOG_STRIP_CR: Choice<bool> = [Log] "strip_cr", Choice(&[("off", false), ("on", true)]),
-        IfUnset::Text("off"),
+        DefaultValue::Text("off"),
         "leave out a carriage return before the newline";
     LOG_ROTATE_WAIT: Time = [Log] "rotate_wait", Time { least: Duration::ZERO, most: DAY },
-        IfUnset::Text("5s"),
+        DefaultValue::Text("5s"),
         "how long a rotated file must be quiet to be finished, or later lines wait for an unreadable one";
 }
 

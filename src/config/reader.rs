@@ -1,12 +1,12 @@
-//! Reads the keys of one section: looks each up, expands it, and reads it as its kind.
+//! Reads the keys of one section: looks each up, expands it, and reads it as its type.
 
 use super::environment::{BadReference, Env, expand};
-use super::error::{ConfigError, Found, Hint, Problem, Shown, printable};
-use super::key::{IfUnset, Key, Section};
+use super::error::{ConfigError, Escaped, Hint, Problem, RefusedValue, printable};
+use super::key::{DefaultValue, Key, Section};
 use super::keys::keys_of;
-use super::kinds::Kind;
 use super::nearest::nearest;
 use super::syntax::{RawEntry, RawSection};
+use super::value_types::ValueType;
 
 /// A value with where it comes from.
 pub(super) struct Setting<T> {
@@ -20,21 +20,21 @@ pub(super) struct Setting<T> {
 
 impl<T> Setting<T> {
     /// `key = value`, for messages.
-    fn said(&self) -> String {
+    fn assignment(&self) -> String {
         format!("{} = {}", self.key, self.text)
     }
 
     /// That it cannot stand beside `other`.
     pub(super) fn conflict<U>(&self, other: &Setting<U>, hint: &'static str) -> ConfigError {
         let problem = Problem::Conflict {
-            setting: self.said(),
-            other: other.said(),
+            setting: self.assignment(),
+            other: other.assignment(),
             other_line: other.line,
             hint,
         };
         match self.line.or(other.line) {
             Some(line) => ConfigError::at(line, problem),
-            None => ConfigError::whole(problem),
+            None => ConfigError::in_file(problem),
         }
     }
 }
@@ -63,28 +63,28 @@ impl<T> Setting<Option<T>> {
 impl<T> Setting<T> {
     /// That it needs the key `missing` beside it.
     pub(super) fn lacks(&self, missing: &str) -> ConfigError {
-        let setting = self.said();
+        let setting = self.assignment();
         let missing = format!("'{missing}'");
         self.error(Problem::Lacks { setting, missing })
     }
 
     /// That it needs one of two keys beside it.
     pub(super) fn lacks_either(&self, one: &str, other: &str) -> ConfigError {
-        let setting = self.said();
+        let setting = self.assignment();
         let missing = format!("'{one}' or '{other}'");
         self.error(Problem::Lacks { setting, missing })
     }
 
     /// That it does not work out: `why` goes on from the setting.
-    pub(super) fn unfit(&self, why: String) -> ConfigError {
-        let setting = self.said();
-        self.error(Problem::Unfit { setting, why })
+    pub(super) fn invalid_because(&self, why: String) -> ConfigError {
+        let setting = self.assignment();
+        self.error(Problem::Invalid { setting, why })
     }
 
     fn error(&self, problem: Problem) -> ConfigError {
         match self.line {
             Some(line) => ConfigError::at(line, problem),
-            None => ConfigError::whole(problem),
+            None => ConfigError::in_file(problem),
         }
     }
 }
@@ -94,7 +94,7 @@ pub(super) enum Lookup<T> {
     Set(Setting<T>),
     Unset,
     /// Something is wrong with it, and an error says so already.
-    Told,
+    Reported,
 }
 
 /// Reads the keys of one section.
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let known = || keys_of(kind).map(|key| key.name());
         let mut misspelt: Vec<&'static str> = raw
-            .attempted
+            .refused_keys
             .iter()
             .filter_map(|word| nearest(word, known()))
             .collect();
@@ -135,8 +135,8 @@ impl<'a> Reader<'a> {
                 format!("\n    keys are {}", names.join(", "))
             };
             let problem = Problem::UnknownKey {
-                key: Shown::quoted(&entry.key),
-                section: Shown::bare(&raw.name),
+                key: Escaped::quoted(&entry.key),
+                section: Escaped::bare(&raw.name),
                 advice,
             };
             errors.push(ConfigError::at(entry.line, problem));
@@ -151,15 +151,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of `key`, or its default; `None` when an error says why there is none.
-    pub(super) fn setting<K: Kind>(&mut self, key: &Key<K>) -> Option<Setting<K::Value>> {
+    pub(super) fn setting<K: ValueType>(&mut self, key: &Key<K>) -> Option<Setting<K::Value>> {
         match self.lookup(key) {
             Lookup::Set(setting) => Some(setting),
-            Lookup::Told => None,
-            Lookup::Unset => match key.if_unset {
-                IfUnset::Text(text) => self.read(key, text, None),
-                IfUnset::Required(example)
-                | IfUnset::FromKafka(example)
-                | IfUnset::Nothing(example) => {
+            Lookup::Reported => None,
+            Lookup::Unset => match key.default_value {
+                DefaultValue::Text(text) => self.read(key, text, None),
+                DefaultValue::Required(example)
+                | DefaultValue::FromKafka(example)
+                | DefaultValue::Nothing(example) => {
                     let problem = Problem::MissingKey {
                         key: key.name,
                         section: self.section(),
@@ -179,21 +179,21 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of `key`, if it is set.
-    pub(super) fn lookup<K: Kind>(&mut self, key: &Key<K>) -> Lookup<K::Value> {
+    pub(super) fn lookup<K: ValueType>(&mut self, key: &Key<K>) -> Lookup<K::Value> {
         debug_assert_eq!(key.section, self.kind);
         let raw = self.raw;
         let Some(entry) = raw.entries.iter().find(|entry| entry.key == key.name) else {
             return match self.misspelt.contains(&key.name) {
-                true => Lookup::Told,
+                true => Lookup::Reported,
                 false => Lookup::Unset,
             };
         };
         let Some(text) = self.expanded(key.name, entry) else {
-            return Lookup::Told;
+            return Lookup::Reported;
         };
         match self.read(key, &text, Some(entry.line)) {
             Some(setting) => Lookup::Set(setting),
-            None => Lookup::Told,
+            None => Lookup::Reported,
         }
     }
 
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
             let section = self.section();
             let problem = match bad {
                 BadReference::Unset(name) => Problem::UnsetVariable {
-                    name: Shown::quoted(&name),
+                    name: Escaped::quoted(&name),
                     key,
                     section,
                 },
@@ -217,13 +217,13 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn read<K: Kind>(
+    fn read<K: ValueType>(
         &mut self,
         key: &Key<K>,
         text: &str,
         line: Option<usize>,
     ) -> Option<Setting<K::Value>> {
-        match key.kind.read(text) {
+        match key.value_type.read(text) {
             Ok(value) => Some(Setting {
                 key: key.name,
                 text: match K::SECRET {
@@ -236,10 +236,10 @@ impl<'a> Reader<'a> {
             Err(bad) => {
                 let part = bad.part.as_deref().unwrap_or(text);
                 let (found, hint) = match (K::SECRET, part) {
-                    (true, _) => (Found::Secret, None),
-                    (false, "") => (Found::Empty, bad.hint),
+                    (true, _) => (RefusedValue::Secret, None),
+                    (false, "") => (RefusedValue::Empty, bad.hint),
                     (false, part) => (
-                        Found::Text(Shown::quoted(part)),
+                        RefusedValue::Text(Escaped::quoted(part)),
                         bad.hint.or_else(|| comment_hint(text)),
                     ),
                 };
@@ -247,7 +247,7 @@ impl<'a> Reader<'a> {
                     found,
                     key: key.name,
                     section: self.section(),
-                    accepted: key.kind.accepted(),
+                    accepted: key.value_type.accepted(),
                     hint: Hint(hint),
                 };
                 let line = line.unwrap_or(self.raw.line);
@@ -257,8 +257,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn section(&self) -> Shown {
-        Shown::bare(&self.raw.name)
+    pub(super) fn section(&self) -> Escaped {
+        Escaped::bare(&self.raw.name)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The reference ini: every key with its default and what it is for.
 
-use super::key::{Described, IfUnset, Section};
+use super::key::{AnyKey, DefaultValue, Section};
 use super::keys::keys_of;
 
 /// The text of `conf/logagent.ini`, from the table of keys: a working file in which everything
@@ -19,13 +19,13 @@ pub fn reference() -> String {
     text
 }
 
-fn describe(text: &mut String, key: &dyn Described) {
+fn describe(text: &mut String, key: &dyn AnyKey) {
     text.push('\n');
     comment(text, key.about());
     comment(text, &format!("  accepted: {}", key.accepted()));
-    let (mark, value) = match key.if_unset() {
-        IfUnset::Required(value) | IfUnset::FromKafka(value) => ("", value),
-        IfUnset::Text(value) | IfUnset::Nothing(value) => ("#", value),
+    let (mark, value) = match key.default_value() {
+        DefaultValue::Required(value) | DefaultValue::FromKafka(value) => ("", value),
+        DefaultValue::Text(value) | DefaultValue::Nothing(value) => ("#", value),
     };
     let line = format!("{mark}{} = {value}", key.name());
     text.push_str(line.trim_end());

@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 
 use ini::configparser::ini::{Ini, IniDefault};
 
-use super::error::{ConfigError, Problem, Shown};
+use super::error::{ConfigError, Escaped, Problem};
 
 /// `[name]` and what it holds.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct RawSection {
     /// Its keys, in the order of the file, each once.
     pub(super) entries: Vec<RawEntry>,
     /// First words of lines that were refused: keys that somebody meant to set.
-    pub(super) attempted: Vec<String>,
+    pub(super) refused_keys: Vec<String>,
 }
 
 /// `key = value`.
@@ -63,13 +63,13 @@ pub(super) fn parse(
 
 /// Takes the values of `sections` from the `ini` crate, which reads the same lines once more.
 fn read_with_crate(accepted: String, sections: &mut [RawSection], errors: &mut Vec<ConfigError>) {
-    let differs = |difference| ConfigError::whole(Problem::Disagreement { difference });
+    let differs = |difference| ConfigError::in_file(Problem::Disagreement { difference });
     let mut parsed = match parser().read(accepted) {
         Ok(parsed) => parsed,
         Err(difference) => return errors.push(differs(difference)),
     };
     for section in sections {
-        let name = Shown::bare(&section.name);
+        let name = Escaped::bare(&section.name);
         let Some(mut values) = parsed.remove(&section.name) else {
             errors.push(differs(format!("is there a section [{name}]")));
             continue;
@@ -80,19 +80,19 @@ fn read_with_crate(accepted: String, sections: &mut [RawSection], errors: &mut V
                 _ => errors.push(ConfigError::at(
                     entry.line,
                     Problem::Ambiguous {
-                        key: Shown::quoted(&entry.key),
+                        key: Escaped::quoted(&entry.key),
                         section: name.clone(),
                     },
                 )),
             }
         }
         if let Some(key) = values.keys().next() {
-            let key = Shown::quoted(key);
+            let key = Escaped::quoted(key);
             errors.push(differs(format!("is there a key {key} in [{name}]")));
         }
     }
     if let Some(name) = parsed.keys().next() {
-        let name = Shown::bare(name);
+        let name = Escaped::bare(name);
         errors.push(differs(format!("is there a section [{name}]")));
     }
 }
@@ -153,7 +153,7 @@ impl Scan<'_> {
     fn header(&mut self, line: usize, header: &str) {
         self.place = Place::Unknown;
         let Some((name, rest)) = header.split_once(']') else {
-            let header = Shown::quoted(&format!("[{header}"));
+            let header = Escaped::quoted(&format!("[{header}"));
             return self.refuse(line, Problem::HeaderUnclosed { header });
         };
         let (name, rest) = (name.trim(), rest.trim());
@@ -161,14 +161,14 @@ impl Scan<'_> {
             return self.refuse(line, Problem::HeaderUnnamed);
         }
         if !rest.is_empty() {
-            let section = Shown::bare(name);
-            let rest = Shown::quoted(rest);
+            let section = Escaped::bare(name);
+            let rest = Escaped::quoted(rest);
             self.refuse(line, Problem::HeaderTrailed { section, rest });
         }
         let index = match self.section_index.entry(name.to_owned()) {
             Entry::Occupied(known) => {
                 let first_line = self.sections[*known.get()].line;
-                let section = Shown::bare(name);
+                let section = Escaped::bare(name);
                 let index = *known.get();
                 self.refuse(
                     line,
@@ -201,11 +201,11 @@ impl Scan<'_> {
                 Some(word) => word,
             };
             if let Place::Section(index) = self.place {
-                self.sections[index].attempted.push(word.to_owned());
+                self.sections[index].refused_keys.push(word.to_owned());
             }
             let problem = match (self.is_key)(word) {
                 true => Problem::NoEquals {
-                    word: Shown::quoted(word),
+                    word: Escaped::quoted(word),
                 },
                 false => Problem::NoSetting,
             };
@@ -218,7 +218,7 @@ impl Scan<'_> {
         let index = match self.place {
             Place::Section(index) => index,
             Place::Outside => {
-                let key = Shown::quoted(key);
+                let key = Escaped::quoted(key);
                 return self.refuse(line, Problem::KeyOutside { key });
             }
             Place::Unknown => return,
@@ -226,8 +226,8 @@ impl Scan<'_> {
         match self.key_lines.entry((index, key.to_owned())) {
             Entry::Occupied(first) => {
                 let problem = Problem::DuplicateKey {
-                    key: Shown::quoted(key),
-                    section: Shown::bare(&self.sections[index].name),
+                    key: Escaped::quoted(key),
+                    section: Escaped::bare(&self.sections[index].name),
                     first_line: *first.get(),
                 };
                 self.refuse(line, problem);
@@ -271,7 +271,7 @@ mod tests {
                 value: value.to_owned(),
                 line: 2,
             }],
-            attempted: vec![],
+            refused_keys: vec![],
         }]
     }
 

@@ -20,7 +20,7 @@ use crate::kafka::cluster::broker::Peer;
 use crate::kafka::cluster::dial::Dial;
 use crate::kafka::network::connection::Handle;
 use crate::kafka::protocol::request::Request;
-use crate::wake::testing::waker;
+use crate::tailer_handle::testing::handle;
 
 pub(crate) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
     Arc::new(Destination {
@@ -48,7 +48,7 @@ pub(crate) fn batch(destination: &Arc<Destination>, data: &[u8]) -> Batch {
 }
 
 pub(crate) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: i64) -> Batch {
-    let account = Budget::new(1 << 30).route().account(waker());
+    let account = Budget::new(1 << 30).route().account(handle());
     let mut buffer = BufferPool::new().buffer(data.len());
     buffer.copy_from_slice(data);
     Batch {
@@ -59,7 +59,7 @@ pub(crate) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: 
         framing: Framing::Lines,
         read_at_ms,
         permit: account
-            .take(data.len().max(1), 1)
+            .acquire(data.len().max(1), 1)
             .expect("the budget is free"),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, select};
 
 use crate::batch::Batch;
-use crate::stop::Deadline;
+use crate::deadline::Deadline;
 
 pub mod legacy;
 pub mod stdout;

@@ -15,8 +15,8 @@ use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned, Registration,
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
 use super::{TRUNCATED_AWAY, Tailer};
-use crate::identity::Look;
-use crate::progress::{Checkpoint, Ending, Progress, SourceState};
+use crate::identity::FileStat;
+use crate::progress::{Checkpoint, CloseReason, Progress, SourceState};
 use crate::shown::ShownPath;
 
 impl Tailer {
@@ -26,9 +26,10 @@ impl Tailer {
     /// that was listed; then everything is looked at again. And nothing is given up on one look alone.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.last_sync = Instant::now();
-        let turns = self.shared.turns.clone();
-        // Files are opened to be compared, more of them than the turn is for.
-        let _moment = (self.turn.is_some() && turns.are_scarce()).then(|| turns.moment());
+        let descriptors = self.shared.descriptors.clone();
+        // Files are opened to be compared, more of them than the permit is for.
+        let _brief_open = (self.descriptor_permit.is_some() && descriptors.ran_out())
+            .then(|| descriptors.brief_open());
         let mut not_before = self.last_sync;
         let mut before = Vec::new();
         for attempt in 1..=ATTEMPTS {
@@ -46,7 +47,8 @@ impl Tailer {
                 found.seen.is_incomplete = true;
             }
             let plan = plan(&found.seen);
-            let is_given_up = plan.closed.values().any(|close| *close == Close::Gone);
+            let mut closes = plan.closed.values();
+            let is_given_up = closes.any(|close| *close == Close::ContentGone);
             let gives_up = is_given_up || !plan.gone.is_empty() || !plan.lost.is_empty();
             if attempt < ATTEMPTS && (found.is_moving || (gives_up && attempt == 1)) {
                 not_before = Instant::now();
@@ -84,8 +86,8 @@ impl Tailer {
         // finds both, and never neither.
         for (serial, source) in open {
             let ending = match plan.closed.get(&serial) {
-                Some(Close::Unfinished) | None => Ending::Paused,
-                Some(Close::Replaced | Close::Gone) => Ending::Gone,
+                Some(Close::Unfinished) | None => CloseReason::Paused,
+                Some(Close::Replaced | Close::ContentGone) => CloseReason::ContentGone,
             };
             self.retire(&source, ending);
         }
@@ -106,7 +108,7 @@ impl Tailer {
             let Some(open) = seen.open.iter().find(|o| o.reached.serial == *serial) else {
                 continue;
             };
-            let is_deleted = open.look.links == 0;
+            let is_deleted = open.stat.links == 0;
             log::info!(
                 "'{}': {} was {}",
                 ShownPath(&self.path),
@@ -137,9 +139,9 @@ impl Tailer {
                          to be found, and they (with anything that was added later)",
                         known.identity
                     );
-                    self.lose(lost.bytes, lost.offset, &why);
+                    self.report_lost(lost.bytes, lost.offset, &why);
                 }
-                None => self.lose(lost.bytes, lost.offset, TRUNCATED_AWAY),
+                None => self.report_lost(lost.bytes, lost.offset, TRUNCATED_AWAY),
             }
         }
         for serial in &plan.gone {
@@ -176,7 +178,7 @@ impl Tailer {
                     };
                     let restarted = self.restart(source, is_current, plan, Some(saved));
                     if let Some(file_before) = file_before {
-                        self.retire(&file_before, Ending::Gone);
+                        self.retire(&file_before, CloseReason::ContentGone);
                     }
                     return restarted;
                 }
@@ -210,12 +212,12 @@ impl Tailer {
                 let Some(mut content) = found.current.take() else {
                     return Ok(());
                 };
-                let (checkpoint, look) = match begun_at(from, found) {
+                let (checkpoint, stat) = match begun_at(from, found) {
                     Some(begun) => begun,
                     None => self.checkpoint_for(&mut content, from, found)?,
                 };
                 let path = self.path.clone();
-                self.has_current = self.push(content, path, checkpoint, look, None);
+                self.has_current = self.push(content, path, checkpoint, stat, None);
                 if self.has_current {
                     let target = self.target.as_deref().unwrap_or(&self.path);
                     self.shared.watches.follow_target(&self.path, target);
@@ -233,8 +235,8 @@ impl Tailer {
             return Ok(());
         };
         match seen.verdict {
-            Verdict::Intact => note_growth(source, &seen.look, &self.shared, &self.progress)?,
-            Verdict::CutAhead => source.truncated_ahead(&seen.look),
+            Verdict::Intact => note_growth(source, &seen.stat, &self.shared, &self.progress)?,
+            Verdict::CutAhead => source.truncated_ahead(&seen.stat),
             Verdict::Begun => {
                 if let Some(begun) = found.begun.get(&serial) {
                     note_begun(source, begun, &self.shared, &self.progress);
@@ -247,9 +249,13 @@ impl Tailer {
 
     /// Where reading goes on in the file of a source that was empty a moment ago, if an editor has saved it: it begins
     /// with all that was delivered of what it held before, or of the file before, which is gone.
-    fn saved(&self, source: &mut Source, found: &Found) -> io::Result<Option<(Checkpoint, Look)>> {
+    fn saved(
+        &self,
+        source: &mut Source,
+        found: &Found,
+    ) -> io::Result<Option<(Checkpoint, FileStat)>> {
         let begun = found.begun.get(&source.checkpoint.serial);
-        let Some((_, look)) = begun.filter(|(_, look)| look.size > 0) else {
+        let Some((_, stat)) = begun.filter(|(_, stat)| stat.size > 0) else {
             return Ok(None);
         };
         let before = match source.before.take() {
@@ -258,21 +264,21 @@ impl Tailer {
                 .sources
                 .back()
                 .filter(|s| is_left(s, found))
-                .map(Source::reached),
+                .map(Source::checkpoint_now),
         };
-        let Some(before) = before.filter(|b| b.offset > 0 && b.size <= look.size) else {
+        let Some(before) = before.filter(|b| b.offset > 0 && b.size <= stat.size) else {
             return Ok(None);
         };
-        let mut probe = Probe::new(&mut source.content, look.size);
+        let mut probe = Probe::new(&mut source.content, stat.size);
         if content_of(&before, &mut probe)? != ContentMatch::Continues {
             return Ok(None);
         }
         let checkpoint = Checkpoint {
-            identity: before.identity.moved_to(look),
+            identity: before.identity.moved_to(stat),
             serial: 0,
             ..before
         };
-        Ok(Some((checkpoint, *look)))
+        Ok(Some((checkpoint, *stat)))
     }
 
     /// The open file of a source holds other content now: that is a new source.
@@ -281,7 +287,7 @@ impl Tailer {
         mut old: Source,
         is_current: bool,
         plan: &Plan,
-        begun: Option<(Checkpoint, Look)>,
+        begun: Option<(Checkpoint, FileStat)>,
     ) -> io::Result<()> {
         let serial = old.checkpoint.serial;
         // What it held when it was looked at: if that is gone by now as well, the next look tells.
@@ -289,7 +295,7 @@ impl Tailer {
             Some(begun) => Ok(begun),
             None => fresh(&self.path, &mut old.content, 0),
         };
-        let (now, look) = match now {
+        let (now, stat) = match now {
             Ok(now) => now,
             Err(error) => {
                 // Everything stays as it was, to be looked at again.
@@ -299,25 +305,27 @@ impl Tailer {
             }
         };
         self.remember_truncated(&old, plan);
-        self.shared.registry.close(old.reached(), Ending::Gone);
+        self.shared
+            .registry
+            .close(old.checkpoint_now(), CloseReason::ContentGone);
         self.shared.deleted.release(serial);
-        let ended = Progress::Ended {
+        let ended = Progress::Closed {
             source: old.id,
             end: old.position,
             modified_ns: old.modified_ns,
-            why: Ending::Gone,
+            why: CloseReason::ContentGone,
         };
         old.watch = None;
         let detached_since = match is_current {
             true => None,
             false => Some(old.detached_since.unwrap_or_else(Instant::now)),
         };
-        let before = old.reached();
-        let pushed = self.push(old.content, old.opened_path, now, look, detached_since);
+        let before = old.checkpoint_now();
+        let pushed = self.push(old.content, old.opened_path, now, stat, detached_since);
         if let Some(new) = self
             .sources
             .back_mut()
-            .filter(|new| pushed && new.is_blank())
+            .filter(|new| pushed && new.never_had_content())
             && before.offset >= MUCH_BYTES
         {
             new.before = Some(Box::new(before));
@@ -330,11 +338,11 @@ impl Tailer {
     /// The inode of a truncated source holds other content now. What it held is found by that: to be read on, or to
     /// know copies and archives of it that are not to be seen yet.
     fn remember_truncated(&self, old: &Source, plan: &Plan) {
-        let mut left = old.reached();
+        let mut left = old.checkpoint_now();
         let copy = Registration::CopyOf(left.serial);
         let state = match plan.closed.get(&left.serial) {
             Some(Close::Unfinished) => SourceState::Open,
-            Some(Close::Gone) if !plan.registered.iter().any(|(_, what)| *what == copy) => {
+            Some(Close::ContentGone) if !plan.registered.iter().any(|(_, what)| *what == copy) => {
                 SourceState::Finished
             }
             _ => return,
@@ -386,10 +394,10 @@ impl Tailer {
         }
         self.shared.registry.complete(&self.path);
         let is_there = |checkpoint: &Checkpoint| {
-            let is_at = |look: &Look| is_same_inode(checkpoint, look);
+            let is_at = |stat: &FileStat| is_same_inode(checkpoint, stat);
             let candidates = &mut seen.candidates.iter();
             candidates
-                .any(|c| is_at(&c.look) || c.matches.iter().any(|m| m.serial == checkpoint.serial))
+                .any(|c| is_at(&c.stat) || c.matches.iter().any(|m| m.serial == checkpoint.serial))
         };
         let registry = &self.shared.registry;
         for serial in registry.prune(&self.path, Instant::now(), is_there) {
@@ -411,18 +419,18 @@ fn is_left(source: &Source, found: &Found) -> bool {
 
 /// The content of the file at the path as it was looked at, if reading begins with it: it may have been truncated
 /// since, and what it held is then known by this.
-fn begun_at(from: From, found: &mut Found) -> Option<(Checkpoint, Look)> {
-    let (mut checkpoint, look) = found.begun_current.take()?;
+fn begun_at(from: From, found: &mut Found) -> Option<(Checkpoint, FileStat)> {
+    let (mut checkpoint, stat) = found.begun_current.take()?;
     match from {
         From::Start => {}
         From::End => return None,
         From::PositionOf(serial) => {
             let known = found.seen.known.iter().find(|c| c.serial == serial);
-            known.filter(|c| c.is_blank())?;
+            known.filter(|c| c.never_had_content())?;
             checkpoint.serial = serial;
         }
     }
-    Some((checkpoint, look))
+    Some((checkpoint, stat))
 }
 
 /// How often everything is looked at while names move on.
@@ -434,13 +442,13 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::batch::Trace;
-    use crate::identity::{Fingerprint, Identity, Inode};
+    use crate::batch::TailChecksum;
+    use crate::identity::{FileIdentity, Fingerprint, Inode};
     use crate::progress::{Marks, SourceState};
 
     fn checkpoint(serial: u64, text: &[u8], offset: u64) -> Checkpoint {
         Checkpoint {
-            identity: Identity {
+            identity: FileIdentity {
                 inode: Inode {
                     device: 1,
                     inode: 7,
@@ -454,7 +462,7 @@ mod tests {
             size: offset,
             modified_ns: 1,
             serial,
-            trace: Trace::default(),
+            tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
         }
     }
@@ -462,7 +470,7 @@ mod tests {
     #[test]
     fn what_a_file_held_when_it_was_looked_at_is_kept_where_it_is_read_from_its_beginning() {
         let looked = checkpoint(0, b"first line\n", 0);
-        let look = Look {
+        let stat = FileStat {
             inode: looked.identity.inode,
             born_ns: 1,
             modified_ns: 1,
@@ -473,14 +481,14 @@ mod tests {
         };
         let begun = |from, known: &Checkpoint| {
             let mut found = Found {
-                begun_current: Some((looked.clone(), look)),
+                begun_current: Some((looked.clone(), stat)),
                 ..Found::default()
             };
             found.seen.known.push(known.clone());
             begun_at(from, &mut found).map(|(checkpoint, _)| checkpoint)
         };
         let (blank, read) = (checkpoint(5, b"", 0), checkpoint(5, b"first", 5));
-        assert!(blank.is_blank() && !read.is_blank());
+        assert!(blank.never_had_content() && !read.never_had_content());
         let from_start = begun(From::Start, &blank).unwrap();
         assert_eq!(from_start.identity, looked.identity);
         let of_blank = begun(From::PositionOf(5), &blank).unwrap();

@@ -7,42 +7,42 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::content::Content;
+use super::log_file::LogFile;
 use super::observation::{Match, Verdict};
 use super::recognise::{Bytes, ContentMatch, content_of};
 use super::source::Source;
-use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Look};
+use crate::batch::TailChecksum;
+use crate::identity::{FileIdentity, FileStat, Fingerprint};
 use crate::progress::{Checkpoint, Marks, SourceState};
 
-/// What became of the content of a source, and a look at what is there. What is there counts as seen if it is the
+/// What became of the content of a source, and the stat of what is there. What is there counts as seen if it is the
 /// content that was seen before.
 ///
 /// What is certain of a source's content: it is the one that was read, since the bytes before the position are
 /// compared at every look and in every read. Before the first read it is the one that begins as it was seen to.
 /// Of a file that was empty at every look nothing is certain.
-pub(super) fn verdict_on(source: &mut Source) -> io::Result<(Verdict, Look)> {
-    let look = source.content.look()?;
-    if source.was_truncated(&look)? {
-        let is_cut = source.position <= look.size && look.size > 0 && source.is_unchanged()?;
+pub(super) fn verdict_on(source: &mut Source) -> io::Result<(Verdict, FileStat)> {
+    let stat = source.content.stat()?;
+    if source.was_truncated(&stat)? {
+        let is_cut = source.position <= stat.size && stat.size > 0 && source.is_unchanged()?;
         return Ok(match is_cut {
-            true => (Verdict::CutAhead, look),
-            false => (Verdict::Replaced, look),
+            true => (Verdict::CutAhead, stat),
+            false => (Verdict::Replaced, stat),
         });
     }
-    if source.is_blank() && source.may_have_changed(&look) {
-        return Ok((Verdict::Begun, look));
+    if source.never_had_content() && source.may_have_changed(&stat) {
+        return Ok((Verdict::Begun, stat));
     }
-    Ok((Verdict::Intact, look))
+    Ok((Verdict::Intact, stat))
 }
 
 /// What the bytes of a file are to checkpoints; those to which they are nothing are left out.
 pub(super) fn matches_of(
     references: &[Checkpoint],
-    content: &mut Content,
-    look: &Look,
+    content: &mut LogFile,
+    stat: &FileStat,
 ) -> io::Result<Vec<Match>> {
-    let mut probe = Probe::new(content, look.size);
+    let mut probe = Probe::new(content, stat.size);
     let mut matches = Vec::new();
     for reference in references {
         let content = content_of(reference, &mut probe)?;
@@ -58,13 +58,13 @@ pub(super) fn matches_of(
 
 /// Bytes of a file whose first ones are read once, for all comparisons.
 pub(super) struct Probe<'a> {
-    content: &'a mut Content,
+    content: &'a mut LogFile,
     size: u64,
     head: Option<Vec<u8>>,
 }
 
 impl<'a> Probe<'a> {
-    pub(super) fn new(content: &'a mut Content, size: u64) -> Self {
+    pub(super) fn new(content: &'a mut LogFile, size: u64) -> Self {
         Probe {
             content,
             size,
@@ -76,8 +76,8 @@ impl<'a> Probe<'a> {
 impl Bytes for Probe<'_> {
     fn size(&mut self) -> io::Result<u64> {
         match self.content {
-            Content::Plain(_) => Ok(self.size),
-            Content::Packed(_) => self.content.size(),
+            LogFile::Plain(_) => Ok(self.size),
+            LogFile::Compressed(_) => self.content.size(),
         }
     }
 
@@ -88,8 +88,8 @@ impl Bytes for Probe<'_> {
         Ok(self.head.as_deref().unwrap_or_default())
     }
 
-    fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace> {
-        self.content.trace_before(offset, len)
+    fn checksum_before(&mut self, offset: u64, len: u8) -> io::Result<TailChecksum> {
+        self.content.checksum_before(offset, len)
     }
 }
 
@@ -109,64 +109,65 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-/// A checkpoint at `offset` for content that was never read, and a look at that.
+/// A checkpoint at `offset` for content that was never read, and its stat.
 pub(super) fn fresh(
     path: &Arc<Path>,
-    content: &mut Content,
+    content: &mut LogFile,
     offset: u64,
-) -> io::Result<(Checkpoint, Look)> {
+) -> io::Result<(Checkpoint, FileStat)> {
     let size = content.size()?;
-    let (fingerprint, look) = identify(content)?;
-    let look = match content.can_change() {
-        true => look,
-        false => Look { size, ..look },
+    let (fingerprint, stat) = identify(content)?;
+    let stat = match content.can_change() {
+        true => stat,
+        false => FileStat { size, ..stat },
     };
     let checkpoint = Checkpoint {
         path: path.clone(),
-        identity: Identity {
-            inode: look.inode,
-            born_ns: look.born_ns,
+        identity: FileIdentity {
+            inode: stat.inode,
+            born_ns: stat.born_ns,
             fingerprint,
         },
         offset,
-        size: look.size,
-        trace: content.trace_before(offset, Trace::MAX_LEN.min(offset as usize) as u8)?,
+        size: stat.size,
+        tail_checksum: content
+            .checksum_before(offset, TailChecksum::MAX_LEN.min(offset as usize) as u8)?,
         marks: Marks::default(),
         state: SourceState::Open,
         serial: 0,
-        modified_ns: look.modified_ns,
+        modified_ns: stat.modified_ns,
     };
-    Ok((checkpoint, look))
+    Ok((checkpoint, stat))
 }
 
-/// How the content of a file begins, and a look at that same content.
+/// How the content of a file begins, and the stat of that same content.
 ///
-/// Between a look and a read the file may be truncated and written again, so the beginning is read on both
-/// sides of the look. A file that was empty has no content yet.
-pub(super) fn identify(content: &mut Content) -> io::Result<(Fingerprint, Look)> {
+/// Between a stat and a read the file may be truncated and written again, so the beginning is read on both
+/// sides of the stat. A file that was empty has no content yet.
+pub(super) fn identify(content: &mut LogFile) -> io::Result<(Fingerprint, FileStat)> {
     let mut before = content.head()?;
     if !content.can_change() {
-        return Ok((Fingerprint::of_written(&before), content.look()?));
+        return Ok((Fingerprint::of_written(&before), content.stat()?));
     }
     for _ in 0..MOST_TRUNCATIONS {
-        let look = content.look()?;
+        let stat = content.stat()?;
         let after = content.head()?;
         let is_same = match before.is_empty() {
-            true => look.size == 0,
-            false => look.size >= before.len() as u64 && after.starts_with(&before),
+            true => stat.size == 0,
+            false => stat.size >= before.len() as u64 && after.starts_with(&before),
         };
         if is_same {
-            return Ok((Fingerprint::of_written(&before), look));
+            return Ok((Fingerprint::of_written(&before), stat));
         }
         before = after;
     }
     Err(io::Error::other("is truncated faster than it can be read"))
 }
 
-pub(super) fn identity_of(look: &Look) -> Identity {
-    Identity {
-        inode: look.inode,
-        born_ns: look.born_ns,
+pub(super) fn identity_of(stat: &FileStat) -> FileIdentity {
+    FileIdentity {
+        inode: stat.inode,
+        born_ns: stat.born_ns,
         fingerprint: Fingerprint::default(),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::content::Content;
 use super::found::Found;
+use super::log_file::LogFile;
 use super::observation::{COPY_OF_UNKNOWN, Match, Readable};
 use super::recognise::ContentMatch;
 
@@ -15,7 +15,7 @@ pub(super) fn find(found: &mut Found) -> io::Result<()> {
     let mut unknown: Vec<(usize, u64)> = candidates
         .filter(|(_, c)| c.matches.is_empty() && c.readable == Readable::Yes)
         .filter(|(_, c)| !c.is_archive && !c.is_followed)
-        .map(|(at, c)| (at, c.look.size))
+        .map(|(at, c)| (at, c.stat.size))
         .filter(|(_, size)| *size >= LEAST_BYTES)
         .collect();
     // The longest first: the others may be its copies.
@@ -48,7 +48,7 @@ pub(super) fn find(found: &mut Found) -> io::Result<()> {
 }
 
 /// Whether `original` begins with the `size` bytes of `copy`.
-fn begins_with(original: &mut Content, copy: &mut Content, size: u64) -> io::Result<bool> {
+fn begins_with(original: &mut LogFile, copy: &mut LogFile, size: u64) -> io::Result<bool> {
     let (mut one, mut other) = (vec![0; STEP_BYTES], vec![0; STEP_BYTES]);
     let mut at = 0;
     while at < size {
@@ -82,7 +82,7 @@ mod tests {
             let path = folder.path().join(name);
             std::fs::write(&path, text).expect("is written");
             let file = std::fs::File::open(&path).expect("opens");
-            (Content::Plain(file), text.len() as u64)
+            (LogFile::Plain(file), text.len() as u64)
         };
         let text: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
         let (mut original, _) = open("a", &text);

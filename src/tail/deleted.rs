@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// The deleted files that are held open.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct DeletedFiles {
 #[derive(Debug, Default)]
 struct Held {
     /// By serial number, so the oldest first: size, and how to wake its tailer.
-    files: BTreeMap<u64, (u64, Waker)>,
+    files: BTreeMap<u64, (u64, TailerHandle)>,
     /// The sum of their sizes.
     total_bytes: u64,
     /// Those that must be let go.
@@ -36,20 +36,20 @@ impl DeletedFiles {
 
     /// The deleted file `serial` of this size is held open; returns whether it must be let go. Another
     /// one that must is woken.
-    pub(super) fn hold(&self, serial: u64, size: u64, wake: &Waker) -> bool {
+    pub(super) fn hold(&self, serial: u64, size: u64, tailer: &TailerHandle) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.doomed.contains(&serial) {
             return true;
         }
-        let before = held.files.insert(serial, (size, wake.clone()));
+        let before = held.files.insert(serial, (size, tailer.clone()));
         held.total_bytes -= before.map_or(0, |(size, _)| size);
         held.total_bytes += size;
         while held.total_bytes > self.limit_bytes
-            && let Some((oldest, (size, wake))) = held.files.pop_first()
+            && let Some((oldest, (size, tailer))) = held.files.pop_first()
         {
             held.total_bytes -= size;
             held.doomed.insert(oldest);
-            wake.wake();
+            tailer.wake();
         }
         held.doomed.contains(&serial)
     }
@@ -66,18 +66,18 @@ impl DeletedFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wake::testing::waker;
+    use crate::tailer_handle::testing::handle;
 
     #[test]
     fn the_oldest_goes_first_and_only_as_many_as_must() {
         let deleted = DeletedFiles::new(100);
-        let wake = waker();
-        let other = waker();
-        assert!(!deleted.hold(1, 60, &wake));
+        let tailer = handle();
+        let other = handle();
+        assert!(!deleted.hold(1, 60, &tailer));
         assert!(!deleted.hold(2, 30, &other));
         assert!(!deleted.hold(3, 40, &other), "the oldest goes instead");
-        assert!(wake.take());
-        assert!(deleted.hold(1, 60, &wake));
+        assert!(tailer.clear());
+        assert!(deleted.hold(1, 60, &tailer));
         deleted.release(1);
         assert!(!deleted.hold(2, 30, &other));
         assert!(
@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn a_file_that_grows_counts_once_and_nothing_stays_of_one_that_is_released() {
         let deleted = DeletedFiles::new(100);
-        let wake = waker();
+        let tailer = handle();
         for size in [10, 50, 90] {
-            assert!(!deleted.hold(1, size, &wake));
+            assert!(!deleted.hold(1, size, &tailer));
         }
-        assert!(!deleted.hold(2, 10, &wake));
+        assert!(!deleted.hold(2, 10, &tailer));
         deleted.release(1);
         deleted.release(1);
         deleted.release(2);

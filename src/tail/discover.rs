@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::patterns::{Component, Exclude, Pattern};
 use crate::config::LogConfig;
-use crate::identity::{Inode, Look};
+use crate::identity::{FileStat, Inode};
 
 /// A path that is to be followed.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct Found {
     /// The section whose pattern it matches; the first one, if several do.
     pub log: Arc<LogConfig>,
     /// What lay there, if anything did. It may be rotated away before anybody opens it.
-    pub look: Option<Look>,
+    pub stat: Option<FileStat>,
     /// It was there, or known, when the agent started.
     pub is_first: bool,
 }
@@ -104,7 +104,7 @@ impl Discovery {
             resolved: state_dir
                 .canonicalize()
                 .unwrap_or_else(|_| state_dir.to_owned()),
-            inode: Look::at_path(state_dir).ok().map(|look| look.inode),
+            inode: FileStat::at_path(state_dir).ok().map(|stat| stat.inode),
         };
         Discovery {
             patterns,
@@ -159,8 +159,8 @@ impl Discovery {
     }
 
     /// Whether the folder that this look was at is the state folder.
-    pub(super) fn is_state_dir(&self, look: &Look) -> bool {
-        self.state_dir.inode == Some(look.inode)
+    pub(super) fn is_state_dir(&self, stat: &FileStat) -> bool {
+        self.state_dir.inode == Some(stat.inode)
     }
 
     /// The steps of a pattern at `/`.
@@ -380,7 +380,7 @@ mod tests {
             assert!(discovery.is_of_state_dir(&at(name)), "{name}");
         }
         assert!(!discovery.is_of_state_dir(&at("reals")));
-        let look = Look::at_path(&at("real")).expect("is there");
-        assert!(discovery.is_state_dir(&look));
+        let stat = FileStat::at_path(&at("real")).expect("is there");
+        assert!(discovery.is_state_dir(&stat));
     }
 }

@@ -10,10 +10,10 @@ use super::clock::now_ms;
 use super::framing::Growth;
 use super::growth::grow_fingerprint;
 use super::source::Source;
-use super::source::{Chunk, Read};
+use super::source::{Chunk, ReadOutcome};
 use super::tailer::Drained;
 use crate::batch::{Batch, Span};
-use crate::progress::{Ending, Progress};
+use crate::progress::{CloseReason, Progress};
 use crate::shown::ShownPath;
 
 impl Tailer {
@@ -24,9 +24,9 @@ impl Tailer {
             if source.detached_since.is_none() {
                 continue;
             }
-            let look = source.content.look()?;
+            let stat = source.content.stat()?;
             let serial = source.checkpoint.serial;
-            if look.links == 0 && self.shared.deleted.hold(serial, look.size, &self.waker) {
+            if stat.links == 0 && self.shared.deleted.hold(serial, stat.size, &self.handle) {
                 doomed.push(at);
             }
         }
@@ -36,9 +36,9 @@ impl Tailer {
                 continue;
             };
             let lost = source.written_size().saturating_sub(source.position);
-            self.retire(&source, Ending::Gone);
+            self.retire(&source, CloseReason::ContentGone);
             if lost > 0 {
-                self.lose(
+                self.report_lost(
                     lost,
                     source.position,
                     "are in a deleted file that exceeds [agent] deleted_bytes_limit",
@@ -49,7 +49,7 @@ impl Tailer {
     }
 
     /// Bytes that nobody can read any more.
-    pub(super) fn lose(&self, bytes: u64, offset: u64, why: &str) {
+    pub(super) fn report_lost(&self, bytes: u64, offset: u64, why: &str) {
         self.shared.metrics.lost_bytes.add(bytes);
         log::error!(
             "'{}': {bytes} bytes from offset {offset} on {why} and are lost",
@@ -75,7 +75,7 @@ impl Tailer {
                 false => Growth::Possible,
             };
             match source.read(until, growth, &self.account, &self.shared.pool)? {
-                Read::Batch(chunk) => {
+                ReadOutcome::Batch(chunk) => {
                     *sent = true;
                     if let Ok(Some(fingerprint)) = source.grown_fingerprint() {
                         grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
@@ -84,16 +84,16 @@ impl Tailer {
                         return Ok(Drained::Stop);
                     }
                 }
-                Read::Skipped(span) => {
+                ReadOutcome::Skipped(span) => {
                     *sent = true;
                     self.skip(at, span);
                 }
-                Read::NoBudget => return Ok(Drained::Budget),
-                Read::Changed => {
+                ReadOutcome::NoBudget => return Ok(Drained::Budget),
+                ReadOutcome::Changed => {
                     source.suspect();
                     return Ok(Drained::Changed);
                 }
-                Read::End { .. } if is_quiet => {
+                ReadOutcome::End { .. } if is_quiet => {
                     if !source.is_unchanged()? {
                         source.suspect();
                         return Ok(Drained::Changed);
@@ -102,10 +102,10 @@ impl Tailer {
                     return Ok(Drained::Finished);
                 }
                 // Lines of the next file must not come before the end of this one.
-                Read::End { partial } if partial > 0 && source.detached_since.is_some() => {
+                ReadOutcome::End { partial } if partial > 0 && source.detached_since.is_some() => {
                     return Ok(Drained::Partial);
                 }
-                Read::End { .. } => return Ok(Drained::End),
+                ReadOutcome::End { .. } => return Ok(Drained::End),
             }
         }
     }
@@ -152,7 +152,7 @@ impl Tailer {
             read_at_ms: now_ms(),
             permit,
         };
-        let _rest = self.waker.rest();
+        let _rest = self.handle.rest();
         select! {
             send(self.batches, batch) -> sent => sent.is_ok(),
             recv(self.stop) -> _ => false,
@@ -166,7 +166,7 @@ impl Tailer {
         };
         source.finish();
         // Even if it is deleted: an archive of it may be there, or come.
-        self.retire(&source, Ending::Finished);
+        self.retire(&source, CloseReason::Finished);
         if let Some(watch) = source.watch.take() {
             if self.late.len() >= MOST_LATE {
                 self.late.pop_front();
@@ -182,10 +182,10 @@ impl Tailer {
     }
 
     /// A source is not held open any more.
-    pub(super) fn retire(&self, source: &Source, why: Ending) {
+    pub(super) fn retire(&self, source: &Source, why: CloseReason) {
         self.shared.deleted.release(source.checkpoint.serial);
-        self.shared.registry.close(source.reached(), why);
-        let _ = self.progress.send(Progress::Ended {
+        self.shared.registry.close(source.checkpoint_now(), why);
+        let _ = self.progress.send(Progress::Closed {
             source: source.id,
             end: source.position,
             modified_ns: source.modified_ns,

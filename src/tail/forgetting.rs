@@ -19,7 +19,7 @@ use super::compare::is_absence;
 use super::folder_index::FolderIndex;
 use super::lanes::{Lane, Lanes};
 use super::mounts::MountTable;
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::progress::Checkpoint;
 
 /// A path that nobody follows, and what is known of its files.
@@ -134,7 +134,7 @@ fn doomed(missing: &BTreeMap<Arc<Path>, Instant>, now: Instant) -> Vec<Arc<Path>
 /// Whether nothing lies at `path`, and no file of the checkpoints `known` beside it. What cannot be told is not
 /// missing.
 fn is_missing(folders: &FolderIndex, path: &Path, known: &[Checkpoint]) -> bool {
-    if !Look::at_path(path).is_err_and(|error| is_absence(&error)) {
+    if !FileStat::at_path(path).is_err_and(|error| is_absence(&error)) {
         return false;
     }
     let (Some(folder), Some(base)) = (path.parent(), path.file_name()) else {
@@ -174,16 +174,16 @@ const KEPT_AT_LEAST: Duration = Duration::from_secs(60);
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests {
     use super::*;
-    use crate::batch::Trace;
+    use crate::batch::TailChecksum;
     use crate::buffer::BufferPool;
-    use crate::identity::{Fingerprint, Identity};
+    use crate::identity::{FileIdentity, Fingerprint};
     use crate::metrics::Metrics;
     use crate::progress::{Marks, Saved, SourceState};
     use crate::tail::deleted::DeletedFiles;
+    use crate::tail::descriptor_permits::DescriptorPermits;
     use crate::tail::discover::Discovery;
     use crate::tail::registry::FileRegistry;
-    use crate::tail::scheduler::Crowd;
-    use crate::tail::turns::Turns;
+    use crate::tail::scheduler::ThreadPressure;
     use crate::tail::watch::Watcher;
     use std::fs;
 
@@ -202,31 +202,31 @@ mod tests {
             registry: FileRegistry::new(&saved),
             discovery,
             folders: FolderIndex::new(),
-            watches: watcher.table(),
+            watches: watcher.watches(),
             pool: BufferPool::new(),
-            turns: Turns::new(1000),
-            crowd: Arc::<Crowd>::default(),
+            descriptors: DescriptorPermits::new(1000),
+            thread_pressure: Arc::<ThreadPressure>::default(),
             deleted: DeletedFiles::new(0),
             metrics: Arc::<Metrics>::default(),
             once: false,
         })
     }
 
-    fn checkpoint(path: &Path, look: &Look, serial: u64) -> Checkpoint {
+    fn checkpoint(path: &Path, stat: &FileStat, serial: u64) -> Checkpoint {
         Checkpoint {
             path: path.into(),
-            identity: Identity {
-                inode: look.inode,
-                born_ns: look.born_ns,
+            identity: FileIdentity {
+                inode: stat.inode,
+                born_ns: stat.born_ns,
                 fingerprint: Fingerprint::of(b"line\n"),
             },
             offset: 5,
             size: 5,
-            trace: Trace::of(b"line\n"),
+            tail_checksum: TailChecksum::of(b"line\n"),
             marks: Marks::default(),
             state: SourceState::Finished,
             serial,
-            modified_ns: look.modified_ns,
+            modified_ns: stat.modified_ns,
         }
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let file = |name: &str| {
             fs::create_dir_all(at(name).parent().unwrap()).unwrap();
             fs::write(at(name), "line\n").unwrap();
-            Look::at_path(&at(name)).unwrap()
+            FileStat::at_path(&at(name)).unwrap()
         };
         // One that is there, one that was renamed, one below a dated folder, pods that were removed with their
         // folders, and many that were moved away.
@@ -290,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("x"), "line\n").unwrap();
-        let gone = Look::at_path(&path("x")).unwrap();
+        let gone = FileStat::at_path(&path("x")).unwrap();
         fs::remove_file(path("x")).unwrap();
         let mut unread = checkpoint(&path("unread.log"), &gone, 2);
         unread.state = SourceState::Open;

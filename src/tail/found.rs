@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use super::content::Content;
+use super::log_file::LogFile;
 use super::observation::Observation;
-use crate::identity::{Inode, Look};
+use crate::identity::{FileStat, Inode};
 use crate::progress::Checkpoint;
 
 /// What was seen, and the files that were opened for it: what is planned is done with these very files, whatever
@@ -15,11 +15,11 @@ use crate::progress::Checkpoint;
 pub(super) struct Found {
     pub(super) seen: Observation,
     /// What lies at the path, unless it was open already.
-    pub(super) current: Option<Content>,
+    pub(super) current: Option<LogFile>,
     /// The content that open files have now, if it is not what was read: by the serial number of their sources.
-    pub(super) begun: BTreeMap<u64, (Checkpoint, Look)>,
+    pub(super) begun: BTreeMap<u64, (Checkpoint, FileStat)>,
     /// The content of `current`.
-    pub(super) begun_current: Option<(Checkpoint, Look)>,
+    pub(super) begun_current: Option<(Checkpoint, FileStat)>,
     /// One for each candidate.
     pub(super) files: Vec<CandidateFile>,
     /// Names moved on while they were looked at: a file may have been missed.
@@ -39,5 +39,5 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct CandidateFile {
     pub(super) path: PathBuf,
-    pub(super) content: Option<Content>,
+    pub(super) content: Option<LogFile>,
 }

@@ -7,25 +7,25 @@ use crossbeam_channel::Sender;
 
 use super::Shared;
 use super::source::Source;
-use crate::identity::{Fingerprint, Identity, Look};
+use crate::identity::{FileIdentity, FileStat, Fingerprint};
 use crate::progress::{Checkpoint, Progress};
 
-/// Notes a look at content that may have grown.
+/// Records a stat of content that may have grown.
 pub(super) fn note_growth(
     source: &mut Source,
-    look: &Look,
+    stat: &FileStat,
     shared: &Shared,
     progress: &Sender<Progress>,
 ) -> io::Result<()> {
-    if (look.size, look.modified_ns) != (source.size, source.modified_ns)
+    if (stat.size, stat.modified_ns) != (source.size, source.modified_ns)
         && let Some(since) = &mut source.detached_since
     {
         *since = Instant::now();
     }
-    if look.size > source.size {
+    if stat.size > source.size {
         shared.metrics.has_grown.set();
     }
-    source.note(look);
+    source.record_stat(stat);
     if source.position == 0
         && let Some(fingerprint) = source.grown_fingerprint()?
     {
@@ -38,11 +38,11 @@ pub(super) fn note_growth(
 /// Notes the first content of a source, `begun` with it.
 pub(super) fn note_begun(
     source: &mut Source,
-    begun: &(Checkpoint, Look),
+    begun: &(Checkpoint, FileStat),
     shared: &Shared,
     progress: &Sender<Progress>,
 ) {
-    let (checkpoint, look) = begun;
+    let (checkpoint, stat) = begun;
     if checkpoint.identity.fingerprint.len > 0 {
         grow_fingerprint(source, checkpoint.identity.fingerprint, shared, progress);
     }
@@ -50,7 +50,7 @@ pub(super) fn note_begun(
         *since = Instant::now();
     }
     shared.metrics.has_grown.set();
-    source.note(look);
+    source.record_stat(stat);
 }
 
 /// The first bytes of a source are better known.
@@ -60,7 +60,7 @@ pub(super) fn grow_fingerprint(
     shared: &Shared,
     progress: &Sender<Progress>,
 ) {
-    let identity = Identity {
+    let identity = FileIdentity {
         fingerprint,
         ..source.checkpoint.identity
     };

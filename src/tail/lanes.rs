@@ -177,12 +177,12 @@ fn work(shared: &Arc<Shared>) {
             idle_since = Instant::now();
             continue;
         }
-        if idle_since.elapsed() >= SPARE_FOR && (state.waiting == 0 || state.idle > 0) {
+        if idle_since.elapsed() >= IDLE_FOR && (state.waiting == 0 || state.idle > 0) {
             state.threads -= 1;
             return;
         }
         let patience = match state.waiting {
-            0 => SPARE_FOR,
+            0 => IDLE_FOR,
             _ => LOOK_AGAIN,
         };
         state.idle += 1;
@@ -201,7 +201,7 @@ const MOST_THREADS: usize = 64;
 /// How often a thread that waits sees whether a lane hangs.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// A thread without a job ends after so long.
-const SPARE_FOR: Duration = Duration::from_secs(5);
+const IDLE_FOR: Duration = Duration::from_secs(5);
 /// Enough for every job, and untouched pages cost nothing.
 const STACK_BYTES: usize = 256 << 10;
 

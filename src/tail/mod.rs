@@ -26,9 +26,9 @@ use crate::metrics::Metrics;
 mod apply;
 mod clock;
 mod compare;
-mod content;
 mod copies;
 pub mod deleted;
+pub mod descriptor_permits;
 pub mod discover;
 mod drain;
 mod family;
@@ -39,6 +39,7 @@ mod framing;
 mod growth;
 pub mod lanes;
 mod links;
+mod log_file;
 mod mounts;
 mod nuls;
 mod observation;
@@ -56,21 +57,20 @@ pub mod scheduler;
 mod source;
 mod tailer;
 mod trouble;
-pub mod turns;
 pub mod watch;
 
-pub use scheduler::End;
+pub use scheduler::TailerExit;
 pub use tailer::Tailer;
 
-use content::Content;
 use deleted::DeletedFiles;
+use descriptor_permits::DescriptorPermits;
 use discover::Discovery;
 use folder_index::FolderIndex;
+use log_file::LogFile;
 use patterns::Pattern;
 use registry::FileRegistry;
-use scheduler::Crowd;
-use turns::Turns;
-use watch::WatchTable;
+use scheduler::ThreadPressure;
+use watch::Watches;
 
 /// What all tailers have in common.
 #[derive(Debug)]
@@ -82,13 +82,13 @@ pub struct Shared {
     /// What lies in the folders of the logs.
     pub folders: FolderIndex,
     /// Wakes tailers.
-    pub watches: Arc<WatchTable>,
+    pub watches: Arc<Watches>,
     /// Read buffers.
     pub pool: Arc<BufferPool>,
     /// Who may hold files open.
-    pub turns: Arc<Turns>,
+    pub descriptors: Arc<DescriptorPermits>,
     /// Whether threads are scarce.
-    pub crowd: Arc<Crowd>,
+    pub thread_pressure: Arc<ThreadPressure>,
     /// Deleted files that are held open.
     pub deleted: DeletedFiles,
     /// Counters.
@@ -98,7 +98,7 @@ pub struct Shared {
 }
 
 /// Where the last line begins that has no newline yet, or `size`; NULs at the end are not written yet.
-fn last_line_start(content: &mut Content, size: u64) -> io::Result<u64> {
+fn last_line_start(content: &mut LogFile, size: u64) -> io::Result<u64> {
     let size = nuls::text_end(content, size)?;
     let mut window = vec![0; usize::try_from(size.min(64 << 10)).unwrap_or(0)];
     let start = size - window.len() as u64;
@@ -138,7 +138,7 @@ const TRUNCATED_AWAY: &str = "were truncated away before they were read";
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a file is looked at whose NULs may be overwritten, which no event tells.
 const OVERWRITE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often who has a turn sees whether others want it.
-const TURN_INTERVAL: Duration = Duration::from_millis(200);
+/// How often a tailer with a descriptor permit sees whether others wait for one.
+const PERMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a file is looked at that has no watch.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);

@@ -16,9 +16,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::content::Content;
 use super::framing::Growth;
-use crate::batch::Trace;
+use super::log_file::LogFile;
+use crate::batch::TailChecksum;
 
 /// What is known of the NULs of one source.
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,7 +106,7 @@ impl Nuls {
     #[inline(never)]
     pub(super) fn may_line_end(
         &self,
-        content: &mut Content,
+        content: &mut LogFile,
         scanned: &mut u64,
         until: u64,
     ) -> io::Result<bool> {
@@ -132,7 +132,7 @@ impl Nuls {
     #[cold]
     pub(super) fn reach(
         &mut self,
-        content: &mut Content,
+        content: &mut LogFile,
         position: u64,
         end: u64,
         growth: Growth,
@@ -156,7 +156,7 @@ impl Nuls {
     }
 
     /// The next hole, behind NULs that belong to a line; without one, the end of all files.
-    pub(super) fn next_hole(&self, content: &Content, position: u64) -> u64 {
+    pub(super) fn next_hole(&self, content: &LogFile, position: u64) -> u64 {
         if !self.is_sparse || self.distrusts_holes {
             return u64::MAX;
         }
@@ -176,7 +176,7 @@ impl Nuls {
     #[cold]
     pub(super) fn text_len(
         &mut self,
-        content: &mut Content,
+        content: &mut LogFile,
         (position, end): (u64, u64),
         data: &[u8],
         growth: Growth,
@@ -225,7 +225,7 @@ impl Nuls {
     #[cold]
     pub(super) fn behind(
         &mut self,
-        content: &mut Content,
+        content: &mut LogFile,
         text_end: u64,
         (read_to, end): (u64, u64),
         growth: Growth,
@@ -259,7 +259,7 @@ impl Nuls {
 
     /// Up to where the NULs are skipped that `data`, which is the beginning of a line at `position`, begins with.
     #[cold]
-    pub(super) fn text_behind(&self, content: &Content, position: u64, data: &[u8]) -> Option<u64> {
+    pub(super) fn text_behind(&self, content: &LogFile, position: u64, data: &[u8]) -> Option<u64> {
         let text = position + leading(data)? as u64;
         let is_first = position == 0 && (self.unwritten.is_none() || self.is_believed(0));
         (is_first || self.next_hole(content, position) < text).then_some(text)
@@ -267,12 +267,12 @@ impl Nuls {
 }
 
 /// The checksum of the bytes before `text`, which follows on NULs from `position` on; `None` if they are none.
-pub(super) fn trace_behind(
-    content: &mut Content,
+pub(super) fn checksum_behind(
+    content: &mut LogFile,
     position: u64,
     text: u64,
-) -> io::Result<Option<Trace>> {
-    let mut before = [0u8; Trace::MAX_LEN];
+) -> io::Result<Option<TailChecksum>> {
+    let mut before = [0u8; TailChecksum::MAX_LEN];
     let len = before
         .len()
         .min(usize::try_from(text).unwrap_or(usize::MAX));
@@ -280,11 +280,11 @@ pub(super) fn trace_behind(
     let count = content.read_at(before, text - len as u64)?;
     let skipped = usize::try_from(text - position).unwrap_or(usize::MAX);
     let is_nul = leading(&before[len - skipped.min(len)..]).is_none();
-    Ok((count == len && is_nul).then(|| Trace::of(before)))
+    Ok((count == len && is_nul).then(|| TailChecksum::of(before)))
 }
 
 /// Where the trailing NULs of the first `size` bytes begin.
-pub(super) fn text_end(content: &mut Content, size: u64) -> io::Result<u64> {
+pub(super) fn text_end(content: &mut LogFile, size: u64) -> io::Result<u64> {
     let mut window = vec![0; WINDOW_BYTES];
     let mut end = size;
     while end > 0 {
@@ -301,7 +301,7 @@ pub(super) fn text_end(content: &mut Content, size: u64) -> io::Result<u64> {
 }
 
 /// The first byte between `from` and `end` that is no NUL.
-fn next_text(content: &mut Content, from: u64, end: u64) -> io::Result<Option<u64>> {
+fn next_text(content: &mut LogFile, from: u64, end: u64) -> io::Result<Option<u64>> {
     let mut window = vec![0; WINDOW_BYTES];
     let mut at = from;
     while at < end {

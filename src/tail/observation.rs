@@ -1,7 +1,7 @@
 //! What was seen, as data: what goes into the plan.
 
 use super::recognise::ContentMatch;
-use crate::identity::{Inode, Look};
+use crate::identity::{FileStat, Inode};
 use crate::progress::Checkpoint;
 
 /// What was seen, as data. Numbers of candidates are their places in [`Observation::candidates`]; sources and
@@ -51,7 +51,7 @@ pub(super) struct OpenSource {
     /// Its file lies beside the path, under whatever name, unless that is one of an editor's backup.
     pub(super) is_beside: bool,
     pub(super) verdict: Verdict,
-    pub(super) look: Look,
+    pub(super) stat: FileStat,
 }
 
 /// What became of the content of an open source.
@@ -79,7 +79,7 @@ pub(super) enum Current {
     ReadElsewhere,
     /// A file.
     File {
-        look: Look,
+        stat: FileStat,
         /// What its content is to open sources and checkpoints.
         matches: Vec<Match>,
     },
@@ -95,7 +95,7 @@ pub(super) struct Match {
 /// A file that rotation may have left. Sources of this tailer and files that others know are none.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    pub(super) look: Look,
+    pub(super) stat: FileStat,
     pub(super) is_archive: bool,
     pub(super) readable: Readable,
     pub(super) matches: Vec<Match>,

@@ -15,10 +15,10 @@ use candidates::Wanted;
 use listing::{Listed, is_editors_backup};
 
 use super::compare::{fresh, is_absence, is_shortage, matches_of, verdict_on};
-use super::content::{Content, is_compressed_name};
 use super::family::Owner;
 use super::found::{CandidateFile, Found};
 use super::links::UnsafeLink;
+use super::log_file::{LogFile, is_compressed_name};
 use super::observation::{
     Adoption, Candidate, Current, Observation, OpenSource, Place, Readable, Verdict,
 };
@@ -26,7 +26,7 @@ use super::recognise::{ContentMatch, is_same_inode};
 use super::rotated_names::RotatedName;
 use super::{Tailer, copies};
 use crate::config::StartAt;
-use crate::identity::{Fingerprint, Inode, Look};
+use crate::identity::{FileStat, Fingerprint, Inode};
 use crate::progress::{Checkpoint, SourceState};
 
 impl Tailer {
@@ -47,13 +47,13 @@ impl Tailer {
         };
         found.seen.was_just_rotated = self.was_just_rotated();
         found.seen.in_place_at_ns = self.in_place_at_ns();
-        let look = self.observe_current(&mut found)?;
+        let stat = self.observe_current(&mut found)?;
         if found.awaits_copy {
             return Ok(found);
         }
         // What was written anew before it was rotated away must not be taken for what was overwritten after that.
         found.is_moving |= !self.are_as_seen(&found)?;
-        self.observe_rotated(&mut found, look.as_ref(), not_before)?;
+        self.observe_rotated(&mut found, stat.as_ref(), not_before)?;
         Ok(found)
     }
 
@@ -71,27 +71,27 @@ impl Tailer {
         let last = self.sources.len().checked_sub(1);
         let has_current = self.has_current;
         for (at, source) in self.sources.iter_mut().enumerate() {
-            let (verdict, look) = verdict_on(source)?;
+            let (verdict, stat) = verdict_on(source)?;
             if matches!(verdict, Verdict::Replaced | Verdict::Begun) {
                 let serial = source.checkpoint.serial;
                 let begun = fresh(&self.path, &mut source.content, 0)?;
                 found.begun.insert(serial, begun);
             }
             found.seen.open.push(OpenSource {
-                reached: source.reached(),
+                reached: source.checkpoint_now(),
                 is_current: has_current && Some(at) == last,
-                is_beside: look.links > 0,
+                is_beside: stat.links > 0,
                 verdict,
-                look,
+                stat,
             });
         }
         Ok(())
     }
 
     /// Looks at the path and opens what lies there, unless somebody has it open.
-    fn observe_current(&mut self, found: &mut Found) -> io::Result<Option<Look>> {
-        let look = match Look::at_path(&self.path) {
-            Ok(look) => look,
+    fn observe_current(&mut self, found: &mut Found) -> io::Result<Option<FileStat>> {
+        let stat = match FileStat::at_path(&self.path) {
+            Ok(stat) => stat,
             Err(error) if is_absence(&error) => return Ok(None),
             Err(error) => {
                 found.seen.current = Current::Untold;
@@ -100,7 +100,7 @@ impl Tailer {
                 return Ok(None);
             }
         };
-        if !look.is_regular {
+        if !stat.is_regular {
             let error = io::Error::other("is not a regular file");
             found.trouble = Some((self.path.to_path_buf(), error));
             return Ok(None);
@@ -108,19 +108,19 @@ impl Tailer {
         let is_ours = self
             .sources
             .iter()
-            .any(|s| is_same_inode(&s.checkpoint, &look));
+            .any(|s| is_same_inode(&s.checkpoint, &stat));
         if is_ours {
             let matches = Vec::new();
-            found.seen.current = Current::File { look, matches };
-            return Ok(Some(look));
+            found.seen.current = Current::File { stat, matches };
+            return Ok(Some(stat));
         }
-        if self.shared.registry.of_inode(look.inode).1 {
+        if self.shared.registry.of_inode(stat.inode).1 {
             found.seen.current = Current::ReadElsewhere;
-            found.elsewhere = Some((look.inode, look.born_ns));
-            return Ok(Some(look));
+            found.elsewhere = Some((stat.inode, stat.born_ns));
+            return Ok(Some(stat));
         }
-        let opened = Content::open(&self.path, self.log.follow_links);
-        let (mut content, look) = match opened {
+        let opened = LogFile::open(&self.path, self.log.follow_links);
+        let (mut content, stat) = match opened {
             Ok(Some(opened)) => opened,
             Ok(None) => return Ok(None),
             Err(error) if is_absence(&error) => {
@@ -134,42 +134,42 @@ impl Tailer {
                 return Ok(None);
             }
             Err(error) => {
-                self.note_unreadable_current(found, look, error);
-                return Ok(Some(look));
+                self.note_unreadable_current(found, stat, error);
+                return Ok(Some(stat));
             }
         };
         // The same file may be known under another path.
-        let (mut here, _) = self.shared.registry.of_inode(look.inode);
-        here.retain(|c| c.path != self.path && is_same_inode(c, &look));
-        let is_here = |c: &Checkpoint| c.state != SourceState::Skipped && is_same_inode(c, &look);
+        let (mut here, _) = self.shared.registry.of_inode(stat.inode);
+        here.retain(|c| c.path != self.path && is_same_inode(c, &stat));
+        let is_here = |c: &Checkpoint| c.state != SourceState::Skipped && is_same_inode(c, &stat);
         let is_own = found.seen.known.iter().any(is_here);
-        let owner = self.owner(&here, is_own, &mut content, &look)?;
+        let owner = self.owner(&here, is_own, &mut content, &stat)?;
         if owner != Owner::This {
             found.seen.current = Current::ReadElsewhere;
-            found.elsewhere = Some((look.inode, look.born_ns));
+            found.elsewhere = Some((stat.inode, stat.born_ns));
             found.awaits_copy = owner == Owner::Undecided;
-            return Ok(Some(look));
+            return Ok(Some(stat));
         }
         found.seen.known.extend(here);
         let references = self.references(found, &[]);
-        let (begun, look) = fresh(&self.path, &mut content, 0)?;
-        let matches = matches_of(&references, &mut content, &look)?;
+        let (begun, stat) = fresh(&self.path, &mut content, 0)?;
+        let matches = matches_of(&references, &mut content, &stat)?;
         // What was compared must be what was looked at.
-        let after = Look::at_file(content.file())?;
+        let after = FileStat::at_file(content.file())?;
         let is_same =
-            after.size >= look.size && begun.identity.fingerprint.matches(&content.head()?);
+            after.size >= stat.size && begun.identity.fingerprint.matches(&content.head()?);
         found.is_moving |= !is_same;
-        found.begun_current = Some((begun, look));
+        found.begun_current = Some((begun, stat));
         found.current = Some(content);
-        found.seen.current = Current::File { look, matches };
-        Ok(Some(look))
+        found.seen.current = Current::File { stat, matches };
+        Ok(Some(stat))
     }
 
     /// What lies at the path cannot be opened. Its checkpoint, if it has one, must not be taken for one whose file is
     /// gone.
-    fn note_unreadable_current(&self, found: &mut Found, look: Look, error: io::Error) {
+    fn note_unreadable_current(&self, found: &mut Found, stat: FileStat, error: io::Error) {
         found.seen.candidates.push(Candidate {
-            look,
+            stat,
             is_archive: false,
             readable: Readable::NotYet,
             matches: Vec::new(),
@@ -198,13 +198,13 @@ impl Tailer {
             }
         });
         let all = open.chain(found.seen.known.iter().chain(others).cloned());
-        all.filter(|c| !c.is_blank()).collect()
+        all.filter(|c| !c.never_had_content()).collect()
     }
 
     fn observe_rotated(
         &mut self,
         found: &mut Found,
-        current: Option<&Look>,
+        current: Option<&FileStat>,
         not_before: Instant,
     ) -> io::Result<()> {
         let listed = self.list(found, not_before)?;
@@ -216,8 +216,8 @@ impl Tailer {
         };
         let references = self.references(found, &related);
         let is_searching = is_searching(found, &listed);
-        let mut met: HashSet<Inode> = current.iter().map(|look| look.inode).collect();
-        let mut places: Vec<(Place, Option<RotatedName>, Look)> = Vec::new();
+        let mut met: HashSet<Inode> = current.iter().map(|stat| stat.inode).collect();
+        let mut places: Vec<(Place, Option<RotatedName>, FileStat)> = Vec::new();
         for Listed {
             path,
             inode,
@@ -225,21 +225,21 @@ impl Tailer {
             must_be_known,
         } in listed
         {
-            let Some(look) = look_at_listed(found, &path, inode) else {
+            let Some(stat) = look_at_listed(found, &path, inode) else {
                 continue;
             };
-            if !look.is_regular || !met.insert(look.inode) {
+            if !stat.is_regular || !met.insert(stat.inode) {
                 continue;
             }
             let own = self
                 .sources
                 .iter()
-                .find(|s| is_same_inode(&s.checkpoint, &look));
+                .find(|s| is_same_inode(&s.checkpoint, &stat));
             if let Some(own) = own {
-                places.push((Place::Open(own.checkpoint.serial), name, look));
+                places.push((Place::Open(own.checkpoint.serial), name, stat));
                 continue;
             }
-            if is_editors_backup(&path) && is_saved(found, &look) {
+            if is_editors_backup(&path) && is_saved(found, &stat) {
                 continue;
             }
             let is_archive = is_compressed_name(&path);
@@ -247,16 +247,16 @@ impl Tailer {
             if is_archive && names.contains(&path.with_extension("")) {
                 continue;
             }
-            let look = Look {
-                born_ns: if is_archive { 0 } else { look.born_ns },
-                ..look
+            let stat = FileStat {
+                born_ns: if is_archive { 0 } else { stat.born_ns },
+                ..stat
             };
             let wanted = Wanted {
                 references: &references,
                 is_searching,
                 is_archive,
             };
-            let probed = self.probe(found, wanted, path, look)?;
+            let probed = self.probe(found, wanted, path, stat)?;
             let is_wanted = |c: &Candidate| {
                 !must_be_known
                     || !c.matches.is_empty()
@@ -266,7 +266,7 @@ impl Tailer {
             if let Some((mut candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
                 candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
                 let place = Place::Candidate(found.seen.candidates.len());
-                places.push((place, name, candidate.look));
+                places.push((place, name, candidate.stat));
                 found.seen.candidates.push(candidate);
                 found.files.push(file);
             }
@@ -279,33 +279,36 @@ impl Tailer {
 
     /// Whether the path leads to what it led to before the names were listed. What was rotated away meanwhile is
     /// listed as if it had nothing to do with what lay there.
-    fn is_still_at_path(&self, before: Option<&Look>) -> bool {
-        match (Look::at_path(&self.path), before) {
-            (Ok(look), Some(before)) => look.inode == before.inode,
+    fn is_still_at_path(&self, before: Option<&FileStat>) -> bool {
+        match (FileStat::at_path(&self.path), before) {
+            (Ok(stat), Some(before)) => stat.inode == before.inode,
             (Err(_), None) => true,
-            (Ok(look), None) => !look.is_regular,
+            (Ok(stat), None) => !stat.is_regular,
             (Err(_), Some(_)) => false,
         }
     }
 }
 
 /// A look at a name of a listing that gives it this `inode`.
-fn look_at_listed(found: &mut Found, path: &Path, inode: Option<u64>) -> Option<Look> {
-    let look = Look::at_path(path);
+fn look_at_listed(found: &mut Found, path: &Path, inode: Option<u64>) -> Option<FileStat> {
+    let stat = FileStat::at_path(path);
     let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    found.is_moving |= look.as_ref().err().is_some_and(is_gone);
-    let look = look.ok()?;
+    found.is_moving |= stat.as_ref().err().is_some_and(is_gone);
+    let stat = stat.ok()?;
     if let Some(inode) = inode
-        && inode != look.inode.inode
+        && inode != stat.inode.inode
         && !path.is_symlink()
     {
         found.differing.push((path.to_owned(), inode));
     }
-    Some(look)
+    Some(stat)
 }
 
 /// The order in which files were written: what was seen before comes first, then names and times tell.
-fn order_of(seen: &Observation, mut places: Vec<(Place, Option<RotatedName>, Look)>) -> Vec<Place> {
+fn order_of(
+    seen: &Observation,
+    mut places: Vec<(Place, Option<RotatedName>, FileStat)>,
+) -> Vec<Place> {
     let was_seen = |place: &Place| match place {
         Place::Open(_) => true,
         Place::Candidate(at) => {
@@ -313,16 +316,16 @@ fn order_of(seen: &Observation, mut places: Vec<(Place, Option<RotatedName>, Loo
             !candidate.matches.is_empty() || is_known_inode(seen, candidate)
         }
     };
-    RotatedName::sort_oldest_first(&mut places, |(place, name, look)| {
+    RotatedName::sort_oldest_first(&mut places, |(place, name, stat)| {
         let is_known = was_seen(place);
-        (name.as_ref(), look.modified_ns, look.born_ns, is_known)
+        (name.as_ref(), stat.modified_ns, stat.born_ns, is_known)
     });
     places.into_iter().map(|(place, ..)| place).collect()
 }
 
 fn is_known_inode(seen: &Observation, candidate: &Candidate) -> bool {
     let mut known = seen.known.iter();
-    known.any(|known| is_same_inode(known, &candidate.look))
+    known.any(|known| is_same_inode(known, &candidate.stat))
 }
 
 /// Whether the content of some checkpoint that has something unread lies neither at the path nor at its inode.
@@ -330,9 +333,9 @@ fn is_searching(found: &Found, listed: &[Listed]) -> bool {
     let inodes: HashSet<u64> = listed.iter().filter_map(|l| l.inode).collect();
     let is_missing = |c: &Checkpoint| {
         let is_at_path = match &found.seen.current {
-            Current::File { look, matches } => {
+            Current::File { stat, matches } => {
                 matches.iter().any(|m| m.serial == c.serial)
-                    || (c.is_blank() && is_same_inode(c, look))
+                    || (c.never_had_content() && is_same_inode(c, stat))
             }
             _ => false,
         };
@@ -342,11 +345,11 @@ fn is_searching(found: &Found, listed: &[Listed]) -> bool {
 }
 
 /// Whether the file at the path holds all that is known of the content that the file of `look` had.
-fn is_saved(found: &Found, look: &Look) -> bool {
+fn is_saved(found: &Found, stat: &FileStat) -> bool {
     let Current::File { matches, .. } = &found.seen.current else {
         return false;
     };
-    let mut known = found.seen.known.iter().filter(|c| is_same_inode(c, look));
+    let mut known = found.seen.known.iter().filter(|c| is_same_inode(c, stat));
     known.any(|c| {
         let mut matches = matches.iter();
         matches.any(|m| m.serial == c.serial && m.content == ContentMatch::Continues)

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::compare::matches_of;
-use super::content::Content;
 use super::discover::Claim;
 use super::family::{Deferred, Family, Owner, PATIENCE, is_rotated_from};
+use super::log_file::LogFile;
 use super::questions::Question;
 use super::rotated_names::family_base;
 use super::{Tailer, follows};
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::progress::{Checkpoint, SourceState};
 
 impl Tailer {
@@ -24,16 +24,16 @@ impl Tailer {
         &mut self,
         here: &[Checkpoint],
         is_own: bool,
-        content: &mut Content,
-        look: &Look,
+        content: &mut LogFile,
+        stat: &FileStat,
     ) -> io::Result<Owner> {
         let is_awaited = |c: &Checkpoint| c.is_unfinished() && self.is_followed_by_itself(&c.path);
         if here.iter().any(is_awaited) {
             return Ok(Owner::Other);
         }
-        let deferred = self.deferred.take().filter(|d| d.inode == look.inode);
+        let deferred = self.deferred.take().filter(|d| d.inode == stat.inode);
         let mut deferred = deferred.unwrap_or_else(|| Deferred {
-            inode: look.inode,
+            inode: stat.inode,
             since: Instant::now(),
             question: None,
         });
@@ -46,14 +46,14 @@ impl Tailer {
         // A copy counts as read when its original is, which may not have been delivered when the agent was killed.
         let is_known = here.iter().any(|c| c.state != SourceState::Skipped);
         family.known.retain(|c| c.is_unfinished() || !is_known);
-        if look.size > 0 && !matches_of(&family.known, content, look)?.is_empty() {
+        if stat.size > 0 && !matches_of(&family.known, content, stat)?.is_empty() {
             return Ok(Owner::Other);
         }
         if is_known {
             return Ok(Owner::This);
         }
         // A copy is empty before it is one.
-        let waits = (look.size == 0 && !self.shared.once)
+        let waits = (stat.size == 0 && !self.shared.once)
             || (!is_answered && self.asks(&family.log, &mut deferred));
         let is_early = deferred.since.elapsed() < PATIENCE;
         // It is kept after that as well: what was waited for once is not asked again at the next look.
@@ -71,7 +71,7 @@ impl Tailer {
         }
         let question = deferred
             .question
-            .get_or_insert_with(|| Arc::new(Question::new(self.waker.clone())));
+            .get_or_insert_with(|| Arc::new(Question::new(self.handle.clone())));
         self.shared.registry.questions.ask(log, question);
         self.shared.watches.wake_path(log)
     }

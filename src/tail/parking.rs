@@ -5,27 +5,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Tailer;
-use super::scheduler::{Expected, Leave, PARK_AFTER, Task};
-use super::tailer::Next;
+use super::scheduler::{Expected, PARK_AFTER, RunOutcome, Task};
+use super::tailer::Wait;
 use super::watch::FileWatch;
 use crate::config::LogConfig;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 impl Tailer {
     /// Whether the thread may go to others while there is nothing to do.
-    pub(super) fn may_leave(&mut self, next: Next) -> Option<Leave> {
-        let is_crowded = self.shared.crowd.is_crowded();
-        // A file that is closed for a while waits for no turn until it changes.
-        if matches!(next, Next::Idle | Next::Turn) && self.is_settled() {
+    pub(super) fn may_park(&mut self, next: Wait) -> Option<RunOutcome> {
+        let is_near_limit = self.shared.thread_pressure.is_near_limit();
+        // A file that is closed for a while waits for no permit until it changes.
+        if matches!(next, Wait::Idle | Wait::Permit) && self.is_settled() {
             let is_quiet = self.last_event.elapsed() >= PARK_AFTER;
-            if is_crowded || is_quiet {
+            if is_near_limit || is_quiet {
                 // It has room for four, and most will never have more than one.
                 self.sources.shrink_to_fit();
-                return Some(Leave::Quiet);
+                return Some(RunOutcome::Park);
             }
             return None;
         }
-        is_crowded.then(|| Leave::Until(Instant::now() + self.patience(next)))
+        is_near_limit.then(|| RunOutcome::ParkUntil(Instant::now() + self.patience(next)))
     }
 
     /// Whether nothing has to be done until an event comes: one file at the path, or one closed for a while, which
@@ -54,12 +54,12 @@ impl Tailer {
 }
 
 impl Task for Tailer {
-    fn run(&mut self) -> Leave {
+    fn run(&mut self) -> RunOutcome {
         Tailer::run(self)
     }
 
-    fn waker(&self) -> &Waker {
-        &self.waker
+    fn handle(&self) -> &TailerHandle {
+        &self.handle
     }
 
     fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
@@ -89,7 +89,7 @@ impl Task for Tailer {
         }
     }
 
-    fn holds_turn(&self) -> bool {
-        self.turn.is_some()
+    fn holds_descriptor_permit(&self) -> bool {
+        self.descriptor_permit.is_some()
     }
 }

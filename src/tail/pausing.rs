@@ -5,9 +5,9 @@ use std::io;
 use rustix::io::Errno;
 
 use super::Tailer;
-use super::turns::SecondFiles;
-use crate::identity::Look;
-use crate::progress::Ending;
+use super::descriptor_permits::SecondFiles;
+use crate::identity::FileStat;
+use crate::progress::CloseReason;
 
 impl Tailer {
     /// Whether there is something to look at, and the right to.
@@ -15,11 +15,11 @@ impl Tailer {
         if self.is_paused_file_unchanged() {
             return false;
         }
-        if self.turn.is_none() {
-            self.turn = self.shared.turns.take(&self.waker);
+        if self.descriptor_permit.is_none() {
+            self.descriptor_permit = self.shared.descriptors.acquire(&self.handle);
         }
-        if self.turn.is_none() {
-            // So that it is known under whatever name it has when the turn comes.
+        if self.descriptor_permit.is_none() {
+            // So that it is known under whatever name it has when the permit comes.
             if let Err(error) = self.register_unread() {
                 self.complain_of(&error);
             }
@@ -36,12 +36,12 @@ impl Tailer {
             return false;
         };
         let (paused, _) = &**paused;
-        Look::at_path(&self.path).is_ok_and(|look| is_unchanged(paused, &look))
+        FileStat::at_path(&self.path).is_ok_and(|stat| is_unchanged(paused, &stat))
     }
 
-    /// Gives the turn back if others wait for one and everything here is read.
+    /// Gives the permit back if others wait for one and everything here is read.
     pub(super) fn pause_if_wanted(&mut self) {
-        if !self.shared.turns.are_wanted() {
+        if !self.shared.descriptors.has_waiters() {
             return;
         }
         let is_read = self.has_current
@@ -52,20 +52,20 @@ impl Tailer {
                 .is_some_and(|source| source.position == source.size);
         if self.sources.is_empty() {
             // Trouble holds nothing open.
-            self.turn = None;
+            self.descriptor_permit = None;
         } else if is_read
             && let Some(mut source) = self.sources.pop_front()
-            && let Ok(look) = source.content.look()
+            && let Ok(stat) = source.content.stat()
         {
             self.has_current = false;
-            self.retire(&source, Ending::Paused);
-            let seen = Look {
+            self.retire(&source, CloseReason::Paused);
+            let seen = FileStat {
                 size: source.size,
                 modified_ns: source.modified_ns,
-                ..look
+                ..stat
             };
             self.paused = Some(Box::new((seen, source.watch.take())));
-            self.turn = None;
+            self.descriptor_permit = None;
         }
     }
 
@@ -74,12 +74,12 @@ impl Tailer {
     pub(super) fn take_second_files(&mut self, sources: usize) -> io::Result<()> {
         let count = sources.saturating_sub(1);
         let held = self.second_files.as_ref().map_or(0, SecondFiles::count);
-        if self.turn.is_none() || count == 0 || held == count {
+        if self.descriptor_permit.is_none() || count == 0 || held == count {
             return Ok(());
         }
         // The old right first: with it, the new one is to be had where nobody else has any.
         self.second_files = None;
-        match self.shared.turns.second_files(count) {
+        match self.shared.descriptors.second_files(count) {
             Some(files) => self.second_files = Some(files),
             None => {
                 self.must_sync = true;
@@ -98,14 +98,14 @@ impl Tailer {
         }
     }
 
-    /// While there is no turn to read the file at the path, makes it known where it would be read from.
+    /// While there is no permit to read the file at the path, makes it known where it would be read from.
     fn register_unread(&mut self) -> io::Result<()> {
         if !self.shared.registry.closed_of_path(&self.path).0.is_empty() {
             // From what is known, what came after it is found.
             return Ok(());
         }
-        let turns = self.shared.turns.clone();
-        let _moment = turns.moment();
+        let descriptors = self.shared.descriptors.clone();
+        let _brief_open = descriptors.brief_open();
         let synced = self.sync();
         self.close_all();
         synced
@@ -113,6 +113,6 @@ impl Tailer {
 }
 
 /// Whether nothing happened between two looks, as far as these tell.
-fn is_unchanged(before: &Look, look: &Look) -> bool {
-    (look.inode, look.size, look.modified_ns) == (before.inode, before.size, before.modified_ns)
+fn is_unchanged(before: &FileStat, stat: &FileStat) -> bool {
+    (stat.inode, stat.size, stat.modified_ns) == (before.inode, before.size, before.modified_ns)
 }

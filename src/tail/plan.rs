@@ -26,7 +26,7 @@ use super::observation::{
     is_truncated_away,
 };
 use super::recognise::{ContentMatch, is_same_inode};
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::progress::{Checkpoint, SourceState};
 
 /// What to do.
@@ -87,7 +87,7 @@ pub(super) enum Close {
     /// It has to be read on, once that can be.
     Unfinished,
     /// Nothing of it is left to read.
-    Gone,
+    ContentGone,
 }
 
 /// Bytes of a source or checkpoint that nobody can read any more.
@@ -162,7 +162,7 @@ impl Planner<'_> {
             return true;
         }
         let is_at_path = |checkpoint: &Checkpoint| match &seen.current {
-            Current::File { look, .. } => is_same_inode(checkpoint, look),
+            Current::File { stat, .. } => is_same_inode(checkpoint, stat),
             Current::Untold | Current::ReadElsewhere => true,
             Current::Absent => false,
         };
@@ -183,20 +183,20 @@ impl Planner<'_> {
         let Some(last) = last.max_by_key(|c| c.serial) else {
             return seen.adoption == Adoption::Known;
         };
-        if let Current::File { look, matches } = &seen.current {
+        if let Current::File { stat, matches } = &seen.current {
             // The file at the path may have been remembered for its tailer by that of another log.
-            let is_elsewhere = |c: &&Checkpoint| c.is_unfinished() && !is_same_inode(c, look);
+            let is_elsewhere = |c: &&Checkpoint| c.is_unfinished() && !is_same_inode(c, stat);
             let mut elsewhere = seen.known.iter().filter(is_elsewhere);
             if elsewhere.any(|c| !has(matches, c.serial, ContentMatch::Continues)) {
                 return true;
             }
         }
         match &seen.current {
-            Current::File { look, .. } if last.is_blank() => {
-                !is_same_inode(last, look) || look.size > 0 || look.modified_ns != last.modified_ns
+            Current::File { stat, .. } if last.never_had_content() => {
+                !is_same_inode(last, stat) || stat.size > 0 || stat.modified_ns != last.modified_ns
             }
-            Current::File { look, matches } => {
-                !is_same_inode(last, look) || !has(matches, last.serial, ContentMatch::Continues)
+            Current::File { stat, matches } => {
+                !is_same_inode(last, stat) || !has(matches, last.serial, ContentMatch::Continues)
             }
             Current::Untold | Current::ReadElsewhere => false,
             Current::Absent => true,
@@ -207,7 +207,7 @@ impl Planner<'_> {
     /// folder could not be listed, the path was rotated, and what followed on that file has not been looked for.
     fn was_rotated_unseen(&self) -> bool {
         let is_there = |checkpoint: &Checkpoint| match &self.seen.current {
-            Current::File { look, .. } => is_same_inode(checkpoint, look),
+            Current::File { stat, .. } => is_same_inode(checkpoint, stat),
             Current::Untold | Current::ReadElsewhere => true,
             Current::Absent => false,
         };
@@ -226,8 +226,8 @@ impl Planner<'_> {
             match open.verdict {
                 Verdict::Intact | Verdict::Begun => {}
                 Verdict::CutAhead => {
-                    let bytes = open.reached.size.saturating_sub(open.look.size);
-                    self.lose(serial, open.look.size, bytes, false);
+                    let bytes = open.reached.size.saturating_sub(open.stat.size);
+                    self.record_lost(serial, open.stat.size, bytes, false);
                 }
                 Verdict::Replaced => {
                     let close = self.find_rest(&open.reached, false);
@@ -244,11 +244,11 @@ impl Planner<'_> {
     /// Whether what a replaced source holds now was written as a log. A file that was rotated away is not written
     /// anew: it was overwritten (`shred`) or truncated to be removed.
     fn holds_new_content(&self, open: &OpenSource) -> bool {
-        if !open.is_current || open.look.links == 0 {
+        if !open.is_current || open.stat.links == 0 {
             return false;
         }
         let is_at_path = match &self.seen.current {
-            Current::File { look, .. } => is_same_inode(&open.reached, look),
+            Current::File { stat, .. } => is_same_inode(&open.reached, stat),
             _ => false,
         };
         is_at_path || !self.is_archived(open.reached.serial)
@@ -269,19 +269,19 @@ impl Planner<'_> {
         let unread = reached.size.saturating_sub(reached.offset);
         if self.candidate_with(serial, ContentMatch::Shorter).is_some() {
             // The writer went on while the copy was made: what was read is more than what it holds.
-            self.lose(serial, reached.offset, unread, is_gone);
-            return Close::Gone;
+            self.record_lost(serial, reached.offset, unread, is_gone);
+            return Close::ContentGone;
         }
         if self.may_be_unseen() {
             self.plan.blocked.push(Blocked::Checkpoint(serial));
             return Close::Unfinished;
         }
         if unread > 0 {
-            self.lose(serial, reached.offset, unread, is_gone);
+            self.record_lost(serial, reached.offset, unread, is_gone);
         } else if is_gone {
             self.plan.gone.push(serial);
         }
-        Close::Gone
+        Close::ContentGone
     }
 
     /// Whether a file that was not found may be one that cannot be looked at now.
@@ -298,13 +298,13 @@ impl Planner<'_> {
         let candidates = self.seen.candidates.iter().enumerate();
         candidates
             .filter(|(at, c)| {
-                has(&c.matches, serial, content) && !self.opened.contains_key(at) && c.look.size > 0
+                has(&c.matches, serial, content) && !self.opened.contains_key(at) && c.stat.size > 0
             })
-            .max_by_key(|(_, c)| (c.look.size, !c.is_archive))
+            .max_by_key(|(_, c)| (c.stat.size, !c.is_archive))
             .map(|(at, _)| at)
     }
 
-    fn lose(&mut self, serial: u64, offset: u64, bytes: u64, is_gone: bool) {
+    fn record_lost(&mut self, serial: u64, offset: u64, bytes: u64, is_gone: bool) {
         if bytes > 0 {
             self.plan.lost.push(Lost {
                 serial,
@@ -322,8 +322,8 @@ impl Planner<'_> {
     /// 2. What lies at the path.
     fn place_current(&mut self) {
         let before = self.seen.open.iter().find(|open| open.is_current);
-        let (look, matches) = match &self.seen.current {
-            Current::File { look, matches } => (look, matches),
+        let (stat, matches) = match &self.seen.current {
+            Current::File { stat, matches } => (stat, matches),
             Current::Untold => {
                 self.current = before.map(|open| self.kept(open.reached.serial));
                 return;
@@ -335,7 +335,7 @@ impl Planner<'_> {
             }
         };
         let mut open = self.seen.open.iter();
-        if let Some(open) = open.find(|open| is_same_inode(&open.reached, look)) {
+        if let Some(open) = open.find(|open| is_same_inode(&open.reached, stat)) {
             let serial = open.reached.serial;
             if before.is_some_and(|before| before.reached.serial != serial) {
                 self.detach(before);
@@ -348,7 +348,7 @@ impl Planner<'_> {
             return;
         }
         self.detach(before);
-        let from = self.start_of(look, matches);
+        let from = self.start_of(stat, matches);
         self.current = Some(Planned::OpenCurrent(from));
     }
 
@@ -366,18 +366,18 @@ impl Planner<'_> {
     }
 
     /// Where a file at the path that is not open is read from.
-    fn start_of(&mut self, look: &Look, matches: &[Match]) -> From {
+    fn start_of(&mut self, stat: &FileStat, matches: &[Match]) -> From {
         let seen = self.seen;
         // Two checkpoints may stand in one file, if a crash came after it was opened again: then the one that has
         // not come to its end counts, at its smaller offset.
         let standing: Vec<&Checkpoint> = seen
             .known
             .iter()
-            .filter(|c| is_same_inode(c, look) && c.state != SourceState::Skipped)
+            .filter(|c| is_same_inode(c, stat) && c.state != SourceState::Skipped)
             .collect();
-        let (here, replaced): (Vec<_>, Vec<_>) = standing
-            .into_iter()
-            .partition(|c| c.is_blank() || has(matches, c.serial, ContentMatch::Continues));
+        let (here, replaced): (Vec<_>, Vec<_>) = standing.into_iter().partition(|c| {
+            c.never_had_content() || has(matches, c.serial, ContentMatch::Continues)
+        });
         for checkpoint in replaced {
             if self.settled.insert(checkpoint.serial) && checkpoint.is_unfinished() {
                 // It was truncated while nobody looked.
@@ -398,7 +398,7 @@ impl Planner<'_> {
             }
             return From::PositionOf(first.serial);
         }
-        if let Some(serial) = self.moved_here(look, matches) {
+        if let Some(serial) = self.moved_here(stat, matches) {
             return From::PositionOf(serial);
         }
         // What lay there when the path was found may have been rotated away since: then this one came later.
@@ -410,7 +410,7 @@ impl Planner<'_> {
     }
 
     fn supersede(&mut self, serial: u64, close: Close) {
-        if close == Close::Gone && !self.plan.gone.contains(&serial) {
+        if close == Close::ContentGone && !self.plan.gone.contains(&serial) {
             self.plan.superseded.push(serial);
         }
     }
@@ -421,14 +421,14 @@ impl Planner<'_> {
     /// Many logs begin alike. So the new file must hold all that was delivered, and either that is much, or the
     /// file before must be gone, to another folder at least; otherwise it was rotated away, and the new one begins
     /// as it did.
-    fn moved_here(&mut self, look: &Look, matches: &[Match]) -> Option<u64> {
+    fn moved_here(&mut self, stat: &FileStat, matches: &[Match]) -> Option<u64> {
         let is_much = |c: &Checkpoint| c.offset >= MUCH_BYTES;
         for open in &self.seen.open {
             let reached = &open.reached;
             let is_left = !open.is_beside || is_much(reached);
             if has(matches, reached.serial, ContentMatch::Continues)
                 && reached.offset > 0
-                && look.size >= reached.size
+                && stat.size >= reached.size
                 && is_left
                 && self.settled.insert(reached.serial)
             {

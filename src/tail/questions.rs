@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// Has the tailer of a log look, and tells whether it has.
 #[derive(Debug)]
 pub(super) struct Question {
     is_answered: AtomicBool,
-    asker: Waker,
+    asker: TailerHandle,
 }
 
 /// The questions that the tailers of logs have not answered, by the path of the log.
@@ -23,7 +23,7 @@ pub(super) struct Questions {
 }
 
 impl Question {
-    pub(super) fn new(asker: Waker) -> Self {
+    pub(super) fn new(asker: TailerHandle) -> Self {
         Question {
             is_answered: AtomicBool::new(false),
             asker,
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_question_is_answered_once_by_the_tailer_of_its_log() {
         let (woken, _parked) = crossbeam_channel::unbounded();
-        let question = Arc::new(Question::new(Waker::new(woken)));
+        let question = Arc::new(Question::new(TailerHandle::new(woken)));
         let questions = Questions::default();
         let (log, other) = (Path::new("/log/app.log"), Path::new("/log/web.log"));
         questions.ask(log, &question);
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn questions_of_those_who_have_gone_are_forgotten() {
         let (woken, _parked) = crossbeam_channel::unbounded();
-        let asked = || Arc::new(Question::new(Waker::new(woken.clone())));
+        let asked = || Arc::new(Question::new(TailerHandle::new(woken.clone())));
         let questions = Questions::default();
         questions.ask(Path::new("/a"), &asked());
         let lasting = asked();

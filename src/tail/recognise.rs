@@ -7,8 +7,8 @@
 
 use std::io;
 
-use crate::batch::Trace;
-use crate::identity::Look;
+use crate::batch::TailChecksum;
+use crate::identity::FileStat;
 use crate::progress::{Checkpoint, Marks};
 
 /// What some bytes are to a checkpoint.
@@ -29,7 +29,7 @@ pub(super) trait Bytes {
     /// The first ones, as many as a fingerprint covers.
     fn head(&mut self) -> io::Result<&[u8]>;
     /// The checksum of the `len` bytes before `offset`; one that equals no other if there are fewer.
-    fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace>;
+    fn checksum_before(&mut self, offset: u64, len: u8) -> io::Result<TailChecksum>;
 }
 
 /// What `bytes` are to `checkpoint`. Where the file lies, and its inode, play no part.
@@ -37,7 +37,7 @@ pub(super) fn content_of(
     checkpoint: &Checkpoint,
     bytes: &mut impl Bytes,
 ) -> io::Result<ContentMatch> {
-    if checkpoint.is_blank() {
+    if checkpoint.never_had_content() {
         return Ok(ContentMatch::Other);
     }
     let head = bytes.head()?;
@@ -53,18 +53,22 @@ pub(super) fn content_of(
         Some(0) => {}
         Some(bytes) => verified += bytes,
     }
-    let Checkpoint { offset, trace, .. } = checkpoint;
+    let Checkpoint {
+        offset,
+        tail_checksum,
+        ..
+    } = checkpoint;
     if size < *offset {
         return Ok(match verified {
             0 => ContentMatch::Other,
             _ => ContentMatch::Shorter,
         });
     }
-    if *offset > 0 && trace.len > 0 {
-        if bytes.trace_before(*offset, trace.len)? != *trace {
+    if *offset > 0 && tail_checksum.len > 0 {
+        if bytes.checksum_before(*offset, tail_checksum.len)? != *tail_checksum {
             return Ok(ContentMatch::Other);
         }
-        verified += usize::from(trace.len);
+        verified += usize::from(tail_checksum.len);
     }
     Ok(match verified {
         0 => ContentMatch::Other,
@@ -76,30 +80,30 @@ pub(super) fn content_of(
 fn marks_before(marks: &Marks, size: u64, bytes: &mut impl Bytes) -> io::Result<Option<usize>> {
     let mut verified = 0;
     for mark in marks.iter().take_while(|mark| mark.offset <= size) {
-        if bytes.trace_before(mark.offset, mark.trace.len)? != mark.trace {
+        if bytes.checksum_before(mark.offset, mark.tail_checksum.len)? != mark.tail_checksum {
             return Ok(None);
         }
-        verified += usize::from(mark.trace.len);
+        verified += usize::from(mark.tail_checksum.len);
     }
     Ok(Some(verified))
 }
 
 /// The same inode, and not one that was handed out again. The number of the device may have changed (a remount)
 /// if the time of birth says that it is the same file.
-pub(super) fn is_same_inode(checkpoint: &Checkpoint, look: &Look) -> bool {
+pub(super) fn is_same_inode(checkpoint: &Checkpoint, stat: &FileStat) -> bool {
     let identity = &checkpoint.identity;
-    match (identity.born_ns, look.born_ns) {
-        (0, 0) => identity.inode == look.inode,
+    match (identity.born_ns, stat.born_ns) {
+        (0, 0) => identity.inode == stat.inode,
         // Only one of them is known: one is an archive, and the number was handed out again.
         (0, _) | (_, 0) => false,
-        (one, other) => identity.inode.inode == look.inode.inode && one == other,
+        (one, other) => identity.inode.inode == stat.inode.inode && one == other,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Fingerprint, Identity, Inode};
+    use crate::identity::{FileIdentity, Fingerprint, Inode};
     use crate::progress::SourceState;
     use std::path::Path;
 
@@ -112,8 +116,8 @@ mod tests {
             Ok(&self[..self.len().min(Fingerprint::MAX_LEN)])
         }
 
-        fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace> {
-            let none = Trace {
+        fn checksum_before(&mut self, offset: u64, len: u8) -> io::Result<TailChecksum> {
+            let none = TailChecksum {
                 len: u8::MAX,
                 crc: 0,
             };
@@ -121,7 +125,7 @@ mod tests {
             let range = end.checked_sub(usize::from(len)).map(|start| start..end);
             Ok(range
                 .and_then(|range| self.get(range))
-                .map_or(none, Trace::of))
+                .map_or(none, TailChecksum::of))
         }
     }
 
@@ -129,7 +133,7 @@ mod tests {
     fn read(text: &[u8], reads: &[usize]) -> Checkpoint {
         let mut checkpoint = Checkpoint {
             path: Path::new("/log/app.log").into(),
-            identity: Identity {
+            identity: FileIdentity {
                 inode: Inode {
                     device: 1,
                     inode: 1,
@@ -139,15 +143,18 @@ mod tests {
             },
             offset: 0,
             size: text.len() as u64,
-            trace: Trace::default(),
+            tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
             state: SourceState::Open,
             serial: 1,
             modified_ns: 1,
         };
         for &end in reads {
-            checkpoint.marks.add(checkpoint.offset, checkpoint.trace);
-            (checkpoint.offset, checkpoint.trace) = (end as u64, Trace::of(&text[..end]));
+            checkpoint
+                .marks
+                .add(checkpoint.offset, checkpoint.tail_checksum);
+            (checkpoint.offset, checkpoint.tail_checksum) =
+                (end as u64, TailChecksum::of(&text[..end]));
         }
         checkpoint
     }

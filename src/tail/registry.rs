@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::questions::Questions;
-use crate::identity::{Identity, Inode};
-use crate::progress::{Checkpoint, Ending, Saved, SourceState};
+use crate::identity::{FileIdentity, Inode};
+use crate::progress::{Checkpoint, CloseReason, Saved, SourceState};
 
 /// The files known to this process: the checkpoints it started with, what is read now, what was read to its end,
 /// and what is skipped.
@@ -291,23 +291,23 @@ impl FileRegistry {
     }
 
     /// The open file `serial` is better known now.
-    pub(super) fn update_identity(&self, serial: u64, identity: Identity) {
+    pub(super) fn update_identity(&self, serial: u64, identity: FileIdentity) {
         if let Some(entry) = self.lock().entries.get_mut(&serial) {
             entry.checkpoint.identity = identity;
         }
     }
 
     /// The open file is not read any more, from where `reached` is on.
-    pub(super) fn close(&self, reached: Checkpoint, why: Ending) {
+    pub(super) fn close(&self, reached: Checkpoint, why: CloseReason) {
         let mut known = self.lock();
-        if why == Ending::Gone {
+        if why == CloseReason::ContentGone {
             known.remove(reached.serial);
         } else if let Some(entry) = known.entries.get_mut(&reached.serial) {
             entry.is_open = false;
             entry.checkpoint = Checkpoint {
                 state: match why {
-                    Ending::Finished => SourceState::Finished,
-                    Ending::Paused | Ending::Gone => SourceState::Open,
+                    CloseReason::Finished => SourceState::Finished,
+                    CloseReason::Paused | CloseReason::ContentGone => SourceState::Open,
                 },
                 ..reached
             };

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::clock::now_ms;
-use super::content::Content;
 use super::framing::{Framed, Framer, Growth};
+use super::log_file::LogFile;
 use super::nuls::{self, Behind, Nuls};
 use super::watch::FileWatch;
-use crate::batch::{Framing, SourceId, Span, Trace};
+use crate::batch::{Framing, SourceId, Span, TailChecksum};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
-use crate::identity::{Fingerprint, Look};
+use crate::identity::{FileStat, Fingerprint};
 use crate::progress::{Checkpoint, Marks};
 
 #[cfg(test)]
@@ -24,7 +24,7 @@ mod tests;
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) id: SourceId,
-    pub(super) content: Content,
+    pub(super) content: LogFile,
     /// Where it was opened, for messages.
     pub(super) opened_path: Arc<Path>,
     pub(super) checkpoint: Checkpoint,
@@ -35,15 +35,15 @@ pub(super) struct Source {
     /// Everything before is read and on its way.
     pub(super) position: u64,
     /// The bytes before `position`.
-    pub(super) trace: Trace,
+    pub(super) tail_checksum: TailChecksum,
     /// Places before `position`, to know a shorter copy again.
     marks: Marks,
     /// Size and time of the last change when it was last looked at: of the content that is being read, not
     /// of one that came after a truncation.
     pub(super) size: u64,
     pub(super) modified_ns: i64,
-    /// The last look came so soon after a change that another change may have the same time.
-    is_fresh: bool,
+    /// The last stat was taken so soon after a change that another change may have the same time.
+    mtime_is_ambiguous: bool,
     /// Cuts what follows on `position`.
     framer: Framer,
     /// From `position` to here there is no newline, and no NUL that is not written yet; never less than
@@ -60,7 +60,7 @@ pub(super) struct Source {
 
 /// What one attempt to read gave.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(super) enum ReadOutcome {
     /// Bytes for a batch; they are counted as read.
     Batch(Chunk),
     /// NULs that nobody wrote; they are counted as read.
@@ -92,7 +92,7 @@ struct Wanted {
 #[derive(Debug)]
 enum Unended {
     /// Nothing more now.
-    Read(Read),
+    Read(ReadOutcome),
     /// It ends where its text ends.
     LineEnds,
     /// More has to be read.
@@ -110,16 +110,16 @@ pub(super) struct Chunk {
 
 impl Source {
     pub(super) fn new(
-        content: Content,
+        content: LogFile,
         opened_path: Arc<Path>,
         checkpoint: Checkpoint,
-        look: &Look,
+        stat: &FileStat,
         framer: Framer,
     ) -> Self {
         // Of a file that was empty it is known when it was, and what it holds now is not its content yet.
-        let (size, modified_ns) = match checkpoint.is_blank() {
+        let (size, modified_ns) = match checkpoint.never_had_content() {
             true => (0, checkpoint.modified_ns),
-            false => (look.size, look.modified_ns),
+            false => (stat.size, stat.modified_ns),
         };
         Source {
             id: SourceId::next(),
@@ -127,14 +127,14 @@ impl Source {
             opened_path,
             shared_size: Arc::new(AtomicU64::new(size)),
             position: checkpoint.offset,
-            trace: checkpoint.trace,
+            tail_checksum: checkpoint.tail_checksum,
             marks: checkpoint.marks.clone(),
             size,
             modified_ns,
-            is_fresh: is_fresh(modified_ns),
+            mtime_is_ambiguous: mtime_is_ambiguous(modified_ns),
             framer,
             no_newline_before: checkpoint.offset,
-            nuls: Nuls::new(look.is_sparse),
+            nuls: Nuls::new(stat.is_sparse),
             has_warned_of_nuls: false,
             detached_since: None,
             watch: None,
@@ -168,7 +168,10 @@ impl Source {
         if self.position == 0 {
             return self.begins_as_known(&[]);
         }
-        Ok(self.content.trace_before(self.position, self.trace.len)? == self.trace)
+        Ok(self
+            .content
+            .checksum_before(self.position, self.tail_checksum.len)?
+            == self.tail_checksum)
     }
 
     /// Whether the file, of which `data` are the first bytes (as many as were read), begins as it did.
@@ -181,33 +184,33 @@ impl Source {
     }
 
     /// Whether nothing is known of the content: it was empty at every look.
-    pub(super) fn is_blank(&self) -> bool {
+    pub(super) fn never_had_content(&self) -> bool {
         self.position == 0 && self.checkpoint.identity.fingerprint.len == 0
     }
 
     /// Whether the content that was seen has gone since: the file is shorter than it was, or what was read
-    /// of it is not there any more. If not, `look` is one at the same content.
-    pub(super) fn was_truncated(&mut self, look: &Look) -> io::Result<bool> {
+    /// of it is not there any more. If not, `stat` is one of the same content.
+    pub(super) fn was_truncated(&mut self, stat: &FileStat) -> io::Result<bool> {
         Ok(self.content.can_change()
-            && self.may_have_changed(look)
-            && (look.size < self.size.max(self.position) || !self.is_unchanged()?))
+            && self.may_have_changed(stat)
+            && (stat.size < self.size.max(self.position) || !self.is_unchanged()?))
     }
 
     /// Whether something may have been written or truncated since the last look.
-    pub(super) fn may_have_changed(&self, look: &Look) -> bool {
-        self.is_fresh || (look.size, look.modified_ns) != (self.size, self.modified_ns)
+    pub(super) fn may_have_changed(&self, stat: &FileStat) -> bool {
+        self.mtime_is_ambiguous || (stat.size, stat.modified_ns) != (self.size, self.modified_ns)
     }
 
-    /// A read found other content: the next look is not to be content with the same size and time.
+    /// A read found other content: the next stat is not to be that of content with the same size and time.
     pub(super) fn suspect(&mut self) {
-        self.is_fresh = true;
+        self.mtime_is_ambiguous = true;
     }
 
-    /// Notes a look at the content that is being read.
-    pub(super) fn note(&mut self, look: &Look) {
-        (self.size, self.modified_ns) = (look.size, look.modified_ns);
-        self.is_fresh = is_fresh(look.modified_ns);
-        self.nuls.note(look.is_sparse);
+    /// Records a stat of the content that is being read.
+    pub(super) fn record_stat(&mut self, stat: &FileStat) {
+        (self.size, self.modified_ns) = (stat.size, stat.modified_ns);
+        self.mtime_is_ambiguous = mtime_is_ambiguous(stat.modified_ns);
+        self.nuls.note(stat.is_sparse);
         self.show_size();
     }
 
@@ -233,11 +236,11 @@ impl Source {
     }
 
     /// The checkpoint that it has when everything that was read is acknowledged.
-    pub(super) fn reached(&self) -> Checkpoint {
+    pub(super) fn checkpoint_now(&self) -> Checkpoint {
         Checkpoint {
             offset: self.position,
             size: self.written_size().max(self.position),
-            trace: self.trace,
+            tail_checksum: self.tail_checksum,
             marks: self.marks.clone(),
             modified_ns: self.modified_ns,
             ..self.checkpoint.clone()
@@ -245,11 +248,11 @@ impl Source {
     }
 
     /// The file was cut, behind the position.
-    pub(super) fn truncated_ahead(&mut self, look: &Look) {
-        self.note(look);
+    pub(super) fn truncated_ahead(&mut self, stat: &FileStat) {
+        self.record_stat(stat);
         // What follows on the cut was not seen yet.
         self.no_newline_before = self.position;
-        self.nuls = Nuls::new(look.is_sparse);
+        self.nuls = Nuls::new(stat.is_sparse);
     }
 
     /// The fingerprint, if it covers more of the file than before.
@@ -279,9 +282,9 @@ impl Source {
         growth: Growth,
         account: &Arc<Account>,
         pool: &Arc<BufferPool>,
-    ) -> io::Result<Read> {
+    ) -> io::Result<ReadOutcome> {
         if end <= self.position {
-            return Ok(Read::End { partial: 0 });
+            return Ok(ReadOutcome::End { partial: 0 });
         }
         let mut until = end;
         if self.nuls.are_likely() {
@@ -290,7 +293,7 @@ impl Source {
                 Some(reach) => until = reach,
                 None => {
                     let partial = self.written_size().saturating_sub(self.position);
-                    return Ok(Read::End { partial });
+                    return Ok(ReadOutcome::End { partial });
                 }
             }
         }
@@ -305,7 +308,7 @@ impl Source {
             && until - self.position < decisive as u64
         {
             let partial = until - self.position;
-            return Ok(Read::End { partial });
+            return Ok(ReadOutcome::End { partial });
         }
         // A line that is known to be long is fetched in one go, everything else in usual steps.
         let is_long = is_partial || self.framer.is_inside_line();
@@ -333,7 +336,7 @@ impl Source {
         growth: Growth,
         account: &Arc<Account>,
         pool: &Arc<BufferPool>,
-    ) -> io::Result<Option<Read>> {
+    ) -> io::Result<Option<ReadOutcome>> {
         let Wanted { until, end, .. } = *wanted;
         let unread = usize::try_from(until - self.position).unwrap_or(usize::MAX);
         if unread == 0 {
@@ -343,13 +346,13 @@ impl Source {
                 Unended::LineEnds | Unended::WantsMore => None,
             });
         }
-        let Some(mut permit) = account.take(unread.min(wanted.most), wanted.least) else {
-            return Ok(Some(Read::NoBudget));
+        let Some(mut permit) = account.acquire(unread.min(wanted.most), wanted.least) else {
+            return Ok(Some(ReadOutcome::NoBudget));
         };
         let mut data = pool.buffer(permit.bytes());
         let count = self.fill(&mut data)?;
         if count != Some(data.len()) {
-            return Ok(Some(Read::Changed));
+            return Ok(Some(ReadOutcome::Changed));
         }
         let count = data.len();
         if data.first() == Some(&0)
@@ -386,11 +389,11 @@ impl Source {
         data.truncate(bytes);
         permit.shrink_to(bytes);
         let start = self.position;
-        self.marks.add(start, self.trace);
+        self.marks.add(start, self.tail_checksum);
         self.position += bytes as u64;
         self.no_newline_before = self.position;
-        self.trace = Trace::of(&data);
-        Ok(Some(Read::Batch(Chunk {
+        self.tail_checksum = TailChecksum::of(&data);
+        Ok(Some(ReadOutcome::Batch(Chunk {
             start,
             data,
             framing,
@@ -419,7 +422,7 @@ impl Source {
         }
         let partial = text as u64;
         if text == count && until == end {
-            return Ok(Unended::Read(Read::End { partial }));
+            return Ok(Unended::Read(ReadOutcome::End { partial }));
         }
         let behind = self
             .nuls
@@ -427,7 +430,7 @@ impl Source {
         match behind {
             Behind::End if growth == Growth::Possible || text == 0 => {
                 self.show_size();
-                Ok(Unended::Read(Read::End { partial }))
+                Ok(Unended::Read(ReadOutcome::End { partial }))
             }
             Behind::Hole(next) if text == 0 => self.skip_to(next).map(Unended::Read),
             Behind::End | Behind::Hole(_) => Ok(Unended::LineEnds),
@@ -441,35 +444,35 @@ impl Source {
 
     /// Moves the position over the NULs before `text`.
     #[cold]
-    fn skip_to(&mut self, text: u64) -> io::Result<Read> {
+    fn skip_to(&mut self, text: u64) -> io::Result<ReadOutcome> {
         if !self.is_unchanged()? {
-            return Ok(Read::Changed);
+            return Ok(ReadOutcome::Changed);
         }
-        let trace = nuls::trace_behind(&mut self.content, self.position, text)?;
-        let Some(trace) = trace else {
-            return Ok(Read::Changed);
+        let tail_checksum = nuls::checksum_behind(&mut self.content, self.position, text)?;
+        let Some(tail_checksum) = tail_checksum else {
+            return Ok(ReadOutcome::Changed);
         };
         let span = Span {
             source: self.id,
             start: self.position,
             end: text,
-            trace,
+            tail_checksum,
         };
         self.framer.end_line();
         self.nuls.settle();
-        self.marks.add(self.position, self.trace);
+        self.marks.add(self.position, self.tail_checksum);
         (self.position, self.no_newline_before) = (text, text);
-        self.trace = trace;
-        Ok(Read::Skipped(span))
+        self.tail_checksum = tail_checksum;
+        Ok(ReadOutcome::Skipped(span))
     }
 
     /// Fills `data` from the position on; returns how many bytes there were. The bytes before the
     /// position are read with them and compared, in the same system call, so that a truncation
-    /// between a look and a read cannot slip through: `None` if they are not what was read. At the
+    /// between a stat and a read cannot slip through: `None` if they are not what was read. At the
     /// beginning of the file, the bytes themselves are compared with what is known of them.
     fn fill(&mut self, data: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut before = [0u8; Trace::MAX_LEN];
-        let before = &mut before[..usize::from(self.trace.len).min(Trace::MAX_LEN)];
+        let mut before = [0u8; TailChecksum::MAX_LEN];
+        let before = &mut before[..usize::from(self.tail_checksum.len).min(TailChecksum::MAX_LEN)];
         let start = self.position - before.len() as u64;
         let count = self.content.read_two(before, data, start)?;
         let Some(count) = count.checked_sub(before.len()) else {
@@ -477,7 +480,7 @@ impl Source {
         };
         let is_unchanged = match self.position {
             0 => self.begins_as_known(&data[..count])?,
-            _ => Trace::of(before) == self.trace,
+            _ => TailChecksum::of(before) == self.tail_checksum,
         };
         Ok(is_unchanged.then_some(count))
     }
@@ -487,6 +490,6 @@ impl Source {
 const CLOCK_TICK_MS: i64 = 50;
 
 /// Whether a change now could have the same time as the last one.
-fn is_fresh(modified_ns: i64) -> bool {
+fn mtime_is_ambiguous(modified_ns: i64) -> bool {
     now_ms() - modified_ns / 1_000_000 < CLOCK_TICK_MS
 }

@@ -23,24 +23,24 @@ use rustix::io::Errno;
 
 use super::clock::now_ms;
 use super::compare::{fresh, is_absence, is_shortage, verdict_on};
+use super::descriptor_permits::{DescriptorPermit, SecondFiles};
 use super::family::Deferred;
 use super::growth::{note_begun, note_growth};
 use super::observation::Verdict;
 use super::questions::Questions;
 use super::recognise::is_same_inode;
-use super::scheduler::{End, Leave};
+use super::scheduler::{RunOutcome, TailerExit};
 use super::source::Source;
 use super::trouble::Trouble;
-use super::turns::{SecondFiles, Turn};
 use super::watch::FileWatch;
-use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, POLL_INTERVAL, Shared, TURN_INTERVAL};
+use super::{LOOK_INTERVAL, OVERWRITE_INTERVAL, PERMIT_INTERVAL, POLL_INTERVAL, Shared};
 use crate::batch::{Batch, Destination};
 use crate::budget::Account;
 use crate::config::LogConfig;
-use crate::identity::{Inode, Look};
-use crate::progress::{Ending, Progress};
+use crate::identity::{FileStat, Inode};
+use crate::progress::{CloseReason, Progress};
 use crate::shown::ShownPath;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// What follows one path: it owns the open files, rotated ones that still drain first, and the position in
 /// each. It runs on a `tail:<path>` thread, or is parked; see [`super::scheduler`].
@@ -51,7 +51,7 @@ pub struct Tailer {
     pub(super) destination: Arc<Destination>,
     pub(super) shared: Arc<Shared>,
     pub(super) account: Arc<Account>,
-    pub(super) waker: Waker,
+    pub(super) handle: TailerHandle,
     pub(super) batches: Sender<Batch>,
     pub(super) progress: Sender<Progress>,
     pub(super) stop: Receiver<()>,
@@ -60,7 +60,7 @@ pub struct Tailer {
     /// Whether the last of `sources` lies at the path.
     pub(super) has_current: bool,
     /// Needed to hold files open.
-    pub(super) turn: Option<Turn>,
+    pub(super) descriptor_permit: Option<DescriptorPermit>,
     /// Needed to hold more than one open.
     pub(super) second_files: Option<SecondFiles>,
     /// Everything must be looked at before anything is read.
@@ -70,7 +70,7 @@ pub struct Tailer {
     /// last change that was known before, in ns.
     pub(super) in_place_at: Option<(Instant, i64, i64)>,
     /// The file was closed, for others to have their turn, when it looked like this; its watch stays.
-    pub(super) paused: Option<Box<(Look, Option<FileWatch>)>>,
+    pub(super) paused: Option<Box<(FileStat, Option<FileWatch>)>>,
     /// Inode and time of birth of the file at the path, if another tailer reads it.
     pub(super) read_elsewhere: Option<(Inode, i64)>,
     /// The file at the path may be what another path holds, or a copy of that.
@@ -80,7 +80,7 @@ pub struct Tailer {
     /// The file was there when its section was first seen: `start_at` is about it.
     pub(super) honours_start_at: bool,
     /// What lay at the path when it was found; it may be rotated away before it is opened.
-    pub(super) stat_when_found: Option<Box<Look>>,
+    pub(super) stat_when_found: Option<Box<FileStat>>,
     /// Where the path leads through links.
     pub(super) target: Option<std::path::PathBuf>,
     pub(super) trouble: Trouble,
@@ -102,13 +102,13 @@ pub struct Tailer {
 
 /// What a look left to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Wait {
     /// Everything is read.
     Idle,
     /// The memory budget; a wake comes when there is some.
     Budget,
-    /// A turn to hold files open; a wake comes then.
-    Turn,
+    /// A descriptor permit; a wake comes when one may be had.
+    Permit,
     /// There is more to read, and others wait for a thread.
     Yield,
     /// The stop came in between.
@@ -116,7 +116,7 @@ pub(super) enum Next {
 }
 
 impl Tailer {
-    /// A tailer for `path`. It waits for `waker`, which `account` rings too, and ends when `stop` is disconnected
+    /// A tailer for `path`. It waits for `handle`, which `account` rings too, and ends when `stop` is disconnected
     /// (and it is woken to see that).
     #[expect(
         clippy::too_many_arguments,
@@ -128,12 +128,12 @@ impl Tailer {
         destination: Arc<Destination>,
         shared: Arc<Shared>,
         account: Arc<Account>,
-        waker: Waker,
+        handle: TailerHandle,
         batches: Sender<Batch>,
         progress: Sender<Progress>,
         stop: Receiver<()>,
         honours_start_at: bool,
-        stat_when_found: Option<Look>,
+        stat_when_found: Option<FileStat>,
     ) -> Self {
         Tailer {
             path,
@@ -141,13 +141,13 @@ impl Tailer {
             destination,
             shared,
             account,
-            waker,
+            handle,
             batches,
             progress,
             stop,
             sources: VecDeque::new(),
             has_current: false,
-            turn: None,
+            descriptor_permit: None,
             second_files: None,
             must_sync: true,
             last_sync: Instant::now(),
@@ -172,20 +172,20 @@ impl Tailer {
 
     /// Runs on a `tail:<path>` thread until it can be parked, the path is gone and drained, or it is told
     /// to stop.
-    pub fn run(&mut self) -> Leave {
+    pub fn run(&mut self) -> RunOutcome {
         loop {
             // Before the look: what it does not see yet rings again.
-            if self.waker.take() {
+            if self.handle.clear() {
                 self.last_event = Instant::now();
             }
             // After the bell is taken: who stops all tailers rings it when the channel is gone.
             if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
-                return Leave::Ended(End::Stopped);
+                return RunOutcome::Exit(TailerExit::Stopped);
             }
             self.trouble.begin();
             let next = match self.may_look() {
                 true => self.look(),
-                false => Next::Turn,
+                false => Wait::Permit,
             };
             self.trouble.end(&self.path);
             self.return_second_files();
@@ -193,21 +193,21 @@ impl Tailer {
                 self.close_all();
             }
             match next {
-                Next::Stop => return Leave::Ended(End::Stopped),
-                Next::Yield => return Leave::Yielded,
-                Next::Idle if self.shared.once => return Leave::Ended(self.end_of_once()),
-                Next::Idle if self.is_done() => return Leave::Ended(End::Gone),
-                Next::Idle => self.pause_if_wanted(),
+                Wait::Stop => return RunOutcome::Exit(TailerExit::Stopped),
+                Wait::Yield => return RunOutcome::Yield,
+                Wait::Idle if self.shared.once => return RunOutcome::Exit(self.end_of_once()),
+                Wait::Idle if self.is_done() => return RunOutcome::Exit(TailerExit::PathGone),
+                Wait::Idle => self.pause_if_wanted(),
                 // A shortage of descriptors shows again; anything else keeps `--once` from its end for ever.
-                Next::Turn if self.shared.once && self.trouble.is_present() => {
-                    return Leave::Ended(End::Unread);
+                Wait::Permit if self.shared.once && self.trouble.is_present() => {
+                    return RunOutcome::Exit(TailerExit::Unread);
                 }
-                Next::Budget | Next::Turn => {}
+                Wait::Budget | Wait::Permit => {}
             }
-            if let Some(leave) = self.may_leave(next) {
-                return leave;
+            if let Some(outcome) = self.may_park(next) {
+                return outcome;
             }
-            if self.waker.wait(self.patience(next)) {
+            if self.handle.wait(self.patience(next)) {
                 self.last_event = Instant::now();
             }
         }
@@ -224,7 +224,7 @@ impl Tailer {
     }
 
     /// Everything that is there is read, as far as that is possible.
-    fn end_of_once(&self) -> End {
+    fn end_of_once(&self) -> TailerExit {
         for source in &self.sources {
             let partial = source.written_size().saturating_sub(source.position);
             if partial > 0 {
@@ -235,13 +235,13 @@ impl Tailer {
             }
         }
         match self.trouble.is_present() || self.blocked_since.is_some() {
-            true => End::Unread,
-            false => End::Stopped,
+            true => TailerExit::Unread,
+            false => TailerExit::Stopped,
         }
     }
 
     /// How long to wait without being woken.
-    pub(super) fn patience(&self, next: Next) -> Duration {
+    pub(super) fn patience(&self, next: Wait) -> Duration {
         let unwatched = self.sources.iter().any(|source| source.watch.is_none());
         let mut patience = match unwatched || self.must_sync || self.awaits_copy {
             true => POLL_INTERVAL,
@@ -250,9 +250,9 @@ impl Tailer {
         if self.sources.iter().any(Source::awaits_overwrite) {
             patience = patience.min(OVERWRITE_INTERVAL);
         }
-        if self.turn.is_some() && self.shared.turns.are_scarce() {
+        if self.descriptor_permit.is_some() && self.shared.descriptors.ran_out() {
             // To give it back soon when it is wanted.
-            patience = patience.min(TURN_INTERVAL);
+            patience = patience.min(PERMIT_INTERVAL);
         }
         if let Some(since) = self.blocked_since {
             let left = self.log.rotate_wait.saturating_sub(since.elapsed());
@@ -261,12 +261,12 @@ impl Tailer {
         if !self.late.is_empty() {
             patience = patience.min(LATE_INTERVAL);
         }
-        if next == Next::Budget
+        if next == Wait::Budget
             && let Some(after) = self.account.asks_again_after()
         {
             patience = patience.min(after);
         }
-        if next == Next::Idle {
+        if next == Wait::Idle {
             for since in self.sources.iter().filter_map(|s| s.detached_since) {
                 patience = patience.min(self.log.rotate_wait.saturating_sub(since.elapsed()));
             }
@@ -275,18 +275,18 @@ impl Tailer {
     }
 
     /// One look: notices what happened and reads what is there to read.
-    fn look(&mut self) -> Next {
+    fn look(&mut self) -> Wait {
         // The size of the newest file first, then the older ones to their end: see the text of `tail`.
         loop {
             if let Err(error) = self.follow() {
                 self.complain_of(&error);
                 return match is_shortage(&error) {
-                    true => Next::Turn,
-                    false => Next::Idle,
+                    true => Wait::Permit,
+                    false => Wait::Idle,
                 };
             }
             if self.waits_for_blocked() {
-                return Next::Idle;
+                return Wait::Idle;
             }
             let mut sent = false;
             let mut at = 0;
@@ -301,8 +301,8 @@ impl Tailer {
                         sent = true;
                         break;
                     }
-                    Ok(Drained::Budget) => return Next::Budget,
-                    Ok(Drained::Stop) => return Next::Stop,
+                    Ok(Drained::Budget) => return Wait::Budget,
+                    Ok(Drained::Stop) => return Wait::Stop,
                     Err(error) => {
                         self.complain_of(&error);
                         break;
@@ -312,10 +312,10 @@ impl Tailer {
             // New bytes may have come in the meantime; a busy file is read on without a wait, but what happens
             // to the path must be noticed too. `--once` ends when what was there at the look is read.
             if !sent || (self.shared.once && !self.must_sync) {
-                return Next::Idle;
+                return Wait::Idle;
             }
-            if self.shared.crowd.is_waiting() {
-                return Next::Yield;
+            if self.shared.thread_pressure.has_waiters() {
+                return Wait::Yield;
             }
         }
     }
@@ -364,11 +364,11 @@ impl Tailer {
 
     /// Whether the path or the content of a source is not what it was. A source that has only grown is noted.
     fn has_changed(&mut self) -> io::Result<bool> {
-        match Look::at_path(&self.path) {
-            Ok(look) => {
+        match FileStat::at_path(&self.path) {
+            Ok(stat) => {
                 let current = self.sources.back().filter(|_| self.has_current);
-                let is_current = current.is_some_and(|s| is_same_inode(&s.checkpoint, &look));
-                if !is_current && !self.is_read_elsewhere(&look) {
+                let is_current = current.is_some_and(|s| is_same_inode(&s.checkpoint, &stat));
+                if !is_current && !self.is_read_elsewhere(&stat) {
                     return Ok(true);
                 }
             }
@@ -402,7 +402,7 @@ impl Tailer {
         let mut are_known = true;
         for (at, source) in sources.iter_mut().enumerate().rev().skip(newest) {
             match verdict_on(source)? {
-                (Verdict::Intact, look) => note_growth(source, &look, shared, progress)?,
+                (Verdict::Intact, stat) => note_growth(source, &stat, shared, progress)?,
                 (Verdict::Begun, _) if at < rotated => {
                     let begun = fresh(&self.path, &mut source.content, 0)?;
                     note_begun(source, &begun, shared, progress);
@@ -414,9 +414,9 @@ impl Tailer {
     }
 
     /// Whether the file at the path is open in another tailer, as it was when that was first seen.
-    pub(super) fn is_read_elsewhere(&self, look: &Look) -> bool {
-        self.read_elsewhere == Some((look.inode, look.born_ns))
-            && self.shared.registry.is_open(look.inode)
+    pub(super) fn is_read_elsewhere(&self, stat: &FileStat) -> bool {
+        self.read_elsewhere == Some((stat.inode, stat.born_ns))
+            && self.shared.registry.is_open(stat.inode)
     }
 
     /// The last change of the current file that was seen while it lay at the path, in ns since 1970. 0 if the clock
@@ -453,7 +453,7 @@ impl Tailer {
     /// Closes everything; it is opened again where it stands.
     pub(super) fn close_all(&mut self) {
         for source in std::mem::take(&mut self.sources) {
-            self.retire(&source, Ending::Paused);
+            self.retire(&source, CloseReason::Paused);
         }
         self.has_current = false;
         self.must_sync = true;
@@ -461,7 +461,7 @@ impl Tailer {
 
     pub(super) fn complain_of(&mut self, error: &io::Error) {
         match Errno::from_io_error(error) {
-            Some(Errno::NFILE | Errno::MFILE) => return self.shared.turns.are_too_many(),
+            Some(Errno::NFILE | Errno::MFILE) => return self.shared.descriptors.system_ran_out(),
             Some(Errno::STALE) => self.is_stale = true,
             _ => {}
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use logagent::batch::{Batch, Destination, Framing, Route, SourceId};
 use logagent::budget::Budget;
 use logagent::buffer::BufferPool;
-use logagent::wake::Waker;
+use logagent::tailer_handle::TailerHandle;
 
 /// What one read gives.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
@@ -27,7 +27,9 @@ pub(crate) fn batch(headers: Headers) -> Batch {
     };
     let lines = lines();
     let (woken, _) = crossbeam_channel::unbounded();
-    let account = Budget::new(1 << 30).route().account(Waker::new(woken));
+    let account = Budget::new(1 << 30)
+        .route()
+        .account(TailerHandle::new(woken));
     let mut data = BufferPool::new().buffer(lines.len());
     data.copy_from_slice(&lines);
     Batch {
@@ -48,7 +50,7 @@ pub(crate) fn batch(headers: Headers) -> Batch {
         framing: Framing::Lines,
         read_at_ms: 1_770_000_000_000,
         permit: account
-            .take(lines.len(), lines.len())
+            .acquire(lines.len(), lines.len())
             .expect("the budget is free"),
     }
 }

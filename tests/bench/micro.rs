@@ -5,7 +5,7 @@ mod batches;
 use batches::{BATCH_BYTES, Headers, batch};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use logagent::batch::{Span, Trace};
+use logagent::batch::{Span, TailChecksum};
 use logagent::checkpoint::tracker::AckTracker;
 use logagent::config::Compression;
 use logagent::kafka::Encoder;
@@ -64,14 +64,14 @@ fn ack_tracking(bencher: Bencher<'_, '_>, order: &str) {
             source,
             start: n * 1000,
             end: (n + 1) * 1000,
-            trace: Trace::default(),
+            tail_checksum: TailChecksum::default(),
         })
         .collect();
     if order == "backwards" {
         spans.reverse();
     }
     bencher.counter(spans.len()).bench_local(|| {
-        let mut tracker = AckTracker::new(0, Trace::default());
+        let mut tracker = AckTracker::new(0, TailChecksum::default());
         for span in black_box(&spans) {
             tracker.ack(span);
         }

@@ -396,7 +396,7 @@ impl Env {
     /// Which field of [`Env::positions`] is the path.
     pub(crate) const PATH: usize = 14;
 
-    /// The fields of each checkpoint as it is now: offset, size, trace (2), device, inode and so on. Reads the file as
+    /// The fields of each checkpoint as it is now: offset, size, tail checksum (2), device, inode and so on. Reads the file as
     /// the README tells users to.
     pub(crate) fn positions(&self) -> Vec<Vec<String>> {
         const SERIAL: usize = 11;

@@ -1,8 +1,8 @@
 //! Messages in, checkpoints out.
 
 use super::*;
-use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Inode};
+use crate::batch::TailChecksum;
+use crate::identity::{FileIdentity, Fingerprint, Inode};
 use crate::progress::Marks;
 use crossbeam_channel::unbounded;
 use std::path::Path;
@@ -10,14 +10,14 @@ use std::path::Path;
 fn checkpoint(inode: u64, offset: u64) -> Checkpoint {
     Checkpoint {
         path: Path::new("/log/app.log").into(),
-        identity: Identity {
+        identity: FileIdentity {
             inode: Inode { device: 1, inode },
             born_ns: 0,
             fingerprint: Fingerprint::default(),
         },
         offset,
         size: offset,
-        trace: Trace::default(),
+        tail_checksum: TailChecksum::default(),
         marks: Marks::default(),
         state: SourceState::Open,
         serial: inode,
@@ -62,7 +62,7 @@ fn span(source: SourceId, start: u64, end: u64) -> Span {
         source,
         start,
         end,
-        trace: Trace::default(),
+        tail_checksum: TailChecksum::default(),
     }
 }
 
@@ -82,11 +82,11 @@ fn a_gap_holds_the_checkpoint_back() {
 fn an_acknowledgement_from_before_a_truncation_moves_nothing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (old, new) = (SourceId::next(), SourceId::next());
-    let finished = Progress::Ended {
+    let finished = Progress::Closed {
         source: old,
         end: 500,
         modified_ns: 0,
-        why: Ending::Gone,
+        why: CloseReason::ContentGone,
     };
     let messages = vec![
         opened(old, 7, 0),
@@ -105,17 +105,17 @@ fn a_finished_file_is_remembered_and_a_deleted_one_is_not() {
     let messages = vec![
         opened(rotated, 7, 0),
         opened(gone, 8, 0),
-        Progress::Ended {
+        Progress::Closed {
             source: rotated,
             end: 10,
             modified_ns: 99,
-            why: Ending::Finished,
+            why: CloseReason::Finished,
         },
-        Progress::Ended {
+        Progress::Closed {
             source: gone,
             end: 10,
             modified_ns: 99,
-            why: Ending::Gone,
+            why: CloseReason::ContentGone,
         },
         Progress::Acked(vec![span(rotated, 0, 10), span(gone, 0, 10)]),
     ];
@@ -133,11 +133,11 @@ fn a_file_that_is_forgotten_before_all_of_it_is_acknowledged_leaves_nothing() {
     let source = SourceId::next();
     let messages = vec![
         opened(source, 7, 0),
-        Progress::Ended {
+        Progress::Closed {
             source,
             end: 10,
             modified_ns: 99,
-            why: Ending::Finished,
+            why: CloseReason::Finished,
         },
         Progress::Forgotten { serial: 7 },
         Progress::Acked(vec![span(source, 0, 10)]),
@@ -217,11 +217,15 @@ fn random_message(
                 serial,
                 ..
             } = followed.swap_remove(at);
-            let why = [Ending::Finished, Ending::Gone, Ending::Paused][random.usize(0..3)];
-            if why != Ending::Gone {
+            let why = [
+                CloseReason::Finished,
+                CloseReason::ContentGone,
+                CloseReason::Paused,
+            ][random.usize(0..3)];
+            if why != CloseReason::ContentGone {
                 closed.push(serial);
             }
-            Progress::Ended {
+            Progress::Closed {
                 source,
                 end: acked,
                 modified_ns: 5,
@@ -262,9 +266,9 @@ fn random_message(
             one.acked += random.u64(1..30);
             one.size
                 .store(one.acked + random.u64(0..10), Ordering::Relaxed);
-            let trace = Trace::of(&one.acked.to_le_bytes());
+            let tail_checksum = TailChecksum::of(&one.acked.to_le_bytes());
             Progress::Acked(vec![Span {
-                trace,
+                tail_checksum,
                 ..span(one.source, start, one.acked)
             }])
         }
@@ -383,8 +387,8 @@ fn what_tells_content_from_other_content_waits_for_no_interval() {
     let source = SourceId::next();
     registrar.take(opened(source, 7, 0));
     registrar.write_what_is_due(now);
-    assert!(loaded()[0].is_blank());
-    let identity = Identity {
+    assert!(loaded()[0].never_had_content());
+    let identity = FileIdentity {
         fingerprint: Fingerprint::of(b"first"),
         ..checkpoint(7, 0).identity
     };

@@ -4,9 +4,9 @@
 //! logagent checkpoints 4
 //! generation BEGUN_NS CRC
 //! section NAME CRC
-//! OFFSET SIZE TRACE_LEN TRACE_CRC DEVICE INODE BORN_NS FP_LEN FP_HASH FP_STEPS STATE SERIALS MODIFIED_NS MARKS PATH CRC
+//! OFFSET SIZE TAIL_LEN TAIL_CRC DEVICE INODE BORN_NS FP_LEN FP_HASH FP_STEPS STATE SERIALS MODIFIED_NS MARKS PATH CRC
 //! end COUNT CRC
-//! OFFSET SIZE TRACE_LEN TRACE_CRC SERIAL CRC
+//! OFFSET SIZE TAIL_LEN TAIL_CRC SERIAL CRC
 //! gone SERIAL CRC
 //! synced OFFSET CRC
 //! ```
@@ -15,7 +15,7 @@
 //! moved (the short line: its position before becomes a mark), one that is forgotten. `synced` says that
 //! everything before its own offset was durable before it was written.
 //!
-//! Numbers are decimal, `TRACE_CRC`, `FP_HASH`, `FP_STEPS` and `CRC` hexadecimal; `FP_STEPS` are two digits each, or
+//! Numbers are decimal, `TAIL_CRC`, `FP_HASH`, `FP_STEPS` and `CRC` hexadecimal; `FP_STEPS` are two digits each, or
 //! `-`; `STATE` is `open`, `finished` or `skipped`; `SERIALS` are the serial number and, with commas before them,
 //! those of the sources that it takes the place of; `MARKS` are `OFFSET:LEN:CRC` with commas between them, or `-`;
 //! `NAME` and `PATH` have bytes outside of printable ASCII, and `%`, as `%XX`.
@@ -32,8 +32,8 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Inode};
+use crate::batch::TailChecksum;
+use crate::identity::{FileIdentity, Fingerprint, Inode};
 use crate::progress::{Checkpoint, Mark, Marks, SourceState};
 
 /// What the first line begins with; the number of the version follows.
@@ -88,17 +88,19 @@ pub(super) struct Moved {
     pub(super) serial: u64,
     offset: u64,
     size: u64,
-    trace: Trace,
+    tail_checksum: TailChecksum,
 }
 
 impl Moved {
     /// Moves the position that was written before.
     pub(super) fn apply(self, checkpoint: &mut Checkpoint) {
         if self.offset > checkpoint.offset {
-            checkpoint.marks.add(checkpoint.offset, checkpoint.trace);
+            checkpoint
+                .marks
+                .add(checkpoint.offset, checkpoint.tail_checksum);
         }
         checkpoint.offset = self.offset;
-        checkpoint.trace = self.trace;
+        checkpoint.tail_checksum = self.tail_checksum;
         checkpoint.size = self.size.max(self.offset);
         forget_steps_of_long_content(checkpoint);
     }
@@ -166,14 +168,14 @@ pub(super) fn write_moved(text: &mut String, checkpoint: &Checkpoint) {
     let Checkpoint {
         offset,
         size,
-        trace,
+        tail_checksum,
         serial,
         ..
     } = checkpoint;
     let _ = write!(
         text,
         "{offset} {size} {} {:08x} {serial}",
-        trace.len, trace.crc
+        tail_checksum.len, tail_checksum.crc
     );
 }
 
@@ -183,13 +185,13 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
         identity,
         offset,
         size,
-        trace,
+        tail_checksum,
         marks,
         state,
         serial,
         modified_ns,
     } = checkpoint;
-    let Identity {
+    let FileIdentity {
         inode: Inode { device, inode },
         born_ns,
         fingerprint,
@@ -197,7 +199,7 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
     let _ = write!(
         text,
         "{offset} {size} {} {:08x} {device} {inode} {born_ns} {} {:016x} ",
-        trace.len, trace.crc, fingerprint.len, fingerprint.hash,
+        tail_checksum.len, tail_checksum.crc, fingerprint.len, fingerprint.hash,
     );
     let known = match *offset < SHORT_BYTES {
         true => fingerprint
@@ -226,9 +228,20 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
     if marks.iter().len() == 0 {
         text.push('-');
     }
-    for (n, Mark { offset, trace }) in marks.iter().enumerate() {
+    for (
+        n,
+        Mark {
+            offset,
+            tail_checksum,
+        },
+    ) in marks.iter().enumerate()
+    {
         let comma = if n > 0 { "," } else { "" };
-        let _ = write!(text, "{comma}{offset}:{}:{:x}", trace.len, trace.crc);
+        let _ = write!(
+            text,
+            "{comma}{offset}:{}:{:x}",
+            tail_checksum.len, tail_checksum.crc
+        );
     }
     text.push(' ');
     escape(text, path.as_os_str().as_bytes());
@@ -270,7 +283,7 @@ fn parse_moved(line: &str) -> Option<Moved> {
     Some(Moved {
         offset: next()?.parse().ok()?,
         size: next()?.parse().ok()?,
-        trace: Trace {
+        tail_checksum: TailChecksum {
             len: next()?.parse().ok()?,
             crc: u32::from_str_radix(next()?, 16).ok()?,
         },
@@ -299,7 +312,7 @@ fn parse_source(line: &str, version: Version) -> Option<Line> {
         Version::One => offset,
         _ => next()?.parse().ok()?,
     };
-    let trace = Trace {
+    let tail_checksum = TailChecksum {
         len: next()?.parse().ok()?,
         crc: u32::from_str_radix(next()?, 16).ok()?,
     };
@@ -332,8 +345,8 @@ fn parse_source(line: &str, version: Version) -> Option<Line> {
     let mut checkpoint = Checkpoint {
         offset,
         size: size.max(offset),
-        trace,
-        identity: Identity {
+        tail_checksum,
+        identity: FileIdentity {
             inode,
             born_ns,
             fingerprint,
@@ -389,7 +402,7 @@ fn parse_marks(text: &str) -> Option<Marks> {
         let mut fields = text.splitn(3, ':');
         Some(Mark {
             offset: fields.next()?.parse().ok()?,
-            trace: Trace {
+            tail_checksum: TailChecksum {
                 len: fields.next()?.parse().ok()?,
                 crc: u32::from_str_radix(fields.next()?, 16).ok()?,
             },

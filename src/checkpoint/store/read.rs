@@ -8,7 +8,7 @@ use crate::progress::{Checkpoint, Saved};
 
 /// What a file holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Read {
+pub(crate) struct ParsedFile {
     pub(crate) saved: Saved,
     /// Bytes at the end that a crash has kept from being written whole: they are left out.
     pub(crate) cut_bytes: usize,
@@ -41,7 +41,7 @@ pub(super) fn other_version(text: &[u8]) -> Option<&str> {
 }
 
 /// Reads a whole file.
-pub(crate) fn parse(text: &[u8]) -> Result<Read, Damage> {
+pub(crate) fn parse(text: &[u8]) -> Result<ParsedFile, Damage> {
     if text.is_empty() {
         return Err("it is empty".to_owned().into());
     }
@@ -54,7 +54,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Read, Damage> {
         )
         .into()),
         Some(Version::Four) => Generation::read(text),
-        Some(version) => Ok(Read {
+        Some(version) => Ok(ParsedFile {
             saved: parse_table(text, version)?,
             cut_bytes: 0,
         }),
@@ -106,21 +106,21 @@ struct Generation {
 }
 
 impl Generation {
-    fn read(text: &[u8]) -> Result<Read, Damage> {
+    fn read(text: &[u8]) -> Result<ParsedFile, Damage> {
         let mut generation = Generation::default();
         generation.places.reserve(text.len() / USUAL_BYTES);
         let mut lines = Lines::new(text)?;
         loop {
             let (number, at) = (lines.number, lines.offset);
             match lines.next() {
-                Next::Line(line) => {
+                NextLine::Line(line) => {
                     let line = parse_line(line, Version::Four);
                     if !line.is_some_and(|line| generation.take(line)) {
                         return Err(format!("line {number} is not what belongs there").into());
                     }
                 }
-                Next::End if generation.has_end => break,
-                Next::Torn if generation.has_end => {
+                NextLine::End if generation.has_end => break,
+                NextLine::Torn if generation.has_end => {
                     if lines.was_durable() {
                         return Err(Damage {
                             reason: format!("line {number} is not what was written"),
@@ -129,14 +129,16 @@ impl Generation {
                     }
                     break;
                 }
-                Next::End => return Err("its end is missing".to_owned().into()),
-                Next::Torn => return Err(format!("line {number} is not what was written").into()),
+                NextLine::End => return Err("its end is missing".to_owned().into()),
+                NextLine::Torn => {
+                    return Err(format!("line {number} is not what was written").into());
+                }
             }
         }
         generation
             .checkpoints
             .sort_unstable_by_key(|checkpoint| checkpoint.serial);
-        Ok(Read {
+        Ok(ParsedFile {
             cut_bytes: text.len() - lines.whole_until,
             saved: Saved {
                 sections: Some(generation.sections),
@@ -209,7 +211,7 @@ struct Lines<'a> {
     whole_until: usize,
 }
 
-enum Next<'a> {
+enum NextLine<'a> {
     /// What a line says before its checksum.
     Line(&'a str),
     /// Bytes that are no line, from [`Lines::whole_until`] on.
@@ -240,9 +242,9 @@ impl<'a> Lines<'a> {
         Ok(lines)
     }
 
-    fn next(&mut self) -> Next<'a> {
+    fn next(&mut self) -> NextLine<'a> {
         if self.offset >= self.text.len() {
-            return Next::End;
+            return NextLine::End;
         }
         let body = self
             .raw()
@@ -250,9 +252,9 @@ impl<'a> Lines<'a> {
         match body {
             Some((line, body)) => {
                 self.pass(line);
-                Next::Line(body)
+                NextLine::Line(body)
             }
-            None => Next::Torn,
+            None => NextLine::Torn,
         }
     }
 

@@ -9,10 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use self::sample::{as_read, checkpoint, events, moved, saved, sections, some, states};
-use super::read::{Read, parse};
+use super::read::{ParsedFile, parse};
 use super::*;
-use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Inode};
+use crate::batch::TailChecksum;
+use crate::identity::{FileIdentity, Fingerprint, Inode};
 use crate::progress::{Marks, SourceState};
 
 #[test]
@@ -143,7 +143,7 @@ fn every_flipped_byte_and_every_missing_line_of_what_was_durable_is_noticed() {
             match parse(&damaged) {
                 _ if flip == 0 => {}
                 // The newline before the last mark is a part of it.
-                Ok(Read { saved, cut_bytes }) => {
+                Ok(ParsedFile { saved, cut_bytes }) => {
                     assert!(at >= starts[last_sync] - 1, "byte {at} flipped by {flip}");
                     assert!(cut_bytes > 0 && states[3..].contains(&saved.checkpoints));
                 }
@@ -265,7 +265,7 @@ fn with_files(files: &[(&str, &[u8])], check: impl FnOnce(Store)) {
 fn the_versions_before_are_read_and_become_the_new_one() {
     let expected = Checkpoint {
         path: Path::new("/a b\n.log").into(),
-        identity: Identity {
+        identity: FileIdentity {
             inode: Inode {
                 device: 66305,
                 inode: 13,
@@ -279,7 +279,7 @@ fn the_versions_before_are_read_and_become_the_new_one() {
         },
         offset: 7,
         size: 7,
-        trace: Trace {
+        tail_checksum: TailChecksum {
             len: 5,
             crc: 0x000a_0b0c,
         },

@@ -12,10 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::environment::Env;
-use super::error::{ConfigError, Problem, Shown};
+use super::error::{ConfigError, Escaped, Problem};
 use super::key::Section;
 use super::keys;
-use super::kinds::kafka::is_name;
 use super::nearest::nearest;
 use super::reader::{Lookup, Reader, Setting};
 use super::syntax::RawSection;
@@ -23,6 +22,7 @@ use super::types::{
     Acks, AgentConfig, Compression, Config, HeaderChoice, KafkaConfig, LogConfig, Partitioner,
     Protocol,
 };
+use super::value_types::kafka::is_name;
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
 pub(super) fn resolve(
@@ -32,10 +32,10 @@ pub(super) fn resolve(
     errors: &mut Vec<ConfigError>,
 ) -> Option<Config> {
     if sections.is_empty() && errors.is_empty() {
-        errors.push(ConfigError::whole(Problem::Empty));
+        errors.push(ConfigError::in_file(Problem::Empty));
         return None;
     }
-    let found = Sections::sort(sections, errors);
+    let found = Sections::classify(sections, errors);
 
     let none = RawSection {
         name: "agent".to_owned(),
@@ -44,23 +44,23 @@ pub(super) fn resolve(
     let agent = found.agent.unwrap_or(&none);
     let agent = agent_config(Reader::new(Section::Agent, agent, env, errors));
 
-    let mut shared = Shared {
-        topic: Lookup::Told,
+    let mut log_defaults = LogDefaults {
+        topic: Lookup::Reported,
         partitioner: None,
     };
     let kafka = match found.kafka {
         Some(kafka) => {
             let reader = Reader::new(Section::Kafka, kafka, env, errors);
-            kafka_config(reader, &mut shared)
+            kafka_config(reader, &mut log_defaults)
         }
         None => {
-            errors.push(ConfigError::whole(Problem::MissingKafka));
+            errors.push(ConfigError::in_file(Problem::MissingKafka));
             None
         }
     };
 
     if found.logs.is_empty() {
-        errors.push(ConfigError::whole(Problem::MissingLog));
+        errors.push(ConfigError::in_file(Problem::MissingLog));
     }
     let mut taken = HashMap::new();
     let logs: Vec<Option<LogConfig>> = found
@@ -68,7 +68,7 @@ pub(super) fn resolve(
         .into_iter()
         .map(|(name, log)| {
             let reader = Reader::new(Section::Log, log, env, errors);
-            log_config(name, reader, &shared, &mut taken)
+            log_config(name, reader, &log_defaults, &mut taken)
         })
         .collect();
 
@@ -94,7 +94,7 @@ struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
-    fn sort(sections: &'a [RawSection], errors: &mut Vec<ConfigError>) -> Self {
+    fn classify(sections: &'a [RawSection], errors: &mut Vec<ConfigError>) -> Self {
         let mut found = Sections::default();
         for section in sections {
             match (section.name.as_str(), section.name.split_once(':')) {
@@ -113,7 +113,7 @@ impl<'a> Sections<'a> {
     /// Takes `section`, whose name is wrong, for what is nearest; returns what is wrong with it.
     fn guess(&mut self, section: &'a RawSection, all: &[RawSection]) -> Problem {
         let name = section.name.as_str();
-        let shown = Shown::bare(name);
+        let shown = Escaped::bare(name);
         if name == "log" || name == "log:" {
             self.logs.push(("", section));
             return Problem::LogUnnamed { section: shown };
@@ -121,7 +121,7 @@ impl<'a> Sections<'a> {
         if let Some(log) = name.strip_prefix("log:") {
             self.logs.push((log, section));
             return Problem::LogName {
-                name: Shown::quoted(log),
+                name: Escaped::quoted(log),
                 section: shown,
             };
         }
@@ -149,7 +149,7 @@ impl<'a> Sections<'a> {
         };
         Problem::UnknownSection {
             section: shown,
-            nearest: Shown::bare(&meant),
+            nearest: Escaped::bare(&meant),
         }
     }
 }
@@ -172,14 +172,14 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
 }
 
 /// What `[kafka]` says about the log sections.
-struct Shared {
+struct LogDefaults {
     topic: Lookup<String>,
     partitioner: Option<Setting<Partitioner>>,
 }
 
-fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfig> {
-    shared.topic = kafka.lookup(&keys::TOPIC);
-    shared.partitioner = kafka.setting(&keys::PARTITIONER);
+fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option<KafkaConfig> {
+    log_defaults.topic = kafka.lookup(&keys::TOPIC);
+    log_defaults.partitioner = kafka.setting(&keys::PARTITIONER);
     let brokers = kafka.setting(&keys::BROKERS);
     let protocol = kafka.setting(&keys::PROTOCOL);
     let acks = kafka.setting(&keys::ACKS);
@@ -204,7 +204,7 @@ fn kafka_config(mut kafka: Reader<'_>, shared: &mut Shared) -> Option<KafkaConfi
         protocol: protocol?.value,
         acks: acks?.value,
         compression: compression?,
-        partitioner: shared.partitioner.as_ref()?.value,
+        partitioner: log_defaults.partitioner.as_ref()?.value,
         batch_bytes: batch_bytes?.value,
         linger: linger?.value,
         request_timeout: request_timeout?.value,
@@ -303,7 +303,7 @@ type Taken = HashMap<String, (String, usize)>;
 fn log_config(
     name: &str,
     mut log: Reader<'_>,
-    shared: &Shared,
+    log_defaults: &LogDefaults,
     taken: &mut Taken,
 ) -> Option<LogConfig> {
     let path = log.setting(&keys::LOG_PATH);
@@ -318,7 +318,7 @@ fn log_config(
     let rotate_wait = log.setting(&keys::LOG_ROTATE_WAIT);
 
     let section = log.section();
-    let topic = match (topic, &shared.topic) {
+    let topic = match (topic, &log_defaults.topic) {
         (Lookup::Set(topic), _) => Some(topic.value),
         (Lookup::Unset, Lookup::Set(topic)) => Some(topic.value.clone()),
         (Lookup::Unset, Lookup::Unset) => {
@@ -327,9 +327,9 @@ fn log_config(
             log.errors.push(ConfigError::at(log.raw.line, problem));
             None
         }
-        (Lookup::Told, _) | (_, Lookup::Told) => None,
+        (Lookup::Reported, _) | (_, Lookup::Reported) => None,
     };
-    if let (Some(key), Some(partitioner)) = (&key, &shared.partitioner)
+    if let (Some(key), Some(partitioner)) = (&key, &log_defaults.partitioner)
         && let (None, Partitioner::Key, Some(line)) =
             (&key.value, partitioner.value, partitioner.line)
     {
@@ -344,8 +344,8 @@ fn log_config(
                 continue;
             };
             let problem = Problem::PathTaken {
-                path: Shown::quoted(glob),
-                other: (other != line).then(|| (Shown::bare(&section), other)),
+                path: Escaped::quoted(glob),
+                other: (other != line).then(|| (Escaped::bare(&section), other)),
             };
             log.errors.push(ConfigError::at(line, problem));
         }

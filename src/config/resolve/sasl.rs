@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use crate::config::error::ConfigError;
 use crate::config::key::Key;
 use crate::config::keys;
-use crate::config::kinds::Optional;
-use crate::config::kinds::sasl::{Password, PasswordFile};
 use crate::config::reader::{Reader, Setting};
 use crate::config::sasl::{
     ClientCredentials, Login, Mechanism, SaslConfig, TokenEndpoint, TokenOrigin,
@@ -14,6 +12,8 @@ use crate::config::sasl::{
 use crate::config::secret::{Origin, Secret};
 use crate::config::tls::{Roots, TlsConfig, TlsError};
 use crate::config::types::Protocol;
+use crate::config::value_types::Optional;
+use crate::config::value_types::sasl::{Password, PasswordFile};
 
 /// `Some(None)`: no SASL. `tls` is what the brokers are connected to with.
 pub(super) fn sasl(
@@ -237,8 +237,8 @@ impl EndpointKeys {
                 Ok(tls) => Some(tls),
                 Err(TlsError::Authorities(why) | TlsError::Certificate(why)) => {
                     errors.push(match ca.value {
-                        Some(_) => ca.unfit(why),
-                        None => url.unfit(why),
+                        Some(_) => ca.invalid_because(why),
+                        None => url.invalid_because(why),
                     });
                     None
                 }

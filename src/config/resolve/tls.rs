@@ -46,13 +46,13 @@ pub(super) fn tls(
         Ok(tls) => Some(Some(tls)),
         Err(TlsError::Authorities(why)) => {
             errors.push(match ca.value {
-                Some(_) => ca.unfit(why),
-                None => on.unfit(why),
+                Some(_) => ca.invalid_because(why),
+                None => on.invalid_because(why),
             });
             None
         }
         Err(TlsError::Certificate(why)) => {
-            errors.push(key.unfit(why));
+            errors.push(key.invalid_because(why));
             None
         }
     }

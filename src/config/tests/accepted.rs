@@ -1,10 +1,10 @@
 //! What loads, and what it then says.
 
 use super::*;
-use crate::config::key::{IfUnset, Key, Section};
-use crate::config::kinds::{BadValue, Kind};
+use crate::config::key::{DefaultValue, Key, Section};
 use crate::config::reader::Reader;
 use crate::config::syntax::{RawEntry, RawSection};
+use crate::config::value_types::{BadValue, ValueType};
 use crate::config::{
     Acks, Compression, FollowLinks, HeaderChoice, KafkaConfig, Partitioner, Protocol, StartAt,
 };
@@ -129,10 +129,10 @@ fn the_key_partitioner_takes_a_key_in_every_log() {
     assert_eq!(config.kafka.partitioner, Partitioner::Key);
 }
 
-/// The kind of a password, which no key has yet.
+/// The type of a password, which no key has yet.
 struct Password;
 
-impl Kind for Password {
+impl ValueType for Password {
     type Value = String;
     const SECRET: bool = true;
 
@@ -153,8 +153,8 @@ fn a_secret_is_in_no_message() {
     static KEY: Key<Password> = Key {
         section: Section::Kafka,
         name: "password",
-        kind: Password,
-        if_unset: IfUnset::Nothing("..."),
+        value_type: Password,
+        default_value: DefaultValue::Nothing("..."),
         about: "",
     };
     let raw = |value: &str| RawSection {
@@ -165,7 +165,7 @@ fn a_secret_is_in_no_message() {
             value: value.to_owned(),
             line: 2,
         }],
-        attempted: vec![],
+        refused_keys: vec![],
     };
     let env = |_: &str| None;
 

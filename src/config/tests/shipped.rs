@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::key::{Described, IfUnset, Section};
+use crate::config::key::{AnyKey, DefaultValue, Section};
 use crate::config::keys::keys_of;
 use crate::config::{
     Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
@@ -94,8 +94,12 @@ fn every_default_that_the_shipped_ini_shows_is_the_one_that_holds() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let optional =
-        |key: &&dyn Described| matches!(key.if_unset(), IfUnset::Text(_) | IfUnset::Nothing(_));
+    let optional = |key: &&dyn AnyKey| {
+        matches!(
+            key.default_value(),
+            DefaultValue::Text(_) | DefaultValue::Nothing(_)
+        )
+    };
     let expected: usize = [Section::Agent, Section::Kafka, Section::Log]
         .into_iter()
         .map(|section| keys_of(section).filter(optional).count())

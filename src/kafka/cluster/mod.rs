@@ -107,7 +107,7 @@ impl Cluster {
 
     /// Whether a Produce request can be sent to a leader now; `alone`: and nothing else be unanswered there. If
     /// there is no connection, one is made when its time comes.
-    pub(crate) fn room(&mut self, node: i32, alone: bool, now: Instant) -> Room {
+    pub(crate) fn send_slot(&mut self, node: i32, alone: bool, now: Instant) -> Room {
         let peer = Peer::Node(node);
         let Some(broker) = self.brokers.get(&peer) else {
             self.schedule.want();

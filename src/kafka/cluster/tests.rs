@@ -67,7 +67,7 @@ fn members_are_forgotten_with_one_that_has_left_and_not_with_a_bootstrap_broker(
     let mut now = Instant::now();
     let mut cluster = cluster(2);
     cluster.update(Peer::Seed(0), &members([1, 2]), now, false);
-    assert!(matches!(cluster.room(1, false, now), Room::None));
+    assert!(matches!(cluster.send_slot(1, false, now), Room::None));
     assert_eq!(
         cluster.lost_with(Peer::Node(2)),
         [Peer::Node(1)],

@@ -99,7 +99,7 @@ impl Machine {
         topic.place_unplaced();
         let partitions = topic.partitions.iter();
         let busy: Vec<usize> = partitions
-            .filter(|(_, partition)| !partition.is_empty() && !partition.listed)
+            .filter(|(_, partition)| !partition.is_empty() && !partition.is_active)
             .map(|(index, _)| *index)
             .collect();
         for index in busy {

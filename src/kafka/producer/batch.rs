@@ -249,7 +249,7 @@ impl Queue {
     }
 
     /// Takes over what `other` holds.
-    pub(crate) fn absorb(&mut self, other: Queue) {
+    pub(crate) fn merge(&mut self, other: Queue) {
         self.bytes += other.bytes;
         self.batches.extend(other.batches);
     }

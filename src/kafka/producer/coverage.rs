@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Destination, Framing, Span, Trace};
+use crate::batch::{Batch, Destination, Framing, Span, TailChecksum};
 use crate::kafka::protocol::unpacked::RawRecord;
 
 /// The file bytes that a record batch covers, in the order of its records.
@@ -28,7 +28,7 @@ impl Coverage {
             && (last.framing, batch.framing) == (Framing::Lines, Framing::Lines)
         {
             last.span.end = span.end;
-            last.span.trace = span.trace;
+            last.span.tail_checksum = span.tail_checksum;
             last.records += records;
             return;
         }
@@ -96,10 +96,10 @@ impl CoveredSpan {
         // Only lines can be divided, and each but the last of a file has its newline.
         let bytes: usize = mine.iter().map(|record| record.value.len() + 1).sum();
         let middle = self.span.start + bytes as u64;
-        let tail = last.value.len().saturating_sub(Trace::MAX_LEN);
+        let tail = last.value.len().saturating_sub(TailChecksum::MAX_LEN);
         let before = Span {
             end: middle,
-            trace: Trace::of(&[&last.value[tail..], b"\n"].concat()),
+            tail_checksum: TailChecksum::of(&[&last.value[tail..], b"\n"].concat()),
             ..self.span
         };
         let after = Span {
@@ -147,9 +147,9 @@ mod tests {
             let (before, after) = coverage.split(&records[..head]);
             assert_eq!(places(&before), [(0, middle)]);
             assert_eq!(places(&after), [(middle, 11)]);
-            let trace = before.spans().next().expect("a span").trace;
-            let covered = &data[middle as usize - usize::from(trace.len)..middle as usize];
-            assert_eq!(trace.crc, crc32c::crc32c(covered));
+            let tail_checksum = before.spans().next().expect("a span").tail_checksum;
+            let covered = &data[middle as usize - usize::from(tail_checksum.len)..middle as usize];
+            assert_eq!(tail_checksum.crc, crc32c::crc32c(covered));
         }
     }
 }

@@ -186,7 +186,7 @@ fn open(name: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{SourceId, Trace};
+    use crate::batch::{SourceId, TailChecksum};
 
     const ORIGIN: &str = "/var/log/app.log";
 
@@ -205,7 +205,7 @@ mod tests {
             source: SourceId::next(),
             start: offset,
             end: offset + 20,
-            trace: Trace::of(record),
+            tail_checksum: TailChecksum::of(record),
         };
         letters.covers([span].into_iter());
     }

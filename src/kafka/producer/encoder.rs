@@ -37,7 +37,7 @@ impl Encoder {
     }
 
     /// Takes back a buffer.
-    pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
+    pub(crate) fn return_buffer(&mut self, buffer: Vec<u8>) {
         if self.buffers.len() < Self::BUFFERS && buffer.capacity() <= 2 * self.batch_bytes {
             self.buffers.push(buffer);
         }
@@ -58,7 +58,7 @@ impl Encoder {
         let records = self.writer.records();
         let (bytes, spare) = self.writer.finish(&mut self.compressor, spare);
         if spare.capacity() > 0 {
-            self.recycle(spare);
+            self.return_buffer(spare);
         }
         (Arc::new(bytes), records)
     }
@@ -75,7 +75,7 @@ impl Encoder {
             stamp(&mut encoded, None, 0);
             bytes += encoded.len();
             records += u64::from(count.unsigned_abs());
-            self.recycle(encoded);
+            self.return_buffer(encoded);
         }
         (bytes, records)
     }

@@ -146,12 +146,12 @@ impl Machine {
             self.drop_unused_topics(now);
         }
         let idle = self.cluster.close_idle(now);
-        let mut next = sooner(idle, self.send_ready(now));
+        let mut next = min_deadline(idle, self.send_ready(now));
         if self.has_topics() {
-            next = sooner(next, self.ask_for_metadata(now));
+            next = min_deadline(next, self.ask_for_metadata(now));
             let client_id = &self.config.client_id;
             let ids = self.ids.ask_if_due(&mut self.cluster, client_id, now);
-            next = sooner(next, ids);
+            next = min_deadline(next, ids);
         }
         if !self.ready.is_empty() {
             self.trim_at = Some(now + TRIM_AFTER);
@@ -159,7 +159,7 @@ impl Machine {
             self.trim_at = None;
             self.encoder.trim();
         }
-        next = sooner(next, self.trim_at.filter(|_| self.ready.is_empty()));
+        next = min_deadline(next, self.trim_at.filter(|_| self.ready.is_empty()));
         next.filter(|at| *at > now)
     }
 
@@ -278,7 +278,7 @@ impl Machine {
 
     pub(super) fn list(&mut self, topic: usize, index: usize) {
         if let Some(partition) = self.partition(topic, index)
-            && !std::mem::replace(&mut partition.listed, true)
+            && !std::mem::replace(&mut partition.is_active, true)
         {
             self.ready.push((topic, index));
         }
@@ -297,7 +297,7 @@ impl Machine {
                 Some(partition) if !partition.is_empty() => n += 1,
                 partition => {
                     if let Some(partition) = partition {
-                        partition.listed = false;
+                        partition.is_active = false;
                     }
                     self.ready.swap_remove(n);
                 }
@@ -360,7 +360,7 @@ fn topics_to_ask(
 }
 
 /// The sooner of two times.
-pub(super) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+pub(super) fn min_deadline(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()
 }
 

@@ -13,7 +13,7 @@ use crate::kafka::network::connection::Event;
 use crate::output::Output;
 
 use super::dead_letter::DeadLetters;
-use super::machine::{Machine, Now, sooner};
+use super::machine::{Machine, Now, min_deadline};
 
 /// The native Kafka client as an [`Output`].
 ///
@@ -98,7 +98,7 @@ impl Output for NativeOutput {
     fn poll(&mut self, now: Instant) -> Option<Instant> {
         self.dead_letter(now);
         let next = self.machine.poll(now);
-        sooner(next, self.dead_letters.due()).filter(|at| *at > now)
+        min_deadline(next, self.dead_letters.due()).filter(|at| *at > now)
     }
 
     fn finish(&mut self) {

@@ -96,7 +96,7 @@ pub(crate) struct Partition {
     /// The leader that metadata names says that it is not the leader.
     pub(crate) is_leader_doubted: bool,
     /// Whether the producer has it in its list of those that have something to send.
-    pub(crate) listed: bool,
+    pub(crate) is_active: bool,
     #[cfg(test)]
     own_ids: BatchIds,
 }
@@ -112,7 +112,7 @@ impl Partition {
             limit: BatchLimit::default(),
             leaderless: Condition::default(),
             is_leader_doubted: false,
-            listed: false,
+            is_active: false,
             #[cfg(test)]
             own_ids: BatchIds::default(),
         }
@@ -301,7 +301,7 @@ impl Partition {
         }
         self.settle_mode();
         if let Some(buffer) = Arc::into_inner(std::mem::take(&mut batch.bytes)) {
-            encoder.recycle(buffer);
+            encoder.return_buffer(buffer);
         }
         Some(batch)
     }
@@ -355,12 +355,12 @@ impl Partition {
     /// Takes over what is left of a partition that does not exist any more and has nothing in flight. Its record
     /// batches go after those that are here, with the next sequence numbers. They keep their ids, which are
     /// unique in the producer: an answer to a batch of this partition can be for none of the others.
-    pub(crate) fn absorb(&mut self, gone: Partition) {
+    pub(crate) fn merge(&mut self, gone: Partition) {
         for mut batch in gone.batches {
             self.sequencing.stamp_next(&mut batch);
             self.batches.push_back(batch);
         }
-        self.queue.absorb(gone.queue);
+        self.queue.merge(gone.queue);
     }
 }
 

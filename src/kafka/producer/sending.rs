@@ -8,7 +8,7 @@ use crate::kafka::cluster::Slot;
 use crate::kafka::cluster::broker::{BatchRef, Pending};
 use crate::kafka::protocol::request::ProduceBatch;
 
-use super::machine::{Machine, sooner};
+use super::machine::{Machine, min_deadline};
 use super::partition::Readiness;
 
 /// A Produce request in the making: there is room for it, so what is put in here is sent.
@@ -34,7 +34,7 @@ impl Machine {
             for n in 0..self.ready.len() {
                 let place = self.turn.wrapping_add(n) % self.ready.len();
                 let (topic, partition) = self.ready[place];
-                next = sooner(next, self.add_to_round(topic, partition, &mut round, now));
+                next = min_deadline(next, self.add_to_round(topic, partition, &mut round, now));
             }
             if round.is_empty() {
                 return next;
@@ -78,7 +78,7 @@ impl Machine {
         match round.get(&leader) {
             Some(builder) if builder.refuses(bytes, is_alone) => return None,
             Some(_) => {}
-            None => match self.cluster.room(leader, is_alone, now) {
+            None => match self.cluster.send_slot(leader, is_alone, now) {
                 Room::Slot(slot) => {
                     round.insert(leader, ProduceBuilder::new(slot, is_alone));
                 }

@@ -21,7 +21,7 @@ use crate::kafka::protocol::unpacked::Unpacked;
 use crate::kafka::testing::{
     Opened, RecordingDial, batch, config, destination, destination_at, destination_of,
 };
-use crate::wake::testing::waker;
+use crate::tailer_handle::testing::handle;
 
 use super::machine::{Machine, Now};
 
@@ -400,9 +400,9 @@ fn what_is_encoded_and_in_flight_counts_as_memory_and_is_kept_down() {
             ..Arc::try_unwrap(to).expect("it was just made")
         });
         let mut batch = batch(&to, lines.as_bytes());
-        let account = route.account(waker());
+        let account = route.account(handle());
         batch.permit = account
-            .take(lines.len(), lines.len())
+            .acquire(lines.len(), lines.len())
             .expect("there is room");
         play.push(batch);
     }

@@ -311,7 +311,7 @@ impl Topic {
                 let random = &mut self.random;
                 let to = self.partitions.entry(index % count);
                 to.or_insert_with(|| Partition::new(random))
-                    .absorb(partition);
+                    .merge(partition);
                 self.placement.moved(index, index % count);
             }
         }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::progress::{Checkpoint, Progress, SourceState};
 use crate::shown::ShownPath;
 use crate::tail::clock::now_ms;
 use crate::tail::compare::{fresh, identify, matches_of};
-use crate::tail::content::Content;
 use crate::tail::found::Found;
 use crate::tail::framing::Framer;
+use crate::tail::log_file::LogFile;
 use crate::tail::plan::From;
 use crate::tail::recognise::is_same_inode;
 use crate::tail::source::Source;
@@ -21,37 +21,37 @@ use crate::tail::{TRUNCATED_AWAY, Tailer, last_line_start};
 impl Tailer {
     pub(super) fn open_rotated(
         &mut self,
-        mut content: Content,
+        mut content: LogFile,
         path: PathBuf,
         from: From,
         found: &Found,
     ) -> io::Result<()> {
-        let (checkpoint, look) = self.checkpoint_for(&mut content, from, found)?;
+        let (checkpoint, stat) = self.checkpoint_for(&mut content, from, found)?;
         // Quiet since its last change, as far as the clocks agree.
-        let age_ms = now_ms().saturating_sub(look.modified_ns / 1_000_000);
+        let age_ms = now_ms().saturating_sub(stat.modified_ns / 1_000_000);
         let quiet = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
         let since = Instant::now().checked_sub(quiet.min(self.log.rotate_wait));
         let since = since.unwrap_or_else(Instant::now);
-        self.push(content, path.into(), checkpoint, look, Some(since));
+        self.push(content, path.into(), checkpoint, stat, Some(since));
         Ok(())
     }
 
-    /// The checkpoint that `content` is read from, and a look at it.
+    /// The checkpoint that `content` is read from, and its stat.
     pub(super) fn checkpoint_for(
         &self,
-        content: &mut Content,
+        content: &mut LogFile,
         from: From,
         found: &Found,
-    ) -> io::Result<(Checkpoint, Look)> {
+    ) -> io::Result<(Checkpoint, FileStat)> {
         let serial = match from {
             From::Start => return fresh(&self.path, content, 0),
             From::End => {
-                let look = content.look()?;
+                let stat = content.stat()?;
                 // What was written since the path was found is wanted.
                 let found = self.stat_when_found.as_deref();
-                let found = found.filter(|seen| seen.inode == look.inode && content.can_change());
+                let found = found.filter(|seen| seen.inode == stat.inode && content.can_change());
                 let size = match found {
-                    Some(found) => found.size.min(look.size),
+                    Some(found) => found.size.min(stat.size),
                     None => content.size()?,
                 };
                 let start = last_line_start(content, size)?;
@@ -64,22 +64,22 @@ impl Tailer {
         let Some(known) = known.into_iter().find(|c| c.serial == serial) else {
             return fresh(&self.path, content, 0);
         };
-        let look = Look {
+        let stat = FileStat {
             size: content.size()?,
-            ..content.look()?
+            ..content.stat()?
         };
-        let earlier = self.stands_earlier(known, content, &look)?;
+        let earlier = self.stands_earlier(known, content, &stat)?;
         let mut checkpoint = Checkpoint {
-            identity: known.identity.moved_to(&look),
+            identity: known.identity.moved_to(&stat),
             path: self.path.clone(),
             serial: known.serial,
             ..earlier.unwrap_or_else(|| known.clone())
         };
-        if checkpoint.offset == 0 && !checkpoint.is_blank() {
+        if checkpoint.offset == 0 && !checkpoint.never_had_content() {
             // A copy may end before the bytes that the fingerprint of its original covers, and is held to its own.
             checkpoint.identity.fingerprint = identify(content)?.0;
         }
-        Ok((checkpoint, look))
+        Ok((checkpoint, stat))
     }
 
     /// A checkpoint of the same file that has not come as far as `known`: where a glob matches rotated names too, two
@@ -88,12 +88,12 @@ impl Tailer {
     fn stands_earlier(
         &self,
         known: &Checkpoint,
-        content: &mut Content,
-        look: &Look,
+        content: &mut LogFile,
+        stat: &FileStat,
     ) -> io::Result<Option<Checkpoint>> {
-        let (mut here, _) = self.shared.registry.of_inode(look.inode);
-        here.retain(|c| c.is_unfinished() && c.offset < known.offset && is_same_inode(c, look));
-        let matches = matches_of(&here, content, look)?;
+        let (mut here, _) = self.shared.registry.of_inode(stat.inode);
+        here.retain(|c| c.is_unfinished() && c.offset < known.offset && is_same_inode(c, stat));
+        let matches = matches_of(&here, content, stat)?;
         here.retain(|c| matches.iter().any(|m| m.serial == c.serial));
         Ok(here.into_iter().min_by_key(|c| c.offset))
     }
@@ -101,10 +101,10 @@ impl Tailer {
     /// Adds a source. `false`: another tailer has the file open.
     pub(super) fn push(
         &mut self,
-        content: Content,
+        content: LogFile,
         at: Arc<Path>,
         checkpoint: Checkpoint,
-        look: Look,
+        stat: FileStat,
         detached_since: Option<Instant>,
     ) -> bool {
         // What is read again was not finished after all, whatever was thought of it.
@@ -113,13 +113,13 @@ impl Tailer {
             ..checkpoint
         };
         let seen = checkpoint.size;
-        if !checkpoint.is_blank() {
-            (checkpoint.size, checkpoint.modified_ns) = (look.size, look.modified_ns);
+        if !checkpoint.never_had_content() {
+            (checkpoint.size, checkpoint.modified_ns) = (stat.size, stat.modified_ns);
         }
         let Some((checkpoint, replaces)) = self.shared.registry.open(checkpoint) else {
             return false;
         };
-        let level = match self.shared.turns.follows_few() {
+        let level = match self.shared.descriptors.follows_few() {
             true => log::Level::Info,
             false => log::Level::Debug,
         };
@@ -130,22 +130,23 @@ impl Tailer {
             checkpoint.identity,
             checkpoint.offset
         );
-        let saved = look.size.max(checkpoint.offset);
+        let saved = stat.size.max(checkpoint.offset);
         if seen > saved {
-            self.lose(seen - saved, saved, TRUNCATED_AWAY);
+            self.report_lost(seen - saved, saved, TRUNCATED_AWAY);
         }
-        let unread = look.size.saturating_sub(checkpoint.offset);
+        let unread = stat.size.saturating_sub(checkpoint.offset);
         self.shared.metrics.to_read_bytes.add(unread);
         let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
-        let mut source = Source::new(content, at, checkpoint, &look, framer);
+        let mut source = Source::new(content, at, checkpoint, &stat, framer);
         if let Err(error) = source.count_sent_pieces() {
             self.trouble.note(&self.path.clone(), &error);
         }
         source.detached_since = detached_since;
-        source.watch =
-            self.shared
-                .watches
-                .watch_file(source.content.file(), &source.opened_path, &self.waker);
+        source.watch = self.shared.watches.watch_file(
+            source.content.file(),
+            &source.opened_path,
+            &self.handle,
+        );
         let _ = self.progress.send(Progress::Opened {
             source: source.id,
             checkpoint: source.checkpoint.clone(),

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::Trace;
-use crate::identity::{Identity, Look};
+use crate::batch::TailChecksum;
+use crate::identity::{FileIdentity, FileStat};
 use crate::progress::{Checkpoint, Marks, Progress, SourceState};
 use crate::shown::ShownPath;
 use crate::tail::Tailer;
@@ -39,7 +39,7 @@ impl Tailer {
         registration: Registration,
         found: &mut Found,
     ) -> io::Result<Option<Checkpoint>> {
-        let look = found.seen.candidates[at].look;
+        let stat = found.seen.candidates[at].stat;
         let CandidateFile { path, content } = &mut found.files[at];
         let content = content.as_mut();
         let (state, content) = match (registration, content) {
@@ -47,8 +47,8 @@ impl Tailer {
                 let is_archive = found.seen.candidates[at].is_archive;
                 return Ok(Some(Checkpoint {
                     // How much an archive holds is not known.
-                    size: if is_archive { 0 } else { look.size },
-                    ..self.unread(&look)
+                    size: if is_archive { 0 } else { stat.size },
+                    ..self.unread(&stat)
                 }));
             }
             (_, None) => return Ok(None),
@@ -70,30 +70,31 @@ impl Tailer {
         };
         let (fingerprint, _) = identify(content)?;
         Ok(Some(Checkpoint {
-            identity: Identity {
+            identity: FileIdentity {
                 fingerprint,
-                ..identity_of(&look)
+                ..identity_of(&stat)
             },
             offset: end,
             size: end,
-            trace: content.trace_before(end, Trace::MAX_LEN.min(end as usize) as u8)?,
+            tail_checksum: content
+                .checksum_before(end, TailChecksum::MAX_LEN.min(end as usize) as u8)?,
             state,
-            ..self.unread(&look)
+            ..self.unread(&stat)
         }))
     }
 
     /// A checkpoint for a file that cannot be read yet.
-    fn unread(&self, look: &Look) -> Checkpoint {
+    fn unread(&self, stat: &FileStat) -> Checkpoint {
         Checkpoint {
             path: self.path.clone(),
-            identity: identity_of(look),
+            identity: identity_of(stat),
             offset: 0,
             size: 0,
-            trace: Trace::default(),
+            tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
             state: SourceState::Open,
             serial: 0,
-            modified_ns: look.modified_ns,
+            modified_ns: stat.modified_ns,
         }
     }
 

@@ -23,7 +23,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 use crate::config::FollowLinks;
-use crate::identity::Look;
+use crate::identity::FileStat;
 
 #[cfg(test)]
 mod tests;
@@ -38,11 +38,11 @@ use walk::{FOR_STAT, Walked, walk};
 /// # Errors
 /// Those of a stat; an [`UnsafeLink`].
 #[cfg(test)]
-pub(super) fn stat(path: &Path, policy: FollowLinks) -> io::Result<Look> {
+pub(super) fn stat(path: &Path, policy: FollowLinks) -> io::Result<FileStat> {
     match policy {
-        FollowLinks::All => Look::at_path(path),
+        FollowLinks::All => FileStat::at_path(path),
         FollowLinks::Safe | FollowLinks::None => {
-            Look::at_file(&Checked::new(path, policy, without_links)?.target)
+            FileStat::at_file(&Checked::new(path, policy, without_links)?.target)
         }
     }
 }
@@ -52,7 +52,7 @@ pub(super) fn stat(path: &Path, policy: FollowLinks) -> io::Result<Look> {
 ///
 /// # Errors
 /// Those of opening; an [`UnsafeLink`]; ESTALE if the path leads to another file each time.
-pub(super) fn open(path: &Path, policy: FollowLinks) -> io::Result<Option<(File, Look)>> {
+pub(super) fn open(path: &Path, policy: FollowLinks) -> io::Result<Option<(File, FileStat)>> {
     open_with(path, policy, without_links)
 }
 
@@ -66,18 +66,22 @@ pub(super) fn resolve(path: &Path, policy: FollowLinks) -> io::Result<PathBuf> {
     Ok(walk(path, policy)?.path)
 }
 
-fn open_with(path: &Path, policy: FollowLinks, quick: Quick) -> io::Result<Option<(File, Look)>> {
+fn open_with(
+    path: &Path,
+    policy: FollowLinks,
+    quick: Quick,
+) -> io::Result<Option<(File, FileStat)>> {
     for _ in 0..ATTEMPTS {
         let checked = Checked::new(path, policy, quick)?;
-        let look = Look::at_file(&checked.target)?;
-        if !look.is_regular {
+        let stat = FileStat::at_file(&checked.target)?;
+        if !stat.is_regular {
             return Ok(None);
         }
         let Some(file) = checked.open_target(path, quick)? else {
             continue;
         };
-        let opened = Look::at_file(&file)?;
-        if opened.inode == look.inode && opened.born_ns == look.born_ns {
+        let opened = FileStat::at_file(&file)?;
+        if opened.inode == stat.inode && opened.born_ns == stat.born_ns {
             return Ok(Some((file, opened)));
         }
     }

@@ -59,13 +59,13 @@ fn link(target: impl AsRef<Path>, link: &Path, owner: u32) {
 
 /// What is read at `path`, by openat2 and without it.
 fn read(path: &Path, policy: FollowLinks) -> io::Result<Option<String>> {
-    let read = |opened: io::Result<Option<(File, Look)>>| {
-        let Some((mut file, look)) = opened? else {
+    let read = |opened: io::Result<Option<(File, FileStat)>>| {
+        let Some((mut file, stat)) = opened? else {
             return Ok(None);
         };
         let mut content = String::new();
         file.read_to_string(&mut content)?;
-        assert_eq!(look.size, content.len() as u64);
+        assert_eq!(stat.size, content.len() as u64);
         Ok(Some(content))
     };
     let one: io::Result<Option<String>> = read(open(path, policy));
@@ -76,7 +76,7 @@ fn read(path: &Path, policy: FollowLinks) -> io::Result<Option<String>> {
         "{}",
         path.display()
     );
-    let stat = stat(path, policy).map(|look| look.is_regular);
+    let stat = stat(path, policy).map(|stat| stat.is_regular);
     assert_eq!(stat.ok(), one.as_ref().ok().map(Option::is_some));
     one
 }

@@ -3,16 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::batch::Trace;
-use crate::identity::Look;
+use crate::batch::TailChecksum;
+use crate::identity::FileStat;
 use crate::progress::{Checkpoint, SourceState};
 use crate::shown::ShownPath;
 use crate::tail::Tailer;
 use crate::tail::clock::now_ms;
 use crate::tail::compare::{Probe, is_absence, is_shortage, matches_of};
-use crate::tail::content::Content;
 use crate::tail::found::{CandidateFile, Found};
 use crate::tail::links::UnsafeLink;
+use crate::tail::log_file::LogFile;
 use crate::tail::observation::{Adoption, COPY_OF_UNKNOWN, Candidate, Current, Match, Readable};
 use crate::tail::patterns::Exclude;
 use crate::tail::recognise::{ContentMatch, content_of, is_same_inode};
@@ -28,8 +28,8 @@ pub(super) struct Wanted<'a> {
     pub(super) is_archive: bool,
 }
 
-/// What became of opening a candidate: whether it can be read, its content, a look at it, and what that content is.
-type Opened = (Readable, Option<Content>, Look, Vec<Match>);
+/// What became of opening a candidate: whether it can be read, its content, its stat, and what that content is.
+type Opened = (Readable, Option<LogFile>, FileStat, Vec<Match>);
 
 impl Tailer {
     /// What a name leads to; `None` if that is no candidate.
@@ -38,24 +38,24 @@ impl Tailer {
         found: &mut Found,
         wanted: Wanted<'_>,
         path: PathBuf,
-        look: Look,
+        stat: FileStat,
     ) -> io::Result<Option<(Candidate, CandidateFile)>> {
         let Wanted {
             is_searching,
             is_archive,
             ..
         } = wanted;
-        let (here, is_open) = self.shared.registry.of_inode(look.inode);
+        let (here, is_open) = self.shared.registry.of_inode(stat.inode);
         if is_open {
             return Ok(None);
         }
         let was_found_at_path = self
             .stat_when_found
             .as_deref()
-            .is_some_and(|seen| (seen.inode, seen.born_ns) == (look.inode, look.born_ns));
-        let known = self.known_of(here, &look, is_archive);
-        let candidate = |look, readable, matches| Candidate {
-            look,
+            .is_some_and(|seen| (seen.inode, seen.born_ns) == (stat.inode, stat.born_ns));
+        let known = self.known_of(here, &stat, is_archive);
+        let candidate = |stat, readable, matches| Candidate {
+            stat,
             is_archive,
             readable,
             matches,
@@ -67,26 +67,26 @@ impl Tailer {
             // The inode of an archive may have been handed out again.
             Some(known)
                 if known.state == SourceState::Skipped
-                    && (!is_archive || known.modified_ns == look.modified_ns) =>
+                    && (!is_archive || known.modified_ns == stat.modified_ns) =>
             {
                 return Ok(None);
             }
             Some(known) if known.path != self.path && (known.is_unfinished() || !is_searching) => {
                 return Ok(None);
             }
-            Some(known) if !is_searching && is_unchanged(known, &look, is_archive) => {
+            Some(known) if !is_searching && is_unchanged(known, &stat, is_archive) => {
                 let file = CandidateFile {
                     path,
                     content: None,
                 };
-                return Ok(Some((candidate(look, Readable::Unchanged, vec![]), file)));
+                return Ok(Some((candidate(stat, Readable::Unchanged, vec![]), file)));
             }
             Some(_) => {}
             None if self.is_excluded(&path) => return Ok(None),
             None => {}
         }
-        let opened = self.open_or_note(found, wanted, &path, look, known.is_some())?;
-        let Some((readable, content, look, matches)) = opened else {
+        let opened = self.open_or_note(found, wanted, &path, stat, known.is_some())?;
+        let Some((readable, content, stat, matches)) = opened else {
             return Ok(None);
         };
         // It has a tailer of its own, or is none of ours; but what is known of it is ours.
@@ -95,7 +95,7 @@ impl Tailer {
             let is_new = matches!(found.seen.adoption, Adoption::New { .. });
             let candidate = Candidate {
                 is_followed: true,
-                ..candidate(look, readable, matches)
+                ..candidate(stat, readable, matches)
             };
             let content = content.filter(|_| !is_new);
             return Ok(Some((candidate, CandidateFile { path, content })));
@@ -103,7 +103,7 @@ impl Tailer {
         if matches.is_empty() && known.is_some_and(|known| known.path != self.path) {
             return Ok(None);
         }
-        let candidate = candidate(look, readable, matches);
+        let candidate = candidate(stat, readable, matches);
         Ok(Some((candidate, CandidateFile { path, content })))
     }
 
@@ -113,13 +113,13 @@ impl Tailer {
         found: &mut Found,
         wanted: Wanted<'_>,
         path: &Path,
-        look: Look,
+        stat: FileStat,
         is_known: bool,
     ) -> io::Result<Option<Opened>> {
         let is_archive = wanted.is_archive;
-        match self.open_candidate(found, wanted.references, path, look, is_archive) {
+        match self.open_candidate(found, wanted.references, path, stat, is_archive) {
             Ok(opened) => Ok(opened
-                .map(|(content, look, matches)| (Readable::Yes, Some(content), look, matches))),
+                .map(|(content, stat, matches)| (Readable::Yes, Some(content), stat, matches))),
             Err(error) if is_absence(&error) => {
                 found.is_moving = true;
                 Ok(None)
@@ -130,19 +130,24 @@ impl Tailer {
                 Ok(None)
             }
             // What cannot be unpacked and does not change any more is damaged, or no archive.
-            Err(error) if is_archive && !is_known && is_old(&look) => {
+            Err(error) if is_archive && !is_known && is_old(&stat) => {
                 log::debug!("'{}' cannot be unpacked: {error}", ShownPath(path));
                 Ok(None)
             }
             Err(error) => {
                 found.trouble.get_or_insert((path.to_owned(), error));
-                Ok(Some((Readable::NotYet, None, look, vec![])))
+                Ok(Some((Readable::NotYet, None, stat, vec![])))
             }
         }
     }
 
     /// The checkpoint that is of this file, among those that are known of its inode.
-    fn known_of(&self, here: Vec<Checkpoint>, look: &Look, is_archive: bool) -> Option<Checkpoint> {
+    fn known_of(
+        &self,
+        here: Vec<Checkpoint>,
+        stat: &FileStat,
+        is_archive: bool,
+    ) -> Option<Checkpoint> {
         let is_ours = |c: &Checkpoint| c.path == self.path;
         // What another path has skipped is no part of that path: that says nothing about this one. The inode of an
         // archive that was removed is soon another's.
@@ -150,10 +155,10 @@ impl Tailer {
             (is_ours(c) || c.state != SourceState::Skipped)
                 && (!is_archive
                     || (is_ours(c) && c.state != SourceState::Skipped)
-                    || c.modified_ns == look.modified_ns)
+                    || c.modified_ns == stat.modified_ns)
         };
         let here = here.into_iter();
-        let here = here.filter(|c| is_same_inode(c, look) && is_it(c));
+        let here = here.filter(|c| is_same_inode(c, stat) && is_it(c));
         // The latest one, unless an earlier one of this path has not come to its end.
         here.max_by_key(|c| (is_ours(c) && c.is_unfinished(), c.serial))
     }
@@ -168,31 +173,31 @@ impl Tailer {
         found: &mut Found,
         references: &[Checkpoint],
         path: &Path,
-        listed: Look,
+        listed: FileStat,
         is_archive: bool,
-    ) -> io::Result<Option<(Content, Look, Vec<Match>)>> {
-        let Some((mut content, look)) = Content::open(path, self.log.follow_links)? else {
+    ) -> io::Result<Option<(LogFile, FileStat, Vec<Match>)>> {
+        let Some((mut content, stat)) = LogFile::open(path, self.log.follow_links)? else {
             return Ok(None);
         };
-        if look.inode != listed.inode {
+        if stat.inode != listed.inode {
             found.is_moving = true;
             return Ok(None);
         }
-        let mut matches = matches_of(references, &mut content, &look)?;
+        let mut matches = matches_of(references, &mut content, &stat)?;
         if matches.is_empty() && !is_archive && self.is_copied_now(found, &mut content)? {
             matches.push(Match {
                 serial: COPY_OF_UNKNOWN,
                 content: ContentMatch::Shorter,
             });
         }
-        let look = match is_archive && !matches.is_empty() {
-            true => Look {
+        let stat = match is_archive && !matches.is_empty() {
+            true => FileStat {
                 size: content.size()?,
-                ..look
+                ..stat
             },
-            false => look,
+            false => stat,
         };
-        Ok(Some((content, look, matches)))
+        Ok(Some((content, stat, matches)))
     }
 
     /// Whether a file is a copy, perhaps still being made, of what lies at the path: of content that the agent
@@ -200,11 +205,11 @@ impl Tailer {
     ///
     /// Once a copy is made the original is truncated, so one that has not changed for a while is of content from
     /// before, even if both begin with the same lines.
-    fn is_copied_now(&mut self, found: &mut Found, copy: &mut Content) -> io::Result<bool> {
-        let Current::File { look: original, .. } = &found.seen.current else {
+    fn is_copied_now(&mut self, found: &mut Found, copy: &mut LogFile) -> io::Result<bool> {
+        let Current::File { stat: original, .. } = &found.seen.current else {
             return Ok(false);
         };
-        let copied = copy.look()?;
+        let copied = copy.stat()?;
         let is_recent = now_ms() - copied.modified_ns / 1_000_000 < COPYING_MS;
         // A copy of a younger file may have been written over that of an older one, whose birth it keeps.
         if !is_recent || original.born_ns > copied.modified_ns || copied.size == 0 {
@@ -224,23 +229,23 @@ impl Tailer {
         {
             return Ok(true);
         }
-        let len = Trace::MAX_LEN.min(usize::try_from(copied.size).unwrap_or(usize::MAX));
+        let len = TailChecksum::MAX_LEN.min(usize::try_from(copied.size).unwrap_or(usize::MAX));
         let len = u8::try_from(len).unwrap_or(u8::MAX);
-        let end = copy.trace_before(copied.size, len)?;
+        let end = copy.checksum_before(copied.size, len)?;
         Ok(current.head()?.starts_with(&copy.head()?)
-            && current.trace_before(copied.size, len)? == end)
+            && current.checksum_before(copied.size, len)? == end)
     }
 }
 
 /// Whether a file is, by its size and times, what its checkpoint knows, with nothing to read.
-fn is_unchanged(known: &Checkpoint, look: &Look, is_archive: bool) -> bool {
+fn is_unchanged(known: &Checkpoint, stat: &FileStat, is_archive: bool) -> bool {
     known.state == SourceState::Finished
-        && known.modified_ns == look.modified_ns
-        && (is_archive || look.size <= known.size)
+        && known.modified_ns == stat.modified_ns
+        && (is_archive || stat.size <= known.size)
 }
 
-fn is_old(look: &Look) -> bool {
-    now_ms() - look.modified_ns / 1_000_000 > ARCHIVING_MS
+fn is_old(stat: &FileStat) -> bool {
+    now_ms() - stat.modified_ns / 1_000_000 > ARCHIVING_MS
 }
 
 /// How long after the last change of a copy its original may not be truncated yet.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::tail::Tailer;
 use crate::tail::compare::{is_absence, is_shortage};
 use crate::tail::found::Found;
@@ -91,12 +91,12 @@ impl Tailer {
     pub(super) fn note_beside(
         &mut self,
         found: &mut Found,
-        current: Option<&Look>,
+        current: Option<&FileStat>,
         listed: &[Listed],
         not_before: Instant,
     ) {
         let is_at_path = |open: &OpenSource| {
-            current.is_some_and(|look| is_same_inode(&open.reached, look)) || !open.is_beside
+            current.is_some_and(|stat| is_same_inode(&open.reached, stat)) || !open.is_beside
         };
         if found.seen.open.iter().all(is_at_path) {
             return;
@@ -104,12 +104,12 @@ impl Tailer {
         let folders = self.folders();
         let index = &self.shared.folders;
         for open in found.seen.open.iter_mut().filter(|o| !is_at_path(o)) {
-            let inode = open.look.inode;
+            let inode = open.stat.inode;
             let is_listed = listed.iter().any(|l| {
-                let look = || Look::at_path(&l.path);
+                let stat = || FileStat::at_path(&l.path);
                 l.inode.is_none_or(|listed| listed == inode.inode)
                     && !is_editors_backup(&l.path)
-                    && look().is_ok_and(|look| look.inode == inode)
+                    && stat().is_ok_and(|stat| stat.inode == inode)
             });
             let is_in = |(folder, _): &(PathBuf, OsString)| {
                 let paths = index.by_inode(folder, inode.inode, not_before);
@@ -154,7 +154,7 @@ impl Tailer {
     /// Inodes that are looked for under any name.
     fn wanted_inodes(&self, found: &Found) -> Vec<u64> {
         let unfinished = found.seen.known.iter().filter(|c| c.is_unfinished());
-        let seen = self.stat_when_found.iter().map(|look| look.inode.inode);
+        let seen = self.stat_when_found.iter().map(|stat| stat.inode.inode);
         let mut wanted: Vec<u64> = unfinished
             .map(|c| c.identity.inode.inode)
             .chain(seen)

@@ -64,8 +64,8 @@ impl Planner<'_> {
     fn go_on_at(&mut self, at: usize, checkpoint: &Checkpoint) {
         let candidate = &self.seen.candidates[at];
         let serial = checkpoint.serial;
-        let is_same =
-            checkpoint.is_blank() || has(&candidate.matches, serial, ContentMatch::Continues);
+        let is_same = checkpoint.never_had_content()
+            || has(&candidate.matches, serial, ContentMatch::Continues);
         match candidate.readable {
             Readable::Unchanged => return,
             Readable::NotYet => {
@@ -93,7 +93,7 @@ impl Planner<'_> {
                     self.open(at, From::Start);
                 }
             }
-        } else if is_same && (checkpoint.is_unfinished() || candidate.look.size > checkpoint.offset)
+        } else if is_same && (checkpoint.is_unfinished() || candidate.stat.size > checkpoint.offset)
         {
             self.settled.insert(serial);
             if self.opened.contains_key(&at) {
@@ -126,7 +126,7 @@ impl Planner<'_> {
         checkpoint: &Checkpoint,
     ) -> bool {
         let was_unreadable = candidate.is_archive || checkpoint.size > 0;
-        checkpoint.is_blank() && was_unreadable && !candidate.matches.is_empty()
+        checkpoint.never_had_content() && was_unreadable && !candidate.matches.is_empty()
     }
 
     /// The file of a finished checkpoint is gone. An archive may hold more than was read of it: somebody still wrote
@@ -139,7 +139,7 @@ impl Planner<'_> {
         let candidate = &self.seen.candidates[at];
         let is_of_this =
             candidate.is_archive || (is_truncated_away(checkpoint) && candidate.matches.len() == 1);
-        if is_of_this && candidate.look.size > checkpoint.offset {
+        if is_of_this && candidate.stat.size > checkpoint.offset {
             self.settled.insert(serial);
             self.open(at, From::PositionOf(serial));
         }
@@ -150,9 +150,9 @@ impl Planner<'_> {
 /// removed is soon another's: its content decides, where it could be read.
 fn is_file_of(checkpoint: &Checkpoint, candidate: &Candidate) -> bool {
     let serial = checkpoint.serial;
-    is_same_inode(checkpoint, &candidate.look)
+    is_same_inode(checkpoint, &candidate.stat)
         && (!candidate.is_archive
             || candidate.readable != Readable::Yes
-            || checkpoint.is_blank()
+            || checkpoint.never_had_content()
             || candidate.matches.iter().any(|m| m.serial == serial))
 }

@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use super::*;
-use crate::batch::Trace;
-use crate::identity::{Fingerprint, Identity, Inode};
+use crate::batch::TailChecksum;
+use crate::identity::{FileIdentity, Fingerprint, Inode};
 use crate::progress::Marks;
 use crate::tail::observation::{NO_INODE, Place};
 
 const CONTINUES: ContentMatch = ContentMatch::Continues;
 const SHORTER: ContentMatch = ContentMatch::Shorter;
 
-fn look(inode: u64, size: u64) -> Look {
-    Look {
+fn stat(inode: u64, size: u64) -> FileStat {
+    FileStat {
         inode: Inode { device: 1, inode },
         born_ns: inode.cast_signed() * 1000,
         modified_ns: inode.cast_signed() * 1000,
@@ -25,21 +25,21 @@ fn look(inode: u64, size: u64) -> Look {
 
 /// The checkpoint `serial` of the file with this inode, read up to `offset` of `size` bytes.
 fn checkpoint(serial: u64, inode: u64, offset: u64, size: u64) -> Checkpoint {
-    let look = look(inode, size);
+    let stat = stat(inode, size);
     Checkpoint {
         path: Path::new("/log/app.log").into(),
-        identity: Identity {
-            inode: look.inode,
-            born_ns: look.born_ns,
+        identity: FileIdentity {
+            inode: stat.inode,
+            born_ns: stat.born_ns,
             fingerprint: Fingerprint::of(&inode.to_le_bytes()),
         },
         offset,
         size,
-        trace: Trace::of(b"x"),
+        tail_checksum: TailChecksum::of(b"x"),
         marks: Marks::default(),
         state: SourceState::Open,
         serial,
-        modified_ns: look.modified_ns,
+        modified_ns: stat.modified_ns,
     }
 }
 
@@ -49,7 +49,7 @@ fn open(serial: u64, inode: u64, verdict: Verdict) -> OpenSource {
         is_current: true,
         is_beside: true,
         verdict,
-        look: look(inode, 120),
+        stat: stat(inode, 120),
     }
 }
 
@@ -59,7 +59,7 @@ fn matched(serial: u64, content: ContentMatch) -> Vec<Match> {
 
 fn candidate(inode: u64, matches: Vec<Match>) -> Candidate {
     Candidate {
-        look: look(inode, 90),
+        stat: stat(inode, 90),
         is_archive: false,
         readable: Readable::Yes,
         matches,
@@ -78,7 +78,7 @@ fn archive(inode: u64, matches: Vec<Match>) -> Candidate {
 
 fn at_path(inode: u64, matches: Vec<Match>) -> Current {
     Current::File {
-        look: look(inode, 50),
+        stat: stat(inode, 50),
         matches,
     }
 }
@@ -155,7 +155,7 @@ fn a_rotated_file_that_is_overwritten_is_not_new_content() {
 #[test]
 fn an_editor_that_saves_has_the_file_go_on_where_it_stood() {
     let current = Current::File {
-        look: look(2, 200),
+        stat: stat(2, 200),
         matches: matched(7, CONTINUES),
     };
     let mut seen = seen(Verdict::Intact, current, vec![]);
@@ -168,7 +168,7 @@ fn an_editor_that_saves_has_the_file_go_on_where_it_stood() {
 #[test]
 fn a_new_log_that_begins_as_the_rotated_one_did_is_another_file() {
     let current = Current::File {
-        look: look(2, 200),
+        stat: stat(2, 200),
         matches: matched(7, CONTINUES),
     };
     let plan = plan(&seen(Verdict::Intact, current, vec![]));
@@ -266,7 +266,7 @@ fn a_copy_of_truncated_content_that_shows_late_is_read_on_unless_it_is_one_of_wh
 #[test]
 fn what_followed_on_a_file_is_looked_for_when_the_folder_can_be_listed_again() {
     let mut half_read = candidate(1, matched(7, CONTINUES));
-    half_read.look = look(1, 120);
+    half_read.stat = stat(1, 120);
     let mut seen = Observation {
         open: vec![open(8, 3, Verdict::Intact)],
         current: at_path(3, vec![]),
@@ -332,7 +332,7 @@ fn a_file_that_was_made_beside_the_log_before_the_rotation_is_no_part_of_it() {
         at_path(2, vec![]),
         vec![candidate(3, vec![])],
     );
-    seen.in_place_at_ns = seen.candidates[0].look.born_ns + 1_000_000_000;
+    seen.in_place_at_ns = seen.candidates[0].stat.born_ns + 1_000_000_000;
     let plan = plan(&seen);
     let sources = [Planned::Keep(7), Planned::OpenCurrent(From::Start)];
     assert_eq!(plan.sources, sources);
@@ -400,7 +400,7 @@ fn an_archive_that_has_the_inode_of_one_that_was_removed_is_read() {
     removed.identity.born_ns = 0;
     removed.state = SourceState::Finished;
     let mut packed = archive(3, vec![]);
-    packed.look.born_ns = 0;
+    packed.stat.born_ns = 0;
     let seen = Observation {
         current: at_path(2, vec![]),
         known: vec![removed, checkpoint(6, 1, 100, 100)],
@@ -413,9 +413,9 @@ fn an_archive_that_has_the_inode_of_one_that_was_removed_is_read() {
     let same = Observation {
         candidates: vec![Candidate {
             matches: matched(5, CONTINUES),
-            look: Look {
+            stat: FileStat {
                 size: 100,
-                ..seen.candidates[0].look
+                ..seen.candidates[0].stat
             },
             ..archive(3, vec![])
         }],
@@ -447,7 +447,7 @@ fn an_archive_that_was_incomplete_at_the_last_look_and_holds_what_was_read_is_no
     let mut read = checkpoint(6, 2, 90, 90);
     read.state = SourceState::Finished;
     let mut packed = archive(3, matched(6, CONTINUES));
-    packed.look.born_ns = 0;
+    packed.stat.born_ns = 0;
     let mut seen = seen(Verdict::Intact, at_path(1, vec![]), vec![packed]);
     seen.known = vec![read, unread];
     let plan = plan(&seen);
@@ -469,7 +469,7 @@ fn content_alone(serial: u64, offset: u64) -> Checkpoint {
 fn a_copy_that_appears_after_its_original_was_truncated_is_not_new_and_more_of_it_is_read() {
     let with = |matches, size| {
         let mut copy = candidate(2, matches);
-        copy.look.size = size;
+        copy.stat.size = size;
         let mut seen = seen(Verdict::Intact, at_path(1, vec![]), vec![copy]);
         seen.known = vec![content_alone(6, 90)];
         seen.was_just_rotated = true;
@@ -487,7 +487,7 @@ fn a_copy_that_appears_after_its_original_was_truncated_is_not_new_and_more_of_i
 fn a_new_log_that_begins_as_truncated_content_did_is_read_from_its_beginning() {
     let seen = Observation {
         current: Current::File {
-            look: look(2, 200),
+            stat: stat(2, 200),
             matches: matched(6, CONTINUES),
         },
         known: vec![content_alone(6, 50)],
@@ -501,7 +501,7 @@ fn a_new_log_that_begins_as_truncated_content_did_is_read_from_its_beginning() {
 fn the_rest_is_read_from_the_archive_where_a_backup_was_made_earlier_and_is_shorter() {
     let backup = candidate(2, matched(7, CONTINUES));
     let mut packed = archive(3, matched(7, CONTINUES));
-    packed.look.size = 120;
+    packed.stat.size = 120;
     let seen = Observation {
         current: at_path(4, vec![]),
         known: vec![checkpoint(7, 1, 80, 120)],
@@ -517,7 +517,7 @@ fn the_rest_is_read_from_the_archive_where_a_backup_was_made_earlier_and_is_shor
 fn a_rotation_shows_where_the_file_at_the_path_is_remembered_already() {
     let seen = Observation {
         current: Current::File {
-            look: look(4, 50),
+            stat: stat(4, 50),
             matches: matched(8, CONTINUES),
         },
         known: vec![checkpoint(7, 1, 120, 120), checkpoint(8, 4, 0, 50)],
@@ -556,13 +556,13 @@ fn what_is_remembered_of_truncated_content_is_no_successor_of_its_file() {
 fn an_empty_file_that_was_rotated_away_unseen_is_opened_and_an_empty_copy_is_not() {
     let with = |born_ns, is_numbered| {
         let mut empty = candidate(2, vec![]);
-        empty.look.size = 0;
-        empty.look.born_ns = born_ns;
+        empty.stat.size = 0;
+        empty.stat.born_ns = born_ns;
         empty.is_numbered = is_numbered;
         plan(&seen(Verdict::Intact, at_path(3, vec![]), vec![empty])).sources
     };
     let (old, new) = (Planned::Keep(7), Planned::OpenCurrent(From::Start));
-    let born_ns = look(3, 0).born_ns;
+    let born_ns = stat(3, 0).born_ns;
     for earlier in [born_ns - 1, born_ns] {
         let opened = [old, Planned::Open(0, From::Start), new];
         assert_eq!(with(earlier, true), opened);

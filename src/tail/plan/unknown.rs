@@ -18,7 +18,7 @@ impl Planner<'_> {
             if candidate.is_followed {
                 // Its own tailer reads it, or its archive: it may be packed, and the agent ended, before.
                 let is_left = self.plan.is_rotated && candidate.readable == Readable::Yes;
-                if is_left && candidate.look.size > 0 {
+                if is_left && candidate.stat.size > 0 {
                     self.plan.registered.push((at, Registration::OfItself));
                 }
                 continue;
@@ -32,7 +32,7 @@ impl Planner<'_> {
                 Readable::NotYet | Readable::Unchanged => {}
                 // Also if it is empty: its writer may not have changed over yet.
                 Readable::Yes
-                    if is_ours && (candidate.look.size > 0 || self.was_before(candidate)) =>
+                    if is_ours && (candidate.stat.size > 0 || self.was_before(candidate)) =>
                 {
                     let from = match self.seen.adoption {
                         Adoption::New { from_end: true } => From::End,
@@ -41,7 +41,7 @@ impl Planner<'_> {
                     self.open(at, from);
                 }
                 // Nothing is in it, yet.
-                Readable::Yes if candidate.look.size == 0 => {}
+                Readable::Yes if candidate.stat.size == 0 => {}
                 Readable::Yes => self.plan.registered.push((at, Registration::Skipped)),
             }
         }
@@ -62,7 +62,7 @@ impl Planner<'_> {
                 let open = self.seen.open.iter().map(|open| &open.reached);
                 let last = known.chain(open).max_by_key(|c| c.serial);
                 last.is_none_or(|last| {
-                    candidate.look.modified_ns + CLOCK_TICK_NS >= last.modified_ns
+                    candidate.stat.modified_ns + CLOCK_TICK_NS >= last.modified_ns
                 })
             }
         }
@@ -70,7 +70,7 @@ impl Planner<'_> {
 
     /// Whether a file was made while another one lay at the path, and so never lay there itself.
     fn was_beside_before(&self, candidate: &Candidate) -> bool {
-        let born_ns = candidate.look.born_ns;
+        let born_ns = candidate.stat.born_ns;
         born_ns > 0 && born_ns.saturating_add(CLOCK_TICK_NS) < self.seen.in_place_at_ns
     }
 
@@ -78,16 +78,16 @@ impl Planner<'_> {
     /// later becomes a copy, and what has no number may be a copy that somebody made of an empty file, and will be one
     /// of another.
     fn was_before(&self, candidate: &Candidate) -> bool {
-        let Current::File { look, .. } = &self.seen.current else {
+        let Current::File { stat, .. } = &self.seen.current else {
             return candidate.is_numbered;
         };
-        let is_made_earlier = match candidate.look.born_ns.cmp(&look.born_ns) {
+        let is_made_earlier = match candidate.stat.born_ns.cmp(&stat.born_ns) {
             Ordering::Less => true,
             // Of one tick.
             Ordering::Equal => self.is_made_by_rotation(),
             Ordering::Greater => false,
         };
-        candidate.is_numbered && candidate.look.born_ns > 0 && is_made_earlier
+        candidate.is_numbered && candidate.stat.born_ns > 0 && is_made_earlier
     }
 
     /// Whether the file at the path is none that was open there.
@@ -99,14 +99,14 @@ impl Planner<'_> {
     /// Whether a file is written to long after the file at the path was made: then it is the log of somebody else,
     /// whose name only looks as if rotation had given it.
     fn is_still_written(&self, candidate: &Candidate) -> bool {
-        let Current::File { look, .. } = &self.seen.current else {
+        let Current::File { stat, .. } = &self.seen.current else {
             return false;
         };
         self.is_made_by_rotation()
             && !candidate.is_archive
-            && look.born_ns > 0
-            && candidate.look.born_ns > 0
-            && candidate.look.modified_ns > look.born_ns.saturating_add(NEIGHBOUR_NS)
+            && stat.born_ns > 0
+            && candidate.stat.born_ns > 0
+            && candidate.stat.modified_ns > stat.born_ns.saturating_add(NEIGHBOUR_NS)
     }
 
     /// Copies and archives of what was read are remembered as such when the file they were made of is gone, so

@@ -1,5 +1,5 @@
 use super::*;
-use crate::batch::Trace;
+use crate::batch::TailChecksum;
 use crate::identity::Fingerprint;
 use crate::progress::Marks;
 
@@ -7,14 +7,14 @@ fn checkpoint(path: &str, inode: u64) -> Checkpoint {
     let inode = Inode { device: 1, inode };
     Checkpoint {
         path: Path::new(path).into(),
-        identity: Identity {
+        identity: FileIdentity {
             inode,
             born_ns: 0,
             fingerprint: Fingerprint::default(),
         },
         offset: 0,
         size: 0,
-        trace: Trace::default(),
+        tail_checksum: TailChecksum::default(),
         marks: Marks::default(),
         state: SourceState::Open,
         serial: 0,
@@ -23,7 +23,7 @@ fn checkpoint(path: &str, inode: u64) -> Checkpoint {
 }
 
 fn end(registry: &FileRegistry, open: Checkpoint, offset: u64) {
-    registry.close(Checkpoint { offset, ..open }, Ending::Finished);
+    registry.close(Checkpoint { offset, ..open }, CloseReason::Finished);
 }
 
 #[test]

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// A device by its number; `None`: nothing was found at the path.
 pub(super) type Device = Option<u64>;
@@ -35,7 +35,7 @@ struct Queue<T> {
 #[derive(Debug)]
 struct Busy {
     device: Device,
-    waker: Waker,
+    handle: TailerHandle,
 }
 
 impl<T> Default for Line<T> {
@@ -83,17 +83,17 @@ impl<T> Line<T> {
     }
 
     /// The tailer has a thread.
-    pub(super) fn begin(&mut self, device: Device, waker: &Waker) {
+    pub(super) fn begin(&mut self, device: Device, handle: &TailerHandle) {
         if let Some(queue) = self.devices.get_mut(&device) {
             queue.busy += 1;
         }
-        let waker = waker.clone();
-        self.busy.insert(waker.number(), Busy { device, waker });
+        let handle = handle.clone();
+        self.busy.insert(handle.id(), Busy { device, handle });
     }
 
-    /// The tailer of this number has come back from its thread; gives its device.
-    pub(super) fn end(&mut self, number: u64) -> Device {
-        let device = self.busy.remove(&number).and_then(|busy| busy.device);
+    /// The tailer with this id has come back from its thread; gives its device.
+    pub(super) fn end(&mut self, id: u64) -> Device {
+        let device = self.busy.remove(&id).and_then(|busy| busy.device);
         if let Some(queue) = self.devices.get_mut(&device) {
             queue.busy -= 1;
             // Until they are counted again; else it would wait for nothing.
@@ -114,7 +114,7 @@ impl<T> Line<T> {
         }
         self.stuck = 0;
         for busy in self.busy.values() {
-            if busy.waker.is_stuck(STUCK_AFTER)
+            if busy.handle.is_stuck(STUCK_AFTER)
                 && let Some(queue) = self.devices.get_mut(&busy.device)
             {
                 queue.stuck += 1;
@@ -174,10 +174,10 @@ const STUCK_AFTER: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wake::testing::waker;
+    use crate::tailer_handle::testing::handle;
 
-    /// Gives threads to all that may have one; returns the wakers of those of `device`.
-    fn hand_out(line: &mut Line<Waker>, device: Device) -> Vec<Waker> {
+    /// Gives threads to all that may have one; returns the handles of those of `device`.
+    fn hand_out(line: &mut Line<TailerHandle>, device: Device) -> Vec<TailerHandle> {
         let mut given = Vec::new();
         while let Some((of, task)) = line.next() {
             line.begin(of, &task);
@@ -188,8 +188,8 @@ mod tests {
         given
     }
 
-    fn join(line: &mut Line<Waker>, device: Device, count: usize) {
-        (0..count).for_each(|_| line.join(device, Box::new(waker())));
+    fn join(line: &mut Line<TailerHandle>, device: Device, count: usize) {
+        (0..count).for_each(|_| line.join(device, Box::new(handle())));
     }
 
     #[test]
@@ -216,12 +216,12 @@ mod tests {
         join(&mut line, Some(2), 1);
         assert_eq!(hand_out(&mut line, Some(2)).len(), 1);
         // They have been in the file system for ever.
-        hanging.iter().for_each(Waker::moves);
-        let stuck = |line: &mut Line<Waker>, count: usize| {
-            let wakers = hanging.iter().take(count);
-            let numbers: Vec<u64> = wakers.map(Waker::number).collect();
-            line.stuck = numbers.len();
-            line.devices.get_mut(&Some(1)).expect("is there").stuck = numbers.len();
+        hanging.iter().for_each(TailerHandle::moves);
+        let stuck = |line: &mut Line<TailerHandle>, count: usize| {
+            let handles = hanging.iter().take(count);
+            let ids: Vec<u64> = handles.map(TailerHandle::id).collect();
+            line.stuck = ids.len();
+            line.devices.get_mut(&Some(1)).expect("is there").stuck = ids.len();
         };
         stuck(&mut line, THREADS_PER_DEVICE);
         assert_eq!(hand_out(&mut line, Some(1)).len(), 0);
@@ -237,12 +237,12 @@ mod tests {
     fn who_gives_signs_is_not_stuck_and_what_is_over_is_forgotten() {
         let mut line = Line::default();
         join(&mut line, Some(1), 3);
-        let wakers = hand_out(&mut line, Some(1));
-        wakers.iter().for_each(Waker::moves);
+        let handles = hand_out(&mut line, Some(1));
+        handles.iter().for_each(TailerHandle::moves);
         line.count_stuck();
         assert_eq!((line.busy(), line.moving()), (3, 3));
-        for waker in &wakers {
-            assert_eq!(line.end(waker.number()), Some(1));
+        for handle in &handles {
+            assert_eq!(line.end(handle.id()), Some(1));
         }
         assert_eq!(line.busy(), 0);
         assert!(line.devices.is_empty());

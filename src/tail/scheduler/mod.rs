@@ -7,7 +7,7 @@
 //! most 256 run; see `line`.
 //!
 //! # Nothing is missed
-//! - Who wakes a parked tailer rings its bell first; see [`Waker::wake`]. A bell that was rung while the
+//! - Who wakes a parked tailer rings its bell first; see [`TailerHandle::wake`]. A bell that was rung while the
 //!   tailer was on its way here is seen on its arrival.
 //! - Events may be lost. What a tailer with a thread looks at every few seconds, the path, is looked
 //!   at for the parked ones too: one system call each, and the tailer gets a thread if anything is
@@ -19,7 +19,7 @@
 //! The scheduler asks no file system: paths are looked at by the `scan-<n>` threads of [`Lanes`], in the lane
 //! of their device, and tailers that end without a thread are closed there.
 //!
-//! [`Waker::wake`]: crate::wake::Waker::wake
+//! [`TailerHandle::wake`]: crate::tailer_handle::TailerHandle::wake
 
 mod line;
 mod task;
@@ -39,28 +39,28 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
+use super::descriptor_permits::DescriptorPermits;
 use super::lanes::{Lane, Lanes};
-use super::turns::Turns;
 use crate::thread_panic::panic_message;
 use line::{Device, Line, MOST_THREADS};
-pub use task::{End, Ended, Expected, Leave, Message, Task};
+pub use task::{Expected, Message, RunOutcome, TailerExit, TailerReport, Task};
 
 /// Whether threads are scarce; written by the scheduler, read by all tailers.
 #[derive(Debug, Default)]
-pub struct Crowd {
-    is_crowded: AtomicBool,
-    is_waiting: AtomicBool,
+pub struct ThreadPressure {
+    is_near_limit: AtomicBool,
+    has_waiters: AtomicBool,
 }
 
-impl Crowd {
+impl ThreadPressure {
     /// So many tailers have a thread that those which have to wait should be parked at once.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.is_crowded.load(Ordering::Relaxed)
+    pub(super) fn is_near_limit(&self) -> bool {
+        self.is_near_limit.load(Ordering::Relaxed)
     }
 
     /// Tailers that have something to do wait for a thread.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.is_waiting.load(Ordering::Relaxed)
+    pub(super) fn has_waiters(&self) -> bool {
+        self.has_waiters.load(Ordering::Relaxed)
     }
 }
 
@@ -69,7 +69,7 @@ impl Crowd {
 enum Order<T> {
     Run(Box<T>),
     /// It is not needed any more.
-    End,
+    Exit,
 }
 
 /// The body of the `scheduler` thread: it owns the tailers that have no thread.
@@ -78,12 +78,12 @@ pub struct Scheduler<T, R> {
     messages: Receiver<Message<T>>,
     /// For the threads.
     sender: Sender<Message<T>>,
-    /// Numbers of parked tailers that were woken.
+    /// Ids of parked tailers that were woken.
     woken: Receiver<u64>,
     stop: Receiver<()>,
     report: R,
-    crowd: Arc<Crowd>,
-    turns: Arc<Turns>,
+    thread_pressure: Arc<ThreadPressure>,
+    descriptors: Arc<DescriptorPermits>,
     lanes: Lanes,
     /// To the threads, whichever is free.
     orders: Sender<Order<T>>,
@@ -96,7 +96,7 @@ pub struct Scheduler<T, R> {
     /// As many as the system gives.
     most_threads: usize,
     /// Since when there is a thread without a tailer.
-    spare_since: Option<Instant>,
+    idle_since: Option<Instant>,
     next_tick: Instant,
     started: Instant,
 }
@@ -122,15 +122,15 @@ enum Rest {
 impl<T, R> Scheduler<T, R>
 where
     T: Task,
-    R: Fn(Ended) + Clone + Send + 'static,
+    R: Fn(TailerReport) + Clone + Send + 'static,
 {
     /// A scheduler that takes tailers from `messages` (whose other end is `sender`), hears of parked ones
     /// that are woken from `woken`, and tells of those that ended by `report`, until `stop` is disconnected.
     pub fn new(
         (sender, messages): (Sender<Message<T>>, Receiver<Message<T>>),
         (woken, stop): (Receiver<u64>, Receiver<()>),
-        crowd: Arc<Crowd>,
-        turns: Arc<Turns>,
+        thread_pressure: Arc<ThreadPressure>,
+        descriptors: Arc<DescriptorPermits>,
         lanes: Lanes,
         report: R,
     ) -> Self {
@@ -142,8 +142,8 @@ where
             woken,
             stop,
             report,
-            crowd,
-            turns,
+            thread_pressure,
+            descriptors,
             lanes,
             orders,
             taken,
@@ -152,7 +152,7 @@ where
             due: BTreeSet::new(),
             threads: 0,
             most_threads: usize::MAX,
-            spare_since: None,
+            idle_since: None,
             next_tick: now,
             started: now,
         }
@@ -174,22 +174,22 @@ where
                 recv(self.messages) -> message => if let Ok(message) = message {
                     self.on_message(message);
                 },
-                recv(self.woken) -> number => if let Ok(number) = number {
-                    self.unpark(number);
+                recv(self.woken) -> id => if let Ok(id) = id {
+                    self.unpark(id);
                 },
                 recv(self.stop) -> _ => break,
                 default(wait) => {}
             }
-            for number in self.woken.try_iter().collect::<Vec<_>>() {
-                self.unpark(number);
+            for id in self.woken.try_iter().collect::<Vec<_>>() {
+                self.unpark(id);
             }
             let now = Instant::now();
             self.see_to_due(now);
             if now >= self.next_tick {
                 self.next_tick = now + TICK;
                 self.line.count_stuck();
-                self.fetch_holders_of_turns();
-                self.dismiss_spare(now);
+                self.unpark_permit_holders();
+                self.stop_idle_threads(now);
             }
         }
         self.stop_all();
@@ -204,11 +204,11 @@ where
         while self.line.busy() > 0 || !self.messages.is_empty() {
             match self.messages.recv() {
                 Ok(Message::Start(task, device)) => self.end_all(vec![(device, task)]),
-                Ok(Message::Left(task, _)) => {
-                    let device = self.line.end(task.waker().number());
+                Ok(Message::Returned(task, _)) => {
+                    let device = self.line.end(task.handle().id());
                     self.end_all(vec![(device, task)]);
                 }
-                Ok(Message::Ended(number)) => drop(self.line.end(number)),
+                Ok(Message::TailerEnded(id)) => drop(self.line.end(id)),
                 Ok(Message::Checked(_)) => {}
                 Err(_) => return,
             }
@@ -218,16 +218,16 @@ where
     fn on_message(&mut self, message: Message<T>) {
         match message {
             Message::Start(task, device) => self.line.join(device, task),
-            Message::Ended(number) => drop(self.line.end(number)),
-            Message::Left(task, leave) => {
-                let device = self.line.end(task.waker().number());
-                match leave {
-                    Leave::Quiet => {
-                        let at = self.next_check(task.waker().number());
+            Message::TailerEnded(id) => drop(self.line.end(id)),
+            Message::Returned(task, outcome) => {
+                let device = self.line.end(task.handle().id());
+                match outcome {
+                    RunOutcome::Park => {
+                        let at = self.next_check(task.handle().id());
                         self.park(task, device, Rest::Quiet(at));
                     }
-                    Leave::Until(at) => self.park(task, device, Rest::Until(at)),
-                    Leave::Yielded | Leave::Ended(_) => self.line.join(device, task),
+                    RunOutcome::ParkUntil(at) => self.park(task, device, Rest::Until(at)),
+                    RunOutcome::Yield | RunOutcome::Exit(_) => self.line.join(device, task),
                 }
             }
             Message::Checked(all) => all
@@ -237,38 +237,38 @@ where
     }
 
     fn park(&mut self, task: Box<T>, device: Device, rest: Rest) {
-        task.waker().park();
-        if task.waker().is_rung() {
+        task.handle().park();
+        if task.handle().is_rung() {
             // On its way here, or before: whoever did so may have seen no mark.
-            task.waker().unpark();
+            task.handle().unpark();
             self.line.join(device, task);
             return;
         }
-        let number = task.waker().number();
+        let id = task.handle().id();
         if let Rest::Quiet(at) | Rest::Until(at) = rest {
-            self.due.insert((at, number));
+            self.due.insert((at, id));
         }
         let parked = Parked { task, device, rest };
-        self.parked.insert(number, parked);
+        self.parked.insert(id, parked);
     }
 
-    /// Tailer `number` has something to do, if it is parked.
-    fn unpark(&mut self, number: u64) {
-        let Some(parked) = self.parked.remove(&number) else {
+    /// Tailer `id` has something to do, if it is parked.
+    fn unpark(&mut self, id: u64) {
+        let Some(parked) = self.parked.remove(&id) else {
             return;
         };
         if let Rest::Quiet(at) | Rest::Until(at) = parked.rest {
-            self.due.remove(&(at, number));
+            self.due.remove(&(at, id));
         }
-        parked.task.waker().unpark();
+        parked.task.handle().unpark();
         self.line.join(parked.device, parked.task);
     }
 
     /// When the path of a tailer that is parked now is looked at: in whole seconds, so that many are looked at
     /// together, and not all in the same one.
-    fn next_check(&self, number: u64) -> Instant {
+    fn next_check(&self, id: u64) -> Instant {
         let all = CHECK_INTERVAL.max(CHECK_TIME * u32::try_from(self.parked.len()).unwrap_or(1));
-        let share = u32::try_from(number % 4).unwrap_or(0) + 5;
+        let share = u32::try_from(id % 4).unwrap_or(0) + 5;
         let after = self.started.elapsed() + all * share / 8;
         self.started + Duration::from_secs(after.as_secs() + 1)
     }
@@ -276,11 +276,11 @@ where
     /// Unparks tailers whose time has come, and has the paths of the quiet ones looked at.
     fn see_to_due(&mut self, now: Instant) {
         let mut checks: BTreeMap<Device, Vec<(u64, Arc<Path>, Expected)>> = BTreeMap::new();
-        while let Some((at, number)) = self.due.first().copied()
+        while let Some((at, id)) = self.due.first().copied()
             && at <= now
         {
             self.due.pop_first();
-            let Some(parked) = self.parked.get_mut(&number) else {
+            let Some(parked) = self.parked.get_mut(&id) else {
                 continue;
             };
             match (parked.rest, parked.task.expected()) {
@@ -288,42 +288,44 @@ where
                     parked.rest = Rest::Checked;
                     let (path, _) = parked.task.followed();
                     let checks = checks.entry(parked.device).or_default();
-                    checks.push((number, path, expected));
+                    checks.push((id, path, expected));
                 }
-                _ => self.unpark(number),
+                _ => self.unpark(id),
             }
         }
         for (device, checks) in checks {
             let sender = self.sender.clone();
             self.lanes.submit(lane(device), move || {
-                let check = |(number, path, expected): (u64, Arc<Path>, Expected)| {
-                    (number, expected.is_at(&path))
-                };
+                let check =
+                    |(id, path, expected): (u64, Arc<Path>, Expected)| (id, expected.is_at(&path));
                 let _ = sender.send(Message::Checked(checks.into_iter().map(check).collect()));
             });
         }
     }
 
-    fn on_checked(&mut self, number: u64, is_as_it_was: bool) {
-        let at = self.next_check(number);
-        match self.parked.get_mut(&number) {
+    fn on_checked(&mut self, id: u64, is_as_it_was: bool) {
+        let at = self.next_check(id);
+        match self.parked.get_mut(&id) {
             Some(parked) if parked.rest == Rest::Checked && is_as_it_was => {
                 parked.rest = Rest::Quiet(at);
-                self.due.insert((at, number));
+                self.due.insert((at, id));
             }
-            Some(parked) if parked.rest == Rest::Checked => self.unpark(number),
+            Some(parked) if parked.rest == Rest::Checked => self.unpark(id),
             // It has had something to do since.
             _ => {}
         }
     }
 
-    /// Who waits for a turn at open files cannot wait for those that will never look again.
-    fn fetch_holders_of_turns(&mut self) {
-        let wanted = self.turns.wanted();
+    /// A tailer that waits for a descriptor permit cannot wait for holders that are parked and never look again.
+    fn unpark_permit_holders(&mut self) {
+        let wanted = self.descriptors.waiters();
         if wanted > 0 {
-            let holders = self.parked.iter().filter(|(_, p)| p.task.holds_turn());
-            let numbers: Vec<u64> = holders.map(|(number, _)| *number).take(wanted).collect();
-            numbers.into_iter().for_each(|number| self.unpark(number));
+            let holders = self
+                .parked
+                .iter()
+                .filter(|(_, p)| p.task.holds_descriptor_permit());
+            let ids: Vec<u64> = holders.map(|(id, _)| *id).take(wanted).collect();
+            ids.into_iter().for_each(|id| self.unpark(id));
         }
     }
 
@@ -341,22 +343,26 @@ where
                     // Without a single thread nothing will ever happen.
                     let (path, log) = task.followed();
                     let how = Err("no thread can be started".to_owned());
-                    (self.report)(Ended { path, log, how });
+                    (self.report)(TailerReport { path, log, how });
                     continue;
                 }
                 self.line.join(device, task);
                 break;
             }
-            self.line.begin(device, task.waker());
+            self.line.begin(device, task.handle());
             let _ = self.orders.send(Order::Run(task));
         }
         if self.threads == self.line.busy() {
-            self.spare_since = None;
+            self.idle_since = None;
         }
-        let is_waiting = self.line.is_room_wanted();
-        let is_crowded = is_waiting || self.line.moving() >= CROWD;
-        self.crowd.is_waiting.store(is_waiting, Ordering::Relaxed);
-        self.crowd.is_crowded.store(is_crowded, Ordering::Relaxed);
+        let has_waiters = self.line.is_room_wanted();
+        let is_near_limit = has_waiters || self.line.moving() >= NEAR_LIMIT;
+        self.thread_pressure
+            .has_waiters
+            .store(has_waiters, Ordering::Relaxed);
+        self.thread_pressure
+            .is_near_limit
+            .store(is_near_limit, Ordering::Relaxed);
     }
 
     fn most_threads(&self) -> usize {
@@ -394,16 +400,16 @@ where
     }
 
     /// Ends the threads that have had nothing to do for a while.
-    fn dismiss_spare(&mut self, now: Instant) {
+    fn stop_idle_threads(&mut self, now: Instant) {
         let busy = self.line.busy();
         if self.threads > busy {
-            let since = *self.spare_since.get_or_insert(now);
-            if now.duration_since(since) >= SPARE_FOR {
+            let since = *self.idle_since.get_or_insert(now);
+            if now.duration_since(since) >= IDLE_FOR {
                 for _ in busy..self.threads {
-                    let _ = self.orders.send(Order::End);
+                    let _ = self.orders.send(Order::Exit);
                 }
                 self.threads = busy;
-                self.spare_since = None;
+                self.idle_since = None;
             }
         }
     }
@@ -412,7 +418,7 @@ where
     fn wait(&self, now: Instant) -> Duration {
         let is_ticking = self.threads > self.line.busy()
             || self.line.is_anybody_waiting()
-            || self.turns.are_scarce();
+            || self.descriptors.ran_out();
         let tick = is_ticking.then_some(self.next_tick);
         let due = self.due.first().map(|(at, _)| *at);
         let next = tick.into_iter().chain(due).min();
@@ -426,8 +432,8 @@ where
         let mut lanes: BTreeMap<Device, Vec<Box<T>>> = BTreeMap::new();
         for (device, task) in tasks {
             let (path, log) = task.followed();
-            let how = Ok(End::Stopped);
-            (self.report)(Ended { path, log, how });
+            let how = Ok(TailerExit::Stopped);
+            (self.report)(TailerReport { path, log, how });
             lanes.entry(device).or_default().push(task);
         }
         for (device, tasks) in lanes {
@@ -441,25 +447,29 @@ fn lane(device: Device) -> Lane {
 }
 
 /// The body of a `tail:<path>` thread: one tailer, and when that is parked or ends, another.
-fn work<T: Task>(taken: &Receiver<Order<T>>, sender: &Sender<Message<T>>, report: impl Fn(Ended)) {
+fn work<T: Task>(
+    taken: &Receiver<Order<T>>,
+    sender: &Sender<Message<T>>,
+    report: impl Fn(TailerReport),
+) {
     while let Ok(Order::Run(mut task)) = taken.recv() {
         let (path, log) = task.followed();
         if let Ok(name) = CString::new(thread_name(&path)) {
             let _ = rustix::thread::set_name(&name);
         }
-        let number = task.waker().number();
-        task.waker().moves();
+        let id = task.handle().id();
+        task.handle().moves();
         let how = match catch_unwind(AssertUnwindSafe(|| task.run())) {
-            Ok(Leave::Ended(end)) => Ok(end),
-            Ok(leave) => {
-                let _ = sender.send(Message::Left(task, leave));
+            Ok(RunOutcome::Exit(end)) => Ok(end),
+            Ok(outcome) => {
+                let _ = sender.send(Message::Returned(task, outcome));
                 continue;
             }
             Err(panic) => Err(panic_message(&*panic)),
         };
         drop(task);
-        report(Ended { path, log, how });
-        let _ = sender.send(Message::Ended(number));
+        report(TailerReport { path, log, how });
+        let _ = sender.send(Message::TailerEnded(id));
     }
 }
 
@@ -475,10 +485,10 @@ pub(super) const PARK_AFTER: Duration = Duration::from_secs(10);
 /// Where the system gives no more threads, so many of those that follow files are given back.
 const LEFT_TO_CONNECTIONS: usize = 4;
 /// With so many tailers on threads, those that have to wait are parked at once.
-const CROWD: usize = MOST_THREADS / 2;
+const NEAR_LIMIT: usize = MOST_THREADS / 2;
 /// A thread without a tailer ends after so long.
-const SPARE_FOR: Duration = Duration::from_secs(1);
-/// How often there is a look at threads and turns while they are scarce.
+const IDLE_FOR: Duration = Duration::from_secs(1);
+/// How often there is a look at threads and permits while they are scarce.
 const TICK: Duration = Duration::from_millis(200);
 /// How often the path of a parked tailer is looked at, at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(6);

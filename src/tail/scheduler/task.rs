@@ -5,56 +5,56 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::LogConfig;
-use crate::identity::{Inode, Look};
-use crate::wake::Waker;
+use crate::identity::{FileStat, Inode};
+use crate::tailer_handle::TailerHandle;
 
 /// Why a tailer comes back from its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
+pub enum RunOutcome {
     /// It has nothing to do any more.
-    Ended(End),
+    Exit(TailerExit),
     /// Nothing happens until something changes; then an event comes, or the change is to be seen at its path.
-    Quiet,
+    Park,
     /// It has to look again at this time, or when it is woken.
-    Until(Instant),
+    ParkUntil(Instant),
     /// It has more to do, and others have waited for longer.
-    Yielded,
+    Yield,
 }
 
 /// Why a tailer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum TailerExit {
     /// The path leads nowhere and everything that was there is read.
-    Gone,
+    PathGone,
     /// It was told to, or `--once` and everything is read.
     Stopped,
     /// `--once`, and the file, or one that was rotated away, cannot be read.
     Unread,
 }
 
-/// A tailer that ended.
+/// What a tailer that has ended reports.
 #[derive(Debug)]
-pub struct Ended {
+pub struct TailerReport {
     /// What it followed.
     pub path: Arc<Path>,
     /// By which section.
     pub log: Arc<LogConfig>,
     /// How; the words of the panic if it panicked.
-    pub how: Result<End, String>,
+    pub how: Result<TailerExit, String>,
 }
 
 /// What the scheduler runs: a tailer, or in tests something like one.
 pub trait Task: Send + 'static {
     /// Runs on a thread until it can do without.
-    fn run(&mut self) -> Leave;
+    fn run(&mut self) -> RunOutcome;
     /// Wakes it.
-    fn waker(&self) -> &Waker;
+    fn handle(&self) -> &TailerHandle;
     /// What it follows, and by which section.
     fn followed(&self) -> (Arc<Path>, Arc<LogConfig>);
     /// What lies at its path unless something has happened; `None`: it has to look by itself.
     fn expected(&self) -> Option<Expected>;
-    /// Whether files are held open by its turn.
-    fn holds_turn(&self) -> bool;
+    /// Whether it holds a descriptor permit.
+    fn holds_descriptor_permit(&self) -> bool;
 }
 
 /// What a parked tailer expects at its path.
@@ -72,12 +72,12 @@ impl Expected {
     /// Whether `path` leads to what is expected. A remount may have changed the number of the device, if the
     /// time of birth says that it is the same file.
     pub(super) fn is_at(&self, path: &Path) -> bool {
-        Look::at_path(path).is_ok_and(|look| {
+        FileStat::at_path(path).is_ok_and(|stat| {
             let is_same_file = match self.born_ns {
-                0 => look.born_ns == 0 && look.inode == self.inode,
-                born_ns => look.born_ns == born_ns && look.inode.inode == self.inode.inode,
+                0 => stat.born_ns == 0 && stat.inode == self.inode,
+                born_ns => stat.born_ns == born_ns && stat.inode.inode == self.inode.inode,
             };
-            let content = Some((look.size, look.modified_ns));
+            let content = Some((stat.size, stat.modified_ns));
             is_same_file && (self.content.is_none() || self.content == content)
         })
     }
@@ -89,9 +89,9 @@ pub enum Message<T> {
     /// A new tailer, and the device of what lies at its path.
     Start(Box<T>, Option<u64>),
     /// A tailer comes back from its thread.
-    Left(Box<T>, Leave),
-    /// The tailer whose waker has this number has ended on its thread.
-    Ended(u64),
-    /// Parked tailers whose paths were looked at: their numbers, and whether all is as they left it.
+    Returned(Box<T>, RunOutcome),
+    /// The tailer whose handle has this id has ended on its thread.
+    TailerEnded(u64),
+    /// Parked tailers whose paths were looked at: their ids, and whether all is as they left it.
     Checked(Vec<(u64, bool)>),
 }

@@ -7,9 +7,9 @@ use crossbeam_channel::bounded;
 
 use super::*;
 use crate::config::LogConfig;
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::tail::discover::testing::section;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -17,21 +17,21 @@ const SOON: Duration = Duration::from_secs(20);
 struct Fake {
     path: Arc<Path>,
     log: Arc<LogConfig>,
-    waker: Waker,
+    handle: TailerHandle,
     runs: Sender<Arc<Path>>,
-    does: Box<dyn FnMut(&Waker) -> Leave + Send>,
+    does: Box<dyn FnMut(&TailerHandle) -> RunOutcome + Send>,
     expected: Option<Expected>,
 }
 
 impl Task for Fake {
-    fn run(&mut self) -> Leave {
-        self.waker.take();
+    fn run(&mut self) -> RunOutcome {
+        self.handle.clear();
         self.runs.send(self.path.clone()).expect("the test listens");
-        (self.does)(&self.waker)
+        (self.does)(&self.handle)
     }
 
-    fn waker(&self) -> &Waker {
-        &self.waker
+    fn handle(&self) -> &TailerHandle {
+        &self.handle
     }
 
     fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
@@ -42,7 +42,7 @@ impl Task for Fake {
         self.expected
     }
 
-    fn holds_turn(&self) -> bool {
+    fn holds_descriptor_permit(&self) -> bool {
         false
     }
 }
@@ -53,8 +53,8 @@ struct Running {
     woken: Sender<u64>,
     stop: Option<Sender<()>>,
     runs: (Sender<Arc<Path>>, Receiver<Arc<Path>>),
-    ended: Receiver<Ended>,
-    crowd: Arc<Crowd>,
+    ended: Receiver<TailerReport>,
+    thread_pressure: Arc<ThreadPressure>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,12 +64,12 @@ impl Running {
         let (woken, calls) = unbounded();
         let (stop, stopped) = bounded(0);
         let (report, ended) = unbounded();
-        let crowd = Arc::<Crowd>::default();
+        let thread_pressure = Arc::<ThreadPressure>::default();
         let scheduler = Scheduler::new(
             (messages.clone(), taken),
             (calls, stopped),
-            crowd.clone(),
-            Turns::new(1024),
+            thread_pressure.clone(),
+            DescriptorPermits::new(1024),
             Lanes::new(|words| panic!("{words}")),
             move |one| drop(report.send(one)),
         );
@@ -79,31 +79,31 @@ impl Running {
             stop: Some(stop),
             runs: unbounded(),
             ended,
-            crowd,
+            thread_pressure,
             thread: Some(thread::spawn(move || scheduler.run())),
         }
     }
 
-    /// Starts a task on a device; gives its waker.
+    /// Starts a task on a device; gives its handle.
     fn task(
         &self,
         name: &str,
         device: Option<u64>,
         expected: Option<Expected>,
-        does: impl FnMut(&Waker) -> Leave + Send + 'static,
-    ) -> Waker {
-        let waker = Waker::new(self.woken.clone());
+        does: impl FnMut(&TailerHandle) -> RunOutcome + Send + 'static,
+    ) -> TailerHandle {
+        let handle = TailerHandle::new(self.woken.clone());
         let fake = Fake {
             path: Path::new(name).into(),
             log: section("t", &[], &[]),
-            waker: waker.clone(),
+            handle: handle.clone(),
             runs: self.runs.0.clone(),
             does: Box::new(does),
             expected,
         };
         let start = Message::Start(Box::new(fake), device);
         self.messages.send(start).expect("the scheduler listens");
-        waker
+        handle
     }
 
     /// Waits until a task of this name runs; others may run before.
@@ -133,29 +133,29 @@ const SHORT: Duration = Duration::from_millis(200);
 #[test]
 fn a_quiet_task_runs_again_when_it_is_woken() {
     let mut running = Running::start();
-    let waker = running.task("a", Some(1), None, |_| Leave::Quiet);
+    let handle = running.task("a", Some(1), None, |_| RunOutcome::Park);
     running.wait_for_run("a");
     assert!(running.runs_nothing(SHORT));
     for _ in 0..3 {
-        waker.wake();
+        handle.wake();
         running.wait_for_run("a");
     }
     assert!(running.runs_nothing(SHORT));
     running.stop();
     let ended = running.ended.recv().expect("is reported");
-    assert_eq!(ended.how, Ok(End::Stopped));
+    assert_eq!(ended.how, Ok(TailerExit::Stopped));
 }
 
 #[test]
 fn a_task_that_is_woken_on_its_way_to_be_parked_runs_again() {
     let mut running = Running::start();
     let mut runs = 0;
-    running.task("a", Some(1), None, move |waker| {
+    running.task("a", Some(1), None, move |handle| {
         runs += 1;
         if runs < 4 {
-            waker.wake();
+            handle.wake();
         }
-        Leave::Quiet
+        RunOutcome::Park
     });
     (0..4).for_each(|_| running.wait_for_run("a"));
     assert!(running.runs_nothing(SHORT));
@@ -166,9 +166,13 @@ fn a_task_that_is_woken_on_its_way_to_be_parked_runs_again() {
 fn a_task_runs_again_at_its_time_and_one_that_yields_at_once() {
     let mut running = Running::start();
     let start = Instant::now();
-    let mut leaves = vec![Leave::Quiet, Leave::Until(start + SHORT), Leave::Yielded];
+    let mut leaves = vec![
+        RunOutcome::Park,
+        RunOutcome::ParkUntil(start + SHORT),
+        RunOutcome::Yield,
+    ];
     running.task("a", None, None, move |_| {
-        leaves.pop().unwrap_or(Leave::Quiet)
+        leaves.pop().unwrap_or(RunOutcome::Park)
     });
     running.wait_for_run("a");
     running.wait_for_run("a");
@@ -183,11 +187,11 @@ fn a_parked_task_runs_again_when_its_path_has_changed_without_an_event() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("a.log");
     std::fs::write(&path, "x").expect("is written");
-    let look = Look::at_path(&path).expect("is there");
+    let stat = FileStat::at_path(&path).expect("is there");
     let expected = Expected {
-        inode: look.inode,
-        born_ns: look.born_ns,
-        content: Some((look.size, look.modified_ns)),
+        inode: stat.inode,
+        born_ns: stat.born_ns,
+        content: Some((stat.size, stat.modified_ns)),
     };
     let elsewhere = Expected {
         content: None,
@@ -195,10 +199,10 @@ fn a_parked_task_runs_again_when_its_path_has_changed_without_an_event() {
     };
     let mut running = Running::start();
     let name = path.to_str().expect("is UTF-8");
-    running.task(name, Some(1), Some(expected), |_| Leave::Quiet);
+    running.task(name, Some(1), Some(expected), |_| RunOutcome::Park);
     running.wait_for_run(name);
     // Another tailer reads the file: that it grows is no news.
-    running.task(name, Some(1), Some(elsewhere), |_| Leave::Quiet);
+    running.task(name, Some(1), Some(elsewhere), |_| RunOutcome::Park);
     running.wait_for_run(name);
     assert!(running.runs_nothing(CHECK_INTERVAL + Duration::from_secs(2)));
     std::fs::write(&path, "xy").expect("is written");
@@ -215,12 +219,12 @@ fn tasks_of_a_device_that_hangs_hold_up_no_other() {
         let released = released.clone();
         running.task(&format!("hang{n}"), Some(1), None, move |_| {
             let _ = released.recv();
-            Leave::Quiet
+            RunOutcome::Park
         });
     }
     running.wait_for_run("hang150");
     let start = Instant::now();
-    let well = running.task("well", Some(2), None, |_| Leave::Quiet);
+    let well = running.task("well", Some(2), None, |_| RunOutcome::Park);
     running.wait_for_run("well");
     // Before it is known that the others hang, and after.
     while start.elapsed() < Duration::from_secs(4) {
@@ -234,16 +238,16 @@ fn tasks_of_a_device_that_hangs_hold_up_no_other() {
         );
     }
     assert!(
-        !running.crowd.is_waiting(),
+        !running.thread_pressure.has_waiters(),
         "nobody could make room for those that wait"
     );
-    assert!(!running.crowd.is_crowded());
+    assert!(!running.thread_pressure.is_near_limit());
     // One device after the other may hang.
     for n in 0..100 {
         let released = released.clone();
         running.task(&format!("next{n}"), Some(3), None, move |_| {
             let _ = released.recv();
-            Leave::Quiet
+            RunOutcome::Park
         });
     }
     well.wake();
@@ -260,16 +264,21 @@ fn a_task_that_panics_or_ends_is_reported() {
     running.task("a", Some(1), None, |_| panic!("no bread"));
     let ended = running.ended.recv_timeout(SOON).expect("is reported");
     assert_eq!(ended.how, Err("no bread".to_owned()));
-    running.task("b", Some(1), None, |_| Leave::Ended(End::Gone));
+    running.task("b", Some(1), None, |_| {
+        RunOutcome::Exit(TailerExit::PathGone)
+    });
     let ended = running.ended.recv_timeout(SOON).expect("is reported");
-    assert_eq!((&*ended.path, ended.how), (Path::new("b"), Ok(End::Gone)));
+    assert_eq!(
+        (&*ended.path, ended.how),
+        (Path::new("b"), Ok(TailerExit::PathGone))
+    );
     running.stop();
 }
 
 #[test]
 fn a_stop_ends_parked_tasks_at_once_and_waits_for_the_others() {
     let mut running = Running::start();
-    running.task("parked", Some(1), None, |_| Leave::Quiet);
+    running.task("parked", Some(1), None, |_| RunOutcome::Park);
     running.wait_for_run("parked");
     let (release, released) = bounded::<()>(0);
     let is_released = Arc::new(Mutex::new(false));
@@ -277,7 +286,7 @@ fn a_stop_ends_parked_tasks_at_once_and_waits_for_the_others() {
     running.task("busy", Some(1), None, move |_| {
         let _ = released.recv();
         *seen.lock().expect("not poisoned") = true;
-        Leave::Ended(End::Stopped)
+        RunOutcome::Exit(TailerExit::Stopped)
     });
     running.wait_for_run("busy");
     running.stop = None;

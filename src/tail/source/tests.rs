@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::*;
 use crate::batch::Records;
 use crate::config::FollowLinks;
-use crate::identity::Identity;
+use crate::identity::FileIdentity;
 use crate::progress::SourceState;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// A file and the source that reads it.
 struct Reading {
@@ -30,33 +30,35 @@ impl Reading {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join(name);
         make(&File::create(&path).expect("creates"));
-        let (content, look) = Content::open(&path, FollowLinks::Safe)
+        let (content, stat) = LogFile::open(&path, FollowLinks::Safe)
             .expect("opens")
             .expect("is regular");
         let checkpoint = Checkpoint {
             path: path.clone().into(),
-            identity: Identity {
-                inode: look.inode,
+            identity: FileIdentity {
+                inode: stat.inode,
                 born_ns: 0,
                 fingerprint: Fingerprint::default(),
             },
             offset: 0,
             size: 0,
-            trace: Trace::default(),
+            tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
             state: SourceState::Open,
             serial: 1,
             modified_ns: 0,
         };
         let framer = Framer::new(max_line_bytes, false);
-        let mut source = Source::new(content, path.clone().into(), checkpoint, &look, framer);
-        source.note(&look);
+        let mut source = Source::new(content, path.clone().into(), checkpoint, &stat, framer);
+        source.record_stat(&stat);
         let (woken, _) = crossbeam_channel::unbounded();
         Reading {
             _folder: folder,
             path,
             source,
-            account: Budget::new(64 << 20).route().account(Waker::new(woken)),
+            account: Budget::new(64 << 20)
+                .route()
+                .account(TailerHandle::new(woken)),
             pool: BufferPool::new(),
             records: Vec::new(),
             skipped: Vec::new(),
@@ -65,14 +67,14 @@ impl Reading {
 
     /// As after a restart: another source, which goes on at the position of the first.
     fn restart(&mut self) {
-        let checkpoint = self.source.reached();
-        let (content, look) = Content::open(&self.path, FollowLinks::Safe)
+        let checkpoint = self.source.checkpoint_now();
+        let (content, stat) = LogFile::open(&self.path, FollowLinks::Safe)
             .expect("opens")
             .expect("is regular");
         let framer = Framer::new(self.source.framer.max_line_bytes(), false);
         let path = self.source.opened_path.clone();
-        self.source = Source::new(content, path, checkpoint, &look, framer);
-        self.source.note(&look);
+        self.source = Source::new(content, path, checkpoint, &stat, framer);
+        self.source.record_stat(&stat);
         self.source.count_sent_pieces().expect("reads");
     }
 
@@ -86,29 +88,29 @@ impl Reading {
 
     /// Reads all there is; returns the length of the partial line.
     fn read(&mut self, growth: Growth) -> u64 {
-        let look = self.source.content.look().expect("looks");
-        assert!(!self.source.was_truncated(&look).expect("reads"));
-        self.source.note(&look);
+        let stat = self.source.content.stat().expect("looks");
+        assert!(!self.source.was_truncated(&stat).expect("reads"));
+        self.source.record_stat(&stat);
         for _ in 0..100_000 {
             let before = self.source.position;
             match self
                 .source
-                .read(look.size, growth, &self.account, &self.pool)
+                .read(stat.size, growth, &self.account, &self.pool)
                 .expect("reads")
             {
-                Read::Batch(chunk) => {
+                ReadOutcome::Batch(chunk) => {
                     assert_eq!(chunk.start, before);
                     let records = Records::new(&chunk.data, chunk.framing, false, 0);
                     let text =
                         |(_, record): (usize, &[u8])| String::from_utf8_lossy(record).into_owned();
                     self.records.extend(records.map(text));
                 }
-                Read::Skipped(span) => {
+                ReadOutcome::Skipped(span) => {
                     assert_eq!(span.start, before);
-                    assert_eq!(span.trace, self.source.trace);
+                    assert_eq!(span.tail_checksum, self.source.tail_checksum);
                     self.skipped.push(span.start..span.end);
                 }
-                Read::End { partial } => return partial,
+                ReadOutcome::End { partial } => return partial,
                 other => panic!("{other:?}"),
             }
             assert!(self.source.position > before, "it goes on");
@@ -149,7 +151,11 @@ fn trailing_nuls_are_not_written_yet_and_the_text_in_their_place_is_read() {
         reading.assert_read(&["a", "b"], &[]);
         let source = &reading.source;
         assert_eq!((source.position, source.written_size()), (4, 4));
-        assert_eq!(source.reached().size, 4, "nothing more would be lost");
+        assert_eq!(
+            source.checkpoint_now().size,
+            4,
+            "nothing more would be lost"
+        );
         assert!(source.awaits_overwrite());
         reading.overwrite(4, "c\nd");
         assert_eq!(reading.read(Growth::Possible), 1);
@@ -180,7 +186,7 @@ fn trailing_nuls_end_a_file_that_is_finished() {
         assert_eq!(reading.read(Growth::Finished), 0);
         reading.assert_read(&["a", "b", "the last"], &[]);
         assert_eq!(reading.source.position, 12);
-        assert_eq!(reading.source.reached().size, 12);
+        assert_eq!(reading.source.checkpoint_now().size, 12);
     }
 }
 
@@ -205,11 +211,11 @@ fn trailing_nuls_that_are_cut_off_lose_nothing() {
         reading.read(Growth::Possible);
         let file = OpenOptions::new().write(true).open(&reading.path);
         file.expect("opens").set_len(4).expect("cuts");
-        let look = reading.source.content.look().expect("looks");
-        assert!(reading.source.was_truncated(&look).expect("reads"));
+        let stat = reading.source.content.stat().expect("looks");
+        assert!(reading.source.was_truncated(&stat).expect("reads"));
         assert!(reading.source.is_unchanged().expect("reads"));
-        assert!(reading.source.written_size() <= look.size, "nothing lost");
-        reading.source.truncated_ahead(&look);
+        assert!(reading.source.written_size() <= stat.size, "nothing lost");
+        reading.source.truncated_ahead(&stat);
         reading.overwrite(4, "c\n");
         assert_eq!(reading.read(Growth::Possible), 0);
         reading.assert_read(&["a", "b", "c"], &[]);

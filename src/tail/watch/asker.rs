@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::seen::{LookedAt, Start, Way};
-use super::table::{WatchCommand, WatchTable};
 use super::walk::Ground;
+use super::watches::{WatchCommand, Watches};
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::lanes::{Lane, Lanes};
 use crate::tail::mounts::MountTable;
@@ -15,16 +15,16 @@ use crate::tail::mounts::MountTable;
 #[derive(Debug)]
 pub(super) struct Asker {
     discovery: Arc<Discovery>,
-    table: Arc<WatchTable>,
+    watches: Arc<Watches>,
     lanes: Lanes,
     mounts: MountTable,
 }
 
 impl Asker {
-    pub(super) fn new(discovery: Arc<Discovery>, table: Arc<WatchTable>, lanes: Lanes) -> Self {
+    pub(super) fn new(discovery: Arc<Discovery>, watches: Arc<Watches>, lanes: Lanes) -> Self {
         Asker {
             discovery,
-            table,
+            watches,
             lanes,
             mounts: MountTable::default(),
         }
@@ -41,7 +41,7 @@ impl Asker {
         let ground = self.ground(way);
         self.lanes.submit(lane, move || {
             let seen = Box::new(ground.walk(start));
-            ground.table.tell(WatchCommand::Walked(number, seen));
+            ground.watches.tell(WatchCommand::Walked(number, seen));
         });
     }
 
@@ -63,20 +63,20 @@ impl Asker {
                 pattern: None,
             };
             let looked = paths.into_iter().map(look).collect();
-            ground.table.tell(WatchCommand::Looked(looked));
+            ground.watches.tell(WatchCommand::Looked(looked));
         });
     }
 
     /// Asks which of the `known` paths lead nowhere; gives the number of answers that will come.
-    pub(super) fn absent(&self, known: Vec<Found>) -> usize {
+    pub(super) fn missing_known_paths(&self, known: Vec<Found>) -> usize {
         let lanes = self.by_lane(known, |found| &found.path);
         let jobs = lanes.len();
         for (lane, mut known) in lanes {
-            let table = self.table.clone();
+            let watches = self.watches.clone();
             self.lanes.submit(lane, move || {
                 // A link that leads nowhere, too: what it led to may have been rotated away.
                 known.retain(|found| found.path.metadata().is_err());
-                table.tell(WatchCommand::Absent(known));
+                watches.tell(WatchCommand::Missing(known));
             });
         }
         jobs
@@ -85,10 +85,10 @@ impl Asker {
     /// Has folders watched (again).
     pub(super) fn watch(&self, folders: impl IntoIterator<Item = Arc<Path>>) {
         for (lane, folders) in self.by_lane(folders, |folder| folder) {
-            let table = self.table.clone();
+            let watches = self.watches.clone();
             self.lanes.submit(lane, move || {
                 for folder in folders {
-                    table.watch_folder(&folder);
+                    watches.watch_folder(&folder);
                 }
             });
         }
@@ -97,7 +97,7 @@ impl Asker {
     fn ground(&self, Way { lane, passed }: Way) -> Ground {
         Ground {
             discovery: self.discovery.clone(),
-            table: self.table.clone(),
+            watches: self.watches.clone(),
             mounts: self.mounts.now(),
             home: lane,
             passed,

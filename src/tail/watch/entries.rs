@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use inotify::WatchDescriptor;
 
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
 /// The entries of the table of watches.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pub(super) files: HashMap<WatchDescriptor, Vec<(u64, Waker)>>,
+    pub(super) files: HashMap<WatchDescriptor, Vec<(u64, TailerHandle)>>,
     /// By which paths a folder is watched.
     pub(super) folders: HashMap<WatchDescriptor, Vec<Arc<Path>>>,
     pub(super) watched_folders: HashMap<Arc<Path>, WatchDescriptor>,
     /// Who follows a path.
-    pub(super) paths: HashMap<Arc<Path>, Waker>,
+    pub(super) paths: HashMap<Arc<Path>, TailerHandle>,
     /// Where a followed path really leads, if that is another name (it goes through a link).
     pub(super) targets: HashMap<Arc<Path>, Arc<Path>>,
     /// The followed paths that lead to a target.

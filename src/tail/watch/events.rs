@@ -7,7 +7,7 @@ use std::sync::Arc;
 use inotify::{Event, EventMask, Inotify};
 
 use super::entries::Table;
-use super::table::WatchTable;
+use super::watches::Watches;
 
 /// What has happened since the last time.
 #[derive(Debug, Default)]
@@ -49,10 +49,10 @@ pub(super) enum FolderEvent {
 
 impl Happened {
     /// Reads all events that wait, and wakes the tailers whose files they are about.
-    pub(super) fn read(inotify: &mut Inotify, buffer: &mut [u8], table: &WatchTable) -> Happened {
+    pub(super) fn read(inotify: &mut Inotify, buffer: &mut [u8], watches: &Watches) -> Happened {
         let mut happened = Happened::default();
         while let Ok(events) = inotify.read_events(buffer) {
-            let mut table = table.table();
+            let mut table = watches.table();
             let mut any = false;
             for event in events {
                 any = true;
@@ -74,7 +74,7 @@ impl Happened {
         let mut is_known = false;
         if let Some(wakes) = table.files.get(&wd) {
             is_known = true;
-            wakes.iter().for_each(|(_, wake)| wake.wake());
+            wakes.iter().for_each(|(_, tailer)| tailer.wake());
         }
         if mask.contains(EventMask::IGNORED) {
             // The kernel has removed the watch.

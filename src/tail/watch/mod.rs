@@ -1,6 +1,6 @@
 //! Who is woken by what happens to files, and how new files are found.
 //!
-//! - `table`: the [`WatchTable`], shared by all tailers: which watch belongs to whom.
+//! - `watches`: the [`Watches`], shared by all tailers: which watch belongs to whom.
 //! - `watcher`: the `watch` thread. It reads the one inotify instance and its inbox, and nothing else.
 //! - `asker`: hands to the `scan-<n>` threads what is to be asked of file systems.
 //! - `first_look`: what is there at the start.
@@ -22,12 +22,12 @@ mod folders;
 mod notices;
 mod scans;
 mod seen;
-mod table;
 #[cfg(test)]
 mod tests;
 mod walk;
 mod watcher;
+mod watches;
 
 pub use first_look::FirstLook;
-pub use table::{FileWatch, WatchTable};
 pub use watcher::Watcher;
+pub use watches::{FileWatch, Watches};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::LogConfig;
-use crate::identity::Look;
+use crate::identity::FileStat;
 use crate::tail::discover::Step;
 use crate::tail::lanes::Lane;
 
@@ -69,7 +69,7 @@ pub(super) struct LookedAt {
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// A file to read, for the first section, also named by the second.
-    File(Arc<LogConfig>, Option<Arc<LogConfig>>, Look),
+    File(Arc<LogConfig>, Option<Arc<LogConfig>>, FileStat),
     Trouble(Trouble),
     /// Nothing lies there.
     Nothing,

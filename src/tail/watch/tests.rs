@@ -17,14 +17,14 @@ use crate::config::LogConfig;
 use crate::tail::discover::testing::section;
 use crate::tail::discover::{Discovery, Found};
 use crate::tail::lanes::Lanes;
-use crate::wake::testing::waker;
+use crate::tailer_handle::testing::handle;
 
 const SOON: Duration = Duration::from_secs(10);
 
 /// A running watcher, and what it found.
 struct Watching {
     folder: TempDir,
-    table: Arc<WatchTable>,
+    watches: Arc<Watches>,
     first: Vec<Found>,
     found: Receiver<Found>,
     thread: Option<JoinHandle<()>>,
@@ -47,18 +47,18 @@ impl Watching {
         let (watcher, first) =
             Watcher::new(Arc::new(discovery), lanes, sender, HashSet::new(), None)
                 .expect("is made");
-        let table = watcher.table();
+        let watches = watcher.watches();
         let thread = Some(std::thread::spawn(move || watcher.run()));
         let first = first.recv_timeout(SOON).expect("a first look").found;
         let watching = Watching {
             folder,
-            table,
+            watches,
             first,
             found,
             thread,
         };
         for found in &watching.first {
-            watching.table.follow_path(found.path.clone(), waker());
+            watching.watches.register(found.path.clone(), handle());
         }
         watching
     }
@@ -72,11 +72,11 @@ impl Watching {
         let found = loop {
             let found = self.found.recv_timeout(SOON).expect("a file is found");
             // One may be found twice before it is followed.
-            if !self.table.is_followed(&found.path) {
+            if !self.watches.is_followed(&found.path) {
                 break found;
             }
         };
-        self.table.follow_path(found.path.clone(), waker());
+        self.watches.register(found.path.clone(), handle());
         let path = found.path.strip_prefix(self.folder.path());
         let path = path.expect("it lies in the folder").display().to_string();
         (path, found.log.name.clone())
@@ -98,7 +98,7 @@ impl Watching {
     fn wait_for_entries(&self, folders: usize, paths: usize) {
         let end = Instant::now() + SOON;
         loop {
-            let table = self.table.table();
+            let table = self.watches.table();
             let entries = (
                 table.watched_folders.len(),
                 table.folders.len(),
@@ -119,7 +119,7 @@ impl Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        self.table.stop();
+        self.watches.stop();
         let thread = self.thread.take().expect("it runs");
         if thread.join().is_err() && !std::thread::panicking() {
             panic!("the watcher has panicked");
@@ -239,9 +239,9 @@ fn nothing_is_kept_of_files_and_folders_that_have_gone() {
     }
     paths
         .iter()
-        .for_each(|path| watching.table.forget_path(path));
+        .for_each(|path| watching.watches.unregister(path));
     watching.wait_for_entries(1, 1);
-    let table = watching.table.table();
+    let table = watching.watches.table();
     assert!(
         table.paths.capacity() < PODS / 2,
         "{}",
@@ -255,8 +255,8 @@ fn nothing_is_kept_of_files_and_folders_that_have_gone() {
 fn a_file_that_was_forgotten_is_found_again_when_it_is_reconsidered() {
     let watching = Watching::start(&["a.log"], |at| vec![section("all", &[&at("*.log")], &[])]);
     let path: Arc<Path> = watching.at("a.log").into();
-    watching.table.forget_path(&path);
-    watching.table.reconsider(path.clone());
+    watching.watches.unregister(&path);
+    watching.watches.reconsider(path.clone());
     assert_eq!(watching.next(), named("a.log", "all"));
 }
 
@@ -269,23 +269,23 @@ fn an_event_that_comes_before_its_watch_is_entered_is_not_missed() {
     // Added by somebody who has not entered it yet.
     let mask = WatchMask::MODIFY | WatchMask::ATTRIB;
     let mut watches = watching
-        .table
         .watches
+        .inotify
         .clone()
         .expect("inotify is to be had");
     let early = watches.add(&path, mask).expect("is added");
     fs::write(&path, "more\n").expect("is written");
     let end = Instant::now() + SOON;
-    while !watching.table.table().unclaimed.known.contains(&early) {
+    while !watching.watches.table().unclaimed.known.contains(&early) {
         assert!(Instant::now() < end, "the event has come");
         std::thread::yield_now();
     }
-    let wake = waker();
+    let tailer = handle();
     let file = File::open(&path).expect("is there");
-    let watch = watching.table.watch_file(&file, &path, &wake);
-    assert!(watch.is_some() && wake.take());
+    let watch = watching.watches.watch_file(&file, &path, &tailer);
+    assert!(watch.is_some() && tailer.clear());
     fs::write(&path, "more\n").expect("is written");
-    assert!(wake.wait(SOON));
+    assert!(tailer.wait(SOON));
 }
 
 #[test]
@@ -299,16 +299,16 @@ fn watches_that_come_and_go_at_the_same_time_all_work() {
             scope.spawn(|| {
                 let file = File::open(&path).expect("is there");
                 for _ in 0..300 {
-                    let wake = waker();
-                    let watch = watching.table.watch_file(&file, &path, &wake);
+                    let tailer = handle();
+                    let watch = watching.watches.watch_file(&file, &path, &tailer);
                     assert!(watch.is_some());
                     // Each sees what itself does.
                     let times = fs::FileTimes::new().set_modified(std::time::SystemTime::now());
                     file.set_times(times).expect("are set");
-                    assert!(wake.wait(SOON), "a watch is dead");
+                    assert!(tailer.wait(SOON), "a watch is dead");
                 }
             });
         }
     });
-    assert!(watching.table.table().files.is_empty());
+    assert!(watching.watches.table().files.is_empty());
 }

@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::seen::{LookedAt, Outcome, Seen, SeenFolder, Start, Trouble, Way};
-use super::table::WatchTable;
-use crate::identity::Look;
-use crate::tail::content::is_compressed_name;
+use super::watches::Watches;
+use crate::identity::FileStat;
 use crate::tail::discover::{Claim, Discovery, FolderKind, Next, Step};
 use crate::tail::lanes::Lane;
 use crate::tail::links;
+use crate::tail::log_file::is_compressed_name;
 use crate::tail::mounts::Mounts;
 
 /// What a walk or a look needs.
 #[derive(Debug, Clone)]
 pub(super) struct Ground {
     pub(super) discovery: Arc<Discovery>,
-    pub(super) table: Arc<WatchTable>,
+    pub(super) watches: Arc<Watches>,
     pub(super) mounts: Arc<Mounts>,
     /// The lane of the thread.
     pub(super) home: Lane,
@@ -59,9 +59,9 @@ impl Ground {
         let Some(first) = steps.first().map(|step| step.pattern) else {
             return;
         };
-        let look = Look::at_path(&folder);
+        let stat = FileStat::at_path(&folder);
         if self.discovery.is_of_state_dir(&folder)
-            || look.is_ok_and(|look| self.discovery.is_state_dir(&look))
+            || stat.is_ok_and(|stat| self.discovery.is_state_dir(&stat))
         {
             let folder = folder.to_path_buf();
             return seen.troubles.push((first, Trouble::StateDir(folder)));
@@ -107,7 +107,7 @@ impl Ground {
         seen.folders.push(SeenFolder {
             path: folder.clone(),
             steps: steps.to_vec(),
-            is_told: self.table.watch_folder(folder),
+            is_told: self.watches.watch_folder(folder),
         });
     }
 
@@ -217,7 +217,7 @@ impl Ground {
 
     /// A path that a pattern names, in a folder of this lane.
     fn candidate(&self, path: PathBuf, pattern: u32, kind: Option<FileType>, seen: &mut Seen) {
-        if self.table.is_followed(&path) {
+        if self.watches.is_followed(&path) {
             return seen.followed.push(pattern);
         }
         let outcome = match kind {
@@ -254,24 +254,24 @@ impl Ground {
         if self.discovery.is_of_state_dir(path) {
             return Outcome::Trouble(Trouble::StateDir(path.to_owned()));
         }
-        let mut look = Look::at_path(path);
-        let is_absent = |look: &io::Result<Look>| {
-            let error = look.as_ref().err();
+        let mut stat = FileStat::at_path(path);
+        let is_absent = |stat: &io::Result<FileStat>| {
+            let error = stat.as_ref().err();
             error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
         };
-        if is_absent(&look)
+        if is_absent(&stat)
             && let Ok(target) = links::resolve(path, log.follow_links)
             && target != path
         {
-            self.table.follow_target(path, &target);
+            self.watches.follow_target(path, &target);
             // It may have come before its folder was watched.
-            look = Look::at_path(path);
+            stat = FileStat::at_path(path);
         }
-        match look {
-            Ok(look) if look.is_regular && is_compressed_name(path) => {
+        match stat {
+            Ok(stat) if stat.is_regular && is_compressed_name(path) => {
                 Outcome::Trouble(Trouble::Compressed)
             }
-            Ok(look) if look.is_regular => Outcome::File(log, also, look),
+            Ok(stat) if stat.is_regular => Outcome::File(log, also, stat),
             Ok(_) if path.is_dir() => Outcome::Trouble(Trouble::Folder),
             Ok(_) => Outcome::Trouble(Trouble::NotRegular),
             Err(error) => match error.kind() {

@@ -21,18 +21,18 @@ use super::folders::{Changed, Folders};
 use super::notices::{Notices, say};
 use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
-use super::table::{WatchCommand, WatchTable};
+use super::watches::{WatchCommand, Watches};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, Found};
 use crate::tail::lanes::Lanes;
 
 /// The body of the `watch` thread: it owns the inotify instance and what is known of the patterns' folders.
 /// It asks no file system: that is done by the `scan-<n>` threads of [`Lanes`], whose answers come to its
-/// inbox. It ends with [`WatchTable::stop`].
+/// inbox. It ends with [`Watches::stop`].
 #[derive(Debug)]
 pub struct Watcher {
     inotify: Option<Inotify>,
-    table: Arc<WatchTable>,
+    watches: Arc<Watches>,
     inbox: Receiver<WatchCommand>,
     discovery: Arc<Discovery>,
     asker: Asker,
@@ -70,7 +70,7 @@ enum Walk {
 impl Watcher {
     /// A watcher that reports the files of `discovery`, those that are there at the start and those of the
     /// paths `known` that lead nowhere as a [`FirstLook`] (within `patience`, if there is one), the others on
-    /// `found`; each again when it was forgotten ([`WatchTable::forget_path`]) and is there again.
+    /// `found`; each again when it was forgotten ([`Watches::unregister`]) and is there again.
     pub fn new(
         discovery: Arc<Discovery>,
         lanes: Lanes,
@@ -80,10 +80,10 @@ impl Watcher {
     ) -> io::Result<(Watcher, Receiver<FirstLook>)> {
         let inotify = Inotify::init();
         let (sender, inbox) = unbounded();
-        let watches = inotify.as_ref().ok().map(Inotify::watches);
-        let table = Arc::new(WatchTable::new(watches, sender)?);
+        let inotify_watches = inotify.as_ref().ok().map(Inotify::watches);
+        let watches = Arc::new(Watches::new(inotify_watches, sender)?);
         if let Err(error) = &inotify {
-            table.warn_once(error, Path::new("all logs"));
+            watches.warn_once(error, Path::new("all logs"));
         }
         let now = Instant::now();
         let until = patience.map(|patience| now + patience);
@@ -92,9 +92,9 @@ impl Watcher {
             inotify: inotify.ok(),
             inbox,
             scans: Scans::new(discovery.patterns().count(), now),
-            asker: Asker::new(discovery.clone(), table.clone(), lanes),
+            asker: Asker::new(discovery.clone(), watches.clone(), lanes),
             discovery,
-            table,
+            watches,
             found,
             folders: Folders::default(),
             changed: Changed::default(),
@@ -109,14 +109,14 @@ impl Watcher {
     }
 
     /// What tailers need to be woken.
-    pub fn table(&self) -> Arc<WatchTable> {
-        self.table.clone()
+    pub fn watches(&self) -> Arc<Watches> {
+        self.watches.clone()
     }
 
-    /// Runs on the `watch` thread until [`WatchTable::stop`].
+    /// Runs on the `watch` thread until [`Watches::stop`].
     pub fn run(mut self) {
         let mut buffer = vec![0; 64 << 10];
-        self.look_for_absent();
+        self.look_for_missing();
         loop {
             let now = Instant::now();
             self.start_due(now);
@@ -128,8 +128,10 @@ impl Watcher {
                     WatchCommand::Looked(looked) => {
                         looked.into_iter().for_each(|one| self.on_looked(one));
                     }
-                    WatchCommand::Absent(found) => self.on_absent(found),
-                    WatchCommand::Reconsider(path) => self.consider(vec![path.to_path_buf()]),
+                    WatchCommand::Missing(found) => self.on_absent(found),
+                    WatchCommand::Reconsider(path) => {
+                        self.on_unfollowed_names(vec![path.to_path_buf()])
+                    }
                     WatchCommand::Stop => return,
                 }
             }
@@ -146,7 +148,7 @@ impl Watcher {
     }
 
     fn wait(&self, timeout: Duration) {
-        let mut fds = vec![PollFd::new(&self.table.doorbell, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.watches.doorbell, PollFlags::IN)];
         if let Some(inotify) = &self.inotify {
             fds.push(PollFd::from_borrowed_fd(inotify.as_fd(), PollFlags::IN));
         }
@@ -156,7 +158,7 @@ impl Watcher {
         };
         // An interrupted wait is a short one.
         let _ = rustix::event::poll(&mut fds, Some(&timeout));
-        let _ = rustix::io::read(&self.table.doorbell, &mut [0u8; 8]);
+        let _ = rustix::io::read(&self.watches.doorbell, &mut [0u8; 8]);
     }
 
     // What is to be looked at.
@@ -187,7 +189,7 @@ impl Watcher {
     }
 
     /// Names have appeared or changed that nobody follows.
-    fn consider(&mut self, paths: Vec<PathBuf>) {
+    fn on_unfollowed_names(&mut self, paths: Vec<PathBuf>) {
         let mut new = Vec::new();
         for path in paths {
             if !matches!(self.discovery.claim(&path), Claim::Wanted(..)) {
@@ -206,7 +208,7 @@ impl Watcher {
 
     /// Paths that were read before and lead nowhere now: their file may have been rotated away with
     /// something unread in it.
-    fn look_for_absent(&mut self) {
+    fn look_for_missing(&mut self) {
         let Some(first) = &mut self.first else { return };
         let mut known = Vec::new();
         for path in first.known() {
@@ -214,12 +216,12 @@ impl Watcher {
                 known.push(Found {
                     path: path.clone(),
                     log,
-                    look: None,
+                    stat: None,
                     is_first: true,
                 });
             }
         }
-        first.begin_jobs(self.asker.absent(known));
+        first.begin_jobs(self.asker.missing_known_paths(known));
     }
 
     // What came of it.
@@ -311,7 +313,7 @@ impl Watcher {
         let is_first = self.first.is_some() || look.as_ref().is_some_and(|look| look.is_first);
         self.on_file(looked, is_first);
         if look.is_some_and(|look| look.is_outdated) {
-            self.consider(vec![path]);
+            self.on_unfollowed_names(vec![path]);
         }
     }
 
@@ -322,7 +324,7 @@ impl Watcher {
             outcome,
         } = looked;
         match outcome {
-            Outcome::File(log, also, look) => {
+            Outcome::File(log, also, stat) => {
                 self.notices.forget(&path);
                 if let Some(pattern) = pattern {
                     self.notices.file(pattern);
@@ -333,7 +335,7 @@ impl Watcher {
                 self.report(Found {
                     path: path.into(),
                     log,
-                    look: Some(look),
+                    stat: Some(stat),
                     is_first,
                 });
             }
@@ -343,7 +345,7 @@ impl Watcher {
                     .trouble(&self.discovery, pattern, &path, &trouble));
             }
             Outcome::Nothing => {
-                self.table.forget_unfollowed_target(&path);
+                self.watches.forget_unfollowed_target(&path);
                 self.notices.forget(&path);
             }
             Outcome::Elsewhere(_) => {}
@@ -361,7 +363,7 @@ impl Watcher {
         match &mut self.first {
             Some(first) => first.add(found),
             // Without a main thread the process is about to end.
-            None if !self.table.is_followed(&found.path) => drop(self.found.send(found)),
+            None if !self.watches.is_followed(&found.path) => drop(self.found.send(found)),
             None => {}
         }
     }
@@ -394,9 +396,9 @@ impl Watcher {
         self.notices.tidy(now);
         shrink(&mut self.looks);
         shrink(&mut self.walks);
-        let targets = self.table.target_folders();
+        let targets = self.watches.target_folders();
         let folders = &self.folders;
-        self.table
+        self.watches
             .keep_folders(|folder| folders.contains(folder) || targets.contains(folder));
         self.asker.watch(targets);
     }
@@ -408,10 +410,10 @@ impl Watcher {
         let Some(inotify) = &mut self.inotify else {
             return;
         };
-        let happened = Happened::read(inotify, buffer, &self.table);
+        let happened = Happened::read(inotify, buffer, &self.watches);
         if happened.is_incomplete {
             log::warn!("inotify events were lost; every file is looked at again");
-            self.table.wake_all();
+            self.watches.wake_all();
             self.scans.outdate(self.scans.all());
         }
         self.on_names(happened.names);

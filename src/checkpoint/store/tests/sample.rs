@@ -5,15 +5,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::batch::Trace;
+use crate::batch::TailChecksum;
 use crate::checkpoint::store::Entry;
-use crate::identity::{Fingerprint, Identity, Inode};
+use crate::identity::{FileIdentity, Fingerprint, Inode};
 use crate::progress::{Checkpoint, Mark, Marks, Saved, SourceState};
 
 pub(super) fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
     Checkpoint {
         path: Path::new(OsStr::from_bytes(path)).into(),
-        identity: Identity {
+        identity: FileIdentity {
             inode: Inode {
                 device: 66305,
                 inode: 12 + serial,
@@ -29,7 +29,7 @@ pub(super) fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
         },
         offset: if serial == 2 { 5 } else { 1 << 40 | serial },
         size: 1 << 41,
-        trace: Trace::of(path),
+        tail_checksum: TailChecksum::of(path),
         state: [
             SourceState::Open,
             SourceState::Finished,
@@ -39,7 +39,7 @@ pub(super) fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
             (1..=serial % 3)
                 .map(|n| Mark {
                     offset: n * 1000,
-                    trace: Trace::of(&n.to_le_bytes()),
+                    tail_checksum: TailChecksum::of(&n.to_le_bytes()),
                 })
                 .collect(),
         )
@@ -71,10 +71,10 @@ pub(super) fn saved(checkpoints: &[Checkpoint]) -> Saved {
 /// The checkpoint with more of its file acknowledged.
 pub(super) fn moved(checkpoint: &Checkpoint, bytes: u64) -> Checkpoint {
     let mut moved = checkpoint.clone();
-    moved.marks.add(moved.offset, moved.trace);
+    moved.marks.add(moved.offset, moved.tail_checksum);
     moved.offset += bytes;
     moved.size = moved.size.max(moved.offset);
-    moved.trace = Trace::of(&bytes.to_le_bytes());
+    moved.tail_checksum = TailChecksum::of(&bytes.to_le_bytes());
     moved
 }
 

@@ -22,7 +22,7 @@ use crate::kafka::protocol::api::{INIT_PRODUCER_ID, METADATA, PRODUCE, Versions}
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::{InitProducerIdResponse, ProduceResponse, Response};
 use crate::kafka::testing::{Opened, RecordingDial, config, destination_of};
-use crate::wake::testing::waker;
+use crate::tailer_handle::testing::handle;
 
 use super::machine::{Machine, Now};
 use oracle::Oracle;
@@ -119,7 +119,7 @@ impl Run {
             now,
             due: None,
             pool: BufferPool::new(),
-            account: Budget::new(1 << 30).route().account(waker()),
+            account: Budget::new(1 << 30).route().account(handle()),
             files,
             steps: 0,
         }
@@ -263,7 +263,7 @@ impl Run {
             read_at_ms: 1_700_000_000_000,
             permit: self
                 .account
-                .take(data.len(), 1)
+                .acquire(data.len(), 1)
                 .expect("the budget is free"),
         };
         self.machine.push(batch, self.now);

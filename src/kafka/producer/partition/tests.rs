@@ -312,7 +312,7 @@ fn what_is_left_of_a_partition_that_is_gone_goes_after_what_is_here_with_the_nex
     let of_gone = play.send();
     play.fail(&of_gone).expect("it is in flight");
     std::mem::swap(&mut play.partition, &mut gone);
-    play.partition.absorb(gone);
+    play.partition.merge(gone);
     assert_eq!(play.sequences(), [(7, 1), (7, 2), (7, 3)]);
     assert!(play.acknowledge(&batches[0]) && !play.acknowledge(&of_gone));
     assert!(play.partition.queued_bytes() > 0);

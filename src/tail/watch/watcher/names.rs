@@ -33,7 +33,7 @@ impl Watcher {
             }
             // However many events a name has in a batch, that is one look.
             if !done.contains(&path) {
-                let unfollowed = self.table.wake_followers(&path);
+                let unfollowed = self.watches.wake_followers(&path);
                 if !event.is_folder {
                     unknown.extend(unfollowed);
                 }
@@ -41,7 +41,7 @@ impl Watcher {
             }
         }
         if !unknown.is_empty() {
-            self.consider(unknown);
+            self.on_unfollowed_names(unknown);
         }
     }
 
@@ -82,7 +82,7 @@ impl Watcher {
     /// The folder `name` has gone from a watched folder.
     fn on_folder_gone(&mut self, parent: &Path, name: &OsStr, path: &Path) {
         let (gone, patterns) = self.folders.forget_below(path);
-        self.table.forget_folders(&gone);
+        self.watches.forget_folders(&gone);
         self.rescan_unless_told_of(parent, name, patterns);
     }
 

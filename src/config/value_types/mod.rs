@@ -1,4 +1,4 @@
-//! Kinds of values: what a key accepts, said in words and read into its type.
+//! The types of values: what a key accepts, in words and read into its type.
 
 pub(super) mod kafka;
 pub(super) mod paths;
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use super::small_file::read_small_file;
 
-/// A kind of value. The words of [`Kind::accepted`] and the bounds of [`Kind::read`] come from the
+/// The type of a value. The words of [`ValueType::accepted`] and the bounds of [`ValueType::read`] come from the
 /// same fields, so that a message never promises what is then refused.
-pub(super) trait Kind: Sync {
+pub(super) trait ValueType: Sync {
     /// The type it is read into.
     type Value: Debug;
-    /// Whether a value of this kind must never be printed.
+    /// Whether a value of this type must never be printed.
     const SECRET: bool = false;
 
     /// What is accepted, as it ends a message.
@@ -26,7 +26,7 @@ pub(super) trait Kind: Sync {
     fn read(&self, text: &str) -> Result<Self::Value, BadValue>;
 }
 
-/// Why a value is refused, beyond what its kind accepts.
+/// Why a value is refused, beyond what its type accepts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct BadValue {
     /// The part of it that is wrong; all of it if `None`.
@@ -71,7 +71,7 @@ pub(super) struct Size {
     pub(super) most: usize,
 }
 
-impl Kind for Size {
+impl ValueType for Size {
     type Value = usize;
 
     fn accepted(&self) -> String {
@@ -96,7 +96,7 @@ pub(super) struct Time {
     pub(super) most: Duration,
 }
 
-impl Kind for Time {
+impl ValueType for Time {
     type Value = Duration;
 
     fn accepted(&self) -> String {
@@ -118,7 +118,7 @@ pub(super) struct Count {
     pub(super) most: usize,
 }
 
-impl Kind for Count {
+impl ValueType for Count {
     type Value = usize;
 
     fn accepted(&self) -> String {
@@ -140,7 +140,7 @@ pub(super) struct Text {
     pub(super) is_legal: fn(&str) -> bool,
 }
 
-impl Kind for Text {
+impl ValueType for Text {
     type Value = String;
 
     fn accepted(&self) -> String {
@@ -156,10 +156,10 @@ impl Kind for Text {
     }
 }
 
-/// Another kind, or nothing.
+/// Another type, or nothing.
 pub(super) struct Optional<K>(pub(super) K);
 
-impl<K: Kind> Kind for Optional<K> {
+impl<K: ValueType> ValueType for Optional<K> {
     type Value = Option<K::Value>;
     const SECRET: bool = K::SECRET;
 
@@ -178,7 +178,7 @@ impl<K: Kind> Kind for Optional<K> {
 /// One of some words.
 pub(super) struct Choice<T: 'static>(pub(super) &'static [(&'static str, T)]);
 
-impl<T: Copy + Debug + Sync> Kind for Choice<T> {
+impl<T: Copy + Debug + Sync> ValueType for Choice<T> {
     type Value = T;
 
     fn accepted(&self) -> String {

@@ -11,35 +11,38 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::links;
-use crate::batch::Trace;
+use crate::batch::TailChecksum;
 use crate::config::FollowLinks;
-use crate::identity::{Fingerprint, Look};
+use crate::identity::{FileStat, Fingerprint};
 
 /// An open file.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(super) enum LogFile {
     Plain(File),
     /// In a box: few are, and there is one of these for each file.
-    Packed(Box<Packed>),
+    Compressed(Box<CompressedFile>),
 }
 
-impl Content {
+impl LogFile {
     /// Opens `path` if it is a regular file, without ever waiting (a fifo has no writer, perhaps) and
     /// without opening devices. `None`: it is something else.
     ///
     /// A name that ends in `.gz` or `.zst` is decompressed. How long its content is, is only known when all of it
     /// was decompressed once: [`Content::size`].
-    pub(super) fn open(path: &Path, policy: FollowLinks) -> io::Result<Option<(Content, Look)>> {
-        let Some((file, mut look)) = links::open(path, policy)? else {
+    pub(super) fn open(
+        path: &Path,
+        policy: FollowLinks,
+    ) -> io::Result<Option<(LogFile, FileStat)>> {
+        let Some((file, mut stat)) = links::open(path, policy)? else {
             return Ok(None);
         };
         let Some(codec) = Codec::of_name(path) else {
-            return Ok(Some((Content::Plain(file), look)));
+            return Ok(Some((LogFile::Plain(file), stat)));
         };
         // The archive was made later than its content.
-        look.born_ns = 0;
-        look.is_sparse = false;
-        let packed = Packed {
+        stat.born_ns = 0;
+        stat.is_sparse = false;
+        let compressed = CompressedFile {
             file,
             codec,
             size: None,
@@ -47,42 +50,42 @@ impl Content {
             window: Vec::new(),
             start: 0,
         };
-        Ok(Some((Content::Packed(Box::new(packed)), look)))
+        Ok(Some((LogFile::Compressed(Box::new(compressed)), stat)))
     }
 
     /// How long the content is, in bytes. An archive is decompressed for it, once.
     pub(super) fn size(&mut self) -> io::Result<u64> {
         match self {
-            Content::Plain(file) => Ok(Look::at_file(file)?.size),
-            Content::Packed(packed) => packed.size(),
+            LogFile::Plain(file) => Ok(FileStat::at_file(file)?.size),
+            LogFile::Compressed(compressed) => compressed.size(),
         }
     }
 
     /// The file itself.
     pub(super) fn file(&self) -> &File {
         match self {
-            Content::Plain(file) => file,
-            Content::Packed(packed) => &packed.file,
+            LogFile::Plain(file) => file,
+            LogFile::Compressed(compressed) => &compressed.file,
         }
     }
 
-    /// Looks at the file again; the size is that of the content, as far as that is known.
-    pub(super) fn look(&self) -> io::Result<Look> {
-        let look = Look::at_file(self.file())?;
+    /// The stat of the file; its size is that of the content, as far as that is known.
+    pub(super) fn stat(&self) -> io::Result<FileStat> {
+        let stat = FileStat::at_file(self.file())?;
         Ok(match self {
-            Content::Plain(_) => look,
-            Content::Packed(packed) => Look {
-                size: packed.size.unwrap_or(look.size),
+            LogFile::Plain(_) => stat,
+            LogFile::Compressed(compressed) => FileStat {
+                size: compressed.size.unwrap_or(stat.size),
                 born_ns: 0,
                 is_sparse: false,
-                ..look
+                ..stat
             },
         })
     }
 
     /// Whether the content may still grow or be truncated.
     pub(super) fn can_change(&self) -> bool {
-        matches!(self, Content::Plain(_))
+        matches!(self, LogFile::Plain(_))
     }
 
     /// Fills `before` and then `data` with what lies at `at`, in one system call if possible; returns how
@@ -95,7 +98,7 @@ impl Content {
     ) -> io::Result<usize> {
         let overlap = before.len();
         let mut count = match self {
-            Content::Plain(file) => {
+            LogFile::Plain(file) => {
                 let mut slices = [IoSliceMut::new(before), IoSliceMut::new(data)];
                 loop {
                     match rustix::io::preadv(&*file, &mut slices, at) {
@@ -104,7 +107,7 @@ impl Content {
                     }
                 }
             }
-            Content::Packed(_) => self.read_at(before, at)?,
+            LogFile::Compressed(_) => self.read_at(before, at)?,
         };
         if count < overlap {
             return Ok(count);
@@ -117,8 +120,8 @@ impl Content {
     /// Fills `data` with what lies at `at`; less only at the end of the content.
     pub(super) fn read_at(&mut self, data: &mut [u8], at: u64) -> io::Result<usize> {
         let file = match self {
-            Content::Plain(file) => file,
-            Content::Packed(packed) => return packed.read_at(data, at),
+            LogFile::Plain(file) => file,
+            LogFile::Compressed(compressed) => return compressed.read_at(data, at),
         };
         let mut len = 0;
         while len < data.len() {
@@ -151,21 +154,21 @@ impl Content {
     /// The first hole at or behind `at`, the end of the file included; `u64::MAX` where that cannot be told.
     pub(super) fn next_hole(&self, at: u64) -> u64 {
         match self {
-            Content::Plain(file) => seek(file, SeekFrom::Hole(at)).unwrap_or(u64::MAX),
-            Content::Packed(_) => u64::MAX,
+            LogFile::Plain(file) => seek(file, SeekFrom::Hole(at)).unwrap_or(u64::MAX),
+            LogFile::Compressed(_) => u64::MAX,
         }
     }
 
     /// The first byte at or behind `at` that lies in no hole; `None` if there is none.
     pub(super) fn next_data(&self, at: u64) -> Option<u64> {
         match self {
-            Content::Plain(file) => match seek(file, SeekFrom::Data(at)) {
+            LogFile::Plain(file) => match seek(file, SeekFrom::Data(at)) {
                 Ok(data) => Some(data.max(at)),
                 Err(Errno::NXIO) => None,
                 // A file system that knows no holes.
                 Err(_) => Some(at),
             },
-            Content::Packed(_) => Some(at),
+            LogFile::Compressed(_) => Some(at),
         }
     }
 
@@ -177,11 +180,11 @@ impl Content {
         Ok(head)
     }
 
-    /// The trace of the `len` bytes before `offset`; one that nothing matches if the content ends before.
-    pub(super) fn trace_before(&mut self, offset: u64, len: u8) -> io::Result<Trace> {
-        let mut bytes = [0u8; Trace::MAX_LEN];
-        let bytes = &mut bytes[..usize::from(len).min(Trace::MAX_LEN)];
-        let none = Trace {
+    /// The tail checksum of the `len` bytes before `offset`; one that nothing matches if the content ends before.
+    pub(super) fn checksum_before(&mut self, offset: u64, len: u8) -> io::Result<TailChecksum> {
+        let mut bytes = [0u8; TailChecksum::MAX_LEN];
+        let bytes = &mut bytes[..usize::from(len).min(TailChecksum::MAX_LEN)];
+        let none = TailChecksum {
             len: u8::MAX,
             crc: 0,
         };
@@ -190,7 +193,7 @@ impl Content {
         };
         let count = self.read_at(bytes, start)?;
         Ok(if count == bytes.len() {
-            Trace::of(bytes)
+            TailChecksum::of(bytes)
         } else {
             none
         })
@@ -206,7 +209,7 @@ pub(super) fn is_compressed_name(name: &Path) -> bool {
 }
 
 /// A compressed file, read in order through a window.
-pub(super) struct Packed {
+pub(super) struct CompressedFile {
     file: File,
     codec: Codec,
     /// None: it was not decompressed to its end yet.
@@ -217,16 +220,16 @@ pub(super) struct Packed {
     start: u64,
 }
 
-impl std::fmt::Debug for Packed {
+impl std::fmt::Debug for CompressedFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Packed")
+        f.debug_struct("CompressedFile")
             .field("codec", &self.codec)
             .field("size", &self.size)
             .finish_non_exhaustive()
     }
 }
 
-impl Packed {
+impl CompressedFile {
     fn size(&mut self) -> io::Result<u64> {
         if let Some(size) = self.size {
             return Ok(size);
@@ -326,7 +329,7 @@ mod tests {
     use std::io::Write;
 
     fn check(path: &Path, text: &[u8]) {
-        let (mut content, _) = Content::open(path, FollowLinks::Safe)
+        let (mut content, _) = LogFile::open(path, FollowLinks::Safe)
             .expect("opens")
             .expect("is regular");
         assert_eq!(content.size().expect("is whole"), text.len() as u64);
@@ -343,8 +346,8 @@ mod tests {
                 "at {at}"
             );
         }
-        let trace = content.trace_before(5000, 64).expect("reads");
-        assert_eq!(trace, Trace::of(&text[..5000]));
+        let tail_checksum = content.checksum_before(5000, 64).expect("reads");
+        assert_eq!(tail_checksum, TailChecksum::of(&text[..5000]));
     }
 
     #[test]
@@ -378,7 +381,7 @@ mod tests {
         let zst = folder.path().join("a.log.1.zst");
         let bytes = zstd::encode_all(&vec![b'x'; 100_000][..], 1).expect("encodes");
         std::fs::write(&zst, &bytes[..bytes.len() - 3]).expect("writes");
-        let (mut content, _) = Content::open(&zst, FollowLinks::Safe)
+        let (mut content, _) = LogFile::open(&zst, FollowLinks::Safe)
             .expect("opens")
             .expect("is regular");
         assert!(content.size().is_err());

@@ -17,20 +17,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
-use inotify::{WatchDescriptor, WatchMask, Watches};
+use inotify::{WatchDescriptor, WatchMask};
 use rustix::event::EventfdFlags;
 
 use super::entries::{Table, shrink};
 use super::seen::{LookedAt, Seen};
 use crate::shown::ShownPath;
 use crate::tail::discover::Found;
-use crate::wake::Waker;
+use crate::tailer_handle::TailerHandle;
 
-/// Wakes tailers; shared by the watcher and all tailers.
+/// The watches of the process, and the tailers that they wake; shared by the watcher and all tailers.
 #[derive(Debug)]
-pub struct WatchTable {
+pub struct Watches {
     /// None: the kernel gave no instance.
-    pub(super) watches: Option<Watches>,
+    pub(super) inotify: Option<inotify::Watches>,
     inner: Mutex<Table>,
     warned: AtomicBool,
     inbox: Sender<WatchCommand>,
@@ -46,21 +46,21 @@ pub(super) enum WatchCommand {
     /// Single paths were looked at.
     Looked(Vec<LookedAt>),
     /// Paths that were read before, and lead nowhere now.
-    Absent(Vec<Found>),
+    Missing(Vec<Found>),
     /// A tailer has ended: its path may lead to a file again.
     Reconsider(Arc<Path>),
     /// The watcher's thread ends.
     Stop,
 }
 
-impl WatchTable {
-    /// A table that tells the watcher by `inbox`; `watches` are those of its inotify instance, if there is one.
+impl Watches {
+    /// Watches that tell the watcher by `inbox`; `inotify` are the watches of its inotify instance, if there is one.
     pub(super) fn new(
-        watches: Option<Watches>,
+        inotify: Option<inotify::Watches>,
         inbox: Sender<WatchCommand>,
-    ) -> io::Result<WatchTable> {
-        Ok(WatchTable {
-            watches,
+    ) -> io::Result<Watches> {
+        Ok(Watches {
+            inotify,
             inner: Mutex::default(),
             warned: AtomicBool::new(false),
             inbox,
@@ -68,13 +68,13 @@ impl WatchTable {
         })
     }
 
-    /// Wakes `wake` whenever the content, the names or the rights of `file` change, until the answer
+    /// Wakes `tailer` whenever the content, the names or the rights of `file` change, until the answer
     /// is dropped. `None`: the kernel will not tell, the caller has to look by itself.
     pub fn watch_file(
         self: &Arc<Self>,
         file: &File,
         path: &Path,
-        wake: &Waker,
+        tailer: &TailerHandle,
     ) -> Option<FileWatch> {
         if sends_no_events(rustix::fs::fstatfs(file)) {
             self.warn_once(&no_events(), path);
@@ -86,10 +86,10 @@ impl WatchTable {
         let exact = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let add = || match self.watches.clone()?.add(&exact, mask) {
+        let add = || match self.inotify.clone()?.add(&exact, mask) {
             // No /proc here: the path will do, the tailer looks at once after this anyway.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Some(self.watches.clone()?.add(path, mask))
+                Some(self.inotify.clone()?.add(path, mask))
             }
             added => Some(added),
         };
@@ -98,9 +98,9 @@ impl WatchTable {
             let wakes = table.files.entry(descriptor.clone());
             wakes
                 .or_insert_with(|| Vec::with_capacity(1))
-                .push((number, wake.clone()));
+                .push((number, tailer.clone()));
             if table.unclaimed.take(descriptor) {
-                wake.wake();
+                tailer.wake();
             }
         };
         let leave = |table: &mut Table, descriptor: &WatchDescriptor| {
@@ -129,7 +129,7 @@ impl WatchTable {
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF
             | WatchMask::ONLYDIR;
-        let add = || Some(self.watches.clone()?.add(folder, mask));
+        let add = || Some(self.inotify.clone()?.add(folder, mask));
         let enter = |table: &mut Table, descriptor: &WatchDescriptor| {
             if let Some(before) = table.enter_folder(folder, descriptor) {
                 self.remove_watch(table, before);
@@ -194,13 +194,13 @@ impl WatchTable {
         }
     }
 
-    /// From now on whatever happens to the name `path` wakes `wake`.
-    pub fn follow_path(&self, path: Arc<Path>, wake: Waker) {
-        self.table().paths.insert(path, wake);
+    /// From now on whatever happens to the name `path` wakes `tailer`.
+    pub fn register(&self, path: Arc<Path>, tailer: TailerHandle) {
+        self.table().paths.insert(path, tailer);
     }
 
     /// Nobody follows `path` any more.
-    pub fn forget_path(&self, path: &Path) {
+    pub fn unregister(&self, path: &Path) {
         let mut table = self.table();
         table.paths.remove(path);
         table.forget_target(path);
@@ -214,8 +214,8 @@ impl WatchTable {
 
     /// Has the tailer of `path` look; false if there is none.
     pub fn wake_path(&self, path: &Path) -> bool {
-        let wake = self.table().paths.get(path).cloned();
-        wake.inspect(Waker::wake).is_some()
+        let tailer = self.table().paths.get(path).cloned();
+        tailer.inspect(TailerHandle::wake).is_some()
     }
 
     /// The path `path` leads to `target`, where a file is or may come: the folder that it really lies in is watched
@@ -292,7 +292,7 @@ impl WatchTable {
         let mut unfollowed = Vec::new();
         for name in links.map(|link| &**link).chain([path]) {
             match table.paths.get(name) {
-                Some(wake) => wake.wake(),
+                Some(tailer) => tailer.wake(),
                 None => unfollowed.push(name.to_owned()),
             }
         }
@@ -337,7 +337,7 @@ impl WatchTable {
     /// Removes a watch that has no entry any more. That is no call to a file system.
     fn remove_watch(&self, table: &mut Table, descriptor: WatchDescriptor) {
         table.removals += 1;
-        if let Some(mut watches) = self.watches.clone() {
+        if let Some(mut watches) = self.inotify.clone() {
             // Fails when what it was on is deleted and the kernel has removed the watch by itself.
             let _ = watches.remove(descriptor);
         }
@@ -346,8 +346,8 @@ impl WatchTable {
     /// Has every tailer look.
     pub fn wake_all(&self) {
         let table = self.table();
-        for wake in table.paths.values() {
-            wake.wake();
+        for tailer in table.paths.values() {
+            tailer.wake();
         }
     }
 }
@@ -379,7 +379,7 @@ fn sends_no_events(status: rustix::io::Result<rustix::fs::StatFs>) -> bool {
 /// A watch on one open file.
 #[derive(Debug)]
 pub struct FileWatch {
-    table: Arc<WatchTable>,
+    table: Arc<Watches>,
     descriptor: WatchDescriptor,
     number: u64,
 }

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use super::kafka::address;
-use super::{BadValue, Kind, Text, content};
+use super::{BadValue, Text, ValueType, content};
 use crate::config::sasl::{HTTP, HTTPS, Mechanism, TokenEndpoint};
 use crate::config::secret::Secret;
 
-/// The kind of `sasl_mechanism`.
+/// The type of `sasl_mechanism`.
 pub(crate) struct Mechanisms;
 
-impl Kind for Mechanisms {
+impl ValueType for Mechanisms {
     type Value = Mechanism;
 
     fn accepted(&self) -> String {
@@ -48,10 +48,10 @@ impl Text {
     };
 }
 
-/// The kind of `sasl_password`.
+/// The type of `sasl_password`.
 pub(crate) struct Password;
 
-impl Kind for Password {
+impl ValueType for Password {
     type Value = Secret;
     const SECRET: bool = true;
 
@@ -64,10 +64,10 @@ impl Kind for Password {
     }
 }
 
-/// The kind of `sasl_password_file`: read at the start, without the newline at its end.
+/// The type of `sasl_password_file`: read at the start, without the newline at its end.
 pub(crate) struct PasswordFile;
 
-impl Kind for PasswordFile {
+impl ValueType for PasswordFile {
     type Value = (PathBuf, Secret);
 
     fn accepted(&self) -> String {
@@ -81,10 +81,10 @@ impl Kind for PasswordFile {
     }
 }
 
-/// The kind of `sasl_token_file`, which must be there at the start and is read later.
+/// The type of `sasl_token_file`, which must be there at the start and is read later.
 pub(crate) struct TokenFile;
 
-impl Kind for TokenFile {
+impl ValueType for TokenFile {
     type Value = PathBuf;
 
     fn accepted(&self) -> String {
@@ -97,10 +97,10 @@ impl Kind for TokenFile {
     }
 }
 
-/// The kind of `sasl_token_url`.
+/// The type of `sasl_token_url`.
 pub(crate) struct TokenUrl;
 
-impl Kind for TokenUrl {
+impl ValueType for TokenUrl {
     type Value = TokenEndpoint;
 
     fn accepted(&self) -> String {

@@ -10,29 +10,29 @@ use crossbeam_channel::Sender;
 
 /// Wakes one tailer; many hold a clone. However often it is rung before the tailer looks, that is one look.
 #[derive(Debug, Clone)]
-pub struct Waker(Arc<Bell>);
+pub struct TailerHandle(Arc<Bell>);
 
 /// A channel of length 1 would do as well, but takes 700 bytes, and there are as many as files.
 #[derive(Debug)]
 struct Bell {
     is_rung: Mutex<bool>,
     rung: Condvar,
-    number: u64,
+    id: u64,
     is_parked: AtomicBool,
     /// When the tailer last said that it moves, in ms of [`clock_ms`]; 0 while it waits for others.
     moved_ms: AtomicU64,
     parked_woken: Sender<u64>,
 }
 
-impl Waker {
-    /// A waker for one tailer, which waits for it. While the tailer is parked, its number is sent to
+impl TailerHandle {
+    /// A handle for one tailer, which waits for it. While the tailer is parked, its id is sent to
     /// `parked_woken` as well.
-    pub fn new(parked_woken: Sender<u64>) -> Waker {
+    pub fn new(parked_woken: Sender<u64>) -> TailerHandle {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Waker(Arc::new(Bell {
+        TailerHandle(Arc::new(Bell {
             is_rung: Mutex::new(false),
             rung: Condvar::new(),
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             is_parked: AtomicBool::new(false),
             moved_ms: AtomicU64::new(0),
             parked_woken,
@@ -49,7 +49,7 @@ impl Waker {
         }
         fence(Ordering::SeqCst);
         if self.0.is_parked.load(Ordering::Relaxed) {
-            let _ = self.0.parked_woken.send(self.0.number);
+            let _ = self.0.parked_woken.send(self.0.id);
         }
     }
 
@@ -65,7 +65,7 @@ impl Waker {
     }
 
     /// Whether the tailer was woken since it was last asked.
-    pub(crate) fn take(&self) -> bool {
+    pub(crate) fn clear(&self) -> bool {
         self.moves();
         std::mem::take(&mut *self.lock())
     }
@@ -76,8 +76,8 @@ impl Waker {
     }
 
     /// Tells tailers apart.
-    pub fn number(&self) -> u64 {
-        self.0.number
+    pub fn id(&self) -> u64 {
+        self.0.id
     }
 
     /// The tailer has no thread from now on.
@@ -119,7 +119,7 @@ impl Waker {
 
 /// A tailer's wait for something that is no file system.
 #[derive(Debug)]
-pub(crate) struct Rest<'a>(&'a Waker);
+pub(crate) struct Rest<'a>(&'a TailerHandle);
 
 impl Drop for Rest<'_> {
     fn drop(&mut self) {
@@ -141,25 +141,25 @@ pub(crate) fn clock_ms() -> u64 {
 #[derive(Debug, Default)]
 pub struct WaitList {
     line: VecDeque<(u64, Weak<Bell>)>,
-    /// The numbers of those in the line.
-    numbers: HashSet<u64>,
+    /// The ids of those in the line.
+    ids: HashSet<u64>,
 }
 
 impl WaitList {
     /// The tailer stands at the end of the line, unless it stands in it already.
-    pub fn join(&mut self, waker: &Waker) {
-        if self.numbers.insert(waker.number()) {
+    pub fn join(&mut self, handle: &TailerHandle) {
+        if self.ids.insert(handle.id()) {
             self.line
-                .push_back((waker.number(), Arc::downgrade(&waker.0)));
+                .push_back((handle.id(), Arc::downgrade(&handle.0)));
         }
     }
 
     /// The tailer that has waited for longest; it leaves the line.
-    pub fn pop(&mut self) -> Option<Waker> {
-        while let Some((number, bell)) = self.line.pop_front() {
-            self.numbers.remove(&number);
+    pub fn pop(&mut self) -> Option<TailerHandle> {
+        while let Some((id, bell)) = self.line.pop_front() {
+            self.ids.remove(&id);
             if let Some(bell) = bell.upgrade() {
-                return Some(Waker(bell));
+                return Some(TailerHandle(bell));
             }
         }
         None
@@ -168,8 +168,8 @@ impl WaitList {
     /// Wakes the tailer that has waited for longest; false if none waits.
     pub fn wake_next(&mut self) -> bool {
         let next = self.pop();
-        if let Some(waker) = &next {
-            waker.wake();
+        if let Some(handle) = &next {
+            handle.wake();
         }
         next.is_some()
     }
@@ -189,9 +189,9 @@ impl WaitList {
 pub(crate) mod testing {
     use super::*;
 
-    /// A waker of a tailer that is never parked.
-    pub(crate) fn waker() -> Waker {
-        Waker::new(crossbeam_channel::unbounded().0)
+    /// A handle of a tailer that is never parked.
+    pub(crate) fn handle() -> TailerHandle {
+        TailerHandle::new(crossbeam_channel::unbounded().0)
     }
 }
 
@@ -203,34 +203,34 @@ mod tests {
     #[test]
     fn only_a_parked_tailer_is_called_by_its_number() {
         let (called, calls) = unbounded();
-        let waker = Waker::new(called);
-        waker.wake();
-        waker.wake();
-        assert!(waker.wait(Duration::ZERO), "it was woken before it waited");
-        assert!(!waker.wait(Duration::ZERO), "twice is once");
+        let handle = TailerHandle::new(called);
+        handle.wake();
+        handle.wake();
+        assert!(handle.wait(Duration::ZERO), "it was woken before it waited");
+        assert!(!handle.wait(Duration::ZERO), "twice is once");
         assert_eq!(calls.len(), 0);
-        waker.park();
-        waker.wake();
-        assert_eq!(calls.try_recv(), Ok(waker.number()));
-        waker.unpark();
-        waker.wake();
-        assert!(waker.is_rung() && calls.try_recv().is_err());
+        handle.park();
+        handle.wake();
+        assert_eq!(calls.try_recv(), Ok(handle.id()));
+        handle.unpark();
+        handle.wake();
+        assert!(handle.is_rung() && calls.try_recv().is_err());
     }
 
     #[test]
     fn who_waits_is_woken() {
-        let waker = testing::waker();
-        let other = waker.clone();
+        let handle = testing::handle();
+        let other = handle.clone();
         let waiting = std::thread::spawn(move || other.wait(Duration::from_secs(10)));
-        waker.wake();
+        handle.wake();
         assert!(waiting.join().expect("does not panic"));
     }
 
     #[test]
     fn who_asks_twice_waits_once_and_who_has_ended_is_passed_over() {
         let mut list = WaitList::default();
-        let (one, two) = (testing::waker(), testing::waker());
-        let ended = testing::waker();
+        let (one, two) = (testing::handle(), testing::handle());
+        let ended = testing::handle();
         list.join(&ended);
         list.join(&one);
         list.join(&two);
@@ -245,14 +245,14 @@ mod tests {
 
     #[test]
     fn a_tailer_is_stuck_only_while_it_does_not_wait_for_others() {
-        let waker = testing::waker();
-        assert!(!waker.is_stuck(Duration::ZERO), "it has not begun");
-        waker.moves();
-        assert!(waker.is_stuck(Duration::ZERO));
-        assert!(!waker.is_stuck(Duration::from_secs(60)));
-        let rest = waker.rest();
-        assert!(!waker.is_stuck(Duration::ZERO));
+        let handle = testing::handle();
+        assert!(!handle.is_stuck(Duration::ZERO), "it has not begun");
+        handle.moves();
+        assert!(handle.is_stuck(Duration::ZERO));
+        assert!(!handle.is_stuck(Duration::from_secs(60)));
+        let rest = handle.rest();
+        assert!(!handle.is_stuck(Duration::ZERO));
         drop(rest);
-        assert!(waker.is_stuck(Duration::ZERO));
+        assert!(handle.is_stuck(Duration::ZERO));
     }
 }

@@ -1,29 +1,29 @@
 //! Who may hold files open, when descriptors are fewer than files.
 //!
-//! A tailer needs a turn to hold its files open. Where turns run out, tailers that have read everything
-//! close their file and give their turn back; the others wait in line.
+//! A tailer needs a permit to hold its files open. Where permits run out, tailers that have read everything
+//! close their file and give their permit back; the others wait in line.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::wake::{WaitList, Waker};
+use crate::tailer_handle::{TailerHandle, WaitList};
 
-/// The turns of the process.
+/// The descriptor permits of the process.
 #[derive(Debug)]
-pub struct Turns {
+pub struct DescriptorPermits {
     /// How many descriptors the process may have.
     limit: u64,
     inner: Mutex<Inner>,
-    /// How many tailers have a file open for a moment without a turn.
-    moments: Mutex<usize>,
-    moment_over: Condvar,
+    /// How many tailers have a file open for a moment without a permit.
+    brief_opens: Mutex<usize>,
+    brief_open_over: Condvar,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// Descriptors for followed files that nobody has. Turns leave `spare` of them.
+    /// Descriptors for followed files that nobody has. DescriptorPermits leave `spare` of them.
     free: usize,
-    /// What is kept for second files: see [`Turns::second_files`].
+    /// What is kept for second files: see [`DescriptorPermits::second_files`].
     spare: usize,
     /// How many second files are open.
     second_files: usize,
@@ -33,25 +33,25 @@ struct Inner {
     warned: bool,
 }
 
-impl Turns {
-    /// As many turns as `limit` descriptors allow, without [`Turns::reserve`].
+impl DescriptorPermits {
+    /// As many permits as `limit` descriptors allow, without [`DescriptorPermits::reserve`].
     pub fn new(limit: u64) -> Arc<Self> {
-        let turns = limit.saturating_sub(Self::reserve(limit));
-        let turns = usize::try_from(turns).unwrap_or(usize::MAX).max(1);
+        let permits = limit.saturating_sub(Self::reserve(limit));
+        let permits = usize::try_from(permits).unwrap_or(usize::MAX).max(1);
         let spare = usize::try_from(limit.saturating_sub(RESERVE) / 8).unwrap_or(usize::MAX);
         let inner = Inner {
-            free: turns.saturating_add(spare),
+            free: permits.saturating_add(spare),
             spare,
             second_files: 0,
             waiting: WaitList::default(),
             files: 0,
             warned: false,
         };
-        Arc::new(Turns {
+        Arc::new(DescriptorPermits {
             limit,
             inner: Mutex::new(inner),
-            moments: Mutex::default(),
-            moment_over: Condvar::new(),
+            brief_opens: Mutex::default(),
+            brief_open_over: Condvar::new(),
         })
     }
 
@@ -63,7 +63,7 @@ impl Turns {
         (RESERVE + limit.saturating_sub(RESERVE) / 8).min(most)
     }
 
-    /// `files` are followed: for the warning that there are more of them than turns.
+    /// `files` are followed: for the warning that there are more of them than permits.
     pub fn follows(&self, files: usize) {
         self.lock().files = files;
     }
@@ -73,23 +73,23 @@ impl Turns {
         self.lock().files <= FEW_FILES
     }
 
-    /// Takes a turn; without one, `wake` is tried when one may be had.
-    pub(super) fn take(self: &Arc<Self>, wake: &Waker) -> Option<Turn> {
+    /// Acquires a permit; without one, `tailer` is woken when one may be had.
+    pub(super) fn acquire(self: &Arc<Self>, tailer: &TailerHandle) -> Option<DescriptorPermit> {
         let mut inner = self.lock();
-        if inner.has_turn() {
+        if inner.has_permit() {
             inner.free -= 1;
-            if inner.has_turn() {
+            if inner.has_permit() {
                 // Who was woken for it may have had no need of it any more.
                 inner.waiting.wake_next();
             }
-            return Some(Turn(self.clone()));
+            return Some(DescriptorPermit(self.clone()));
         }
-        inner.waiting.join(wake);
+        inner.waiting.join(tailer);
         inner.warn_once(self.limit);
         None
     }
 
-    /// The right to hold `count` files open beside the one that a turn is for; `None` where there are not so many
+    /// The right to hold `count` files open beside the one that a permit is for; `None` where there are not so many
     /// descriptors now. One tailer always has what it needs, or it would wait for ever.
     pub(super) fn second_files(self: &Arc<Self>, count: usize) -> Option<SecondFiles> {
         let mut inner = self.lock();
@@ -102,41 +102,46 @@ impl Turns {
         inner.second_files += count;
         drop(inner);
         Some(SecondFiles {
-            turns: self.clone(),
+            permits: self.clone(),
             count,
             taken,
         })
     }
 
-    /// The system had no descriptor left, whatever the turns say.
-    pub(super) fn are_too_many(&self) {
+    /// The system had no descriptor left, whatever the permits say.
+    pub(super) fn system_ran_out(&self) {
         self.lock().warn_once(self.limit);
     }
 
-    /// The right to open a file for a moment without a turn: a few tailers at a time. Whoever has waited for
+    /// The right to open a file for a moment without a permit: a few tailers at a time. Whoever has waited for
     /// a while goes on without it: a file system that hangs may hold all of them.
-    pub(super) fn moment(&self) -> Moment<'_> {
-        let moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .moment_over
-            .wait_timeout_while(moments, MOMENT, |taken| *taken >= MOMENTS);
+    pub(super) fn brief_open(&self) -> BriefOpen<'_> {
+        let brief_opens = self
+            .brief_opens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let waited =
+            self.brief_open_over
+                .wait_timeout_while(brief_opens, BRIEF_OPEN_PATIENCE, |taken| {
+                    *taken >= MOST_BRIEF_OPENS
+                });
         let (mut taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
         *taken += 1;
-        Moment(self)
+        BriefOpen(self)
     }
 
-    /// Whether turns have ever run out.
-    pub(super) fn are_scarce(&self) -> bool {
+    /// Whether permits have ever run out.
+    pub(super) fn ran_out(&self) -> bool {
         self.lock().warned
     }
 
     /// Whether somebody waits.
-    pub(super) fn are_wanted(&self) -> bool {
-        self.wanted() > 0
+    pub(super) fn has_waiters(&self) -> bool {
+        self.waiters() > 0
     }
 
     /// How many wait.
-    pub(super) fn wanted(&self) -> usize {
+    pub(super) fn waiters(&self) -> usize {
         self.lock().waiting.len()
     }
 
@@ -146,7 +151,7 @@ impl Turns {
 }
 
 impl Inner {
-    fn has_turn(&self) -> bool {
+    fn has_permit(&self) -> bool {
         self.free > self.spare
     }
 
@@ -159,7 +164,7 @@ impl Inner {
     }
 
     fn wake_next(&mut self) {
-        if self.has_turn() {
+        if self.has_permit() {
             self.waiting.wake_next();
         }
     }
@@ -170,7 +175,9 @@ impl Inner {
                 "{} files to follow, and {} of {limit} descriptors (ulimit -n) are for them: files take turns at \
                  being open; a higher LimitNOFILE, minfds or ulimit -n spares that",
                 self.files,
-                limit.saturating_sub(Turns::reserve(limit)).max(1)
+                limit
+                    .saturating_sub(DescriptorPermits::reserve(limit))
+                    .max(1)
             );
         }
     }
@@ -178,9 +185,9 @@ impl Inner {
 
 /// The right to hold files open; dropping it passes it on.
 #[derive(Debug)]
-pub(super) struct Turn(Arc<Turns>);
+pub(super) struct DescriptorPermit(Arc<DescriptorPermits>);
 
-impl Drop for Turn {
+impl Drop for DescriptorPermit {
     fn drop(&mut self) {
         let mut inner = self.0.lock();
         inner.free += 1;
@@ -188,10 +195,10 @@ impl Drop for Turn {
     }
 }
 
-/// The right to hold files open beside the one that a turn is for; dropping it gives it back.
+/// The right to hold files open beside the one that a permit is for; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct SecondFiles {
-    turns: Arc<Turns>,
+    permits: Arc<DescriptorPermits>,
     count: usize,
     /// How many of them were free.
     taken: usize,
@@ -205,7 +212,7 @@ impl SecondFiles {
 
     /// No more than `count` are open now.
     pub(super) fn shrink_to(&mut self, count: usize) {
-        let mut inner = self.turns.lock();
+        let mut inner = self.permits.lock();
         let closed = self.count.saturating_sub(count);
         let given = closed.min(self.taken);
         self.count -= closed;
@@ -222,13 +229,16 @@ impl Drop for SecondFiles {
 
 /// The right to open a file for a moment.
 #[derive(Debug)]
-pub(super) struct Moment<'a>(&'a Turns);
+pub(super) struct BriefOpen<'a>(&'a DescriptorPermits);
 
-impl Drop for Moment<'_> {
+impl Drop for BriefOpen<'_> {
     fn drop(&mut self) {
-        let turns = self.0;
-        *turns.moments.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        turns.moment_over.notify_one();
+        let permits = self.0;
+        *permits
+            .brief_opens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) -= 1;
+        permits.brief_open_over.notify_one();
     }
 }
 
@@ -236,95 +246,97 @@ impl Drop for Moment<'_> {
 const FEW_FILES: usize = 20;
 const RESERVE: u64 = 64;
 /// So many tailers may open a file for a moment at once.
-const MOMENTS: usize = 4;
+const MOST_BRIEF_OPENS: usize = 4;
 /// How long a tailer waits for such a moment.
-const MOMENT: Duration = Duration::from_secs(5);
+const BRIEF_OPEN_PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wake::testing::waker;
+    use crate::tailer_handle::testing::handle;
 
     #[test]
     fn who_waits_is_woken_in_line() {
-        let turns = Turns::new(RESERVE + 2);
-        let one = waker();
-        let two = waker();
-        let first = turns.take(&one).expect("is free");
-        let _second = turns.take(&one).expect("is free");
-        assert!(turns.take(&one).is_none() && turns.take(&two).is_none());
-        assert!(turns.are_wanted());
+        let permits = DescriptorPermits::new(RESERVE + 2);
+        let one = handle();
+        let two = handle();
+        let first = permits.acquire(&one).expect("is free");
+        let _second = permits.acquire(&one).expect("is free");
+        assert!(permits.acquire(&one).is_none() && permits.acquire(&two).is_none());
+        assert!(permits.has_waiters());
         drop(first);
-        assert!(one.take() && !two.take());
-        assert!(turns.take(&one).is_some());
+        assert!(one.clear() && !two.clear());
+        assert!(permits.acquire(&one).is_some());
     }
 
     #[test]
     fn all_of_the_limit_is_used_but_the_stated_reserve() {
         for (limit, reserve) in [(1024, 184), (64, 63), (65, 64), (1, 0), (1 << 20, 131_128)] {
-            assert_eq!(Turns::reserve(limit), reserve);
-            let turns = Turns::new(limit);
-            let inner = turns.lock();
+            assert_eq!(DescriptorPermits::reserve(limit), reserve);
+            let permits = DescriptorPermits::new(limit);
+            let inner = permits.lock();
             assert_eq!((inner.free - inner.spare) as u64, (limit - reserve).max(1));
         }
     }
 
     #[test]
     fn a_turn_that_nobody_took_goes_to_the_next_in_line() {
-        let turns = Turns::new(RESERVE + 2);
-        let (one, two) = (waker(), waker());
-        let taken = [turns.take(&one), turns.take(&one)];
-        assert!(turns.take(&one).is_none() && turns.take(&two).is_none());
+        let permits = DescriptorPermits::new(RESERVE + 2);
+        let (one, two) = (handle(), handle());
+        let taken = [permits.acquire(&one), permits.acquire(&one)];
+        assert!(permits.acquire(&one).is_none() && permits.acquire(&two).is_none());
         drop(taken);
-        assert!(one.take() && two.take());
+        assert!(one.clear() && two.clear());
         // Two are free, and only one of those that were woken has a need.
-        let third = waker();
-        turns.lock().waiting.join(&third);
-        let _turn = turns.take(&two).expect("is free");
-        assert!(third.take());
+        let third = handle();
+        permits.lock().waiting.join(&third);
+        let _permit = permits.acquire(&two).expect("is free");
+        assert!(third.clear());
     }
 
     #[test]
     fn second_files_leave_no_more_than_their_share_of_turns_and_nobody_waits_for_ever() {
-        // Two turns, and one descriptor for a second file.
-        let turns = Turns::new(RESERVE + 8);
-        turns.lock().free = 3;
-        let (one, two) = (waker(), waker());
-        let first = turns.take(&one).expect("is free");
-        let second = turns.take(&one).expect("is free");
+        // Two permits, and one descriptor for a second file.
+        let permits = DescriptorPermits::new(RESERVE + 8);
+        permits.lock().free = 3;
+        let (one, two) = (handle(), handle());
+        let first = permits.acquire(&one).expect("is free");
+        let second = permits.acquire(&one).expect("is free");
         assert!(
-            turns.take(&one).is_none(),
+            permits.acquire(&one).is_none(),
             "the last one is for a second file"
         );
-        let many = turns
+        let many = permits
             .second_files(5)
             .expect("the only one has all it needs");
-        assert!(turns.second_files(1).is_none());
-        assert!(turns.take(&two).is_none());
+        assert!(permits.second_files(1).is_none());
+        assert!(permits.acquire(&two).is_none());
         drop(first);
-        assert!(!one.take(), "its descriptor makes up for the second files");
+        assert!(!one.clear(), "its descriptor makes up for the second files");
         let mut many = many;
         many.shrink_to(4);
         assert_eq!(many.count(), 4);
         drop(many);
-        assert!(one.take());
+        assert!(one.clear());
         assert!(
-            turns
+            permits
                 .second_files(1)
                 .is_some_and(|files| files.count() == 1)
         );
         drop(second);
-        assert!(two.take());
+        assert!(two.clear());
     }
 
     #[test]
     fn moments_that_hang_hold_up_nobody_for_long() {
-        let turns = Turns::new(100);
-        let hanging: Vec<_> = (0..MOMENTS).map(|_| turns.moment()).collect();
+        let permits = DescriptorPermits::new(100);
+        let hanging: Vec<_> = (0..MOST_BRIEF_OPENS)
+            .map(|_| permits.brief_open())
+            .collect();
         let start = std::time::Instant::now();
-        drop(turns.moment());
-        assert!(start.elapsed() >= MOMENT);
+        drop(permits.brief_open());
+        assert!(start.elapsed() >= BRIEF_OPEN_PATIENCE);
         drop(hanging);
-        assert_eq!(*turns.moments.lock().expect("not poisoned"), 0);
+        assert_eq!(*permits.brief_opens.lock().expect("not poisoned"), 0);
     }
 }

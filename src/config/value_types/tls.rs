@@ -8,13 +8,13 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 
-use super::{BadValue, Kind, content};
+use super::{BadValue, ValueType, content};
 use crate::config::tls::{KeyFile, Roots};
 
 /// `tls_ca`, `sasl_token_ca`.
 pub(crate) struct Authorities;
 
-impl Kind for Authorities {
+impl ValueType for Authorities {
     type Value = Roots;
 
     fn accepted(&self) -> String {
@@ -60,7 +60,7 @@ fn as_root(certificate: CertificateDer<'static>) -> Result<CertificateDer<'stati
 /// `tls_cert`.
 pub(crate) struct Certificates;
 
-impl Kind for Certificates {
+impl ValueType for Certificates {
     type Value = Vec<CertificateDer<'static>>;
 
     fn accepted(&self) -> String {
@@ -89,7 +89,7 @@ impl Kind for Certificates {
 /// `tls_key`.
 pub(crate) struct PrivateKey;
 
-impl Kind for PrivateKey {
+impl ValueType for PrivateKey {
     type Value = Arc<KeyFile>;
 
     fn accepted(&self) -> String {

@@ -7,13 +7,13 @@ use std::path::{self, Path, PathBuf};
 
 use glob::Pattern;
 
-use super::{BadValue, Kind, items};
+use super::{BadValue, ValueType, items};
 use crate::config::error::printable;
 
 /// One folder; need not exist.
 pub(crate) struct Folder;
 
-impl Kind for Folder {
+impl ValueType for Folder {
     type Value = PathBuf;
 
     fn accepted(&self) -> String {
@@ -32,7 +32,7 @@ impl Kind for Folder {
 /// Files to follow: a list of paths and globs, at least one.
 pub(crate) struct Paths;
 
-impl Kind for Paths {
+impl ValueType for Paths {
     type Value = Vec<String>;
 
     fn accepted(&self) -> String {
@@ -66,7 +66,7 @@ impl Kind for Paths {
 /// in any folder and stays as it is.
 pub(crate) struct Excludes;
 
-impl Kind for Excludes {
+impl ValueType for Excludes {
     type Value = Vec<String>;
 
     fn accepted(&self) -> String {
@@ -87,10 +87,10 @@ impl Kind for Excludes {
     }
 }
 
-/// Globs of places, or nothing.
-pub(crate) struct Places;
+/// Globs of the places that rotation moves files to, or nothing.
+pub(crate) struct RotatedGlobs;
 
-impl Kind for Places {
+impl ValueType for RotatedGlobs {
     type Value = Vec<String>;
 
     fn accepted(&self) -> String {

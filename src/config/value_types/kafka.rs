@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
-use super::{BadValue, Kind, Text, items};
+use super::{BadValue, Text, ValueType, items};
 use crate::config::address::BrokerAddress;
 use crate::config::types::{HeaderChoice, Partitioner};
 
 /// `brokers`: a list of `host:port`, at least one.
 pub(crate) struct Brokers;
 
-impl Kind for Brokers {
+impl ValueType for Brokers {
     type Value = Vec<BrokerAddress>;
 
     fn accepted(&self) -> String {
@@ -119,7 +119,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 /// `partitioner`.
 pub(crate) struct Partitioners;
 
-impl Kind for Partitioners {
+impl ValueType for Partitioners {
     type Value = Partitioner;
 
     fn accepted(&self) -> String {
@@ -144,7 +144,7 @@ impl Kind for Partitioners {
 /// `headers`.
 pub(crate) struct Headers;
 
-impl Kind for Headers {
+impl ValueType for Headers {
     type Value = HeaderChoice;
 
     fn accepted(&self) -> String {
