@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Tailer --Batch--> channel --> Producer --Progress::Acked--> Registrar
-//!    \------------------------Progress::Opened, ::Finished------^
+//!    \------------------------Progress::Opened, ::Closed--------^
 //! ```
 //! `tail`, `kafka` and `checkpoint` know these types and never each other.
 

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-/// Wakes one tailer; many hold a clone. However often it is rung before the tailer looks, that is one look.
+/// The handle by which others wake one tailer; many hold a clone. However often its bell is rung before the tailer
+/// looks, that is one look.
 #[derive(Debug, Clone)]
 pub struct TailerHandle(Arc<Bell>);
 
-/// A channel of length 1 would do as well, but takes 700 bytes, and there are as many as files.
+/// What all clones of a handle share. A channel of length 1 would do as well, but takes 700 bytes, and there are
+/// as many as files.
 #[derive(Debug)]
 struct Bell {
     is_rung: Mutex<bool>,
@@ -41,8 +43,8 @@ impl TailerHandle {
 
     /// Has the tailer look.
     ///
-    /// A tailer may be parked at this very moment. Whoever parks sets the mark and then sees whether the
-    /// bell was rung; here the bell is rung and then the mark is looked at. So one of both notices.
+    /// A tailer may be parked at this very moment. The scheduler sets `is_parked` and then sees whether the bell
+    /// was rung; here the bell is rung and then `is_parked` is read. So one of both notices.
     pub fn wake(&self) {
         if !std::mem::replace(&mut *self.lock(), true) {
             self.0.rung.notify_one();
@@ -64,7 +66,7 @@ impl TailerHandle {
         std::mem::take(&mut *is_rung)
     }
 
-    /// Whether the tailer was woken since it was last asked.
+    /// Whether the tailer was woken since its bell was last cleared; clears the bell.
     pub(crate) fn clear(&self) -> bool {
         self.moves();
         std::mem::take(&mut *self.lock())
@@ -75,7 +77,7 @@ impl TailerHandle {
         *self.lock()
     }
 
-    /// Tells tailers apart.
+    /// The number by which the scheduler and the wait lists tell tailers apart.
     pub fn id(&self) -> u64 {
         self.0.id
     }

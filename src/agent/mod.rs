@@ -1,13 +1,13 @@
 //! The agent: builds the channels, spawns the threads, supervises them, and stops them in order.
 //!
 //! ```text
-//!                 Found, ThreadExit                     stop: tailers, then producers, then registrar
+//!             FoundPath, ThreadExit             stop: tailers, then producers, then registrar
 //! watch, all ------------------> main (Agent::run) -------------------------------------------->
 //!
 //! main --Message--> scheduler <--Message, Tailer--> tail:<path>, one for each file that is not quiet
 //!
 //! tail:<path> --Batch (bounded, one channel per producer)--> producer-<k> --Progress--> registrar
-//!      \------------------------------------ Progress (opened, finished) ------------------^
+//!      \------------------------------------ Progress (opened, closed)   ------------------^
 //! ```
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
@@ -36,7 +36,7 @@ use crate::deadline::Deadline;
 use crate::progress::Progress;
 use crate::progress_bar::ProgressBar;
 use crate::tail::descriptor_permits::DescriptorPermits;
-use crate::tail::discover::Found;
+use crate::tail::discover::FoundPath;
 use crate::tail::scheduler::Message;
 use crate::tail::watch::{FirstLook, Watches};
 use crate::tail::{self, Shared, Tailer};
@@ -107,7 +107,7 @@ pub struct Agent {
     parked_woken: Sender<u64>,
     exits: Sender<ThreadExit>,
     exited: Receiver<ThreadExit>,
-    found: Receiver<Found>,
+    found: Receiver<FoundPath>,
     /// The paths that have a tailer.
     tailers: HashSet<Arc<Path>>,
     /// By the name of the section.
@@ -205,11 +205,11 @@ impl Agent {
     }
 
     /// Starts a tailer for a path, unless it has one.
-    fn follow(&mut self, found: Found) {
+    fn follow(&mut self, found: FoundPath) {
         let Some(progress) = self.progress.clone() else {
             return;
         };
-        let Found {
+        let FoundPath {
             path,
             log,
             stat,

@@ -43,7 +43,7 @@ impl Agent {
                 },
                 recv(forget) -> _ => forgetting.look(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
-                    for serial in forgetting.take(looked_for, Instant::now()) {
+                    for serial in forgetting.on_looked_for(looked_for, Instant::now()) {
                         self.tell(Progress::Forgotten { serial });
                     }
                 },

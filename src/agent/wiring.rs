@@ -24,7 +24,7 @@ use crate::progress::{Progress, Saved};
 use crate::shown::ShownPath;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::descriptor_permits::DescriptorPermits;
-use crate::tail::discover::{Discovery, Found};
+use crate::tail::discover::{Discovery, FoundPath};
 use crate::tail::folder_index::FolderIndex;
 use crate::tail::forgetting::{Forgetting, LookedFor};
 use crate::tail::registry::FileRegistry;
@@ -133,7 +133,7 @@ impl Agent {
         mode: Mode,
         shared: Arc<Shared>,
         (exits, exited): (Sender<ThreadExit>, Receiver<ThreadExit>),
-        found: Receiver<Found>,
+        found: Receiver<FoundPath>,
     ) -> (Agent, Ends) {
         let (stop_tailers, tailers_stop) = bounded(0);
         let (scheduler, scheduled) = unbounded();

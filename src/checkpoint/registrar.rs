@@ -290,8 +290,8 @@ impl Registrar {
         self.schedule.changed();
     }
 
-    /// Moves the checkpoint of a source over a span that is acknowledged or a hole. An acknowledgement for a source that is done
-    /// for (a truncated one) has no checkpoint to move.
+    /// Moves the checkpoint of a source over a span that is acknowledged or a hole. An acknowledgement for a
+    /// source that is done for (a truncated one) has no checkpoint to move.
     fn move_to(&mut self, span: &Span) {
         let Some(Tracked {
             checkpoint,

@@ -14,7 +14,7 @@ pub struct DescriptorPermits {
     /// How many descriptors the process may have.
     limit: u64,
     inner: Mutex<Inner>,
-    /// How many tailers have a file open for a moment without a permit.
+    /// How many tailers have a file open briefly without a permit.
     brief_opens: Mutex<usize>,
     brief_open_over: Condvar,
 }
@@ -79,7 +79,7 @@ impl DescriptorPermits {
         if inner.has_permit() {
             inner.free -= 1;
             if inner.has_permit() {
-                // Who was woken for it may have had no need of it any more.
+                // The tailer that was woken for this permit may have had no need of it any more.
                 inner.waiting.wake_next();
             }
             return Some(DescriptorPermit(self.clone()));
@@ -113,8 +113,8 @@ impl DescriptorPermits {
         self.lock().warn_once(self.limit);
     }
 
-    /// The right to open a file for a moment without a permit: a few tailers at a time. Whoever has waited for
-    /// a while goes on without it: a file system that hangs may hold all of them.
+    /// The right to open a file briefly without a permit: a few tailers at a time. A tailer
+    /// that has waited for a while goes on without it: a file system that hangs may hold all of them.
     pub(super) fn brief_open(&self) -> BriefOpen<'_> {
         let brief_opens = self
             .brief_opens
@@ -135,12 +135,12 @@ impl DescriptorPermits {
         self.lock().warned
     }
 
-    /// Whether somebody waits.
+    /// Whether a tailer waits for a permit.
     pub(super) fn has_waiters(&self) -> bool {
         self.waiters() > 0
     }
 
-    /// How many wait.
+    /// How many tailers wait for a permit.
     pub(super) fn waiters(&self) -> usize {
         self.lock().waiting.len()
     }
@@ -227,7 +227,7 @@ impl Drop for SecondFiles {
     }
 }
 
-/// The right to open a file for a moment.
+/// The right to open a file briefly.
 #[derive(Debug)]
 pub(super) struct BriefOpen<'a>(&'a DescriptorPermits);
 
@@ -242,12 +242,13 @@ impl Drop for BriefOpen<'_> {
     }
 }
 
-/// Descriptors that are for sockets, folders and the positions.
+/// With so few files the log names each that is opened.
 const FEW_FILES: usize = 20;
+/// Descriptors that are for sockets, folders and the positions.
 const RESERVE: u64 = 64;
-/// So many tailers may open a file for a moment at once.
+/// So many tailers may open a file briefly at the same time.
 const MOST_BRIEF_OPENS: usize = 4;
-/// How long a tailer waits for such a moment.
+/// How long a tailer waits for a brief open.
 const BRIEF_OPEN_PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::identity::{FileStat, Inode};
 
 /// A path that is to be followed.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundPath {
     /// The path.
     pub path: Arc<Path>,
     /// The section whose pattern it matches; the first one, if several do.

@@ -93,7 +93,7 @@ impl Forgetting {
     }
 
     /// Takes an answer; gives the serial numbers of the checkpoints that are forgotten.
-    pub fn take(&mut self, looked_for: LookedFor, now: Instant) -> Vec<u64> {
+    pub fn on_looked_for(&mut self, looked_for: LookedFor, now: Instant) -> Vec<u64> {
         self.asked.remove(&looked_for.lane);
         for path in looked_for.there {
             self.missing.remove(&path);
@@ -102,7 +102,7 @@ impl Forgetting {
             self.missing.entry(path).or_insert(now);
         }
         let mut forgotten = Vec::new();
-        for path in doomed(&self.missing, now) {
+        for path in to_forget(&self.missing, now) {
             self.missing.remove(&path);
             if !self.shared.watches.is_followed(&path) {
                 forgotten.extend(self.shared.registry.forget_path(&path));
@@ -119,7 +119,7 @@ impl Forgetting {
 }
 
 /// The paths to forget, of those that are `missing` since then.
-fn doomed(missing: &BTreeMap<Arc<Path>, Instant>, now: Instant) -> Vec<Arc<Path>> {
+fn to_forget(missing: &BTreeMap<Arc<Path>, Instant>, now: Instant) -> Vec<Arc<Path>> {
     let mut oldest_first: Vec<(&Arc<Path>, &Instant)> = missing.iter().collect();
     oldest_first.sort_by_key(|(_, since)| **since);
     let surplus = oldest_first.len().saturating_sub(KEPT_PATHS);
@@ -236,7 +236,7 @@ mod tests {
         let mut forgotten = Vec::new();
         for _ in 0..forgetting.asked.len() {
             let answer = answers.recv_timeout(Duration::from_secs(60)).unwrap();
-            forgotten.extend(forgetting.take(answer, now));
+            forgotten.extend(forgetting.on_looked_for(answer, now));
         }
         forgotten
     }

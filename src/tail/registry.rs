@@ -193,14 +193,14 @@ impl FileRegistry {
         for &serial in &serials {
             known.remove(serial);
         }
-        known.number(&mut checkpoint, true);
+        known.enter(&mut checkpoint, true);
         Some((checkpoint, serials))
     }
 
     /// Remembers a file that nobody reads at present, in place of what is known under its serial number.
     pub(super) fn register(&self, mut checkpoint: Checkpoint) -> Checkpoint {
         let mut known = self.lock();
-        known.number(&mut checkpoint, false);
+        known.enter(&mut checkpoint, false);
         checkpoint
     }
 
@@ -212,7 +212,7 @@ impl FileRegistry {
         if here.any(|serial| known.entries.contains_key(serial)) {
             return None;
         }
-        known.number(&mut checkpoint, false);
+        known.enter(&mut checkpoint, false);
         Some(checkpoint)
     }
 
@@ -328,7 +328,7 @@ fn replaces_known(one: &Checkpoint, other: &Checkpoint) -> bool {
 
 impl Known {
     /// Enters a checkpoint under the next serial number.
-    fn number(&mut self, checkpoint: &mut Checkpoint, is_open: bool) {
+    fn enter(&mut self, checkpoint: &mut Checkpoint, is_open: bool) {
         self.last_serial += 1;
         checkpoint.serial = self.last_serial;
         self.insert(Entry {

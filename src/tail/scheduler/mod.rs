@@ -105,16 +105,16 @@ pub struct Scheduler<T, R> {
 struct Parked<T> {
     task: Box<T>,
     device: Device,
-    rest: Rest,
+    wait: ParkState,
 }
 
-/// How a tailer is parked.
+/// What a parked tailer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum ParkState {
     /// Until something happens; its path is looked at then.
     Quiet(Instant),
     /// Its path is being looked at.
-    Checked,
+    Checking,
     /// It looks again then.
     Until(Instant),
 }
@@ -224,9 +224,9 @@ where
                 match outcome {
                     RunOutcome::Park => {
                         let at = self.next_check(task.handle().id());
-                        self.park(task, device, Rest::Quiet(at));
+                        self.park(task, device, ParkState::Quiet(at));
                     }
-                    RunOutcome::ParkUntil(at) => self.park(task, device, Rest::Until(at)),
+                    RunOutcome::ParkUntil(at) => self.park(task, device, ParkState::Until(at)),
                     RunOutcome::Yield | RunOutcome::Exit(_) => self.line.join(device, task),
                 }
             }
@@ -236,7 +236,7 @@ where
         }
     }
 
-    fn park(&mut self, task: Box<T>, device: Device, rest: Rest) {
+    fn park(&mut self, task: Box<T>, device: Device, wait: ParkState) {
         task.handle().park();
         if task.handle().is_rung() {
             // On its way here, or before: whoever did so may have seen no mark.
@@ -245,10 +245,10 @@ where
             return;
         }
         let id = task.handle().id();
-        if let Rest::Quiet(at) | Rest::Until(at) = rest {
+        if let ParkState::Quiet(at) | ParkState::Until(at) = wait {
             self.due.insert((at, id));
         }
-        let parked = Parked { task, device, rest };
+        let parked = Parked { task, device, wait };
         self.parked.insert(id, parked);
     }
 
@@ -257,7 +257,7 @@ where
         let Some(parked) = self.parked.remove(&id) else {
             return;
         };
-        if let Rest::Quiet(at) | Rest::Until(at) = parked.rest {
+        if let ParkState::Quiet(at) | ParkState::Until(at) = parked.wait {
             self.due.remove(&(at, id));
         }
         parked.task.handle().unpark();
@@ -283,9 +283,9 @@ where
             let Some(parked) = self.parked.get_mut(&id) else {
                 continue;
             };
-            match (parked.rest, parked.task.expected()) {
-                (Rest::Quiet(_), Some(expected)) => {
-                    parked.rest = Rest::Checked;
+            match (parked.wait, parked.task.expected()) {
+                (ParkState::Quiet(_), Some(expected)) => {
+                    parked.wait = ParkState::Checking;
                     let (path, _) = parked.task.followed();
                     let checks = checks.entry(parked.device).or_default();
                     checks.push((id, path, expected));
@@ -306,11 +306,11 @@ where
     fn on_checked(&mut self, id: u64, is_as_it_was: bool) {
         let at = self.next_check(id);
         match self.parked.get_mut(&id) {
-            Some(parked) if parked.rest == Rest::Checked && is_as_it_was => {
-                parked.rest = Rest::Quiet(at);
+            Some(parked) if parked.wait == ParkState::Checking && is_as_it_was => {
+                parked.wait = ParkState::Quiet(at);
                 self.due.insert((at, id));
             }
-            Some(parked) if parked.rest == Rest::Checked => self.unpark(id),
+            Some(parked) if parked.wait == ParkState::Checking => self.unpark(id),
             // It has had something to do since.
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::seen::{LookedAt, Start, Way};
 use super::walk::Ground;
 use super::watches::{WatchCommand, Watches};
-use crate::tail::discover::{Discovery, Found};
+use crate::tail::discover::{Discovery, FoundPath};
 use crate::tail::lanes::{Lane, Lanes};
 use crate::tail::mounts::MountTable;
 
@@ -68,7 +68,7 @@ impl Asker {
     }
 
     /// Asks which of the `known` paths lead nowhere; gives the number of answers that will come.
-    pub(super) fn missing_known_paths(&self, known: Vec<Found>) -> usize {
+    pub(super) fn missing_known_paths(&self, known: Vec<FoundPath>) -> usize {
         let lanes = self.by_lane(known, |found| &found.path);
         let jobs = lanes.len();
         for (lane, mut known) in lanes {

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::tail::discover::Found;
+use crate::tail::discover::FoundPath;
 
 /// What was there when the agent started.
 #[derive(Debug)]
 pub struct FirstLook {
     /// The files, and the known paths that lead nowhere now; each path once.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundPath>,
     /// How many of them were known.
     pub known: usize,
 }
@@ -22,7 +22,7 @@ pub struct FirstLook {
 #[derive(Debug)]
 pub(super) struct First {
     sender: Sender<FirstLook>,
-    found: Vec<Found>,
+    found: Vec<FoundPath>,
     known: HashSet<Arc<Path>>,
     /// Jobs that see which of the known paths lead nowhere.
     jobs: usize,
@@ -64,7 +64,7 @@ impl First {
         self.jobs = self.jobs.saturating_sub(1);
     }
 
-    pub(super) fn add(&mut self, found: Found) {
+    pub(super) fn add(&mut self, found: FoundPath) {
         self.found.push(found);
     }
 

@@ -15,7 +15,7 @@ use super::entries::MOST_UNCLAIMED;
 use super::*;
 use crate::config::LogConfig;
 use crate::tail::discover::testing::section;
-use crate::tail::discover::{Discovery, Found};
+use crate::tail::discover::{Discovery, FoundPath};
 use crate::tail::lanes::Lanes;
 use crate::tailer_handle::testing::handle;
 
@@ -25,8 +25,8 @@ const SOON: Duration = Duration::from_secs(10);
 struct Watching {
     folder: TempDir,
     watches: Arc<Watches>,
-    first: Vec<Found>,
-    found: Receiver<Found>,
+    first: Vec<FoundPath>,
+    found: Receiver<FoundPath>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -84,7 +84,7 @@ impl Watching {
 
     /// What was there at the start, with the sections.
     fn first(&self) -> Vec<(String, String)> {
-        let name = |found: &Found| {
+        let name = |found: &FoundPath| {
             let path = found.path.strip_prefix(self.folder.path());
             let path = path.expect("it lies in the folder").display().to_string();
             (path, found.log.name.clone())

@@ -23,7 +23,7 @@ use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
 use super::watches::{WatchCommand, Watches};
 use crate::shown::ShownPath;
-use crate::tail::discover::{Claim, Discovery, Found};
+use crate::tail::discover::{Claim, Discovery, FoundPath};
 use crate::tail::lanes::Lanes;
 
 /// The body of the `watch` thread: it owns the inotify instance and what is known of the patterns' folders.
@@ -36,7 +36,7 @@ pub struct Watcher {
     inbox: Receiver<WatchCommand>,
     discovery: Arc<Discovery>,
     asker: Asker,
-    found: Sender<Found>,
+    found: Sender<FoundPath>,
     folders: Folders,
     changed: Changed,
     notices: Notices,
@@ -74,7 +74,7 @@ impl Watcher {
     pub fn new(
         discovery: Arc<Discovery>,
         lanes: Lanes,
-        found: Sender<Found>,
+        found: Sender<FoundPath>,
         known: HashSet<Arc<Path>>,
         patience: Option<Duration>,
     ) -> io::Result<(Watcher, Receiver<FirstLook>)> {
@@ -128,7 +128,7 @@ impl Watcher {
                     WatchCommand::Looked(looked) => {
                         looked.into_iter().for_each(|one| self.on_looked(one));
                     }
-                    WatchCommand::Missing(found) => self.on_absent(found),
+                    WatchCommand::Missing(found) => self.on_missing(found),
                     WatchCommand::Reconsider(path) => {
                         self.on_unfollowed_names(vec![path.to_path_buf()])
                     }
@@ -213,7 +213,7 @@ impl Watcher {
         let mut known = Vec::new();
         for path in first.known() {
             if let Claim::Wanted(log, _) = self.discovery.claim(path) {
-                known.push(Found {
+                known.push(FoundPath {
                     path: path.clone(),
                     log,
                     stat: None,
@@ -332,7 +332,7 @@ impl Watcher {
                 if let Some(also) = also {
                     say(self.notices.two_sections(&log.name, &also.name, &path));
                 }
-                self.report(Found {
+                self.report(FoundPath {
                     path: path.into(),
                     log,
                     stat: Some(stat),
@@ -352,14 +352,14 @@ impl Watcher {
         }
     }
 
-    fn on_absent(&mut self, found: Vec<Found>) {
+    fn on_missing(&mut self, found: Vec<FoundPath>) {
         if let Some(first) = &mut self.first {
             first.end_job();
         }
         found.into_iter().for_each(|found| self.report(found));
     }
 
-    fn report(&mut self, found: Found) {
+    fn report(&mut self, found: FoundPath) {
         match &mut self.first {
             Some(first) => first.add(found),
             // Without a main thread the process is about to end.

@@ -23,7 +23,7 @@ use rustix::event::EventfdFlags;
 use super::entries::{Table, shrink};
 use super::seen::{LookedAt, Seen};
 use crate::shown::ShownPath;
-use crate::tail::discover::Found;
+use crate::tail::discover::FoundPath;
 use crate::tailer_handle::TailerHandle;
 
 /// The watches of the process, and the tailers that they wake; shared by the watcher and all tailers.
@@ -46,7 +46,7 @@ pub(super) enum WatchCommand {
     /// Single paths were looked at.
     Looked(Vec<LookedAt>),
     /// Paths that were read before, and lead nowhere now.
-    Missing(Vec<Found>),
+    Missing(Vec<FoundPath>),
     /// A tailer has ended: its path may lead to a file again.
     Reconsider(Arc<Path>),
     /// The watcher's thread ends.
