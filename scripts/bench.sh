@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Measures the release binary and prints a table.
 #
-#   scripts/bench.sh                all rows (about 45 minutes, up to 28 GiB in target/bench)
+#   scripts/bench.sh                all rows (about an hour, up to 28 GiB in target/bench)
 #   scripts/bench.sh ROW...         only these; scripts/bench.sh --help names them
 #   scripts/bench.sh --runs N ...   medians of N runs instead of 5
-#   scripts/bench.sh --small ...    a sixteenth of the data, to see that everything works
+#   scripts/bench.sh --small ...    a sixteenth of the data or half of the time, to see that everything works
 #   scripts/bench.sh profile        where the time goes in a backlog: target/bench/profile.*
 #
 # The agent is compared, in turn and in one run, with a program that does the least work possible
 # (tests/bench/rows/limit.rs) against a broker that keeps nothing (sink.rs), and with kcat and rsyslog
 # (imfile, omkafka) if they are installed; KCAT, RSYSLOGD and RSYSLOG_MODULES name them where they are not in
 # their places. The row 'kafka' needs a real one, which scripts/kafka.sh fetches; KAFKA_BROKERS names another.
+# The rows trickle-20, trickle-200 and trickle-1000 are the everyday load: so many files, to which 500, 2,000 and
+# 1,000 lines a second are written in all. They take the agent with its defaults, the agent with linger = 0ms, and
+# rsyslog with its defaults (lz4, acks=1, 6 partitions for all). System calls for a line: scripts/system_calls.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

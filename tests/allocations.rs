@@ -68,7 +68,7 @@ const IS_BROKER: &str = "LOGAGENT_TEST_SINK";
 #[test]
 fn broker_process() {
     if std::env::var_os(IS_BROKER).is_some() {
-        let sink = sink::Sink::start().unwrap();
+        let sink = sink::Sink::start(1).unwrap();
         println!("port={}", sink.port);
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);

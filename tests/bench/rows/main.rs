@@ -16,6 +16,8 @@ mod peers;
 mod program;
 mod rows;
 mod sink;
+mod system_calls;
+mod trickle;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -26,7 +28,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use peers::Peers;
-use rows::{LOAD, ROWS};
+use rows::{BY_NAME_ONLY, ROWS};
 use sink::Sink;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -37,9 +39,10 @@ usage: rows --agent FILE --work FOLDER [--runs N] [--small] [ROW...]
   --agent FILE    the program to measure
   --work FOLDER   where logs are made (up to 28 GiB) and kept for the next run
   --runs N        medians of so many runs (default 5)
-  --small         a sixteenth of the data, to see that everything works
-  ROW             only these; without any, all of them
+  --small         a sixteenth of the data or half of the time, to see that everything works
+  ROW             only these; without any, all of them but the last two
 
+The rows trickle-FILES compare what a host costs that has so many files with a few lines a second each.
 With KAFKA=HOST:PORT the row 'kafka' runs against that broker. KCAT, RSYSLOGD and
 RSYSLOG_MODULES name kcat, rsyslogd and the folder of its modules where they are not in their places.
 rows: ";
@@ -85,7 +88,7 @@ fn run() -> Outcome<()> {
     };
     fs::create_dir_all(&work)?;
     let mut bench = Bench {
-        sink: Sink::start()?,
+        sink: Sink::start(1)?,
         peers: Peers::find(),
         agent: agent.canonicalize()?,
         work: work.canonicalize()?,
@@ -96,7 +99,7 @@ fn run() -> Outcome<()> {
     };
     for (name, row) in ROWS {
         let is_wanted = match wanted.is_empty() {
-            true => name != LOAD,
+            true => !BY_NAME_ONLY.contains(&name),
             false => wanted.iter().any(|wanted| wanted == name),
         };
         if is_wanted && let Err(error) = row(&mut bench) {

@@ -138,7 +138,7 @@ impl Bench {
     }
 
     pub(super) fn sink_address(&self) -> String {
-        format!("127.0.0.1:{}", self.sink.port)
+        self.sink.address()
     }
 
     pub(super) fn agent_log(&self) -> PathBuf {

@@ -24,6 +24,22 @@ pub(crate) struct Rsyslog {
     modules: Option<String>,
 }
 
+/// What an rsyslog is told beyond where to read and to send.
+pub(crate) struct Tuning<'a> {
+    /// Parameters of its queue.
+    pub(crate) queue: &'a str,
+    /// Parameters of librdkafka, quoted, with commas between them.
+    pub(crate) producer: &'a str,
+}
+
+impl Tuning<'static> {
+    /// Its defaults, but for what all shippers of a row have in common.
+    pub(crate) const LZ4: Tuning<'static> = Tuning {
+        queue: "",
+        producer: r#""acks=1", "compression.codec=lz4""#,
+    };
+}
+
 impl Peers {
     /// Looks for them in PATH, or where `KCAT`, `RSYSLOGD` and `RSYSLOG_MODULES` say.
     pub(crate) fn find() -> Peers {
@@ -116,11 +132,29 @@ impl Bench {
         })
     }
 
-    /// Starts an rsyslog that follows `glob` from the beginning.
+    /// Starts an rsyslog that follows `glob` from the beginning, with a queue and batches like ours.
     pub(crate) fn start_rsyslog(
         &self,
         rsyslog: &Rsyslog,
         linger_ms: u32,
+        glob: &Path,
+    ) -> Outcome<Program> {
+        let tuning = Tuning {
+            queue: r#"queue.type="FixedArray" queue.size="100000" queue.dequeueBatchSize="4096""#,
+            producer: &format!(
+                r#""acks=1", "compression.codec=none", "linger.ms={linger_ms}",
+            "queue.buffering.max.messages=1000000""#
+            ),
+        };
+        self.start_tuned_rsyslog(rsyslog, &tuning, &self.sink_address(), glob)
+    }
+
+    /// Starts an rsyslog that follows `glob` from the beginning.
+    pub(crate) fn start_tuned_rsyslog(
+        &self,
+        rsyslog: &Rsyslog,
+        tuning: &Tuning<'_>,
+        broker: &str,
         glob: &Path,
     ) -> Outcome<Program> {
         let state = self.work.join("rsyslog");
@@ -131,15 +165,15 @@ impl Bench {
 module(load="imfile" mode="inotify")
 module(load="omkafka")
 template(name="line" type="list") {{ property(name="msg") }}
-ruleset(name="out" queue.type="FixedArray" queue.size="100000" queue.dequeueBatchSize="4096") {{
+ruleset(name="out" {queue}) {{
     action(type="omkafka" broker=["{broker}"] topic="bench" template="line"
-        confParam=["acks=1", "compression.codec=none", "linger.ms={linger_ms}",
-            "queue.buffering.max.messages=1000000"])
+        confParam=[{producer}])
 }}
 input(type="imfile" file="{files}" tag="bench" ruleset="out")
 "#,
             state = state.display(),
-            broker = self.sink_address(),
+            queue = tuning.queue,
+            producer = tuning.producer,
             files = glob.display(),
         );
         let config: PathBuf = state.join("rsyslog.conf");

@@ -15,7 +15,7 @@ use super::{Bench, Outcome};
 type Row = fn(&mut Bench) -> Outcome<()>;
 
 /// The rows, and what measures each.
-pub(super) const ROWS: [(&str, Row); 15] = [
+pub(super) const ROWS: [(&str, Row); 19] = [
     ("binary", Bench::binary),
     ("backlog", Bench::backlog),
     ("lz4", Bench::lz4),
@@ -30,11 +30,15 @@ pub(super) const ROWS: [(&str, Row); 15] = [
     ("memory", Bench::memory),
     ("busy", Bench::busy),
     ("growth", Bench::growth),
-    (LOAD, Bench::load),
+    ("trickle-20", Bench::trickle_20),
+    ("trickle-200", Bench::trickle_200),
+    ("trickle-1000", Bench::trickle_1000),
+    ("load", Bench::load),
+    ("system-calls", Bench::system_calls),
 ];
 
-/// No row of the table, but work for a profiler to look at.
-pub(super) const LOAD: &str = "load";
+/// No rows of the table, but work for a profiler to look at, and what scripts/system_calls.sh asks for.
+pub(super) const BY_NAME_ONLY: [&str; 2] = ["load", "system-calls"];
 
 impl Bench {
     fn binary(&mut self) -> Outcome<()> {

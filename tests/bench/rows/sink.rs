@@ -1,4 +1,4 @@
-//! A Kafka broker that keeps nothing: it counts the records that arrive and says yes.
+//! A Kafka broker that keeps nothing: it counts the requests, bytes and records that arrive and says yes.
 //!
 //! It costs a reader of each request and a look at the heads of its record batches, so that what is
 //! measured is the sender. It offers one old version of each API, whose messages are short to write.
@@ -18,6 +18,12 @@ pub(crate) struct Sink {
 
 #[derive(Default)]
 struct Shared {
+    /// Of each topic.
+    partitions: i32,
+    /// Produce requests.
+    requests: AtomicU64,
+    /// Bytes of all requests, with their lengths.
+    bytes: AtomicU64,
     records: AtomicU64,
     /// Look for the time that is written in each line.
     reads_times: AtomicBool,
@@ -25,12 +31,25 @@ struct Shared {
     latencies_ns: Mutex<Vec<u64>>,
 }
 
+/// What has arrived so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrived {
+    /// Produce requests.
+    pub(crate) requests: u64,
+    /// Bytes of all requests.
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+}
+
 impl Sink {
-    /// Listens on a free port of the loopback.
-    pub(crate) fn start() -> io::Result<Sink> {
+    /// Listens on a free port of the loopback; each topic has so many partitions.
+    pub(crate) fn start(partitions: i32) -> io::Result<Sink> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared {
+            partitions,
+            ..Shared::default()
+        });
         let of_thread = shared.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -42,6 +61,20 @@ impl Sink {
             }
         });
         Ok(Sink { port, shared })
+    }
+
+    /// HOST:PORT.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// All counts.
+    pub(crate) fn arrived(&self) -> Arrived {
+        Arrived {
+            requests: self.shared.requests.load(Ordering::Acquire),
+            bytes: self.shared.bytes.load(Ordering::Acquire),
+            records: self.records(),
+        }
     }
 
     /// Records so far.
@@ -83,14 +116,18 @@ const FETCH: i16 = 1;
 const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
 const INIT_PRODUCER_ID: i16 = 22;
-/// librdkafka sends record batches of format 2 only to a broker that lists Fetch 4.
-const OFFERED: [(i16, i16, i16); 5] = [
-    (PRODUCE, 7, 7),
+const FIND_COORDINATOR: i16 = 10;
+/// librdkafka sends record batches of format 2 only to a broker that lists Produce 3 and Fetch 4, and uses lz4 only
+/// with one that lists Produce 0 and FindCoordinator 0. All senders take the newest Produce; others are not answered.
+const OFFERED: [(i16, i16, i16); 6] = [
+    (PRODUCE, 0, PRODUCE_VERSION),
     (FETCH, 4, 4),
     (METADATA, 1, 1),
+    (FIND_COORDINATOR, 0, 0),
     (API_VERSIONS, 0, 0),
     (INIT_PRODUCER_ID, 0, 0),
 ];
+const PRODUCE_VERSION: i16 = 7;
 const UNSUPPORTED_VERSION: i16 = 35;
 
 fn serve(mut stream: TcpStream, port: u16, shared: &Shared) -> io::Result<()> {
@@ -108,6 +145,8 @@ fn serve(mut stream: TcpStream, port: u16, shared: &Shared) -> io::Result<()> {
             frame.resize(length, 0);
         }
         stream.read_exact(&mut frame[..length])?;
+        let bytes = LENGTH_BYTES + length as u64;
+        shared.bytes.fetch_add(bytes, Ordering::AcqRel);
         let mut request = Fields(&frame[..length]);
         answer.clear();
         answer.extend_from_slice(&[0; 4]);
@@ -124,6 +163,8 @@ fn serve(mut stream: TcpStream, port: u16, shared: &Shared) -> io::Result<()> {
 }
 
 const MAX_FRAME_BYTES: usize = 64 << 20;
+/// Of the length before each request.
+const LENGTH_BYTES: u64 = 4;
 
 /// Whether the sender waits for an answer.
 enum Wanted {
@@ -165,12 +206,13 @@ fn reply(
                 put(answer, &0i16.to_be_bytes());
                 put_string(answer, request.string()?);
                 put(answer, &[0]); // not internal
-                put(answer, &1i32.to_be_bytes()); // partitions
-                put(answer, &0i16.to_be_bytes());
-                put(answer, &0i32.to_be_bytes());
-                // Leader, then replicas and those in sync: one each.
-                for value in [NODE, 1, NODE, 1, NODE] {
-                    put(answer, &value.to_be_bytes());
+                put(answer, &shared.partitions.to_be_bytes());
+                for partition in 0..shared.partitions {
+                    put(answer, &0i16.to_be_bytes());
+                    // Which partition; its leader; then replicas and those in sync: one each.
+                    for value in [partition, NODE, 1, NODE, 1, NODE] {
+                        put(answer, &value.to_be_bytes());
+                    }
                 }
             }
         }
@@ -180,7 +222,8 @@ fn reply(
             put(answer, &7i64.to_be_bytes());
             put(answer, &0i16.to_be_bytes());
         }
-        PRODUCE => {
+        PRODUCE if version == PRODUCE_VERSION => {
+            shared.requests.fetch_add(1, Ordering::AcqRel);
             request.string()?; // transactional id
             let acks = request.i16()?;
             request.i32()?; // timeout
@@ -260,7 +303,10 @@ fn read_times(batch: &[u8], of_format_2: bool, shared: &Shared) -> Option<()> {
             .iter()
             .take_while(|byte| byte.is_ascii_digit());
         let then_ns = digits.fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-        latencies.push(now_ns.saturating_sub(then_ns));
+        // A line may have no time.
+        if then_ns > 0 {
+            latencies.push(now_ns.saturating_sub(then_ns));
+        }
     }
     Some(())
 }

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Counts the system calls that all threads of the agent make for one line of the everyday load (200 files, 2,000
+# lines/s, lz4, acks=1, everything else as it comes), and fails if they are more than a limit.
+#
+#   scripts/system_calls.sh            the limit is that of tests/bench/system_calls.txt
+#   scripts/system_calls.sh LIMIT      it is this one, for example 2.5
+#
+# It takes about 20 s and strace, whose slowness is in the figure: a slowed agent is woken for more lines at once.
+# The rows program (tests/bench/rows/system_calls.rs) makes the load and reads strace's table.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+limit=${1:-$(sed -n 's/^limit //p' tests/bench/system_calls.txt)}
+if ! [[ $limit =~ ^[0-9]+(\.[0-9]+)?$ ]]; then
+    echo "scripts/system_calls.sh: the limit '$limit' is no number" >&2
+    exit 2
+fi
+if ! command -v strace >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get install -y -qq strace >/dev/null 2>&1 || true
+    fi
+    command -v strace >/dev/null || {
+        echo "THE SYSTEM CALLS WERE NOT COUNTED: strace is not installed" >&2
+        [ -z "${CI:-}" ] || exit 1
+        exit 0
+    }
+fi
+scripts/build.sh --example rows >/dev/null
+target=$(rustc -vV | sed -n 's/^host: //p')
+out=${CARGO_TARGET_DIR:-target}
+table=$("$out/$target/release/examples/rows" --agent "$out/logagent" --work "$out/bench" system-calls)
+found=$(sed -n 's/^| system[^|]*| \([0-9.]*\);.*/\1/p' <<<"$table")
+if [ -z "$found" ]; then
+    echo "the system calls could not be counted" >&2
+    exit 1
+fi
+if awk -v a="$found" -v b="$limit" 'BEGIN { exit !(a > b) }'; then
+    echo "$found system calls for a line are more than the limit of $limit: find out which came to it" >&2
+    exit 1
+fi
+echo "$found system calls for a line, limit $limit"
