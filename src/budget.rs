@@ -94,7 +94,7 @@ struct Line {
 
 impl Budget {
     /// Less than this is not worth a read.
-    pub const LEAST_BYTES: usize = 4 << 10;
+    pub const LEAST_BYTES: usize = grant::LEAST_BYTES;
     /// What a followed file takes besides the bytes that are read of it: tailer, source, watch, claim and
     /// checkpoint, with their paths.
     const OVERHEAD_PER_FILE_BYTES: usize = 5 << 10;

@@ -17,7 +17,6 @@
 //! That all of it fits: the thresholds end at 3/4, and what is taken beyond is own parts, which add up to the
 //! rest.
 
-use super::Budget;
 use crate::buffer::BufferPool;
 
 /// What is taken of a budget at one moment, as one file sees it. Nothing here is exact while others take and
@@ -61,7 +60,7 @@ impl Request {
     /// Whether a file that holds nothing is served with less than a step: it has not more to read than that, or a
     /// long line, or it has waited for long.
     fn takes_little(&self) -> bool {
-        self.is_starved || self.want <= LITTLE_BYTES || self.least > Budget::LEAST_BYTES
+        self.is_starved || self.want <= LITTLE_BYTES || self.least > LEAST_BYTES
     }
 }
 
@@ -152,6 +151,8 @@ impl Standing {
     }
 }
 
+/// See `Budget::LEAST_BYTES`.
+pub(super) const LEAST_BYTES: usize = 4 << 10;
 /// What one file may hold at most, however much is free: enough to keep five requests in flight
 /// and the next ones ready, without filling memory while the broker is the slower side.
 pub(super) const PER_FILE_BYTES: usize = 4 << 20;
