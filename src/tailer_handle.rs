@@ -46,9 +46,11 @@ impl TailerHandle {
     /// A tailer may be parked at this very moment. The scheduler sets `is_parked` and then sees whether the bell
     /// was rung; here the bell is rung and then `is_parked` is read. So one of both notices.
     pub fn wake(&self) {
-        if !std::mem::replace(&mut *self.lock(), true) {
-            self.0.rung.notify_one();
+        if std::mem::replace(&mut *self.lock(), true) {
+            // Whoever rang it first sees to the rest.
+            return;
         }
+        self.0.rung.notify_one();
         fence(Ordering::SeqCst);
         if self.0.is_parked.load(Ordering::Relaxed) {
             let _ = self.0.parked_woken.send(self.0.id);
@@ -91,6 +93,11 @@ impl TailerHandle {
     /// The tailer has a thread again.
     pub(crate) fn unpark(&self) {
         self.0.is_parked.store(false, Ordering::Relaxed);
+    }
+
+    /// The tailer is about to have a thread.
+    pub(crate) fn waits_for_thread(&self) {
+        self.0.moved_ms.store(0, Ordering::Relaxed);
     }
 
     /// The tailer has just come back from the file system, or goes there now.

@@ -76,6 +76,7 @@ impl Agent {
             found_sender,
             known_paths,
             patience,
+            config.kafka.gathering(),
         )
         .map_err(|error| AgentError::Start {
             name: "watch".to_owned(),
@@ -96,7 +97,9 @@ impl Agent {
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
             metrics: Arc::default(),
             once: mode.once,
+            parks_at_once: !config.kafka.gathering().is_zero(),
         });
+        let gathering = config.kafka.gathering();
         let (mut agent, ends) = Agent::with_channels(config, mode, shared, (exits, exited), found);
         let shares = agent.thread_shares();
         agent.spawn_registrar(store, saved, ends.progress_taken)?;
@@ -110,7 +113,8 @@ impl Agent {
         let report = report_to(agent.exits.clone());
         let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
         let scheduler = Scheduler::new(messages, calls, thread_pressure, permits, lanes, report)
-            .with_most_threads(shares.tailers);
+            .with_most_threads(shares.tailers)
+            .with_pace(gathering);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();
             true

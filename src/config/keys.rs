@@ -88,8 +88,8 @@ table! {
         DefaultValue::Text("512KiB"),
         "bound of one record batch before compression";
     LINGER: Time = [Kafka] "linger",
-        Time { least: Duration::ZERO, most: Duration::from_secs(60) }, DefaultValue::Text("50ms"),
-        "how long a batch that is not full waits for more; 0ms sends at once";
+        Time { least: Duration::ZERO, most: Duration::from_secs(60) }, DefaultValue::Text("250ms"),
+        "how long a line waits for others at most, while batches are not full";
     REQUEST_TIMEOUT: Time = [Kafka] "request_timeout",
         Time { least: Duration::from_secs(1), most: DAY }, DefaultValue::Text("30s"),
         "how long a broker may take to answer";

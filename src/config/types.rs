@@ -69,6 +69,23 @@ pub struct KafkaConfig {
     pub sasl: Option<SaslConfig>,
 }
 
+impl KafkaConfig {
+    /// The part of `linger` that lines may wait to be read: events are gathered for so long, and each file is read
+    /// once. What is left of it the batches wait for each other.
+    pub fn gathering(&self) -> Duration {
+        match self.linger {
+            // Too short to be shared.
+            linger if linger < Duration::from_millis(8) => Duration::ZERO,
+            linger => linger * 3 / 4,
+        }
+    }
+
+    /// The part of `linger` that a batch waits for more.
+    pub fn batch_linger(&self) -> Duration {
+        self.linger - self.gathering()
+    }
+}
+
 /// `protocol`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {

@@ -404,7 +404,7 @@ impl Output for LegacyOutput {
         for topic in topics {
             let queue = &self.topics[&topic];
             let Some(oldest) = queue.oldest else { continue };
-            let ready_at = oldest + self.config.linger;
+            let ready_at = oldest + self.config.batch_linger();
             let is_full = queue.bytes >= self.config.batch_bytes || self.finishing;
             if !is_full && now < ready_at {
                 wait_until(ready_at);

@@ -35,6 +35,12 @@ pub trait Output {
     /// latest. It is called after every batch and event as well.
     fn poll(&mut self, now: Instant) -> Option<Instant>;
 
+    /// Whether nothing is on its way and batches only wait for others: no event is due, and what comes next need not
+    /// be looked at one by one.
+    fn only_gathers(&self) -> bool {
+        false
+    }
+
     /// No batch will come any more: what waits for more to come is sent now.
     fn finish(&mut self);
 
@@ -145,6 +151,23 @@ impl<O: Output> Worker<O> {
             if let Some(failure) = self.output.take_failure() {
                 return Err(failure);
             }
+            // Many files are read at the same moment: one look at all their batches instead of one at each.
+            if let Some(due) = next
+                && self.batches.is_empty()
+                && self.output.only_gathers()
+            {
+                let until = due.min(Instant::now() + GATHERING_STEP);
+                if let Ok(event) = self.output.events().recv_deadline(until) {
+                    self.output.handle(event);
+                    continue;
+                }
+                if let Ok(batch) = self.batches.try_recv() {
+                    return Ok(Some(batch));
+                }
+                if until == due {
+                    continue;
+                }
+            }
             let timeout = next.map_or(crossbeam_channel::never(), crossbeam_channel::at);
             select! {
                 recv(self.batches) -> batch => return Ok(batch.ok()),
@@ -161,3 +184,6 @@ impl<O: Output> Worker<O> {
         }
     }
 }
+
+/// While batches gather, they are looked at so often.
+const GATHERING_STEP: Duration = Duration::from_millis(5);

@@ -196,8 +196,15 @@ mod tests {
         let discovery = Arc::new(Discovery::new(&[], Path::new("/nowhere")));
         let lanes = Lanes::new(|words| panic!("{words}"));
         let (found, _) = unbounded();
-        let (watcher, _) =
-            Watcher::new(discovery.clone(), lanes, found, HashSet::new(), None).unwrap();
+        let (watcher, _) = Watcher::new(
+            discovery.clone(),
+            lanes,
+            found,
+            HashSet::new(),
+            None,
+            Duration::ZERO,
+        )
+        .unwrap();
         Arc::new(Shared {
             registry: FileRegistry::new(&saved),
             discovery,
@@ -208,6 +215,7 @@ mod tests {
             thread_pressure: Arc::<ThreadPressure>::default(),
             deleted: DeletedFiles::new(0),
             metrics: Arc::<Metrics>::default(),
+            parks_at_once: false,
             once: false,
         })
     }

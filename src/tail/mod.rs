@@ -95,6 +95,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Ship what is there and end (`--once`).
     pub once: bool,
+    /// Events are gathered before tailers are woken, so that a tailer that waits needs no thread of its own.
+    pub parks_at_once: bool,
 }
 
 /// Where the last line begins that has no newline yet, or `size`; NULs at the end are not written yet.

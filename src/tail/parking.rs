@@ -14,7 +14,8 @@ use crate::tailer_handle::TailerHandle;
 impl Tailer {
     /// Whether the thread may go to others while there is nothing to do.
     pub(super) fn may_park(&mut self, next: Wait) -> Option<RunOutcome> {
-        let is_near_limit = self.shared.thread_pressure.is_near_limit();
+        let is_near_limit =
+            self.shared.parks_at_once || self.shared.thread_pressure.is_near_limit();
         // A file that is closed for a while waits for no permit until it changes.
         if matches!(next, Wait::Idle | Wait::Permit) && self.is_settled() {
             let is_quiet = self.last_event.elapsed() >= PARK_AFTER;

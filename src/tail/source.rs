@@ -42,6 +42,8 @@ pub(super) struct Source {
     /// of one that came after a truncation.
     pub(super) size: u64,
     pub(super) modified_ns: i64,
+    /// `size` and `modified_ns` of the last stat that is known to be of this content, if a later one may not be.
+    verified: Option<(u64, i64)>,
     /// The last stat was taken so soon after a change that another change may have the same time.
     mtime_is_ambiguous: bool,
     /// Cuts what follows on `position`.
@@ -131,6 +133,7 @@ impl Source {
             marks: checkpoint.marks.clone(),
             size,
             modified_ns,
+            verified: None,
             mtime_is_ambiguous: mtime_is_ambiguous(modified_ns),
             framer,
             no_newline_before: checkpoint.offset,
@@ -196,6 +199,20 @@ impl Source {
             && (stat.size < self.size.max(self.position) || !self.is_unchanged()?))
     }
 
+    /// Whether `stat`, of the path where the file lies, is one of the same file with something more to read. That
+    /// what was read is still there is seen when that is read: see [`Source::read`].
+    pub(super) fn has_only_grown(&self, stat: &FileStat) -> bool {
+        let inode = self.checkpoint.identity.inode;
+        self.content.can_change()
+            && inode == stat.inode
+            && self.position > 0
+            && self.no_newline_before == self.position
+            && stat.size > self.position
+            && stat.size >= self.size
+            && !stat.is_sparse
+            && !self.nuls.are_likely()
+    }
+
     /// Whether something may have been written or truncated since the last look.
     pub(super) fn may_have_changed(&self, stat: &FileStat) -> bool {
         self.mtime_is_ambiguous || (stat.size, stat.modified_ns) != (self.size, self.modified_ns)
@@ -204,6 +221,14 @@ impl Source {
     /// A read found other content: the next stat is not to be that of content with the same size and time.
     pub(super) fn suspect(&mut self) {
         self.mtime_is_ambiguous = true;
+        if let Some((size, modified_ns)) = self.verified.take() {
+            (self.size, self.modified_ns) = (size, modified_ns);
+        }
+    }
+
+    /// The next stat to be recorded is of content that a read has yet to find to be the one that is being read.
+    pub(super) fn expect_growth(&mut self) {
+        self.verified.get_or_insert((self.size, self.modified_ns));
     }
 
     /// Records a stat of the content that is being read.
@@ -482,6 +507,9 @@ impl Source {
             0 => self.begins_as_known(&data[..count])?,
             _ => TailChecksum::of(before) == self.tail_checksum,
         };
+        if is_unchanged {
+            self.verified = None;
+        }
         Ok(is_unchanged.then_some(count))
     }
 }

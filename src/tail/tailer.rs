@@ -309,9 +309,9 @@ impl Tailer {
                     }
                 }
             }
-            // New bytes may have come in the meantime; a busy file is read on without a wait, but what happens
-            // to the path must be noticed too. `--once` ends when what was there at the look is read.
-            if !sent || (self.shared.once && !self.must_sync) {
+            // New bytes may have come in the meantime; where the kernel tells of them, that is another look. What
+            // happens to the path must be noticed too. `--once` ends when what was there at the look is read.
+            if !sent || self.is_settled() || (self.shared.once && !self.must_sync) {
                 return Wait::Idle;
             }
             if self.shared.thread_pressure.has_waiters() {
@@ -364,6 +364,7 @@ impl Tailer {
 
     /// Whether the path or the content of a source is not what it was. A source that has only grown is noted.
     fn has_changed(&mut self) -> io::Result<bool> {
+        let mut at_path = None;
         match FileStat::at_path(&self.path) {
             Ok(stat) => {
                 let current = self.sources.back().filter(|_| self.has_current);
@@ -371,6 +372,7 @@ impl Tailer {
                 if !is_current && !self.is_read_elsewhere(&stat) {
                     return Ok(true);
                 }
+                at_path = Some(stat).filter(|_| is_current);
             }
             // Where the path leads nowhere, a file that came and was rotated away between two looks left
             // nothing there: what lies beside the path is looked at as long as its older ones are.
@@ -385,6 +387,15 @@ impl Tailer {
         let current = self.sources.back().filter(|_| self.has_current);
         // What changes it from now on may come after it was rotated away.
         self.in_place_at = current.map(|s| (Instant::now(), now_ms(), s.modified_ns));
+        if let Some(stat) = at_path
+            && self.sources.len() == 1
+            && let Some(source) = self.sources.back_mut()
+            && source.has_only_grown(&stat)
+        {
+            source.expect_growth();
+            note_growth(source, &stat, &self.shared, &self.progress)?;
+            return Ok(false);
+        }
         Ok(!self.note_sizes(0)?)
     }
 

@@ -37,7 +37,7 @@ fn defaults() -> Config {
             compression: Compression::Lz4,
             partitioner: Partitioner::File,
             batch_bytes: 512 << 10,
-            linger: Duration::from_millis(50),
+            linger: Duration::from_millis(250),
             request_timeout: Duration::from_secs(30),
             client_id: "logagent".to_owned(),
             idempotence: true,

@@ -195,6 +195,19 @@ impl Machine {
         None
     }
 
+    /// Nothing is in flight or about to be: what is queued waits for more, and is not much.
+    pub(crate) fn only_gathers(&self) -> bool {
+        let little = self.config.batch_bytes / 4;
+        let gathers = |(topic, index): &(usize, usize)| {
+            let topic = self.topics.get(*topic).and_then(Option::as_ref);
+            let partition = topic.and_then(|topic| topic.partitions.get(index));
+            partition.is_some_and(|partition| {
+                partition.is_all_queued() && partition.queued_bytes() < little
+            })
+        };
+        !self.ready.is_empty() && self.ready.iter().all(gathers)
+    }
+
     /// No batch will come any more: what waits for more to come is sent now.
     pub(crate) fn finish(&mut self) {
         self.finishing = true;
@@ -209,7 +222,7 @@ impl Machine {
     pub(super) fn policy(&self) -> Option<LingerPolicy> {
         (!self.finishing).then_some(LingerPolicy {
             batch_bytes: self.config.batch_bytes,
-            linger: self.config.linger,
+            linger: self.config.batch_linger(),
         })
     }
 

@@ -101,6 +101,10 @@ impl Output for NativeOutput {
         min_deadline(next, self.dead_letters.due()).filter(|at| *at > now)
     }
 
+    fn only_gathers(&self) -> bool {
+        self.machine.only_gathers()
+    }
+
     fn finish(&mut self) {
         self.machine.finish();
     }

@@ -60,6 +60,8 @@ enum Mode {
 pub(crate) enum Readiness {
     /// Now.
     Ready,
+    /// Now, if a request goes to its broker anyway; else at that time, when linger is over.
+    Lingers(Instant),
     /// At that time, if nothing else happens.
     At(Instant),
     /// Not before something else happens.
@@ -127,6 +129,11 @@ impl Partition {
     pub(crate) fn in_flight(&self) -> usize {
         let batches = self.batches.iter();
         batches.filter(|batch| batch.is_in_flight()).count()
+    }
+
+    /// Nothing is encoded.
+    pub(crate) fn is_all_queued(&self) -> bool {
+        self.batches.is_empty()
     }
 
     /// Bytes that are not encoded.
@@ -223,7 +230,7 @@ impl Partition {
                 if due <= now {
                     Readiness::Ready
                 } else {
-                    Readiness::At(due)
+                    Readiness::Lingers(due)
                 }
             }
             _ => Readiness::Ready,

@@ -21,6 +21,15 @@ struct ProduceBuilder {
     bytes: usize,
 }
 
+/// Which partitions a pass over them takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Linger {
+    /// Those that are due.
+    Observed,
+    /// Those that are not, if a request goes to their leader.
+    Over,
+}
+
 /// The requests of one round, by the node that they go to.
 type Round = BTreeMap<i32, ProduceBuilder>;
 
@@ -28,29 +37,38 @@ impl Machine {
     /// Sends what can be sent now. Returns when something will be due by itself.
     pub(super) fn send_ready(&mut self, now: Instant) -> Option<Instant> {
         loop {
-            let mut next = None;
             let mut round = Round::new();
             self.turn = self.turn.wrapping_add(1);
-            for n in 0..self.ready.len() {
-                let place = self.turn.wrapping_add(n) % self.ready.len();
-                let (topic, partition) = self.ready[place];
-                next = min_deadline(next, self.add_to_round(topic, partition, &mut round, now));
-            }
+            let next = self.add_all(Linger::Observed, &mut round, now);
             if round.is_empty() {
                 return next;
             }
+            // What lingers goes along where a request goes anyway.
+            self.add_all(Linger::Over, &mut round, now);
             for (node, builder) in round {
                 self.send(node, builder, now);
             }
         }
     }
 
+    /// Adds what is ready to the requests of a round. Returns when to look again.
+    fn add_all(&mut self, linger: Linger, round: &mut Round, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        for n in 0..self.ready.len() {
+            let place = self.turn.wrapping_add(n) % self.ready.len();
+            let (topic, partition) = self.ready[place];
+            let at = self.add_to_round((topic, partition), linger, round, now);
+            next = min_deadline(next, at);
+        }
+        next
+    }
+
     /// Adds the next record batch of a partition to the request to its leader, if it is ready and there is room.
     /// Returns when to look again.
     fn add_to_round(
         &mut self,
-        number: usize,
-        index: usize,
+        (number, index): (usize, usize),
+        linger: Linger,
         round: &mut Round,
         now: Instant,
     ) -> Option<Instant> {
@@ -63,7 +81,11 @@ impl Machine {
             self.ids.discard(useless, now);
         }
         match partition.readiness(now, policy) {
-            Readiness::Ready => {}
+            Readiness::Ready if linger == Linger::Observed => {}
+            Readiness::Ready => return None,
+            Readiness::Lingers(_)
+                if linger == Linger::Over && leader.is_some_and(|l| round.contains_key(&l)) => {}
+            Readiness::Lingers(at) => return Some(at),
             Readiness::At(at) => return Some(at),
             Readiness::Waits => return None,
         }

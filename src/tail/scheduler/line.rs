@@ -7,7 +7,7 @@
 //! those returns.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::tailer_handle::TailerHandle;
 
@@ -23,6 +23,10 @@ pub(super) struct Line<T> {
     /// Those with a thread.
     busy: HashMap<u64, Busy>,
     stuck: usize,
+    /// When those with a thread had it, with their ids, the latest last. Some may be back.
+    begun: VecDeque<(Instant, u64)>,
+    /// How many of them had it less than [`SHORT_RUN`] ago.
+    short_runs: usize,
 }
 
 #[derive(Debug)]
@@ -36,6 +40,8 @@ struct Queue<T> {
 struct Busy {
     device: Device,
     handle: TailerHandle,
+    begun: Instant,
+    is_short_run: bool,
 }
 
 impl<T> Default for Line<T> {
@@ -45,6 +51,8 @@ impl<T> Default for Line<T> {
             last: None,
             busy: HashMap::new(),
             stuck: 0,
+            begun: VecDeque::new(),
+            short_runs: 0,
         }
     }
 }
@@ -87,13 +95,53 @@ impl<T> Line<T> {
         if let Some(queue) = self.devices.get_mut(&device) {
             queue.busy += 1;
         }
-        let handle = handle.clone();
-        self.busy.insert(handle.id(), Busy { device, handle });
+        let (handle, begun) = (handle.clone(), Instant::now());
+        handle.waits_for_thread();
+        self.begun.push_back((begun, handle.id()));
+        self.short_runs += 1;
+        let id = handle.id();
+        let busy = Busy {
+            device,
+            handle,
+            begun,
+            is_short_run: true,
+        };
+        self.busy.insert(id, busy);
+        self.see_long_runs(begun);
+    }
+
+    /// Whether tailers have just been given a thread.
+    pub(super) fn has_short_runs(&mut self, now: Instant) -> bool {
+        self.see_long_runs(now);
+        self.short_runs > 0
+    }
+
+    /// Whether so many have that the next ones wait until some are back, for devices to take turns.
+    pub(super) fn has_many_short_runs(&mut self, now: Instant) -> bool {
+        self.see_long_runs(now);
+        self.short_runs >= SHORT_RUNS_AT_ONCE
+    }
+
+    /// Who has had a thread for longer than [`SHORT_RUN`] keeps it for itself.
+    fn see_long_runs(&mut self, now: Instant) {
+        while let Some((begun, id)) = self.begun.front()
+            && *begun + SHORT_RUN <= now
+        {
+            let busy = self.busy.get_mut(id);
+            if let Some(busy) = busy.filter(|busy| busy.begun == *begun) {
+                busy.is_short_run = false;
+                self.short_runs -= 1;
+            }
+            self.begun.pop_front();
+        }
     }
 
     /// The tailer with this id has come back from its thread; gives its device.
     pub(super) fn end(&mut self, id: u64) -> Device {
-        let device = self.busy.remove(&id).and_then(|busy| busy.device);
+        let busy = self.busy.remove(&id);
+        let was_short = busy.as_ref().is_some_and(|busy| busy.is_short_run);
+        self.short_runs -= usize::from(was_short);
+        let device = busy.and_then(|busy| busy.device);
         if let Some(queue) = self.devices.get_mut(&device) {
             queue.busy -= 1;
             // Until they are counted again; else it would wait for nothing.
@@ -160,6 +208,10 @@ impl<T> Line<T> {
     }
 }
 
+/// A run that takes longer waits for something, or has much to do.
+pub(super) const SHORT_RUN: Duration = Duration::from_millis(10);
+/// So many short runs go on at once.
+const SHORT_RUNS_AT_ONCE: usize = 64;
 /// More threads than this are not started for tailers, unless some are stuck.
 pub(super) const MOST_THREADS: usize = 256;
 /// So many more are started for tailers that are stuck.
@@ -231,6 +283,32 @@ mod tests {
         // A few that are stuck take nobody's thread away.
         stuck(&mut line, MOST_STUCK - 1);
         assert_eq!(hand_out(&mut line, Some(1)).len(), MOST_STUCK - 1);
+    }
+
+    #[test]
+    fn so_many_short_runs_go_on_at_once_beside_any_number_of_long_ones() {
+        let mut line = Line::default();
+        join(&mut line, Some(1), 2 * SHORT_RUNS_AT_ONCE + 1);
+        let start = Instant::now();
+        let begin = |line: &mut Line<TailerHandle>| {
+            let (device, task) = line.next().expect("one waits");
+            line.begin(device, &task);
+            task.id()
+        };
+        for _ in 0..SHORT_RUNS_AT_ONCE {
+            assert!(!line.has_many_short_runs(start));
+            begin(&mut line);
+        }
+        assert!(line.has_many_short_runs(start));
+        // These are long ones from then on.
+        assert!(!line.has_short_runs(Instant::now() + SHORT_RUN));
+        for _ in 1..SHORT_RUNS_AT_ONCE {
+            begin(&mut line);
+        }
+        let last = begin(&mut line);
+        assert!(line.has_many_short_runs(start));
+        line.end(last);
+        assert!(!line.has_many_short_runs(start) && line.has_short_runs(start));
     }
 
     #[test]

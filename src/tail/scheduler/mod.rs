@@ -37,12 +37,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
 
 use super::descriptor_permits::DescriptorPermits;
 use super::lanes::{Lane, Lanes};
 use crate::thread_panic::panic_message;
-use line::{Device, Line, MOST_THREADS};
+use line::{Device, Line, MOST_THREADS, SHORT_RUN};
 pub use task::{Expected, Message, RunOutcome, TailerExit, TailerReport, Task};
 
 /// Whether threads are scarce; written by the scheduler, read by all tailers.
@@ -95,6 +95,12 @@ pub struct Scheduler<T, R> {
     threads: usize,
     /// As many as the system gives.
     most_threads: usize,
+    /// Tailers come back at once when they have to wait, so few threads do for many short runs.
+    is_paced: bool,
+    /// How many runs are over.
+    runs_over: u64,
+    /// How many were, and since when that is so.
+    stall: (u64, Instant),
     /// Since when there is a thread without a tailer.
     idle_since: Option<Instant>,
     next_tick: Instant,
@@ -152,6 +158,9 @@ where
             due: BTreeSet::new(),
             threads: 0,
             most_threads: usize::MAX,
+            is_paced: false,
+            runs_over: 0,
+            stall: (0, now),
             idle_since: None,
             next_tick: now,
             started: now,
@@ -165,26 +174,45 @@ where
         self
     }
 
+    /// Tailers are woken together, every `gathering`: see [`super::watch::Watcher`].
+    #[must_use]
+    pub fn with_pace(mut self, gathering: Duration) -> Self {
+        self.is_paced = !gathering.is_zero();
+        self
+    }
+
     /// Runs on the `scheduler` thread. Ends when it was told to stop and every tailer has ended.
     pub fn run(mut self) {
         loop {
             self.hand_out();
-            let wait = self.wait(Instant::now());
-            select! {
-                recv(self.messages) -> message => if let Ok(message) = message {
+            if self.is_paced && self.line.has_short_runs(Instant::now()) {
+                // They come back in less time than it takes to be woken for each of them.
+                thread::sleep(STEP);
+                for message in self.messages.try_iter().collect::<Vec<_>>() {
                     self.on_message(message);
-                },
-                recv(self.woken) -> id => if let Ok(id) = id {
-                    self.unpark(id);
-                },
-                recv(self.stop) -> _ => break,
-                default(wait) => {}
+                }
+                if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                    break;
+                }
+            } else {
+                let wait = self.wait(Instant::now());
+                select! {
+                    recv(self.messages) -> message => if let Ok(message) = message {
+                        self.on_message(message);
+                    },
+                    recv(self.woken) -> id => if let Ok(id) = id {
+                        self.unpark(id);
+                    },
+                    recv(self.stop) -> _ => break,
+                    default(wait) => {}
+                }
             }
             for id in self.woken.try_iter().collect::<Vec<_>>() {
                 self.unpark(id);
             }
             let now = Instant::now();
             self.see_to_due(now);
+            self.see_to_stall(now);
             if now >= self.next_tick {
                 self.next_tick = now + TICK;
                 self.line.count_stuck();
@@ -218,8 +246,12 @@ where
     fn on_message(&mut self, message: Message<T>) {
         match message {
             Message::Start(task, device) => self.line.join(device, task),
-            Message::TailerEnded(id) => drop(self.line.end(id)),
+            Message::TailerEnded(id) => {
+                self.runs_over += 1;
+                self.line.end(id);
+            }
             Message::Returned(task, outcome) => {
+                self.runs_over += 1;
                 let device = self.line.end(task.handle().id());
                 match outcome {
                     RunOutcome::Park => {
@@ -332,13 +364,15 @@ where
     /// Gives threads to those that wait for one, as far as there are any.
     fn hand_out(&mut self) {
         loop {
-            if self.line.busy() >= self.most_threads() {
+            if self.line.busy() >= self.most_threads()
+                || (self.is_paced && self.line.has_many_short_runs(Instant::now()))
+            {
                 break;
             }
             let Some((device, task)) = self.line.next() else {
                 break;
             };
-            if self.line.busy() == self.threads && !self.start_thread(&task) {
+            if self.needs_thread() && !self.start_thread() {
                 if self.threads == 0 {
                     // Without a single thread nothing will ever happen.
                     let (path, log) = task.followed();
@@ -346,8 +380,10 @@ where
                     (self.report)(TailerReport { path, log, how });
                     continue;
                 }
-                self.line.join(device, task);
-                break;
+                if !self.is_paced {
+                    self.line.join(device, task);
+                    break;
+                }
             }
             self.line.begin(device, task.handle());
             let _ = self.orders.send(Order::Run(task));
@@ -365,18 +401,41 @@ where
             .store(is_near_limit, Ordering::Relaxed);
     }
 
+    /// Whether a thread is missing for one more tailer. Where runs are short, a few threads do, and one more for each
+    /// that has a long run.
+    fn needs_thread(&self) -> bool {
+        let few = match self.is_paced {
+            true => FEW_THREADS.min(self.most_threads()),
+            false => usize::MAX,
+        };
+        self.line.busy() >= self.threads && self.threads < few
+    }
+
+    /// Where tailers wait for a thread and no run comes to its end, one thread more is started.
+    fn see_to_stall(&mut self, now: Instant) {
+        if self.orders.is_empty() || self.stall.0 != self.runs_over {
+            self.stall = (self.runs_over, now);
+        } else if now.duration_since(self.stall.1) >= SHORT_RUN {
+            self.stall.1 = now;
+            if self.threads < self.most_threads() {
+                self.start_thread();
+            }
+        }
+    }
+
     fn most_threads(&self) -> usize {
         self.line.most_threads().min(self.most_threads)
     }
 
-    fn start_thread(&mut self, first: &T) -> bool {
+    fn start_thread(&mut self) -> bool {
         let (taken, sender, report) =
             (self.taken.clone(), self.sender.clone(), self.report.clone());
-        let (path, _) = first.followed();
+        // A thread that has another file with each run is named after none.
+        let is_named = !self.is_paced;
         let started = thread::Builder::new()
-            .name(thread_name(&path))
+            .name("tail".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || work(&taken, &sender, report));
+            .spawn(move || work(&taken, &sender, is_named, report));
         match started {
             Ok(_) => {
                 self.threads += 1;
@@ -420,8 +479,10 @@ where
             || self.line.is_anybody_waiting()
             || self.descriptors.ran_out();
         let tick = is_ticking.then_some(self.next_tick);
+        let is_waited_for = !self.orders.is_empty() || self.line.is_anybody_waiting();
+        let short_runs = (self.is_paced && is_waited_for).then_some(now + SHORT_RUN);
         let due = self.due.first().map(|(at, _)| *at);
-        let next = tick.into_iter().chain(due).min();
+        let next = tick.into_iter().chain(due).chain(short_runs).min();
         next.map_or(Duration::from_secs(3600), |at| {
             at.saturating_duration_since(now)
         })
@@ -450,11 +511,12 @@ fn lane(device: Device) -> Lane {
 fn work<T: Task>(
     taken: &Receiver<Order<T>>,
     sender: &Sender<Message<T>>,
+    is_named: bool,
     report: impl Fn(TailerReport),
 ) {
     while let Ok(Order::Run(mut task)) = taken.recv() {
         let (path, log) = task.followed();
-        if let Ok(name) = CString::new(thread_name(&path)) {
+        if is_named && let Ok(name) = CString::new(thread_name(&path)) {
             let _ = rustix::thread::set_name(&name);
         }
         let id = task.handle().id();
@@ -488,6 +550,10 @@ const LEFT_TO_CONNECTIONS: usize = 4;
 const NEAR_LIMIT: usize = MOST_THREADS / 2;
 /// A thread without a tailer ends after so long.
 const IDLE_FOR: Duration = Duration::from_secs(1);
+/// Where tailers are woken together, so many threads do for all runs that are short.
+const FEW_THREADS: usize = 2;
+/// While short runs go on, the scheduler looks what came of them so often.
+const STEP: Duration = Duration::from_millis(1);
 /// How often there is a look at threads and permits while they are scarce.
 const TICK: Duration = Duration::from_millis(200);
 /// How often the path of a parked tailer is looked at, at most.

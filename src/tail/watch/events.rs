@@ -16,6 +16,8 @@ pub(super) struct Happened {
     pub(super) names: Vec<NameEvent>,
     /// To watched folders as a whole.
     pub(super) folders: Vec<(Arc<Path>, FolderEvent)>,
+    /// How many events there were.
+    pub(super) count: usize,
     /// The kernel had no room for all.
     pub(super) is_incomplete: bool,
 }
@@ -56,6 +58,7 @@ impl Happened {
             let mut any = false;
             for event in events {
                 any = true;
+                happened.count += 1;
                 if event.mask.contains(EventMask::Q_OVERFLOW) {
                     happened.is_incomplete = true;
                 } else {

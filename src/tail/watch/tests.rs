@@ -44,9 +44,15 @@ impl Watching {
         let discovery = Discovery::new(&logs(&at), Path::new("/nonexistent/state"));
         let (sender, found) = unbounded();
         let lanes = Lanes::new(|words| panic!("{words}"));
-        let (watcher, first) =
-            Watcher::new(Arc::new(discovery), lanes, sender, HashSet::new(), None)
-                .expect("is made");
+        let (watcher, first) = Watcher::new(
+            Arc::new(discovery),
+            lanes,
+            sender,
+            HashSet::new(),
+            None,
+            Duration::ZERO,
+        )
+        .expect("is made");
         let watches = watcher.watches();
         let thread = Some(std::thread::spawn(move || watcher.run()));
         let first = first.recv_timeout(SOON).expect("a first look").found;

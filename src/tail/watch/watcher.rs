@@ -48,6 +48,10 @@ pub struct Watcher {
     looks: HashMap<PathBuf, PathLook>,
     first: Option<First>,
     next_tidy: Instant,
+    /// Events wait for so long after others, so that many are one look.
+    gathering: Duration,
+    /// Until then.
+    gathers_until: Instant,
 }
 
 /// A look at a single path.
@@ -77,6 +81,7 @@ impl Watcher {
         found: Sender<FoundPath>,
         known: HashSet<Arc<Path>>,
         patience: Option<Duration>,
+        gathering: Duration,
     ) -> io::Result<(Watcher, Receiver<FirstLook>)> {
         let inotify = Inotify::init();
         let (sender, inbox) = unbounded();
@@ -104,6 +109,8 @@ impl Watcher {
             looks: HashMap::new(),
             first: Some(first),
             next_tidy: now + SCAN_INTERVAL,
+            gathering,
+            gathers_until: now,
         };
         Ok((watcher, first_look))
     }
@@ -135,8 +142,19 @@ impl Watcher {
                     WatchCommand::Stop => return,
                 }
             }
-            self.read_events(&mut buffer);
+            if self.is_time_for_events() {
+                self.read_events(&mut buffer);
+            }
         }
+    }
+
+    /// Events that follow on others wait until `gathering` is over, unless the kernel's queue fills up.
+    fn is_time_for_events(&self) -> bool {
+        let Some(inotify) = &self.inotify else {
+            return false;
+        };
+        Instant::now() >= self.gathers_until
+            || rustix::io::ioctl_fionread(inotify).is_ok_and(|bytes| bytes >= MANY_EVENTS_BYTES)
     }
 
     /// When something is to be done that nobody rings for.
@@ -149,7 +167,12 @@ impl Watcher {
 
     fn wait(&self, timeout: Duration) {
         let mut fds = vec![PollFd::new(&self.watches.doorbell, PollFlags::IN)];
-        if let Some(inotify) = &self.inotify {
+        let gathers_for = self.gathers_until.saturating_duration_since(Instant::now());
+        let timeout = match gathers_for.is_zero() {
+            true => timeout,
+            false => timeout.min(gathers_for).min(QUEUE_INTERVAL),
+        };
+        if let Some(inotify) = self.inotify.as_ref().filter(|_| gathers_for.is_zero()) {
             fds.push(PollFd::from_borrowed_fd(inotify.as_fd(), PollFlags::IN));
         }
         let timeout = Timespec {
@@ -411,6 +434,9 @@ impl Watcher {
             return;
         };
         let happened = Happened::read(inotify, buffer, &self.watches);
+        if happened.count > 0 {
+            self.gathers_until = Instant::now() + self.gathering;
+        }
         if happened.is_incomplete {
             log::warn!("inotify events were lost; every file is looked at again");
             self.watches.wake_all();
@@ -432,5 +458,9 @@ impl PathLook {
     }
 }
 
+/// While events are gathered, the kernel's queue is looked at so often.
+const QUEUE_INTERVAL: Duration = Duration::from_millis(50);
+/// A quarter of what the queue holds, at 16 bytes for an event without a name.
+const MANY_EVENTS_BYTES: u64 = 64 << 10;
 /// A scan that takes longer than this is said to hang.
 const HANGS: Duration = Duration::from_secs(20);

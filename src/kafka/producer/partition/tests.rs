@@ -329,7 +329,7 @@ fn lines_wait_for_more_until_the_batch_is_full_or_linger_is_over() {
     let due = play.now + Duration::from_secs(1);
     assert_eq!(
         play.partition.readiness(play.now, policy),
-        Readiness::At(due)
+        Readiness::Lingers(due)
     );
     assert_eq!(play.partition.readiness(due, policy), Readiness::Ready);
     play.push(1);
