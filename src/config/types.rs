@@ -28,8 +28,8 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// Number of producer threads, at least 1.
     pub producers: usize,
-    /// Bound of file bytes that are read and not yet acknowledged.
-    pub memory_limit_bytes: usize,
+    /// Bound of file bytes that are read and not yet acknowledged; `None`: as the control group leaves room.
+    pub memory_limit_bytes: Option<usize>,
     /// How long a stop may wait for what is in flight.
     pub shutdown_timeout: Duration,
     /// How soon after an acknowledgement a checkpoint is written.

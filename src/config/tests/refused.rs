@@ -310,7 +310,7 @@ fn bad_values_are_quoted_with_what_is_accepted() {
         errors(&format!("{GOOD}{agent}")),
         "\
 a.ini:7: bad value 'two' for 'producers' in [agent]; accepted: a number from 1 to 64
-a.ini:8: bad value '64MB' for 'memory_limit' in [agent]; accepted: a size in B, KiB, MiB or GiB, at least 8MiB
+a.ini:8: bad value '64MB' for 'memory_limit' in [agent]; accepted: a size in B, KiB, MiB or GiB, at least 8MiB, or nothing
 a.ini:9: bad value '-8s' for 'shutdown_timeout' in [agent]; accepted: a time in ms, s, m or h, 0ms to 24h
 a.ini:10: bad value '0s' for 'checkpoint_interval' in [agent]; accepted: a time in ms, s, m or h, 1ms to 24h
 a.ini:11: empty value for 'state_dir' in [agent]; accepted: a folder"
