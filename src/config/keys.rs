@@ -83,7 +83,7 @@ table! {
         Optional(Count { least: 1, most: 22 }), DefaultValue::Text(""),
         "gzip: 1 to 9, default 6 (three times the CPU time of 1); zstd: 1 to 22, default 3";
     PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, DefaultValue::Text("file"),
-        "what decides the partition: the file, the record key, the next one in turn, always N";
+        "what decides the partition: the file, the host, the record key, the next in turn, always N";
     BATCH_BYTES: Size = [Kafka] "batch_bytes", Size { least: 1 << 10, most: MOST_BATCH },
         DefaultValue::Text("512KiB"),
         "bound of one record batch before compression";

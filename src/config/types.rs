@@ -109,6 +109,8 @@ pub enum Compression {
 pub enum Partitioner {
     /// murmur2 of `host:path`: a file's order holds.
     File,
+    /// murmur2 of the name of this host: all files go to one partition of a topic.
+    Host,
     /// murmur2 of the key, the same partition as the Java client chooses.
     Key,
     /// The next partition for each record batch.
