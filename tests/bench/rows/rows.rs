@@ -15,7 +15,7 @@ use super::{Bench, Outcome};
 type Row = fn(&mut Bench) -> Outcome<()>;
 
 /// The rows, and what measures each.
-pub(super) const ROWS: [(&str, Row); 15] = [
+pub(super) const ROWS: [(&str, Row); 16] = [
     ("binary", Bench::binary),
     ("backlog", Bench::backlog),
     ("lz4", Bench::lz4),
@@ -30,6 +30,7 @@ pub(super) const ROWS: [(&str, Row); 15] = [
     ("memory", Bench::memory),
     ("busy", Bench::busy),
     ("growth", Bench::growth),
+    ("fleet", Bench::fleet),
     (LOAD, Bench::load),
 ];
 
