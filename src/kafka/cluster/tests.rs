@@ -108,7 +108,7 @@ fn a_bootstrap_connection_stays_while_something_waits_for_metadata_or_a_member_i
     tell(&mut cluster, now, true);
     assert_eq!(cluster.close_idle(now + SEED_IDLE), Some(now + IDLE));
     tell(&mut cluster, now, false);
-    assert!(matches!(cluster.room(1, false, now), Room::None));
+    assert!(matches!(cluster.send_slot(1, false, now), Room::None));
     cluster.closed(Peer::Node(1), &ConnectionError::Refused(1), now);
     tell(&mut cluster, now, false);
     assert_eq!(cluster.close_idle(now + SEED_IDLE), Some(now + IDLE));
@@ -122,12 +122,12 @@ fn a_member_at_the_address_of_the_bootstrap_broker_takes_over_its_connection() {
     let opened = dial.take();
     assert_eq!(opened.len(), 1);
     // A broker of this test offers no API, so that there is no room to send.
-    assert!(matches!(cluster.room(2, false, now), Room::None));
+    assert!(matches!(cluster.send_slot(2, false, now), Room::None));
     assert!(dial.take().is_empty(), "no second connection");
     assert_eq!(cluster.peer_of(opened[0].number), Some(Peer::Node(2)));
     assert!(is_up(&mut cluster, Peer::Node(2)) && !is_up(&mut cluster, Peer::Seed(0)));
     // Another member needs one of its own.
-    assert!(matches!(cluster.room(1, false, now), Room::None));
+    assert!(matches!(cluster.send_slot(1, false, now), Room::None));
     assert_eq!(dial.take().len(), 1);
 }
 

@@ -145,6 +145,9 @@ impl Bench {
                 brokers.addresses
             );
             fs::write(&config, ini)?;
+            for path in [&home, &home.join("state")] {
+                std::os::unix::fs::chown(path, Some(user_of(n)), None)?;
+            }
             running.push((self.start_on_host(n, &config)?, agent_log(&home)));
         }
         // From one of the files of each agent to the next, so that the lines come evenly.
@@ -194,6 +197,8 @@ impl Bench {
         command
             .args(["--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\""])
             .arg(format!("host-{n}"))
+            .args(["setpriv", "--clear-groups"])
+            .arg(format!("--reuid={}", user_of(n)))
             .arg(&self.agent)
             .arg("--config")
             .arg(config)
@@ -201,6 +206,11 @@ impl Bench {
         let log = agent_log(config.parent().unwrap_or(config));
         Ok(Program::start(&mut command, &log)?)
     }
+}
+
+/// A user has 128 inotify instances, and on a host of its own an agent would have one.
+fn user_of(agent: usize) -> u32 {
+    FIRST_USER + u32::try_from(agent / 100).unwrap_or(0)
 }
 
 fn agent_log(home: &Path) -> PathBuf {
@@ -251,6 +261,8 @@ const SHAPES: [(&str, &str); 3] = [
         "partitioner = host\nlinger = 1s\n",
     ),
 ];
+/// Nobody's.
+const FIRST_USER: u32 = 54_330;
 const AGENTS: usize = 200;
 const FILES: usize = 10;
 /// What an agent takes with its threads, with room to spare.
