@@ -10,7 +10,8 @@
 # The agent is compared, in turn and in one run, with a program that does the least work possible
 # (tests/bench/rows/limit.rs) against a broker that keeps nothing (sink.rs), and with kcat and rsyslog
 # (imfile, omkafka) if they are installed; KCAT, RSYSLOGD and RSYSLOG_MODULES name them where they are not in
-# their places. The row 'kafka' needs a real one, which scripts/kafka.sh fetches; KAFKA_BROKERS names another.
+# their places. The row 'kafka' needs a real one, which scripts/kafka.sh fetches; KAFKA_BROKERS names another. The row
+# 'fleet' needs three brokers and root's rights: 200 agents, each with a host name of its own.
 # The rows trickle-20, trickle-200 and trickle-1000 are the everyday load: so many files, to which 500, 2,000 and
 # 1,000 lines a second are written in all. They take the agent with its defaults, the agent with linger = 0ms, and
 # rsyslog with its defaults (lz4, acks=1, 6 partitions for all). System calls for a line: scripts/system_calls.sh.
@@ -127,8 +128,10 @@ draw_flames() {
         }' "$1"
 }
 
-wants_kafka() {
-    local argument rows=0 kafka=0 takes_value=0
+# `wants ROW ARGUMENTS`: whether that row is to be measured.
+wants() {
+    local argument rows=0 wanted=$1 named=0 takes_value=0
+    shift
     for argument in "$@"; do
         if [ "$takes_value" = 1 ]; then
             takes_value=0
@@ -137,11 +140,11 @@ wants_kafka() {
         case $argument in
         --runs) takes_value=1 ;;
         -*) ;;
-        kafka) kafka=1 rows=1 ;;
+        "$wanted") named=1 rows=1 ;;
         *) rows=1 ;;
         esac
     done
-    [ "$rows" = 0 ] || [ "$kafka" = 1 ]
+    [ "$rows" = 0 ] || [ "$named" = 1 ]
 }
 
 if [ "${1:-}" = profile ]; then
@@ -149,13 +152,32 @@ if [ "${1:-}" = profile ]; then
     exit
 fi
 build_rows
-if [ "${1:-}" != --help ] && wants_kafka "$@"; then
+instances=()
+stop_kafka() {
+    local instance
+    for instance in ${instances[@]+"${instances[@]}"}; do
+        scripts/kafka.sh stop --instance "$instance" >&2 || true
+    done
+}
+trap stop_kafka EXIT
+if [ "${1:-}" != --help ] && wants kafka "$@"; then
     instance="bench-$$"
-    trap 'scripts/kafka.sh stop --instance "$instance" >&2 || true' EXIT
+    instances+=("$instance")
     if scripts/kafka.sh get >&2 && KAFKA=$(scripts/kafka.sh start --instance "$instance"); then
         export KAFKA
     else
         say "no real Kafka can be had: the row 'kafka' is left out"
+    fi
+fi
+if [ "${1:-}" != --help ] && [ -z "${KAFKA_BROKERS:-}" ] && wants fleet "$@"; then
+    instance="fleet-$$"
+    instances+=("$instance")
+    if scripts/kafka.sh get >&2 &&
+        KAFKA_FLEET=$(scripts/kafka.sh start --instance "$instance" --brokers 3 --set num.partitions=30); then
+        KAFKA_FLEET_PIDS=$(scripts/kafka.sh pid --instance "$instance" | tr '\n' ' ')
+        export KAFKA_FLEET KAFKA_FLEET_PIDS
+    else
+        say "no Kafka of three brokers can be had: the row 'fleet' is left out"
     fi
 fi
 "$out/$target/release/examples/rows" --agent "$out/logagent" --work "$work" "$@"

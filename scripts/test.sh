@@ -153,6 +153,18 @@ elif [ -z "${LOGAGENT_TEST_ROOT:-}" ]; then
     missing+=("THE STATIC BINARY DID NOT MEET ANOTHER GLIBC: no package of one could be had (scripts/roots.sh).")
 fi
 
+# In version 1 of control groups below the group of this process, in version 2 below the root.
+groups=/sys/fs/cgroup
+if own=$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup) && [ -n "$own" ]; then
+    groups=$groups/memory$own
+fi
+if mkdir "$groups/logagent-test-$$" 2>/dev/null; then
+    rmdir "$groups/logagent-test-$$"
+else
+    skip+=(--skip control_group)
+    missing+=("THE LIMITS OF CONTROL GROUPS WERE NOT TESTED: none can be made below $groups.")
+fi
+
 failed=no
 if [ $# = 0 ]; then
     # What valgrind counts does not depend on what else runs.

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 
+use crate::memory;
+
 /// Read buffers that are used again and again, so that a busy file does not fault new pages in for every
 /// read.
 ///
@@ -45,7 +47,7 @@ impl BufferPool {
             bytes: match is_usual {
                 true => self.blocks().take(),
                 // Zeroed memory comes from the kernel without being touched.
-                false => BytesMut::zeroed(bytes),
+                false => memory::zeroed(bytes),
             },
             len: bytes,
             pool: self.clone(),
@@ -64,7 +66,7 @@ impl Blocks {
             return buffer;
         }
         if self.rest.len() < BufferPool::BUFFER_BYTES {
-            self.rest = BytesMut::zeroed(BufferPool::BLOCK_BYTES);
+            self.rest = memory::zeroed(BufferPool::BLOCK_BYTES);
         }
         self.rest.split_to(BufferPool::BUFFER_BYTES)
     }

@@ -53,6 +53,7 @@ pub use types::{
     Partitioner, Protocol, StartAt,
 };
 
+pub(crate) use keys::LEAST_MEMORY;
 pub(crate) use small_file::read_small_file;
 
 use environment::Env;

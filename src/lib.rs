@@ -36,6 +36,7 @@ pub mod fuzz;
 pub mod identity;
 pub mod kafka;
 pub mod log_writer;
+mod memory;
 pub mod metrics;
 pub mod output;
 mod partitioner;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ApiKey;
 
-use crate::support::broker::{Codec, Record};
+use crate::support::broker::{Cluster, Codec, Record};
 use crate::support::env::{Env, SOON, TOPIC, assert_same_lines, lines};
 use crate::support::java::java_partition;
 
@@ -207,6 +207,33 @@ fn the_file_partitioner_keeps_a_file_in_the_partition_of_its_host_and_path() {
         used.insert(wanted);
     }
     assert!(used.len() > 1, "twelve files are spread: {used:?}");
+}
+
+#[test]
+fn the_host_partitioner_sends_all_files_to_one_partition_over_one_connection() {
+    let mut env = Env::with(Cluster::of(3));
+    env.broker.create_topic("spread", 9);
+    env.set("log:app", "topic", "spread")
+        .set("kafka", "partitioner", "host");
+    for number in 0..12 {
+        env.write_lines(&format!("app-{number}.log"), 0..200);
+    }
+    env.start();
+    env.broker.wait_for_records("spread", 2400, SOON);
+    env.broker
+        .wait_until(SOON, "one open connection", |cluster| {
+            let open = (1..=3).map(|node| cluster.open_connections(node));
+            open.sum::<usize>() == 1
+        });
+    env.stop();
+    let records = env.broker.records("spread");
+    let host = records[0].header("host").unwrap();
+    let wanted = java_partition(host.as_bytes(), 9);
+    assert!(records.iter().all(|record| record.partition == wanted));
+    for (path, records) in by_header(&records, "path") {
+        assert_same_lines(&lines(0..200), &texts(&records));
+        assert!(path.contains("app-"), "{path}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod command_line;
+mod control_group;
 mod copies;
 mod delivery;
 mod discovery;

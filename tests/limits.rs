@@ -96,7 +96,8 @@ fn with_fewer_descriptors_than_files_they_take_turns() {
 fn with_twelve_threads_the_producer_has_its_own_first_and_all_is_delivered() {
     // A limit of a user, who runs nothing else.
     const USER: u32 = 54_323;
-    let env = Env::new();
+    let mut env = Env::new();
+    env.set("agent", "producers", "2");
     let folder = env.log_dir().parent().unwrap().to_owned();
     let any = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&folder, any).unwrap();

@@ -12,6 +12,8 @@
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
 
+mod control_group;
+mod memory_limit;
 mod supervisor;
 mod thread_limit;
 mod threads;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
+use self::memory_limit::MemoryLimit;
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
@@ -112,6 +115,7 @@ pub struct Agent {
     tailers: HashSet<Arc<Path>>,
     /// By the name of the section.
     routes: HashMap<String, (Arc<Route>, Arc<RouteShare>)>,
+    memory_limit: MemoryLimit,
     budget: Arc<Budget>,
     producers: usize,
     has_registrar: bool,
@@ -189,7 +193,7 @@ impl Agent {
         self.shared.descriptors.follows(first.found.len());
         log::info!(
             "logagent {} follows {}, {} of them from a known position ({}), {} to {}; {descriptors} descriptors, {} \
-             of them not for files",
+             of them not for files; {}",
             env!("CARGO_PKG_VERSION"),
             counted(first.found.len(), "file"),
             first.known,
@@ -200,7 +204,8 @@ impl Agent {
             } else {
                 brokers(&self.config)
             },
-            DescriptorPermits::reserve(descriptors)
+            DescriptorPermits::reserve(descriptors),
+            self.memory_limit
         );
     }
 

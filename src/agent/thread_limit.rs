@@ -6,6 +6,8 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit, getuid};
 
+use super::control_group;
+
 /// A limit of the system on threads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ThreadLimit {
@@ -28,13 +30,11 @@ pub(super) struct ThreadShares {
 impl ThreadLimit {
     /// The limit that leaves the fewest, if there is any.
     pub(super) fn read() -> Option<ThreadLimit> {
-        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let of_group = pids_folders(&groups)
+        let groups = control_group::own_folders("pids");
+        let of_groups = groups.iter().filter_map(|folder| of_group(folder));
+        of_user()
             .into_iter()
-            .find_map(|folder| of_group(Path::new(&folder)));
-        [of_user(), of_group]
-            .into_iter()
-            .flatten()
+            .chain(of_groups)
             .min_by_key(ThreadLimit::left)
     }
 
@@ -90,27 +90,6 @@ fn of_group(folder: &Path) -> Option<ThreadLimit> {
     })
 }
 
-/// Where the limits of the control group of this process may lie: version 2, then version 1. In a container the
-/// group is often the root of what is seen.
-fn pids_folders(groups: &str) -> Vec<String> {
-    let mut folders = Vec::new();
-    for line in groups.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
-            continue;
-        };
-        let path = path.trim_end_matches('/');
-        if controllers.is_empty() {
-            folders.push(format!("/sys/fs/cgroup{path}"));
-            folders.push("/sys/fs/cgroup".to_owned());
-        } else if controllers.split(',').any(|name| name == "pids") {
-            folders.push(format!("/sys/fs/cgroup/pids{path}"));
-            folders.push("/sys/fs/cgroup/pids".to_owned());
-        }
-    }
-    folders
-}
-
 /// The registrar, the scheduler, the watcher, and two that ask file systems.
 const OTHERS: usize = 5;
 /// A producer, and its connections to the first brokers.
@@ -138,22 +117,6 @@ mod tests {
         assert_eq!(shares(100, 2), (2, 86));
         assert_eq!(shares(2, 4), (1, 1));
         assert_eq!(shares(usize::MAX, 8).0, 8);
-    }
-
-    #[test]
-    fn the_group_is_looked_for_where_both_versions_have_it() {
-        assert_eq!(
-            pids_folders("0::/system.slice/logagent.service\n"),
-            [
-                "/sys/fs/cgroup/system.slice/logagent.service",
-                "/sys/fs/cgroup"
-            ]
-        );
-        assert_eq!(
-            pids_folders("12:cpu,cpuacct:/\n4:pids:/docker/ab\n"),
-            ["/sys/fs/cgroup/pids/docker/ab", "/sys/fs/cgroup/pids"]
-        );
-        assert!(pids_folders("nonsense\n").is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::memory_limit::MemoryLimit;
 use super::thread_limit::{ThreadLimit, ThreadShares};
 use super::threads::{Outcome, Role, ThreadExit, lanes, spawn};
 use super::{Agent, AgentError, Mode};
@@ -113,7 +114,7 @@ impl Agent {
         let report = report_to(agent.exits.clone());
         let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
         let scheduler = Scheduler::new(messages, calls, thread_pressure, permits, lanes, report)
-            .with_most_threads(shares.tailers)
+            .with_most_threads(shares.tailers.min(agent.memory_limit.threads()))
             .with_pace(gathering);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();
@@ -144,6 +145,8 @@ impl Agent {
         let (parked_woken, woken) = unbounded();
         let (progress, progress_taken) = bounded(PROGRESS_QUEUE);
         let host = rustix::system::uname();
+        let memory_limit = MemoryLimit::new(config.agent.memory_limit_bytes);
+        memory_limit.say();
         let agent = Agent {
             host: host.nodename().to_string_lossy().into_owned(),
             mode,
@@ -160,7 +163,8 @@ impl Agent {
             found,
             tailers: HashSet::new(),
             routes: HashMap::new(),
-            budget: Budget::new(config.agent.memory_limit_bytes),
+            budget: Budget::new(memory_limit.for_lines()),
+            memory_limit,
             producers: 0,
             has_registrar: false,
             deadline: Deadline::default(),

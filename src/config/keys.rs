@@ -41,11 +41,11 @@ macro_rules! table {
 table! {
     STATE_DIR: Folder = [Agent] "state_dir", Folder, DefaultValue::Text("/var/lib/logagent"),
         "where the checkpoints are kept, and the lock against a second agent";
-    PRODUCERS: Count = [Agent] "producers", Count { least: 1, most: 64 }, DefaultValue::Text("2"),
-        "threads that send; each file is pinned to one of them";
-    MEMORY_LIMIT: Size = [Agent] "memory_limit", Size { least: LEAST_MEMORY, most: usize::MAX },
-        DefaultValue::Text("64MiB"),
-        "bound of the bytes that are read and not yet acknowledged by Kafka";
+    PRODUCERS: Count = [Agent] "producers", Count { least: 1, most: 64 }, DefaultValue::Text("1"),
+        "threads that send, each with connections of its own; each file is pinned to one of them";
+    MEMORY_LIMIT: Optional<Size> = [Agent] "memory_limit",
+        Optional(Size { least: LEAST_MEMORY, most: usize::MAX }), DefaultValue::Text(""),
+        "bound of bytes read and not acknowledged; without it half of the cgroup's, 64MiB at most";
     SHUTDOWN_TIMEOUT: Time = [Agent] "shutdown_timeout", Time { least: Duration::ZERO, most: DAY },
         DefaultValue::Text("8s"),
         "how long a stop may wait for what is in flight; supervisors kill after 10s";
@@ -83,7 +83,7 @@ table! {
         Optional(Count { least: 1, most: 22 }), DefaultValue::Text(""),
         "gzip: 1 to 9, default 6 (three times the CPU time of 1); zstd: 1 to 22, default 3";
     PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, DefaultValue::Text("file"),
-        "what decides the partition: the file, the record key, the next one in turn, always N";
+        "what decides the partition: the file, the host, the record key, the next in turn, always N";
     BATCH_BYTES: Size = [Kafka] "batch_bytes", Size { least: 1 << 10, most: MOST_BATCH },
         DefaultValue::Text("512KiB"),
         "bound of one record batch before compression";
@@ -180,7 +180,7 @@ table! {
 const DEFAULT_GZIP_LEVEL: u8 = 6;
 const DEFAULT_ZSTD_LEVEL: u8 = 3;
 /// Everything reads at least one full batch for each of several files with this.
-const LEAST_MEMORY: usize = 8 << 20;
+pub(crate) const LEAST_MEMORY: usize = 8 << 20;
 /// Fits with headers into a broker's default `message.max.bytes`, 1,048,588.
 const MOST_BATCH: usize = 900 << 10;
 /// One line fits into one batch.

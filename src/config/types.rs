@@ -28,8 +28,8 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// Number of producer threads, at least 1.
     pub producers: usize,
-    /// Bound of file bytes that are read and not yet acknowledged.
-    pub memory_limit_bytes: usize,
+    /// Bound of file bytes that are read and not yet acknowledged; `None`: as the control group leaves room.
+    pub memory_limit_bytes: Option<usize>,
     /// How long a stop may wait for what is in flight.
     pub shutdown_timeout: Duration,
     /// How soon after an acknowledgement a checkpoint is written.
@@ -126,6 +126,8 @@ pub enum Compression {
 pub enum Partitioner {
     /// murmur2 of `host:path`: a file's order holds.
     File,
+    /// murmur2 of the name of this host: all files go to one partition of a topic.
+    Host,
     /// murmur2 of the key, the same partition as the Java client chooses.
     Key,
     /// The next partition for each record batch.

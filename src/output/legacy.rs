@@ -343,6 +343,9 @@ impl TopicQueue {
         let key = destination.route.key.as_deref();
         match (config.partitioner, key) {
             (Partitioner::File, _) => partitioner::of_key(&destination.file_key(), partitions),
+            (Partitioner::Host, _) => {
+                partitioner::of_key(destination.route.host.as_bytes(), partitions)
+            }
             (Partitioner::Fixed(partition), _) => partition,
             (Partitioner::Key, Some(key)) => partitioner::of_key(key, partitions),
             // Without a key the partitions take turns, and begin with the second, as with the native output.

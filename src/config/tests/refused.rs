@@ -310,7 +310,7 @@ fn bad_values_are_quoted_with_what_is_accepted() {
         errors(&format!("{GOOD}{agent}")),
         "\
 a.ini:7: bad value 'two' for 'producers' in [agent]; accepted: a number from 1 to 64
-a.ini:8: bad value '64MB' for 'memory_limit' in [agent]; accepted: a size in B, KiB, MiB or GiB, at least 8MiB
+a.ini:8: bad value '64MB' for 'memory_limit' in [agent]; accepted: a size in B, KiB, MiB or GiB, at least 8MiB, or nothing
 a.ini:9: bad value '-8s' for 'shutdown_timeout' in [agent]; accepted: a time in ms, s, m or h, 0ms to 24h
 a.ini:10: bad value '0s' for 'checkpoint_interval' in [agent]; accepted: a time in ms, s, m or h, 1ms to 24h
 a.ini:11: empty value for 'state_dir' in [agent]; accepted: a folder"
@@ -325,7 +325,7 @@ a.ini:11: empty value for 'state_dir' in [agent]; accepted: a folder"
 a.ini:4: bad value 'kafka' for 'protocol' in [kafka]; accepted: native, legacy
 a.ini:5: bad value '-1' for 'acks' in [kafka]; accepted: all, 1, 0
 a.ini:6: bad value 'lz5' for 'compression' in [kafka]; accepted: lz4, none, gzip, snappy, zstd
-a.ini:7: bad value 'fixed:-1' for 'partitioner' in [kafka]; accepted: file, key, round_robin, fixed:N with a partition number
+a.ini:7: bad value 'fixed:-1' for 'partitioner' in [kafka]; accepted: file, host, key, round_robin, fixed:N with a partition number
 a.ini:8: bad value '1MiB' for 'batch_bytes' in [kafka]; accepted: a size in B, KiB, MiB or GiB, 1KiB to 900KiB
 a.ini:9: bad value '61s' for 'linger' in [kafka]; accepted: a time in ms, s, m or h, 0ms to 1m
 a.ini:10: bad value '999ms' for 'request_timeout' in [kafka]; accepted: a time in ms, s, m or h, 1s to 24h

@@ -21,8 +21,8 @@ fn defaults() -> Config {
         file: Path::new("a.ini").to_owned(),
         agent: AgentConfig {
             state_dir: "/var/lib/logagent".into(),
-            producers: 2,
-            memory_limit_bytes: 64 << 20,
+            producers: 1,
+            memory_limit_bytes: None,
             shutdown_timeout: Duration::from_secs(8),
             checkpoint_interval: Duration::from_millis(5),
             deleted_bytes_limit: 1 << 30,

@@ -123,12 +123,13 @@ impl ValueType for Partitioners {
     type Value = Partitioner;
 
     fn accepted(&self) -> String {
-        "file, key, round_robin, fixed:N with a partition number".to_owned()
+        "file, host, key, round_robin, fixed:N with a partition number".to_owned()
     }
 
     fn read(&self, text: &str) -> Result<Partitioner, BadValue> {
         match text {
             "file" => Ok(Partitioner::File),
+            "host" => Ok(Partitioner::Host),
             "key" => Ok(Partitioner::Key),
             "round_robin" => Ok(Partitioner::RoundRobin),
             _ => text
@@ -265,6 +266,7 @@ mod tests {
             Partitioners.read("round_robin"),
             Ok(Partitioner::RoundRobin)
         );
+        assert_eq!(Partitioners.read("host"), Ok(Partitioner::Host));
         for text in [
             "",
             "fixed",

@@ -170,10 +170,10 @@ impl Broker {
         self.throttled_until.filter(|until| *until > now)
     }
 
-    /// When its connection will have been idle for too long, if nothing is unanswered there.
-    pub(super) fn idle_at(&self) -> Option<Instant> {
+    /// When its connection will have been idle for `patience`, if nothing is unanswered there.
+    pub(super) fn idle_at(&self, patience: Duration) -> Option<Instant> {
         match &self.state {
-            State::Up { used, .. } if self.pending.is_empty() => Some(*used + IDLE),
+            State::Up { used, .. } if self.pending.is_empty() => Some(*used + patience),
             _ => None,
         }
     }
@@ -191,6 +191,3 @@ impl Broker {
 /// Requests that may be unanswered on a connection: as many as a broker keeps apart. This also bounds what
 /// lies in the two channels of a connection.
 const MAX_UNANSWERED: usize = 5;
-/// A connection that was not used for so long is closed. Azure's load balancer forgets one after 240 s without a
-/// word, and a broker closes it after 10 minutes.
-const IDLE: Duration = Duration::from_secs(200);

@@ -21,6 +21,11 @@ pub(crate) struct MetadataSchedule {
     answered: Option<Instant>,
     /// How long an answer is good for.
     interval: Duration,
+    /// In how many parts the topics are asked for.
+    slices: u32,
+    /// Produce requests since the last answer.
+    sent: u64,
+    random: fastrand::Rng,
     /// Whose answers have not helped what waits. The others are asked first, without a longer pause: a broker
     /// that lags behind says the same for as long as it lags.
     in_vain: BTreeSet<Peer>,
@@ -36,6 +41,10 @@ impl MetadataSchedule {
             asked: None,
             answered: None,
             interval: INTERVAL,
+            slices: 1,
+            sent: 0,
+            // A copy, so that whoever draws after this one draws the same.
+            random: random.clone().fork(),
             in_vain: BTreeSet::new(),
         }
     }
@@ -78,7 +87,29 @@ impl MetadataSchedule {
     pub(crate) fn ask(&mut self, slices: u32, now: Instant) {
         self.asked = Some(now);
         self.wanted = false;
-        self.interval = (INTERVAL / slices.max(1)).max(SLICE_PAUSE);
+        self.slices = slices.max(1);
+    }
+
+    /// A Produce request is sent.
+    pub(crate) fn sends(&mut self) {
+        self.sent += 1;
+    }
+
+    /// Nothing is to be asked before the last answer is too old.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.wanted && self.probe_at.is_none() && self.asked.is_none() && self.answered.is_some()
+    }
+
+    /// How long the answer that comes now is good for: a fleet that starts at once does not ask at once again.
+    fn next_interval(&mut self, now: Instant) -> Duration {
+        let since = self.answered.map(|last| now.duration_since(last));
+        let is_quiet = since.is_some_and(|since| self.sent < since.as_secs());
+        let interval = match is_quiet {
+            true => QUIET_INTERVAL,
+            false => INTERVAL,
+        };
+        let jitter = 0.9 + 0.2 * self.random.f64();
+        (interval / self.slices).mul_f64(jitter).max(SLICE_PAUSE)
     }
 
     /// A question will not be answered.
@@ -101,6 +132,8 @@ impl MetadataSchedule {
         now: Instant,
     ) {
         self.asked = None;
+        self.interval = self.next_interval(now);
+        self.sent = 0;
         self.answered = Some(now);
         self.not_before = now + PAUSE;
         self.probe_at = None;
@@ -125,8 +158,10 @@ impl MetadataSchedule {
     }
 }
 
-/// Metadata is asked for no less often than this, so that partitions that are added are used soon.
+/// A producer that sends asks for metadata no less often than this, so that partitions that are added are used soon.
 const INTERVAL: Duration = Duration::from_secs(25);
+/// The same where less than one request a second is sent: with thousands of agents the questions add up.
+const QUIET_INTERVAL: Duration = Duration::from_secs(300);
 /// With so many topics that they are asked for in parts, no part follows another sooner.
 const SLICE_PAUSE: Duration = Duration::from_secs(1);
 /// Metadata is asked for no more often than this.
@@ -160,7 +195,41 @@ mod tests {
         }
         schedule.answered(Peer::Node(3), false, OTHERS.into_iter(), now);
         assert!(!schedule.was_in_vain(Peer::Node(1)));
-        assert_eq!(schedule.due(), now + INTERVAL);
+        assert!(is_about(schedule.due() - now, INTERVAL));
+    }
+
+    /// Within the jitter.
+    fn is_about(time: Duration, expected: Duration) -> bool {
+        (expected.mul_f64(0.899)..expected.mul_f64(1.101)).contains(&time)
+    }
+
+    #[test]
+    fn a_producer_that_sends_little_asks_every_five_minutes_and_no_two_at_the_same_time() {
+        let start = Instant::now();
+        let mut pauses = Vec::new();
+        for seed in 0..20 {
+            let mut now = start;
+            let mut schedule = MetadataSchedule::new(&mut fastrand::Rng::with_seed(seed), now);
+            let mut ask = |sent: u64, expected: Duration| {
+                now = now.max(schedule.due());
+                (0..sent).for_each(|_| schedule.sends());
+                schedule.ask(1, now);
+                schedule.answered(Peer::Node(1), false, OTHERS.into_iter(), now);
+                let pause = schedule.due() - now;
+                assert!(is_about(pause, expected), "{sent} sent: {pause:?}");
+                pause
+            };
+            // What it will be like is not known yet.
+            ask(1, INTERVAL);
+            pauses.push(ask(10, QUIET_INTERVAL));
+            ask(0, QUIET_INTERVAL);
+            ask(331, INTERVAL);
+            ask(28, INTERVAL);
+            ask(3, QUIET_INTERVAL);
+        }
+        pauses.sort_unstable();
+        pauses.dedup();
+        assert_eq!(pauses.len(), 20);
     }
 
     #[test]
@@ -170,7 +239,7 @@ mod tests {
         for (slices, after) in [(1, 25_000), (5, 5_000), (100, 1_000)] {
             schedule.ask(slices, now);
             schedule.answered(Peer::Node(1), false, OTHERS.into_iter(), now);
-            assert_eq!(schedule.due(), now + Duration::from_millis(after));
+            assert!(is_about(schedule.due() - now, Duration::from_millis(after)));
         }
     }
 }

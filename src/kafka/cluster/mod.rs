@@ -1,8 +1,10 @@
 //! The brokers: addresses, connections, and when to ask for metadata. Each producer has its own
 //! view and its own connections, so nothing is shared and nothing is locked.
 //!
-//! `broker.rs` is one broker, `metadata_schedule.rs` says when metadata is due, `dial.rs` opens connections.
+//! `broker.rs` is one broker, `bootstrap.rs` says how long connections are kept, `metadata_schedule.rs` when
+//! metadata is due, `dial.rs` opens connections.
 
+mod bootstrap;
 pub(crate) mod broker;
 mod complaints;
 pub(crate) mod dial;
@@ -116,12 +118,15 @@ impl Cluster {
         match &broker.state {
             State::Down { until: Some(until) } if *until > now => return Room::At(*until),
             State::Down { .. } => {
-                self.open(peer, now);
-                return Room::None;
+                if !self.takes_over_a_seed(peer) {
+                    self.open(peer, now);
+                    return Room::None;
+                }
             }
             State::Opening { .. } => return Room::None,
             State::Up { .. } => {}
         }
+        let broker = self.brokers.get(&peer).expect("it was found above");
         if let Some(until) = broker.listens_from(now) {
             return Room::At(until);
         }
@@ -144,6 +149,7 @@ impl Cluster {
         let broker = self.brokers.get_mut(&slot.peer);
         let broker = broker.expect("a slot is used before anything else happens");
         broker.send(request, pending, now);
+        self.schedule.sends();
     }
 
     /// A broker that can be asked a question now which is not pending there already: one whose answer may help,
@@ -439,36 +445,6 @@ impl Cluster {
         self.schedule.unanswered();
         let until = now + self.round_backoff.pause();
         self.schedule.pause_until(until);
-    }
-
-    /// Closes connections that were idle for so long that something on the way may have forgotten them. Returns
-    /// when the next one is due.
-    pub(crate) fn close_idle(&mut self, now: Instant) -> Option<Instant> {
-        let mut next: Option<Instant> = None;
-        for broker in self.brokers.values_mut() {
-            match broker.idle_at() {
-                Some(at) if at <= now => {
-                    log::debug!("broker {}: idle, closed", broker.address);
-                    broker.state = State::Down { until: None };
-                }
-                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
-                None => {}
-            }
-        }
-        next
-    }
-
-    /// Closes the connections to bootstrap brokers once a member is connected.
-    fn retire_seeds(&mut self) {
-        let up = |(peer, broker): (&Peer, &Broker)| matches!(peer, Peer::Node(_)) && broker.is_up();
-        if !self.brokers.iter().any(up) {
-            return;
-        }
-        for (peer, broker) in &mut self.brokers {
-            if matches!(peer, Peer::Seed(_)) && broker.is_up() && broker.pending.is_empty() {
-                broker.state = State::Down { until: None };
-            }
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whom a producer asks for metadata when nobody is connected.
 
+use super::bootstrap::{IDLE, SEED_IDLE};
 use super::*;
 use std::time::Duration;
 
@@ -60,6 +61,74 @@ fn a_cluster_that_has_shrunk_is_still_looked_for_everywhere() {
         .collect();
     assert_eq!(tried.len(), 3, "{tried:?}");
     assert!(!tried.contains("None"), "{tried:?}");
+}
+
+/// Connects to the bootstrap broker and has it name members; the addresses are those of [`members`].
+fn bootstrapped(seed: &str, now: Instant) -> (Cluster, RecordingDial) {
+    let mut config = config(&nowhere(seed));
+    config.brokers = vec![nowhere(seed)];
+    let dial = RecordingDial::default();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut cluster = Cluster::new(&config, Box::new(dial.clone()), &mut random, now);
+    cluster.ask_if_due(|| (Vec::new(), 1), now);
+    assert_eq!(cluster.trying, Some(Peer::Seed(0)));
+    cluster.connected(Peer::Seed(0), Versions::default(), None, now);
+    tell(&mut cluster, now, false);
+    (cluster, dial)
+}
+
+/// The bootstrap broker is asked for the members, and names them.
+fn tell(cluster: &mut Cluster, now: Instant, again: bool) {
+    cluster.schedule.pause_until(now);
+    cluster.schedule.want();
+    cluster.ask_if_due(|| (Vec::new(), 1), now);
+    let seed = cluster.broker(Peer::Seed(0)).expect("it is known");
+    seed.answered(Pending::is_metadata).expect("it was asked");
+    cluster.update(Peer::Seed(0), &members([1, 2]), now, again);
+}
+
+fn is_up(cluster: &mut Cluster, peer: Peer) -> bool {
+    cluster.broker(peer).is_some_and(|broker| broker.is_up())
+}
+
+#[test]
+fn a_bootstrap_connection_that_nobody_needs_is_closed_soon() {
+    let now = Instant::now();
+    let (mut cluster, _) = bootstrapped("127.0.0.1", now);
+    assert_eq!(cluster.close_idle(now), Some(now + SEED_IDLE));
+    assert!(is_up(&mut cluster, Peer::Seed(0)));
+    assert_eq!(cluster.close_idle(now + SEED_IDLE), None);
+    assert!(!is_up(&mut cluster, Peer::Seed(0)));
+}
+
+#[test]
+fn a_bootstrap_connection_stays_while_something_waits_for_metadata_or_a_member_is_away() {
+    let now = Instant::now();
+    let (mut cluster, _) = bootstrapped("127.0.0.1", now);
+    tell(&mut cluster, now, true);
+    assert_eq!(cluster.close_idle(now + SEED_IDLE), Some(now + IDLE));
+    tell(&mut cluster, now, false);
+    assert!(matches!(cluster.send_slot(1, false, now), Room::None));
+    cluster.closed(Peer::Node(1), &ConnectionError::Refused(1), now);
+    tell(&mut cluster, now, false);
+    assert_eq!(cluster.close_idle(now + SEED_IDLE), Some(now + IDLE));
+    assert!(is_up(&mut cluster, Peer::Seed(0)));
+}
+
+#[test]
+fn a_member_at_the_address_of_the_bootstrap_broker_takes_over_its_connection() {
+    let now = Instant::now();
+    let (mut cluster, dial) = bootstrapped("127.0.0.9", now);
+    let opened = dial.take();
+    assert_eq!(opened.len(), 1);
+    // A broker of this test offers no API, so that there is no room to send.
+    assert!(matches!(cluster.send_slot(2, false, now), Room::None));
+    assert!(dial.take().is_empty(), "no second connection");
+    assert_eq!(cluster.peer_of(opened[0].number), Some(Peer::Node(2)));
+    assert!(is_up(&mut cluster, Peer::Node(2)) && !is_up(&mut cluster, Peer::Seed(0)));
+    // Another member needs one of its own.
+    assert!(matches!(cluster.send_slot(1, false, now), Room::None));
+    assert_eq!(dial.take().len(), 1);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::kafka::protocol::error_code::Verdict;
 use crate::kafka::protocol::record_batch::{ProducerId, sequence_after, stamp};
 use crate::kafka::protocol::unpacked::{RawRecord, Unpacked};
 use crate::kafka::protocol::wire::WireError;
+use crate::memory;
 
 use super::coverage::Coverage;
 use super::encoder::Encoder;
@@ -63,7 +64,7 @@ impl RecordBatch {
         // Records grow by a few bytes each; what comes on top makes the buffer grow once.
         let likely = queue.bytes + queue.bytes / 4;
         buffer.clear();
-        buffer.reserve(likely.min(limit) + 128);
+        memory::reserve(&mut buffer, likely.min(limit) + 128);
         encoder.writer.start(buffer);
         let mut coverage = Coverage::default();
         let mut permits = Vec::new();

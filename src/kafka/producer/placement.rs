@@ -1,6 +1,6 @@
 //! Which partition of a topic a batch goes to.
 //!
-//! By `file` and by `key` the records of one source go to one partition, in order. When the number of partitions
+//! By `file`, by `host` and by `key` the records of one source go to one partition, in order. When the number of partitions
 //! changes, a source moves on its own: what comes of it waits until everything that was queued at its old
 //! partition is acknowledged, which takes about one round trip, and then goes to the new one.
 
@@ -72,6 +72,10 @@ impl Placement {
     fn home(&self, destination: &Destination) -> Option<i32> {
         match self.partitioner {
             Partitioner::File => Some(partitioner::of_key(&destination.file_key(), self.count)),
+            Partitioner::Host => {
+                let host = destination.route.host.as_bytes();
+                Some(partitioner::of_key(host, self.count))
+            }
             Partitioner::Key => {
                 let key = destination.route.key.as_ref()?;
                 Some(partitioner::of_key(key, self.count))
@@ -178,6 +182,7 @@ impl Placement {
 mod tests {
     use super::*;
     use crate::kafka::testing::{batch, destination_of};
+    use std::sync::Arc;
     use std::time::Instant;
 
     #[test]
@@ -203,6 +208,33 @@ mod tests {
         partitions.insert(0, Partition::new(&mut random));
         assert_eq!(placement.choose(&next, &partitions, |_| true), new_home);
         assert!(!placement.is_settling());
+    }
+
+    #[test]
+    fn all_files_of_a_host_go_to_one_partition_and_hosts_to_many() {
+        let mut placement = Placement::new(Partitioner::Host, 1000);
+        let partitions = Partitions::new();
+        placement.resize(50, &partitions);
+        let place = |placement: &mut Placement, host: &str, path: &str| {
+            let mut to = Arc::into_inner(destination_of(path)).expect("it is new");
+            let mut route = Arc::into_inner(to.route).expect("it is new");
+            route.host = host.to_owned();
+            to.route = Arc::new(route);
+            let one = batch(&Arc::new(to), b"line\n");
+            placement.choose(&one, &partitions, |_| true)
+        };
+        let mut homes = Vec::new();
+        for n in 0..20 {
+            let host = format!("host-{n}");
+            let home = place(&mut placement, &host, "/a");
+            let expected = partitioner::of_key(host.as_bytes(), 50) as usize;
+            assert_eq!(home, Place::At(expected));
+            assert_eq!(place(&mut placement, &host, "/b"), home);
+            homes.push(expected);
+        }
+        homes.sort_unstable();
+        homes.dedup();
+        assert!(homes.len() > 10, "{homes:?}");
     }
 
     #[test]

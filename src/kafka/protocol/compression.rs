@@ -8,6 +8,7 @@ use flate2::{Compress, FlushCompress, Status};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
 use crate::config::Compression;
+use crate::memory;
 
 /// What the attributes of a record batch call its codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,8 +142,9 @@ impl Compressor {
                 finished?;
             }
             Some(State::Zstd(compressor)) => {
-                let from = out.len();
-                out.resize(from + zstd::zstd_safe::compress_bound(records.len()), 0);
+                let (from, most) = (out.len(), zstd::zstd_safe::compress_bound(records.len()));
+                memory::reserve(out, most);
+                out.resize(from + most, 0);
                 let written = compressor.compress_to_buffer(records, &mut out[from..]);
                 out.truncate(from + *written.as_ref().unwrap_or(&0));
                 written?;
@@ -189,7 +191,7 @@ const GZIP_WINDOW_BITS: u8 = 15;
 fn gzip(deflate: &mut Compress, records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     deflate.reset();
     // Header, trailer, and 5 bytes for each block that does not shrink.
-    out.reserve(records.len() + records.len() / 1000 + 64);
+    memory::reserve(out, records.len() + records.len() / 1000 + 64);
     loop {
         let done = deflate.total_in() as usize;
         match deflate.compress_vec(&records[done..], out, FlushCompress::Finish)? {

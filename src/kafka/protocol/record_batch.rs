@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use crate::batch::{Batch, Destination, Framing};
+use crate::memory;
 
 use super::compression::{Codec, Compressor};
 use super::unpacked::{HEAD_BYTES, RawRecord};
@@ -99,7 +100,10 @@ impl BatchWriter {
             if self.records > 0 && bytes.len() + varint_len(body_len) + body_bytes > limit_bytes {
                 break;
             }
-            bytes.reserve(2 * RECORD_HEAD_BYTES + body_bytes);
+            let record_bytes = 2 * RECORD_HEAD_BYTES + body_bytes;
+            if bytes.capacity() - bytes.len() < record_bytes {
+                memory::reserve(bytes, record_bytes);
+            }
             let mut head = [0u8; RECORD_HEAD_BYTES];
             let mut at = put_varint(&mut head, 0, body_len) + 1; // attributes: 0
             at = put_varint(&mut head, at, timestamp_delta);

@@ -23,6 +23,7 @@ fn a_record_goes_to_the_partition_that_the_native_output_chooses_with_a_key_and_
     let topic: Arc<str> = "t".into();
     for partitioner in [
         Partitioner::File,
+        Partitioner::Host,
         Partitioner::Key,
         Partitioner::RoundRobin,
         Partitioner::Fixed(3),

@@ -10,6 +10,7 @@
 )]
 
 mod data;
+mod fleet;
 mod limit;
 mod measure;
 mod peers;
@@ -43,7 +44,8 @@ usage: rows --agent FILE --work FOLDER [--runs N] [--small] [ROW...]
   ROW             only these; without any, all of them but the last two
 
 The rows trickle-FILES compare what a host costs that has so many files with a few lines a second each.
-With KAFKA=HOST:PORT the row 'kafka' runs against that broker. KCAT, RSYSLOGD and
+With KAFKA=HOST:PORT the row 'kafka' runs against that broker, and with KAFKA_FLEET=HOST:PORT,... and
+KAFKA_FLEET_PIDS, the process ids, the row 'fleet' against those, as root. KCAT, RSYSLOGD and
 RSYSLOG_MODULES name kcat, rsyslogd and the folder of its modules where they are not in their places.
 rows: ";
 

@@ -30,20 +30,7 @@ impl Program {
 
     /// CPU time of all its threads so far, those that ended included.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // `7 (name) S ...`, and the name may hold anything; then utime and stime are fields 12 and 13.
-        let fields: Vec<&str> = stat
-            .rsplit(") ")
-            .next()
-            .map(|rest| rest.split(' ').collect())
-            .unwrap_or_default();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
-        match (ticks(11), ticks(12)) {
-            (Some(user), Some(system)) => Ok(Duration::from_millis(
-                (user + system) * 1000 / TICKS_PER_SECOND,
-            )),
-            _ => Err(io::Error::other("/proc/PID/stat cannot be understood")),
-        }
+        cpu_of(self.child.id())
     }
 
     fn status_kib(&self, field: &str) -> io::Result<u64> {
@@ -101,6 +88,24 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// CPU time of all threads of a process so far, those that ended included.
+pub(crate) fn cpu_of(pid: u32) -> io::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // `7 (name) S ...`, and the name may hold anything; then utime and stime are fields 12 and 13.
+    let fields: Vec<&str> = stat
+        .rsplit(") ")
+        .next()
+        .map(|rest| rest.split(' ').collect())
+        .unwrap_or_default();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    match (ticks(11), ticks(12)) {
+        (Some(user), Some(system)) => Ok(Duration::from_millis(
+            (user + system) * 1000 / TICKS_PER_SECOND,
+        )),
+        _ => Err(io::Error::other("/proc/PID/stat cannot be understood")),
     }
 }
 

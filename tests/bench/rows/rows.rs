@@ -15,7 +15,7 @@ use super::{Bench, Outcome};
 type Row = fn(&mut Bench) -> Outcome<()>;
 
 /// The rows, and what measures each.
-pub(super) const ROWS: [(&str, Row); 19] = [
+pub(super) const ROWS: [(&str, Row); 20] = [
     ("binary", Bench::binary),
     ("backlog", Bench::backlog),
     ("lz4", Bench::lz4),
@@ -33,6 +33,7 @@ pub(super) const ROWS: [(&str, Row); 19] = [
     ("trickle-20", Bench::trickle_20),
     ("trickle-200", Bench::trickle_200),
     ("trickle-1000", Bench::trickle_1000),
+    ("fleet", Bench::fleet),
     ("load", Bench::load),
     ("system-calls", Bench::system_calls),
 ];

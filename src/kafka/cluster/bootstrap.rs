@@ -1,0 +1,89 @@
+//! How long connections are kept, those to bootstrap brokers above all: with thousands of agents each of them counts.
+
+use std::time::{Duration, Instant};
+
+use super::Cluster;
+use super::broker::{Broker, Peer, State};
+
+impl Cluster {
+    /// Closes connections that were idle for so long that something on the way may have forgotten them. Returns
+    /// when the next one is due.
+    pub(crate) fn close_idle(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let has_told = self.bootstrap_is_over();
+        for (peer, broker) in &mut self.brokers {
+            let patience = match peer {
+                Peer::Seed(_) if has_told => SEED_IDLE,
+                _ => IDLE,
+            };
+            match broker.idle_at(patience) {
+                Some(at) if at <= now => {
+                    log::debug!("broker {}: idle, closed", broker.address);
+                    broker.state = State::Down { until: None };
+                }
+                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {}
+            }
+        }
+        next
+    }
+
+    /// A member that has the address of a bootstrap broker which is connected takes over its connection, with what
+    /// is unanswered there.
+    pub(super) fn takes_over_a_seed(&mut self, member: Peer) -> bool {
+        let Some(address) = self.brokers.get(&member).map(|broker| &broker.address) else {
+            return false;
+        };
+        let is_it = |(peer, broker): &(&Peer, &Broker)| {
+            matches!(peer, Peer::Seed(_)) && broker.is_up() && broker.address == *address
+        };
+        let Some(seed) = self.brokers.iter().find(is_it).map(|(peer, _)| *peer) else {
+            return false;
+        };
+        let Some(seed) = self.brokers.get_mut(&seed) else {
+            return false;
+        };
+        let state = std::mem::replace(&mut seed.state, State::Down { until: None });
+        let pending = std::mem::take(&mut seed.pending);
+        let throttled_until = seed.throttled_until.take();
+        if let Some(member) = self.brokers.get_mut(&member) {
+            (member.state, member.pending) = (state, pending);
+            member.throttled_until = throttled_until;
+        }
+        self.retire_seeds();
+        true
+    }
+
+    /// Closes the connections to bootstrap brokers once a member is connected.
+    pub(super) fn retire_seeds(&mut self) {
+        let up = |(peer, broker): (&Peer, &Broker)| matches!(peer, Peer::Node(_)) && broker.is_up();
+        if !self.brokers.iter().any(up) {
+            return;
+        }
+        for (peer, broker) in &mut self.brokers {
+            if matches!(peer, Peer::Seed(_)) && broker.is_up() && broker.pending.is_empty() {
+                broker.state = State::Down { until: None };
+            }
+        }
+    }
+
+    /// Whether the bootstrap brokers have said what they are asked for: members are known, all of those that are
+    /// wanted can be reached, and nothing waits for better metadata.
+    fn bootstrap_is_over(&self) -> bool {
+        let mut members = self
+            .brokers
+            .iter()
+            .filter(|(peer, _)| matches!(peer, Peer::Node(_)))
+            .peekable();
+        let is_away = |broker: &Broker| matches!(broker.state, State::Down { until: Some(_) });
+        self.schedule.is_at_rest()
+            && members.peek().is_some()
+            && !members.any(|(_, broker)| is_away(broker))
+    }
+}
+
+/// A connection that was not used for so long is closed. Azure's load balancer forgets one after 240 s without a
+/// word, and a broker closes it after 10 minutes.
+pub(super) const IDLE: Duration = Duration::from_secs(200);
+/// The same for one to a bootstrap broker that is not needed any more. Whatever is asked next is asked at once.
+pub(super) const SEED_IDLE: Duration = Duration::from_secs(1);
