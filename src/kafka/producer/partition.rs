@@ -99,6 +99,8 @@ pub(crate) struct Partition {
     pub(crate) is_leader_doubted: bool,
     /// Whether the producer has it in its list of those that have something to send.
     pub(crate) is_active: bool,
+    /// The turn of the producer in which a batch was last put into a request. Brokers refuse two in one.
+    pub(crate) last_turn: usize,
     #[cfg(test)]
     own_ids: BatchIds,
 }
@@ -115,6 +117,7 @@ impl Partition {
             leaderless: Condition::default(),
             is_leader_doubted: false,
             is_active: false,
+            last_turn: 0,
             #[cfg(test)]
             own_ids: BatchIds::default(),
         }

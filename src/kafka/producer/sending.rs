@@ -84,7 +84,9 @@ impl Machine {
             Readiness::Ready if linger == Linger::Observed => {}
             Readiness::Ready => return None,
             Readiness::Lingers(_)
-                if linger == Linger::Over && leader.is_some_and(|l| round.contains_key(&l)) => {}
+                if linger == Linger::Over
+                    && partition.last_turn != self.turn
+                    && leader.is_some_and(|leader| round.contains_key(&leader)) => {}
             Readiness::Lingers(at) => return Some(at),
             Readiness::At(at) => return Some(at),
             Readiness::Waits => return None,
@@ -108,6 +110,7 @@ impl Machine {
                 Room::None => return None,
             },
         }
+        partition.last_turn = self.turn;
         let (encoder, ids) = (&mut self.encoder, &mut self.batch_ids);
         let (id, attempt, bytes) = partition.next(leader, encoder, ids, now);
         let batch = BatchRef {
@@ -183,3 +186,46 @@ impl ProduceBuilder {
 const REQUEST_BYTES: usize = 1 << 20;
 /// A partition may be without a leader for so long before that is worth a line in the log.
 const LEADERLESS_PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::kafka::producer::model::places_of;
+    use crate::kafka::producer::tests::{Play, all_produced, metadata};
+    use crate::kafka::testing::destination_of;
+
+    #[test]
+    fn what_lingers_goes_along_where_a_request_goes_anyway_and_no_partition_is_in_it_twice() {
+        let mut play = Play::new();
+        let leaders = [(1, 0), (1, 0), (1, 0)];
+        let files: Vec<_> = (0..20).map(|n| destination_of(&format!("/{n}"))).collect();
+        // Each partition has begun its sequence.
+        for _ in 0..2 {
+            files.iter().for_each(|to| play.line(to, "line\n"));
+            let (connection, _, request) = play.until_produce(|_| metadata(&leaders));
+            play.answer(connection, all_produced(&request));
+        }
+        let linger = Duration::from_secs(1);
+        Arc::get_mut(&mut play.machine.config)
+            .expect("is the machine's alone")
+            .linger = linger;
+        play.line(&files[0], "line\n");
+        play.now += linger / 8;
+        assert!(play.poll().is_empty());
+        files.iter().for_each(|to| play.line(to, "line\n"));
+        play.now += linger / 8;
+        // One partition is due, the others would be later.
+        let sent = play.poll();
+        let [(_, _, request)] = &sent[..] else {
+            panic!("{} requests", sent.len());
+        };
+        let mut places = places_of(request);
+        places.sort();
+        places.dedup();
+        assert_eq!(places.len(), leaders.len());
+        assert_eq!(places_of(request).len(), leaders.len());
+        assert!(play.poll().is_empty());
+    }
+}

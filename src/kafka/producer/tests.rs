@@ -25,17 +25,17 @@ use crate::tailer_handle::testing::handle;
 
 use super::machine::{Machine, Now};
 
-struct Play {
-    machine: Machine,
+pub(super) struct Play {
+    pub(super) machine: Machine,
     dial: RecordingDial,
-    now: Instant,
+    pub(super) now: Instant,
     connections: Vec<Opened>,
 }
 
 /// Leaders of the partitions of topic `t`, with their epochs.
-type Leaders<'a> = &'a [(i32, i32)];
+pub(super) type Leaders<'a> = &'a [(i32, i32)];
 
-fn metadata(leaders: Leaders<'_>) -> Response {
+pub(super) fn metadata(leaders: Leaders<'_>) -> Response {
     metadata_of(vec!["t".to_owned()], leaders)
 }
 
@@ -77,7 +77,7 @@ fn produced_at(places: impl Iterator<Item = (String, i32)>, error: i16) -> Respo
 }
 
 /// Everything in `request` was taken.
-fn all_produced(request: &Request) -> Response {
+pub(super) fn all_produced(request: &Request) -> Response {
     produced_at(super::model::places_of(request).into_iter(), 0)
 }
 
@@ -99,7 +99,7 @@ fn id() -> Response {
 }
 
 impl Play {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let address = BrokerAddress {
             host: "seed".into(),
             port: 9092,
@@ -122,7 +122,7 @@ impl Play {
         self.machine.push(batch, self.now);
     }
 
-    fn line(&mut self, to: &Arc<Destination>, line: &str) {
+    pub(super) fn line(&mut self, to: &Arc<Destination>, line: &str) {
         self.push(batch(to, line.as_bytes()));
     }
 
@@ -135,7 +135,7 @@ impl Play {
     }
 
     /// Polls, connects whatever is to be connected, and gives what is sent: connection, node, request.
-    fn poll(&mut self) -> Vec<(u64, i32, Request)> {
+    pub(super) fn poll(&mut self) -> Vec<(u64, i32, Request)> {
         loop {
             self.machine.poll(self.now);
             let opened = self.dial.take();
@@ -169,7 +169,7 @@ impl Play {
     }
 
     /// Answers questions, by node, until a Produce request is sent; gives that.
-    fn until_produce(&mut self, tell: impl Fn(i32) -> Response) -> (u64, i32, Request) {
+    pub(super) fn until_produce(&mut self, tell: impl Fn(i32) -> Response) -> (u64, i32, Request) {
         for _ in 0..500 {
             let mut produce = None;
             for (connection, node, request) in self.poll() {
@@ -260,7 +260,7 @@ impl Play {
         self.answer(connection, answer);
     }
 
-    fn answer(&mut self, connection: u64, answer: Response) {
+    pub(super) fn answer(&mut self, connection: u64, answer: Response) {
         self.event(connection, ConnectionEvent::Answered(answer));
     }
 }
