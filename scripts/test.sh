@@ -91,7 +91,7 @@ alone=(isolation::)
 large=(real_kafka_cluster:: real_kafka_loggers:: real_kafka_logrotate_matrix::)
 paced=(real_kafka_kill:: real_kafka_many::)
 compute=(model:: real_kafka_matrix:: limits::)
-loaded=(real_kafka_chaos:: hanging:: own_log::)
+loaded=(real_kafka_chaos:: hanging::)
 # Two lines of tests side by side: where one waits the other computes.
 first_line() {
     local code=0 name others=()

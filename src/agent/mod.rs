@@ -13,7 +13,6 @@
 //! registrar, the registrar waits for nobody.
 
 mod supervisor;
-mod thread_limit;
 mod threads;
 mod wiring;
 

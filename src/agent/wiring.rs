@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::thread_limit::{ThreadLimit, ThreadShares};
-use super::threads::{Outcome, Role, ThreadExit, lanes, spawn};
+use super::threads::{Outcome, Role, ThreadExit, ThreadLimit, ThreadShares, lanes, spawn};
 use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
 use crate::budget::Budget;
@@ -18,8 +17,7 @@ use crate::config::{Config, Protocol};
 use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
 use crate::output::legacy::LegacyOutput;
-use crate::output::stdout::StdoutOutput;
-use crate::output::{Output, Worker};
+use crate::output::{Output, StdoutOutput, Worker};
 use crate::progress::{Progress, Saved};
 use crate::shown::ShownPath;
 use crate::tail::deleted::DeletedFiles;

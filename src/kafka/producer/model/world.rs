@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use crate::kafka::protocol::record_batch::Unpacked;
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::{
     MetadataResponse, PartitionMetadata, PartitionResponse, TopicId, TopicMetadata,
 };
-use crate::kafka::protocol::unpacked::Unpacked;
 use crate::kafka::protocol::wire::Reader;
 
 pub(super) const TOPIC: &str = "t";
