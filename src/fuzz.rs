@@ -6,13 +6,12 @@ use std::path::Path;
 use crate::checkpoint::store::fuzz as store;
 use crate::config::{Config, Secret};
 use crate::kafka::network::http;
-use crate::kafka::network::sasl::Exchange;
-use crate::kafka::network::scram::{Hash, Scram};
+use crate::kafka::network::sasl::{Exchange, Hash, Scram};
 use crate::kafka::network::token;
 use crate::kafka::network::transport::{check_correlation_id, take_frame};
 use crate::kafka::protocol::api::{self, Api, INIT_PRODUCER_ID, METADATA, PRODUCE};
+use crate::kafka::protocol::request::{SaslAuthenticateResponse, read_handshake};
 use crate::kafka::protocol::response::Response;
-use crate::kafka::protocol::sasl::{SaslAuthenticateResponse, read_handshake};
 
 /// Feeds bytes to a reader, which must neither panic nor take much more memory than they do.
 pub type Target = fn(&[u8]);

@@ -28,7 +28,7 @@ impl LogFile {
     /// without opening devices. `None`: it is something else.
     ///
     /// A name that ends in `.gz` or `.zst` is decompressed. How long its content is, is only known when all of it
-    /// was decompressed once: [`Content::size`].
+    /// was decompressed once: [`LogFile::size`].
     pub(super) fn open(
         path: &Path,
         policy: FollowLinks,

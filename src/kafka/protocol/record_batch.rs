@@ -357,7 +357,7 @@ impl<'a> RawRecord<'a> {
 }
 
 impl Unpacked {
-    /// Unpacks `batch`, which [`BatchWriter`](super::record_batch::BatchWriter) has written.
+    /// Unpacks `batch`, which [`BatchWriter`] has written.
     pub(crate) fn of(batch: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::new(batch, false);
         r.bytes(21)?;

@@ -2,7 +2,6 @@
 //! of leaders, metadata that lags behind, growth, topics that are made again smaller, and time. No thread and no
 //! socket. After each step the oracle has its say; at the end everything must be delivered.
 
-mod oracle;
 mod world;
 
 use std::collections::VecDeque;
@@ -24,8 +23,7 @@ use crate::kafka::testing::{Opened, RecordingDial, config, destination_of};
 use crate::tailer_handle::testing::handle;
 
 use super::machine::{Machine, Now};
-use oracle::Oracle;
-use world::{NODES, Sent, World};
+use world::{NODES, Oracle, Sent, World};
 
 /// What may happen in a run.
 #[derive(Debug, Clone, Copy)]
