@@ -103,7 +103,7 @@ first_line() {
     done
     tests 4 integration "${slow[@]}" >"$work/slow.out" &
     local slow_job=$!
-    tests 4 lib || code=1
+    tests 8 lib || code=1
     tests 2 replay || code=1
     tests 2 allocations || code=1
     wait "$slow_job" || code=1
