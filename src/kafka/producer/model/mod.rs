@@ -429,6 +429,7 @@ fn take_in(oracle: &mut Oracle, world: &World, number: u64, node: i32, request: 
         Asked::InitProducerId
     } else {
         let batches = world::batches(request);
+        oracle.takes(&batches);
         for sent in &batches {
             oracle.sends(number, node, sent, world);
         }

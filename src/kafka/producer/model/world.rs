@@ -296,6 +296,15 @@ impl Oracle {
         self.wrong.get_or_insert(what);
     }
 
+    /// A request has one batch at most for a partition: brokers take no other.
+    pub(super) fn takes(&mut self, request: &[Sent]) {
+        let mut partitions: Vec<i32> = request.iter().map(|sent| sent.partition).collect();
+        partitions.sort_unstable();
+        if let Some(twice) = partitions.windows(2).find(|pair| pair[0] == pair[1]) {
+            self.fail(format!("a request has partition {} twice", twice[0]));
+        }
+    }
+
     pub(super) fn sends(&mut self, connection: u64, node: i32, sent: &Sent, world: &World) {
         let partition = sent.partition;
         let flights = self.flights.entry(partition).or_default();
