@@ -11,10 +11,18 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 flags="-C target-feature=+crt-static"
 libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || true)
 at_least() { [[ $libc == glibc\ * ]] && printf '%s\n%s\n' "$1" "${libc#glibc }" | sort -VC; }
-# Names are not looked up by modules of the host (scripts/files_dns.c).
+# The agent looks names up by itself (src/resolve); the crate of the legacy output has the C library do it, for the
+# names that brokers give each other. Whatever nsswitch.conf says, that must load no module of the host's other C
+# library: these two services are part of glibc.
 if at_least 2.34; then
     mkdir -p target
-    cc -O2 -c scripts/files_dns.c -o target/files_dns.o
+    cc -O2 -x c -c - -o target/files_dns.o <<'C'
+extern int __nss_configure_lookup(const char *database, const char *services);
+
+__attribute__((constructor)) static void files_dns(void) {
+    __nss_configure_lookup("hosts", "files dns");
+}
+C
     flags+=" -C link-arg=target/files_dns.o"
 fi
 # Relocations in their packed form are 120 KB smaller; glibc applies them since 2.36.

@@ -67,9 +67,8 @@ for target; do
     log=$work/$target/log
     options=(-max_len="$most_bytes" -malloc_limit_mb="$malloc_mb" -rss_limit_mb="$memory_mb"
         -timeout=20 -artifact_prefix="$work/$target/" -print_final_stats=1)
-    if [ -f "tests/fuzz/$target.dict" ]; then
-        options+=(-dict="tests/fuzz/$target.dict")
-    fi
+    # Those that read text know its words.
+    case $target in checkpoints | ini | scram) options+=(-dict=tests/fuzz/words.dict) ;; esac
     if FUZZ_TARGET=$target "$fuzzer" "${options[@]}" -max_total_time="$seconds" "$found" "$corpus" 2>"$log"; then
         result=fine
     else

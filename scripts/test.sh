@@ -86,21 +86,28 @@ tests() {
     "$binary" --test-threads "$threads" "${skip[@]}" "$@" 2>&1
 }
 # What measures, and therefore runs alone; what is many programs by itself, one test at a time; what computes, as many
-# as there are cores; what has a load of its own, some. All others wait most of the time.
+# as there are cores; what has a load of its own, some. All others wait most of the time. What runs the static binary
+# waits for it. What sits through the pauses between attempts begins first.
 alone=(isolation::)
+static=(static_binary::)
 large=(real_kafka_cluster:: real_kafka_loggers:: real_kafka_logrotate_matrix::)
-paced=(real_kafka_kill:: real_kafka_many::)
-compute=(model:: real_kafka_matrix:: limits::)
-loaded=(real_kafka_chaos:: hanging:: own_log::)
-# Two lines of tests side by side: where one waits the other computes.
+paced=(real_kafka_kill:: real_kafka_many:: limits::)
+compute=(model:: real_kafka_matrix::)
+slow=(error_codes::)
+loaded=(real_kafka_chaos:: hanging::)
+# Two lines of tests side by side, and what runs the static binary: where one waits another computes.
 first_line() {
     local code=0 name others=()
-    for name in "${alone[@]}" "${large[@]}" "${paced[@]}" "${compute[@]}" "${loaded[@]}"; do
+    for name in "${alone[@]}" "${static[@]}" "${large[@]}" "${paced[@]}" "${compute[@]}" "${loaded[@]}" "${slow[@]}"; do
         others+=(--skip "$name")
     done
-    tests 4 lib || code=1
+    tests 4 integration "${slow[@]}" >"$work/slow.out" &
+    local slow_job=$!
+    tests 8 lib || code=1
     tests 2 replay || code=1
     tests 2 allocations || code=1
+    wait "$slow_job" || code=1
+    cat "$work/slow.out"
     tests 8 integration "${others[@]}" || code=1
     tests 4 integration "${loaded[@]}" || code=1
     tests 2 integration "${paced[@]}" || code=1
@@ -118,12 +125,9 @@ beside fetch fetch
 beside binary scripts/build.sh --quiet
 say "format"
 cargo fmt --check
-say "lints"
-cargo clippy --quiet --all-targets -- -D warnings
-say "docs"
-RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items
 say "compiling the tests"
-CARGO_TERM_COLOR=never cargo test --no-run 2>&1 | tee "$work/compiled" >&2
+# The examples are linted, and built by the scripts that run them.
+CARGO_TERM_COLOR=never cargo test --no-run --lib --tests 2>&1 | tee "$work/compiled" >&2
 
 skip=()
 missing=()
@@ -138,13 +142,6 @@ if [ -z "${LOGAGENT_TEST_KAFKA:-}" ]; then
     missing+=("THE TESTS AGAINST A REAL KAFKA DID NOT RUN: no real Kafka could be fetched or reached (Maven, Java 17).")
 fi
 
-say "the static binary"
-await binary || { cat "$work/binary.log" >&2; exit 1; }
-LOGAGENT_TEST_STATIC=$(realpath "$(cat "$work/binary.out")")
-export LOGAGENT_TEST_STATIC
-bytes=$(stat -c %s "$LOGAGENT_TEST_STATIC")
-echo "$LOGAGENT_TEST_STATIC has $bytes bytes; $most_bytes are the most" >&2
-[ "$bytes" -le "$most_bytes" ] || exit 1
 if [ "$(id -u)" != 0 ]; then
     skip+=(--skip static_binary)
     missing+=("THE STATIC BINARY DID NOT RUN IN ROOT FILE SYSTEMS: that takes root's rights.")
@@ -165,18 +162,54 @@ else
     missing+=("THE LIMITS OF CONTROL GROUPS WERE NOT TESTED: none can be made below $groups.")
 fi
 
+# Lints and docs.
+lints() {
+    cargo clippy --quiet --all-targets -- -D warnings &&
+        RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items
+}
+# Waits for the static binary, which is no larger than it may be.
+static_binary() {
+    await binary || { cat "$work/binary.log" >&2; exit 1; }
+    LOGAGENT_TEST_STATIC=$(realpath "$(cat "$work/binary.out")")
+    export LOGAGENT_TEST_STATIC
+    local bytes
+    bytes=$(stat -c %s "$LOGAGENT_TEST_STATIC")
+    say "the static binary"
+    echo "$LOGAGENT_TEST_STATIC has $bytes bytes; $most_bytes are the most" >&2
+    [ "$bytes" -le "$most_bytes" ] || exit 1
+}
+
 failed=no
 if [ $# = 0 ]; then
-    # What valgrind counts does not depend on what else runs.
-    beside count nice scripts/instructions.sh
+    # What valgrind counts and what clippy finds does not depend on what else runs, and tests wait most of the time.
+    beside count nice -n 19 scripts/instructions.sh
+    beside lints lints
+    renice -n 19 -g "${jobs[lints]}" >/dev/null || true
     say "tests"
     beside second second_line
-    first_line | tee "$work/first.out" || failed=yes
-    await second || failed=yes
-    cat "$work/second.out"
+    beside first first_line
+    # Linking it goes on meanwhile.
+    static_binary
+    tests 3 integration "${static[@]}" | tee "$work/static.out" || failed=yes
+    say "quickstart"
+    scripts/quickstart.sh >"$work/quickstart.log" 2>&1 || { cat "$work/quickstart.log" >&2; failed=yes; }
+    grep -E '^all .* lines are there' "$work/quickstart.log" || failed=yes
+    for line in first second; do
+        await "$line" || failed=yes
+        cat "$work/$line.out"
+    done
+    say "instructions of the hot path"
+    await count || failed=yes
+    cat "$work/count.log"
+    say "lints and docs"
+    await lints || failed=yes
+    cat "$work/lints.log"
     tests 1 integration "${alone[@]}" | tee "$work/alone.out" || failed=yes
-    cat "$work"/{first,second,alone}.out >"$work/tests.log"
+    cat "$work"/{static,first,second,alone}.out >"$work/tests.log"
 else
+    say "lints and docs"
+    lints
+    static_binary
     cargo test --no-fail-fast -- "$@" --test-threads 2 "${skip[@]}" 2>&1 | tee "$work/tests.log" || failed=yes
 fi
 
@@ -184,14 +217,6 @@ count() { grep -cE "^test .*$1.* \.\.\. $2\$" "$work/tests.log" || true; }
 passed=$(count '' ok)
 against_kafka=$(count real_kafka ok)
 ignored=$(count '' 'ignored.*')
-if [ $# = 0 ]; then
-    say "instructions of the hot path"
-    await count || failed=yes
-    cat "$work/count.log"
-    say "quickstart"
-    scripts/quickstart.sh >"$work/quickstart.log" 2>&1 || { cat "$work/quickstart.log" >&2; failed=yes; }
-    grep -E '^all .* lines are there' "$work/quickstart.log" || failed=yes
-fi
 say "summary"
 echo "$passed tests passed, $against_kafka of them against a real Kafka; $ignored ignored"
 for words in "${missing[@]}"; do

@@ -6,14 +6,13 @@
 //! Each stage collects what is wrong and hands on what it has, so that one run reports everything.
 //!
 //! ```text
-//! types, tls, sasl, secret, address   what the rest of the agent gets
+//! types, tls, sasl, address           what the rest of the agent gets
 //! value_types/                        what a value may be, and how it is read
-//! key, keys                           what is said of a key; the one table of keys
-//! small_file, text, syntax            from a file to sections with raw values
+//! keys                                the one table of keys, and `conf/logagent.ini`, which it makes
+//! text, syntax                        from a file to sections with raw values
 //! reader                              one section: looks a key up, expands it, reads it as its type
 //! resolve/                            from raw values to the types; what contradicts each other
-//! error, nearest, environment         what all of these need
-//! reference, warnings                 `conf/logagent.ini`; what is no error and yet should be known
+//! error, environment                  what all of these need
 //! ```
 //! Uses go one way, without a circle. A new key is a row in `keys`, a field in `types` and a line in
 //! `resolve`. Nothing is read from here while the agent runs.
@@ -21,15 +20,10 @@
 mod address;
 mod environment;
 mod error;
-mod key;
 mod keys;
-mod nearest;
 mod reader;
-mod reference;
 mod resolve;
 mod sasl;
-mod secret;
-mod small_file;
 mod syntax;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
@@ -38,15 +32,14 @@ mod text;
 mod tls;
 mod types;
 mod value_types;
-mod warnings;
 
 use std::path::Path;
 
 pub use address::BrokerAddress;
 pub use error::{ConfigError, ConfigErrors};
-pub use reference::reference;
-pub use sasl::{ClientCredentials, Login, SaslConfig, TokenEndpoint, TokenOrigin};
-pub use secret::Secret;
+pub use keys::reference;
+pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, TokenOrigin};
+
 pub use tls::TlsConfig;
 pub use types::{
     Acks, AgentConfig, Compression, Config, FollowLinks, HeaderChoice, KafkaConfig, LogConfig,
@@ -54,7 +47,7 @@ pub use types::{
 };
 
 pub(crate) use keys::LEAST_MEMORY;
-pub(crate) use small_file::read_small_file;
+pub(crate) use text::read_small_file;
 
 use environment::Env;
 use text::Text;
@@ -63,7 +56,7 @@ impl Config {
     /// Reads the ini at `path`, with `${NAME}` from the environment. Refuses anything but a regular
     /// file of at most 1 MiB, without waiting for it.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        match small_file::read(path) {
+        match text::read(path) {
             Ok(bytes) => Self::from_bytes(&bytes, path, &|name| std::env::var(name).ok()),
             Err(problem) => Err(ConfigErrors::new(path, vec![ConfigError::in_file(problem)])),
         }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::ApiKey;
 
 use crate::support::broker::{Cluster, Codec, Record};
+use crate::support::client::java_partition;
 use crate::support::env::{Env, SOON, TOPIC, assert_same_lines, lines};
-use crate::support::java::java_partition;
 
 #[test]
 fn lines_that_were_there_before_the_start_arrive_in_order() {

@@ -15,8 +15,8 @@ use kafka_protocol::messages::ApiKey;
 use rustix::process::Signal;
 
 use crate::support::broker::{Cluster, Record};
+use crate::support::client::java_partition;
 use crate::support::env::{Env, SOON, TOPIC, assert_same_lines, lines};
-use crate::support::java::java_partition;
 
 /// Ten failures in a row are about 40 s of pauses.
 const LONG: Duration = Duration::from_secs(100);

@@ -16,9 +16,9 @@ const LONG: Duration = Duration::from_secs(60);
 /// Rounds of each kind, in turns, unless `LOGAGENT_ISOLATION_ROUNDS` says otherwise. The median is taken.
 const ROUNDS: usize = 3;
 /// Lines that are timed in a round.
-const LINES: usize = 30_000;
+const LINES: usize = 20_000;
 /// Lines of the topic that fails, in a round: more than `memory_limit` takes.
-const BAD_LINES: usize = 100_000;
+const BAD_LINES: usize = 80_000;
 /// Answers come so much later, and batches are small, so that the time of a round is that of the
 /// requests in flight and not the processor's, which tests share with others.
 const DELAY: Duration = Duration::from_millis(10);

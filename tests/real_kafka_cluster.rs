@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// Between two looks at what all brokers say.
 const LOOK: Duration = Duration::from_millis(100);
 /// Load before the first failure and after the last.
-const CALM: Duration = Duration::from_secs(2);
+const CALM: Duration = Duration::from_secs(1);
 /// So soon the brokers elect other leaders, instead of after 9 s.
 const QUICK: [&str; 2] = [
     "broker.session.timeout.ms=4000",

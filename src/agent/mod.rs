@@ -15,7 +15,6 @@
 mod control_group;
 mod memory_limit;
 mod supervisor;
-mod thread_limit;
 mod threads;
 mod wiring;
 

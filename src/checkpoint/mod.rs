@@ -1,9 +1,8 @@
 //! Checkpoints: how far each source is acknowledged, in memory and on disk.
 //!
 //! [`registrar`] is the thread, [`tracker`] turns acknowledgements in any order into a prefix
-//! without gaps, [`store`] is the file, `changes` is what is written, and `schedule` when.
+//! without gaps and knows what of it has to be written, [`store`] is the file, and `schedule` says when.
 
-mod changes;
 pub mod registrar;
 mod schedule;
 pub mod store;

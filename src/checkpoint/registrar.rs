@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::changes::Changes;
 use super::schedule::{Looks, Schedule};
 use super::store::{Entry, Store};
 use super::tracker::AckTracker;
+use super::tracker::Changes;
 use crate::batch::{SourceId, Span, TailChecksum};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;

@@ -9,7 +9,6 @@
 //! silence (`read`).
 
 mod append_log;
-mod disk;
 mod format;
 mod read;
 
@@ -23,8 +22,8 @@ use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 pub use self::append_log::Entry;
+use self::append_log::Folder;
 use self::append_log::{FILE, Log};
-use self::disk::Folder;
 use self::format::{OLDEST, VERSION};
 use crate::progress::{Checkpoint, Saved};
 

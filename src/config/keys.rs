@@ -1,14 +1,14 @@
-//! The one table of keys. Parsing, defaults, messages and the reference all come from it.
+//! The one table of keys, what is said of a key, and the reference ini that the table makes. Parsing, defaults and
+//! messages come from it too.
 
 use std::time::Duration;
 
-use super::key::{AnyKey, DefaultValue, Key, Section};
 use super::types::{Acks, Compression, FollowLinks, Protocol, StartAt};
 use super::value_types::kafka::{Brokers, Headers, Partitioners};
 use super::value_types::paths::{Excludes, Folder, Paths, RotatedGlobs};
 use super::value_types::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
 use super::value_types::tls::{Authorities, Certificates, PrivateKey};
-use super::value_types::{Choice, Count, Optional, Size, Text, Time};
+use super::value_types::{Choice, Count, Optional, Size, Text, Time, ValueType};
 
 /// The keys of one kind of section.
 pub(super) fn keys_of(section: Section) -> impl Iterator<Item = &'static dyn AnyKey> {
@@ -190,3 +190,126 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 // So `batch_bytes` needs no check against `memory_limit`: eight batches always fit.
 const _: () = assert!(MOST_BATCH <= LEAST_MEMORY / 8);
+
+/// The three kinds of sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// `[agent]`.
+    Agent,
+    /// `[kafka]`.
+    Kafka,
+    /// `[log:NAME]`.
+    Log,
+}
+
+/// The value of a key that is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DefaultValue {
+    /// The file is refused; the text is an example.
+    Required(&'static str),
+    /// As if this were written.
+    Text(&'static str),
+    /// The `[kafka]` key of the same name holds; the text is an example.
+    FromKafka(&'static str),
+    /// Nothing; the text is an example.
+    Nothing(&'static str),
+}
+
+/// One key: where it stands, what it accepts, what it is for.
+pub(super) struct Key<K> {
+    pub(super) section: Section,
+    pub(super) name: &'static str,
+    pub(super) value_type: K,
+    pub(super) default_value: DefaultValue,
+    /// One line, for the reference.
+    pub(super) about: &'static str,
+}
+
+/// A [`Key`] of any type.
+pub(super) trait AnyKey: Sync {
+    fn section(&self) -> Section;
+    fn name(&self) -> &'static str;
+    fn default_value(&self) -> DefaultValue;
+    fn about(&self) -> &'static str;
+    fn accepted(&self) -> String;
+}
+
+impl<K: ValueType> AnyKey for Key<K> {
+    fn section(&self) -> Section {
+        self.section
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn default_value(&self) -> DefaultValue {
+        self.default_value
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn accepted(&self) -> String {
+        self.value_type.accepted()
+    }
+}
+
+/// The text of `conf/logagent.ini`, from the table of keys: a working file in which everything
+/// that has a default is commented out as `#key = default`.
+pub fn reference() -> String {
+    let mut text = HEAD.to_owned();
+    for (section, header, about) in SECTIONS {
+        text.push('\n');
+        comment(&mut text, about);
+        text.push_str(header);
+        text.push('\n');
+        for key in keys_of(section) {
+            describe(&mut text, key);
+        }
+    }
+    text
+}
+
+fn describe(text: &mut String, key: &dyn AnyKey) {
+    text.push('\n');
+    comment(text, key.about());
+    comment(text, &format!("  accepted: {}", key.accepted()));
+    let (mark, value) = match key.default_value() {
+        DefaultValue::Required(value) | DefaultValue::FromKafka(value) => ("", value),
+        DefaultValue::Text(value) | DefaultValue::Nothing(value) => ("#", value),
+    };
+    let line = format!("{mark}{} = {value}", key.name());
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn comment(text: &mut String, line: &str) {
+    text.push_str("# ");
+    text.push_str(line);
+    text.push('\n');
+}
+
+const HEAD: &str = "\
+# logagent: every key, with its default where it has one.
+#
+# A line is 'key = value', a [section], or a comment that begins with # or ;. Nothing ends a value
+# but the end of its line: # and ; are part of it, quotes too.
+# Sizes take B, KiB, MiB, GiB; times take ms, s, m, h. ${NAME} is the environment variable NAME,
+# $${ is ${ itself. A key that is unknown, wrong or set twice is refused at the start.
+";
+
+const SECTIONS: [(Section, &str, &str); 3] = [
+    (Section::Agent, "[agent]", "The agent itself."),
+    (
+        Section::Kafka,
+        "[kafka]",
+        "Where and how the lines are sent.",
+    ),
+    (
+        Section::Log,
+        "[log:web]",
+        "What is followed: one section [log:NAME] for each kind of log, NAME being up to you.",
+    ),
+];

@@ -1,10 +1,10 @@
 //! Reads the keys of one section: looks each up, expands it, and reads it as its type.
 
 use super::environment::{BadReference, Env, expand};
+use super::error::nearest;
 use super::error::{ConfigError, Escaped, Hint, Problem, RefusedValue, printable};
-use super::key::{DefaultValue, Key, Section};
 use super::keys::keys_of;
-use super::nearest::nearest;
+use super::keys::{DefaultValue, Key, Section};
 use super::syntax::{RawEntry, RawSection};
 use super::value_types::ValueType;
 

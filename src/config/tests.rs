@@ -1,16 +1,22 @@
-//! Whole files: what loads, and the full text of every refusal.
+//! Whole files: what loads, and the full text of every refusal. The files in `conf/` are held against the table
+//! of keys.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::keys::keys_of;
+use crate::config::keys::{AnyKey, DefaultValue, Section};
+use crate::config::{
+    Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
+    LogConfig, Partitioner, Protocol, StartAt, reference,
+};
+
+use super::{Config, ConfigErrors};
 
 mod accepted;
 mod files;
-mod mutations;
 mod refused;
-mod sasl;
-mod shipped;
 mod tls;
-
-use std::path::Path;
-
-use super::{Config, ConfigErrors};
 
 /// A file without fault, five lines long.
 const GOOD: &str = "[kafka]\nbrokers = a:1\ntopic = t\n[log:web]\npath = /a\n";
@@ -39,4 +45,117 @@ fn kafka_errors(lines: &str) -> String {
 /// The errors of [`GOOD`] with these further lines in `[log:web]`; the first of them is line 6.
 fn log_errors(lines: &str) -> String {
     errors(&format!("{GOOD}{lines}\n"))
+}
+
+const SHIPPED: &str = include_str!("../../conf/logagent.ini");
+const SUPERVISORD: &str = include_str!("../../conf/supervisord/logagent.conf");
+const SYSTEMD: &str = include_str!("../../conf/logagent.service");
+
+/// What the shipped file says: every default.
+fn defaults() -> Config {
+    Config {
+        file: Path::new("a.ini").to_owned(),
+        agent: AgentConfig {
+            state_dir: "/var/lib/logagent".into(),
+            producers: 1,
+            memory_limit_bytes: None,
+            shutdown_timeout: Duration::from_secs(8),
+            checkpoint_interval: Duration::from_millis(5),
+            deleted_bytes_limit: 1 << 30,
+        },
+        kafka: KafkaConfig {
+            brokers: vec![BrokerAddress {
+                host: "localhost".to_owned(),
+                port: 9092,
+            }],
+            protocol: Protocol::Native,
+            acks: Acks::All,
+            compression: Compression::Lz4,
+            partitioner: Partitioner::File,
+            batch_bytes: 512 << 10,
+            linger: Duration::from_millis(250),
+            request_timeout: Duration::from_secs(30),
+            client_id: "logagent".to_owned(),
+            idempotence: true,
+            headers: HeaderChoice {
+                host: true,
+                path: true,
+            },
+            tls: None,
+            sasl: None,
+        },
+        logs: vec![
+            LogConfig {
+                name: "web".to_owned(),
+                paths: vec!["/var/log/nginx/access.log".to_owned()],
+                exclude: vec![],
+                rotated: vec![],
+                follow_links: FollowLinks::Safe,
+                topic: "web_log".to_owned(),
+                key: None,
+                start_at: StartAt::Beginning,
+                max_line_bytes: 900 << 10,
+                strip_cr: false,
+                rotate_wait: Duration::from_secs(5),
+            }
+            .into(),
+        ],
+    }
+}
+
+#[test]
+fn the_shipped_ini_is_the_reference() {
+    assert!(
+        SHIPPED == reference(),
+        "conf/logagent.ini must read:\n{}",
+        reference()
+    );
+}
+
+#[test]
+fn the_shipped_ini_loads_with_every_default() {
+    assert_eq!(parse(SHIPPED).unwrap(), defaults());
+}
+
+#[test]
+fn every_default_that_the_shipped_ini_shows_is_the_one_that_holds() {
+    let mut shown = 0;
+    let all_set: String = SHIPPED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                shown += 1;
+                format!("{setting}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let optional = |key: &&dyn AnyKey| {
+        matches!(
+            key.default_value(),
+            DefaultValue::Text(_) | DefaultValue::Nothing(_)
+        )
+    };
+    let expected: usize = [Section::Agent, Section::Kafka, Section::Log]
+        .into_iter()
+        .map(|section| keys_of(section).filter(optional).count())
+        .sum();
+    assert_eq!(shown, expected, "each has a line '#key = default'");
+    assert_eq!(parse(&all_set).unwrap(), defaults());
+}
+
+#[test]
+fn no_line_of_the_shipped_ini_needs_a_wide_terminal() {
+    for line in SHIPPED.lines() {
+        assert!(line.len() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn supervisors_wait_longer_than_the_agent() {
+    let stop = defaults().agent.shutdown_timeout;
+    assert!(stop < Duration::from_secs(10));
+    assert!(SUPERVISORD.lines().any(|line| line == "stopwaitsecs=10"));
+    assert!(SUPERVISORD.lines().any(|line| line == "stopsignal=TERM"));
+    assert!(SYSTEMD.lines().any(|line| line == "TimeoutStopSec=10"));
 }

@@ -21,7 +21,6 @@
 //! - With `acks=0` a Produce request has no response at all.
 
 pub(crate) mod cluster;
-pub(crate) mod fuzz;
 pub(crate) mod network;
 pub(crate) mod producer;
 pub(crate) mod protocol;

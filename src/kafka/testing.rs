@@ -16,8 +16,8 @@ use crate::buffer::BufferPool;
 use crate::config::{
     Acks, BrokerAddress, Compression, HeaderChoice, KafkaConfig, Partitioner, Protocol,
 };
+use crate::kafka::cluster::broker::Dial;
 use crate::kafka::cluster::broker::Peer;
-use crate::kafka::cluster::dial::Dial;
 use crate::kafka::network::connection::Handle;
 use crate::kafka::protocol::request::Request;
 use crate::tailer_handle::testing::handle;

@@ -1,17 +1,17 @@
 //! Outputs and the worker that drives one.
 //!
-//! [`Output`] has three implementations: the native Kafka client, the legacy one and standard output.
+//! [`Output`] has three implementations: the native Kafka client, the legacy one and standard output, which is that of `--dry-run`.
 
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, Sender, never, select};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Span};
 use crate::deadline::Deadline;
+use crate::progress::Progress;
 
 pub mod legacy;
-pub mod stdout;
 
 /// Takes batches and sees to it that every record of them arrives.
 ///
@@ -168,7 +168,7 @@ impl<O: Output> Worker<O> {
                     continue;
                 }
             }
-            let timeout = next.map_or(crossbeam_channel::never(), crossbeam_channel::at);
+            let timeout = next.map_or(never(), crossbeam_channel::at);
             select! {
                 recv(self.batches) -> batch => return Ok(batch.ok()),
                 recv(self.output.events()) -> event => {
@@ -187,3 +187,87 @@ impl<O: Output> Worker<O> {
 
 /// While batches gather, they are looked at so often.
 const GATHERING_STEP: Duration = Duration::from_millis(5);
+
+/// Prints one line for each record: topic, key (`-` if there is none) and value, separated by tabs.
+#[derive(Debug)]
+pub struct StdoutOutput {
+    /// None: standard output takes nothing any more.
+    out: Option<BufWriter<io::Stdout>>,
+    progress: Sender<Progress>,
+    events: Receiver<()>,
+    /// What is printed and may lie in the buffer of `out`.
+    printed: Vec<Span>,
+    /// Why it takes nothing any more.
+    failure: Option<io::Error>,
+}
+
+impl StdoutOutput {
+    /// An output that acknowledges on `progress` what it has printed.
+    pub fn new(progress: Sender<Progress>) -> Self {
+        StdoutOutput {
+            out: Some(BufWriter::with_capacity(64 << 10, io::stdout())),
+            progress,
+            events: never(),
+            printed: Vec::new(),
+            failure: None,
+        }
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        self.out = None;
+        self.failure = Some(error);
+    }
+}
+
+fn print(out: &mut impl Write, batch: &Batch) -> io::Result<()> {
+    let route = &batch.destination.route;
+    for (_, record) in batch.records() {
+        out.write_all(route.topic.as_bytes())?;
+        out.write_all(b"\t")?;
+        out.write_all(route.key.as_deref().unwrap_or(b"-"))?;
+        out.write_all(b"\t")?;
+        out.write_all(record)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+impl Output for StdoutOutput {
+    type Event = ();
+
+    fn accept(&mut self, batch: Batch) {
+        let Some(out) = &mut self.out else { return };
+        match print(out, &batch) {
+            Ok(()) => self.printed.push(batch.span(0, batch.data.len())),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn events(&self) -> &Receiver<()> {
+        &self.events
+    }
+
+    fn handle(&mut self, (): ()) {}
+
+    fn poll(&mut self, _now: Instant) -> Option<Instant> {
+        match self.out.as_mut()?.flush() {
+            Ok(()) if self.printed.is_empty() => {}
+            Ok(()) => {
+                let printed = std::mem::take(&mut self.printed);
+                let _ = self.progress.send(Progress::Acked(printed));
+            }
+            Err(error) => self.fail(error),
+        }
+        None
+    }
+
+    fn finish(&mut self) {}
+
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+}

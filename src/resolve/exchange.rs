@@ -116,7 +116,7 @@ impl<'a> Exchange<'a> {
             let id = random_id();
             (Question { id, name, family }, Settled::Not)
         };
-        let server = |server: super::scope::Scoped| Server {
+        let server = |server: super::hosts::Scoped| Server {
             address: server.socket_address(port),
             tries: 0,
             reason: Reason::Silent,

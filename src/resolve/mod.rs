@@ -27,7 +27,6 @@ mod dns;
 mod exchange;
 mod hosts;
 mod resolv_conf;
-mod scope;
 #[cfg(test)]
 mod tests;
 
@@ -40,8 +39,8 @@ use std::time::Instant;
 
 pub use connect::connect;
 use exchange::{Exchange, Outcome, Silence};
+use hosts::Scoped;
 use resolv_conf::ResolvConf;
-use scope::Scoped;
 
 /// Where names are looked up.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::dns::Name;
-use super::scope::Scoped;
+use super::hosts::Scoped;
 
 /// What a resolv.conf says.
 #[derive(Debug, Clone, PartialEq, Eq)]

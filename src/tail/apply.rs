@@ -1,7 +1,6 @@
 //! Doing what was planned: closing, opening, counting what is lost, and telling the registrar.
 
 mod opening;
-mod registering;
 
 use std::collections::BTreeMap;
 use std::io;

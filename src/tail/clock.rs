@@ -1,4 +1,4 @@
-//! The wall clock.
+//! The wall clock, and times of files.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,3 +9,11 @@ pub(super) fn now_ms() -> i64 {
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+/// Whether a change now could have the same time as the last one.
+pub(super) fn mtime_is_ambiguous(modified_ns: i64) -> bool {
+    now_ms() - modified_ns / 1_000_000 < CLOCK_TICK_MS
+}
+
+/// How far apart two changes are at least whose times differ: file systems take the time of the last tick.
+const CLOCK_TICK_MS: i64 = 50;

@@ -8,7 +8,7 @@ use crossbeam_channel::select;
 use super::Tailer;
 use super::clock::now_ms;
 use super::framing::Growth;
-use super::growth::grow_fingerprint;
+use super::growth::{grow_fingerprint, grown_fingerprint};
 use super::source::Source;
 use super::source::{Chunk, ReadOutcome};
 use super::tailer::Drained;
@@ -77,7 +77,7 @@ impl Tailer {
             match source.read(until, growth, &self.account, &self.shared.pool)? {
                 ReadOutcome::Batch(chunk) => {
                     *sent = true;
-                    if let Ok(Some(fingerprint)) = source.grown_fingerprint() {
+                    if let Ok(Some(fingerprint)) = grown_fingerprint(source) {
                         grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
                     }
                     if !self.send(at, chunk) {

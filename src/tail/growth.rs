@@ -1,14 +1,82 @@
-//! What has come to a source since it was looked at.
+//! What has come to the sources of a tailer since they were looked at.
 
 use std::io;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::Shared;
+use super::clock::now_ms;
+use super::compare::{fresh, is_absence, verdict_on};
+use super::observation::Verdict;
+use super::recognise::is_same_inode;
 use super::source::Source;
+use super::{Shared, Tailer};
 use crate::identity::{FileIdentity, FileStat, Fingerprint};
 use crate::progress::{Checkpoint, Progress};
+
+impl Tailer {
+    /// Whether the path or the content of a source is not what it was. A source that has only grown is noted.
+    pub(super) fn has_changed(&mut self) -> io::Result<bool> {
+        let mut at_path = None;
+        match FileStat::at_path(&self.path) {
+            Ok(stat) => {
+                let current = self.sources.back().filter(|_| self.has_current);
+                let is_current = current.is_some_and(|s| is_same_inode(&s.checkpoint, &stat));
+                if !is_current && !self.is_read_elsewhere(&stat) {
+                    return Ok(true);
+                }
+                at_path = Some(stat).filter(|_| is_current);
+            }
+            // Where the path leads nowhere, a file that came and was rotated away between two looks left
+            // nothing there: what lies beside the path is looked at as long as its older ones are.
+            Err(error) if is_absence(&error) => {
+                if !self.sources.is_empty() || self.read_elsewhere.is_some() {
+                    return Ok(true);
+                }
+            }
+            // It cannot be told what lies there: nothing follows from that.
+            Err(error) => return Err(error),
+        }
+        let current = self.sources.back().filter(|_| self.has_current);
+        // What changes it from now on may come after it was rotated away.
+        self.in_place_at = current.map(|s| (Instant::now(), now_ms(), s.modified_ns));
+        if let Some(stat) = at_path
+            && self.sources.len() == 1
+            && let Some(source) = self.sources.back_mut()
+            && source.has_only_grown(&stat)
+        {
+            source.expect_growth();
+            note_growth(source, &stat, &self.shared, &self.progress)?;
+            return Ok(false);
+        }
+        Ok(!self.note_sizes(0)?)
+    }
+
+    /// Notes how far sources have grown, all but the `newest`; false if the content of one is not what it was.
+    ///
+    /// The newest first: what was written to an older one before is seen then, and read before.
+    pub(super) fn note_sizes(&mut self, newest: usize) -> io::Result<bool> {
+        let Tailer {
+            sources,
+            shared,
+            progress,
+            ..
+        } = self;
+        let rotated = sources.len() - usize::from(self.has_current);
+        let mut are_known = true;
+        for (at, source) in sources.iter_mut().enumerate().rev().skip(newest) {
+            match verdict_on(source)? {
+                (Verdict::Intact, stat) => note_growth(source, &stat, shared, progress)?,
+                (Verdict::Begun, _) if at < rotated => {
+                    let begun = fresh(&self.path, &mut source.content, 0)?;
+                    note_begun(source, &begun, shared, progress);
+                }
+                _ => are_known = false,
+            }
+        }
+        Ok(are_known)
+    }
+}
 
 /// Records a stat of content that may have grown.
 pub(super) fn note_growth(
@@ -27,7 +95,7 @@ pub(super) fn note_growth(
     }
     source.record_stat(stat);
     if source.position == 0
-        && let Some(fingerprint) = source.grown_fingerprint()?
+        && let Some(fingerprint) = grown_fingerprint(source)?
     {
         // It may be truncated before the first byte is read, and its copy be looked for.
         grow_fingerprint(source, fingerprint, shared, progress);
@@ -51,6 +119,26 @@ pub(super) fn note_begun(
     }
     shared.metrics.has_grown.set();
     source.record_stat(stat);
+}
+
+/// The fingerprint, if it covers more of the file than before.
+pub(super) fn grown_fingerprint(source: &mut Source) -> io::Result<Option<Fingerprint>> {
+    let known = &source.checkpoint.identity.fingerprint;
+    if known.is_full() || u64::from(known.len) >= source.size {
+        return Ok(None);
+    }
+    let known = *known;
+    let head = source.content.head()?;
+    // NULs before the position stay what they are.
+    let passed = usize::try_from(source.position).unwrap_or(usize::MAX);
+    let settled = &head[..passed.min(head.len())];
+    let grown = Fingerprint::of_written(&head);
+    let grown = if settled.len() > usize::from(grown.len) {
+        Fingerprint::of(settled)
+    } else {
+        grown
+    };
+    Ok((grown.len > known.len && known.matches(&head)).then_some(grown))
 }
 
 /// The first bytes of a source are better known.

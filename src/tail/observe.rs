@@ -14,6 +14,8 @@ use std::time::Instant;
 use candidates::Wanted;
 use listing::{Listed, is_editors_backup};
 
+use super::Tailer;
+use super::compare::find_copies;
 use super::compare::{fresh, is_absence, is_shortage, matches_of, verdict_on};
 use super::family::Owner;
 use super::found::{CandidateFile, Found};
@@ -24,7 +26,6 @@ use super::observation::{
 };
 use super::recognise::{ContentMatch, is_same_inode};
 use super::rotated_names::RotatedName;
-use super::{Tailer, copies};
 use crate::config::StartAt;
 use crate::identity::{FileStat, Fingerprint, Inode};
 use crate::progress::{Checkpoint, SourceState};
@@ -271,7 +272,7 @@ impl Tailer {
                 found.files.push(file);
             }
         }
-        copies::find(found)?;
+        find_copies(found)?;
         found.is_moving |= !self.is_still_at_path(current);
         found.seen.order = order_of(&found.seen, places);
         Ok(())

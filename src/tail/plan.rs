@@ -16,7 +16,6 @@
 //! - Old lines come before new ones: the sources are planned in the order in which they were written.
 
 mod known;
-mod order;
 mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::clock::now_ms;
+use super::clock::mtime_is_ambiguous;
 use super::framing::{Framed, Framer, Growth};
 use super::log_file::LogFile;
 use super::nuls::{self, Behind, Nuls};
@@ -14,7 +14,7 @@ use super::watch::FileWatch;
 use crate::batch::{Framing, SourceId, Span, TailChecksum};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
-use crate::identity::{FileStat, Fingerprint};
+use crate::identity::FileStat;
 use crate::progress::{Checkpoint, Marks};
 
 #[cfg(test)]
@@ -280,26 +280,6 @@ impl Source {
         self.nuls = Nuls::new(stat.is_sparse);
     }
 
-    /// The fingerprint, if it covers more of the file than before.
-    pub(super) fn grown_fingerprint(&mut self) -> io::Result<Option<Fingerprint>> {
-        let known = &self.checkpoint.identity.fingerprint;
-        if known.is_full() || u64::from(known.len) >= self.size {
-            return Ok(None);
-        }
-        let known = *known;
-        let head = self.content.head()?;
-        // NULs before the position stay what they are.
-        let passed = usize::try_from(self.position).unwrap_or(usize::MAX);
-        let settled = &head[..passed.min(head.len())];
-        let grown = Fingerprint::of_written(&head);
-        let grown = if settled.len() > usize::from(grown.len) {
-            Fingerprint::of(settled)
-        } else {
-            grown
-        };
-        Ok((grown.len > known.len && known.matches(&head)).then_some(grown))
-    }
-
     /// Reads the next batch from the bytes before `end`.
     pub(super) fn read(
         &mut self,
@@ -512,12 +492,4 @@ impl Source {
         }
         Ok(is_unchanged.then_some(count))
     }
-}
-
-/// How far apart two changes are at least whose times differ: file systems take the time of the last tick.
-const CLOCK_TICK_MS: i64 = 50;
-
-/// Whether a change now could have the same time as the last one.
-fn mtime_is_ambiguous(modified_ns: i64) -> bool {
-    now_ms() - modified_ns / 1_000_000 < CLOCK_TICK_MS
 }

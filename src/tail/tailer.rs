@@ -22,13 +22,10 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::io::Errno;
 
 use super::clock::now_ms;
-use super::compare::{fresh, is_absence, is_shortage, verdict_on};
+use super::compare::is_shortage;
 use super::descriptor_permits::{DescriptorPermit, SecondFiles};
 use super::family::Deferred;
-use super::growth::{note_begun, note_growth};
-use super::observation::Verdict;
 use super::questions::Questions;
-use super::recognise::is_same_inode;
 use super::scheduler::{RunOutcome, TailerExit};
 use super::source::Source;
 use super::trouble::Trouble;
@@ -360,68 +357,6 @@ impl Tailer {
         };
         (is_blocked && since >= interval)
             || (!self.late.is_empty() && self.last_event > self.last_sync && since >= LATE_INTERVAL)
-    }
-
-    /// Whether the path or the content of a source is not what it was. A source that has only grown is noted.
-    fn has_changed(&mut self) -> io::Result<bool> {
-        let mut at_path = None;
-        match FileStat::at_path(&self.path) {
-            Ok(stat) => {
-                let current = self.sources.back().filter(|_| self.has_current);
-                let is_current = current.is_some_and(|s| is_same_inode(&s.checkpoint, &stat));
-                if !is_current && !self.is_read_elsewhere(&stat) {
-                    return Ok(true);
-                }
-                at_path = Some(stat).filter(|_| is_current);
-            }
-            // Where the path leads nowhere, a file that came and was rotated away between two looks left
-            // nothing there: what lies beside the path is looked at as long as its older ones are.
-            Err(error) if is_absence(&error) => {
-                if !self.sources.is_empty() || self.read_elsewhere.is_some() {
-                    return Ok(true);
-                }
-            }
-            // It cannot be told what lies there: nothing follows from that.
-            Err(error) => return Err(error),
-        }
-        let current = self.sources.back().filter(|_| self.has_current);
-        // What changes it from now on may come after it was rotated away.
-        self.in_place_at = current.map(|s| (Instant::now(), now_ms(), s.modified_ns));
-        if let Some(stat) = at_path
-            && self.sources.len() == 1
-            && let Some(source) = self.sources.back_mut()
-            && source.has_only_grown(&stat)
-        {
-            source.expect_growth();
-            note_growth(source, &stat, &self.shared, &self.progress)?;
-            return Ok(false);
-        }
-        Ok(!self.note_sizes(0)?)
-    }
-
-    /// Notes how far sources have grown, all but the `newest`; false if the content of one is not what it was.
-    ///
-    /// The newest first: what was written to an older one before is seen then, and read before.
-    pub(super) fn note_sizes(&mut self, newest: usize) -> io::Result<bool> {
-        let Tailer {
-            sources,
-            shared,
-            progress,
-            ..
-        } = self;
-        let rotated = sources.len() - usize::from(self.has_current);
-        let mut are_known = true;
-        for (at, source) in sources.iter_mut().enumerate().rev().skip(newest) {
-            match verdict_on(source)? {
-                (Verdict::Intact, stat) => note_growth(source, &stat, shared, progress)?,
-                (Verdict::Begun, _) if at < rotated => {
-                    let begun = fresh(&self.path, &mut source.content, 0)?;
-                    note_begun(source, &begun, shared, progress);
-                }
-                _ => are_known = false,
-            }
-        }
-        Ok(are_known)
     }
 
     /// Whether the file at the path is open in another tailer, as it was when that was first seen.

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::tricks::Trick;
+use super::Trick;
 use super::{FRONT, MOST_ROTATED, Model};
 
 impl Model {

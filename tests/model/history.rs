@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::tricks::Trick;
+use super::Trick;
 use super::{DEADLINE, Followed, Manner, Model};
 use crate::support::env::{Env, TOPIC, losses};
 

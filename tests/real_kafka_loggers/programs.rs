@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::played::{self, Steps};
+use super::{Steps, play};
 use crate::support::ledger;
 
 /// The first word of every line.
@@ -162,7 +162,7 @@ impl Logger {
                 command
             }
             Program::Played(steps) => {
-                let feeder = thread::spawn(move || played::play(steps, &live, TAG, LINES));
+                let feeder = thread::spawn(move || play(steps, &live, TAG, LINES));
                 return Running {
                     child: None,
                     feeder: Some(feeder),

@@ -1,19 +1,21 @@
-//! One cell: a world of its own, the rotations, and the judgement.
+//! One cell: a world of its own, the program that logs, which nothing stops and which waits for nothing, the rotations,
+//! and the judgement.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::cell::{Cell, Mode, Naming, Packing, Rate, Size, Trouble, Wanted};
-use super::writer::Writer;
 use crate::support::env::Env;
-use crate::support::judge;
 use crate::support::kafka::RealKafka;
-use crate::support::ledger::Verdict;
+use crate::support::ledger::{self, Verdict};
 use crate::support::proxy::Proxy;
+
+use super::{Cell, Mode, Naming, Packing, Rate, Reopen, Size, Trouble, Wanted};
 
 /// The first word of every line.
 const TAG: &str = "m";
@@ -54,7 +56,7 @@ pub(super) fn run(
         topic,
         ..
     } = &mut scene;
-    let mut verdict = judge::settle(env, kafka, topic, TAG, history);
+    let mut verdict = ledger::settle(env, kafka, topic, TAG, history);
     if cell.has_paths_of_its_own_for_rotated_files() {
         verdict.out_of_order.clear();
     }
@@ -181,7 +183,7 @@ impl<'a> Scene<'a> {
     fn begin(&mut self, writer: &mut Writer) {
         self.env.start();
         writer.write();
-        judge::wait_until_known(&self.env, self.kafka, &self.topic, "app.log");
+        ledger::wait_until_known(&self.env, self.kafka, &self.topic, "app.log");
         self.note("the file is known");
     }
 
@@ -310,4 +312,110 @@ pub(super) fn logrotate() -> Option<Command> {
         .iter()
         .find(|place| fs::exists(place).unwrap_or(false))?;
     Some(Command::new(place))
+}
+
+/// Writes numbered lines, one write each, and opens its path again as its [`Reopen`] says.
+#[derive(Debug)]
+struct Writer {
+    tag: String,
+    path: PathBuf,
+    /// `postrotate` makes this file, in place of a SIGHUP.
+    told: PathBuf,
+    /// When it shall obey.
+    obeys_at: Option<Instant>,
+    reopen: Option<Reopen>,
+    file: File,
+    number: usize,
+    random: fastrand::Rng,
+}
+
+impl Writer {
+    fn new(cell: &Cell, tag: &str, path: &Path, told: &Path, seed: u64) -> Writer {
+        Writer {
+            tag: tag.to_owned(),
+            path: path.to_owned(),
+            told: told.to_owned(),
+            obeys_at: None,
+            reopen: (cell.mode != Mode::Copytruncate).then_some(cell.reopen),
+            file: open(path),
+            number: 0,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Writes lines of about 400 bytes until the file has this size.
+    fn fill(&mut self, size: usize) {
+        let mut bytes = Vec::new();
+        while bytes.len() < size {
+            let filling = self.random.usize(300..500);
+            bytes.extend(self.line(filling));
+        }
+        self.file.write_all(&bytes).expect("the disk has room");
+    }
+
+    /// Writes one line.
+    fn write(&mut self) {
+        let opens_again = match self.reopen {
+            Some(Reopen::Told) => self.has_to_obey(),
+            Some(Reopen::Moved) => self.is_moved(),
+            None => false,
+        };
+        if opens_again {
+            self.file = open(&self.path);
+        }
+        let filling = self.random.usize(..200);
+        let line = self.line(filling);
+        self.file.write_all(&line).expect("the disk has room");
+    }
+
+    /// Writes until told to stop; a pause is between half and one and a half of what the rate says.
+    fn write_until(&mut self, stop: &AtomicBool, rate: Rate) {
+        let pause_us = match rate {
+            Rate::PerSecond20 => 50_000,
+            Rate::PerSecond200 => 5_000,
+            Rate::PerSecond2000 => 500,
+            Rate::AtOnce => unreachable!("whoever runs logrotate writes these lines"),
+        };
+        while !stop.load(Ordering::Relaxed) {
+            self.write();
+            let pause = self.random.u64(pause_us / 2..pause_us * 3 / 2);
+            thread::sleep(Duration::from_micros(pause));
+        }
+    }
+
+    fn written(&self) -> usize {
+        self.number
+    }
+
+    fn line(&mut self, filling: usize) -> Vec<u8> {
+        let line = ledger::line(&self.tag, self.number, filling) + "\n";
+        self.number += 1;
+        line.into_bytes()
+    }
+
+    fn has_to_obey(&mut self) -> bool {
+        if self.obeys_at.is_none() && self.told.exists() {
+            let moment = Duration::from_millis(self.random.u64(..40));
+            self.obeys_at = Some(Instant::now() + moment);
+        }
+        let is_time = self.obeys_at.is_some_and(|at| at <= Instant::now());
+        if is_time {
+            self.obeys_at = None;
+            // Before the path is opened: who is told again meanwhile obeys again.
+            let _ = fs::remove_file(&self.told);
+        }
+        is_time
+    }
+
+    fn is_moved(&self) -> bool {
+        let own = self.file.metadata().expect("it is open");
+        fs::metadata(&self.path).map_or(true, |there| {
+            (there.dev(), there.ino()) != (own.dev(), own.ino())
+        })
+    }
+}
+
+fn open(path: &Path) -> File {
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

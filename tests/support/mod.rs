@@ -6,14 +6,11 @@
 //! broker/          an in-process Kafka cluster that checks what it receives and fails on command
 //! kafka.rs         a real Kafka, for what only the real one can judge
 //! secured.rs       a real Kafka with TLS and SASL
-//! proxy.rs         between the agent and a real Kafka, to make the network fail
-//! proxied.rs       a real Kafka that each of many agents reaches through a proxy of its own
-//! ledger.rs        numbered lines, and what became of them on the disk and at the broker
-//! judge.rs         waits until nothing comes any more, and judges by the disk
-//! java.rs          the Java client's partitioner
-//! client.rs        a minimal Kafka client, for the two above
-//! dns.rs         a name server
-//! token.rs       tokens for OAUTHBEARER
+//! proxy.rs         between the agent and a real Kafka, to make the network fail; one for each of many agents
+//! ledger.rs        numbered lines, what became of them on the disk and at the broker, and the judgement by the disk
+//! client.rs        a minimal Kafka client, for the broker's tests and the real Kafka, and the Java client's partitioner
+//! dns.rs           a name server
+//! token.rs         tokens for OAUTHBEARER
 //! token_endpoint.rs  gives out tokens for OAUTHBEARER
 //! remote.rs        a folder without events and with failing reads, as on a network file system
 //! meanwhile.rs     what becomes of the agent while something happens to its files
@@ -27,15 +24,12 @@
 
 pub(crate) mod agent;
 pub(crate) mod broker;
-mod client;
+pub(crate) mod client;
 pub(crate) mod dns;
 pub(crate) mod env;
-pub(crate) mod java;
-pub(crate) mod judge;
 pub(crate) mod kafka;
 pub(crate) mod ledger;
 pub(crate) mod meanwhile;
-pub(crate) mod proxied;
 pub(crate) mod proxy;
 mod record_batch;
 pub(crate) mod remote;

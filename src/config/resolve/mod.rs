@@ -4,18 +4,17 @@
 //! Whoever finds something wrong adds an error and goes on with what there is, so that everything is found in
 //! one run. What is made beside an error is dropped in the end; `None` says that there is nothing to go on with.
 
-mod sasl;
-mod tls;
-
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::tls::{ClientCertificate, TlsConfig, TlsError};
+
 use super::environment::Env;
+use super::error::nearest;
 use super::error::{ConfigError, Escaped, Problem};
-use super::key::Section;
 use super::keys;
-use super::nearest::nearest;
+use super::keys::Section;
 use super::reader::{Lookup, Reader, Setting};
 use super::syntax::RawSection;
 use super::types::{
@@ -23,6 +22,8 @@ use super::types::{
     Protocol,
 };
 use super::value_types::kafka::is_name;
+
+mod sasl;
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
 pub(super) fn resolve(
@@ -191,7 +192,7 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
     let client_id = kafka.setting(&keys::CLIENT_ID);
     let idempotence = kafka.setting(&keys::IDEMPOTENCE);
     let headers = kafka.setting(&keys::HEADERS);
-    let tls = tls::tls(&mut kafka, protocol.as_ref());
+    let tls = tls(&mut kafka, protocol.as_ref());
     let of_brokers = tls.as_ref().and_then(Option::as_ref);
     let sasl = sasl::sasl(&mut kafka, protocol.as_ref(), of_brokers);
 
@@ -363,4 +364,57 @@ fn log_config(
         strip_cr: strip_cr?.value,
         rotate_wait: rotate_wait?.value,
     })
+}
+
+/// `Some(None)`: TLS is off.
+pub(super) fn tls(
+    kafka: &mut Reader<'_>,
+    protocol: Option<&Setting<Protocol>>,
+) -> Option<Option<TlsConfig>> {
+    let on = kafka.setting(&keys::TLS);
+    let ca = kafka.setting(&keys::TLS_CA);
+    let cert = kafka.setting(&keys::TLS_CERT);
+    let key = kafka.setting(&keys::TLS_KEY);
+    let (on, ca, cert, key) = (on?, ca?, cert?, key?);
+    let errors = &mut *kafka.errors;
+    if !on.value {
+        const HINT: &str = "write tls = on, or leave it out";
+        ca.refuse_beside(&on, HINT, errors);
+        cert.refuse_beside(&on, HINT, errors);
+        key.refuse_beside(&on, HINT, errors);
+        return Some(None);
+    }
+    if let Some(protocol) = protocol.filter(|protocol| protocol.value == Protocol::Legacy) {
+        errors.push(on.conflict(protocol, "legacy has no TLS"));
+        return None;
+    }
+    let certificate = match (&cert.value, &key.value) {
+        (Some(chain), Some(key)) => Some(ClientCertificate {
+            chain: chain.clone(),
+            key: key.clone(),
+        }),
+        (Some(_), None) => {
+            errors.push(cert.lacks("tls_key"));
+            None
+        }
+        (None, Some(_)) => {
+            errors.push(key.lacks("tls_cert"));
+            None
+        }
+        (None, None) => None,
+    };
+    match TlsConfig::new(ca.value.clone(), certificate) {
+        Ok(tls) => Some(Some(tls)),
+        Err(TlsError::Authorities(why)) => {
+            errors.push(match ca.value {
+                Some(_) => ca.invalid_because(why),
+                None => on.invalid_because(why),
+            });
+            None
+        }
+        Err(TlsError::Certificate(why)) => {
+            errors.push(key.invalid_because(why));
+            None
+        }
+    }
 }

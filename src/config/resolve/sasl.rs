@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use crate::config::error::ConfigError;
-use crate::config::key::Key;
 use crate::config::keys;
+use crate::config::keys::Key;
 use crate::config::reader::{Reader, Setting};
 use crate::config::sasl::{
     ClientCredentials, Login, Mechanism, SaslConfig, TokenEndpoint, TokenOrigin,
 };
-use crate::config::secret::{Origin, Secret};
+use crate::config::sasl::{Origin, Secret};
 use crate::config::tls::{Roots, TlsConfig, TlsError};
 use crate::config::types::Protocol;
 use crate::config::value_types::Optional;

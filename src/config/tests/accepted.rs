@@ -1,7 +1,7 @@
 //! What loads, and what it then says.
 
 use super::*;
-use crate::config::key::{DefaultValue, Key, Section};
+use crate::config::keys::{DefaultValue, Key, Section};
 use crate::config::reader::Reader;
 use crate::config::syntax::{RawEntry, RawSection};
 use crate::config::value_types::{BadValue, ValueType};

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use super::small_file::read_small_file;
+use super::text::read_small_file;
 
 /// The type of a value. The words of [`ValueType::accepted`] and the bounds of [`ValueType::read`] come from the
 /// same fields, so that a message never promises what is then refused.

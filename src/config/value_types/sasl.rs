@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::kafka::address;
 use super::{BadValue, Text, ValueType, content};
+use crate::config::sasl::Secret;
 use crate::config::sasl::{HTTP, HTTPS, Mechanism, TokenEndpoint};
-use crate::config::secret::Secret;
 
 /// The type of `sasl_mechanism`.
 pub(crate) struct Mechanisms;

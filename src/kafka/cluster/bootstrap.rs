@@ -54,6 +54,16 @@ impl Cluster {
         true
     }
 
+    /// There is a question that no broker can be asked now: where none is connected, one will be. Returns when to try
+    /// again.
+    pub(crate) fn wants_connection(&mut self, now: Instant) -> Option<Instant> {
+        if self.brokers.values().any(Broker::is_up) {
+            return self.throttled_until(now);
+        }
+        self.schedule.want_probe(now);
+        Some(self.schedule.due()).filter(|due| *due > now)
+    }
+
     /// Closes the connections to bootstrap brokers once a member is connected.
     pub(super) fn retire_seeds(&mut self) {
         let up = |(peer, broker): (&Peer, &Broker)| matches!(peer, Peer::Node(_)) && broker.is_up();

@@ -1,13 +1,12 @@
 //! The brokers: addresses, connections, and when to ask for metadata. Each producer has its own
 //! view and its own connections, so nothing is shared and nothing is locked.
 //!
-//! `broker.rs` is one broker, `bootstrap.rs` says how long connections are kept, `metadata_schedule.rs` when
-//! metadata is due, `dial.rs` opens connections.
+//! `broker.rs` is one broker and opens connections to it, `bootstrap.rs` says how long connections are kept,
+//! `metadata_schedule.rs` when metadata is due.
 
 mod bootstrap;
 pub(crate) mod broker;
 mod complaints;
-pub(crate) mod dial;
 pub(crate) mod metadata_schedule;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -23,8 +22,7 @@ use crate::kafka::protocol::api::{METADATA, PRODUCE, Versions};
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::MetadataResponse;
 
-use broker::{Broker, Peer, Pending, State};
-use dial::Dial;
+use broker::{Broker, Dial, Peer, Pending, State};
 use metadata_schedule::MetadataSchedule;
 
 /// One producer's brokers.

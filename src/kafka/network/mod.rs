@@ -2,7 +2,7 @@
 //! serves it. This storey knows messages and no topics.
 //!
 //! `transport.rs` is the byte stream, with `tls.rs` over it where the ini asks for it. `sasl.rs` logs in, with
-//! `scram.rs` or with a token from `token.rs`, which asks its endpoint by `http.rs`. `client.rs` is all
+//! SCRAM or with a token from `token.rs`, which asks its endpoint by `http.rs`. `client.rs` is all
 //! that for one question after the other, `connection.rs` the thread that sends ahead. `error.rs` says why a connection could not be made or is over.
 
 pub(crate) mod client;
@@ -10,7 +10,6 @@ pub(crate) mod connection;
 pub(crate) mod error;
 pub(crate) mod http;
 pub(crate) mod sasl;
-pub(crate) mod scram;
 pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod transport;

@@ -9,8 +9,8 @@ use crate::batch::{Batch, Span};
 use crate::condition::Condition;
 use crate::config::{Acks, KafkaConfig};
 use crate::kafka::cluster::Cluster;
+use crate::kafka::cluster::broker::Dial;
 use crate::kafka::cluster::broker::{BatchIds, Peer, Pending};
-use crate::kafka::cluster::dial::Dial;
 use crate::kafka::network::connection::{ConnectionEvent, Event};
 use crate::kafka::protocol::request::ProduceStyle;
 

@@ -19,9 +19,9 @@
 //! | `answers.rs` | what an answer or its absence changes |
 //! | `topic.rs` | which metadata is believed, whether the topic is parked |
 //! | `placement.rs` | which partition a batch goes to |
-//! | `partition.rs`, `batch.rs` | order, sequence numbers, what is in flight |
-//! | `producer_id.rs`, `sequencing.rs` | which producer id is good, and which sequence number is next |
-//! | `encoder.rs`, `coverage.rs`, `batch_limit.rs` | how lines become a record batch, and how large |
+//! | `partition.rs`, `batch.rs` | order, sequence numbers, what is in flight, which file bytes it covers |
+//! | `producer_id.rs` | which producer id is good, and which sequence number is next |
+//! | `encoder.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
 //! With `acks = all` and idempotence never while the process lives, but for these:
@@ -34,8 +34,6 @@
 
 pub(crate) mod answers;
 pub(crate) mod batch;
-pub(crate) mod batch_limit;
-pub(crate) mod coverage;
 pub(crate) mod dead_letter;
 pub(crate) mod encoder;
 pub(crate) mod machine;
@@ -45,7 +43,6 @@ pub(crate) mod placement;
 pub(crate) mod planted;
 pub(crate) mod producer_id;
 pub(crate) mod sending;
-pub(crate) mod sequencing;
 pub(crate) mod topic;
 
 #[cfg(test)]

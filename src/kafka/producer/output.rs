@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::batch::{Batch, Progress, Span};
 use crate::config::KafkaConfig;
-use crate::kafka::cluster::dial::Dialer;
+use crate::kafka::cluster::broker::Dialer;
 use crate::kafka::network::connection::Event;
 use crate::output::Output;
 

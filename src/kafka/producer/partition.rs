@@ -31,12 +31,12 @@ use crate::backoff::Backoff;
 use crate::batch::{Batch, SourceId};
 use crate::condition::Condition;
 use crate::kafka::cluster::broker::{BatchId, BatchIds, BatchRef};
+use crate::kafka::protocol::record_batch::{ProducerId, sequence_after};
 
 use super::batch::{BatchState, Queue, RecordBatch};
-use super::batch_limit::BatchLimit;
-use super::encoder::Encoder;
+use super::encoder::{BatchLimit, Encoder};
 use super::planted::{self, Bug};
-use super::sequencing::Sequencing;
+use super::producer_id::{ProducerSequence, ProducerState, Sequencing};
 
 /// How much may be in flight, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -374,11 +374,72 @@ impl Partition {
     }
 }
 
+impl Partition {
+    /// The producer id that its batches are stamped with.
+    pub(super) fn producer(&self) -> Option<ProducerId> {
+        match &self.sequencing {
+            Sequencing::Idempotent(sequence) => Some(sequence.producer),
+            Sequencing::None | Sequencing::Awaiting { .. } => None,
+        }
+    }
+
+    /// The brokers have lost track of the producer id: nothing goes before there is another one.
+    pub(crate) fn lose_id(&mut self) {
+        if let Sequencing::Idempotent(sequence) = self.sequencing {
+            self.sequencing = Sequencing::Awaiting {
+                instead_of: Some(sequence.producer),
+            };
+        }
+    }
+
+    /// Takes the id that the producer has now, if it waits for one and nothing is in flight. Returns the id that
+    /// the producer should give up, if it is the one that is of no use here.
+    ///
+    /// The order matters. Batches are stamped with the new id only when every batch with the old one has been
+    /// answered: otherwise a late answer to an old copy could be taken for one to a new copy, and the broker
+    /// could append both.
+    pub(crate) fn adopt_id(&mut self, state: ProducerState) -> Option<ProducerId> {
+        let Sequencing::Awaiting { instead_of } = self.sequencing else {
+            return None;
+        };
+        if self.in_flight() > 0 {
+            return None;
+        }
+        match state {
+            ProducerState::Awaited => {}
+            ProducerState::Id(id) if Some(id) == instead_of => return Some(id),
+            ProducerState::Id(id) => {
+                let retry_at = match self.mode {
+                    Mode::Flowing => None,
+                    Mode::Draining { retry_at } | Mode::Probing { retry_at } => retry_at,
+                };
+                self.mode = Mode::Probing { retry_at };
+                self.number_from(0, id);
+            }
+            ProducerState::None => {
+                self.sequencing = Sequencing::None;
+                for batch in &mut self.batches {
+                    batch.stamp(None, -1);
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn number_from(&mut self, mut next: i32, producer: ProducerId) {
+        for batch in &mut self.batches {
+            batch.stamp(Some(producer), next);
+            next = sequence_after(next, batch.records);
+        }
+        self.sequencing = Sequencing::Idempotent(ProducerSequence { producer, next });
+    }
+}
+
 /// A record batch for which there is no memory, and which goes all the same, so that nothing stands still.
 const SMALL_BYTES: usize = 16 << 10;
 /// Kafka remembers the last five batches of a producer in each partition, no more.
 const MAX_IN_FLIGHT: usize = 5;
-mod identity;
+
 mod refusal;
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,11 @@ use crate::kafka::cluster::broker::Pending;
 use crate::kafka::cluster::metadata_schedule::ANSWER_PATIENCE;
 use crate::kafka::protocol::api::INIT_PRODUCER_ID;
 use crate::kafka::protocol::error_code::{Action, Verdict};
-use crate::kafka::protocol::record_batch::ProducerId;
+use crate::kafka::protocol::record_batch::{ProducerId, sequence_after};
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::InitProducerIdResponse;
+
+use super::batch::RecordBatch;
 
 /// While a broker starts it gives out no ids; that is worth a line only if it lasts.
 const QUIET_PAUSE: Duration = Duration::from_secs(1);
@@ -89,7 +91,7 @@ impl ProducerIds {
             return Some(due);
         }
         let Some(broker) = cluster.any(now, Pending::is_init_producer_id) else {
-            return cluster.throttled_until(now);
+            return cluster.wants_connection(now);
         };
         match broker.version(INIT_PRODUCER_ID) {
             Some(version) => {
@@ -144,6 +146,38 @@ impl ProducerIds {
     pub(crate) fn unanswered(&mut self, now: Instant) {
         if matches!(self.state, State::Asked(_)) {
             self.state = State::Wanted(now);
+        }
+    }
+}
+
+/// What new record batches are stamped with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sequencing {
+    /// Nothing: idempotence is off.
+    None,
+    Idempotent(ProducerSequence),
+    /// The id that comes next, and not this one, of which the brokers have lost track.
+    Awaiting {
+        instead_of: Option<ProducerId>,
+    },
+}
+
+/// Producer id and the sequence number of the next new batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProducerSequence {
+    pub(super) producer: ProducerId,
+    pub(super) next: i32,
+}
+
+impl Sequencing {
+    /// Stamps a record batch that comes after all others of its partition.
+    pub(super) fn stamp_next(&mut self, batch: &mut RecordBatch) {
+        match self {
+            Sequencing::Idempotent(sequence) => {
+                batch.stamp(Some(sequence.producer), sequence.next);
+                sequence.next = sequence_after(sequence.next, batch.records);
+            }
+            Sequencing::None | Sequencing::Awaiting { .. } => batch.stamp(None, -1),
         }
     }
 }

@@ -26,7 +26,7 @@ struct ProduceBuilder {
 enum Linger {
     /// Those that are due.
     Observed,
-    /// Those that are not, if a request goes to their leader.
+    /// Those that are not, if a request goes to their leader and nothing of them is in flight.
     Over,
 }
 
@@ -80,16 +80,11 @@ impl Machine {
         if let Some(useless) = partition.adopt_id(self.ids.state()) {
             self.ids.discard(useless, now);
         }
-        match partition.readiness(now, policy) {
-            Readiness::Ready if linger == Linger::Observed => {}
-            Readiness::Ready => return None,
-            Readiness::Lingers(_)
-                if linger == Linger::Over
-                    && partition.last_turn != self.turn
-                    && leader.is_some_and(|leader| round.contains_key(&leader)) => {}
-            Readiness::Lingers(at) => return Some(at),
-            Readiness::At(at) => return Some(at),
-            Readiness::Waits => return None,
+        // A request takes no second batch of a partition.
+        let may_go_along = partition.last_turn != self.turn
+            && leader.is_some_and(|leader| round.contains_key(&leader));
+        if let Err(next) = linger.admits(&partition.readiness(now, policy), may_go_along) {
+            return next;
         }
         if held_until.is_some() {
             return held_until;
@@ -158,6 +153,18 @@ impl Machine {
         let pending = Pending::Produce(refs);
         self.cluster
             .send_produce(&builder.slot, request, pending, now);
+    }
+}
+
+impl Linger {
+    /// Whether a partition that is so is taken by this pass; if not, when to look again.
+    fn admits(self, readiness: &Readiness, may_go_along: bool) -> Result<(), Option<Instant>> {
+        match (readiness, self) {
+            (Readiness::Ready, Linger::Observed) => Ok(()),
+            (Readiness::Lingers(_), Linger::Over) if may_go_along => Ok(()),
+            (Readiness::Lingers(at) | Readiness::At(at), _) => Err(Some(*at)),
+            (Readiness::Ready | Readiness::Waits, _) => Err(None),
+        }
     }
 }
 

@@ -12,12 +12,12 @@ use crate::config::BrokerAddress;
 use crate::kafka::network::connection::{ConnectionEvent, Event};
 use crate::kafka::network::error::ConnectionError;
 use crate::kafka::protocol::api::{INIT_PRODUCER_ID, METADATA, PRODUCE, Versions};
+use crate::kafka::protocol::record_batch::Unpacked;
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::{
     InitProducerIdResponse, MetadataResponse, PartitionMetadata, PartitionResponse,
     ProduceResponse, Response, TopicMetadata,
 };
-use crate::kafka::protocol::unpacked::Unpacked;
 use crate::kafka::testing::{
     Opened, RecordingDial, batch, config, destination, destination_at, destination_of,
 };

@@ -2,8 +2,8 @@
 //! and no threads, only bytes.
 //!
 //! `api.rs` has one row for each API. `wire.rs` reads and writes single fields within bounds; `request.rs`,
-//! `response.rs` and `sasl.rs` make messages of them. `record_batch.rs` writes record batches with `compression.rs`,
-//! `unpacked.rs` takes them apart. `error_code.rs` is the one table that says what an error code means.
+//! which has both sides of SASL, and `response.rs` make messages of them. `record_batch.rs` writes record batches with `compression.rs`
+//! and takes them apart. `error_code.rs` is the one table that says what an error code means.
 
 pub(crate) mod api;
 pub(crate) mod compression;
@@ -11,6 +11,4 @@ pub(crate) mod error_code;
 pub(crate) mod record_batch;
 pub(crate) mod request;
 pub(crate) mod response;
-pub(crate) mod sasl;
-pub(crate) mod unpacked;
 pub(crate) mod wire;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
 
-use super::super::rotated_names::{DatedFolder, search};
+use super::super::rotated_names::{DatedFolder, prefixes, starts_after_date};
 
 /// What tells that nothing in a folder has changed. The time of change cannot be set back, as that of the last
 /// modification can.
@@ -128,7 +128,7 @@ impl Listing {
         entries.sort_unstable_by(|one, other| self.name(*one).cmp(self.name(*other)));
         let mut after_dates = Vec::new();
         for (index, entry) in (0u32..).zip(&entries) {
-            let starts = search::starts_after_date(self.name(*entry));
+            let starts = starts_after_date(self.name(*entry));
             after_dates.extend(starts.filter_map(|at| Some((index, u16::try_from(at).ok()?))));
         }
         self.entries = entries;
@@ -160,7 +160,7 @@ impl Listing {
     /// All that may be rotated names of `base`, and few others.
     pub(super) fn candidates(&self, base: &[u8]) -> Vec<Entry> {
         let mut found = Vec::new();
-        for prefix in search::prefixes(base) {
+        for prefix in prefixes(base) {
             let first = self.entries.partition_point(|e| *self.name(*e) < *prefix);
             let beginning = self.entries[first..].iter();
             found.extend(beginning.take_while(|e| self.name(**e).starts_with(&prefix)));

@@ -27,10 +27,9 @@ use crate::identity::FileStat;
 
 #[cfg(test)]
 mod tests;
-mod unsafe_link;
 mod walk;
 
-pub(super) use unsafe_link::UnsafeLink;
+pub(super) use walk::UnsafeLink;
 use walk::{FOR_STAT, Walked, walk};
 
 /// What lies at `path`, links followed as `policy` says.

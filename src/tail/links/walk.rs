@@ -1,18 +1,19 @@
-//! A path walked component by component, so that each link on the way is seen.
+//! A path walked component by component, so that each link on the way is seen; the error of a link that is not
+//! followed.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, Stat, fstat, fstatfs, openat, readlinkat,
 };
 use rustix::io::Errno;
 
-use super::unsafe_link::UnsafeLink;
 use crate::config::FollowLinks;
+use crate::shown::ShownPath;
 
 /// Where a path has led to.
 pub(super) struct Walked {
@@ -204,3 +205,42 @@ fn agent() -> u32 {
 const MAX_LINKS: usize = 40;
 
 pub(super) const FOR_STAT: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// A link that `follow_links` does not let the agent follow. It travels within an [`io::Error`] of the kind
+/// `PermissionDenied`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tail) struct UnsafeLink {
+    /// The link itself; all before it is no link.
+    pub(in crate::tail) link: PathBuf,
+    /// The user that it belongs to.
+    pub(in crate::tail) owner: u32,
+    /// What `follow_links` says.
+    pub(super) policy: FollowLinks,
+}
+
+impl UnsafeLink {
+    /// The link that `error` is about, if it is about one.
+    pub(in crate::tail) fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl std::error::Error for UnsafeLink {}
+
+impl fmt::Display for UnsafeLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UnsafeLink {
+            link,
+            owner,
+            policy,
+        } = self;
+        write!(f, "the link '{}' is not followed: ", ShownPath(link))?;
+        match policy {
+            FollowLinks::None => f.write_str("follow_links = none"),
+            _ => write!(
+                f,
+                "it belongs to user {owner}, not to root, to the agent's user or to the owner of its target"
+            ),
+        }
+    }
+}

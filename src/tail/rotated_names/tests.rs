@@ -196,9 +196,8 @@ fn each_rotated_name_is_where_it_is_looked_for() {
     let is_found = |base: &str, name: &str| {
         let is_of = |start: &[u8]| name.as_bytes().starts_with(start);
         let base = base.as_bytes();
-        search::prefixes(base).iter().any(|prefix| is_of(prefix))
-            || search::starts_after_date(name.as_bytes())
-                .any(|at| name.as_bytes()[at..].starts_with(base))
+        prefixes(base).iter().any(|prefix| is_of(prefix))
+            || starts_after_date(name.as_bytes()).any(|at| name.as_bytes()[at..].starts_with(base))
     };
     for name in ROTATED {
         assert!(is_found("app.log", name), "{name}");

@@ -4,7 +4,7 @@
 //! 10 s (`PARK_AFTER`) is parked: its state (open file, position, watch) lies here, its thread goes, and it gets
 //! one again with its next event. Where very many tailers have something to do at once, those that have to
 //! wait are parked without delay, those that have done a piece of work go to the end of the line, and at
-//! most 256 run; see `line`.
+//! most 256 run; see `line`. `threads` starts and ends the threads.
 //!
 //! # Nothing is missed
 //! - Who wakes a parked tailer rings its bell first; see [`TailerHandle::wake`]. A bell that was rung while the
@@ -25,25 +25,22 @@ mod line;
 mod task;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::CString;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 
 use super::descriptor_permits::DescriptorPermits;
 use super::lanes::{Lane, Lanes};
-use crate::thread_panic::panic_message;
 use line::{Device, Line, MOST_THREADS, SHORT_RUN};
 pub use task::{Expected, Message, RunOutcome, TailerExit, TailerReport, Task};
+use threads::Threads;
 
 /// Whether threads are scarce; written by the scheduler, read by all tailers.
 #[derive(Debug, Default)]
@@ -64,19 +61,11 @@ impl ThreadPressure {
     }
 }
 
-/// What a thread is told.
-#[derive(Debug)]
-enum Order<T> {
-    Run(Box<T>),
-    /// It is not needed any more.
-    Exit,
-}
-
 /// The body of the `scheduler` thread: it owns the tailers that have no thread.
 #[derive(Debug)]
 pub struct Scheduler<T, R> {
     messages: Receiver<Message<T>>,
-    /// For the threads.
+    /// For the lanes, which say what they found at the paths.
     sender: Sender<Message<T>>,
     /// Ids of parked tailers that were woken.
     woken: Receiver<u64>,
@@ -85,24 +74,13 @@ pub struct Scheduler<T, R> {
     thread_pressure: Arc<ThreadPressure>,
     descriptors: Arc<DescriptorPermits>,
     lanes: Lanes,
-    /// To the threads, whichever is free.
-    orders: Sender<Order<T>>,
-    taken: Receiver<Order<T>>,
+    threads: Threads<T, R>,
     line: Line<T>,
     parked: HashMap<u64, Parked<T>>,
     /// When parked tailers have something to do by themselves, or are looked at.
     due: BTreeSet<(Instant, u64)>,
-    threads: usize,
-    /// As many as the system gives.
-    most_threads: usize,
     /// Tailers come back at once when they have to wait, so few threads do for many short runs.
     is_paced: bool,
-    /// How many runs are over.
-    runs_over: u64,
-    /// How many were, and since when that is so.
-    stall: (u64, Instant),
-    /// Since when there is a thread without a tailer.
-    idle_since: Option<Instant>,
     next_tick: Instant,
     started: Instant,
 }
@@ -140,7 +118,7 @@ where
         lanes: Lanes,
         report: R,
     ) -> Self {
-        let (orders, taken) = unbounded();
+        let threads = Threads::new(sender.clone(), report.clone());
         let now = Instant::now();
         Scheduler {
             messages,
@@ -151,17 +129,11 @@ where
             thread_pressure,
             descriptors,
             lanes,
-            orders,
-            taken,
+            threads,
             line: Line::default(),
             parked: HashMap::new(),
             due: BTreeSet::new(),
-            threads: 0,
-            most_threads: usize::MAX,
             is_paced: false,
-            runs_over: 0,
-            stall: (0, now),
-            idle_since: None,
             next_tick: now,
             started: now,
         }
@@ -170,7 +142,7 @@ where
     /// No more than `most` threads follow files, however many the system would give.
     #[must_use]
     pub fn with_most_threads(mut self, most: usize) -> Self {
-        self.most_threads = most.max(1);
+        self.threads.allow(most);
         self
     }
 
@@ -178,6 +150,9 @@ where
     #[must_use]
     pub fn with_pace(mut self, gathering: Duration) -> Self {
         self.is_paced = !gathering.is_zero();
+        if self.is_paced {
+            self.threads.share();
+        }
         self
     }
 
@@ -212,12 +187,12 @@ where
             }
             let now = Instant::now();
             self.see_to_due(now);
-            self.see_to_stall(now);
+            self.threads.see_to_stall(now, self.line.most_threads());
             if now >= self.next_tick {
                 self.next_tick = now + TICK;
                 self.line.count_stuck();
                 self.unpark_permit_holders();
-                self.stop_idle_threads(now);
+                self.threads.stop_idle(now, self.line.busy());
             }
         }
         self.stop_all();
@@ -247,11 +222,11 @@ where
         match message {
             Message::Start(task, device) => self.line.join(device, task),
             Message::TailerEnded(id) => {
-                self.runs_over += 1;
+                self.threads.note_run_over();
                 self.line.end(id);
             }
             Message::Returned(task, outcome) => {
-                self.runs_over += 1;
+                self.threads.note_run_over();
                 let device = self.line.end(task.handle().id());
                 match outcome {
                     RunOutcome::Park => {
@@ -364,7 +339,7 @@ where
     /// Gives threads to those that wait for one, as far as there are any.
     fn hand_out(&mut self) {
         loop {
-            if self.line.busy() >= self.most_threads()
+            if self.line.busy() >= self.threads.most(self.line.most_threads())
                 || (self.is_paced && self.line.has_many_short_runs(Instant::now()))
             {
                 break;
@@ -372,8 +347,11 @@ where
             let Some((device, task)) = self.line.next() else {
                 break;
             };
-            if self.needs_thread() && !self.start_thread() {
-                if self.threads == 0 {
+            if !self
+                .threads
+                .suffice_for_one_more(self.line.busy(), self.line.most_threads())
+            {
+                if self.threads.count() == 0 {
                     // Without a single thread nothing will ever happen.
                     let (path, log) = task.followed();
                     let how = Err("no thread can be started".to_owned());
@@ -386,11 +364,9 @@ where
                 }
             }
             self.line.begin(device, task.handle());
-            let _ = self.orders.send(Order::Run(task));
+            self.threads.run(task);
         }
-        if self.threads == self.line.busy() {
-            self.idle_since = None;
-        }
+        self.threads.note_busy(self.line.busy());
         let has_waiters = self.line.is_room_wanted();
         let is_near_limit = has_waiters || self.line.moving() >= NEAR_LIMIT;
         self.thread_pressure
@@ -401,85 +377,13 @@ where
             .store(is_near_limit, Ordering::Relaxed);
     }
 
-    /// Whether a thread is missing for one more tailer. Where runs are short, a few threads do, and one more for each
-    /// that has a long run.
-    fn needs_thread(&self) -> bool {
-        let few = match self.is_paced {
-            true => FEW_THREADS.min(self.most_threads()),
-            false => usize::MAX,
-        };
-        self.line.busy() >= self.threads && self.threads < few
-    }
-
-    /// Where tailers wait for a thread and no run comes to its end, one thread more is started.
-    fn see_to_stall(&mut self, now: Instant) {
-        if self.orders.is_empty() || self.stall.0 != self.runs_over {
-            self.stall = (self.runs_over, now);
-        } else if now.duration_since(self.stall.1) >= SHORT_RUN {
-            self.stall.1 = now;
-            if self.threads < self.most_threads() {
-                self.start_thread();
-            }
-        }
-    }
-
-    fn most_threads(&self) -> usize {
-        self.line.most_threads().min(self.most_threads)
-    }
-
-    fn start_thread(&mut self) -> bool {
-        let (taken, sender, report) =
-            (self.taken.clone(), self.sender.clone(), self.report.clone());
-        // A thread that has another file with each run is named after none.
-        let is_named = !self.is_paced;
-        let started = thread::Builder::new()
-            .name("tail".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || work(&taken, &sender, is_named, report));
-        match started {
-            Ok(_) => {
-                self.threads += 1;
-                true
-            }
-            Err(error) => {
-                self.cap_threads(&error);
-                false
-            }
-        }
-    }
-
-    /// The system gives no more threads: fewer than there are must do, since connections need some, too.
-    fn cap_threads(&mut self, error: &io::Error) {
-        self.most_threads = self.threads.saturating_sub(LEFT_TO_CONNECTIONS).max(1);
-        log::warn!(
-            "no more than {} threads for files can be started: {error}; {} are used, and files take turns",
-            self.threads,
-            self.most_threads
-        );
-    }
-
-    /// Ends the threads that have had nothing to do for a while.
-    fn stop_idle_threads(&mut self, now: Instant) {
-        let busy = self.line.busy();
-        if self.threads > busy {
-            let since = *self.idle_since.get_or_insert(now);
-            if now.duration_since(since) >= IDLE_FOR {
-                for _ in busy..self.threads {
-                    let _ = self.orders.send(Order::Exit);
-                }
-                self.threads = busy;
-                self.idle_since = None;
-            }
-        }
-    }
-
     /// How long nothing happens by itself.
     fn wait(&self, now: Instant) -> Duration {
-        let is_ticking = self.threads > self.line.busy()
+        let is_ticking = self.threads.count() > self.line.busy()
             || self.line.is_anybody_waiting()
             || self.descriptors.ran_out();
         let tick = is_ticking.then_some(self.next_tick);
-        let is_waited_for = !self.orders.is_empty() || self.line.is_anybody_waiting();
+        let is_waited_for = self.threads.are_awaited() || self.line.is_anybody_waiting();
         let short_runs = (self.is_paced && is_waited_for).then_some(now + SHORT_RUN);
         let due = self.due.first().map(|(at, _)| *at);
         let next = tick.into_iter().chain(due).chain(short_runs).min();
@@ -507,51 +411,10 @@ fn lane(device: Device) -> Lane {
     device.map_or(Lane::Unknown, Lane::Device)
 }
 
-/// The body of a `tail:<path>` thread: one tailer, and when that is parked or ends, another.
-fn work<T: Task>(
-    taken: &Receiver<Order<T>>,
-    sender: &Sender<Message<T>>,
-    is_named: bool,
-    report: impl Fn(TailerReport),
-) {
-    while let Ok(Order::Run(mut task)) = taken.recv() {
-        let (path, log) = task.followed();
-        if is_named && let Ok(name) = CString::new(thread_name(&path)) {
-            let _ = rustix::thread::set_name(&name);
-        }
-        let id = task.handle().id();
-        task.handle().moves();
-        let how = match catch_unwind(AssertUnwindSafe(|| task.run())) {
-            Ok(RunOutcome::Exit(end)) => Ok(end),
-            Ok(outcome) => {
-                let _ = sender.send(Message::Returned(task, outcome));
-                continue;
-            }
-            Err(panic) => Err(panic_message(&*panic)),
-        };
-        drop(task);
-        report(TailerReport { path, log, how });
-        let _ = sender.send(Message::TailerEnded(id));
-    }
-}
-
-/// The kernel shows the first 15 bytes.
-fn thread_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    let shown = String::from_utf8_lossy(name.as_bytes()).replace('\0', "?");
-    format!("tail:{shown}")
-}
-
 /// A tailer is parked when it was quiet for so long.
 pub(super) const PARK_AFTER: Duration = Duration::from_secs(10);
-/// Where the system gives no more threads, so many of those that follow files are given back.
-const LEFT_TO_CONNECTIONS: usize = 4;
 /// With so many tailers on threads, those that have to wait are parked at once.
 const NEAR_LIMIT: usize = MOST_THREADS / 2;
-/// A thread without a tailer ends after so long.
-const IDLE_FOR: Duration = Duration::from_secs(1);
-/// Where tailers are woken together, so many threads do for all runs that are short.
-const FEW_THREADS: usize = 2;
 /// While short runs go on, the scheduler looks what came of them so often.
 const STEP: Duration = Duration::from_millis(1);
 /// How often there is a look at threads and permits while they are scarce.
@@ -560,5 +423,3 @@ const TICK: Duration = Duration::from_millis(200);
 const CHECK_INTERVAL: Duration = Duration::from_secs(6);
 /// Of all parked tailers together, one in such a time: with very many it takes longer until each had its turn.
 const CHECK_TIME: Duration = Duration::from_millis(2);
-/// Enough for a tailer, and untouched pages cost nothing.
-const STACK_BYTES: usize = 512 << 10;

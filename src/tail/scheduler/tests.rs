@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, unbounded};
 
 use super::*;
 use crate::config::LogConfig;

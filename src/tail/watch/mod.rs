@@ -3,11 +3,10 @@
 //! - `watches`: the [`Watches`], shared by all tailers: which watch belongs to whom.
 //! - `watcher`: the `watch` thread. It reads the one inotify instance and its inbox, and nothing else.
 //! - `asker`: hands to the `scan-<n>` threads what is to be asked of file systems.
-//! - `first_look`: what is there at the start.
 //! - `walk`: what a `scan-<n>` thread does in the folders of the patterns.
 //! - `events`: what inotify says, put in order.
 //! - `scans` and `folders`: when all folders of a pattern are looked at, and which single ones.
-//! - `seen`: what the two tell each other.
+//! - `seen`: what the two tell each other, and what is there at the start.
 //! - `notices`: what is said about paths that are not read.
 //!
 //! The kernel allows 128 inotify instances per user, so there is one. What it says is a hint, never the
@@ -17,7 +16,6 @@
 mod asker;
 mod entries;
 mod events;
-mod first_look;
 mod folders;
 mod notices;
 mod scans;
@@ -28,6 +26,6 @@ mod walk;
 mod watcher;
 mod watches;
 
-pub use first_look::FirstLook;
+pub use seen::FirstLook;
 pub use watcher::Watcher;
 pub use watches::{FileWatch, Watches};

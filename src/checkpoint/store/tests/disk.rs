@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
-use super::super::disk::Disk;
+use super::super::append_log::Disk;
 
 /// The folder. Its clones are the same one.
 #[derive(Debug, Clone, Default)]

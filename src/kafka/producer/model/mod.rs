@@ -2,8 +2,6 @@
 //! of leaders, metadata that lags behind, growth, topics that are made again smaller, and time. No thread and no
 //! socket. After each step the oracle has its say; at the end everything must be delivered.
 
-mod bugs;
-mod oracle;
 mod world;
 
 use std::collections::VecDeque;
@@ -25,8 +23,7 @@ use crate::kafka::testing::{Opened, RecordingDial, config, destination_of};
 use crate::tailer_handle::testing::handle;
 
 use super::machine::{Machine, Now};
-use oracle::Oracle;
-use world::{NODES, Sent, World};
+use world::{NODES, Oracle, Sent, World};
 
 /// What may happen in a run.
 #[derive(Debug, Clone, Copy)]
@@ -432,6 +429,7 @@ fn take_in(oracle: &mut Oracle, world: &World, number: u64, node: i32, request: 
         Asked::InitProducerId
     } else {
         let batches = world::batches(request);
+        oracle.takes(&batches);
         for sent in &batches {
             oracle.sends(number, node, sent, world);
         }
@@ -440,7 +438,10 @@ fn take_in(oracle: &mut Oracle, world: &World, number: u64, node: i32, request: 
 }
 
 /// The first of `seeds` that goes wrong, and how.
-fn first_wrong(seeds: std::ops::Range<u64>, steps: u64) -> (u64, Option<(u64, String)>) {
+pub(in crate::kafka::producer) fn first_wrong(
+    seeds: std::ops::Range<u64>,
+    steps: u64,
+) -> (u64, Option<(u64, String)>) {
     let mut taken = 0;
     for seed in seeds {
         let mut run = Run::new(seed);

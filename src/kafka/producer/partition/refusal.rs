@@ -7,8 +7,8 @@ use crate::kafka::protocol::error_code::{Action, Verdict};
 use crate::kafka::protocol::wire::WireError;
 
 use super::{Mode, Partition};
+use crate::kafka::producer::batch::CoveredSpan;
 use crate::kafka::producer::batch::{BatchState, RecordBatch};
-use crate::kafka::producer::coverage::CoveredSpan;
 use crate::kafka::producer::encoder::Encoder;
 use crate::kafka::producer::planted::{self, Bug};
 

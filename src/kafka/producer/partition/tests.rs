@@ -6,7 +6,7 @@ use crate::config::Compression;
 use crate::kafka::producer::producer_id::ProducerState;
 use crate::kafka::protocol::error_code::Verdict;
 use crate::kafka::protocol::record_batch::ProducerId;
-use crate::kafka::protocol::unpacked::Unpacked;
+use crate::kafka::protocol::record_batch::Unpacked;
 use crate::kafka::testing::{batch, destination_of};
 
 const ID: ProducerId = ProducerId { id: 7, epoch: 0 };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Compression;
-use crate::kafka::protocol::unpacked::Unpacked;
+use crate::kafka::protocol::record_batch::Unpacked;
 use crate::kafka::testing::{batch, batch_at, destination};
 use bytes::Bytes;
 use kafka_protocol::records::{Record, RecordBatchDecoder};

@@ -1,0 +1,222 @@
+//! The threads that tailers run on: how many there are, and what they are told.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::line::SHORT_RUN;
+use super::task::{Message, RunOutcome, TailerReport, Task};
+use crate::thread_panic::panic_message;
+
+/// The threads of the scheduler. Each runs one tailer after another.
+#[derive(Debug)]
+pub(super) struct Threads<T, R> {
+    /// To the threads, whichever is free.
+    orders: Sender<Order<T>>,
+    taken: Receiver<Order<T>>,
+    /// For the threads, which give tailers back.
+    sender: Sender<Message<T>>,
+    report: R,
+    count: usize,
+    /// As many as the system gives.
+    most: usize,
+    /// Runs are short, and a few threads do for many of them.
+    are_shared: bool,
+    /// How many runs are over.
+    runs_over: u64,
+    /// How many were, and since when that is so.
+    stall: (u64, Instant),
+    /// Since when there is a thread without a tailer.
+    idle_since: Option<Instant>,
+}
+
+/// What a thread is told.
+#[derive(Debug)]
+enum Order<T> {
+    Run(Box<T>),
+    /// It is not needed any more.
+    Exit,
+}
+
+impl<T, R> Threads<T, R>
+where
+    T: Task,
+    R: Fn(TailerReport) + Clone + Send + 'static,
+{
+    /// No threads yet. They give tailers back to `sender`, and tell of those that ended by `report`.
+    pub(super) fn new(sender: Sender<Message<T>>, report: R) -> Self {
+        let (orders, taken) = unbounded();
+        Threads {
+            orders,
+            taken,
+            sender,
+            report,
+            count: 0,
+            most: usize::MAX,
+            are_shared: false,
+            runs_over: 0,
+            stall: (0, Instant::now()),
+            idle_since: None,
+        }
+    }
+
+    /// There are no more than `most`, however many the system would give.
+    pub(super) fn allow(&mut self, most: usize) {
+        self.most = most.max(1);
+    }
+
+    /// Runs are short from now on: a few threads take them in turn.
+    pub(super) fn share(&mut self) {
+        self.are_shared = true;
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many there may be, where the line allows `most`.
+    pub(super) fn most(&self, most: usize) -> usize {
+        most.min(self.most)
+    }
+
+    /// Whether tailers that may run wait for a thread to take them.
+    pub(super) fn are_awaited(&self) -> bool {
+        !self.orders.is_empty()
+    }
+
+    /// Has the first thread that is free run `task`.
+    pub(super) fn run(&self, task: Box<T>) {
+        let _ = self.orders.send(Order::Run(task));
+    }
+
+    /// A tailer has come back, or ended.
+    pub(super) fn note_run_over(&mut self) {
+        self.runs_over += 1;
+    }
+
+    /// So many tailers are with the threads now.
+    pub(super) fn note_busy(&mut self, busy: usize) {
+        if self.count == busy {
+            self.idle_since = None;
+        }
+    }
+
+    /// Whether there are threads for one tailer more than the `busy` ones; one is started if it is missing and there
+    /// may be one. Where runs are short, a few threads do, and one more for each that has a long run.
+    pub(super) fn suffice_for_one_more(&mut self, busy: usize, most: usize) -> bool {
+        let few = match self.are_shared {
+            true => FEW_THREADS.min(self.most(most)),
+            false => usize::MAX,
+        };
+        let is_one_missing = busy >= self.count && self.count < few;
+        !is_one_missing || self.start()
+    }
+
+    /// Where tailers wait for a thread and no run comes to its end, one thread more is started, if the line allows
+    /// `most`.
+    pub(super) fn see_to_stall(&mut self, now: Instant, most: usize) {
+        if self.orders.is_empty() || self.stall.0 != self.runs_over {
+            self.stall = (self.runs_over, now);
+        } else if now.duration_since(self.stall.1) >= SHORT_RUN {
+            self.stall.1 = now;
+            if self.count < self.most(most) {
+                self.start();
+            }
+        }
+    }
+
+    fn start(&mut self) -> bool {
+        let (taken, sender, report) =
+            (self.taken.clone(), self.sender.clone(), self.report.clone());
+        // A thread that has another file with each run is named after none.
+        let is_named = !self.are_shared;
+        let started = thread::Builder::new()
+            .name("tail".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || work(&taken, &sender, is_named, report));
+        match started {
+            Ok(_) => {
+                self.count += 1;
+                true
+            }
+            Err(error) => {
+                self.cap(&error);
+                false
+            }
+        }
+    }
+
+    /// The system gives no more threads: fewer than there are must do, since connections need some, too.
+    fn cap(&mut self, error: &io::Error) {
+        self.most = self.count.saturating_sub(LEFT_TO_CONNECTIONS).max(1);
+        log::warn!(
+            "no more than {} threads for files can be started: {error}; {} are used, and files take turns",
+            self.count,
+            self.most
+        );
+    }
+
+    /// Ends the threads that have had nothing to do for a while.
+    pub(super) fn stop_idle(&mut self, now: Instant, busy: usize) {
+        if self.count > busy {
+            let since = *self.idle_since.get_or_insert(now);
+            if now.duration_since(since) >= IDLE_FOR {
+                for _ in busy..self.count {
+                    let _ = self.orders.send(Order::Exit);
+                }
+                self.count = busy;
+                self.idle_since = None;
+            }
+        }
+    }
+}
+
+/// The body of a `tail:<path>` thread: one tailer, and when that is parked or ends, another.
+fn work<T: Task>(
+    taken: &Receiver<Order<T>>,
+    sender: &Sender<Message<T>>,
+    is_named: bool,
+    report: impl Fn(TailerReport),
+) {
+    while let Ok(Order::Run(mut task)) = taken.recv() {
+        let (path, log) = task.followed();
+        if is_named && let Ok(name) = CString::new(thread_name(&path)) {
+            let _ = rustix::thread::set_name(&name);
+        }
+        let id = task.handle().id();
+        task.handle().moves();
+        let how = match catch_unwind(AssertUnwindSafe(|| task.run())) {
+            Ok(RunOutcome::Exit(end)) => Ok(end),
+            Ok(outcome) => {
+                let _ = sender.send(Message::Returned(task, outcome));
+                continue;
+            }
+            Err(panic) => Err(panic_message(&*panic)),
+        };
+        drop(task);
+        report(TailerReport { path, log, how });
+        let _ = sender.send(Message::TailerEnded(id));
+    }
+}
+
+/// The kernel shows the first 15 bytes.
+fn thread_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let shown = String::from_utf8_lossy(name.as_bytes()).replace('\0', "?");
+    format!("tail:{shown}")
+}
+
+/// Where the system gives no more threads, so many of those that follow files are given back.
+const LEFT_TO_CONNECTIONS: usize = 4;
+/// A thread without a tailer ends after so long.
+const IDLE_FOR: Duration = Duration::from_secs(1);
+/// Where tailers are woken together, so many threads do for all runs that are short.
+const FEW_THREADS: usize = 2;
+/// Enough for a tailer, and untouched pages cost nothing.
+const STACK_BYTES: usize = 512 << 10;
