@@ -102,6 +102,25 @@ fn a_bootstrap_connection_that_nobody_needs_is_closed_soon() {
 }
 
 #[test]
+fn a_question_after_the_bootstrap_connection_was_closed_opens_one() {
+    let mut now = Instant::now();
+    let (mut cluster, dial) = bootstrapped("127.0.0.1", now);
+    cluster.close_idle(now + SEED_IDLE);
+    drop(dial.take());
+    now += SEED_IDLE;
+    // As long as a pause lasts that only one of those who wait for metadata needs.
+    for _ in 0..100 {
+        cluster.wants_connection(now);
+        cluster.ask_if_due(|| (Vec::new(), 1), now);
+        if !dial.take().is_empty() {
+            return;
+        }
+        now += Duration::from_millis(100);
+    }
+    panic!("nobody is connected, and nobody connects");
+}
+
+#[test]
 fn a_bootstrap_connection_stays_while_something_waits_for_metadata_or_a_member_is_away() {
     let now = Instant::now();
     let (mut cluster, _) = bootstrapped("127.0.0.1", now);
