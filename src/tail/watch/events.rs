@@ -1,5 +1,6 @@
 //! What inotify says, put in order.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use inotify::{Event, EventMask, Inotify};
 
 use super::entries::Table;
 use super::watches::Watches;
+use crate::tailer_handle::TailerHandle;
 
 /// What has happened since the last time.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub(super) struct Happened {
     pub(super) names: Vec<NameEvent>,
     /// To watched folders as a whole.
     pub(super) folders: Vec<(Arc<Path>, FolderEvent)>,
+    /// The tailers that are to look, by their ids.
+    woken: HashMap<u64, TailerHandle>,
     /// How many events there were.
     pub(super) count: usize,
     /// The kernel had no room for all.
@@ -53,12 +57,18 @@ impl Happened {
     /// Reads all events that wait, and wakes the tailers whose files they are about.
     pub(super) fn read(inotify: &mut Inotify, buffer: &mut [u8], watches: &Watches) -> Happened {
         let mut happened = Happened::default();
-        while let Ok(events) = inotify.read_events(buffer) {
+        // What comes now is of the next time, else files that are being written would be looked at again and again.
+        let waiting = rustix::io::ioctl_fionread(&*inotify).unwrap_or(u64::MAX);
+        let mut taken = 0;
+        while taken < waiting
+            && let Ok(events) = inotify.read_events(buffer)
+        {
             let mut table = watches.table();
             let mut any = false;
             for event in events {
                 any = true;
                 happened.count += 1;
+                taken += event_bytes(event.name);
                 if event.mask.contains(EventMask::Q_OVERFLOW) {
                     happened.is_incomplete = true;
                 } else {
@@ -69,6 +79,10 @@ impl Happened {
                 break;
             }
         }
+        // Each once, however often its file was written to.
+        std::mem::take(&mut happened.woken)
+            .values()
+            .for_each(TailerHandle::wake);
         happened
     }
 
@@ -77,7 +91,11 @@ impl Happened {
         let mut is_known = false;
         if let Some(wakes) = table.files.get(&wd) {
             is_known = true;
-            wakes.iter().for_each(|(_, tailer)| tailer.wake());
+            self.woken.extend(
+                wakes
+                    .iter()
+                    .map(|(_, tailer)| (tailer.id(), tailer.clone())),
+            );
         }
         if mask.contains(EventMask::IGNORED) {
             // The kernel has removed the watch.
@@ -119,4 +137,12 @@ fn folder_event_of(mask: EventMask) -> FolderEvent {
         true => FolderEvent::Went,
         false => FolderEvent::Other,
     }
+}
+
+/// What an event takes in the kernel's queue: `inotify_event`, and its name with a NUL, filled up to as much again
+/// (inotify(7)).
+fn event_bytes(name: Option<&OsStr>) -> u64 {
+    const HEAD: usize = 16;
+    let name = name.map_or(0, |name| (name.len() + 1).next_multiple_of(HEAD));
+    (HEAD + name) as u64
 }
