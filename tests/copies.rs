@@ -216,6 +216,8 @@ fn unread_bytes_of_a_rotated_file_that_is_overwritten_count_once_and_truly() {
         env.broker.down(1);
         env.start();
         env.wait_for_checkpoint_with_the_size_of("app.log.1");
+        // That it lies there by now, so that it was rotated before it is overwritten.
+        env.wait_for_checkpoint_with_the_size_of("app.log");
         env.kill();
         let path = env.path("app.log.1");
         if is_truncated {

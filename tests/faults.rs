@@ -300,6 +300,8 @@ fn forget_connections(broker: &str) {
 fn a_broker_that_hangs_up_on_large_requests_is_one_error_that_names_size_topic_and_settings() {
     let mut env = Env::new();
     env.set("agent", "producers", "1");
+    // All of it is one batch, however slowly it is read.
+    env.set("kafka", "linger", "2s");
     // More than 16 KiB, which no limit is below.
     env.write_lines("app.log", 0..5000);
     env.broker
