@@ -194,6 +194,8 @@ if [ $# = 0 ]; then
     say "quickstart"
     scripts/quickstart.sh >"$work/quickstart.log" 2>&1 || { cat "$work/quickstart.log" >&2; failed=yes; }
     grep -E '^all .* lines are there' "$work/quickstart.log" || failed=yes
+    # What system_calls.sh needs, while tests wait.
+    beside rows nice -n 19 scripts/build.sh --quiet --example rows
     for line in first second; do
         await "$line" || failed=yes
         cat "$work/$line.out"
@@ -204,7 +206,10 @@ if [ $# = 0 ]; then
     say "lints and docs"
     await lints || failed=yes
     cat "$work/lints.log"
+    await rows || failed=yes
     tests 1 integration "${alone[@]}" | tee "$work/alone.out" || failed=yes
+    say "system calls for a line"
+    scripts/system_calls.sh || failed=yes
     cat "$work"/{static,first,second,alone}.out >"$work/tests.log"
 else
     say "lints and docs"

@@ -18,7 +18,7 @@ pub(crate) const PASSWORD: &str = "correct horse, battery=staple ü";
 /// Of the user who comes with PLAIN.
 pub(crate) const PLAIN_PASSWORD: &str = "secret-of-the-test";
 /// The broker closes a session of the listener PLAIN that is older.
-pub(crate) const SESSION_MS: u64 = 3000;
+pub(crate) const SESSION_MS: u64 = 5000;
 
 /// Keys of `[kafka]` that lead through a listener.
 pub(crate) type Keys = Vec<(&'static str, String)>;
