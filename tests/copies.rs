@@ -1,6 +1,7 @@
 //! Copies and archives of logs: what was read is not sent again, and the rest of what was half read is.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -337,5 +338,53 @@ fn a_writer_that_still_has_the_old_file_after_rotate_wait_is_read_or_said() {
         });
         env.stop();
         assert_eq!(env.broker.count(TOPIC), 21);
+    }
+}
+
+#[test]
+fn an_archive_of_something_else_that_got_the_inode_of_a_known_archive_is_not_read() {
+    for is_empty in [false, true] {
+        let mut env = started_with(10);
+        env.stop();
+        // An archive that is known, with lines or none.
+        env.rename("app.log", "app.log.2");
+        match is_empty {
+            true => drop(env.open("app.log.1")),
+            false => env.write_lines("app.log.1", 10..20),
+        }
+        env.gzip("app.log.1");
+        env.write_lines("app.log", 20..30);
+        let read: Vec<String> = match is_empty {
+            true => [lines(0..10), lines(20..30)].concat(),
+            false => lines(0..30),
+        };
+        env.start();
+        env.expect_lines(&read);
+        let archive = fs::metadata(env.path("app.log.1.gz")).unwrap().ino();
+        env.wait_for_log(&format!("inode {archive} is read to its end"), SOON);
+        // Each file is written over, as file systems do that hand out the number of a removed file at once: first the
+        // log has the inode of the archive, and is known by it, then the archive of somebody else.
+        let overwrite = |env: &Env, from: &str, to: &str| {
+            fs::write(env.path(to), fs::read(env.path(from)).unwrap()).unwrap();
+            env.remove(from);
+        };
+        env.stop();
+        env.rename("app.log", "app.log.3");
+        env.write_lines("next", 30..40);
+        overwrite(&env, "next", "app.log.1.gz");
+        env.rename("app.log.1.gz", "app.log");
+        env.start();
+        let read = [read, lines(30..40)].concat();
+        env.expect_lines(&read);
+        env.stop();
+        fs::copy(env.path("app.log"), env.path("app.log.1")).unwrap();
+        env.gzip("app.log.1");
+        env.append("other.txt", "a line of another log\n");
+        env.gzip("other.txt");
+        overwrite(&env, "other.txt.gz", "app.log");
+        env.rename("app.log", "other.txt.1.gz");
+        env.write_lines("app.log", 40..50);
+        env.start();
+        env.stop_and_expect_lines(&[read, lines(40..50)].concat());
     }
 }

@@ -22,7 +22,7 @@ use super::found::{CandidateFile, Found};
 use super::links::UnsafeLink;
 use super::log_file::{LogFile, is_compressed_name};
 use super::observation::{
-    Adoption, Candidate, Current, Observation, OpenSource, Place, Readable, Verdict,
+    Adoption, Candidate, Current, Observation, OpenSource, Place, Readable, Verdict, is_file_of,
 };
 use super::recognise::{ContentMatch, is_same_inode};
 use super::rotated_names::RotatedName;
@@ -262,7 +262,7 @@ impl Tailer {
                 !must_be_known
                     || !c.matches.is_empty()
                     || c.was_found_at_path
-                    || is_known_inode(&found.seen, c)
+                    || is_known_file(&found.seen, c)
             };
             if let Some((mut candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
                 candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
@@ -314,7 +314,7 @@ fn order_of(
         Place::Open(_) => true,
         Place::Candidate(at) => {
             let candidate = &seen.candidates[*at];
-            !candidate.matches.is_empty() || is_known_inode(seen, candidate)
+            !candidate.matches.is_empty() || is_known_file(seen, candidate)
         }
     };
     RotatedName::sort_oldest_first(&mut places, |(place, name, stat)| {
@@ -324,9 +324,15 @@ fn order_of(
     places.into_iter().map(|(place, ..)| place).collect()
 }
 
-fn is_known_inode(seen: &Observation, candidate: &Candidate) -> bool {
+fn is_known_file(seen: &Observation, candidate: &Candidate) -> bool {
     let mut known = seen.known.iter();
-    known.any(|known| is_same_inode(known, &candidate.stat))
+    known.any(|known| {
+        // The inode of an archive that was empty, or never read, is handed out again as well.
+        let is_recycled = candidate.is_archive
+            && known.never_had_content()
+            && known.modified_ns != candidate.stat.modified_ns;
+        is_file_of(known, candidate) && !is_recycled
+    })
 }
 
 /// Whether the content of some checkpoint that has something unread lies neither at the path nor at its inode.
