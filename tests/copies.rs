@@ -388,3 +388,36 @@ fn an_archive_of_something_else_that_got_the_inode_of_a_known_archive_is_not_rea
         env.stop_and_expect_lines(&[read, lines(40..50)].concat());
     }
 }
+
+#[test]
+fn an_empty_file_that_is_filled_and_packed_while_rotated_files_are_looked_for_is_read_once() {
+    let mut env = Env::following_one_path();
+    // A glob that takes a while, before the one that finds what was rotated away.
+    env.make_folder("slow");
+    env.make_folder("old");
+    for link in ["slow/a", "slow/b"] {
+        env.symlink("slow", link);
+    }
+    let slow = env.path(&format!("slow/{}none", "*/".repeat(11)));
+    let rotated = env.path("old/app.log.*");
+    env.set("log:app", "rotated", &format!("{slow}, {rotated}"));
+    env.write_lines("app.log", 0..1);
+    env.start();
+    env.expect_lines(&lines(0..1));
+    let last = 4;
+    for round in 1..=last {
+        env.rename("app.log", "old/app.log.2");
+        let empty = env.open("app.log").metadata().unwrap().ino();
+        env.wait_for_log(&format!("inode {empty} is read from offset 0"), SOON);
+        env.rename("app.log", "old/app.log.1");
+        // Within the look that this brings about: after the open files, before the names.
+        std::thread::sleep(Duration::from_millis(10 * round as u64));
+        env.write_lines("old/app.log.1", 2 * round - 1..2 * round);
+        env.gzip("old/app.log.1");
+        env.wait_for_records(2 * round);
+        env.write_lines("app.log", 2 * round..2 * round + 1);
+        env.wait_for_records(2 * round + 1);
+        env.remove("old/app.log.1.gz");
+    }
+    env.stop_and_expect_lines(&lines(0..2 * last + 1));
+}

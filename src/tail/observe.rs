@@ -1,7 +1,8 @@
 //! Looking: what lies at the path, what became of the open files, and what rotation left, as data for the plan.
 //!
 //! The file at the path and the open sources are looked at first, and what lies beside them afterwards. So what is
-//! found beside them is older, or a copy of what they hold.
+//! found beside them is older, or a copy of what they hold, unless that has changed meanwhile: then they are looked
+//! at again.
 
 mod candidates;
 mod listing;
@@ -52,9 +53,11 @@ impl Tailer {
         if found.awaits_copy {
             return Ok(found);
         }
-        // What was written anew before it was rotated away must not be taken for what was overwritten after that.
-        found.is_moving |= !self.are_as_seen(&found)?;
         self.observe_rotated(&mut found, stat.as_ref(), not_before)?;
+        // What was written anew before it was rotated away must not be taken for what was overwritten after that. And
+        // a file that was empty when it was looked at may have been filled, and packed, before the names were listed:
+        // the archive would be of content that nobody knows.
+        found.is_moving |= !self.are_as_seen(&found)?;
         Ok(found)
     }
 
