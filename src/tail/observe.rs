@@ -61,10 +61,14 @@ impl Tailer {
         Ok(found)
     }
 
-    /// Whether the content of each open source is still what it was when it was looked at, but for more of it.
+    /// Whether the content of each open source is still what it was when it was looked at, but for more of it. Any
+    /// content is more of none, and other than what was looked at.
     fn are_as_seen(&mut self, found: &Found) -> io::Result<bool> {
         for (source, seen) in self.sources.iter_mut().zip(&found.seen.open) {
-            if verdict_on(source)?.0 != seen.verdict {
+            let (verdict, stat) = verdict_on(source)?;
+            let begun = found.begun.get(&seen.reached.serial);
+            let was_empty = begun.is_some_and(|(_, begun)| begun.size == 0);
+            if verdict != seen.verdict || (was_empty && stat.size > 0) {
                 return Ok(false);
             }
         }

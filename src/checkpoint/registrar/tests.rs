@@ -175,7 +175,10 @@ fn a_file_that_is_opened_again_before_all_of_it_is_acknowledged_stands_at_both_p
         assert_eq!(both, [same(7, 0), same(8, 100)]);
         let acked = Progress::Acked(vec![span(first, 0, 100), span(again, 100, 120)]);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let one = run(folder.path(), messages().into_iter().chain([acked]).collect());
+        let one = run(
+            folder.path(),
+            messages().into_iter().chain([acked]).collect(),
+        );
         assert_eq!(one, [same(8, 120)]);
     }
 }
