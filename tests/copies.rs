@@ -1,6 +1,7 @@
 //! Copies and archives of logs: what was read is not sent again, and the rest of what was half read is.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -340,4 +341,85 @@ fn a_writer_that_still_has_the_old_file_after_rotate_wait_is_read_or_said() {
         env.stop();
         assert_eq!(env.broker.count(TOPIC), 21);
     }
+}
+
+#[test]
+fn an_archive_of_something_else_that_got_the_inode_of_a_known_archive_is_not_read() {
+    for is_empty in [false, true] {
+        let mut env = started_with(10);
+        env.stop();
+        // An archive that is known, with lines or none.
+        env.rename("app.log", "app.log.2");
+        match is_empty {
+            true => drop(env.open("app.log.1")),
+            false => env.write_lines("app.log.1", 10..20),
+        }
+        env.gzip("app.log.1");
+        env.write_lines("app.log", 20..30);
+        let read: Vec<String> = match is_empty {
+            true => [lines(0..10), lines(20..30)].concat(),
+            false => lines(0..30),
+        };
+        env.start();
+        env.expect_lines(&read);
+        let archive = fs::metadata(env.path("app.log.1.gz")).unwrap().ino();
+        env.wait_for_log(&format!("inode {archive} is read to its end"), SOON);
+        // Each file is written over, as file systems do that hand out the number of a removed file at once: first the
+        // log has the inode of the archive, and is known by it, then the archive of somebody else.
+        let overwrite = |env: &Env, from: &str, to: &str| {
+            fs::write(env.path(to), fs::read(env.path(from)).unwrap()).unwrap();
+            env.remove(from);
+        };
+        env.stop();
+        env.rename("app.log", "app.log.3");
+        env.write_lines("next", 30..40);
+        overwrite(&env, "next", "app.log.1.gz");
+        env.rename("app.log.1.gz", "app.log");
+        env.start();
+        let read = [read, lines(30..40)].concat();
+        env.expect_lines(&read);
+        env.stop();
+        fs::copy(env.path("app.log"), env.path("app.log.1")).unwrap();
+        env.gzip("app.log.1");
+        env.append("other.txt", "a line of another log\n");
+        env.gzip("other.txt");
+        overwrite(&env, "other.txt.gz", "app.log");
+        env.rename("app.log", "other.txt.1.gz");
+        env.write_lines("app.log", 40..50);
+        env.start();
+        env.stop_and_expect_lines(&[read, lines(40..50)].concat());
+    }
+}
+
+#[test]
+fn an_empty_file_that_is_filled_and_packed_while_rotated_files_are_looked_for_is_read_once() {
+    let mut env = Env::following_one_path();
+    // A glob that takes a while, before the one that finds what was rotated away.
+    env.make_folder("slow");
+    env.make_folder("old");
+    for link in ["slow/a", "slow/b"] {
+        env.symlink("slow", link);
+    }
+    let slow = env.path(&format!("slow/{}none", "*/".repeat(11)));
+    let rotated = env.path("old/app.log.*");
+    env.set("log:app", "rotated", &format!("{slow}, {rotated}"));
+    env.write_lines("app.log", 0..1);
+    env.start();
+    env.expect_lines(&lines(0..1));
+    let last = 4;
+    for round in 1..=last {
+        env.rename("app.log", "old/app.log.2");
+        let empty = env.open("app.log").metadata().unwrap().ino();
+        env.wait_for_log(&format!("inode {empty} is read from offset 0"), SOON);
+        env.rename("app.log", "old/app.log.1");
+        // Within the look that this brings about: after the open files, before the names.
+        std::thread::sleep(Duration::from_millis(10 * round as u64));
+        env.write_lines("old/app.log.1", 2 * round - 1..2 * round);
+        env.gzip("old/app.log.1");
+        env.wait_for_records(2 * round);
+        env.write_lines("app.log", 2 * round..2 * round + 1);
+        env.wait_for_records(2 * round + 1);
+        env.remove("old/app.log.1.gz");
+    }
+    env.stop_and_expect_lines(&lines(0..2 * last + 1));
 }

@@ -241,25 +241,33 @@ impl Registrar {
             }
             return;
         }
-        // Read to its end, and not all of it is acknowledged yet.
+        self.forget_when_acknowledged(serial);
+    }
+
+    /// Has a source forgotten once all of it is acknowledged; false unless it was closed before that.
+    fn forget_when_acknowledged(&mut self, serial: u64) -> bool {
         let is_it = |tracked: &&mut Box<Tracked>| tracked.checkpoint.serial == serial;
-        if let Some(tracked) = self.open.values_mut().find(is_it)
-            && let Some((_, why)) = &mut tracked.end
-        {
-            *why = CloseReason::ContentGone;
-        }
+        let tracked = self.open.values_mut().find(is_it);
+        let Some((_, why)) = tracked.and_then(|tracked| tracked.end.as_mut()) else {
+            return false;
+        };
+        *why = CloseReason::ContentGone;
+        true
     }
 
     fn open(
         &mut self,
         source: SourceId,
         checkpoint: Checkpoint,
-        replaces: Vec<u64>,
+        mut replaces: Vec<u64>,
         size: Arc<AtomicU64>,
     ) {
-        for serial in &replaces {
-            self.rest.remove(serial);
-        }
+        // A source that was closed while some of it was on its way, and opened again behind that: were its checkpoint
+        // replaced now, a crash would lose what is not acknowledged; and were it kept after that, the next start
+        // would find it at a place that was passed long ago.
+        replaces.retain(|serial| {
+            self.rest.remove(serial).is_some() || !self.forget_when_acknowledged(*serial)
+        });
         self.changes.replace(checkpoint.serial, replaces);
         // A crash that comes before a file is known on disk, and a rotation before the next start, would make
         // it a file that nobody looks for.

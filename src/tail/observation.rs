@@ -1,6 +1,6 @@
 //! What was seen, as data: what goes into the plan.
 
-use super::recognise::ContentMatch;
+use super::recognise::{ContentMatch, is_same_inode};
 use crate::identity::{FileStat, Inode};
 use crate::progress::Checkpoint;
 
@@ -129,6 +129,17 @@ pub(super) const NO_INODE: Inode = Inode {
     device: 0,
     inode: 0,
 };
+
+/// Whether a candidate is the file of a checkpoint. Of an archive no birth is known, and the inode of one that was
+/// removed is soon another's: its content decides, where it could be read.
+pub(super) fn is_file_of(checkpoint: &Checkpoint, candidate: &Candidate) -> bool {
+    let serial = checkpoint.serial;
+    is_same_inode(checkpoint, &candidate.stat)
+        && (!candidate.is_archive
+            || candidate.readable != Readable::Yes
+            || checkpoint.never_had_content()
+            || candidate.matches.iter().any(|m| m.serial == serial))
+}
 
 /// Whether the content has no file any more, and is known only so that its copies are.
 pub(super) fn is_truncated_away(checkpoint: &Checkpoint) -> bool {

@@ -1,7 +1,8 @@
 //! Looking: what lies at the path, what became of the open files, and what rotation left, as data for the plan.
 //!
 //! The file at the path and the open sources are looked at first, and what lies beside them afterwards. So what is
-//! found beside them is older, or a copy of what they hold.
+//! found beside them is older, or a copy of what they hold, unless that has changed meanwhile: then they are looked
+//! at again.
 
 mod candidates;
 mod listing;
@@ -22,7 +23,7 @@ use super::found::{CandidateFile, Found};
 use super::links::UnsafeLink;
 use super::log_file::{LogFile, is_compressed_name};
 use super::observation::{
-    Adoption, Candidate, Current, Observation, OpenSource, Place, Readable, Verdict,
+    Adoption, Candidate, Current, Observation, OpenSource, Place, Readable, Verdict, is_file_of,
 };
 use super::recognise::{ContentMatch, is_same_inode};
 use super::rotated_names::RotatedName;
@@ -52,16 +53,22 @@ impl Tailer {
         if found.awaits_copy {
             return Ok(found);
         }
-        // What was written anew before it was rotated away must not be taken for what was overwritten after that.
-        found.is_moving |= !self.are_as_seen(&found)?;
         self.observe_rotated(&mut found, stat.as_ref(), not_before)?;
+        // What was written anew before it was rotated away must not be taken for what was overwritten after that. And
+        // a file that was empty when it was looked at may have been filled, and packed, before the names were listed:
+        // the archive would be of content that nobody knows.
+        found.is_moving |= !self.are_as_seen(&found)?;
         Ok(found)
     }
 
-    /// Whether the content of each open source is still what it was when it was looked at, but for more of it.
+    /// Whether the content of each open source is still what it was when it was looked at, but for more of it. Any
+    /// content is more of none, and other than what was looked at.
     fn are_as_seen(&mut self, found: &Found) -> io::Result<bool> {
         for (source, seen) in self.sources.iter_mut().zip(&found.seen.open) {
-            if verdict_on(source)?.0 != seen.verdict {
+            let (verdict, stat) = verdict_on(source)?;
+            let begun = found.begun.get(&seen.reached.serial);
+            let was_empty = begun.is_some_and(|(_, begun)| begun.size == 0);
+            if verdict != seen.verdict || (was_empty && stat.size > 0) {
                 return Ok(false);
             }
         }
@@ -262,7 +269,7 @@ impl Tailer {
                 !must_be_known
                     || !c.matches.is_empty()
                     || c.was_found_at_path
-                    || is_known_inode(&found.seen, c)
+                    || is_known_file(&found.seen, c)
             };
             if let Some((mut candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
                 candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
@@ -314,7 +321,7 @@ fn order_of(
         Place::Open(_) => true,
         Place::Candidate(at) => {
             let candidate = &seen.candidates[*at];
-            !candidate.matches.is_empty() || is_known_inode(seen, candidate)
+            !candidate.matches.is_empty() || is_known_file(seen, candidate)
         }
     };
     RotatedName::sort_oldest_first(&mut places, |(place, name, stat)| {
@@ -324,9 +331,15 @@ fn order_of(
     places.into_iter().map(|(place, ..)| place).collect()
 }
 
-fn is_known_inode(seen: &Observation, candidate: &Candidate) -> bool {
+fn is_known_file(seen: &Observation, candidate: &Candidate) -> bool {
     let mut known = seen.known.iter();
-    known.any(|known| is_same_inode(known, &candidate.stat))
+    known.any(|known| {
+        // The inode of an archive that was empty, or never read, is handed out again as well.
+        let is_recycled = candidate.is_archive
+            && known.never_had_content()
+            && known.modified_ns != candidate.stat.modified_ns;
+        is_file_of(known, candidate) && !is_recycled
+    })
 }
 
 /// Whether the content of some checkpoint that has something unread lies neither at the path nor at its inode.

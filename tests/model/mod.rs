@@ -298,9 +298,9 @@ impl Trick {
         Trick::ALL[(seed % Trick::ALL.len() as u64) as usize].0
     }
 
-    /// Whether no seed is known to fail with it, not even now and then. With `Archives` lines are repeated in about one
-    /// of a hundred seeds where more runs than the host can: an archive of what was read is not recognised while
-    /// names move on around it, and read as a file of its own.
+    /// Whether no seed is known to fail with it, not even now and then. With `Archives` one of some hundred seeds fails
+    /// where more runs than the host can: a log that is copied and truncated several times within a look has older
+    /// lines arrive after newer ones.
     fn holds(self) -> bool {
         self != Trick::Archives
     }

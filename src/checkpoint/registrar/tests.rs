@@ -146,6 +146,44 @@ fn a_file_that_is_forgotten_before_all_of_it_is_acknowledged_leaves_nothing() {
 }
 
 #[test]
+fn a_file_that_is_opened_again_before_all_of_it_is_acknowledged_stands_at_both_places_until_then() {
+    for why in [CloseReason::Paused, CloseReason::Finished] {
+        let (first, again) = (SourceId::next(), SourceId::next());
+        let same = |serial, offset| Checkpoint {
+            serial,
+            ..checkpoint(7, offset)
+        };
+        let messages = || {
+            vec![
+                opened(first, 7, 0),
+                Progress::Closed {
+                    source: first,
+                    end: 100,
+                    modified_ns: 0,
+                    why,
+                },
+                Progress::Opened {
+                    source: again,
+                    checkpoint: same(8, 100),
+                    replaces: vec![7],
+                    size: Arc::default(),
+                },
+            ]
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let both = run(folder.path(), messages());
+        assert_eq!(both, [same(7, 0), same(8, 100)]);
+        let acked = Progress::Acked(vec![span(first, 0, 100), span(again, 100, 120)]);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let one = run(
+            folder.path(),
+            messages().into_iter().chain([acked]).collect(),
+        );
+        assert_eq!(one, [same(8, 120)]);
+    }
+}
+
+#[test]
 fn checkpoints_of_files_that_are_not_read_now_stay() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let source = SourceId::next();

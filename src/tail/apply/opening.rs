@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::TailChecksum;
-use crate::identity::{FileIdentity, FileStat};
+use crate::identity::{FileIdentity, FileStat, Fingerprint};
 use crate::progress::{Checkpoint, Marks, Progress, SourceState};
 use crate::shown::ShownPath;
 use crate::tail::clock::now_ms;
@@ -77,8 +77,8 @@ impl Tailer {
             ..earlier.unwrap_or_else(|| known.clone())
         };
         if checkpoint.offset == 0 && !checkpoint.never_had_content() {
-            // A copy may end before the bytes that the fingerprint of its original covers, and is held to its own.
-            checkpoint.identity.fingerprint = identify(content)?.0;
+            let known = checkpoint.identity.fingerprint;
+            checkpoint.identity.fingerprint = unread_fingerprint(known, &content.head()?);
         }
         Ok((checkpoint, stat))
     }
@@ -156,6 +156,16 @@ impl Tailer {
         });
         self.sources.push_back(source);
         true
+    }
+}
+
+/// The fingerprint of a file of which nothing was read and that begins with `head` by now. A copy may end before the
+/// bytes that the fingerprint of its original covers, and is held to its own. Content that is another one was written
+/// after the look, over what was known: that is what is looked for when the first read does not find it.
+fn unread_fingerprint(known: Fingerprint, head: &[u8]) -> Fingerprint {
+    match known.verified_bytes(head) {
+        Some(1..) => Fingerprint::of_written(head),
+        _ => known,
     }
 }
 
@@ -259,5 +269,26 @@ impl Tailer {
     pub(super) fn forget(&self, serial: u64) {
         self.shared.registry.remove(serial);
         let _ = self.progress.send(Progress::Forgotten { serial });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_overwritten_since_it_was_looked_at_is_not_taken_for_what_was_known() {
+        let known = Fingerprint::of(b"what was seen\nand not read\n");
+        let longer = b"what was seen\nand not read\nand more\n";
+        assert_eq!(unread_fingerprint(known, longer), Fingerprint::of(longer));
+        let copy = b"what was seen\n";
+        assert_eq!(unread_fingerprint(known, copy), Fingerprint::of(copy));
+        for other in [
+            b"something else\nand more of it, and more\n".as_slice(),
+            b"x",
+            b"",
+        ] {
+            assert_eq!(unread_fingerprint(known, other), known);
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Blocked, From, Planner, Registration};
 use crate::progress::{Checkpoint, SourceState};
-use crate::tail::observation::{Candidate, NO_INODE, Readable, has, is_truncated_away};
-use crate::tail::recognise::{ContentMatch, is_same_inode};
+use crate::tail::observation::{Candidate, NO_INODE, Readable, has, is_file_of, is_truncated_away};
+use crate::tail::recognise::ContentMatch;
 
 impl Planner<'_> {
     pub(super) fn candidate_at(&self, checkpoint: &Checkpoint) -> Option<usize> {
@@ -144,15 +144,4 @@ impl Planner<'_> {
             self.open(at, From::PositionOf(serial));
         }
     }
-}
-
-/// Whether a candidate is the file of a checkpoint. Of an archive no birth is known, and the inode of one that was
-/// removed is soon another's: its content decides, where it could be read.
-fn is_file_of(checkpoint: &Checkpoint, candidate: &Candidate) -> bool {
-    let serial = checkpoint.serial;
-    is_same_inode(checkpoint, &candidate.stat)
-        && (!candidate.is_archive
-            || candidate.readable != Readable::Yes
-            || checkpoint.never_had_content()
-            || candidate.matches.iter().any(|m| m.serial == serial))
 }
