@@ -47,4 +47,3 @@ mod rights;
 pub mod shown;
 pub mod tail;
 pub mod tailer_handle;
-mod thread_panic;

@@ -9,6 +9,7 @@
 //! Panics go the same way ([`LogWriter::take_panics`]): a message that is printed by the thread itself would keep it
 //! from ending, and the agent from noticing.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::mem;
@@ -224,6 +225,13 @@ impl Write for StandardError {
 const MAX_BYTES: usize = 256 << 10;
 /// Enough for a loop that writes.
 const STACK_BYTES: usize = 128 << 10;
+
+/// The words of a panic that was caught.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into())
+}
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,9 @@ use std::{fs, thread};
 use crossbeam_channel::Sender;
 use rustix::process::{Resource, getrlimit, getuid};
 
+use crate::log_writer::panic_message;
 use crate::output::WorkerEnd;
 use crate::tail::lanes::Lanes;
-use crate::thread_panic::panic_message;
 
 use super::{AgentError, control_group};
 

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::line::SHORT_RUN;
 use super::task::{Message, RunOutcome, TailerReport, Task};
-use crate::thread_panic::panic_message;
+use crate::log_writer::panic_message;
 
 /// The threads of the scheduler. Each runs one tailer after another.
 #[derive(Debug)]

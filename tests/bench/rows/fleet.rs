@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::program::Program;
+use super::peers::Program;
 use super::{Bench, Outcome};
 
 /// What some seconds of a fleet came to.
@@ -43,7 +43,7 @@ impl Brokers {
     fn cpu_s(&self) -> Outcome<f64> {
         let mut all = Duration::ZERO;
         for pid in &self.pids {
-            all += super::program::cpu_of(*pid)?;
+            all += super::peers::cpu_of(*pid)?;
         }
         Ok(all.as_secs_f64())
     }

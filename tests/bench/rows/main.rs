@@ -9,15 +9,12 @@
     reason = "a benchmark that cannot go on has nothing better to do than to say where"
 )]
 
-mod data;
 mod fleet;
 mod limit;
 mod measure;
 mod peers;
-mod program;
 mod rows;
 mod sink;
-mod system_calls;
 mod trickle;
 
 use std::error::Error;

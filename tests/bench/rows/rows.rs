@@ -7,8 +7,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::data::Data;
 use super::limit::Codec;
+use super::measure::Data;
 use super::measure::{DEFAULTS, PLAIN, Run, SLOW_RUNS, Settings, median};
 use super::{Bench, Outcome};
 
