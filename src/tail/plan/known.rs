@@ -118,15 +118,16 @@ impl Planner<'_> {
         })
     }
 
-    /// Whether a file that could not be read when its checkpoint was made holds content that is known: then the
-    /// checkpoint of that content counts.
+    /// Whether a file that could not be read when its checkpoint was made, or was a copy that was just being written
+    /// over, holds content that is known: then the checkpoint of that content counts.
     pub(super) fn holds_known_content(
         &self,
         candidate: &Candidate,
         checkpoint: &Checkpoint,
     ) -> bool {
         let was_unreadable = candidate.is_archive || checkpoint.size > 0;
-        checkpoint.never_had_content() && was_unreadable && !candidate.matches.is_empty()
+        let is_of_no_use = was_unreadable || checkpoint.state == SourceState::Finished;
+        checkpoint.never_had_content() && is_of_no_use && !candidate.matches.is_empty()
     }
 
     /// The file of a finished checkpoint is gone. An archive may hold more than was read of it: somebody still wrote

@@ -571,3 +571,25 @@ fn an_empty_file_that_was_rotated_away_unseen_is_opened_and_an_empty_copy_is_not
     // What is made after the file at the path becomes a copy of it.
     assert_eq!(with(born_ns + 1, true), [old, new]);
 }
+
+#[test]
+fn a_copy_that_was_written_over_while_it_was_remembered_is_known_by_what_it_holds_now() {
+    let mut emptied = checkpoint(5, 3, 0, 0);
+    emptied.identity.fingerprint = Fingerprint::default();
+    emptied.state = SourceState::Finished;
+    let with = |matches| {
+        let seen = Observation {
+            known: vec![emptied.clone()],
+            ..seen(
+                Verdict::Intact,
+                at_path(1, vec![]),
+                vec![candidate(3, matches)],
+            )
+        };
+        plan(&seen).sources
+    };
+    assert_eq!(with(matched(7, CONTINUES)), [Planned::Keep(7)]);
+    // Late lines of a file that was empty are known to nobody.
+    let late = Planned::Open(0, From::PositionOf(5));
+    assert_eq!(with(vec![]), [late, Planned::Keep(7)]);
+}
