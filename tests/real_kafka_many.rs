@@ -69,7 +69,10 @@ fn run(name: &str, wrapper: &[&str]) -> String {
         sleep((TICK * tick).saturating_sub(start.elapsed()));
     }
     eprintln!("{}", env.ini());
-    kafka.wait_for_records(&topic, total, LONG);
+    {
+        let _log = LogOfFailure(&agent);
+        kafka.wait_for_records(&topic, total, LONG);
+    }
     let caught_up = start.elapsed();
     agent.signal(Signal::TERM);
     let ended = agent.wait_exit(LONG);
@@ -96,6 +99,17 @@ fn warnings(log: &str) -> Vec<&str> {
     log.lines()
         .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
         .collect()
+}
+
+/// Shows what the agent said if something fails meanwhile.
+struct LogOfFailure<'a>(&'a Agent);
+
+impl Drop for LogOfFailure<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0.log());
+        }
+    }
 }
 
 #[test]
