@@ -6,7 +6,7 @@
 //! Each stage collects what is wrong and hands on what it has, so that one run reports everything.
 //!
 //! ```text
-//! types, tls, sasl                    what the rest of the agent gets
+//! types, tls, sasl, address           what the rest of the agent gets
 //! value_types/                        what a value may be, and how it is read
 //! keys                                the one table of keys, and `conf/logagent.ini`, which it makes
 //! text, syntax                        from a file to sections with raw values
@@ -17,6 +17,7 @@
 //! Uses go one way, without a circle. A new key is a row in `keys`, a field in `types` and a line in
 //! `resolve`. Nothing is read from here while the agent runs.
 
+mod address;
 mod environment;
 mod error;
 mod keys;
@@ -38,10 +39,11 @@ pub use error::{ConfigError, ConfigErrors};
 pub use keys::reference;
 pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, TokenOrigin};
 
+pub use address::BrokerAddress;
 pub use tls::TlsConfig;
 pub use types::{
-    Acks, AgentConfig, BrokerAddress, Compression, Config, FollowLinks, HeaderChoice, KafkaConfig,
-    LogConfig, Partitioner, Protocol, StartAt,
+    Acks, AgentConfig, Compression, Config, FollowLinks, HeaderChoice, KafkaConfig, LogConfig,
+    Partitioner, Protocol, StartAt,
 };
 
 pub(crate) use keys::LEAST_MEMORY;

@@ -14,7 +14,6 @@ mod support {
 
     pub(crate) mod broker;
     pub(crate) mod record_batch;
-    pub(crate) mod token;
 }
 
 use std::io::{self, Write};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::address::BrokerAddress;
 use super::tls::TlsConfig;
-use super::types::BrokerAddress;
 
 /// Who we are to the brokers, and how that is proved.
 #[derive(Debug, Clone, PartialEq, Eq)]

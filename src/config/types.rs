@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::address::BrokerAddress;
 use super::sasl::{SaslConfig, TokenOrigin};
 use super::tls::TlsConfig;
 
@@ -260,24 +261,4 @@ fn open_to_others(file: &Path) -> Option<String> {
             file.display(),
         )
     })
-}
-
-/// `host:port` of a broker.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BrokerAddress {
-    /// Name or address, IPv6 without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl std::fmt::Display for BrokerAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A colon in the host makes it an IPv6 address, whose end the brackets show.
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
 }

@@ -34,5 +34,4 @@ pub(crate) mod proxy;
 mod record_batch;
 pub(crate) mod remote;
 pub(crate) mod secured;
-pub(crate) mod token;
 pub(crate) mod token_endpoint;

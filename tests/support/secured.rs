@@ -8,8 +8,8 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
+use super::broker::token;
 use super::kafka::RealKafka;
-use super::token::token;
 use super::token_endpoint::TokenEndpoint;
 
 const USER: &str = "log,agent=1";

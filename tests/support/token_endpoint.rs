@@ -12,9 +12,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::broker::token;
 use super::env::wait_until;
 use super::secured::Keys;
-use super::token::token;
 
 /// The client that the endpoint knows.
 pub(crate) const CLIENT: &str = "the-agent";

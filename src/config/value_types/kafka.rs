@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
 use super::{BadValue, Text, ValueType, items};
-use crate::config::types::BrokerAddress;
+use crate::config::address::BrokerAddress;
 use crate::config::types::{HeaderChoice, Partitioner};
 
 /// `brokers`: a list of `host:port`, at least one.

@@ -1,5 +1,7 @@
 //! The threads of a node: one that accepts, and two per connection.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -198,4 +200,24 @@ impl Connection {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
+
+/// An unsigned token that is good from `from` to `to` (Unix time), as Kafka's validator for tests takes it.
+pub(crate) fn token(from: u64, to: u64) -> String {
+    let part = |text: String| URL_SAFE_NO_PAD.encode(text);
+    let head = part("{\"alg\":\"none\"}".to_owned());
+    let claims = part(format!("{{\"sub\":\"agent\",\"iat\":{from},\"exp\":{to}}}"));
+    format!("{head}.{claims}.")
+}
+
+/// For how long a token of [`token`] is still good; `None` if it is none, or not any more.
+pub(crate) fn time_left(token: &str) -> Option<std::time::Duration> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims = String::from_utf8(claims).ok()?;
+    let (_, end) = claims.split_once("\"exp\":")?;
+    let end = std::time::UNIX_EPOCH
+        + std::time::Duration::from_secs(end.trim_end_matches('}').parse().ok()?);
+    let left = end.duration_since(std::time::SystemTime::now()).ok()?;
+    // Less counts as nothing, which as the time of a session would be without end.
+    (left >= std::time::Duration::from_millis(1)).then_some(left)
 }

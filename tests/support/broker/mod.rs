@@ -22,6 +22,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use connection::token;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -381,7 +382,7 @@ impl Cluster {
         self.require(Login::Plain(user.to_owned(), password.to_owned()));
     }
 
-    /// Clients have to log in with a token of [`time_left`](crate::support::token::time_left); the session ends with it.
+    /// Clients have to log in with a token of [`time_left`](connection::time_left); the session ends with it.
     pub(crate) fn require_token(&self) {
         self.require(Login::Token);
     }

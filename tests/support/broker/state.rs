@@ -22,10 +22,10 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use uuid::Uuid;
 
+use super::connection::time_left;
 use super::faults::{Fault, Rule};
 use super::log::{Appended, Partition, Record, UnknownProducer};
 use crate::support::record_batch;
-use crate::support::token::time_left;
 
 /// A node of the cluster.
 #[derive(Debug)]
