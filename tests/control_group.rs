@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::limits::wrapped;
 use crate::support::agent::Agent;
 use crate::support::env::{Env, TOPIC, wait_until};
 
@@ -89,21 +90,11 @@ impl Group {
 
     /// The agent, in this group from its first instruction on.
     fn start(&self, env: &Env) -> Agent {
-        fs::write(env.config(), env.ini()).unwrap();
         let script = format!(
             "echo $$ > '{}/cgroup.procs' && exec \"$@\"",
             self.folder.display()
         );
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &script, "sh"])
-            .arg(env!("CARGO_BIN_EXE_logagent"))
-            .arg("--config")
-            .arg(env.config())
-            .env("RUST_LOG", "info");
-        let agent = Agent::spawn(command);
-        agent.wait_for_log(" follows ", LONG);
-        agent
+        wrapped(env, &["sh", "-c", &script, "sh"])
     }
 }
 

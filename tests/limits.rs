@@ -13,7 +13,7 @@ use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
 use crate::support::remote::Remote;
 
 /// The agent, started by `wrapper`.
-fn wrapped(env: &Env, wrapper: &[&str]) -> Agent {
+pub(crate) fn wrapped(env: &Env, wrapper: &[&str]) -> Agent {
     fs::write(env.config(), env.ini()).unwrap();
     let mut command = Command::new(wrapper[0]);
     command

@@ -26,7 +26,7 @@ struct ProduceBuilder {
 enum Linger {
     /// Those that are due.
     Observed,
-    /// Those that are not, if a request goes to their leader and nothing of them is in flight.
+    /// Those that are not, if a request goes to their leader and carries nothing of them yet.
     Over,
 }
 

@@ -1,8 +1,9 @@
 //! Which tailers have a thread at the moment.
 //!
-//! A tailer that has something to do, or had a while ago, has a thread of its own. One that was quiet for
-//! 10 s (`PARK_AFTER`) is parked: its state (open file, position, watch) lies here, its thread goes, and it gets
-//! one again with its next event. Where very many tailers have something to do at once, those that have to
+//! A tailer that has something to do has a thread of its own. Where events are gathered before tailers are woken, a
+//! tailer that has to wait is parked at once, and a few threads take the short runs of all in turn; where they are
+//! not (`linger = 0ms`), it keeps its thread until it was quiet for 10 s (`PARK_AFTER`). Parked means: its state
+//! (open file, position, watch) lies here, its thread goes, and it gets one again with its next event. Where very many tailers have something to do at once, those that have to
 //! wait are parked without delay, those that have done a piece of work go to the end of the line, and at
 //! most 256 run; see `line`. `threads` starts and ends the threads.
 //!
@@ -79,8 +80,6 @@ pub struct Scheduler<T, R> {
     parked: HashMap<u64, Parked<T>>,
     /// When parked tailers have something to do by themselves, or are looked at.
     due: BTreeSet<(Instant, u64)>,
-    /// Tailers come back at once when they have to wait, so few threads do for many short runs.
-    is_paced: bool,
     next_tick: Instant,
     started: Instant,
 }
@@ -133,7 +132,6 @@ where
             line: Line::default(),
             parked: HashMap::new(),
             due: BTreeSet::new(),
-            is_paced: false,
             next_tick: now,
             started: now,
         }
@@ -149,8 +147,7 @@ where
     /// Tailers are woken together, every `gathering`: see [`super::watch::Watcher`].
     #[must_use]
     pub fn with_pace(mut self, gathering: Duration) -> Self {
-        self.is_paced = !gathering.is_zero();
-        if self.is_paced {
+        if !gathering.is_zero() {
             self.threads.share();
         }
         self
@@ -160,7 +157,7 @@ where
     pub fn run(mut self) {
         loop {
             self.hand_out();
-            if self.is_paced && self.line.has_short_runs(Instant::now()) {
+            if self.threads.are_shared() && self.line.has_short_runs(Instant::now()) {
                 // They come back in less time than it takes to be woken for each of them.
                 thread::sleep(STEP);
                 for message in self.messages.try_iter().collect::<Vec<_>>() {
@@ -340,7 +337,7 @@ where
     fn hand_out(&mut self) {
         loop {
             if self.line.busy() >= self.threads.most(self.line.most_threads())
-                || (self.is_paced && self.line.has_many_short_runs(Instant::now()))
+                || (self.threads.are_shared() && self.line.has_many_short_runs(Instant::now()))
             {
                 break;
             }
@@ -358,7 +355,7 @@ where
                     (self.report)(TailerReport { path, log, how });
                     continue;
                 }
-                if !self.is_paced {
+                if !self.threads.are_shared() {
                     self.line.join(device, task);
                     break;
                 }
@@ -384,7 +381,7 @@ where
             || self.descriptors.ran_out();
         let tick = is_ticking.then_some(self.next_tick);
         let is_waited_for = self.threads.are_awaited() || self.line.is_anybody_waiting();
-        let short_runs = (self.is_paced && is_waited_for).then_some(now + SHORT_RUN);
+        let short_runs = (self.threads.are_shared() && is_waited_for).then_some(now + SHORT_RUN);
         let due = self.due.first().map(|(at, _)| *at);
         let next = tick.into_iter().chain(due).chain(short_runs).min();
         next.map_or(Duration::from_secs(3600), |at| {

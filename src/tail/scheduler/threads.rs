@@ -76,6 +76,10 @@ where
         self.are_shared = true;
     }
 
+    pub(super) fn are_shared(&self) -> bool {
+        self.are_shared
+    }
+
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -102,7 +106,8 @@ where
 
     /// So many tailers are with the threads now.
     pub(super) fn note_busy(&mut self, busy: usize) {
-        if self.count == busy {
+        // Where threads are shared, more tailers can be with them than there are threads.
+        if busy >= self.count {
             self.idle_since = None;
         }
     }
