@@ -29,10 +29,9 @@ impl Tailer {
         // Files are opened to be compared, more of them than the permit is for.
         let _brief_open = (self.descriptor_permit.is_some() && descriptors.ran_out())
             .then(|| descriptors.brief_open());
-        let mut not_before = self.last_sync;
         let mut before = Vec::new();
         for attempt in 1..=ATTEMPTS {
-            let mut found = self.observe(not_before)?;
+            let mut found = self.observe()?;
             if found.awaits_copy {
                 // Nothing follows from a look at half of it: what lies beside the path may belong to a rotation of it.
                 self.read_elsewhere = found.elsewhere;
@@ -50,7 +49,6 @@ impl Tailer {
             let is_given_up = closes.any(|close| *close == Close::ContentGone);
             let gives_up = is_given_up || !plan.gone.is_empty() || !plan.lost.is_empty();
             if attempt < ATTEMPTS && (found.is_moving || (gives_up && attempt == 1)) {
-                not_before = Instant::now();
                 continue;
             }
             self.take_second_files(plan.sources.len())?;

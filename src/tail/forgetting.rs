@@ -172,7 +172,7 @@ const KEPT_AT_LEAST: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::batch::TailChecksum;
     use crate::buffer::BufferPool;
@@ -188,7 +188,7 @@ mod tests {
     use std::fs;
 
     /// What tailers have in common, of which none runs.
-    fn shared(checkpoints: Vec<Checkpoint>) -> Arc<Shared> {
+    pub(in crate::tail) fn shared(checkpoints: Vec<Checkpoint>) -> Arc<Shared> {
         let saved = Saved {
             checkpoints,
             sections: None,

@@ -32,8 +32,8 @@ use crate::identity::{FileStat, Fingerprint, Inode};
 use crate::progress::{Checkpoint, SourceState};
 
 impl Tailer {
-    /// Looks at everything; listings of folders are not older than `not_before`, or nothing has changed since.
-    pub(super) fn observe(&mut self, not_before: Instant) -> io::Result<Found> {
+    /// Looks at everything.
+    pub(super) fn observe(&mut self) -> io::Result<Found> {
         let mut found = Found::default();
         let (known, is_without_skipped) = self.shared.registry.closed_of_path(&self.path);
         found.seen.known = known;
@@ -53,6 +53,8 @@ impl Tailer {
         if found.awaits_copy {
             return Ok(found);
         }
+        // Another tailer may have listed the folder since this look began, but before the path was rotated.
+        let not_before = Instant::now();
         self.observe_rotated(&mut found, stat.as_ref(), not_before)?;
         // What was written anew before it was rotated away must not be taken for what was overwritten after that. And
         // a file that was empty when it was looked at may have been filled, and packed, before the names were listed:
@@ -372,3 +374,60 @@ fn is_saved(found: &Found, stat: &FileStat) -> bool {
 
 /// As much as a fingerprint covers.
 const _: () = assert!(Fingerprint::MAX_LEN <= 1024);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use super::*;
+    use crate::batch::Destination;
+    use crate::budget::Budget;
+    use crate::tail::discover::testing::section;
+    use crate::tail::forgetting::tests::shared;
+    use crate::tailer_handle::testing::handle;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_lies_beside_the_path_is_listed_after_the_path_was_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("app.log").into();
+        std::fs::write(&path, "before\n").unwrap();
+        let stat = FileStat::at_path(&path).unwrap();
+        let log = section("app", &[], &[]);
+        let destination = Destination {
+            route: Arc::new(crate::tail::route(
+                &log,
+                "host",
+                crate::config::HeaderChoice {
+                    host: false,
+                    path: false,
+                },
+            )),
+            path: path.clone(),
+        };
+        let handle = handle();
+        let account = Budget::new(1 << 20).route().account(handle.clone());
+        let mut tailer = Tailer::new(
+            path.clone(),
+            log,
+            destination.into(),
+            shared(Vec::new()),
+            account,
+            handle,
+            crossbeam_channel::unbounded().0,
+            crossbeam_channel::unbounded().0,
+            crossbeam_channel::never(),
+            false,
+            Some(stat),
+        );
+        // Another tailer of the same folder has just listed it, before the rotation. That listing is of no use.
+        let index = &tailer.shared.folders;
+        let listed = index.by_inode(folder.path(), stat.inode.inode, Instant::now());
+        assert_eq!(listed.unwrap(), [path.to_path_buf()]);
+        std::fs::rename(&path, folder.path().join("app.log.1")).unwrap();
+        std::fs::write(&path, "after\n").unwrap();
+        let found = tailer.observe().unwrap();
+        let mut candidates = found.seen.candidates.iter();
+        assert!(candidates.any(|candidate| candidate.was_found_at_path));
+    }
+}
