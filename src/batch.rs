@@ -106,7 +106,7 @@ impl Destination {
 
 /// What the records of all files of a section have in common: with thousands of files, what each of them keeps
 /// counts.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The name of this host.
     pub host: String,
@@ -122,35 +122,140 @@ pub struct Route {
     pub strip_cr: bool,
 }
 
-/// How the records lie in a batch's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How the events lie in a batch's bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Framing {
     /// Lines, each ended by a newline. Only the last line of a finished file may lack it.
     Lines,
     /// The bytes are one record: piece `index` (from 1) of a line longer than `max_line_bytes`.
     /// The line's end, if it belongs to the piece, is among the bytes and not part of the record.
-    Part {
-        /// Which piece, counted from 1.
-        index: u32,
-        /// Whether the line ends here.
-        last: bool,
-    },
+    Part(Piece),
+    /// Each event has its place, and may have a key, headers and a time of its own.
+    Events(Box<Events>),
 }
 
-/// Consecutive events of one source, as raw file bytes.
+/// Which piece of an event that goes out in several.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Counted from 1.
+    pub index: u32,
+    /// Whether the event ends here.
+    pub last: bool,
+}
+
+/// Events of a batch that are no plain lines. A newline ends the bytes of each, which is not part of the record;
+/// only the last may lack it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Events {
+    /// Where each of them ends; at least one.
+    pub marks: Vec<EventMark>,
+    /// The bytes are one event, or a part of it, which is a piece of a larger one.
+    pub piece: Option<Piece>,
+    /// Nothing if the bytes of the batch are those of the file; else the last file bytes of each event.
+    pub checksums: Vec<TailChecksum>,
+    /// Nothing if key, headers and time of all events are those of the batch; else what each of them has.
+    pub own: Vec<OwnParts>,
+    /// What the entries of `own` are about, one after the other: a key, then headers as a record has them.
+    pub own_bytes: Vec<u8>,
+}
+
+/// Where an event ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventMark {
+    /// Position after its bytes in the batch.
+    pub end: u32,
+    /// File bytes from the start of the batch on that are done with it.
+    pub span_end: u32,
+}
+
+/// What an event has besides its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OwnParts {
+    /// The record's CreateTime, in ms since 1970.
+    pub timestamp_ms: i64,
+    /// Where its key ends in the bytes of all; it has none if `has_key` is false.
+    pub key_end: u32,
+    /// Whether it has a key, be it empty.
+    pub has_key: bool,
+    /// How many headers come besides those of its file.
+    pub header_count: u16,
+    /// Where these end in the bytes of all.
+    pub headers_end: u32,
+}
+
+impl Events {
+    /// Index of the first event after `position`, which must be the end of an event or 0.
+    pub(crate) fn index_at(&self, position: usize) -> usize {
+        self.marks
+            .partition_point(|mark| mark.end as usize <= position)
+    }
+
+    /// File bytes from the start of the batch on that are done when the events before `position` are, and the last
+    /// of these bytes if `data` is not what the file holds.
+    fn done_at(&self, position: usize) -> (u64, Option<TailChecksum>) {
+        let Some(last) = self.index_at(position).checked_sub(1) else {
+            return (0, Some(TailChecksum::default()));
+        };
+        let span_end = u64::from(self.marks[last].span_end);
+        (span_end, self.checksums.get(last).copied())
+    }
+
+    /// What event number `at` has of its own: time, key, headers and their count.
+    pub(crate) fn own_of(&self, at: usize) -> Option<Own<'_>> {
+        let parts = self.own.get(at)?;
+        let start = match at.checked_sub(1).and_then(|before| self.own.get(before)) {
+            Some(before) => before.headers_end as usize,
+            None => 0,
+        };
+        let key_end = parts.key_end as usize;
+        let key = self.own_bytes.get(start..key_end)?;
+        Some(Own {
+            timestamp_ms: parts.timestamp_ms,
+            key: parts.has_key.then_some(key),
+            header_count: usize::from(parts.header_count),
+            headers: self.own_bytes.get(key_end..parts.headers_end as usize)?,
+        })
+    }
+}
+
+/// What one event has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own<'a> {
+    /// The record's CreateTime, in ms since 1970.
+    pub(crate) timestamp_ms: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    /// How many headers come besides those of its file.
+    pub(crate) header_count: usize,
+    /// Those, as a record has them.
+    pub(crate) headers: &'a [u8],
+}
+
+/// Appends a name or value of a header as a record has it: its length as a zigzag varint, and the bytes.
+pub(crate) fn push_sized(block: &mut Vec<u8>, bytes: &[u8]) {
+    let mut len = (bytes.len() as u64) << 1;
+    while len >= 0x80 {
+        block.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    block.push(len as u8);
+    block.extend_from_slice(bytes);
+}
+
+/// Consecutive events of one source.
 ///
-/// The bytes are counted in the memory budget by `permit`; whoever holds them last drops it.
+/// The bytes are counted in the memory budget by `permit`; whoever holds them last drops it. A position in them is
+/// 0 or the end of an event.
 #[derive(Debug)]
 pub struct Batch {
     /// Where the records go.
     pub destination: Arc<Destination>,
-    /// Which source the bytes are of.
+    /// Which source the events are of.
     pub source: SourceId,
-    /// Offset of the first byte of `data` in the source.
+    /// Offset in the source of the first byte that they are about.
     pub start: u64,
-    /// The bytes: whole lines, or one piece of a line.
+    /// The bytes: whole lines or one piece of a line as they are in the file, or what was made of events.
     pub data: Buffer,
-    /// How records lie in `data`.
+    /// How events lie in `data`.
     pub framing: Framing,
     /// When the bytes were read, in ms since 1970; the records' CreateTime.
     pub read_at_ms: i64,
@@ -159,26 +264,55 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The records in order: the offset in `data` after the record (its newline included), and the
-    /// record without its newline. An empty line is an empty record.
+    /// The records in order: the position after each, and the record without its newline. An empty line is an
+    /// empty record.
     pub fn records(&self) -> Records<'_> {
         self.records_from(0)
     }
 
-    /// As [`Batch::records`], from `position` on, which must be the end of a record or 0.
+    /// As [`Batch::records`], from `position` on.
+    #[inline]
     pub fn records_from(&self, position: usize) -> Records<'_> {
         let strip_cr = self.destination.route.strip_cr;
-        Records::new(&self.data, self.framing, strip_cr, position)
+        Records::new(&self.data, &self.framing, strip_cr, position)
     }
 
-    /// The span from `from` to `to`, positions in `data`.
+    /// The span of the events between two positions.
     pub fn span(&self, from: usize, to: usize) -> Span {
+        let (start, end, tail_checksum) = match &self.framing {
+            Framing::Events(events) => {
+                let (end, tail_checksum) = events.done_at(to);
+                (events.done_at(from).0, end, tail_checksum)
+            }
+            _ => (from as u64, to as u64, None),
+        };
         Span {
             source: self.source,
-            start: self.start + from as u64,
-            end: self.start + to as u64,
-            tail_checksum: TailChecksum::of(&self.data[..to]),
+            start: self.start + start,
+            end: self.start + end,
+            tail_checksum: tail_checksum.unwrap_or_else(|| TailChecksum::of(&self.data[..to])),
         }
+    }
+
+    /// The key of the record that begins at `position`.
+    pub fn key_at(&self, position: usize) -> Option<&[u8]> {
+        if let Framing::Events(events) = &self.framing
+            && let Some(own) = events.own_of(events.index_at(position))
+        {
+            return own.key;
+        }
+        self.destination.route.key.as_deref()
+    }
+
+    /// Whether an event goes on in the next batch (true), ends in this one that began in an earlier one (false),
+    /// or neither.
+    pub fn goes_on(&self) -> Option<bool> {
+        let piece = match &self.framing {
+            Framing::Lines => None,
+            Framing::Part(piece) => Some(*piece),
+            Framing::Events(events) => events.piece,
+        };
+        piece.map(|piece| !piece.last)
     }
 }
 
@@ -188,22 +322,42 @@ pub struct Records<'a> {
     /// The carriage return at the end of a line, and of the last piece of one, is left out.
     strip_cr: bool,
     position: usize,
-    newlines: Option<memchr::Memchr<'a>>,
+    ends: Ends<'a>,
     base: usize,
 }
 
+/// Where records end.
+enum Ends<'a> {
+    Newlines(memchr::Memchr<'a>),
+    Marks(std::slice::Iter<'a, EventMark>),
+    Last,
+}
+
 impl<'a> Records<'a> {
-    /// The records that lie in `data` as `framing` says, from `position` on: the end of a record, or 0.
+    /// The records that lie in `data` as `framing` says, from `position` on.
     #[inline]
-    pub(crate) fn new(data: &'a [u8], framing: Framing, strip_cr: bool, position: usize) -> Self {
+    pub(crate) fn new(
+        data: &'a [u8],
+        framing: &'a Framing,
+        strip_cr: bool,
+        position: usize,
+    ) -> Self {
+        let (ends, strip_cr) = match framing {
+            Framing::Lines => {
+                let newlines = memchr::memchr_iter(b'\n', &data[position..]);
+                (Ends::Newlines(newlines), strip_cr)
+            }
+            Framing::Part(piece) => (Ends::Last, strip_cr && piece.last),
+            Framing::Events(events) => {
+                let marks = events.marks[events.index_at(position)..].iter();
+                (Ends::Marks(marks), false)
+            }
+        };
         Records {
             data,
-            strip_cr: strip_cr && !matches!(framing, Framing::Part { last: false, .. }),
+            strip_cr,
             position,
-            newlines: match framing {
-                Framing::Lines => Some(memchr::memchr_iter(b'\n', &data[position..])),
-                Framing::Part { .. } => None,
-            },
+            ends,
             base: position,
         }
     }
@@ -228,21 +382,24 @@ impl<'a> Iterator for Records<'a> {
         if start >= self.data.len() {
             return None;
         }
-        match &mut self.newlines {
-            Some(newlines) => {
-                let (line_end, next) = match newlines.next() {
-                    Some(at) => (self.base + at, self.base + at + 1),
-                    None => (self.data.len(), self.data.len()),
-                };
-                self.position = next;
-                Some((next, self.without_cr(&self.data[start..line_end])))
+        let (end, next) = match &mut self.ends {
+            Ends::Newlines(newlines) => match newlines.next() {
+                Some(at) => (self.base + at, self.base + at + 1),
+                None => (self.data.len(), self.data.len()),
+            },
+            Ends::Marks(marks) => {
+                let next = (marks.next()?.end as usize).min(self.data.len());
+                let event = self.data.get(start..next)?;
+                let event = event.strip_suffix(b"\n").unwrap_or(event);
+                (start + event.len(), next)
             }
-            None => {
-                self.position = self.data.len();
+            Ends::Last => {
                 let piece = &self.data[start..];
                 let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
-                Some((self.data.len(), self.without_cr(piece)))
+                (start + piece.len(), self.data.len())
             }
-        }
+        };
+        self.position = next;
+        Some((next, self.without_cr(&self.data[start..end])))
     }
 }

@@ -487,6 +487,15 @@ impl Permit {
         Permit { account, bytes }
     }
 
+    /// Divides off `bytes` of it, and counts what it has not as [`Permit::with_copy`] does.
+    pub fn split_off(&mut self, bytes: usize) -> Permit {
+        let mine = bytes.min(self.bytes);
+        self.bytes -= mine;
+        let mut permit = self.with_copy(bytes - mine);
+        permit.bytes = bytes;
+        permit
+    }
+
     /// Whether copies have taken so much beyond the limit that no more should be made than have to be.
     pub fn is_overdrawn(&self) -> bool {
         let budget = self.account.budget();

@@ -42,7 +42,7 @@ pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, Toke
 pub use address::BrokerAddress;
 pub use tls::TlsConfig;
 pub use types::{
-    Acks, AgentConfig, Compression, Config, FollowLinks, HeaderChoice, KafkaConfig, LogConfig,
+    Acks, AgentConfig, Compression, Config, FollowLinks, HeaderChoice, KafkaConfig, LogConfig, LogDestination,
     Partitioner, Protocol, StartAt,
 };
 

@@ -1,6 +1,11 @@
 //! Counters of the whole process.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::config::LogConfig;
+use crate::record::RecordConfig;
+use crate::record::counters::RecordCounters;
 
 /// Counters that several threads add to. All in bytes of the log files.
 #[derive(Debug, Default)]
@@ -13,6 +18,30 @@ pub struct Metrics {
     pub lost_bytes: Counter,
     /// Whether a file has grown since the checkpoints, which tell its size, were written.
     pub has_grown: Flag,
+    /// What there is to count about the records of each section.
+    sections: Vec<(String, Arc<RecordCounters>)>,
+}
+
+impl Metrics {
+    /// Counters for these sections.
+    pub fn new(logs: &[Arc<LogConfig>]) -> Self {
+        let sections = logs.iter().map(|log| {
+            let record = log.record.as_deref();
+            let counters = record.map_or_else(RecordCounters::default, RecordConfig::counters);
+            (log.name.clone(), Arc::new(counters))
+        });
+        Metrics {
+            sections: sections.collect(),
+            ..Metrics::default()
+        }
+    }
+
+    /// Those of a section.
+    pub fn records(&self, section: &str) -> Arc<RecordCounters> {
+        let mut sections = self.sections.iter();
+        let found = sections.find(|(name, _)| name == section);
+        found.map(|(_, counters)| counters.clone()).unwrap_or_default()
+    }
 }
 
 /// Set by many, taken by one.

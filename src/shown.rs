@@ -36,6 +36,22 @@ pub(crate) fn escape(character: char, out: &mut impl fmt::Write) -> fmt::Result 
     }
 }
 
+/// `text` in at most [`LONGEST`] characters that a terminal shows as they are.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if index == LONGEST {
+            shown.push_str("...");
+            break;
+        }
+        let _ = escape(character, &mut shown);
+    }
+    shown
+}
+
+/// Characters of a text from the file that are shown at most.
+pub(crate) const LONGEST: usize = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,18 +11,25 @@ use uses::{Use, uses_of};
 
 /// The storeys, the highest first. A module uses what stands lower, and nothing beside it. What is named nowhere
 /// stands on the ground, where modules use each other.
-const STOREYS: [&[&str]; 4] = [
+const STOREYS: [&[&str]; 3] = [
     &["main", "fuzz"],
     &["agent"],
     &["tail", "output", "kafka", "checkpoint", "control"],
-    &["record"],
 ];
 /// On one storey and yet allowed: the native output is one of the outputs, which do not know it.
 const BESIDE: (&str, &str) = ("kafka", "output");
 /// The storeys of `kafka`, as far as there are folders of these names.
 const KAFKA_STOREYS: [&[&str]; 4] = [&["producer"], &["cluster"], &["network"], &["protocol"]];
 /// Folders whose files use each other in no circle.
-const WITHOUT_CIRCLES: [&str; 6] = ["budget", "checkpoint", "config", "kafka", "resolve", "tail"];
+const WITHOUT_CIRCLES: [&str; 7] = [
+    "budget",
+    "checkpoint",
+    "config",
+    "kafka",
+    "record",
+    "resolve",
+    "tail",
+];
 /// Uses that are not as they should be yet: who, and whom. One that has gone must go here too.
 const NOT_YET: &[(&str, &str)] = &[];
 

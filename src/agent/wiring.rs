@@ -17,6 +17,7 @@ use crate::checkpoint::{self, Registrar, Store};
 use crate::config::{Config, Protocol};
 use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
+use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
 use crate::output::{Output, StdoutOutput, Worker};
 use crate::progress::{Progress, Saved};
@@ -94,7 +95,7 @@ impl Agent {
             descriptors: permits.clone(),
             thread_pressure: thread_pressure.clone(),
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(&config.logs)),
             once: mode.once,
             parks_at_once: !config.kafka.gathering().is_zero(),
         });

@@ -10,7 +10,7 @@ use std::{fmt, io};
 
 use thiserror::Error;
 
-use crate::shown::escape;
+use crate::shown::{LONGEST, printable};
 
 /// All that is wrong with one ini file, in the order of its lines; never empty.
 #[derive(Debug)]
@@ -209,7 +209,7 @@ pub(super) enum Problem {
     #[error("{found} for '{key}' in [{section}]; accepted: {accepted}{hint}")]
     BadValue {
         found: RefusedValue,
-        key: &'static str,
+        key: String,
         section: Escaped,
         accepted: String,
         hint: Hint,
@@ -217,14 +217,23 @@ pub(super) enum Problem {
     #[error("environment variable {name} is not set; '{key}' in [{section}] needs it")]
     UnsetVariable {
         name: Escaped,
-        key: &'static str,
+        key: String,
         section: Escaped,
     },
     #[error(
         "malformed '${{' in '{key}' of [{section}]\n    \
          write ${{NAME}} for an environment variable, $${{ for the two characters themselves"
     )]
-    MalformedVariable { key: &'static str, section: Escaped },
+    MalformedVariable { key: String, section: Escaped },
+    #[error("{key}: {words}\n    {setting}\n    {caret:>column$}", caret = '^')]
+    AtPlace {
+        key: String,
+        words: String,
+        /// The key and its value, as it may be printed.
+        setting: String,
+        /// Where in it, counted from 1.
+        column: usize,
+    },
 
     // Settings that contradict each other.
     #[error("'{setting}' cannot stand beside '{other}' ({})\n    {hint}", place(*.other_line))]
@@ -246,6 +255,38 @@ pub(super) enum Problem {
         /// Section and line; `None` if it is the same line.
         other: Option<(Escaped, usize)>,
     },
+}
+
+impl Problem {
+    /// Something is wrong at a place of a value, which is shown with a mark below that place. Of a long value, as much
+    /// is shown as fits beside it.
+    pub(super) fn at_place(key: &str, text: &str, fault: Fault) -> Self {
+        let at = (0..=fault.at.min(text.len()))
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
+        let (mut before, behind) = text.split_at(at);
+        let mut lead = "";
+        if let Some((cut, _)) = before.char_indices().rev().nth(LONGEST / 2) {
+            (before, lead) = (&before[cut..], "...");
+        }
+        let head = format!("{key} = {lead}{}", printable(before));
+        Problem::AtPlace {
+            key: key.to_owned(),
+            words: fault.words,
+            column: head.chars().count() + 1,
+            setting: format!("{head}{}", printable(behind)),
+        }
+    }
+}
+
+/// What is wrong at a place of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Position in bytes.
+    pub(super) at: usize,
+    /// What is wrong.
+    pub(super) words: String,
 }
 
 /// The value that a message is about.
@@ -305,19 +346,6 @@ impl fmt::Display for Escaped {
     }
 }
 
-/// `text` in at most [`LONGEST`] characters that a terminal shows as they are.
-pub(super) fn printable(text: &str) -> String {
-    let mut shown = String::new();
-    for (index, character) in text.chars().enumerate() {
-        if index == LONGEST {
-            shown.push_str("...");
-            break;
-        }
-        let _ = escape(character, &mut shown);
-    }
-    shown
-}
-
 fn and_others(others: usize) -> String {
     match others {
         0 => String::new(),
@@ -343,90 +371,3 @@ fn elsewhere(other: &Option<(Escaped, usize)>) -> String {
 const SECTIONS: &str = "sections are [agent], [kafka] and [log:NAME]";
 /// How many errors are printed; a file that is no ini at all would fill the terminal.
 const MOST: usize = 100;
-/// Characters of a text from the file that are shown at most.
-const LONGEST: usize = 100;
-
-/// The known name nearest to `name`, if one is near enough to be meant: one slip in a short name,
-/// one in four letters of a long one. Case and `-` for `_` do not count as slips, and a name that
-/// goes on after `_` (`linger_ms`) is near the one it begins with.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Nothing so long is a slip of a known name, and comparing it would take time.
-    if name.len() > 64 {
-        return None;
-    }
-    let name: Vec<char> = name.to_lowercase().replace('-', "_").chars().collect();
-    known
-        .into_iter()
-        .filter_map(|candidate| {
-            let letters: Vec<char> = candidate.chars().collect();
-            let goes_on = name
-                .strip_prefix(letters.as_slice())
-                .is_some_and(|rest| rest.first() == Some(&'_'));
-            let allowed = match goes_on {
-                true => usize::MAX,
-                false => (letters.len() / 4).max(1),
-            };
-            // Lengths alone rule out most names, at no cost.
-            if name.len().abs_diff(letters.len()) > allowed {
-                return None;
-            }
-            let slips = distance(&name, &letters);
-            (slips <= allowed).then_some((slips, candidate))
-        })
-        .min_by_key(|&(slips, _)| slips)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal
-/// string alignment).
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let mut least = (last[j] + usize::from(x != y))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                least = least.min(before_last[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before_last = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(0)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slips_are_counted_with_swaps_as_one() {
-        let slips = |a: &str, b: &str| {
-            let letters = |text: &str| text.chars().collect::<Vec<_>>();
-            distance(&letters(a), &letters(b))
-        };
-        assert_eq!(slips("", ""), 0);
-        assert_eq!(slips("acks", ""), 4);
-        assert_eq!(slips("brokrs", "brokers"), 1);
-        assert_eq!(slips("kakfa", "kafka"), 1);
-        assert_eq!(slips("partioner", "partitioner"), 2);
-    }
-
-    #[test]
-    fn only_a_near_name_is_suggested() {
-        let known = ["brokers", "topic", "acks", "linger", "exclude"];
-        let suggested = |name| nearest(name, known);
-        assert_eq!(suggested("brokrs"), Some("brokers"));
-        assert_eq!(suggested("Topic"), Some("topic"));
-        assert_eq!(suggested("topics"), Some("topic"));
-        assert_eq!(suggested("linger_ms"), Some("linger"));
-        assert_eq!(suggested("include"), None, "the opposite of exclude");
-        assert_eq!(suggested("tls"), None);
-        assert_eq!(suggested(""), None);
-        assert_eq!(suggested(&"a".repeat(100_000)), None);
-    }
-}

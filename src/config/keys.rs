@@ -3,9 +3,16 @@
 
 use std::time::Duration;
 
+use crate::nearest::nearest;
+use crate::record::container::ContainerKind;
+use crate::record::json::{Content, Shape};
 use super::types::{Acks, Compression, FollowLinks, Protocol, StartAt};
+use super::value_types::kafka::is_name;
 use super::value_types::kafka::{Brokers, Headers, Partitioners};
 use super::value_types::paths::{Excludes, Folder, Paths, RotatedGlobs};
+use super::value_types::records::{
+    Encodings, MaskRules, MaskWords, Multilines, Parses, Rates, Regex, Samples, Times, Zones,
+};
 use super::value_types::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
 use super::value_types::tls::{Authorities, Certificates, PrivateKey};
 use super::value_types::{Choice, Count, Optional, Size, Text, Time, ValueType};
@@ -20,7 +27,43 @@ pub(super) fn keys_of(section: Section) -> impl Iterator<Item = &'static dyn Any
 
 /// Whether there is a key of this name, in any section.
 pub(super) fn is_key(name: &str) -> bool {
-    TABLE.iter().any(|key| key.name() == name)
+    TABLE.iter().any(|key| is_named(*key, name))
+}
+
+/// Whether `word` is the name of `key`: for a family, whose name ends with `.NAME`, that of one of its members.
+pub(super) fn is_named(key: &dyn AnyKey, word: &str) -> bool {
+    match family_of(key.name()) {
+        Some(family) => word.strip_prefix(family).is_some_and(is_name),
+        None => key.name() == word,
+    }
+}
+
+/// What the names of all members of a family begin with, a dot at its end; `None` if `name` is that of one key.
+pub(super) fn family_of(name: &'static str) -> Option<&'static str> {
+    name.strip_suffix("NAME").filter(|family| family.ends_with('.'))
+}
+
+/// The key of a section of kind `section` that `word` is probably meant to be.
+pub(super) fn meant_by(section: Section, word: &str) -> Option<(&'static str, String)> {
+    let (stem, member) = word.split_once('.').unwrap_or((word, ""));
+    let families = keys_of(section).filter_map(|key| Some((key.name(), family_of(key.name())?)));
+    if is_name(member)
+        && let stems = families.map(|(name, family)| (name, family.trim_end_matches('.')))
+        && let Some((name, family)) = nearest_of(stem, stems.collect())
+    {
+        return Some((name, format!("{family}.{member}")));
+    }
+    let meant = nearest(word, keys_of(section).map(|key| key.name()))?;
+    Some((meant, meant.to_owned()))
+}
+
+fn nearest_of(
+    stem: &str,
+    families: Vec<(&'static str, &'static str)>,
+) -> Option<(&'static str, &'static str)> {
+    let meant = nearest(stem, families.iter().map(|(_, family)| *family))
+        .or_else(|| families.iter().map(|(_, family)| *family).find(|family| *family == stem))?;
+    families.into_iter().find(|(_, family)| *family == meant)
 }
 
 /// Declares each key as a static and all of them as [`TABLE`], in this order.
@@ -157,7 +200,7 @@ table! {
         ]),
         DefaultValue::Text("safe"),
         "symbolic links; safe: those of root, of the agent's user or of their target's owner";
-    LOG_TOPIC: Text = [Log] "topic", Text::TOPIC, DefaultValue::FromKafka("web_log"),
+    LOG_TOPIC: Text = [Log] "topic", Text::LOG_TOPIC, DefaultValue::FromKafka("web_log"),
         "where the lines go; without it, to the topic of [kafka]";
     LOG_KEY: Optional<Text> = [Log] "key", Optional(Text::RECORD_KEY), DefaultValue::Text(""),
         "key of every record; partitioner = key needs one";
@@ -171,9 +214,76 @@ table! {
     LOG_STRIP_CR: Choice<bool> = [Log] "strip_cr", Choice(&[("off", false), ("on", true)]),
         DefaultValue::Text("off"),
         "leave out a carriage return before the newline";
+    LOG_LINE_TIMEOUT: Optional<Time> = [Log] "line_timeout",
+        Optional(Time { least: Duration::from_millis(1), most: DAY }), DefaultValue::Text(""),
+        "send a last line that has no newline after so long; what follows is another part of it";
     LOG_ROTATE_WAIT: Time = [Log] "rotate_wait", Time { least: Duration::ZERO, most: DAY },
         DefaultValue::Text("5s"),
         "how long a rotated file must be quiet to be finished, or later lines wait for an unreadable one";
+
+    LOG_IGNORE_OLDER: Optional<Time> = [Log] "ignore_older",
+        Optional(Time { least: Duration::from_secs(1), most: YEARS }), DefaultValue::Text(""),
+        "files that were not written for so long are not begun; one that was begun is finished";
+    LOG_CONTAINER: Choice<Option<ContainerKind>> = [Log] "container",
+        Choice(&[
+            ("none", None),
+            ("auto", Some(ContainerKind::Auto)),
+            ("cri", Some(ContainerKind::Cri)),
+            ("docker", Some(ContainerKind::Docker)),
+        ]),
+        DefaultValue::Text("none"),
+        "lines of a container runtime: the text alone is sent, parts of a line are joined";
+    LOG_ENCODING: Encodings = [Log] "encoding", Encodings, DefaultValue::Text("utf-8"),
+        "what the file is written in; records are UTF-8, and utf-8 passes bytes on as they are";
+    LOG_MULTILINE: Multilines = [Log] "multiline", Multilines, DefaultValue::Text("off"),
+        "lines that belong together are one record: stack traces, with the line before them";
+    LOG_MULTILINE_TIMEOUT: Optional<Time> = [Log] "multiline_timeout",
+        Optional(Time { least: Duration::from_millis(1), most: DAY }), DefaultValue::Text(""),
+        "how long the last record of a file waits for more lines; 2s if it is not set";
+    LOG_KEEP: Optional<Regex> = [Log] "keep", Optional(Regex), DefaultValue::Text(""),
+        "only records that it matches are sent";
+    LOG_DROP: Optional<Regex> = [Log] "drop", Optional(Regex), DefaultValue::Text(""),
+        "records that it matches are not sent";
+    LOG_DROP_NAME: Regex = [Log] "drop.NAME", Regex,
+        DefaultValue::Example("drop.health = GET /(health|ready) "),
+        "the same, as often as wanted, each with a name";
+    LOG_SAMPLE: Optional<Samples> = [Log] "sample", Optional(Samples), DefaultValue::Text(""),
+        "one in N records is sent, of all or of those that the regex matches";
+    LOG_RATE_LIMIT: Optional<Rates> = [Log] "rate_limit", Optional(Rates), DefaultValue::Text(""),
+        "so much of each file in a second; the rest waits in the file, or is dropped";
+    LOG_MASK: Optional<MaskWords> = [Log] "mask", Optional(MaskWords), DefaultValue::Text(""),
+        "secrets that are replaced by *** before anything leaves this host";
+    LOG_MASK_NAME: MaskRules = [Log] "mask.NAME", MaskRules,
+        DefaultValue::Example("mask.token = (token=)\\S+ => $1***"),
+        "what else is replaced, by TEXT, in which $1 is the first group; *** without it";
+    LOG_STRIP_ANSI: Choice<bool> = [Log] "strip_ansi", Choice(&[("off", false), ("on", true)]),
+        DefaultValue::Text("off"),
+        "leave out colours and other escape sequences of terminals";
+    LOG_PARSE: Parses = [Log] "parse", Parses, DefaultValue::Text("none"),
+        "where fields come from: a JSON object, or the named groups (?<name>...) of a regex";
+    LOG_TIME: Times = [Log] "time", Times, DefaultValue::Text("none"),
+        "how the time of a record is written";
+    LOG_TIME_FIELD: Optional<Text> = [Log] "time_field", Optional(Text::FIELD), DefaultValue::Text(""),
+        "the field that holds it: a group, or a path in the JSON object; 'time' if it is not set";
+    LOG_TIME_ZONE: Zones = [Log] "time_zone", Zones, DefaultValue::Text("local"),
+        "the zone of times that do not tell theirs";
+    LOG_TIMESTAMP: Choice<bool> = [Log] "timestamp", Choice(&[("read", false), ("line", true)]),
+        DefaultValue::Text("read"),
+        "the time of the Kafka record: when the line was read, or its own";
+    LOG_FORMAT: Choice<Option<Shape>> = [Log] "format",
+        Choice(&[("raw", None), ("json", Some(Shape::Json)), ("ecs", Some(Shape::Ecs))]),
+        DefaultValue::Text("raw"),
+        "the value of a record: the text as it is, or a JSON object";
+    LOG_JSON: Choice<Content> = [Log] "json",
+        Choice(&[("text", Content::Text), ("nest", Content::Nest), ("merge", Content::Merge)]),
+        DefaultValue::Text("text"),
+        "lines that are JSON, in that object: as a string, under the key json, or member by member";
+    LOG_FIELD_NAME: Text = [Log] "field.NAME", Text::TEMPLATE,
+        DefaultValue::Example("field.env = prod"),
+        "another member of that object";
+    LOG_HEADER_NAME: Text = [Log] "header.NAME", Text::TEMPLATE,
+        DefaultValue::Example("header.team = shop"),
+        "another header of every record; native only";
 }
 
 /// What the Java client compresses with.
@@ -185,6 +295,8 @@ pub(crate) const LEAST_MEMORY: usize = 8 << 20;
 const MOST_BATCH: usize = 900 << 10;
 /// One line fits into one batch.
 const MOST_LINE: usize = MOST_BATCH;
+/// What is older was never meant.
+const YEARS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// A time that is added to a clock needs a bound, and none of these is sensible beyond a day.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -213,6 +325,8 @@ pub(super) enum DefaultValue {
     FromKafka(&'static str),
     /// Nothing; the text is an example.
     Nothing(&'static str),
+    /// Nothing, as of any family; the text is a member with its value.
+    Example(&'static str),
 }
 
 /// One key: where it stands, what it accepts, what it is for.
@@ -276,9 +390,14 @@ fn describe(text: &mut String, key: &dyn AnyKey) {
     text.push('\n');
     comment(text, key.about());
     comment(text, &format!("  accepted: {}", key.accepted()));
+    if let DefaultValue::Example(member) = key.default_value() {
+        return comment(text, &format!("  for example: {member}"));
+    }
     let (mark, value) = match key.default_value() {
         DefaultValue::Required(value) | DefaultValue::FromKafka(value) => ("", value),
-        DefaultValue::Text(value) | DefaultValue::Nothing(value) => ("#", value),
+        DefaultValue::Text(value)
+        | DefaultValue::Nothing(value)
+        | DefaultValue::Example(value) => ("#", value),
     };
     let line = format!("{mark}{} = {value}", key.name());
     text.push_str(line.trim_end());
@@ -296,7 +415,7 @@ const HEAD: &str = "\
 #
 # A line is 'key = value', a [section], or a comment that begins with # or ;. Nothing ends a value
 # but the end of its line: # and ; are part of it, quotes too.
-# Sizes take B, KiB, MiB, GiB; times take ms, s, m, h. ${NAME} is the environment variable NAME,
+# Sizes take B, KiB, MiB, GiB; times take ms, s, m, h, d. ${NAME} is the environment variable NAME,
 # $${ is ${ itself. A key that is unknown, wrong or set twice is refused at the start.
 ";
 

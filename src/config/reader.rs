@@ -1,16 +1,19 @@
 //! Reads the keys of one section: looks each up, expands it, and reads it as its type.
 
+use std::borrow::Cow;
+
 use super::environment::{BadReference, Env, expand};
-use super::error::nearest;
-use super::error::{ConfigError, Escaped, Hint, Problem, RefusedValue, printable};
-use super::keys::keys_of;
+use super::error::{ConfigError, Escaped, Fault, Hint, Problem, RefusedValue};
+use crate::shown::printable;
+use super::keys::{is_named, keys_of, meant_by, family_of};
 use super::keys::{DefaultValue, Key, Section};
 use super::syntax::{RawEntry, RawSection};
-use super::value_types::ValueType;
+use super::value_types::{BadValue, ValueType};
 
 /// A value with where it comes from.
+#[derive(Clone)]
 pub(super) struct Setting<T> {
-    key: &'static str,
+    key: Cow<'static, str>,
     /// As it may be printed.
     text: String,
     pub(super) value: T,
@@ -61,6 +64,30 @@ impl<T> Setting<Option<T>> {
 }
 
 impl<T> Setting<T> {
+    /// Another value that comes from the same place.
+    pub(super) fn with_value<U>(&self, value: U) -> Setting<U> {
+        Setting {
+            key: self.key.clone(),
+            text: self.text.clone(),
+            value,
+            line: self.line,
+        }
+    }
+
+    /// That it is not what is `accepted`.
+    pub(super) fn bad_value(&self, section: Escaped, accepted: String) -> ConfigError {
+        self.error(Problem::BadValue {
+            found: match self.text.as_str() {
+                "" => RefusedValue::Empty,
+                text => RefusedValue::Text(Escaped::quoted(text)),
+            },
+            key: self.key.clone().into_owned(),
+            section,
+            accepted,
+            hint: Hint(comment_hint(&self.text)),
+        })
+    }
+
     /// That it needs the key `missing` beside it.
     pub(super) fn lacks(&self, missing: &str) -> ConfigError {
         let setting = self.assignment();
@@ -79,6 +106,11 @@ impl<T> Setting<T> {
     pub(super) fn invalid_because(&self, why: String) -> ConfigError {
         let setting = self.assignment();
         self.error(Problem::Invalid { setting, why })
+    }
+
+    /// That something is wrong at a place of its value.
+    pub(super) fn faulty(&self, fault: Fault) -> ConfigError {
+        self.error(Problem::at_place(&self.key, &self.text, fault))
     }
 
     fn error(&self, problem: Problem) -> ConfigError {
@@ -101,7 +133,7 @@ pub(super) enum Lookup<T> {
 pub(super) struct Reader<'a> {
     kind: Section,
     pub(super) raw: &'a RawSection,
-    env: Env<'a>,
+    pub(super) env: Env<'a>,
     pub(super) errors: &'a mut Vec<ConfigError>,
     /// Known keys that unknown ones are probably meant to be: not missing, but misspelt.
     misspelt: Vec<&'static str>,
@@ -115,23 +147,23 @@ impl<'a> Reader<'a> {
         env: Env<'a>,
         errors: &'a mut Vec<ConfigError>,
     ) -> Self {
-        let known = || keys_of(kind).map(|key| key.name());
         let mut misspelt: Vec<&'static str> = raw
             .refused_keys
             .iter()
-            .filter_map(|word| nearest(word, known()))
+            .filter_map(|word| meant_by(kind, word))
+            .map(|(name, _)| name)
             .collect();
         for entry in &raw.entries {
-            if known().any(|name| name == entry.key) {
+            if keys_of(kind).any(|key| is_named(key, &entry.key)) {
                 continue;
             }
-            let advice = if let Some(meant) = nearest(&entry.key, known()) {
-                misspelt.push(meant);
+            let advice = if let Some((name, meant)) = meant_by(kind, &entry.key) {
+                misspelt.push(name);
                 format!("; did you mean '{meant}'?")
             } else if let Some(home) = home_of(&entry.key) {
                 format!("; it belongs in {home}")
             } else {
-                let names: Vec<&str> = known().collect();
+                let names: Vec<&str> = keys_of(kind).map(|key| key.name()).collect();
                 format!("\n    keys are {}", names.join(", "))
             };
             let problem = Problem::UnknownKey {
@@ -156,10 +188,11 @@ impl<'a> Reader<'a> {
             Lookup::Set(setting) => Some(setting),
             Lookup::Reported => None,
             Lookup::Unset => match key.default_value {
-                DefaultValue::Text(text) => self.read(key, text, None),
+                DefaultValue::Text(text) => self.read(key, key.name.into(), text, None),
                 DefaultValue::Required(example)
                 | DefaultValue::FromKafka(example)
-                | DefaultValue::Nothing(example) => {
+                | DefaultValue::Nothing(example)
+                | DefaultValue::Example(example) => {
                     let problem = Problem::MissingKey {
                         key: key.name,
                         section: self.section(),
@@ -188,16 +221,46 @@ impl<'a> Reader<'a> {
                 false => Lookup::Unset,
             };
         };
-        let Some(text) = self.expanded(key.name, entry) else {
-            return Lookup::Reported;
-        };
-        match self.read(key, &text, Some(entry.line)) {
+        match self.read_entry(key, entry) {
             Some(setting) => Lookup::Set(setting),
             None => Lookup::Reported,
         }
     }
 
-    fn expanded(&mut self, key: &'static str, entry: &RawEntry) -> Option<String> {
+    /// The members of a family that are set, with their names, in the order of the file; `None` when an error says
+    /// that one of them is wrong.
+    pub(super) fn family<K: ValueType>(
+        &mut self,
+        key: &Key<K>,
+    ) -> Option<Vec<(String, Setting<K::Value>)>> {
+        debug_assert_eq!(key.section, self.kind);
+        let family = family_of(key.name)?;
+        let (raw, mut all) = (self.raw, Some(Vec::new()));
+        for entry in &raw.entries {
+            let Some(member) = entry.key.strip_prefix(family) else {
+                continue;
+            };
+            if !is_named(key, &entry.key) {
+                continue;
+            }
+            match (self.read_entry(key, entry), &mut all) {
+                (Some(setting), Some(all)) => all.push((member.to_owned(), setting)),
+                _ => all = None,
+            }
+        }
+        all.filter(|_| !self.misspelt.contains(&key.name))
+    }
+
+    fn read_entry<K: ValueType>(
+        &mut self,
+        key: &Key<K>,
+        entry: &RawEntry,
+    ) -> Option<Setting<K::Value>> {
+        let text = self.expanded(&entry.key, entry)?;
+        self.read(key, entry.key.clone().into(), &text, Some(entry.line))
+    }
+
+    fn expanded(&mut self, key: &str, entry: &RawEntry) -> Option<String> {
         let wrong = match expand(&entry.value, self.env) {
             Ok(text) => return Some(text),
             Err(wrong) => wrong,
@@ -207,10 +270,13 @@ impl<'a> Reader<'a> {
             let problem = match bad {
                 BadReference::Unset(name) => Problem::UnsetVariable {
                     name: Escaped::quoted(&name),
-                    key,
+                    key: key.to_owned(),
                     section,
                 },
-                BadReference::Malformed => Problem::MalformedVariable { key, section },
+                BadReference::Malformed => Problem::MalformedVariable {
+                    key: key.to_owned(),
+                    section,
+                },
             };
             self.errors.push(ConfigError::at(entry.line, problem));
         }
@@ -220,12 +286,13 @@ impl<'a> Reader<'a> {
     fn read<K: ValueType>(
         &mut self,
         key: &Key<K>,
+        name: Cow<'static, str>,
         text: &str,
         line: Option<usize>,
     ) -> Option<Setting<K::Value>> {
         match key.value_type.read(text) {
             Ok(value) => Some(Setting {
-                key: key.name,
+                key: name,
                 text: match K::SECRET {
                     true => "(not shown)".to_owned(),
                     false => printable(text),
@@ -233,6 +300,14 @@ impl<'a> Reader<'a> {
                 value,
                 line,
             }),
+            Err(BadValue {
+                fault: Some(fault), ..
+            }) => {
+                let problem = Problem::at_place(&name, text, fault);
+                let line = line.unwrap_or(self.raw.line);
+                self.errors.push(ConfigError::at(line, problem));
+                None
+            }
             Err(bad) => {
                 let part = bad.part.as_deref().unwrap_or(text);
                 let (found, hint) = match (K::SECRET, part) {
@@ -245,7 +320,7 @@ impl<'a> Reader<'a> {
                 };
                 let problem = Problem::BadValue {
                     found,
-                    key: key.name,
+                    key: name.into_owned(),
                     section: self.section(),
                     accepted: key.value_type.accepted(),
                     hint: Hint(hint),
@@ -271,7 +346,7 @@ fn home_of(key: &str) -> Option<&'static str> {
     ];
     sections
         .into_iter()
-        .find(|&(section, _)| keys_of(section).any(|known| known.name() == key))
+        .find(|&(section, _)| keys_of(section).any(|known| is_named(known, key)))
         .map(|(_, header)| header)
 }
 

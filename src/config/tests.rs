@@ -11,7 +11,7 @@ use crate::config::{
     LogConfig, Partitioner, Protocol, StartAt, reference,
 };
 
-use super::{Config, ConfigErrors};
+use super::{LogDestination, Config, ConfigErrors};
 
 mod accepted;
 mod files;
@@ -91,8 +91,13 @@ fn defaults() -> Config {
                 exclude: vec![],
                 rotated: vec![],
                 follow_links: FollowLinks::Safe,
-                topic: "web_log".to_owned(),
-                key: None,
+                destination: LogDestination {
+                    topic: "web_log".to_owned(),
+                    ..LogDestination::default()
+                },
+                ignore_older: None,
+                line_timeout: None,
+                record: None,
                 start_at: StartAt::Beginning,
                 max_line_bytes: 900 << 10,
                 strip_cr: false,

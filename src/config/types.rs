@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::address::BrokerAddress;
 use super::sasl::{SaslConfig, TokenOrigin};
 use super::tls::TlsConfig;
+use crate::record::RecordConfig;
 
 /// Everything `logagent.ini` says.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,10 +162,14 @@ pub struct LogConfig {
     pub rotated: Vec<String>,
     /// Which symbolic links are followed.
     pub follow_links: FollowLinks,
-    /// Kafka topic.
-    pub topic: String,
-    /// Record key.
-    pub key: Option<String>,
+    /// Where records go, as far as that is the same for all files.
+    pub destination: LogDestination,
+    /// Files that were not written for so long are not begun.
+    pub ignore_older: Option<Duration>,
+    /// A last line without a newline is sent after so long.
+    pub line_timeout: Option<Duration>,
+    /// What records are made of; `None`: lines, as they are.
+    pub record: Option<Arc<RecordConfig>>,
     /// Where to start in a file that is there at the first start and has no checkpoint.
     pub start_at: StartAt,
     /// Longer lines are sent in pieces of this size.
@@ -173,6 +178,17 @@ pub struct LogConfig {
     pub strip_cr: bool,
     /// How long a rotated file must be quiet before it is finished.
     pub rotate_wait: Duration,
+}
+
+/// Topic, key and headers of a log, as far as they are the same for all its files.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LogDestination {
+    /// Kafka topic; the text with its placeholders if it has some.
+    pub topic: String,
+    /// Record key.
+    pub key: Option<String>,
+    /// `header.NAME`, with the values.
+    pub headers: Vec<(String, String)>,
 }
 
 /// `follow_links`. Whoever may make files in a log folder may put a link there that leads to any file that the

@@ -16,7 +16,7 @@ use kafka::client::{KafkaClient, ProduceMessage, RequiredAcks};
 use kafka::error::KafkaCode;
 
 use super::Output;
-use crate::batch::{Batch, Destination, Progress};
+use crate::batch::{Batch, Progress};
 use crate::condition::Condition;
 use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
 use crate::partitioner;
@@ -310,15 +310,16 @@ impl TopicQueue {
         let mut size = 0;
         'batches: for (at, batch) in self.batches.iter().enumerate() {
             let destination = &batch.destination;
-            let key = destination.route.key.as_deref();
-            let partition = self.partition(config, destination, partitions);
+            let partition = self.partition(config, batch, partitions);
             if at == 0 {
                 cut.partition = partition;
             } else if partition != cut.partition {
                 break;
             }
-            let from = if at == 0 { self.sent } else { 0 };
+            let mut from = if at == 0 { self.sent } else { 0 };
             for (to, record) in batch.records_from(from) {
+                let key = batch.key_at(from);
+                from = to;
                 size += record.len() + key.map_or(0, <[u8]>::len) + MESSAGE_OVERHEAD;
                 if cut.records > 0 && size > self.limit_bytes {
                     break 'batches;
@@ -338,9 +339,10 @@ impl TopicQueue {
 }
 
 impl TopicQueue {
-    /// Where what comes from `destination` goes, of so many partitions.
-    fn partition(&self, config: &KafkaConfig, destination: &Destination, partitions: i32) -> i32 {
-        let key = destination.route.key.as_deref();
+    /// Where `batch` goes, of so many partitions.
+    fn partition(&self, config: &KafkaConfig, batch: &Batch, partitions: i32) -> i32 {
+        let destination = &batch.destination;
+        let key = batch.key_at(0);
         match (config.partitioner, key) {
             (Partitioner::File, _) => partitioner::of_key(&destination.file_key(), partitions),
             (Partitioner::Host, _) => {

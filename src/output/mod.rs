@@ -221,10 +221,12 @@ impl StdoutOutput {
 
 fn print(out: &mut impl Write, batch: &Batch) -> io::Result<()> {
     let route = &batch.destination.route;
-    for (_, record) in batch.records() {
+    let mut from = 0;
+    for (to, record) in batch.records() {
         out.write_all(route.topic.as_bytes())?;
         out.write_all(b"\t")?;
-        out.write_all(route.key.as_deref().unwrap_or(b"-"))?;
+        out.write_all(batch.key_at(from).unwrap_or(b"-"))?;
+        from = to;
         out.write_all(b"\t")?;
         out.write_all(record)?;
         out.write_all(b"\n")?;

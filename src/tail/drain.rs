@@ -74,6 +74,10 @@ impl Tailer {
                 true => Growth::Finished,
                 false => Growth::Possible,
             };
+            if let Some(wait) = source.rate_wait(Instant::now()) {
+                self.rate_due = Some(Instant::now() + wait);
+                return Ok(Drained::Rate);
+            }
             match source.read(until, growth, &self.account, &self.shared.pool)? {
                 ReadOutcome::Batch(chunk) => {
                     *sent = true;
@@ -81,6 +85,19 @@ impl Tailer {
                         grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
                     }
                     if !self.send(at, chunk) {
+                        return Ok(Drained::Stop);
+                    }
+                }
+                ReadOutcome::Made(span, chunks) => {
+                    *sent = true;
+                    if let Ok(Some(fingerprint)) = grown_fingerprint(source) {
+                        grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
+                    }
+                    if chunks.is_empty() {
+                        // Nothing of it goes to Kafka.
+                        let _ = self.progress.send(Progress::Skipped(span));
+                    }
+                    if !chunks.into_iter().all(|chunk| self.send(at, chunk)) {
                         return Ok(Drained::Stop);
                     }
                 }
@@ -136,13 +153,14 @@ impl Tailer {
     /// Hands bytes of source number `at` to the producer; false if the stop came first.
     fn send(&mut self, at: usize, chunk: Chunk) -> bool {
         let Chunk {
+            destination,
             start,
             data,
             framing,
             permit,
         } = chunk;
         let source = self.sources[at].id;
-        let destination = self.destination.clone();
+        let destination = destination.unwrap_or_else(|| self.destination.clone());
         let batch = Batch {
             destination,
             source,

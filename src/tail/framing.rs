@@ -9,7 +9,8 @@
 //!                                              else part 1 "abcdefgh", part 2 "\r"
 //! ```
 
-use crate::batch::Framing;
+use crate::batch::{Framing, Piece};
+use crate::record::wide::ByteOrder;
 
 /// The cutter of one source. It stands where the source's position is: at the beginning of a line, or
 /// between two pieces of one.
@@ -19,6 +20,10 @@ pub(super) struct Framer {
     max_line_bytes: usize,
     /// A carriage return before the newline belongs to the line's end.
     strip_cr: bool,
+    /// Bytes behind a piece that must be there before it goes, if the line goes on.
+    lookahead: usize,
+    /// A newline takes two bytes, in this order.
+    byte_order: Option<ByteOrder>,
     /// Number of the next piece of a line that is longer than allowed; 0 between lines, never 1.
     next_piece: u32,
 }
@@ -33,7 +38,7 @@ pub(super) enum Growth {
 }
 
 /// The first bytes of what was given, cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Framed {
     /// How many bytes; at least 1.
     pub(super) bytes: usize,
@@ -47,8 +52,26 @@ impl Framer {
         Framer {
             max_line_bytes: max_line_bytes.max(1),
             strip_cr,
+            lookahead: 0,
+            byte_order: None,
             next_piece: 0,
         }
+    }
+
+    /// Gives pieces only with so many bytes behind them, or the end of the line.
+    pub(super) fn with_lookahead(self, lookahead: usize) -> Self {
+        Framer { lookahead, ..self }
+    }
+
+    /// Cuts 16-bit text from now on.
+    pub(super) fn set_byte_order(&mut self, byte_order: Option<ByteOrder>) {
+        self.byte_order = byte_order;
+    }
+
+    /// Whether it cuts 16-bit text.
+    #[inline]
+    pub(super) fn is_wide(&self) -> bool {
+        self.byte_order.is_some()
     }
 
     /// Most bytes of a line, its end not counted.
@@ -59,7 +82,7 @@ impl Framer {
     /// How many bytes always decide: with so many, [`Framer::frame`] gives something.
     pub(super) fn decisive_bytes(&self) -> usize {
         // One more tells whether the line ends there or is too long; a CR may belong to either.
-        self.max_line_bytes + 1 + usize::from(self.strip_cr)
+        self.max_line_bytes + 2 + self.lookahead
     }
 
     /// Whether the position is between two pieces of a line.
@@ -84,9 +107,12 @@ impl Framer {
     /// Cuts off the beginning of `data`: whole lines none of which is too long, or one piece of a line that
     /// is. `None` if more bytes must come to tell.
     pub(super) fn frame(&mut self, data: &[u8]) -> Option<Framed> {
-        let framed = self.cut(data)?;
-        self.go_on_after(framed.framing);
-        Some(framed)
+        let framed = match self.byte_order {
+            None => self.cut(data, self.lookahead),
+            Some(order) => self.cut_wide(order, data),
+        };
+        self.go_on_after(&framed.as_ref()?.framing);
+        framed
     }
 
     /// As [`Framer::frame`], of bytes that nothing follows on: the last line needs no newline. `None` if
@@ -98,25 +124,31 @@ impl Framer {
         if data.is_empty() {
             return None;
         }
+        if self.byte_order.is_none()
+            && let Some(framed) = self.cut(data, 0)
+        {
+            self.go_on_after(&framed.framing);
+            return Some(framed);
+        }
         let framed = Framed {
             bytes: data.len(),
             framing: match self.next_piece {
                 0 => Framing::Lines,
-                index => Framing::Part { index, last: true },
+                index => Framing::Part(Piece { index, last: true }),
             },
         };
-        self.go_on_after(framed.framing);
+        self.go_on_after(&framed.framing);
         Some(framed)
     }
 
-    fn go_on_after(&mut self, framing: Framing) {
+    fn go_on_after(&mut self, framing: &Framing) {
         self.next_piece = match framing {
-            Framing::Part { index, last: false } => index.saturating_add(1),
+            &Framing::Part(Piece { index, last: false }) => index.saturating_add(1),
             _ => 0,
         };
     }
 
-    fn cut(&self, data: &[u8]) -> Option<Framed> {
+    fn cut(&self, data: &[u8], lookahead: usize) -> Option<Framed> {
         let lines = |bytes| Framed {
             bytes,
             framing: Framing::Lines,
@@ -127,21 +159,21 @@ impl Framer {
         }
         let first_end = memchr::memchr(b'\n', data).filter(|&at| self.fits(&data[..at]));
         let Some(first_end) = first_end else {
-            return self.is_too_long(data).then(|| Framed {
+            return self.is_too_long(data, lookahead).then(|| Framed {
                 bytes: self.max_line_bytes,
-                framing: Framing::Part {
+                framing: Framing::Part(Piece {
                     index: self.next_piece.max(1),
                     last: false,
-                },
+                }),
             });
         };
         if self.next_piece > 0 {
             return Some(Framed {
                 bytes: first_end + 1,
-                framing: Framing::Part {
+                framing: Framing::Part(Piece {
                     index: self.next_piece,
                     last: true,
-                },
+                }),
             });
         }
         let mut end = 0;
@@ -161,13 +193,48 @@ impl Framer {
     }
 
     /// Whether the line that `data` begins with is too long, given that it has no end within the bound.
-    fn is_too_long(&self, data: &[u8]) -> bool {
-        match data.get(self.max_line_bytes..) {
-            None | Some([]) => false,
+    fn is_too_long(&self, data: &[u8], lookahead: usize) -> bool {
+        let Some(behind) = data.get(self.max_line_bytes..) else {
+            return false;
+        };
+        match behind {
+            [] => false,
             // With a newline next, the line would end here.
-            Some(b"\r") => !self.strip_cr,
-            Some(_) => true,
+            b"\r" => !self.strip_cr,
+            _ => {
+                lookahead == 0
+                    || behind.len() > lookahead
+                    || memchr::memchr(b'\n', behind).is_some()
+            }
         }
+    }
+
+    /// As [`Framer::cut`], of 16-bit text.
+    fn cut_wide(&self, order: ByteOrder, data: &[u8]) -> Option<Framed> {
+        let most = (self.max_line_bytes & !1).max(2);
+        let part = |bytes, last| Framed {
+            bytes,
+            framing: Framing::Part(Piece {
+                index: self.next_piece.max(1),
+                last,
+            }),
+        };
+        let (mut end, mut next) = (0, order.find_line_end(data, 0));
+        while let Some(line_end) = next.filter(|&line_end| line_end - end <= most + 2) {
+            if self.next_piece > 0 {
+                return Some(part(line_end, true));
+            }
+            end = line_end;
+            next = order.find_line_end(data, end);
+        }
+        if end > 0 {
+            return Some(Framed {
+                bytes: end,
+                framing: Framing::Lines,
+            });
+        }
+        (data.len() > most + 2 + self.lookahead || next.is_some())
+            .then(|| part(order.floor(data, most).max(2), false))
     }
 }
 
@@ -181,10 +248,11 @@ mod tests {
     fn records(data: &[u8], framing: Framing, strip_cr: bool) -> Vec<Record> {
         let piece = match framing {
             Framing::Lines => 0,
-            Framing::Part { index, last: true } => -i64::from(index),
-            Framing::Part { index, last: false } => i64::from(index),
+            Framing::Part(Piece { index, last: true }) => -i64::from(index),
+            Framing::Part(Piece { index, last: false }) => i64::from(index),
+            Framing::Events(_) => unreachable!("a framer gives lines"),
         };
-        crate::batch::Records::new(data, framing, strip_cr, 0)
+        crate::batch::Records::new(data, &framing, strip_cr, 0)
             .map(|(_, record)| (record.to_vec(), piece))
             .collect()
     }
@@ -241,9 +309,9 @@ mod tests {
                 continue;
             };
             assert!((1..=data.len()).contains(&len));
+            let is_inside = matches!(framing, Framing::Part(Piece { last: false, .. }));
             found.extend(records(&data[..len], framing, strip_cr));
             position += len;
-            let is_inside = matches!(framing, Framing::Part { last: false, .. });
             assert_eq!(framer.is_inside_line(), is_inside);
         }
         found

@@ -119,14 +119,16 @@ pub fn follows(log: &LogConfig, path: &Path) -> bool {
 
 /// Headers, key and topic that the records of the files of `log` get.
 pub fn route(log: &LogConfig, host: &str, headers: HeaderChoice) -> Route {
+    let key = &log.destination.key;
+    let of_host = headers.host.then(|| ("host".to_owned(), host.as_bytes().to_vec()));
+    let of_host = of_host.into_iter();
+    let own = log.destination.headers.iter();
+    let own = own.map(|(name, value)| (name.clone(), value.as_bytes().to_vec()));
     Route {
         host: host.to_owned(),
-        topic: log.topic.as_str().into(),
-        key: log.key.as_ref().map(|key| key.as_bytes().into()),
-        headers: match headers.host {
-            true => vec![("host".to_owned(), host.as_bytes().to_vec())],
-            false => Vec::new(),
-        },
+        topic: log.destination.topic.as_str().into(),
+        key: key.as_ref().map(|key| key.as_bytes().into()),
+        headers: of_host.chain(own).collect(),
         with_path: headers.path,
         strip_cr: log.strip_cr,
     }

@@ -57,7 +57,10 @@ impl Tailer {
         self.has_current
             && self.sources.len() == 1
             && current.is_some_and(|s| {
-                s.watch.is_some() && s.detached_since.is_none() && !s.awaits_overwrite()
+                s.watch.is_some()
+                    && s.detached_since.is_none()
+                    && !s.awaits_overwrite()
+                    && s.pending_due().is_none()
             })
     }
 }

@@ -11,14 +11,18 @@ use super::framing::{Framed, Framer, Growth};
 use super::log_file::LogFile;
 use super::nuls::{self, Behind, Nuls};
 use super::watch::FileWatch;
-use crate::batch::{Framing, SourceId, Span, TailChecksum};
+use crate::batch::{Destination, Framing, SourceId, Span, TailChecksum};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
 use crate::identity::FileStat;
 use crate::progress::{Checkpoint, Marks};
+use crate::record::recorder::Recorder;
 
+pub(super) mod making;
 #[cfg(test)]
 mod tests;
+
+use making::DataEnd;
 
 /// One source: an open file, the place up to which it is read, and what it is recognised by.
 #[derive(Debug)]
@@ -48,6 +52,10 @@ pub(super) struct Source {
     mtime_is_ambiguous: bool,
     /// Cuts what follows on `position`.
     framer: Framer,
+    /// Makes records of what it cuts, where these are not its lines as they are.
+    recorder: Option<Box<Recorder>>,
+    /// Whole lines whose event may go on.
+    pending: Option<Pending>,
     /// From `position` to here there is no newline, and no NUL that is not written yet; never less than
     /// `position`.
     no_newline_before: u64,
@@ -60,15 +68,26 @@ pub(super) struct Source {
     pub(super) watch: Option<FileWatch>,
 }
 
+/// Lines that were read and not sent, since what may follow belongs to the same event.
+#[derive(Debug)]
+struct Pending {
+    /// Offset after them.
+    until: u64,
+    /// When they were found at the end of the file.
+    since: Instant,
+}
+
 /// What one attempt to read gave.
 #[derive(Debug)]
 pub(super) enum ReadOutcome {
     /// Bytes for a batch; they are counted as read.
     Batch(Chunk),
+    /// What was made of the bytes of a span, all counted as read: perhaps nothing.
+    Made(Span, Vec<Chunk>),
     /// NULs that nobody wrote; they are counted as read.
     Skipped(Span),
-    /// All there was is read, except for `partial` bytes of a line that has no end yet, and for NULs that are
-    /// not written yet.
+    /// All there was is read, except for `partial` bytes of a line or an event that has no end yet, and for NULs
+    /// that are not written yet.
     End { partial: u64 },
     /// The memory budget has nothing left now.
     NoBudget,
@@ -104,6 +123,8 @@ enum Unended {
 /// Bytes of one batch.
 #[derive(Debug)]
 pub(super) struct Chunk {
+    /// Where it goes, if that depends on the events.
+    pub(super) destination: Option<Arc<Destination>>,
     pub(super) start: u64,
     pub(super) data: Buffer,
     pub(super) framing: Framing,
@@ -136,6 +157,8 @@ impl Source {
             verified: None,
             mtime_is_ambiguous: mtime_is_ambiguous(modified_ns),
             framer,
+            recorder: None,
+            pending: None,
             no_newline_before: checkpoint.offset,
             nuls: Nuls::new(stat.is_sparse),
             has_warned_of_nuls: false,
@@ -148,7 +171,7 @@ impl Source {
 
     /// If the position is inside of a line, earlier pieces of it were sent: finds out how many.
     pub(super) fn count_sent_pieces(&mut self) -> io::Result<()> {
-        if self.position == 0 {
+        if self.position == 0 || self.framer.is_wide() {
             return Ok(());
         }
         // A hole ends a line, and one is beside the position: nothing of a line was sent.
@@ -292,7 +315,7 @@ impl Source {
             return Ok(ReadOutcome::End { partial: 0 });
         }
         let mut until = end;
-        if self.nuls.are_likely() {
+        if self.nuls.are_likely() && !self.framer.is_wide() {
             let content = &mut self.content;
             match self.nuls.reach(content, self.position, end, growth)? {
                 Some(reach) => until = reach,
@@ -306,6 +329,7 @@ impl Source {
         let decisive = self.framer.decisive_bytes();
         if is_partial
             && growth == Growth::Possible
+            && self.pending_due().is_none_or(|due| due > Instant::now())
             && until == end
             && !self
                 .nuls
@@ -360,14 +384,16 @@ impl Source {
             return Ok(Some(ReadOutcome::Changed));
         }
         let count = data.len();
+        self.note_byte_order(&data);
         if data.first() == Some(&0)
             && !self.framer.is_inside_line()
+            && !self.framer.is_wide()
             && let Some(text) = self.nuls.text_behind(&self.content, self.position, &data)
         {
             return self.skip_to(text).map(Some);
         }
         let text = match data.last() {
-            Some(0) => {
+            Some(0) if !self.framer.is_wide() => {
                 let place = (self.position, end);
                 self.nuls
                     .text_len(&mut self.content, place, &data, growth)?
@@ -388,9 +414,18 @@ impl Source {
                 Unended::WantsMore => None,
             },
         };
-        let Some(Framed { bytes, framing }) = framed else {
+        let Some(framed) = framed else {
             return Ok(None);
         };
+        if self.recorder.is_some() {
+            let end = match self.position + count as u64 == end {
+                true if is_last => DataEnd::Finished,
+                true => DataEnd::MayGrow,
+                false => DataEnd::MoreBehind,
+            };
+            return Ok(self.make(&framed, (data, permit), end, wanted, pool));
+        }
+        let Framed { bytes, framing } = framed;
         data.truncate(bytes);
         permit.shrink_to(bytes);
         let start = self.position;
@@ -399,6 +434,7 @@ impl Source {
         self.no_newline_before = self.position;
         self.tail_checksum = TailChecksum::of(&data);
         Ok(Some(ReadOutcome::Batch(Chunk {
+            destination: None,
             start,
             data,
             framing,

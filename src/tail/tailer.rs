@@ -95,6 +95,8 @@ pub struct Tailer {
     pub(super) is_stale: bool,
     /// When it was last woken.
     pub(super) last_event: Instant,
+    /// When the section's rate allows more.
+    pub(super) rate_due: Option<Instant>,
 }
 
 /// What a look left to wait for.
@@ -106,6 +108,8 @@ pub(super) enum Wait {
     Budget,
     /// A descriptor permit; a wake comes when one may be had.
     Permit,
+    /// The section's rate allows no more now.
+    Rate,
     /// There is more to read, and others wait for a thread.
     Yield,
     /// The stop came in between.
@@ -164,6 +168,7 @@ impl Tailer {
             late: VecDeque::new(),
             is_stale: false,
             last_event: Instant::now(),
+            rate_due: None,
         }
     }
 
@@ -199,7 +204,7 @@ impl Tailer {
                 Wait::Permit if self.shared.once && self.trouble.is_present() => {
                     return RunOutcome::Exit(TailerExit::Unread);
                 }
-                Wait::Budget | Wait::Permit => {}
+                Wait::Budget | Wait::Permit | Wait::Rate => {}
             }
             if let Some(outcome) = self.may_park(next) {
                 return outcome;
@@ -263,6 +268,15 @@ impl Tailer {
         {
             patience = patience.min(after);
         }
+        let now = Instant::now();
+        if next == Wait::Rate
+            && let Some(due) = self.rate_due
+        {
+            patience = patience.min(due.saturating_duration_since(now));
+        }
+        for due in self.sources.iter().filter_map(Source::pending_due) {
+            patience = patience.min(due.saturating_duration_since(now));
+        }
         if next == Wait::Idle {
             for since in self.sources.iter().filter_map(|s| s.detached_since) {
                 patience = patience.min(self.log.rotate_wait.saturating_sub(since.elapsed()));
@@ -292,6 +306,7 @@ impl Tailer {
                     Ok(Drained::End) => at += 1,
                     Ok(Drained::Finished) => {}
                     Ok(Drained::Partial) => break,
+                    Ok(Drained::Rate) => return Wait::Rate,
                     // The content is not what it was: look at everything again.
                     Ok(Drained::Changed) => {
                         self.must_sync = true;
@@ -429,6 +444,8 @@ pub(super) enum Drained {
     /// The content is not what it was.
     Changed,
     Budget,
+    /// To where the section's rate allows no more now.
+    Rate,
     Stop,
 }
 

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::nearest::nearest;
+use crate::record::path_pattern::PathPattern;
 use crate::config::tls::{ClientCertificate, TlsConfig, TlsError};
 
 use super::environment::Env;
-use super::error::nearest;
 use super::error::{ConfigError, Escaped, Problem};
 use super::keys;
 use super::keys::Section;
@@ -23,6 +24,7 @@ use super::types::{
 };
 use super::value_types::kafka::is_name;
 
+mod records;
 mod sasl;
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
@@ -48,6 +50,7 @@ pub(super) fn resolve(
     let mut log_defaults = LogDefaults {
         topic: Lookup::Reported,
         partitioner: None,
+        protocol: None,
     };
     let kafka = match found.kafka {
         Some(kafka) => {
@@ -176,6 +179,7 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
 struct LogDefaults {
     topic: Lookup<String>,
     partitioner: Option<Setting<Partitioner>>,
+    protocol: Option<Setting<Protocol>>,
 }
 
 fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option<KafkaConfig> {
@@ -183,6 +187,7 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
     log_defaults.partitioner = kafka.setting(&keys::PARTITIONER);
     let brokers = kafka.setting(&keys::BROKERS);
     let protocol = kafka.setting(&keys::PROTOCOL);
+    log_defaults.protocol = protocol.clone();
     let acks = kafka.setting(&keys::ACKS);
     let compression = kafka.setting(&keys::COMPRESSION);
     let level = kafka.setting(&keys::COMPRESSION_LEVEL);
@@ -311,37 +316,38 @@ fn log_config(
     let exclude = log.setting(&keys::LOG_EXCLUDE);
     let rotated = log.setting(&keys::LOG_ROTATED);
     let follow_links = log.setting(&keys::LOG_FOLLOW_LINKS);
-    let topic = log.lookup(&keys::LOG_TOPIC);
-    let key = log.setting(&keys::LOG_KEY);
+    let ignore_older = log.setting(&keys::LOG_IGNORE_OLDER);
+    let line_timeout = log.setting(&keys::LOG_LINE_TIMEOUT);
     let start_at = log.setting(&keys::LOG_START_AT);
     let max_line_bytes = log.setting(&keys::LOG_MAX_LINE_BYTES);
     let strip_cr = log.setting(&keys::LOG_STRIP_CR);
     let rotate_wait = log.setting(&keys::LOG_ROTATE_WAIT);
 
-    let section = log.section();
-    let topic = match (topic, &log_defaults.topic) {
-        (Lookup::Set(topic), _) => Some(topic.value),
-        (Lookup::Unset, Lookup::Set(topic)) => Some(topic.value.clone()),
-        (Lookup::Unset, Lookup::Unset) => {
-            let section = section.clone();
-            let problem = Problem::MissingTopic { section };
-            log.errors.push(ConfigError::at(log.raw.line, problem));
-            None
-        }
-        (Lookup::Reported, _) | (_, Lookup::Reported) => None,
-    };
-    if let (Some(key), Some(partitioner)) = (&key, &log_defaults.partitioner)
+    let patterns = path.as_ref().map(|path| path.value.as_slice());
+    let records = records::records(
+        &mut log,
+        &records::Section {
+            name,
+            paths: patterns.unwrap_or_default(),
+            max_line_bytes: max_line_bytes.as_ref().map_or(0, |bytes| bytes.value),
+            strip_cr: strip_cr.as_ref().is_some_and(|strip_cr| strip_cr.value),
+            defaults: log_defaults,
+        },
+    );
+    if let Some((destination, record)) = &records
+        && let Some(partitioner) = &log_defaults.partitioner
         && let (None, Partitioner::Key, Some(line)) =
-            (&key.value, partitioner.value, partitioner.line)
+            (&destination.key, partitioner.value, partitioner.line)
+        && !record.as_ref().is_some_and(|record| record.has_key())
     {
+        let section = log.section();
         let problem = Problem::MissingRecordKey { section, line };
-        let at = key.line.unwrap_or(log.raw.line);
-        log.errors.push(ConfigError::at(at, problem));
+        log.errors.push(ConfigError::at(log.raw.line, problem));
     }
     if let Some((path, line)) = path.as_ref().and_then(|path| Some((path, path.line?))) {
-        for glob in &path.value {
+        for glob in path.value.iter().map(PathPattern::glob) {
             let here = (log.raw.name.clone(), line);
-            let Some((section, other)) = taken.insert(glob.clone(), here) else {
+            let Some((section, other)) = taken.insert(glob.to_owned(), here) else {
                 continue;
             };
             let problem = Problem::PathTaken {
@@ -351,14 +357,18 @@ fn log_config(
             log.errors.push(ConfigError::at(line, problem));
         }
     }
+    let (destination, record) = records?;
+    let globs = path?.value.into_iter();
     Some(LogConfig {
         name: name.to_owned(),
-        paths: path?.value,
+        paths: globs.map(|pattern| pattern.glob().to_owned()).collect(),
         exclude: exclude?.value,
         rotated: rotated?.value,
         follow_links: follow_links?.value,
-        topic: topic?,
-        key: key?.value,
+        destination,
+        ignore_older: ignore_older?.value,
+        line_timeout: line_timeout?.value,
+        record,
         start_at: start_at?.value,
         max_line_bytes: max_line_bytes?.value,
         strip_cr: strip_cr?.value,

@@ -32,7 +32,7 @@ fn values_arrive_whole() {
         "ä \u{1F600}",
     ] {
         let config = parse(&format!("{GOOD}key = {value}\n")).unwrap();
-        assert_eq!(config.logs[0].key.as_deref(), Some(value));
+        assert_eq!(config.logs[0].destination.key.as_deref(), Some(value));
     }
 }
 
@@ -55,8 +55,8 @@ fn values_come_from_the_environment_where_they_say_so() {
         .replace("= t", "= log-${HOST}");
     let config = parse(&format!("{text}key = $${{HOST}}\n")).unwrap();
     assert_eq!(config.kafka.brokers[0].host, "node7");
-    assert_eq!(config.logs[0].topic, "log-node7");
-    assert_eq!(config.logs[0].key.as_deref(), Some("${HOST}"));
+    assert_eq!(config.logs[0].destination.topic, "log-node7");
+    assert_eq!(config.logs[0].destination.key.as_deref(), Some("${HOST}"));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn logs_keep_their_order_and_inherit_the_topic() {
     let logs: Vec<_> = config
         .logs
         .iter()
-        .map(|log| (log.name.as_str(), log.topic.as_str()))
+        .map(|log| (log.name.as_str(), log.destination.topic.as_str()))
         .collect();
     assert_eq!(logs, [("b", "all"), ("a", "own"), ("B.1_-", "all")]);
     assert_eq!(config.logs[0].start_at, StartAt::End);

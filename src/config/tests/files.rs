@@ -25,7 +25,7 @@ fn a_file_is_read_with_the_environment_of_the_process() {
     fs::write(&path, format!("{GOOD}key = ${{PATH}}\n")).unwrap();
     let config = Config::load(&path).unwrap();
     assert_eq!(config.file, path);
-    assert_eq!(config.logs[0].key, std::env::var("PATH").ok());
+    assert_eq!(config.logs[0].destination.key, std::env::var("PATH").ok());
 
     let link = dir.path().join("link.ini");
     std::os::unix::fs::symlink(&path, &link).unwrap();

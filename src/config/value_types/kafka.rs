@@ -89,9 +89,7 @@ fn is_host(host: &str) -> bool {
 impl Text {
     /// A topic's name, by the rules of `org.apache.kafka.common.internals.Topic`.
     pub(crate) const TOPIC: Text = Text {
-        accepted: || {
-            format!("1 to {TOPIC_LEN} letters, digits, '.', '_' or '-', and not '.' or '..'")
-        },
+        accepted: topic_words,
         is_legal: |text| is_name(text) && text.len() <= TOPIC_LEN && !matches!(text, "." | ".."),
     };
 
@@ -101,11 +99,34 @@ impl Text {
         is_legal: |text| is_name(text) && text.len() <= TOPIC_LEN,
     };
 
-    /// `key`: the same for all records of a log.
+    /// The topic of a log, which may have placeholders: they are read when it is known what they can stand for.
+    pub(crate) const LOG_TOPIC: Text = Text {
+        accepted: topic_words,
+        is_legal: |_| true,
+    };
+
+    /// A text that may have placeholders.
+    pub(crate) const TEMPLATE: Text = Text {
+        accepted: || format!("any text of at most {RECORD_KEY_LEN} bytes; {{host}}, {{path}} and so on are filled in"),
+        is_legal: |text| text.len() <= RECORD_KEY_LEN,
+    };
+
+    /// The name of a field.
+    pub(crate) const FIELD: Text = Text {
+        accepted: || "a name, with dots between those of objects in objects".to_owned(),
+        is_legal: |text| !text.is_empty() && text.len() <= TOPIC_LEN,
+    };
+
+    /// `key`: of the records of a log.
     pub(crate) const RECORD_KEY: Text = Text {
         accepted: || format!("any text of at most {RECORD_KEY_LEN} bytes"),
         is_legal: |text| text.len() <= RECORD_KEY_LEN,
     };
+}
+
+/// What a topic may be.
+pub(crate) fn topic_words() -> String {
+    format!("1 to {TOPIC_LEN} letters, digits, '.', '_' or '-', and not '.' or '..'")
 }
 
 /// Whether it is made of the characters that topics and `[log:NAME]` may have.

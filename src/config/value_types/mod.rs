@@ -2,6 +2,7 @@
 
 pub(super) mod kafka;
 pub(super) mod paths;
+pub(super) mod records;
 pub(super) mod sasl;
 pub(super) mod tls;
 
@@ -9,6 +10,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
+use super::error::Fault;
 use super::text::read_small_file;
 
 /// The type of a value. The words of [`ValueType::accepted`] and the bounds of [`ValueType::read`] come from the
@@ -33,6 +35,8 @@ pub(super) struct BadValue {
     pub(super) part: Option<String>,
     /// What to do.
     pub(super) hint: Option<String>,
+    /// What is wrong at a place of it, which then is all that is said.
+    pub(super) fault: Option<Fault>,
 }
 
 impl BadValue {
@@ -40,7 +44,16 @@ impl BadValue {
     pub(super) fn part(part: &str) -> Self {
         BadValue {
             part: Some(part.to_owned()),
-            hint: None,
+            ..BadValue::default()
+        }
+    }
+
+    /// Something is wrong at a place, in bytes.
+    pub(super) fn at(at: usize, words: impl Into<String>) -> Self {
+        let words = words.into();
+        BadValue {
+            fault: Some(Fault { at, words }),
+            ..BadValue::default()
         }
     }
 
@@ -101,7 +114,7 @@ impl ValueType for Time {
 
     fn accepted(&self) -> String {
         let (least, most) = (time_text(self.least), time_text(self.most));
-        format!("a time in ms, s, m or h, {least} to {most}")
+        format!("a time in ms, s, m, h or d, {least} to {most}")
     }
 
     fn read(&self, text: &str) -> Result<Duration, BadValue> {
@@ -234,7 +247,13 @@ const SIZES: [(&str, u64); 5] = [
 ];
 
 /// Units of a time, in ms. None goes without saying: `5` could be seconds or ms.
-const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+const TIMES: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]

@@ -8,7 +8,8 @@ use std::path::{self, Path, PathBuf};
 use glob::Pattern;
 
 use super::{BadValue, ValueType, items};
-use crate::config::error::printable;
+use crate::record::path_pattern::{PathPattern, escape_braces};
+use crate::shown::printable;
 
 /// One folder; need not exist.
 pub(crate) struct Folder;
@@ -33,13 +34,14 @@ impl ValueType for Folder {
 pub(crate) struct Paths;
 
 impl ValueType for Paths {
-    type Value = Vec<String>;
+    type Value = Vec<PathPattern>;
 
     fn accepted(&self) -> String {
-        "paths or globs (*, ?, [...], **), comma separated".to_owned()
+        "paths or globs (*, ?, [...], **), comma separated; {name} is a part to be used elsewhere"
+            .to_owned()
     }
 
-    fn read(&self, text: &str) -> Result<Vec<String>, BadValue> {
+    fn read(&self, text: &str) -> Result<Vec<PathPattern>, BadValue> {
         if text.is_empty() {
             return Err(BadValue::default());
         }
@@ -56,7 +58,7 @@ impl ValueType for Paths {
                     let hint = format!("** stands for folders; their files are {shown}/*");
                     return Err(BadValue::part(item).hint(hint));
                 }
-                absolute_glob(item)
+                path_pattern(item)
             })
             .collect()
     }
@@ -105,8 +107,26 @@ impl ValueType for RotatedGlobs {
     }
 }
 
+/// `item` as an absolute pattern.
+fn path_pattern(item: &str) -> Result<PathPattern, BadValue> {
+    if !item.contains(['{', '}']) {
+        let glob = absolute_glob(item)?;
+        return PathPattern::parse(&escape_braces(&glob)).map_err(|error| BadValue::part(item).hint(error.words));
+    }
+    refuse_shell_syntax(item)?;
+    let text = absolute(item, |here| escape_braces(&Pattern::escape(here)))?;
+    let pattern = PathPattern::parse(&text).map_err(|error| BadValue::part(item).hint(error.words))?;
+    checked_glob("", pattern.glob().to_owned()).map_err(|_| BadValue::part(item))?;
+    Ok(pattern)
+}
+
 /// `item` as an absolute glob in one spelling: without `.` components and double slashes.
 fn absolute_glob(item: &str) -> Result<String, BadValue> {
+    let glob = absolute(item, Pattern::escape)?;
+    checked_glob(item, glob)
+}
+
+fn absolute(item: &str, escape: impl Fn(&str) -> String) -> Result<String, BadValue> {
     let glob = if item.starts_with('/') {
         item.to_owned()
     } else {
@@ -116,13 +136,12 @@ fn absolute_glob(item: &str) -> Result<String, BadValue> {
         let here = here.to_str().ok_or_else(|| {
             BadValue::part(item).hint("the name of the current directory is not UTF-8")
         })?;
-        format!("{}/{item}", Pattern::escape(here))
+        format!("{}/{item}", escape(here))
     };
-    let glob = path::absolute(Path::new(&glob))
+    path::absolute(Path::new(&glob))
         .ok()
         .and_then(|glob| glob.into_os_string().into_string().ok())
-        .ok_or_else(|| BadValue::part(item))?;
-    checked_glob(item, glob)
+        .ok_or_else(|| BadValue::part(item))
 }
 
 /// `glob`, which `item` became, if it can be matched.
@@ -141,7 +160,7 @@ fn refuse_shell_syntax(item: &str) -> Result<(), BadValue> {
     } else if item == "~" || item.starts_with("~/") {
         "~ is not known here; write the folder out, or ${HOME}"
     } else if item.contains('{') != item.contains('}') {
-        "{a,b} is not known here; write one path for each"
+        "{a,b} is not known here; write one path for each, and {{ for a brace"
     } else {
         return Ok(());
     };
@@ -153,6 +172,11 @@ fn refuse_shell_syntax(item: &str) -> Result<(), BadValue> {
 mod tests {
     use super::*;
 
+    fn globs_of(text: &str) -> Vec<String> {
+        let patterns = Paths.read(text).unwrap().into_iter();
+        patterns.map(|pattern| pattern.glob().to_owned()).collect()
+    }
+
     fn hint_of(text: &str) -> String {
         Paths.read(text).unwrap_err().hint.unwrap_or_default()
     }
@@ -162,13 +186,13 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         let here = Pattern::escape(here.to_str().unwrap());
         assert_eq!(
-            Paths.read("/var//log/./a.log, logs/*.log,./b, /srv/**/c?[0-9].log"),
-            Ok(vec![
+            globs_of("/var//log/./a.log, logs/*.log,./b, /srv/**/c?[0-9].log"),
+            [
                 "/var/log/a.log".to_owned(),
                 format!("{here}/logs/*.log"),
                 format!("{here}/b"),
                 "/srv/**/c?[0-9].log".to_owned(),
-            ])
+            ]
         );
         assert_eq!(
             Folder.read("state").unwrap(),
@@ -179,9 +203,16 @@ mod tests {
     #[test]
     fn a_path_keeps_every_character_that_an_ini_could_trip_over() {
         assert_eq!(
-            Paths.read("/var/log/p#q;r=s:t $u%v {w}.log"),
-            Ok(vec!["/var/log/p#q;r=s:t $u%v {w}.log".to_owned()])
+            globs_of("/var/log/p#q;r=s:t $u%v {{w}}.log"),
+            ["/var/log/p#q;r=s:t $u%v {w}.log"]
         );
+    }
+
+    #[test]
+    fn names_in_braces_are_any_part_of_one_name() {
+        assert_eq!(globs_of("/srv/{tenant}/{app}.log"), ["/srv/?*/?*.log"]);
+        let twice = hint_of("/srv/{app}/{app}.log");
+        assert!(twice.contains("app"), "{twice}");
     }
 
     #[test]

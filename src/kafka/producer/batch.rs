@@ -266,7 +266,8 @@ pub(crate) struct CoveredSpan {
     pub(crate) destination: Arc<Destination>,
     pub(crate) span: Span,
     records: i32,
-    framing: Framing,
+    /// The file holds the records as they are, each with a newline.
+    is_of_lines: bool,
 }
 
 impl Coverage {
@@ -276,7 +277,8 @@ impl Coverage {
         if let Some(last) = self.0.last_mut()
             && last.span.source == span.source
             && last.span.end == span.start
-            && (last.framing, batch.framing) == (Framing::Lines, Framing::Lines)
+            && last.is_of_lines
+            && batch.framing == Framing::Lines
         {
             last.span.end = span.end;
             last.span.tail_checksum = span.tail_checksum;
@@ -287,7 +289,7 @@ impl Coverage {
             destination: batch.destination.clone(),
             span,
             records,
-            framing: batch.framing,
+            is_of_lines: batch.framing == Framing::Lines,
         });
     }
 
@@ -332,8 +334,8 @@ impl CoveredSpan {
             records,
             ..self.clone()
         };
-        if self.destination.route.strip_cr {
-            // The records do not tell how long their lines were, so the whole span goes with the second
+        if self.destination.route.strip_cr || !self.is_of_lines {
+            // The records do not tell how many bytes of the file they stand for, so the whole span goes with the second
             // half, which is sent when the first one is acknowledged.
             let nothing = Span {
                 end: self.span.start,

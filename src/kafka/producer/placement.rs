@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::batch::{Batch, Destination, Framing, SourceId};
+use crate::batch::{Batch, Destination, SourceId};
 use crate::config::Partitioner;
 use crate::partitioner;
 
@@ -68,18 +68,15 @@ impl Placement {
         }
     }
 
-    /// The partition that holds all records of a source, if there is one.
-    fn home(&self, destination: &Destination) -> Option<i32> {
+    /// The partition that holds all records of a source with this key, if there is one.
+    fn home(&self, destination: &Destination, key: Option<&[u8]>) -> Option<i32> {
         match self.partitioner {
             Partitioner::File => Some(partitioner::of_key(&destination.file_key(), self.count)),
             Partitioner::Host => {
                 let host = destination.route.host.as_bytes();
                 Some(partitioner::of_key(host, self.count))
             }
-            Partitioner::Key => {
-                let key = destination.route.key.as_ref()?;
-                Some(partitioner::of_key(key, self.count))
-            }
+            Partitioner::Key => Some(partitioner::of_key(key?, self.count)),
             Partitioner::RoundRobin | Partitioner::Fixed(_) => None,
         }
     }
@@ -91,7 +88,7 @@ impl Placement {
         self.settling.clear();
         for (index, partition) in partitions {
             for (source, destination) in partition.sources() {
-                let home = self.home(destination);
+                let home = self.home(destination, destination.route.key.as_deref());
                 if home.is_some_and(|home| usize::try_from(home) != Ok(*index)) {
                     self.settling.insert(source, *index);
                 }
@@ -125,7 +122,7 @@ impl Placement {
             }
             self.settling.remove(&batch.source);
         }
-        let chosen = match (self.partitioner, self.home(&batch.destination)) {
+        let chosen = match (self.partitioner, self.home(&batch.destination, batch.key_at(0))) {
             (_, Some(home)) => home,
             (Partitioner::Fixed(index), _) => index,
             _ => self.going_round(batch, partitions, has_leader),
@@ -155,14 +152,14 @@ impl Placement {
                 self.current
             }
         };
-        match batch.framing {
-            Framing::Part { last: false, .. } => {
+        match batch.goes_on() {
+            Some(true) => {
                 self.long_lines.insert(batch.source, chosen);
             }
-            Framing::Part { last: true, .. } => {
+            Some(false) => {
                 self.long_lines.remove(&batch.source);
             }
-            Framing::Lines => {}
+            None => {}
         }
         chosen
     }
@@ -181,6 +178,7 @@ impl Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::{Framing, Piece};
     use crate::kafka::testing::{batch, destination_of};
     use std::sync::Arc;
     use std::time::Instant;
@@ -255,7 +253,7 @@ mod tests {
         let mut piece = batch(&to, b"piece");
         let mut next = || {
             for last in [false, true] {
-                piece.framing = Framing::Part { index: 1, last };
+                piece.framing = Framing::Part(Piece { index: 1, last });
                 places.push(placement.choose(&piece, &partitions, |_| true));
             }
         };

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Destination, Framing};
+use crate::batch::{Batch, Destination, Events, Framing, Own, Piece};
 use crate::memory;
 
 use super::compression::{Codec, Compressor};
@@ -57,6 +57,8 @@ pub(crate) struct BatchWriter {
     first_timestamp: i64,
     max_timestamp: i64,
     template: Template,
+    /// Room for a record that has parts of its own.
+    rest: Vec<u8>,
 }
 
 impl BatchWriter {
@@ -79,12 +81,16 @@ impl BatchWriter {
         self.template.prepare(&batch.destination);
         let timestamp_delta = self.delta_to_first(batch.read_at_ms);
         let piece_headers: Vec<u8>;
-        let headers: &[u8] = match batch.framing {
+        let headers: &[u8] = match &batch.framing {
             Framing::Lines => &self.template.headers,
-            Framing::Part { index, last } => {
-                piece_headers = part_headers(&batch.destination, index, last);
+            Framing::Part(piece) => {
+                piece_headers = part_headers(&batch.destination, *piece);
                 &piece_headers
             }
+            Framing::Events(events) if events.own.is_empty() && events.piece.is_none() => {
+                &self.template.headers
+            }
+            Framing::Events(events) => return self.append_events(batch, events, from, limit_bytes),
         };
         let key: &[u8] = &self.template.key;
         let fixed_bytes = 1 + varint_len(timestamp_delta) + key.len() + headers.len();
@@ -129,6 +135,50 @@ impl BatchWriter {
         if position > from {
             self.max_timestamp = self.max_timestamp.max(batch.read_at_ms);
         }
+        position
+    }
+
+    /// As [`BatchWriter::append`], of events that have keys, headers or times of their own, or are pieces.
+    fn append_events(
+        &mut self,
+        batch: &Batch,
+        events: &Events,
+        from: usize,
+        limit_bytes: usize,
+    ) -> usize {
+        let mut position = from;
+        let mut rest = std::mem::take(&mut self.rest);
+        for (at, (next, value)) in (events.index_at(from)..).zip(batch.records_from(from)) {
+            let own = events.own_of(at);
+            let timestamp = own.map_or(batch.read_at_ms, |own| own.timestamp_ms);
+            let timestamp_delta = self.delta_to_first(timestamp);
+            rest.clear();
+            match own {
+                Some(Own { key: Some(key), .. }) => push_sized(&mut rest, key),
+                Some(_) => rest.push(NULL),
+                None => rest.extend_from_slice(&self.template.key),
+            }
+            push_sized(&mut rest, value);
+            push_all_headers(&mut rest, &batch.destination, own, events.piece);
+            let offset_delta = u64::from(self.records as u32) << 1;
+            let body_bytes =
+                1 + varint_len(timestamp_delta) + varint_len(offset_delta) + rest.len();
+            let body_len = (body_bytes as u64) << 1;
+            if self.records > 0
+                && self.bytes.len() + varint_len(body_len) + body_bytes > limit_bytes
+            {
+                break;
+            }
+            memory::reserve(&mut self.bytes, 2 * RECORD_HEAD_BYTES + body_bytes);
+            self.append_raw(&RawRecord {
+                timestamp,
+                rest: &rest,
+                headers: &[],
+                value: &[],
+            });
+            position = next;
+        }
+        self.rest = rest;
         position
     }
 
@@ -255,21 +305,35 @@ impl Template {
     }
 }
 
-/// Count and headers of one piece of a long line: `part` = its number, and on the last piece
-/// `parts` = how many there are.
-fn part_headers(destination: &Destination, index: u32, last: bool) -> Vec<u8> {
-    let number = index.to_string();
+/// Count and headers of one piece of a long line.
+fn part_headers(destination: &Destination, piece: Piece) -> Vec<u8> {
     let mut block = Vec::with_capacity(64);
-    let count = destination.headers().len() + 1 + usize::from(last);
-    push_varint(&mut block, (count as u64) << 1);
-    push_headers(&mut block, destination);
-    push_sized(&mut block, b"part");
-    push_sized(&mut block, number.as_bytes());
-    if last {
-        push_sized(&mut block, b"parts");
-        push_sized(&mut block, number.as_bytes());
-    }
+    push_all_headers(&mut block, destination, None, Some(piece));
     block
+}
+
+/// Count and headers of a record: those of its file, those of its own, and of a piece `part` = its number, and on
+/// the last piece `parts` = how many there are.
+fn push_all_headers(
+    block: &mut Vec<u8>,
+    destination: &Destination,
+    own: Option<Own<'_>>,
+    piece: Option<Piece>,
+) {
+    let of_piece = piece.map_or(0, |piece| 1 + usize::from(piece.last));
+    let count = destination.headers().len() + own.map_or(0, |own| own.header_count) + of_piece;
+    push_varint(block, (count as u64) << 1);
+    push_headers(block, destination);
+    block.extend_from_slice(own.map_or(&[], |own| own.headers));
+    if let Some(Piece { index, last }) = piece {
+        let number = index.to_string();
+        push_sized(block, b"part");
+        push_sized(block, number.as_bytes());
+        if last {
+            push_sized(block, b"parts");
+            push_sized(block, number.as_bytes());
+        }
+    }
 }
 
 fn push_headers(block: &mut Vec<u8>, destination: &Destination) {

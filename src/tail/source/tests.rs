@@ -101,7 +101,7 @@ impl Reading {
             {
                 ReadOutcome::Batch(chunk) => {
                     assert_eq!(chunk.start, before);
-                    let records = Records::new(&chunk.data, chunk.framing, false, 0);
+                    let records = Records::new(&chunk.data, &chunk.framing, false, 0);
                     let text =
                         |(_, record): (usize, &[u8])| String::from_utf8_lossy(record).into_owned();
                     self.records.extend(records.map(text));

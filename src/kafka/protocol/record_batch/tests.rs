@@ -147,15 +147,15 @@ fn the_largest_timestamp_is_that_of_a_record_in_the_batch() {
 fn pieces_of_a_long_line_are_numbered() {
     let to = destination(None, &[("host", b"web1")]);
     let mut first = batch(&to, b"a\nb");
-    first.framing = Framing::Part {
+    first.framing = Framing::Part(Piece {
         index: 1,
         last: false,
-    };
+    });
     let mut second = batch(&to, b"end\n");
-    second.framing = Framing::Part {
+    second.framing = Framing::Part(Piece {
         index: 12,
         last: true,
-    };
+    });
     let records = decode(encode(&[&first, &second], Compression::None, None));
     assert_eq!(values(&records), [&b"a\nb"[..], b"end"]);
     let header = |n: usize, name: &str| {

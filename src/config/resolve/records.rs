@@ -1,0 +1,397 @@
+//! What a section makes of its lines: the keys of [`crate::record`], and which of them contradict each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{LogDefaults, Lookup, Problem, Reader, Setting, keys};
+use crate::config::error::{ConfigError, Fault};
+use crate::config::types::{LogDestination, Partitioner, Protocol};
+use crate::config::value_types::kafka::topic_words;
+use crate::record::encoding::Encoding;
+use crate::record::filter::Filter;
+use crate::record::json::{Content, Format};
+use crate::record::json_scan::Paths;
+use crate::record::mask::Masks;
+use crate::record::path_pattern::PathPattern;
+use crate::record::pattern::Pattern;
+use crate::record::template::{Known, Needs, Purpose, Template};
+use crate::record::topic_name;
+use crate::record::{Parse, RecordConfig, Templates, TimeField, TimeSource};
+
+/// What is known of a section beside its keys for records.
+pub(super) struct Section<'a> {
+    pub(super) name: &'a str,
+    pub(super) paths: &'a [PathPattern],
+    pub(super) max_line_bytes: usize,
+    pub(super) strip_cr: bool,
+    pub(super) defaults: &'a LogDefaults,
+}
+
+/// Where records go and what they are made of; `None` where an error says why not.
+pub(super) fn records(
+    log: &mut Reader<'_>,
+    section: &Section<'_>,
+) -> Option<(LogDestination, Option<Arc<RecordConfig>>)> {
+    let texts = Texts::read(log, section);
+    let work = Work::read(log);
+    let (mut texts, work) = (texts?, work?);
+    work.check(log.errors);
+    let groups: Vec<&str> = match &work.parse.value {
+        Parse::Regex(pattern) => pattern.group_names().collect(),
+        _ => Vec::new(),
+    };
+    let host = rustix::system::uname();
+    let env = log.env;
+    let known = Known {
+        host: &host.nodename().to_string_lossy(),
+        log: section.name,
+        paths: section.paths,
+        groups: &groups,
+        has_container: work.container.value.is_some(),
+        has_json: work.reads_json(),
+        env: &|name| env(name),
+    };
+    let mut templates = Templates::default();
+    let is_fine = texts.parse(&known, &mut templates, log);
+    let fields: Vec<&str> = texts.fields.iter().map(|(name, _)| name.as_str()).collect();
+    let mut paths = Paths::default();
+    let format = work.format(&fields, &groups, &mut paths, &texts, log.errors);
+    let time = work.time_source(&mut paths, log.errors);
+    if !is_fine {
+        return None;
+    }
+    let (format, time) = (format?, time?);
+    if let Parse::Regex(pattern) = &work.parse.value {
+        templates.find_groups(pattern, format.is_some());
+    }
+    let names = templates.needs.json_paths.iter();
+    templates.json_paths = names.map(|path| paths.add(path.text())).collect();
+    let destination = texts.destination(&templates);
+    let is_json = !templates.json_paths.is_empty()
+        || matches!(time, Some(TimeSource { field: TimeField::Json(_), .. }))
+        || (format.is_some() && work.json.value != Content::Text);
+    let config = RecordConfig {
+        settings: settings(log, section),
+        container: work.container.value,
+        encoding: work.encoding.value,
+        multiline: work.multiline.value.map(Arc::new),
+        multiline_timeout: work.multiline_timeout.value.unwrap_or(MULTILINE_TIMEOUT),
+        max_line_bytes: section.max_line_bytes,
+        strip_cr: section.strip_cr,
+        filter: work.filter,
+        rate: work.rate.value,
+        masks: Arc::new(work.masks),
+        strip_ansi: work.strip_ansi.value,
+        parse: work.parse.value,
+        time,
+        is_timed_by_event: work.timestamp.value,
+        format,
+        wants_object: is_json,
+        paths,
+        path_patterns: section.paths.to_vec(),
+        templates,
+        splits_by_key: section
+            .defaults
+            .partitioner
+            .as_ref()
+            .is_some_and(|partitioner| partitioner.value == Partitioner::Key),
+    };
+    let record = config.does_anything().then(|| Arc::new(config));
+    Some((destination, record))
+}
+
+/// Texts in which there may be placeholders.
+struct Texts {
+    topic: Setting<String>,
+    key: Setting<Option<String>>,
+    headers: Vec<(String, Setting<String>)>,
+    fields: Vec<(String, Setting<String>)>,
+}
+
+impl Texts {
+    fn read(log: &mut Reader<'_>, section: &Section<'_>) -> Option<Texts> {
+        let topic = log.lookup(&keys::LOG_TOPIC);
+        let key = log.setting(&keys::LOG_KEY);
+        let headers = log.family(&keys::LOG_HEADER_NAME);
+        let fields = log.family(&keys::LOG_FIELD_NAME);
+        let topic = match (topic, &section.defaults.topic) {
+            (Lookup::Set(topic), _) => Some(topic),
+            (Lookup::Unset, Lookup::Set(topic)) => Some(topic.with_value(topic.value.clone())),
+            (Lookup::Unset, Lookup::Unset) => {
+                let section = log.section();
+                let problem = Problem::MissingTopic { section };
+                log.errors.push(ConfigError::at(log.raw.line, problem));
+                None
+            }
+            (Lookup::Reported, _) | (_, Lookup::Reported) => None,
+        };
+        if let (Some(headers), Some(protocol)) = (&headers, &section.defaults.protocol)
+            && protocol.value == Protocol::Legacy
+        {
+            const HINT: &str = "the message format of legacy has no headers";
+            let conflicts = headers.iter().map(|(_, header)| header.conflict(protocol, HINT));
+            log.errors.extend(conflicts);
+        }
+        Some(Texts {
+            topic: topic?,
+            key: key?,
+            headers: headers?,
+            fields: fields?,
+        })
+    }
+
+    /// Reads them as templates; returns whether all could be.
+    fn parse(
+        &mut self,
+        known: &Known<'_>,
+        templates: &mut Templates,
+        log: &mut Reader<'_>,
+    ) -> bool {
+        let log_section = log.section();
+        let errors = &mut *log.errors;
+        let before = errors.len();
+        let mut needs = Needs::default();
+        let topic = &self.topic;
+        templates.topic = match topic.value.contains(['{', '}']) {
+            true => template(topic, &topic.value, Purpose::Topic, known, &mut needs, errors),
+            false => {
+                if !topic_name::is_legal(topic.value.as_bytes()) {
+                    errors.push(topic.bad_value(log_section, topic_words()));
+                }
+                None
+            }
+        };
+        if let Some(text) = &self.key.value {
+            templates.key = template(&self.key, text, Purpose::Value, known, &mut needs, errors);
+        }
+        for (name, header) in &self.headers {
+            let header = template(header, &header.value, Purpose::Value, known, &mut needs, errors);
+            templates.headers.extend(header.map(|header| (name.clone(), header)));
+        }
+        for (_, field) in &self.fields {
+            let field = template(field, &field.value, Purpose::Value, known, &mut needs, errors);
+            templates.fields.extend(field);
+        }
+        templates.needs = needs;
+        errors.len() == before
+    }
+
+    /// Where records go, as far as that is the same for all files.
+    fn destination(&self, templates: &Templates) -> LogDestination {
+        let constant = |template: &Template| {
+            let text = template.constant()?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        };
+        let topic = templates.topic.as_ref().and_then(constant);
+        let is_constant = !templates.depend_on_files();
+        LogDestination {
+            topic: topic.unwrap_or_else(|| self.topic.value.clone()),
+            key: templates.key.as_ref().filter(|_| is_constant).and_then(constant),
+            headers: match is_constant {
+                true => {
+                    let headers = templates.headers.iter();
+                    headers
+                        .filter_map(|(name, header)| Some((name.clone(), constant(header)?)))
+                        .collect()
+                }
+                false => Vec::new(),
+            },
+        }
+    }
+}
+
+fn template<T>(
+    setting: &Setting<T>,
+    text: &str,
+    purpose: Purpose,
+    known: &Known<'_>,
+    needs: &mut Needs,
+    errors: &mut Vec<ConfigError>,
+) -> Option<Template> {
+    match Template::parse(text, purpose, known, needs) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            let words = error.words;
+            errors.push(setting.faulty(Fault { at: error.at, words }));
+            None
+        }
+    }
+}
+
+/// The keys for what is done with an event.
+struct Work {
+    container: Setting<Option<crate::record::container::ContainerKind>>,
+    encoding: Setting<Encoding>,
+    multiline: Setting<Option<crate::record::multiline::Multiline>>,
+    multiline_timeout: Setting<Option<Duration>>,
+    filter: Filter,
+    rate: Setting<Option<crate::record::rate::Rate>>,
+    masks: Masks,
+    strip_ansi: Setting<bool>,
+    parse: Setting<Parse>,
+    time: Setting<Option<crate::record::time_format::TimeFormat>>,
+    time_field: Setting<Option<String>>,
+    time_zone: Setting<crate::record::zone::Zone>,
+    timestamp: Setting<bool>,
+    format: Setting<Option<crate::record::json::Shape>>,
+    json: Setting<Content>,
+}
+
+impl Work {
+    fn read(log: &mut Reader<'_>) -> Option<Work> {
+        let container = log.setting(&keys::LOG_CONTAINER);
+        let encoding = log.setting(&keys::LOG_ENCODING);
+        let multiline = log.setting(&keys::LOG_MULTILINE);
+        let multiline_timeout = log.setting(&keys::LOG_MULTILINE_TIMEOUT);
+        let keep = log.setting(&keys::LOG_KEEP);
+        let drop = log.setting(&keys::LOG_DROP);
+        let drops = log.family(&keys::LOG_DROP_NAME);
+        let sample = log.setting(&keys::LOG_SAMPLE);
+        let rate = log.setting(&keys::LOG_RATE_LIMIT);
+        let mask = log.setting(&keys::LOG_MASK);
+        let masks = log.family(&keys::LOG_MASK_NAME);
+        let strip_ansi = log.setting(&keys::LOG_STRIP_ANSI);
+        let parse = log.setting(&keys::LOG_PARSE);
+        let time = log.setting(&keys::LOG_TIME);
+        let time_field = log.setting(&keys::LOG_TIME_FIELD);
+        let time_zone = log.setting(&keys::LOG_TIME_ZONE);
+        let timestamp = log.setting(&keys::LOG_TIMESTAMP);
+        let format = log.setting(&keys::LOG_FORMAT);
+        let json = log.setting(&keys::LOG_JSON);
+        let named = |family: &str, name: String| Arc::from(format!("{family}.{name}"));
+        let mut all_drops: Vec<(Arc<str>, Pattern)> = Vec::new();
+        all_drops.extend(drop?.value.map(|drop| (Arc::from("drop"), drop)));
+        all_drops.extend(drops?.into_iter().map(|(name, drop)| (named("drop", name), drop.value)));
+        let masks = masks?.into_iter().map(|(name, rule)| (named("mask", name), rule.value));
+        Some(Work {
+            container: container?,
+            encoding: encoding?,
+            multiline: multiline?,
+            multiline_timeout: multiline_timeout?,
+            filter: Filter::new(keep?.value, all_drops, sample?.value),
+            rate: rate?,
+            masks: Masks::new(&mask?.value.unwrap_or_default(), masks.collect()),
+            strip_ansi: strip_ansi?,
+            parse: parse?,
+            time: time?,
+            time_field: time_field?,
+            time_zone: time_zone?,
+            timestamp: timestamp?,
+            format: format?,
+            json: json?,
+        })
+    }
+
+    /// Adds what contradicts each other.
+    fn check(&self, errors: &mut Vec<ConfigError>) {
+        if self.multiline.value.is_none() {
+            self.multiline_timeout.refuse_without("multiline", errors);
+        }
+        if self.time.value.is_none() {
+            self.time_field.refuse_without("time", errors);
+        }
+        if self.timestamp.value && self.time.value.is_none() && self.container.value.is_none() {
+            errors.push(self.timestamp.lacks_either("time", "container"));
+        }
+        if self.format.value.is_none() && self.json.value != Content::Text {
+            errors.push(self.json.lacks("format"));
+        }
+        if self.container.value.is_some() && self.encoding.value.is_wide() {
+            const HINT: &str = "a container runtime writes its lines in UTF-8";
+            errors.push(self.encoding.conflict(&self.container, HINT));
+        }
+    }
+
+    /// Whether events are read as JSON, so that placeholders can look into them.
+    fn reads_json(&self) -> bool {
+        matches!(self.parse.value, Parse::Json) || self.json.value != Content::Text
+    }
+
+    /// `Some(None)`: raw.
+    fn format(
+        &self,
+        fields: &[&str],
+        groups: &[&str],
+        paths: &mut Paths,
+        texts: &Texts,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<Option<Format>> {
+        let Some(shape) = self.format.value else {
+            for (_, field) in &texts.fields {
+                errors.push(field.lacks_either("format = json", "format = ecs"));
+            }
+            return Some(None);
+        };
+        match Format::new(shape, self.json.value, fields, groups, paths) {
+            Ok(format) => Some(Some(format)),
+            Err(error) => {
+                let blamed = texts.fields.iter().find(|(name, _)| error.is_about(name));
+                errors.push(match blamed {
+                    Some((_, field)) => field.invalid_because(format!("cannot be: {error}")),
+                    None => self.parse.invalid_because(format!("cannot be: {error}")),
+                });
+                None
+            }
+        }
+    }
+
+    /// `Some(None)`: no time is looked for.
+    fn time_source(
+        &self,
+        paths: &mut Paths,
+        errors: &mut Vec<ConfigError>,
+    ) -> Option<Option<TimeSource>> {
+        let name = self.time_field.value.as_deref().unwrap_or("time");
+        let group = |pattern: &Pattern| {
+            let mut names = pattern.regex().capture_names();
+            names.position(|group| group == Some(name))
+        };
+        let field = match &self.parse.value {
+            Parse::Json => TimeField::Json(paths.add(name)),
+            Parse::Regex(pattern) => match group(pattern) {
+                Some(group) => TimeField::Group(group),
+                None if self.time_field.value.is_some() => {
+                    let why = "is no group of parse = regex".to_owned();
+                    errors.push(self.time_field.invalid_because(why));
+                    return None;
+                }
+                None => TimeField::Event,
+            },
+            Parse::None => {
+                self.time_field.refuse_without("parse", errors);
+                TimeField::Event
+            }
+        };
+        let zone = self.time_zone.value.clone();
+        Some(match (&self.time.value, self.container.value) {
+            (Some(format), _) => Some(TimeSource {
+                format: format.clone(),
+                zone,
+                field,
+            }),
+            (None, Some(_)) => Some(TimeSource {
+                format: crate::record::time_format::TimeFormat::Rfc3339,
+                zone,
+                field: TimeField::Container,
+            }),
+            (None, None) => None,
+        })
+    }
+}
+
+/// The keys of the section as they are written, by which two sections are the same.
+fn settings(log: &Reader<'_>, section: &Section<'_>) -> Vec<(String, String)> {
+    let entries = log.raw.entries.iter();
+    let mut settings: Vec<(String, String)> = entries
+        .map(|entry| (entry.key.clone(), entry.value.clone()))
+        .collect();
+    let topic = match &section.defaults.topic {
+        Lookup::Set(topic) => topic.value.clone(),
+        _ => String::new(),
+    };
+    settings.push(("[kafka] topic".to_owned(), topic));
+    settings
+}
+
+/// `multiline_timeout` where it is not set.
+const MULTILINE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,0 +1,437 @@
+//! The value of a record as one JSON object: `format = json | ecs`, `json = text | nest | merge`.
+//!
+//! ```text
+//! json  {"@timestamp":…, fields…, groups…, "host":…, "path":…, CONTENT}
+//! ecs   {"@timestamp":…, "ecs.version":…, "host.name":…, "log.file.path":…, "log.offset":N,
+//!        fields…, groups…, CONTENT}
+//! ```
+//! CONTENT is `"message":"the event"` (text), `"json":{the line}` (nest) or what stands between the braces of the
+//! line (merge).
+//! An event that is no JSON object becomes `"message"` in all three, and counts as a parse failure for nest and
+//! merge.
+//!
+//! - **Nothing of the line is made into values**: its bytes are spliced in, so numbers, order, escapes and repeated
+//!   keys stay as they are. Only bad UTF-8 becomes U+FFFD.
+//! - **The line wins**: in a merge, a key of ours that the line has at its top level is left out. For `host.name` the
+//!   line has it as `{"host.name":…}` and as `{"host":{"name":…}}`, since consumers of ECS take both for the same.
+//! - **A field replaces the default of its name**: `field.host` stands instead of `"host"`. A regex group `message`
+//!   stands instead of the event, where it took part in the match. A field without a value is left out, and the
+//!   default is back.
+//! - ECS keys are written flat, with dots, as the loggers of the ECS family do. There is no `offset` in
+//!   `json`, to keep records short: `field.offset = {offset}` gives it.
+//!
+//! Format: one per section. Template: one per file, with all that does not change from event to event rendered.
+
+use std::fmt;
+
+use crate::record::json_scan::{Object, PathId, Paths};
+use crate::record::json_text::{push_spliced, push_string};
+use crate::record::time::push_rfc3339;
+
+/// `format`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// Short keys of our own.
+    Json,
+    /// The Elastic Common Schema.
+    Ecs,
+}
+
+/// `json`: what becomes of the event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// A string, JSON or not.
+    Text,
+    /// An object under the key `json`.
+    Nest,
+    /// Its members beside our keys.
+    Merge,
+}
+
+/// How the values of a section look.
+#[derive(Clone, Debug)]
+pub struct Format {
+    content: Content,
+    keys: Vec<Key>,
+    message_group: Option<usize>,
+}
+
+/// How the values of the events of one file look.
+#[derive(Clone, Debug)]
+pub struct Template {
+    content: Content,
+    parts: Box<[Part]>,
+    message_group: Option<usize>,
+}
+
+/// What is the same for all events of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct FileValues<'a> {
+    /// The name of this host.
+    pub host: &'a [u8],
+    /// The path that is followed.
+    pub path: &'a [u8],
+    /// For each field, in the order of [`Format::new`], its value if that is the same for the whole file. A field
+    /// that is missing here is asked for with each event.
+    pub fields: &'a [Option<&'a [u8]>],
+}
+
+/// One event, ready to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// After decoding and masking.
+    pub event: &'a [u8],
+    /// Nanoseconds since 1970.
+    pub time_ns: i64,
+    /// Where the event begins in its file.
+    pub offset: u64,
+    /// What [`Scan::object`](crate::record::json_scan::Scan::object) says of `event`; for [`Content::Text`] it does not
+    /// matter.
+    pub object: Option<Object<'a>>,
+}
+
+/// What there is to count about a value that was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// The event should have been a JSON object, is none, and went to `message`.
+    pub is_parse_failure: bool,
+    /// Parts of bad UTF-8 that became U+FFFD.
+    pub bad_utf8_parts: usize,
+}
+
+/// A name that a field or a group cannot have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FormatError {
+    /// `field.message`: the line would be lost.
+    FieldHoldsLine,
+    /// A field or group `json` beside `json = nest`.
+    HoldsObject,
+}
+
+impl Format {
+    /// A format with the names of `fields` (`field.NAME`) and of the `groups` of `parse = regex`. Fields and then
+    /// groups are numbered from 0; of a name that occurs twice the first counts. Adds to `paths` what must be looked
+    /// for in each line.
+    pub fn new(
+        shape: Shape,
+        content: Content,
+        fields: &[&str],
+        groups: &[&str],
+        paths: &mut Paths,
+    ) -> Result<Self, FormatError> {
+        if fields.contains(&"message") {
+            return Err(FormatError::FieldHoldsLine);
+        }
+        let names: Vec<&str> = fields.iter().chain(groups).copied().collect();
+        if content == Content::Nest && names.contains(&"json") {
+            return Err(FormatError::HoldsObject);
+        }
+        let number_of = |name: &str| names.iter().position(|other| *other == name);
+        let mut keys = Vec::new();
+        let mut push = |name: &str, source, unless| {
+            let path = (content == Content::Merge).then(|| paths.add(name));
+            let is_message = name == "message";
+            keys.push(Key {
+                name: encoded_name(name),
+                path,
+                source,
+                unless,
+                is_message,
+            });
+        };
+        let (before, after) = default_keys(shape);
+        for (name, source) in before {
+            push(name, *source, number_of(name));
+        }
+        for (number, name) in names.iter().enumerate() {
+            if number_of(name) == Some(number) {
+                push(name, Source::Field(number), None);
+            }
+        }
+        for (name, source) in after {
+            push(name, *source, number_of(name));
+        }
+        Ok(Format {
+            content,
+            keys,
+            message_group: number_of("message"),
+        })
+    }
+
+    /// Renders what is the same for all events of a file.
+    pub fn for_file(&self, file: &FileValues) -> Template {
+        let constant = |number: usize| file.fields.get(number).copied().flatten();
+        let parts = self.keys.iter().filter_map(|key| {
+            if key.unless.and_then(constant).is_some() {
+                return None;
+            }
+            let mut text = key.name.clone();
+            let value = match key.source {
+                Source::Time => Value::Time,
+                Source::Offset => Value::Offset,
+                Source::Host => constant_value(&mut text, file.host),
+                Source::Path => constant_value(&mut text, file.path),
+                Source::EcsVersion => constant_value(&mut text, ECS_VERSION),
+                Source::Field(number) => match constant(number) {
+                    Some(bytes) => constant_value(&mut text, bytes),
+                    None => Value::Field(number),
+                },
+            };
+            let Key {
+                path,
+                unless,
+                is_message,
+                ..
+            } = *key;
+            Some(Part {
+                text: text.into(),
+                path,
+                value,
+                unless,
+                is_message,
+            })
+        });
+        Template {
+            content: self.content,
+            parts: parts.collect(),
+            message_group: self.message_group,
+        }
+    }
+}
+
+impl Template {
+    /// Appends the value of one event to `out`: one JSON object, whatever the event is. `field` gives the value of
+    /// the field or group of a number, if it has one.
+    pub fn write<'f>(
+        &self,
+        out: &mut Vec<u8>,
+        entry: &Entry,
+        field: impl Fn(usize) -> Option<&'f [u8]>,
+    ) -> Written {
+        let object = if self.content == Content::Text {
+            None
+        } else {
+            entry.object
+        };
+        let mut written = Written {
+            is_parse_failure: self.content != Content::Text && object.is_none(),
+            bad_utf8_parts: 0,
+        };
+        let merged = if self.content == Content::Merge {
+            object
+        } else {
+            None
+        };
+        out.push(b'{');
+        for part in &self.parts {
+            let is_in_line =
+                matches!((merged, part.path), (Some(line), Some(path)) if line.has(path));
+            let is_replaced = part.unless.is_some_and(|number| field(number).is_some());
+            if !is_in_line && !is_replaced && (!part.is_message || !written.is_parse_failure) {
+                written.bad_utf8_parts += part.write(out, entry, &field);
+            }
+        }
+        written.bad_utf8_parts += match object {
+            Some(object) if self.content == Content::Merge => push_members(out, &object),
+            Some(object) => {
+                out.extend_from_slice(b"\"json\":");
+                push_spliced(out, object.text())
+            }
+            None => self.push_message(out, entry.event, written.is_parse_failure, &field),
+        };
+        out.push(b'}');
+        written
+    }
+
+    fn push_message<'f>(
+        &self,
+        out: &mut Vec<u8>,
+        event: &[u8],
+        is_parse_failure: bool,
+        field: &impl Fn(usize) -> Option<&'f [u8]>,
+    ) -> usize {
+        if !is_parse_failure && self.message_group.and_then(field).is_some() {
+            drop_last_comma(out);
+            return 0;
+        }
+        out.extend_from_slice(b"\"message\":");
+        push_string(out, event)
+    }
+}
+
+/// A key of ours.
+#[derive(Clone, Debug)]
+struct Key {
+    /// `"name":`
+    name: Vec<u8>,
+    /// Where a merged line may have it.
+    path: Option<PathId>,
+    source: Source,
+    /// The field that stands instead of it where it has a value.
+    unless: Option<usize>,
+    is_message: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Time,
+    Offset,
+    Host,
+    Path,
+    EcsVersion,
+    Field(usize),
+}
+
+/// A key as far as it is rendered for a file.
+#[derive(Clone, Debug)]
+struct Part {
+    /// `"name":`, and `"value",` too if that is constant.
+    text: Box<[u8]>,
+    path: Option<PathId>,
+    value: Value,
+    unless: Option<usize>,
+    is_message: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    /// In the text already.
+    Constant,
+    Time,
+    Offset,
+    Field(usize),
+}
+
+impl Part {
+    /// Appends key, value and comma; says how many bad parts became U+FFFD.
+    #[inline]
+    fn write<'f>(
+        &self,
+        out: &mut Vec<u8>,
+        entry: &Entry,
+        field: &impl Fn(usize) -> Option<&'f [u8]>,
+    ) -> usize {
+        let mut bad_parts = 0;
+        match self.value {
+            Value::Constant => {
+                out.extend_from_slice(&self.text);
+                return 0;
+            }
+            Value::Time => {
+                out.extend_from_slice(&self.text);
+                out.push(b'"');
+                push_rfc3339(out, entry.time_ns);
+                out.push(b'"');
+            }
+            Value::Offset => {
+                out.extend_from_slice(&self.text);
+                push_number(out, entry.offset);
+            }
+            Value::Field(number) => {
+                let Some(bytes) = field(number) else {
+                    return 0;
+                };
+                out.extend_from_slice(&self.text);
+                bad_parts = push_string(out, bytes);
+            }
+        }
+        out.push(b',');
+        bad_parts
+    }
+}
+
+impl FormatError {
+    /// Whether a field of this name is what is wrong.
+    pub fn is_about(&self, name: &str) -> bool {
+        match self {
+            FormatError::FieldHoldsLine => name == "message",
+            FormatError::HoldsObject => name == "json",
+        }
+    }
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FormatError::FieldHoldsLine => "the key 'message' holds the line",
+            FormatError::HoldsObject => "the key 'json' holds the line, by json = nest",
+        })
+    }
+}
+
+impl std::error::Error for FormatError {}
+
+type DefaultKeys = &'static [(&'static str, Source)];
+
+/// The keys before the fields and those after them.
+fn default_keys(shape: Shape) -> (DefaultKeys, DefaultKeys) {
+    match shape {
+        Shape::Json => (
+            &[("@timestamp", Source::Time)],
+            &[("host", Source::Host), ("path", Source::Path)],
+        ),
+        Shape::Ecs => (
+            &[
+                ("@timestamp", Source::Time),
+                ("ecs.version", Source::EcsVersion),
+                ("host.name", Source::Host),
+                ("log.file.path", Source::Path),
+                ("log.offset", Source::Offset),
+            ],
+            &[],
+        ),
+    }
+}
+
+fn encoded_name(name: &str) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    push_string(&mut encoded, name.as_bytes());
+    encoded.push(b':');
+    encoded
+}
+
+fn constant_value(text: &mut Vec<u8>, bytes: &[u8]) -> Value {
+    push_string(text, bytes);
+    text.push(b',');
+    Value::Constant
+}
+
+/// Appends the members of a line after those of ours.
+fn push_members(out: &mut Vec<u8>, object: &Object) -> usize {
+    if object.is_empty() {
+        drop_last_comma(out);
+        return 0;
+    }
+    push_spliced(out, object.content())
+}
+
+fn drop_last_comma(out: &mut Vec<u8>) {
+    if out.last() == Some(&b',') {
+        out.pop();
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8; // below 10
+        start -= 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend(digits.iter().skip(start));
+}
+
+/// The version of the schema that the keys are of; they are the same in all since 1.0.
+const ECS_VERSION: &[u8] = b"8.11.0";
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "json_random_tests.rs"]
+mod random_tests;

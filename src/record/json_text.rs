@@ -1,0 +1,266 @@
+//! Strings of JSON: written from any bytes, and read back.
+//!
+//! What is written: `"` and `\` with a backslash; the control characters below U+0020 as `\b \t \n \f \r`, the others
+//! as `\u00XX` (NUL is `\u0000`); everything else as it is, `/`, U+007F and non-ASCII too. Bytes that are no UTF-8
+//! become U+FFFD, one for each maximal bad part, as WHATWG's decoder and `String::from_utf8_lossy` do.
+
+/// Appends `bytes` as a JSON string with its quotes; says how many bad parts became U+FFFD.
+pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    out.push(b'"');
+    let bad_parts = push_chunks(out, bytes, push_escaped);
+    out.push(b'"');
+    bad_parts
+}
+
+/// Appends JSON text as it is, but for bad UTF-8, which becomes U+FFFD as in [`push_string`]; says how often.
+pub fn push_spliced(out: &mut Vec<u8>, text: &[u8]) -> usize {
+    push_chunks(out, text, |out, good| out.extend_from_slice(good))
+}
+
+/// The bytes that the inside of a valid JSON string stands for: `inner` itself where it has no escape, else what is
+/// written to `scratch`. Bad UTF-8 stays as it is.
+pub fn unescaped<'a>(inner: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    let Some(first) = memchr::memchr(b'\\', inner) else {
+        return inner;
+    };
+    scratch.clear();
+    let (clean, mut rest) = inner.split_at(first);
+    scratch.extend_from_slice(clean);
+    while let Some(after) = rest.strip_prefix(b"\\") {
+        rest = push_unescaped(scratch, after);
+        let clean_len = memchr::memchr(b'\\', rest).unwrap_or(rest.len());
+        let (clean, next) = rest.split_at(clean_len);
+        scratch.extend_from_slice(clean);
+        rest = next;
+    }
+    scratch
+}
+
+/// The place of the first byte from `at` on that a JSON string cannot hold as it is: `"`, `\` or a control character;
+/// the length of `bytes` if there is none.
+///
+/// Eight bytes at once: x ^ 2 is below 0x21 for exactly the control characters and the quote. A borrow makes false
+/// marks above a true one only, so the lowest is right.
+#[inline]
+pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*word);
+        let low_or_quote = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+        let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+        let marks = (low_or_quote | backslash) & !word & (ONES * 0x80);
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|&byte| !is_special(byte)) {
+        at += 1;
+    }
+    at
+}
+
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Hands the good parts of `bytes` to `push_good` and writes U+FFFD between them.
+fn push_chunks(out: &mut Vec<u8>, bytes: &[u8], push_good: impl Fn(&mut Vec<u8>, &[u8])) -> usize {
+    if std::str::from_utf8(bytes).is_ok() {
+        push_good(out, bytes);
+        return 0;
+    }
+    let mut bad_parts = 0;
+    for chunk in bytes.utf8_chunks() {
+        push_good(out, chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice(REPLACEMENT);
+            bad_parts += 1;
+        }
+    }
+    bad_parts
+}
+
+/// Appends valid UTF-8 with what must be escaped.
+fn push_escaped(out: &mut Vec<u8>, mut good: &[u8]) {
+    loop {
+        let (clean, rest) = good.split_at(next_special(good, 0));
+        out.extend_from_slice(clean);
+        let Some((&special, after)) = rest.split_first() else {
+            return;
+        };
+        push_escape(out, special);
+        good = after;
+    }
+}
+
+fn push_escape(out: &mut Vec<u8>, special: u8) {
+    let short = match special {
+        b'"' | b'\\' => special,
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0c => b'f',
+        b'\r' => b'r',
+        _ => {
+            let low_digit = match special & 0x0f {
+                digit @ 0..10 => b'0' + digit,
+                digit => b'a' + digit - 10,
+            };
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (special >> 4), low_digit]);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
+
+/// Appends what the escape stands for whose backslash has been taken off; returns what comes after it.
+fn push_unescaped<'a>(scratch: &mut Vec<u8>, after: &'a [u8]) -> &'a [u8] {
+    let Some((&kind, rest)) = after.split_first() else {
+        return after;
+    };
+    let byte = match kind {
+        b'b' => 0x08,
+        b't' => b'\t',
+        b'n' => b'\n',
+        b'f' => 0x0c,
+        b'r' => b'\r',
+        b'u' => return push_unescaped_unicode(scratch, rest),
+        itself => itself,
+    };
+    scratch.push(byte);
+    rest
+}
+
+fn push_unescaped_unicode<'a>(scratch: &mut Vec<u8>, digits: &'a [u8]) -> &'a [u8] {
+    let Some((unit, mut rest)) = split_hex4(digits) else {
+        return digits;
+    };
+    let mut code = u32::from(unit);
+    let low = rest.strip_prefix(b"\\u").and_then(split_hex4);
+    if let (0xd800..0xdc00, Some((low @ 0xdc00..0xe000, after_low))) = (unit, low) {
+        code = 0x1_0000 + ((u32::from(unit) - 0xd800) << 10) + (u32::from(low) - 0xdc00);
+        rest = after_low;
+    }
+    let char = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+    scratch.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+    rest
+}
+
+/// Four hexadecimal digits at the front, and what comes after them.
+pub(crate) fn split_hex4(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    let (digits, rest) = bytes.split_first_chunk::<4>()?;
+    let mut unit = 0;
+    for &digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        unit = unit << 4 | u16::from(value);
+    }
+    Some((unit, rest))
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// U+FFFD in UTF-8.
+const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string_of(bytes: &[u8]) -> (String, usize) {
+        let mut out = Vec::new();
+        let bad_parts = push_string(&mut out, bytes);
+        (
+            String::from_utf8(out).expect("a JSON string is UTF-8"),
+            bad_parts,
+        )
+    }
+
+    #[test]
+    fn only_what_must_be_escaped_is_escaped() {
+        let cases: [(&[u8], &str); 7] = [
+            (b"", r#""""#),
+            (b"GET /a?b=c", r#""GET /a?b=c""#),
+            (b"a\"b\\c", r#""a\"b\\c""#),
+            (
+                b"\x00\x01\x0b\x1f\x7f",
+                "\"\\u0000\\u0001\\u000b\\u001f\x7f\"",
+            ),
+            (b"\x08\t\n\x0c\r", r#""\b\t\n\f\r""#),
+            ("入口/é😀".as_bytes(), "\"入口/é😀\""),
+            (b"12345678\"", r#""12345678\"""#),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(string_of(bytes), (expected.to_string(), 0));
+        }
+    }
+
+    #[test]
+    fn each_maximal_bad_part_becomes_one_replacement() {
+        let cases: [(&[u8], &str, usize); 5] = [
+            (b"a\xffb", "\"a\u{fffd}b\"", 1),
+            (b"\xf0\x9f\x98", "\"\u{fffd}\"", 1),
+            (b"\xf0\x9f\"", "\"\u{fffd}\\\"\"", 1),
+            (b"\xc0\xaf", "\"\u{fffd}\u{fffd}\"", 2),
+            (b"\xed\xa0\x80\n", "\"\u{fffd}\u{fffd}\u{fffd}\\n\"", 3),
+        ];
+        for (bytes, expected, bad_parts) in cases {
+            assert_eq!(
+                string_of(bytes),
+                (expected.to_string(), bad_parts),
+                "{bytes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_single_byte_at_every_place_of_a_word_is_found() {
+        for place in 0..20 {
+            for byte in 0..=255 {
+                let mut bytes = [b'x'; 20];
+                bytes[place] = byte;
+                let expected = if is_special(byte) { place } else { 20 };
+                assert_eq!(next_special(&bytes, 0), expected, "{byte} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes_read_back_as_from_utf8_lossy() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let pool = b"ab\"\\\n\x00\x7f\x80\xbf\xc2\xc3\xe0\xe5\x85\xa5\xed\xa0\xef\xbf\xbd\xf0\x9f\x98\x80\xf4\xff";
+        for _ in 0..100_000 {
+            let bytes: Vec<u8> = (0..random.usize(..24))
+                .map(|_| pool[random.usize(..pool.len())])
+                .collect();
+            let (string, bad_parts) = string_of(&bytes);
+            let back: String = serde_json::from_str(&string).expect("one JSON string");
+            assert_eq!(back, String::from_utf8_lossy(&bytes));
+            let bad_chunks = bytes
+                .utf8_chunks()
+                .filter(|chunk| !chunk.invalid().is_empty())
+                .count();
+            assert_eq!(bad_parts, bad_chunks);
+            let mut scratch = Vec::new();
+            assert_eq!(
+                unescaped(&string.as_bytes()[1..string.len() - 1], &mut scratch),
+                back.as_bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn escapes_are_undone() {
+        let mut scratch = Vec::new();
+        assert_eq!(unescaped(br"plain", &mut scratch), b"plain");
+        let text = unescaped(
+            br#"\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00\u0000."#,
+            &mut scratch,
+        );
+        assert_eq!(text, "\"\\/\u{8}\u{c}\n\r\té😀\0.".as_bytes());
+    }
+}
