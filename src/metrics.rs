@@ -40,7 +40,9 @@ impl Metrics {
     pub fn records(&self, section: &str) -> Arc<RecordCounters> {
         let mut sections = self.sections.iter();
         let found = sections.find(|(name, _)| name == section);
-        found.map(|(_, counters)| counters.clone()).unwrap_or_default()
+        found
+            .map(|(_, counters)| counters.clone())
+            .unwrap_or_default()
     }
 }
 

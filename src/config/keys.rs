@@ -3,9 +3,6 @@
 
 use std::time::Duration;
 
-use crate::nearest::nearest;
-use crate::record::container::ContainerKind;
-use crate::record::json::{Content, Shape};
 use super::types::{Acks, Compression, FollowLinks, Protocol, StartAt};
 use super::value_types::kafka::is_name;
 use super::value_types::kafka::{Brokers, Headers, Partitioners};
@@ -16,6 +13,9 @@ use super::value_types::records::{
 use super::value_types::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
 use super::value_types::tls::{Authorities, Certificates, PrivateKey};
 use super::value_types::{Choice, Count, Optional, Size, Text, Time, ValueType};
+use crate::nearest::nearest;
+use crate::record::container::ContainerKind;
+use crate::record::json::{Content, Shape};
 
 /// The keys of one kind of section.
 pub(super) fn keys_of(section: Section) -> impl Iterator<Item = &'static dyn AnyKey> {
@@ -40,7 +40,8 @@ pub(super) fn is_named(key: &dyn AnyKey, word: &str) -> bool {
 
 /// What the names of all members of a family begin with, a dot at its end; `None` if `name` is that of one key.
 pub(super) fn family_of(name: &'static str) -> Option<&'static str> {
-    name.strip_suffix("NAME").filter(|family| family.ends_with('.'))
+    name.strip_suffix("NAME")
+        .filter(|family| family.ends_with('.'))
 }
 
 /// The key of a section of kind `section` that `word` is probably meant to be.
@@ -61,8 +62,12 @@ fn nearest_of(
     stem: &str,
     families: Vec<(&'static str, &'static str)>,
 ) -> Option<(&'static str, &'static str)> {
-    let meant = nearest(stem, families.iter().map(|(_, family)| *family))
-        .or_else(|| families.iter().map(|(_, family)| *family).find(|family| *family == stem))?;
+    let meant = nearest(stem, families.iter().map(|(_, family)| *family)).or_else(|| {
+        families
+            .iter()
+            .map(|(_, family)| *family)
+            .find(|family| *family == stem)
+    })?;
     families.into_iter().find(|(_, family)| *family == meant)
 }
 
@@ -201,9 +206,9 @@ table! {
         DefaultValue::Text("safe"),
         "symbolic links; safe: those of root, of the agent's user or of their target's owner";
     LOG_TOPIC: Text = [Log] "topic", Text::LOG_TOPIC, DefaultValue::FromKafka("web_log"),
-        "where the lines go; without it, to the topic of [kafka]";
+        "where the lines go, placeholders filled in; without it, to the topic of [kafka]";
     LOG_KEY: Optional<Text> = [Log] "key", Optional(Text::RECORD_KEY), DefaultValue::Text(""),
-        "key of every record; partitioner = key needs one";
+        "key of every record, placeholders filled in; partitioner = key needs one";
     LOG_START_AT: Choice<StartAt> = [Log] "start_at",
         Choice(&[("beginning", StartAt::Beginning), ("end", StartAt::End)]),
         DefaultValue::Text("beginning"),
@@ -389,20 +394,41 @@ pub fn reference() -> String {
 fn describe(text: &mut String, key: &dyn AnyKey) {
     text.push('\n');
     comment(text, key.about());
-    comment(text, &format!("  accepted: {}", key.accepted()));
+    for line in wrapped(&format!("accepted: {}", key.accepted())) {
+        comment(text, &format!("  {line}"));
+    }
     if let DefaultValue::Example(member) = key.default_value() {
         return comment(text, &format!("  for example: {member}"));
     }
     let (mark, value) = match key.default_value() {
         DefaultValue::Required(value) | DefaultValue::FromKafka(value) => ("", value),
-        DefaultValue::Text(value)
-        | DefaultValue::Nothing(value)
-        | DefaultValue::Example(value) => ("#", value),
+        DefaultValue::Text(value) | DefaultValue::Nothing(value) | DefaultValue::Example(value) => {
+            ("#", value)
+        }
     };
     let line = format!("{mark}{} = {value}", key.name());
     text.push_str(line.trim_end());
     text.push('\n');
 }
+
+/// `text` in lines of at most [`WIDEST`] characters.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDEST => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("  {word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// What fits beside the mark of a comment.
+const WIDEST: usize = 94;
 
 fn comment(text: &mut String, line: &str) {
     text.push_str("# ");
@@ -417,6 +443,10 @@ const HEAD: &str = "\
 # but the end of its line: # and ; are part of it, quotes too.
 # Sizes take B, KiB, MiB, GiB; times take ms, s, m, h, d. ${NAME} is the environment variable NAME,
 # $${ is ${ itself. A key that is unknown, wrong or set twice is refused at the start.
+#
+# Placeholders of a [log:NAME]: {host} {log} {env.NAME}; {path} {file} {dir} {inode}, and what a
+# {name} in 'path' stands for; {offset} {stream} {json.a.b}, and the groups of 'parse = regex:...'.
+# {x:other} is 'other' where x is missing; {{ is {.
 ";
 
 const SECTIONS: [(Section, &str, &str); 3] = [

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use super::environment::{BadReference, Env, expand};
 use super::error::{ConfigError, Escaped, Fault, Hint, Problem, RefusedValue};
-use crate::shown::printable;
-use super::keys::{is_named, keys_of, meant_by, family_of};
 use super::keys::{DefaultValue, Key, Section};
+use super::keys::{family_of, is_named, keys_of, meant_by};
 use super::syntax::{RawEntry, RawSection};
 use super::value_types::{BadValue, ValueType};
+use crate::shown::printable;
 
 /// A value with where it comes from.
 #[derive(Clone)]

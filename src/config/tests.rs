@@ -11,7 +11,7 @@ use crate::config::{
     LogConfig, Partitioner, Protocol, StartAt, reference,
 };
 
-use super::{LogDestination, Config, ConfigErrors};
+use super::{Config, ConfigErrors, LogDestination};
 
 mod accepted;
 mod files;

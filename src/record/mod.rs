@@ -246,7 +246,12 @@ impl Templates {
             let mut names = pattern.regex().capture_names();
             names.position(|group| group == Some(name))
         };
-        self.groups = self.needs.groups.iter().filter_map(|name| index(name)).collect();
+        self.groups = self
+            .needs
+            .groups
+            .iter()
+            .filter_map(|name| index(name))
+            .collect();
         if are_fields {
             self.group_fields = pattern.group_names().filter_map(index).collect();
         }

@@ -95,7 +95,14 @@ struct End {
 impl Assembler {
     /// For the beginning of a file.
     pub fn new(mode: Arc<Multiline>) -> Self {
-        Assembler { mode, lines: 0, bytes: 0, has_begun: false, since_begin: usize::MAX, inside: None }
+        Assembler {
+            mode,
+            lines: 0,
+            bytes: 0,
+            has_begun: false,
+            since_begin: usize::MAX,
+            inside: None,
+        }
     }
 
     /// For a position in a file at which an event begins. `head` is the file's beginning, up to the position or to
@@ -135,7 +142,9 @@ impl Assembler {
                     (self.rules(rest, known), known)
                 }
             };
-            let Some(end) = self.end(rules, rest, is_last) else { return };
+            let Some(end) = self.end(rules, rest, is_last) else {
+                return;
+            };
             if end.at > 0 {
                 self.pass(rest.get(..end.at).unwrap_or(rest), known);
                 at += end.at;
@@ -153,7 +162,11 @@ impl Assembler {
         let mut rules = self.inside;
         while !rest.is_empty() {
             let (text, after) = split_line(rest);
-            let known = if rules.is_none() { self.opening(rest) } else { Opening::Other };
+            let known = if rules.is_none() {
+                self.opening(rest)
+            } else {
+                Opening::Other
+            };
             rules = Some(match rules {
                 None => self.rules(rest, known),
                 Some(Rules::Traced(trace)) => Rules::Traced(trace.passed(text, after)),
@@ -173,14 +186,21 @@ impl Assembler {
             Multiline::Start(pattern) => pattern.is_match(split_line(rest).0),
             _ => false,
         };
-        if begins { Opening::Begin } else { Opening::Other }
+        if begins {
+            Opening::Begin
+        } else {
+            Opening::Other
+        }
     }
 
     /// The rules for the event that begins `rest`, and its state after its first line.
     fn rules(&self, rest: &[u8], opening: Opening) -> Rules {
-        let has_begun = opening == Opening::Begin || self.has_begun || self.since_begin < LOOK_BACK_BYTES;
+        let has_begun =
+            opening == Opening::Begin || self.has_begun || self.since_begin < LOOK_BACK_BYTES;
         match &*self.mode {
-            Multiline::Auto if self.has_begun || opening == Opening::Begin && self.is_near_head(rest) => {
+            Multiline::Auto
+                if self.has_begun || opening == Opening::Begin && self.is_near_head(rest) =>
+            {
                 Rules::Timed(Timed::begin(rest))
             }
             Multiline::Auto | Multiline::Trace => {
@@ -197,7 +217,11 @@ impl Assembler {
 
     /// Where the event that `rest` begins, or goes on with, ends; nothing where more must be seen for it.
     fn end(&self, rules: Rules, rest: &[u8], is_last: bool) -> Option<End> {
-        let from = if self.inside.is_some() { 0 } else { line_length(rest) };
+        let from = if self.inside.is_some() {
+            0
+        } else {
+            line_length(rest)
+        };
         let at = match (rules, &*self.mode) {
             (Rules::Timed(timed), _) => return timed.end(rest, from, is_last),
             (Rules::Single, _) => from,
@@ -205,7 +229,10 @@ impl Assembler {
             (Rules::Indented, _) => end_of_indented(rest, from, is_last)?,
             (Rules::Start, Multiline::Start(pattern)) => {
                 let at = first_line(rest, from, is_last, |text| pattern.is_match(text))?;
-                return Some(End { at, opening: Some(Opening::Begin) });
+                return Some(End {
+                    at,
+                    opening: Some(Opening::Begin),
+                });
             }
             (Rules::Continue, Multiline::Continue(pattern)) => {
                 first_line(rest, from, is_last, |text| !pattern.is_match(text))?
@@ -229,8 +256,13 @@ impl Assembler {
             self.since_begin = self.since_begin.saturating_add(bytes.len());
         }
         if self.lines < FIRST_LINES {
-            let lines = memchr::memchr_iter(b'\n', bytes).take(usize::from(FIRST_LINES)).count();
-            self.lines = FIRST_LINES.min(self.lines.saturating_add(u8::try_from(lines).unwrap_or(FIRST_LINES)));
+            let lines = memchr::memchr_iter(b'\n', bytes)
+                .take(usize::from(FIRST_LINES))
+                .count();
+            self.lines = FIRST_LINES.min(
+                self.lines
+                    .saturating_add(u8::try_from(lines).unwrap_or(FIRST_LINES)),
+            );
         }
         self.bytes = LOOK_BACK_BYTES.min(self.bytes.saturating_add(bytes.len()));
     }
@@ -261,7 +293,11 @@ impl Timed {
             } else {
                 self == Timed::Prelude && !begins_crash(text, &[], true).unwrap_or_default()
             };
-            if is_prelude { Timed::Prelude } else { Timed::Other }
+            if is_prelude {
+                Timed::Prelude
+            } else {
+                Timed::Other
+            }
         }
     }
 
@@ -277,11 +313,17 @@ impl Timed {
         while let Some(line @ [first, ..]) = rest.get(at..) {
             if !matches!(first, b' ' | b'\t' | b'\r' | b'\n') {
                 if begins_with_time(line) {
-                    return Some(End { at, opening: Some(Opening::Begin) });
+                    return Some(End {
+                        at,
+                        opening: Some(Opening::Begin),
+                    });
                 }
                 let (text, after) = split_line(line);
                 if timed.is_begun_by(text, after, is_last)? {
-                    return Some(End { at, opening: Some(Opening::Other) });
+                    return Some(End {
+                        at,
+                        opening: Some(Opening::Other),
+                    });
                 }
                 timed = timed.after(text, false);
             }
@@ -315,15 +357,25 @@ fn end_of_trace(trace: Trace, rest: &[u8], from: usize, is_last: bool) -> Option
     let mut trace = trace;
     let (mut at, mut end) = (from, from);
     if trace.is_over() {
-        return Some(End { at: end, opening: None });
+        return Some(End {
+            at: end,
+            opening: None,
+        });
     }
     while let Some(line @ [_, ..]) = rest.get(at..) {
         let (text, after) = split_line(line);
         let has_time = begins_with_time(line);
         match trace.next(text, has_time, after, is_last)? {
             Verdict::Ends if at == end => {
-                let opening = if has_time { Opening::Begin } else { Opening::Other };
-                return Some(End { at, opening: Some(opening) });
+                let opening = if has_time {
+                    Opening::Begin
+                } else {
+                    Opening::Other
+                };
+                return Some(End {
+                    at,
+                    opening: Some(opening),
+                });
             }
             Verdict::Ends => break,
             Verdict::EndsWithWaiting => {
@@ -338,7 +390,10 @@ fn end_of_trace(trace: Trace, rest: &[u8], from: usize, is_last: bool) -> Option
         }
     }
     let is_decided = is_last || at < rest.len();
-    is_decided.then_some(End { at: end, opening: None })
+    is_decided.then_some(End {
+        at: end,
+        opening: None,
+    })
 }
 
 /// Blank lines belong to an event only if an indented one follows.
@@ -363,7 +418,12 @@ fn end_of_indented(rest: &[u8], from: usize, is_last: bool) -> Option<usize> {
 }
 
 /// The first line from `from` on that is as wanted.
-fn first_line(rest: &[u8], from: usize, is_last: bool, is_wanted: impl Fn(&[u8]) -> bool) -> Option<usize> {
+fn first_line(
+    rest: &[u8],
+    from: usize,
+    is_last: bool,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Option<usize> {
     let mut at = from;
     while let Some(line @ [_, ..]) = rest.get(at..) {
         let (text, after) = split_line(line);

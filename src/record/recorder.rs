@@ -285,8 +285,13 @@ impl Recorder {
                 let assemble = |stream, text: &[u8], is_last, ends: &mut Vec<u32>| {
                     assemble_stream(&mut assemblers[place(stream)], text, is_last, ends);
                 };
-                lines.joiner.join(input.data, due, assemble, &mut lines.joined);
-                add(&self.counters.foreign_lines, lines.joined.foreign_lines as u64);
+                lines
+                    .joiner
+                    .join(input.data, due, assemble, &mut lines.joined);
+                add(
+                    &self.counters.foreign_lines,
+                    lines.joined.foreign_lines as u64,
+                );
                 add(&self.counters.bad_characters, lines.joined.bad_parts as u64);
                 let mut start = 0;
                 for event in &lines.joined.events {
@@ -334,7 +339,11 @@ impl Recorder {
             index: self.next_piece.max(1),
             last,
         };
-        self.next_piece = if last { 0 } else { piece.index.saturating_add(1) };
+        self.next_piece = if last {
+            0
+        } else {
+            piece.index.saturating_add(1)
+        };
         self.cuts.push(Cut::of_text(0..end));
         if is_decoded {
             self.decoded.place(&mut self.cuts);

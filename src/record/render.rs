@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use regex::bytes::CaptureLocations;
 
-use super::counters::{RecordCounters, add};
 use super::container::Stream;
+use super::counters::{RecordCounters, add};
 use super::decode::Decoder;
 use super::filter::Decision;
 use super::json::Entry;
@@ -152,7 +152,9 @@ impl Renderer {
         self.run = OpenRun::default();
         self.run.events.piece = piece;
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.now_ns = since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
+        self.now_ns = since.map_or(0, |since| {
+            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+        });
     }
 
     /// Adds an event of `input`. `bucket`: what is beyond its rate is dropped.
@@ -309,11 +311,7 @@ impl Renderer {
         input: &Input<'_>,
         event: &Event<'_>,
         text: &[u8],
-        (topic, fields, field_ranges): (
-            &mut Vec<u8>,
-            &mut Vec<u8>,
-            &mut Vec<Option<Range<usize>>>,
-        ),
+        (topic, fields, field_ranges): (&mut Vec<u8>, &mut Vec<u8>, &mut Vec<Option<Range<usize>>>),
     ) {
         let config = self.config.clone();
         let mut scan = std::mem::take(&mut self.scan);
@@ -327,10 +325,20 @@ impl Renderer {
             offset: event.offset,
             stream: event.stream,
             object,
-            groups: groups.as_ref().filter(|(_, is_match)| *is_match).map(|(groups, _)| groups),
+            groups: groups
+                .as_ref()
+                .filter(|(_, is_match)| *is_match)
+                .map(|(groups, _)| groups),
             templates: &config.templates,
         };
-        let time_ns = time_of(&config, &mut self.time, &self.counters, &values, event, self.now_ns);
+        let time_ns = time_of(
+            &config,
+            &mut self.time,
+            &self.counters,
+            &values,
+            event,
+            self.now_ns,
+        );
         let destination = self.file.topic.as_ref().map(|template| {
             topic.clear();
             template.render(&values, topic);
@@ -363,7 +371,12 @@ impl Renderer {
             }
         }
         self.out.push(b'\n');
-        self.add_to_run(&values, destination, from, config.is_timed_by_event.then_some(time_ns).flatten());
+        self.add_to_run(
+            &values,
+            destination,
+            from,
+            config.is_timed_by_event.then_some(time_ns).flatten(),
+        );
         let run = &mut self.run;
         run.span_end = event.span_end;
         run.events.marks.push(EventMark {
@@ -520,7 +533,9 @@ fn destination_of(
         );
     }
     let topic = interned.topic;
-    let known = destinations.iter().position(|known| known.route.topic == *topic);
+    let known = destinations
+        .iter()
+        .position(|known| known.route.topic == *topic);
     if let Some(at) = known {
         // The last one that was asked for comes first.
         destinations[..=at].rotate_right(1);

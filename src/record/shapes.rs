@@ -39,7 +39,9 @@ pub enum Shape {
 impl Shape {
     /// The shape of `text`, an unindented line without its line end.
     pub fn of(text: &[u8]) -> Shape {
-        let (Some(first), Some(last)) = (text.first(), text.last()) else { return Shape::Other };
+        let (Some(first), Some(last)) = (text.first(), text.last()) else {
+            return Shape::Other;
+        };
         if matches!(last, b':') && is_traceback(text) {
             return Shape::Traceback;
         }
@@ -47,7 +49,11 @@ impl Shape {
             return Shape::Frame;
         }
         let known = match first {
-            b'}' | b']' | b')' => Some(if is_closing(text) { Shape::Closing } else { Shape::Other }),
+            b'}' | b']' | b')' => Some(if is_closing(text) {
+                Shape::Closing
+            } else {
+                Shape::Other
+            }),
             b'D' | b'T' => begins(text, CHAINS).then_some(Shape::Chain),
             b'C' | b'W' => cause(text),
             b'g' => is_goroutine(text).then_some(Shape::Goroutine),
@@ -65,10 +71,17 @@ impl Shape {
         if is_exception(text) {
             return Shape::Exception;
         }
-        if text.strip_prefix(b"Next ").is_some_and(|after| after.contains(&b':') || is_exception(after)) {
+        if text
+            .strip_prefix(b"Next ")
+            .is_some_and(|after| after.contains(&b':') || is_exception(after))
+        {
             return Shape::Next;
         }
-        if is_go_frame(text) { Shape::GoFrame } else { Shape::Other }
+        if is_go_frame(text) {
+            Shape::GoFrame
+        } else {
+            Shape::Other
+        }
     }
 }
 
@@ -83,9 +96,16 @@ pub enum Level {
 
 /// The level word that `text` begins with, in any case, and what follows it.
 pub fn level_word(text: &[u8]) -> Option<(Level, &[u8])> {
-    let length = text.iter().take(LONGEST_LEVEL + 1).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let length = text
+        .iter()
+        .take(LONGEST_LEVEL + 1)
+        .take_while(|byte| byte.is_ascii_alphabetic())
+        .count();
     let (word, after) = text.split_at_checked(length)?;
-    if after.first().is_some_and(|next| next.is_ascii_digit() || *next == b'_') {
+    if after
+        .first()
+        .is_some_and(|next| next.is_ascii_digit() || *next == b'_')
+    {
         return None;
     }
     let (severe, others): (&[&[u8]], &[&[u8]]) = match word.first()?.to_ascii_uppercase() {
@@ -137,21 +157,35 @@ pub fn is_exception(text: &[u8]) -> bool {
         }
     }
     if let Some(after) = text.strip_prefix(b"Exception in thread \"") {
-        text = memmem::find(after, b"\" ").and_then(|at| after.get(at + 2..)).unwrap_or(text);
+        text = memmem::find(after, b"\" ")
+            .and_then(|at| after.get(at + 2..))
+            .unwrap_or(text);
     }
     let length = name_length(text);
-    let Some((name, after)) = text.split_at_checked(length) else { return false };
+    let Some((name, after)) = text.split_at_checked(length) else {
+        return false;
+    };
     let has_message = match after {
         [] => false,
         [b':'] | [b':', b' ' | b'\t', ..] | [b' ', b'(' | b'[' | b'{', ..] => true,
         _ => return false,
     };
-    let last = name.rsplit(|byte| matches!(byte, b'.' | b':' | b'$' | b'\\' | b'/')).next().unwrap_or(name);
-    if !last.first().is_some_and(|byte| byte.is_ascii_uppercase() || *byte == b'_') {
+    let last = name
+        .rsplit(|byte| matches!(byte, b'.' | b':' | b'$' | b'\\' | b'/'))
+        .next()
+        .unwrap_or(name);
+    if !last
+        .first()
+        .is_some_and(|byte| byte.is_ascii_uppercase() || *byte == b'_')
+    {
         return false;
     }
     let ends = |words: &[&[u8]]| words.iter().any(|word| last.ends_with(word));
-    let is_qualified = name.iter().filter(|byte| matches!(byte, b'.' | b'\\')).count() >= 2
+    let is_qualified = name
+        .iter()
+        .filter(|byte| matches!(byte, b'.' | b'\\'))
+        .count()
+        >= 2
         || memmem::find(name, b"::").is_some();
     ends(EXCEPTION_NAMES) || has_message && (ends(PERHAPS_EXCEPTION_NAMES) || is_qualified)
 }
@@ -161,7 +195,15 @@ fn name_length(text: &[u8]) -> usize {
     let mut bytes = text.iter().enumerate().peekable();
     while let Some((at, byte)) = bytes.next() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'$' | b'\\' | b'/' | 0x80.. => {}
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'_'
+            | b'.'
+            | b'$'
+            | b'\\'
+            | b'/'
+            | 0x80.. => {}
             b':' if matches!(bytes.peek(), Some((_, b':'))) => {
                 bytes.next();
             }
@@ -179,7 +221,17 @@ pub fn is_frame(body: &[u8]) -> bool {
         [b'.', ..] => body.starts_with(b"... "),
         _ => begins(
             body,
-            &[b"at ", b"Suppressed: ", b"Caused by: ", b"File \"", b"from ", b"---> ", b"--- End of ", b"[C]: in ", b"thrown in "],
+            &[
+                b"at ",
+                b"Suppressed: ",
+                b"Caused by: ",
+                b"File \"",
+                b"from ",
+                b"---> ",
+                b"--- End of ",
+                b"[C]: in ",
+                b"thrown in ",
+            ],
         ),
     }
 }
@@ -191,8 +243,12 @@ pub fn is_group(body: &[u8]) -> bool {
 
 /// `File "t.py", line 1` and nothing more: a syntax error, which has no `Traceback` line before it.
 pub fn is_syntax_error(body: &[u8]) -> bool {
-    let Some(after) = body.strip_prefix(b"File \"") else { return false };
-    let Some(at) = memmem::rfind(after, b"\", line ") else { return false };
+    let Some(after) = body.strip_prefix(b"File \"") else {
+        return false;
+    };
+    let Some(at) = memmem::rfind(after, b"\", line ") else {
+        return false;
+    };
     matches!(after.get(at + 8..).map(number), Some((1.., [])))
 }
 
@@ -214,23 +270,49 @@ pub fn is_node_place(text: &[u8]) -> bool {
     }
     let rooted = match text {
         [drive, b':', b'\\', ..] => drive.is_ascii_alphabetic(),
-        _ => begins(text, &[b"/", b"file://", b"node:", b"[stdin]", b"[eval]", b"evalmachine."]),
+        _ => begins(
+            text,
+            &[
+                b"/",
+                b"file://",
+                b"node:",
+                b"[stdin]",
+                b"[eval]",
+                b"evalmachine.",
+            ],
+        ),
     };
-    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = text
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     let before = text.len().saturating_sub(digits + 1);
     rooted && digits > 0 && text.get(before) == Some(&b':')
 }
 
 /// `cart.rb:12:in 'total': undefined method (NoMethodError)`: an uncaught error of Ruby.
 pub fn is_ruby_error(text: &[u8]) -> bool {
-    text.ends_with(b")") && ruby_place(text).is_some_and(|after| memmem::find(after, b"': ").is_some())
+    text.ends_with(b")")
+        && ruby_place(text).is_some_and(|after| memmem::find(after, b"': ").is_some())
 }
 
 /// `panic: …`, `fatal error: …`, `SIGQUIT: …` of Go.
 pub fn is_go_crash(text: &[u8]) -> bool {
     begins(text, &[b"panic: ", b"fatal error: "])
         || text.starts_with(b"SIG")
-            && begins(text, &[b"SIGQUIT: ", b"SIGABRT: ", b"SIGSEGV: ", b"SIGBUS: ", b"SIGILL: ", b"SIGFPE: ", b"SIGTRAP: "])
+            && begins(
+                text,
+                &[
+                    b"SIGQUIT: ",
+                    b"SIGABRT: ",
+                    b"SIGSEGV: ",
+                    b"SIGBUS: ",
+                    b"SIGILL: ",
+                    b"SIGFPE: ",
+                    b"SIGTRAP: ",
+                ],
+            )
 }
 
 /// `runtime: goroutine stack exceeds …`: lines that Go prints before `fatal error: …`.
@@ -241,7 +323,8 @@ pub fn is_go_prelude(text: &[u8]) -> bool {
 /// `thread 'main' panicked at …` of Rust.
 pub fn is_rust_panic(text: &[u8]) -> bool {
     text.starts_with(b"thread '")
-        && (memmem::find(text, b" panicked at").is_some() || text.ends_with(b" has overflowed its stack"))
+        && (memmem::find(text, b" panicked at").is_some()
+            || text.ends_with(b" has overflowed its stack"))
 }
 
 /// The line of `=` above a report of a sanitizer.
@@ -251,13 +334,18 @@ pub fn is_sanitizer_rule(text: &[u8]) -> bool {
 
 /// `==2191==ERROR: AddressSanitizer: …`.
 pub fn is_sanitizer_error(text: &[u8]) -> bool {
-    after_process(text).is_some_and(|after| after.starts_with(b"ERROR")) || text.starts_with(b"WARNING: ThreadSanitizer")
+    after_process(text).is_some_and(|after| after.starts_with(b"ERROR"))
+        || text.starts_with(b"WARNING: ThreadSanitizer")
 }
 
 /// What follows the `==2191==` that a sanitizer's line begins with.
 pub fn after_process(text: &[u8]) -> Option<&[u8]> {
     let (digits, after) = number(text.strip_prefix(b"==")?);
-    if digits == 0 { None } else { after.strip_prefix(b"==") }
+    if digits == 0 {
+        None
+    } else {
+        after.strip_prefix(b"==")
+    }
 }
 
 /// How many digits `text` begins with, and what follows them.
@@ -275,43 +363,70 @@ pub fn after_spaces(text: &[u8]) -> &[u8] {
 
 /// Whether `text` begins with one of `beginnings`.
 pub fn begins(text: &[u8], beginnings: &[&[u8]]) -> bool {
-    beginnings.iter().any(|beginning| text.starts_with(beginning))
+    beginnings
+        .iter()
+        .any(|beginning| text.starts_with(beginning))
 }
 
 fn is_traceback(text: &[u8]) -> bool {
-    text.ends_with(TRACEBACK) || text == b"Call stack:" || text.ends_with(b"(most recent call first):")
+    text.ends_with(TRACEBACK)
+        || text == b"Call stack:"
+        || text.ends_with(b"(most recent call first):")
 }
 
 /// What follows a circular reference is no message of it.
 fn cause(text: &[u8]) -> Option<Shape> {
-    let cause = text.strip_prefix(b"Caused by: ").or_else(|| text.strip_prefix(b"Wrapped by: "))?;
-    Some(if cause.starts_with(b"[CIRCULAR") { Shape::Frame } else { Shape::Cause })
+    let cause = text
+        .strip_prefix(b"Caused by: ")
+        .or_else(|| text.strip_prefix(b"Wrapped by: "))?;
+    Some(if cause.starts_with(b"[CIRCULAR") {
+        Shape::Frame
+    } else {
+        Shape::Cause
+    })
 }
 
 fn is_closing(text: &[u8]) -> bool {
-    let rest = text.iter().skip_while(|byte| matches!(byte, b'}' | b']' | b')' | b',' | b';' | b' ')).count();
+    let rest = text
+        .iter()
+        .skip_while(|byte| matches!(byte, b'}' | b']' | b')' | b',' | b';' | b' '))
+        .count();
     rest == 0 || is_opening(text)
 }
 
 fn is_goroutine(text: &[u8]) -> bool {
-    let Some(after) = text.strip_prefix(b"goroutine ") else { return false };
+    let Some(after) = text.strip_prefix(b"goroutine ") else {
+        return false;
+    };
     text.ends_with(b":") && after.first().is_some_and(u8::is_ascii_digit) && after.contains(&b'[')
         || after.starts_with(b"running on other thread")
 }
 
 fn is_frame_line(text: &[u8]) -> bool {
     match text {
-        [b'#', digit, ..] => digit.is_ascii_digit() && matches!(number(text.get(1..).unwrap_or_default()), (_, [b' ', ..])),
+        [b'#', digit, ..] => {
+            digit.is_ascii_digit()
+                && matches!(number(text.get(1..).unwrap_or_default()), (_, [b' ', ..]))
+        }
         [b'c', ..] => {
             let thread = text.strip_prefix(b"coroutine ");
             thread.is_some_and(|after| matches!(number(after), (1.., [b':'])))
         }
         [b'-', ..] => begins(text, &[b"--- End of ", b"---> "]),
         [b'[', ..] => text == b"[stacktrace]",
-        [b'P', ..] => text.starts_with(b"PHP Stack trace:") || text.strip_prefix(b"PHP ").is_some_and(is_numbered),
-        [b'S' | b's' | b'B', ..] => {
-            begins(text, &[b"Stack trace:", b"stack traceback:", b"stack backtrace:", b"Backtrace:"])
+        [b'P', ..] => {
+            text.starts_with(b"PHP Stack trace:")
+                || text.strip_prefix(b"PHP ").is_some_and(is_numbered)
         }
+        [b'S' | b's' | b'B', ..] => begins(
+            text,
+            &[
+                b"Stack trace:",
+                b"stack traceback:",
+                b"stack backtrace:",
+                b"Backtrace:",
+            ],
+        ),
         _ => false,
     }
 }
@@ -345,31 +460,69 @@ fn is_go_frame(text: &[u8]) -> bool {
         return true;
     }
     // A register: `rax    0x0`.
-    let register = text.iter().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count();
-    if register <= LONGEST_REGISTER && text.get(register..).is_some_and(|after| after_spaces(after).starts_with(b"0x")) {
+    let register = text
+        .iter()
+        .take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        .count();
+    if register <= LONGEST_REGISTER
+        && text
+            .get(register..)
+            .is_some_and(|after| after_spaces(after).starts_with(b"0x"))
+    {
         return true;
     }
     // A function: `net/http.(*conn).serve.func1()`, `panic({0x4b5a40?, 0x4dcb00?})`.
     if !text.ends_with(b")") {
         return false;
     }
-    let Some(name) = memchr(b'(', text).and_then(|at| text.get(..at)) else { return false };
+    let Some(name) = memchr(b'(', text).and_then(|at| text.get(..at)) else {
+        return false;
+    };
     !name.contains(&b' ') && (name.contains(&b'.') || name == b"panic")
 }
 
 /// What a Python traceback begins with.
 const TRACEBACK: &[u8] = b"Traceback (most recent call last):";
-const CHAINS: &[&[u8]] =
-    &[b"During handling of the above exception", b"The above exception was the direct cause"];
-const NOTES: &[&[u8]] = &[b"Node.js v", b"note: ", b"(Use `node ", b"fatal runtime error: "];
+const CHAINS: &[&[u8]] = &[
+    b"During handling of the above exception",
+    b"The above exception was the direct cause",
+];
+const NOTES: &[&[u8]] = &[
+    b"Node.js v",
+    b"note: ",
+    b"(Use `node ",
+    b"fatal runtime error: ",
+];
 const LONGEST_LEVEL: usize = 11;
 const BEFORE_EXCEPTION: &[&[u8]] = &[
-    b"Uncaught ", b"Unhandled exception. ", b"Unhandled Exception: ", b"Uncaught exception: ", b"PHP ", b"Fatal error:  ",
-    b"Fatal error: ", b"Uncaught ",
+    b"Uncaught ",
+    b"Unhandled exception. ",
+    b"Unhandled Exception: ",
+    b"Uncaught exception: ",
+    b"PHP ",
+    b"Fatal error:  ",
+    b"Fatal error: ",
+    b"Uncaught ",
 ];
 const EXCEPTION_NAMES: &[&[u8]] = &[b"Error", b"Exception", b"Throwable", b"Failure"];
-const PERHAPS_EXCEPTION_NAMES: &[&[u8]] =
-    &[b"Warning", b"Interrupt", b"Fault", b"Exit", b"Iteration", b"Panic", b"Abort", b"Timeout", b"Group", b"Invalid"];
-const GO_FRAMES: &[&[u8]] =
-    &[b"created by ", b"[signal ", b"runtime stack:", b"[originating from ", b"exit status ", b"runtime: "];
+const PERHAPS_EXCEPTION_NAMES: &[&[u8]] = &[
+    b"Warning",
+    b"Interrupt",
+    b"Fault",
+    b"Exit",
+    b"Iteration",
+    b"Panic",
+    b"Abort",
+    b"Timeout",
+    b"Group",
+    b"Invalid",
+];
+const GO_FRAMES: &[&[u8]] = &[
+    b"created by ",
+    b"[signal ",
+    b"runtime stack:",
+    b"[originating from ",
+    b"exit status ",
+    b"runtime: ",
+];
 const LONGEST_REGISTER: usize = 6;

@@ -21,8 +21,27 @@ pub fn begins_with_time(rest: &[u8]) -> bool {
 /// Whether `rest` begins with `2026-11-26T22:30`, with `/` for `-` or a space for `T`.
 #[inline]
 pub fn is_iso(rest: &[u8]) -> bool {
-    let Some(bytes) = rest.first_chunk::<16>() else { return false };
-    let [_, _, _, _, first, _, _, second, _, _, middle, _, _, colon, _, _] = *bytes;
+    let Some(bytes) = rest.first_chunk::<16>() else {
+        return false;
+    };
+    let [
+        _,
+        _,
+        _,
+        _,
+        first,
+        _,
+        _,
+        second,
+        _,
+        _,
+        middle,
+        _,
+        _,
+        colon,
+        _,
+        _,
+    ] = *bytes;
     let all = u128::from_le_bytes(*bytes);
     // A digit is 0x30 to 0x39: its high half is 3, and still is with 6 added.
     all & HIGH_HALVES == THREES
@@ -46,7 +65,11 @@ fn is_other_time(rest: &[u8]) -> bool {
         [b'=', ..] => is_erlang_report(line),
         [b'0'..=b'9', ..] => is_access_log(line) || is_date_time(line) || is_redis(line),
         [b'A'..=b'Z' | b'a'..=b'z', ..] => {
-            is_date_time(line) || is_klog_or_ruby(line) || is_logfmt(line) || is_behind_words(line) || is_access_log(line)
+            is_date_time(line)
+                || is_klog_or_ruby(line)
+                || is_logfmt(line)
+                || is_behind_words(line)
+                || is_access_log(line)
         }
         [b'-' | b':', ..] => is_access_log(line),
         _ => false,
@@ -62,7 +85,9 @@ fn is_date_time(text: &[u8]) -> bool {
         if is_weekday(name) {
             let after = after.strip_prefix(b",").unwrap_or(after);
             let after = after.strip_prefix(b" ").unwrap_or(after);
-            return after.split_at_checked(3).is_some_and(|(name, after)| is_month(name) && is_month_first(after))
+            return after
+                .split_at_checked(3)
+                .is_some_and(|(name, after)| is_month(name) && is_month_first(after))
                 || is_number_first(after);
         }
     }
@@ -84,10 +109,17 @@ fn is_month_first(text: &[u8]) -> bool {
 fn is_number_first(text: &[u8]) -> bool {
     let (digits, after) = number(text);
     match (digits, after) {
-        (4, [separator @ (b'-' | b'/' | b'.'), after @ ..]) => is_day_after(*separator, after, &[1, 2]),
-        (8, _) => is_clock(after) || matches!(after, [b'T' | b'-' | b' ', after @ ..] if number(after).0 == 6),
+        (4, [separator @ (b'-' | b'/' | b'.'), after @ ..]) => {
+            is_day_after(*separator, after, &[1, 2])
+        }
+        (8, _) => {
+            is_clock(after)
+                || matches!(after, [b'T' | b'-' | b' ', after @ ..] if number(after).0 == 6)
+        }
         (6, [b' ', ..]) => is_clock(after),
-        (10, [b'.', after @ ..]) => text.first() == Some(&b'1') && matches!(number(after), (3.., [b' ', ..])),
+        (10, [b'.', after @ ..]) => {
+            text.first() == Some(&b'1') && matches!(number(after), (3.., [b' ', ..]))
+        }
         (1 | 2, [b':', after @ ..]) => is_seconds_after(after),
         (1 | 2, [b'-' | b'/' | b'.' | b' ', after @ ..]) => {
             let named = after.split_at_checked(3).filter(|(name, _)| is_month(name));
@@ -149,9 +181,17 @@ fn is_seconds_after(text: &[u8]) -> bool {
 fn is_behind_words(line: &[u8]) -> bool {
     let mut text = line;
     for _ in 0..WORDS_BEFORE_TIME {
-        while let [b' ' | b'\t' | b':' | b',' | b'|' | b'-' | b']' | 0x1b, after @ ..] = text {
+        while let [
+            b' ' | b'\t' | b':' | b',' | b'|' | b'-' | b']' | 0x1b,
+            after @ ..,
+        ] = text
+        {
             let plain = uncoloured(text);
-            text = if plain.len() < text.len() { plain } else { after };
+            text = if plain.len() < text.len() {
+                plain
+            } else {
+                after
+            };
         }
         let inside = text.strip_prefix(b"[").unwrap_or(text);
         if is_date_time(inside) {
@@ -174,7 +214,9 @@ fn is_behind_words(line: &[u8]) -> bool {
 /// `I1126 22:30:54` of klog, `E, [2026-…` of Ruby's logger.
 fn is_klog_or_ruby(line: &[u8]) -> bool {
     match line {
-        [b'I' | b'W' | b'E' | b'F' | b'D', after @ ..] if after.first().is_some_and(u8::is_ascii_digit) => {
+        [b'I' | b'W' | b'E' | b'F' | b'D', after @ ..]
+            if after.first().is_some_and(u8::is_ascii_digit) =>
+        {
             matches!(number(after), (4, clock @ [b' ', ..]) if is_clock(clock))
         }
         [b'A'..=b'Z', b',', b' ', b'[', after @ ..] => is_date_time(after),
@@ -184,23 +226,53 @@ fn is_klog_or_ruby(line: &[u8]) -> bool {
 
 /// `time="2026-…`, `ts=2026-…`, `level=info …` of logfmt.
 fn is_logfmt(line: &[u8]) -> bool {
-    let Some(at) = memchr(b'=', line.get(..LONGEST_KEY + 1).unwrap_or(line)) else { return false };
-    let (Some(key), Some(value)) = (line.get(..at), line.get(at + 1..)) else { return false };
+    let Some(at) = memchr(b'=', line.get(..LONGEST_KEY + 1).unwrap_or(line)) else {
+        return false;
+    };
+    let (Some(key), Some(value)) = (line.get(..at), line.get(at + 1..)) else {
+        return false;
+    };
     match key {
         b"time" | b"ts" | b"t" | b"timestamp" | b"date" | b"datetime" => {
             let value = value.strip_prefix(b"\"").unwrap_or(value);
             is_date_time(value) || number(value).0 >= 10
         }
-        b"level" | b"lvl" | b"severity" => level_word(value.strip_prefix(b"\"").unwrap_or(value)).is_some(),
+        b"level" | b"lvl" | b"severity" => {
+            level_word(value.strip_prefix(b"\"").unwrap_or(value)).is_some()
+        }
         _ => false,
     }
 }
 
 /// `10.0.0.1 - - [26/Nov/2026:22:30:54 +0000]`: the common log format of web servers, also with a virtual host first.
 fn is_access_log(line: &[u8]) -> bool {
-    let Some(at) = memchr2(b'[', b'\n', line) else { return false };
-    let Some(time) = line.get(at..).and_then(|time| time.first_chunk::<16>()) else { return false };
-    let [b'[', _, _, b'/', m, o, n, b'/', _, _, _, _, b':', _, _, b':'] = *time else { return false };
+    let Some(at) = memchr2(b'[', b'\n', line) else {
+        return false;
+    };
+    let Some(time) = line.get(at..).and_then(|time| time.first_chunk::<16>()) else {
+        return false;
+    };
+    let [
+        b'[',
+        _,
+        _,
+        b'/',
+        m,
+        o,
+        n,
+        b'/',
+        _,
+        _,
+        _,
+        _,
+        b':',
+        _,
+        _,
+        b':',
+    ] = *time
+    else {
+        return false;
+    };
     is_month(&[m, o, n]) && line.get(..at).is_some_and(|before| before.ends_with(b" "))
 }
 
@@ -211,15 +283,20 @@ fn is_redis(line: &[u8]) -> bool {
 
 /// `# Time: ` of MySQL's slow log, `####<` of WebLogic.
 fn is_behind_hash(line: &[u8]) -> bool {
-    let after = line.strip_prefix(b"# Time: ").or_else(|| line.strip_prefix(b"####<"));
+    let after = line
+        .strip_prefix(b"# Time: ")
+        .or_else(|| line.strip_prefix(b"####<"));
     after.is_some_and(is_date_time)
 }
 
 /// `=INFO REPORT==== 26-Nov-2026::22:30:54 ===` of Erlang.
 fn is_erlang_report(line: &[u8]) -> bool {
-    let end = memchr(b'\n', line).and_then(|end| line.get(..end)).unwrap_or(line);
+    let end = memchr(b'\n', line)
+        .and_then(|end| line.get(..end))
+        .unwrap_or(line);
     let at = memchr::memmem::find(end, b" REPORT==== ");
-    at.and_then(|at| end.get(at + 12..)).is_some_and(is_date_time)
+    at.and_then(|at| end.get(at + 12..))
+        .is_some_and(is_date_time)
 }
 
 /// `13>`: the priority of a syslog line.
@@ -231,13 +308,17 @@ fn is_priority(after: &[u8]) -> bool {
 fn is_uptime(after: &[u8]) -> bool {
     let after = after_spaces(after);
     match number(after) {
-        (1.., [b'.', after @ ..]) => matches!(number(after), (6, [b']', ..]) | (3, [b's', b']', ..])),
+        (1.., [b'.', after @ ..]) => {
+            matches!(number(after), (6, [b']', ..]) | (3, [b's', b']', ..]))
+        }
         _ => false,
     }
 }
 
 fn ends_with_brace(rest: &[u8]) -> bool {
-    let line = memchr(b'\n', rest).and_then(|end| rest.get(..end)).unwrap_or(rest);
+    let line = memchr(b'\n', rest)
+        .and_then(|end| rest.get(..end))
+        .unwrap_or(rest);
     line.trim_ascii_end().ends_with(b"}")
 }
 
@@ -245,7 +326,10 @@ fn ends_with_brace(rest: &[u8]) -> bool {
 fn uncoloured(text: &[u8]) -> &[u8] {
     let mut text = text;
     while let [0x1b, b'[', after @ ..] = text {
-        let parameters = after.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+        let parameters = after
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
+            .count();
         match after.get(parameters..) {
             Some([b'm', after @ ..]) => text = after,
             _ => break,
@@ -257,12 +341,26 @@ fn uncoloured(text: &[u8]) -> &[u8] {
 fn is_month(name: &[u8]) -> bool {
     matches!(
         name,
-        b"Jan" | b"Feb" | b"Mar" | b"Apr" | b"May" | b"Jun" | b"Jul" | b"Aug" | b"Sep" | b"Oct" | b"Nov" | b"Dec"
+        b"Jan"
+            | b"Feb"
+            | b"Mar"
+            | b"Apr"
+            | b"May"
+            | b"Jun"
+            | b"Jul"
+            | b"Aug"
+            | b"Sep"
+            | b"Oct"
+            | b"Nov"
+            | b"Dec"
     )
 }
 
 fn is_weekday(name: &[u8]) -> bool {
-    matches!(name, b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun")
+    matches!(
+        name,
+        b"Mon" | b"Tue" | b"Wed" | b"Thu" | b"Fri" | b"Sat" | b"Sun"
+    )
 }
 
 /// The places of the digits in `2026-11-26T22:30`, first byte lowest.
@@ -377,7 +475,10 @@ mod tests {
             "I1126",
         ] {
             assert!(!begins_with_time(line.as_bytes()), "{line}");
-            assert!(!begins_with_time(format!("{line}\r\n2026-11-26 22:30:54 x\n").as_bytes()), "{line}");
+            assert!(
+                !begins_with_time(format!("{line}\r\n2026-11-26 22:30:54 x\n").as_bytes()),
+                "{line}"
+            );
         }
     }
 }

@@ -6,8 +6,9 @@
 use memchr::memchr;
 
 use crate::record::shapes::{
-    Shape, after_process, begins, is_caret, is_frame, is_go_crash, is_go_prelude, is_group, is_node_place, is_opening,
-    is_ruby_error, is_rust_panic, is_sanitizer_error, is_sanitizer_rule, is_syntax_error,
+    Shape, after_process, begins, is_caret, is_frame, is_go_crash, is_go_prelude, is_group,
+    is_node_place, is_opening, is_ruby_error, is_rust_panic, is_sanitizer_error, is_sanitizer_rule,
+    is_syntax_error,
 };
 use crate::record::times::begins_with_time;
 
@@ -83,7 +84,11 @@ impl Trace {
     /// The state after the first line of an event, without its line end; `has_time` says whether it begins with a time.
     pub fn begin(text: &[u8], has_time: bool) -> Trace {
         let mut trace = Trace {
-            place: if has_time { Place::Header } else { Place::of_first(text) },
+            place: if has_time {
+                Place::Header
+            } else {
+                Place::of_first(text)
+            },
             waiting: 0,
             waits_for_text: false,
             waits_for_blank: false,
@@ -100,7 +105,13 @@ impl Trace {
 
     /// What `text`, a line without its line end, does to the event; `has_time` says whether it begins with a time, `after` is
     /// what follows it. Nothing where more must be seen for it.
-    pub fn next(&mut self, text: &[u8], has_time: bool, after: &[u8], is_last: bool) -> Option<Verdict> {
+    pub fn next(
+        &mut self,
+        text: &[u8],
+        has_time: bool,
+        after: &[u8],
+        is_last: bool,
+    ) -> Option<Verdict> {
         if text.trim_ascii().is_empty() {
             self.waits_for_blank = true;
             return Some(self.wait());
@@ -160,22 +171,46 @@ impl Trace {
         };
         if is_group(body) {
             self.place = if follows { Place::Frames } else { self.place };
-            return if follows { Verdict::Joins } else { Verdict::Ends };
+            return if follows {
+                Verdict::Joins
+            } else {
+                Verdict::Ends
+            };
         }
-        if is_syntax_error(body) && (follows || matches!(self.place, Place::Plain | Place::PythonMessage)) {
-            self.place = if follows { Place::PythonFrames } else { self.place };
-            return if follows { Verdict::Joins } else { Verdict::Ends };
+        if is_syntax_error(body)
+            && (follows || matches!(self.place, Place::Plain | Place::PythonMessage))
+        {
+            self.place = if follows {
+                Place::PythonFrames
+            } else {
+                self.place
+            };
+            return if follows {
+                Verdict::Joins
+            } else {
+                Verdict::Ends
+            };
         }
         let is_frame = is_frame(body);
         if self.waits_for_text {
-            let joins = is_frame && matches!(self.place, Place::Message | Place::Nested | Place::RustMessage)
+            let joins = is_frame
+                && matches!(
+                    self.place,
+                    Place::Message | Place::Nested | Place::RustMessage
+                )
                 || self.place == Place::SanitizerReport;
             if !joins {
                 return Verdict::Waits;
             }
         }
-        let waits_for_frame = matches!(self.place, Place::Plain | Place::Header | Place::Message | Place::Nested);
-        if is_frame && waits_for_frame || self.place == Place::Header || self.place == Place::NodeMark {
+        let waits_for_frame = matches!(
+            self.place,
+            Place::Plain | Place::Header | Place::Message | Place::Nested
+        );
+        if is_frame && waits_for_frame
+            || self.place == Place::Header
+            || self.place == Place::NodeMark
+        {
             self.place = Place::Frames;
         }
         Verdict::Joins
@@ -202,17 +237,27 @@ impl Trace {
             }
             (Place::PythonFrames, Shape::Traceback) => Verdict::Ends,
             (Place::PythonFrames, _) => self.join(Place::PythonMessage),
-            (Place::PythonMessage, Shape::Traceback) if text == b"Call stack:" => self.join(Place::PythonFrames),
-            (Place::Header | Place::PythonChain, Shape::Traceback) => self.join(Place::PythonFrames),
+            (Place::PythonMessage, Shape::Traceback) if text == b"Call stack:" => {
+                self.join(Place::PythonFrames)
+            }
+            (Place::Header | Place::PythonChain, Shape::Traceback) => {
+                self.join(Place::PythonFrames)
+            }
             (_, Shape::Traceback) => Verdict::Ends,
-            (Place::SanitizerRule | Place::SanitizerReport | Place::SanitizerSummary, _) => self.sanitizer(text),
-            (Place::Plain | Place::Header, _) if self.waiting > 0 && !self.waits_for_text => Verdict::Ends,
+            (Place::SanitizerRule | Place::SanitizerReport | Place::SanitizerSummary, _) => {
+                self.sanitizer(text)
+            }
+            (Place::Plain | Place::Header, _) if self.waiting > 0 && !self.waits_for_text => {
+                Verdict::Ends
+            }
             (Place::PythonMessage | Place::Frames, Shape::Chain) => self.join(Place::PythonChain),
             (_, Shape::Cause) => self.join(Place::Message),
             (Place::Goroutines, Shape::Frame) => Verdict::Ends,
             (_, Shape::Frame) => self.join(Place::Frames),
             (Place::Frames, Shape::Next) => self.join(Place::Message),
-            (Place::Message | Place::Frames | Place::RustMessage, Shape::Note) => self.join(Place::Frames),
+            (Place::Message | Place::Frames | Place::RustMessage, Shape::Note) => {
+                self.join(Place::Frames)
+            }
             (place, shape) => self.by_place(place, shape),
         })
     }
@@ -220,15 +265,21 @@ impl Trace {
     /// What a line of no fixed meaning does at `place`.
     fn by_place(&mut self, place: Place, shape: Shape) -> Verdict {
         match (place, shape) {
-            (Place::Plain | Place::Header | Place::Goroutines | Place::GoMessage | Place::GoPrelude, Shape::Goroutine) => {
-                self.join(Place::Goroutines)
-            }
+            (
+                Place::Plain
+                | Place::Header
+                | Place::Goroutines
+                | Place::GoMessage
+                | Place::GoPrelude,
+                Shape::Goroutine,
+            ) => self.join(Place::Goroutines),
             (Place::Frames, Shape::Goroutine) if self.waiting == 0 => self.join(Place::Goroutines),
             (Place::Goroutines, Shape::GoFrame) => Verdict::Joins,
             (Place::GoMessage, Shape::GoFrame) => self.join(Place::Goroutines),
-            (Place::GoMessage | Place::GoPrelude | Place::RustMessage | Place::PythonMessage, Shape::Other | Shape::GoFrame) => {
-                Verdict::Waits
-            }
+            (
+                Place::GoMessage | Place::GoPrelude | Place::RustMessage | Place::PythonMessage,
+                Shape::Other | Shape::GoFrame,
+            ) => Verdict::Waits,
             (Place::GoMessage | Place::RustMessage, _) => Verdict::Waits,
             (Place::PythonMessage, Shape::Closing) => Verdict::Waits,
             (Place::Message, Shape::Exception) => Verdict::Ends,
@@ -260,7 +311,9 @@ impl Trace {
 
     fn sanitizer(&mut self, text: &[u8]) -> Verdict {
         match self.place {
-            Place::SanitizerReport if text.starts_with(b"SUMMARY: ") => self.join(Place::SanitizerSummary),
+            Place::SanitizerReport if text.starts_with(b"SUMMARY: ") => {
+                self.join(Place::SanitizerSummary)
+            }
             Place::SanitizerReport if after_process(text).is_some() => Verdict::Joins,
             Place::SanitizerReport => Verdict::Waits,
             Place::SanitizerSummary if is_sanitizer_rule(text) => self.join(Place::Plain),
@@ -276,7 +329,9 @@ impl Trace {
     /// A message that has no end of its own, as in Python and Rust, goes up to the log line after it.
     fn end_before_log_line(&self) -> Verdict {
         match self.place {
-            Place::PythonMessage | Place::RustMessage if self.waits_for_text && !self.waits_for_blank => {
+            Place::PythonMessage | Place::RustMessage
+                if self.waits_for_text && !self.waits_for_blank =>
+            {
                 Verdict::EndsWithWaiting
             }
             _ => Verdict::Ends,
@@ -289,7 +344,8 @@ impl Trace {
     }
 
     fn nest(&mut self, text: &[u8]) {
-        if self.place == Place::Message && text.trim_ascii_end().ends_with(b"nested exception is:") {
+        if self.place == Place::Message && text.trim_ascii_end().ends_with(b"nested exception is:")
+        {
             self.place = Place::Nested;
         }
     }
@@ -347,9 +403,9 @@ pub fn begins_crash(text: &[u8], after: &[u8], is_last: bool) -> Option<bool> {
         {
             Some(true)
         }
-        Some(b'r' | b'u') if is_go_prelude(text) => {
-            soon(after, LONGEST_WAIT, is_last, |line| line.starts_with(b"fatal error: "))
-        }
+        Some(b'r' | b'u') if is_go_prelude(text) => soon(after, LONGEST_WAIT, is_last, |line| {
+            line.starts_with(b"fatal error: ")
+        }),
         Some(b'=') if is_sanitizer_rule(text) => soon(after, 1, is_last, is_sanitizer_error),
         Some(b'=' | b'W') if is_sanitizer_error(text) => Some(true),
         _ if is_ruby_error(text) => Some(true),
@@ -396,5 +452,9 @@ const CRASHES: &[&[u8]] = &[
     b"terminate called ",
 ];
 /// Lines that Python prints before a traceback, besides those that end with a colon.
-const BEFORE_TRACEBACK: &[&[u8]] =
-    &[b"--- Logging error ---", b"Exception ignored in", b"Task exception was never retrieved", b"Fatal Python error: "];
+const BEFORE_TRACEBACK: &[&[u8]] = &[
+    b"--- Logging error ---",
+    b"Exception ignored in",
+    b"Task exception was never retrieved",
+    b"Fatal Python error: ",
+];

@@ -120,7 +120,9 @@ pub fn follows(log: &LogConfig, path: &Path) -> bool {
 /// Headers, key and topic that the records of the files of `log` get.
 pub fn route(log: &LogConfig, host: &str, headers: HeaderChoice) -> Route {
     let key = &log.destination.key;
-    let of_host = headers.host.then(|| ("host".to_owned(), host.as_bytes().to_vec()));
+    let of_host = headers
+        .host
+        .then(|| ("host".to_owned(), host.as_bytes().to_vec()));
     let of_host = of_host.into_iter();
     let own = log.destination.headers.iter();
     let own = own.map(|(name, value)| (name.clone(), value.as_bytes().to_vec()));

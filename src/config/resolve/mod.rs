@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::tls::{ClientCertificate, TlsConfig, TlsError};
 use crate::nearest::nearest;
 use crate::record::path_pattern::PathPattern;
-use crate::config::tls::{ClientCertificate, TlsConfig, TlsError};
 
 use super::environment::Env;
 use super::error::{ConfigError, Escaped, Problem};
@@ -342,7 +342,9 @@ fn log_config(
     {
         let section = log.section();
         let problem = Problem::MissingRecordKey { section, line };
-        log.errors.push(ConfigError::at(log.raw.line, problem));
+        let key = log.raw.entries.iter().find(|entry| entry.key == "key");
+        let at = key.map_or(log.raw.line, |key| key.line);
+        log.errors.push(ConfigError::at(at, problem));
     }
     if let Some((path, line)) = path.as_ref().and_then(|path| Some((path, path.line?))) {
         for glob in path.value.iter().map(PathPattern::glob) {

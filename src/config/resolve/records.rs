@@ -68,7 +68,13 @@ pub(super) fn records(
     templates.json_paths = names.map(|path| paths.add(path.text())).collect();
     let destination = texts.destination(&templates);
     let is_json = !templates.json_paths.is_empty()
-        || matches!(time, Some(TimeSource { field: TimeField::Json(_), .. }))
+        || matches!(
+            time,
+            Some(TimeSource {
+                field: TimeField::Json(_),
+                ..
+            })
+        )
         || (format.is_some() && work.json.value != Content::Text);
     let config = RecordConfig {
         settings: settings(log, section),
@@ -129,7 +135,9 @@ impl Texts {
             && protocol.value == Protocol::Legacy
         {
             const HINT: &str = "the message format of legacy has no headers";
-            let conflicts = headers.iter().map(|(_, header)| header.conflict(protocol, HINT));
+            let conflicts = headers
+                .iter()
+                .map(|(_, header)| header.conflict(protocol, HINT));
             log.errors.extend(conflicts);
         }
         Some(Texts {
@@ -153,7 +161,14 @@ impl Texts {
         let mut needs = Needs::default();
         let topic = &self.topic;
         templates.topic = match topic.value.contains(['{', '}']) {
-            true => template(topic, &topic.value, Purpose::Topic, known, &mut needs, errors),
+            true => template(
+                topic,
+                &topic.value,
+                Purpose::Topic,
+                known,
+                &mut needs,
+                errors,
+            ),
             false => {
                 if !topic_name::is_legal(topic.value.as_bytes()) {
                     errors.push(topic.bad_value(log_section, topic_words()));
@@ -165,11 +180,27 @@ impl Texts {
             templates.key = template(&self.key, text, Purpose::Value, known, &mut needs, errors);
         }
         for (name, header) in &self.headers {
-            let header = template(header, &header.value, Purpose::Value, known, &mut needs, errors);
-            templates.headers.extend(header.map(|header| (name.clone(), header)));
+            let header = template(
+                header,
+                &header.value,
+                Purpose::Value,
+                known,
+                &mut needs,
+                errors,
+            );
+            templates
+                .headers
+                .extend(header.map(|header| (name.clone(), header)));
         }
         for (_, field) in &self.fields {
-            let field = template(field, &field.value, Purpose::Value, known, &mut needs, errors);
+            let field = template(
+                field,
+                &field.value,
+                Purpose::Value,
+                known,
+                &mut needs,
+                errors,
+            );
             templates.fields.extend(field);
         }
         templates.needs = needs;
@@ -186,7 +217,11 @@ impl Texts {
         let is_constant = !templates.depend_on_files();
         LogDestination {
             topic: topic.unwrap_or_else(|| self.topic.value.clone()),
-            key: templates.key.as_ref().filter(|_| is_constant).and_then(constant),
+            key: templates
+                .key
+                .as_ref()
+                .filter(|_| is_constant)
+                .and_then(constant),
             headers: match is_constant {
                 true => {
                     let headers = templates.headers.iter();
@@ -212,7 +247,10 @@ fn template<T>(
         Ok(template) => Some(template),
         Err(error) => {
             let words = error.words;
-            errors.push(setting.faulty(Fault { at: error.at, words }));
+            errors.push(setting.faulty(Fault {
+                at: error.at,
+                words,
+            }));
             None
         }
     }
@@ -261,8 +299,14 @@ impl Work {
         let named = |family: &str, name: String| Arc::from(format!("{family}.{name}"));
         let mut all_drops: Vec<(Arc<str>, Pattern)> = Vec::new();
         all_drops.extend(drop?.value.map(|drop| (Arc::from("drop"), drop)));
-        all_drops.extend(drops?.into_iter().map(|(name, drop)| (named("drop", name), drop.value)));
-        let masks = masks?.into_iter().map(|(name, rule)| (named("mask", name), rule.value));
+        all_drops.extend(
+            drops?
+                .into_iter()
+                .map(|(name, drop)| (named("drop", name), drop.value)),
+        );
+        let masks = masks?
+            .into_iter()
+            .map(|(name, rule)| (named("mask", name), rule.value));
         Some(Work {
             container: container?,
             encoding: encoding?,

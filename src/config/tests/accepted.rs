@@ -53,7 +53,7 @@ fn values_come_from_the_environment_where_they_say_so() {
     let text = GOOD
         .replace("= a:1", "= ${HOST}:1,b")
         .replace("= t", "= log-${HOST}");
-    let config = parse(&format!("{text}key = $${{HOST}}\n")).unwrap();
+    let config = parse(&format!("{text}key = $${{{{HOST}}}}\n")).unwrap();
     assert_eq!(config.kafka.brokers[0].host, "node7");
     assert_eq!(config.logs[0].destination.topic, "log-node7");
     assert_eq!(config.logs[0].destination.key.as_deref(), Some("${HOST}"));

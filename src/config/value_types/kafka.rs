@@ -107,7 +107,11 @@ impl Text {
 
     /// A text that may have placeholders.
     pub(crate) const TEMPLATE: Text = Text {
-        accepted: || format!("any text of at most {RECORD_KEY_LEN} bytes; {{host}}, {{path}} and so on are filled in"),
+        accepted: || {
+            format!(
+                "any text of at most {RECORD_KEY_LEN} bytes; {{host}}, {{path}} and so on are filled in"
+            )
+        },
         is_legal: |text| text.len() <= RECORD_KEY_LEN,
     };
 

@@ -114,7 +114,10 @@ impl ValueType for Time {
 
     fn accepted(&self) -> String {
         let (least, most) = (time_text(self.least), time_text(self.most));
-        format!("a time in ms, s, m, h or d, {least} to {most}")
+        match self.most > Duration::from_secs(86_400) {
+            true => format!("a time in ms, s, m, h or d, {least} to {most}"),
+            false => format!("a time in ms, s, m or h, {least} to {most}"),
+        }
     }
 
     fn read(&self, text: &str) -> Result<Duration, BadValue> {
@@ -230,6 +233,7 @@ fn time_text(time: Duration) -> String {
     let ms = time.as_millis();
     match ms {
         0 => "0ms".to_owned(),
+        _ if ms > 86_400_000 && ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
         _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
         _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
         _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
@@ -325,7 +329,7 @@ mod tests {
             "5S",
             "1.5s",
             "5min",
-            "1d",
+            "1w",
             "18446744073709551615h",
             "99999999999999999999ms",
         ] {

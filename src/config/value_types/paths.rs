@@ -37,8 +37,7 @@ impl ValueType for Paths {
     type Value = Vec<PathPattern>;
 
     fn accepted(&self) -> String {
-        "paths or globs (*, ?, [...], **), comma separated; {name} is a part to be used elsewhere"
-            .to_owned()
+        "paths or globs (*, ?, [...], **), comma separated; {name} is a placeholder".to_owned()
     }
 
     fn read(&self, text: &str) -> Result<Vec<PathPattern>, BadValue> {
@@ -111,11 +110,13 @@ impl ValueType for RotatedGlobs {
 fn path_pattern(item: &str) -> Result<PathPattern, BadValue> {
     if !item.contains(['{', '}']) {
         let glob = absolute_glob(item)?;
-        return PathPattern::parse(&escape_braces(&glob)).map_err(|error| BadValue::part(item).hint(error.words));
+        return PathPattern::parse(&escape_braces(&glob))
+            .map_err(|error| BadValue::part(item).hint(error.words));
     }
     refuse_shell_syntax(item)?;
     let text = absolute(item, |here| escape_braces(&Pattern::escape(here)))?;
-    let pattern = PathPattern::parse(&text).map_err(|error| BadValue::part(item).hint(error.words))?;
+    let pattern =
+        PathPattern::parse(&text).map_err(|error| BadValue::part(item).hint(error.words))?;
     checked_glob("", pattern.glob().to_owned()).map_err(|_| BadValue::part(item))?;
     Ok(pattern)
 }
@@ -224,7 +225,7 @@ mod tests {
         );
         assert_eq!(
             hint_of("/var/log/{a,b}.log"),
-            "{a,b} is not known here; write one path for each"
+            "{a,b} is not known here; write one path for each, and {{ for a brace"
         );
         assert!(Folder.read("~/state").is_err());
         assert!(Folder.read("").is_err());

@@ -69,7 +69,9 @@ impl ValueType for Multilines {
         let regex = || {
             let regex = regex.unwrap_or_default();
             let blanks = regex.len() - regex.trim_start().len();
-            Ok(pattern(regex.trim_start(), word.len() + 1 + blanks)?.regex().clone())
+            Ok(pattern(regex.trim_start(), word.len() + 1 + blanks)?
+                .regex()
+                .clone())
         };
         Ok(Some(match (word, text.contains(':')) {
             ("off", false) => return Ok(None),
@@ -184,7 +186,8 @@ impl ValueType for Times {
     type Value = Option<TimeFormat>;
 
     fn accepted(&self) -> String {
-        "none, rfc3339, epoch, epoch_ms, or a format of %Y %m %d %H %M %S %f %b %z and so on".to_owned()
+        "none, rfc3339, epoch, epoch_ms, or a format of %Y %m %d %H %M %S %f %b %z and so on"
+            .to_owned()
     }
 
     fn read(&self, text: &str) -> Result<Self::Value, BadValue> {
@@ -192,7 +195,9 @@ impl ValueType for Times {
             return Ok(None);
         }
         let format = TimeFormat::parse(text);
-        format.map(Some).map_err(|error| BadValue::at(error.at, error.to_string()))
+        format
+            .map(Some)
+            .map_err(|error| BadValue::at(error.at, error.to_string()))
     }
 }
 

@@ -122,7 +122,10 @@ impl Placement {
             }
             self.settling.remove(&batch.source);
         }
-        let chosen = match (self.partitioner, self.home(&batch.destination, batch.key_at(0))) {
+        let chosen = match (
+            self.partitioner,
+            self.home(&batch.destination, batch.key_at(0)),
+        ) {
             (_, Some(home)) => home,
             (Partitioner::Fixed(index), _) => index,
             _ => self.going_round(batch, partitions, has_leader),

@@ -73,7 +73,8 @@ impl FileParts {
                 }
             }
         }
-        let fields: Vec<FileTemplate> = templates.fields.iter().map(|f| f.for_file(&file)).collect();
+        let fields: Vec<FileTemplate> =
+            templates.fields.iter().map(|f| f.for_file(&file)).collect();
         let constants: Vec<Option<&[u8]>> = fields
             .iter()
             .map(|field| match field {
@@ -146,7 +147,8 @@ impl FileParts {
         for field in &self.fields {
             let from = fields.len();
             // A constant is in the format already.
-            let is_there = matches!(field, FileTemplate::PerEvent(_)) && field.render(values, fields);
+            let is_there =
+                matches!(field, FileTemplate::PerEvent(_)) && field.render(values, fields);
             ranges.push(is_there.then(|| from..fields.len()));
         }
     }

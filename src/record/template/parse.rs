@@ -3,11 +3,11 @@
 use std::fmt;
 
 use super::{FilePart, JsonPath, Needs, Part, Piece, PieceKind, Template};
+use crate::nearest::nearest;
 use crate::record::braces::{self, BUILT_IN, Brace, is_built_in};
 use crate::record::path_pattern::PathPattern;
-use crate::nearest::nearest;
-use crate::shown::printable;
 use crate::record::topic_name::{TOPIC_LEN, is_legal, is_topic_character};
+use crate::shown::printable;
 
 /// What placeholders can stand for in a section.
 #[derive(Clone, Copy)]

@@ -149,7 +149,8 @@ impl Tailer {
                 true => Patience::None,
                 false => Patience::Configured,
             };
-            if let Err(error) = source.make_records(&record, &counters, &self.destination, patience) {
+            if let Err(error) = source.make_records(&record, &counters, &self.destination, patience)
+            {
                 self.trouble.note(&self.path.clone(), &error);
             }
         }
