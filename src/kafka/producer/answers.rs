@@ -50,11 +50,11 @@ impl Machine {
     }
 
     /// With `acks=0` a request is done when it is written.
-    pub(super) fn written(&mut self, peer: Peer) {
+    pub(super) fn written(&mut self, peer: Peer, now: Instant) {
         if let Some(Pending::Produce(batches)) = self.settle_pending(peer, Pending::is_produce) {
             self.cluster.works(peer);
             for batch in &batches {
-                self.acknowledge(batch);
+                self.acknowledge(batch, now);
             }
         }
     }
@@ -81,7 +81,7 @@ impl Machine {
             let waits = topic.update(told, now) && !topic.is_empty();
             again |= waits;
             anew |= !std::mem::replace(&mut topic.waited, waits) && waits;
-            self.settle_topic(number);
+            self.settle_topic(number, now);
         }
         again |= self.topics.iter().flatten().any(Topic::waits_for_metadata);
         self.cluster.update(peer, metadata, now, again);
@@ -91,11 +91,14 @@ impl Machine {
     }
 
     /// Places what can be placed now, and lists whatever has something to send.
-    fn settle_topic(&mut self, number: usize) {
+    fn settle_topic(&mut self, number: usize, now: Instant) {
         let Some(topic) = self.topics[number].as_mut() else {
             return;
         };
         topic.settle();
+        for id in topic.take_spent_ids() {
+            self.ids.discard(id, now);
+        }
         topic.place_unplaced();
         let partitions = topic.partitions.iter();
         let busy: Vec<usize> = partitions
@@ -111,11 +114,11 @@ impl Machine {
         for (place, batch) in batches.iter().enumerate() {
             let told = self.told(place, batch, answer);
             match told {
-                Some(told) if told.error == 0 => self.acknowledge(batch),
+                Some(told) if told.error == 0 => self.acknowledge(batch, now.at),
                 Some(told) => {
                     let verdict = Verdict::of(told.error);
                     if verdict.action == Action::Acknowledged {
-                        self.acknowledge(batch);
+                        self.acknowledge(batch, now.at);
                     } else {
                         self.failed(batch, verdict, told.message.as_deref(), now);
                     }
@@ -142,7 +145,7 @@ impl Machine {
         here.or_else(|| answer.partitions.iter().find(is_it))
     }
 
-    fn acknowledge(&mut self, batch: &BatchRef) {
+    fn acknowledge(&mut self, batch: &BatchRef, now: Instant) {
         let Some(topic) = self.topics.get_mut(batch.topic).and_then(Option::as_mut) else {
             return;
         };
@@ -154,7 +157,7 @@ impl Machine {
         };
         topic.on_acked();
         if topic.is_settling() || topic.settle() {
-            self.settle_topic(batch.topic);
+            self.settle_topic(batch.topic, now);
         }
         self.effects.acked.extend(acked.spans());
         self.effects.done.push(acked);
@@ -174,7 +177,7 @@ impl Machine {
         if let Some(complaint) = complaint {
             self.complain(batch, verdict, message, complaint, now.at);
         }
-        self.settle_topic(batch.topic);
+        self.settle_topic(batch.topic, now.at);
     }
 
     /// Does what the table says about the failure of a batch. Returns what the log says about it.
@@ -298,7 +301,7 @@ impl Machine {
         {
             self.halve(batch, bytes, now);
         }
-        self.settle_topic(batch.topic);
+        self.settle_topic(batch.topic, now);
     }
 
     /// A broker hangs up on a batch again and again, and on nothing else: it, or something before it, does not

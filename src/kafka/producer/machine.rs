@@ -134,7 +134,7 @@ impl Machine {
                 self.cluster.connected(peer, versions, hangup, now.at);
             }
             ConnectionEvent::Answered(answer) => self.answered(peer, answer, now),
-            ConnectionEvent::Written => self.written(peer),
+            ConnectionEvent::Written => self.written(peer, now.at),
             ConnectionEvent::Closed(error) => self.closed(peer, &error, now.at),
         }
     }
@@ -259,6 +259,10 @@ impl Machine {
             if let Some(topic) = slot
                 && !topic.is_of_interest(now)
             {
+                // If it is used again, its sequences begin anew: with another id.
+                for id in topic.producers() {
+                    self.ids.discard(id, now);
+                }
                 self.topic_numbers.remove(&topic.name);
                 self.free_numbers.insert(number);
                 *slot = None;

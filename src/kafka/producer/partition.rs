@@ -376,7 +376,7 @@ impl Partition {
 
 impl Partition {
     /// The producer id that its batches are stamped with.
-    pub(super) fn producer(&self) -> Option<ProducerId> {
+    pub(crate) fn producer(&self) -> Option<ProducerId> {
         match &self.sequencing {
             Sequencing::Idempotent(sequence) => Some(sequence.producer),
             Sequencing::None | Sequencing::Awaiting { .. } => None,

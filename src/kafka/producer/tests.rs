@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Destination, SourceId};
@@ -89,11 +90,13 @@ fn topics_of(request: &Request) -> Vec<String> {
     topics.map(str::to_owned).collect()
 }
 
+/// Another id each time.
 fn id() -> Response {
+    static NEXT: AtomicI64 = AtomicI64::new(7);
     Response::InitProducerId(InitProducerIdResponse {
         throttle_ms: 0,
         error: 0,
-        id: 7,
+        id: NEXT.fetch_add(1, Ordering::Relaxed),
         epoch: 0,
     })
 }
@@ -447,6 +450,26 @@ fn a_connection_that_is_idle_is_closed_before_anything_on_the_way_forgets_it() {
     play.line(&destination_of("/0"), "line\n");
     let (second, ..) = play.until_produce(|_| metadata(&[(1, 0)]));
     assert_ne!(first, second, "the old connection was used again");
+}
+
+/// A broker takes a batch that has id and sequence number of one of the last five for a repetition of that one, and
+/// says that it has it.
+#[test]
+fn a_topic_that_is_used_again_after_a_long_pause_does_not_repeat_sequence_numbers() {
+    let mut play = Play::new();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        play.line(&destination_of("/0"), "line\n");
+        let (connection, _, request) = play.until_produce(|_| metadata(&[(1, 0)]));
+        let (_, batch) = &request.batches[0];
+        let signature = (batch[43..53].to_vec(), batch[53..57].to_vec());
+        assert!(!seen.contains(&signature), "{signature:?} comes again");
+        seen.push(signature);
+        play.answer(connection, produced(0, 0));
+        play.poll();
+        play.now += Duration::from_secs(700);
+        play.poll();
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::config::Partitioner;
 use crate::kafka::protocol::error_code::{
     Action, LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION, Verdict,
 };
+use crate::kafka::protocol::record_batch::ProducerId;
 use crate::kafka::protocol::response::{TopicId, TopicMetadata};
 use crate::partitioner;
 
@@ -67,6 +68,9 @@ pub(crate) struct Topic {
     refusal: Condition,
     complained: Option<Instant>,
     suppressed: u32,
+    /// What partitions that are gone signed their batches with. Brokers remember its last sequence numbers: if such
+    /// a partition comes back, and begins anew with the same id, its first batches are taken for repetitions.
+    spent_ids: Vec<ProducerId>,
     random: fastrand::Rng,
 }
 
@@ -94,8 +98,19 @@ impl Topic {
             refusal: Condition::default(),
             complained: None,
             suppressed: 0,
+            spent_ids: Vec::new(),
             random: random.fork(),
         }
+    }
+
+    /// The ids that partitions have used which are gone.
+    pub(crate) fn take_spent_ids(&mut self) -> Vec<ProducerId> {
+        std::mem::take(&mut self.spent_ids)
+    }
+
+    /// The ids that its partitions use.
+    pub(crate) fn producers(&self) -> impl Iterator<Item = ProducerId> + '_ {
+        self.partitions.values().filter_map(Partition::producer)
     }
 
     /// Nothing waits and nothing is in flight.
@@ -305,7 +320,10 @@ impl Topic {
             if count == 0 || self.partitions[&index].in_flight() > 0 {
                 continue;
             }
-            if let Some(partition) = self.partitions.remove(&index)
+            let gone = self.partitions.remove(&index);
+            let producer = gone.as_ref().and_then(Partition::producer);
+            self.spent_ids.extend(producer);
+            if let Some(partition) = gone
                 && !partition.is_empty()
             {
                 let random = &mut self.random;

@@ -177,6 +177,8 @@ impl Run {
                 self.oracle.is_excused = true;
             }
             86 => self.now += Duration::from_millis(self.random.u64(..3_000)),
+            // Topics that are not used are dropped.
+            87 if self.random.u8(..8) == 0 => self.now += Duration::from_secs(700),
             _ => match self.due {
                 Some(due) => self.now = self.now.max(due),
                 None => self.now += Duration::from_millis(self.random.u64(..20)),
