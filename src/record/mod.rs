@@ -9,8 +9,8 @@
 //! none of this runs: its lines are its records.
 
 pub mod ansi;
-mod braces;
-mod civil;
+pub mod braces;
+pub mod civil;
 pub mod container;
 pub mod counters;
 pub mod decode;
@@ -18,25 +18,25 @@ pub mod encoding;
 pub mod filter;
 pub mod join;
 pub mod json;
-mod json_grammar;
+pub mod json_grammar;
 pub mod json_scan;
 pub mod json_text;
 pub mod mask;
 pub mod multiline;
 pub mod path_pattern;
 pub mod pattern;
-mod pending;
+pub mod pending;
 pub mod rate;
 pub mod recorder;
 mod render;
-mod shapes;
+pub mod shapes;
 pub mod template;
 pub mod time;
 pub mod time_format;
-mod time_text;
-mod times;
+pub mod time_text;
+pub mod times;
 pub mod topic_name;
-mod trace;
+pub mod trace;
 pub mod wide;
 pub mod zone;
 

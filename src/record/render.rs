@@ -66,8 +66,11 @@ struct Scratch {
     plain: Vec<u8>,
     topic: Vec<u8>,
     fields: Vec<u8>,
-    field_ranges: Vec<Option<Range<usize>>>,
+    field_ranges: FieldRanges,
 }
+
+/// Where the values of the fields stand; none for those that are missing.
+type FieldRanges = Vec<Option<Range<usize>>>;
 
 /// The run that is being made.
 #[derive(Debug, Default)]
@@ -311,7 +314,7 @@ impl Renderer {
         input: &Input<'_>,
         event: &Event<'_>,
         text: &[u8],
-        (topic, fields, field_ranges): (&mut Vec<u8>, &mut Vec<u8>, &mut Vec<Option<Range<usize>>>),
+        (topic, fields, field_ranges): (&mut Vec<u8>, &mut Vec<u8>, &mut FieldRanges),
     ) {
         let config = self.config.clone();
         let mut scan = std::mem::take(&mut self.scan);

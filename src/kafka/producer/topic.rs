@@ -136,6 +136,10 @@ impl Topic {
             .ok()
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "the batch goes back to where it came from"
+    )]
     fn place(&mut self, batch: Batch, since: Instant) -> Result<usize, (Batch, Instant)> {
         let leaders = &self.leaders;
         let has_leader = |index: i32| {

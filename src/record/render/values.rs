@@ -149,7 +149,8 @@ impl FileParts {
             // A constant is in the format already.
             let is_there =
                 matches!(field, FileTemplate::PerEvent(_)) && field.render(values, fields);
-            ranges.push(is_there.then(|| from..fields.len()));
+            let end = fields.len();
+            ranges.push(is_there.then_some(from..end));
         }
     }
 
