@@ -29,6 +29,7 @@ pub mod pending;
 pub mod rate;
 pub mod recorder;
 mod render;
+pub mod run;
 pub mod shapes;
 pub mod template;
 pub mod time;

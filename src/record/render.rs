@@ -17,7 +17,7 @@ use super::json::Entry;
 use super::json_scan::{Object, Scan};
 use super::mask::{CONTEXT_BYTES, Masker, Piece as MaskedPiece};
 use super::rate::Bucket;
-use super::recorder::{FileFacts, Input, Run};
+use super::run::{FileFacts, Input, Run};
 use super::time::TimeReader;
 use super::topic_name::TopicCache;
 use super::zone::ZoneClock;

@@ -1,7 +1,49 @@
 //! What a text says of its time: read by the items of a format, or as one of the fixed forms.
 
-use crate::record::time_format::Item;
 use crate::record::zone::offset_s;
+
+/// A part of a format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Item {
+    /// This byte.
+    Literal(u8),
+    /// One or more blanks or tabs.
+    Blanks,
+    /// `.%f` or `,%f`: a point or a comma and digits, or nothing at all, as many writers leave out a fraction of 0.
+    Fraction,
+    /// `%f` after anything else: 1 or more digits, of which 9 count.
+    FractionDigits,
+    /// `%Y`: 4 digits.
+    Year,
+    /// `%y`: 2 digits, 69 to 99 are 19xx.
+    YearOfCentury,
+    /// `%m`
+    Month,
+    /// `%b`, `%B`: an English name, short or full, in any case.
+    MonthName,
+    /// `%d`, `%e`: 1 or 2 digits, perhaps after blanks.
+    Day,
+    /// `%j`
+    DayOfYear,
+    /// `%a`, `%A`: an English name; read and not used.
+    WeekdayName,
+    /// `%H`
+    Hour,
+    /// `%I`
+    HourOfHalfDay,
+    /// `%p`: AM or PM, in any case.
+    HalfDay,
+    /// `%M`
+    Minute,
+    /// `%S`; 60 is the next minute's 0.
+    Second,
+    /// `%z`: `+0800`, `+08:00`, `+08` or `Z`.
+    Offset,
+    /// `%Z`: letters. UTC, GMT and Z count; what others mean depends on whom one asks, so `time_zone` holds for them.
+    ZoneName,
+    /// `%s`: seconds since 1970.
+    EpochSeconds,
+}
 
 /// What a text says of its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

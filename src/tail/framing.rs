@@ -37,6 +37,17 @@ pub(super) enum Growth {
     Finished,
 }
 
+/// What lies behind the bytes that were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DataEnd {
+    /// Nothing, ever.
+    Finished,
+    /// Nothing yet.
+    MayGrow,
+    /// More bytes of the file.
+    MoreBehind,
+}
+
 /// The first bytes of what was given, cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Framed {

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::clock::mtime_is_ambiguous;
-use super::framing::{Framed, Framer, Growth};
+use super::framing::{DataEnd, Framed, Framer, Growth};
 use super::log_file::LogFile;
 use super::nuls::{self, Behind, Nuls};
 use super::watch::FileWatch;
-use crate::batch::{Destination, Framing, SourceId, Span, TailChecksum};
+use crate::batch::{SourceId, Span, TailChecksum};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
 use crate::identity::FileStat;
@@ -19,10 +19,12 @@ use crate::progress::{Checkpoint, Marks};
 use crate::record::recorder::Recorder;
 
 pub(super) mod making;
+mod outcome;
 #[cfg(test)]
 mod tests;
 
-use making::DataEnd;
+pub(super) use outcome::{Chunk, ReadOutcome};
+use outcome::{Pending, Unended, Wanted};
 
 /// One source: an open file, the place up to which it is read, and what it is recognised by.
 #[derive(Debug)]
@@ -66,69 +68,6 @@ pub(super) struct Source {
     pub(super) detached_since: Option<Instant>,
     /// None: the kernel will not tell, so it has to be asked.
     pub(super) watch: Option<FileWatch>,
-}
-
-/// Lines that were read and not sent, since what may follow belongs to the same event.
-#[derive(Debug)]
-struct Pending {
-    /// Offset after them.
-    until: u64,
-    /// When they were found at the end of the file.
-    since: Instant,
-}
-
-/// What one attempt to read gave.
-#[derive(Debug)]
-pub(super) enum ReadOutcome {
-    /// Bytes for a batch; they are counted as read.
-    Batch(Chunk),
-    /// What was made of the bytes of a span, all counted as read: perhaps nothing.
-    Made(Span, Vec<Chunk>),
-    /// NULs that nobody wrote; they are counted as read.
-    Skipped(Span),
-    /// All there was is read, except for `partial` bytes of a line or an event that has no end yet, and for NULs
-    /// that are not written yet.
-    End { partial: u64 },
-    /// The memory budget has nothing left now.
-    NoBudget,
-    /// The file is shorter than it was, or the bytes before the position are others now: it was
-    /// truncated, and what lies at the position is not what follows on what was read.
-    Changed,
-}
-
-/// How much an attempt to read should fetch.
-#[derive(Debug)]
-struct Wanted {
-    /// Offset of the next hole, or `end`.
-    until: u64,
-    /// Where the file ended when it was last looked at.
-    end: u64,
-    /// Bytes at most.
-    most: usize,
-    /// With fewer bytes from the budget it is of no use.
-    least: usize,
-}
-
-/// What is to be done about a line without an end.
-#[derive(Debug)]
-enum Unended {
-    /// Nothing more now.
-    Read(ReadOutcome),
-    /// It ends where its text ends.
-    LineEnds,
-    /// More has to be read.
-    WantsMore,
-}
-
-/// Bytes of one batch.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    /// Where it goes, if that depends on the events.
-    pub(super) destination: Option<Arc<Destination>>,
-    pub(super) start: u64,
-    pub(super) data: Buffer,
-    pub(super) framing: Framing,
-    pub(super) permit: Permit,
 }
 
 impl Source {
@@ -375,7 +314,7 @@ impl Source {
                 Unended::LineEnds | Unended::WantsMore => None,
             });
         }
-        let Some(mut permit) = account.acquire(unread.min(wanted.most), wanted.least) else {
+        let Some(permit) = account.acquire(unread.min(wanted.most), wanted.least) else {
             return Ok(Some(ReadOutcome::NoBudget));
         };
         let mut data = pool.buffer(permit.bytes());
@@ -425,6 +364,12 @@ impl Source {
             };
             return Ok(self.make(&framed, (data, permit), end, wanted, pool));
         }
+        Ok(Some(self.take_lines(framed, data, permit)))
+    }
+
+    /// Counts as read what lies in a batch as it does in the file.
+    #[inline]
+    fn take_lines(&mut self, framed: Framed, mut data: Buffer, mut permit: Permit) -> ReadOutcome {
         let Framed { bytes, framing } = framed;
         data.truncate(bytes);
         permit.shrink_to(bytes);
@@ -433,13 +378,13 @@ impl Source {
         self.position += bytes as u64;
         self.no_newline_before = self.position;
         self.tail_checksum = TailChecksum::of(&data);
-        Ok(Some(ReadOutcome::Batch(Chunk {
+        ReadOutcome::Batch(Chunk {
             destination: None,
             start,
             data,
             framing,
             permit,
-        })))
+        })
     }
 
     /// Looks at what lies behind a line without an end: of the `count` bytes from the position on, the first

@@ -5,8 +5,8 @@
 //! like a card, and times (1…), dates (20…) and decimals (`0.4111…`) do not. A number within a long hexadecimal word is part
 //! of an id.
 
-use super::Word;
 use super::hidden::Hidden;
+use super::piece::Word;
 
 /// Finds them in `text`.
 pub(super) fn find(text: &[u8], found: &mut Vec<Hidden>) {

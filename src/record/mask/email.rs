@@ -5,8 +5,8 @@
 
 use memchr::memchr2_iter;
 
-use super::Word;
 use super::hidden::Hidden;
+use super::piece::Word;
 
 /// Finds them in `text`.
 pub(super) fn find(text: &[u8], found: &mut Vec<Hidden>) {

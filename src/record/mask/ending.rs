@@ -5,7 +5,7 @@
 
 use memchr::memchr_iter;
 
-use super::Piece;
+use super::piece::Piece;
 
 /// How the end of a value is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

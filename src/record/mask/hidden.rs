@@ -1,7 +1,8 @@
 //! The parts of an event that are hidden, and the copy without them.
 
 use super::ending::Ending;
-use super::{MaskRule, Piece, Word};
+use super::piece::{Piece, Word};
+use super::rule::{MaskRule, STARS};
 
 /// Bytes of the window that are not shown.
 #[derive(Debug, Clone)]
@@ -124,5 +125,3 @@ pub(super) fn copy(
     out.extend_from_slice(piece.window.get(at..range.end).unwrap_or_default());
     true
 }
-
-pub(super) const STARS: &[u8] = b"***";

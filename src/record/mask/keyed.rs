@@ -16,7 +16,7 @@ use memchr::memmem::Finder;
 
 use super::ending::{Ending, is_of_token, opening_quote, run_len, trailing_backslashes};
 use super::hidden::{Hidden, Text};
-use super::{Piece, Word};
+use super::piece::{Piece, Word};
 
 /// Which of them are looked for.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! What of an event is not shown: `mask`, `mask.NAME`.
 //!
-//! The walk of an event: every rule looks at the event as it is and says which bytes are to be hidden ([`card`], [`email`],
-//! [`keyed`] for bearer and password, [`named`] for the regexes of the ini); then the event is copied without them
-//! ([`hidden`]). No rule sees what another one wrote, so a secret that two rules know in part is hidden as a whole: a byte
+//! The walk of an event: every rule looks at the event as it is and says which bytes are to be hidden (`card`, `email`,
+//! `keyed` for bearer and password, `named` for the regexes of the ini); then the event is copied without them
+//! (`hidden`). No rule sees what another one wrote, so a secret that two rules know in part is hidden as a whole: a byte
 //! that one rule hides is never shown, not even by the `$1` of another one. Where hidden parts overlap, the text of the one
 //! that begins first stands for all, at the same place that of the first in the order card, email, bearer, password,
 //! `mask.NAME` as in the ini.
@@ -20,65 +20,24 @@ mod ending;
 mod hidden;
 mod keyed;
 mod named;
+mod piece;
+mod rule;
 
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use hidden::{Hidden, Text};
 use keyed::Keys;
-pub use named::MaskRule;
 use named::Search;
-
-use crate::record::pattern::PatternError;
+pub use piece::{Piece, Word};
+pub use rule::MaskRule;
 
 /// How much of the line a piece is looked at with, on both sides.
 pub const CONTEXT_BYTES: usize = 1 << 10;
-
-/// A kind of secret that is known without a regex.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// Card numbers: 13 to 19 digits, Luhn's checksum holds.
-    Card,
-    /// Mail addresses, also with `%40`.
-    Email,
-    /// What comes after `Bearer`, and the value of `Authorization`.
-    Bearer,
-    /// The value of a key that ends in password, secret, token and so on.
-    Password,
-}
-
-impl Word {
-    /// All of them in their order.
-    pub const ALL: [(&str, Word); 4] = [
-        ("card", Word::Card),
-        ("email", Word::Email),
-        ("bearer", Word::Bearer),
-        ("password", Word::Password),
-    ];
-
-    /// Reads the words of `mask`, with a comma between them.
-    pub fn parse_list(text: &str) -> Result<Vec<Word>, PatternError> {
-        let mut words = Vec::new();
-        for part in text.split(',') {
-            let name = part.trim();
-            let Some(&(_, word)) = Self::ALL.iter().find(|(known, _)| *known == name) else {
-                return Err(PatternError {
-                    at: text.find(name).unwrap_or(0),
-                    words: format!(
-                        "'{name}' is not one of card, email, bearer, password; a regex needs a name: mask.NAME"
-                    ),
-                });
-            };
-            words.push(word);
-        }
-        Ok(words)
-    }
-}
 
 /// The masks of a section.
 #[derive(Debug, Default)]
@@ -120,19 +79,6 @@ impl Masks {
     pub fn is_empty(&self) -> bool {
         !self.has_card && !self.has_email && self.keys.is_none() && self.rules.is_empty()
     }
-}
-
-/// A part of a line that is longer than `max_line_bytes`.
-#[derive(Debug, Clone)]
-pub struct Piece<'a> {
-    /// The piece and [`CONTEXT_BYTES`] of the line on both of its sides, or as much as the line has there.
-    pub window: &'a [u8],
-    /// Where the piece is in the window.
-    pub bytes: Range<usize>,
-    /// Is it the first of its line?
-    pub is_first: bool,
-    /// Is it the last of its line?
-    pub is_last: bool,
 }
 
 /// Masks the events of one file, in their order.

@@ -3,6 +3,8 @@
 use fastrand::Rng;
 
 use super::tests::masker;
+use std::ops::Range;
+
 use super::*;
 
 /// A line, and what of it must not be shown.

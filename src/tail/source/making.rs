@@ -4,14 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Chunk, Pending, ReadOutcome, Source, Wanted};
+use super::Source;
+use super::outcome::{Chunk, Pending, ReadOutcome, Wanted};
 use crate::batch::{Destination, Span, TailChecksum};
 use crate::budget::Permit;
 use crate::buffer::{Buffer, BufferPool};
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
 use crate::record::recorder::{FileFacts, Input, Made, Recorder};
-use crate::tail::framing::Framed;
+use crate::tail::framing::{DataEnd, Framed};
 
 /// Whether what may go on is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,17 +21,6 @@ pub(in crate::tail) enum Patience {
     Configured,
     /// Not at all: nobody looks again.
     None,
-}
-
-/// What lies behind the bytes that were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DataEnd {
-    /// Nothing, ever.
-    Finished,
-    /// Nothing yet.
-    MayGrow,
-    /// More bytes of the file.
-    MoreBehind,
 }
 
 impl Source {
