@@ -14,7 +14,7 @@ pub struct FileFacts<'a> {
     pub identity: u64,
     /// Where the source stands.
     pub position: u64,
-    /// The first bytes of the file up to there, as many as [`Recorder::CONTEXT_BYTES`].
+    /// The first bytes of the file up to there, 64 KiB at most.
     pub head: &'a [u8],
     /// The bytes before it, as many.
     pub before: &'a [u8],

@@ -48,7 +48,7 @@ impl Word {
 /// A part of a line that is longer than `max_line_bytes`.
 #[derive(Debug, Clone)]
 pub struct Piece<'a> {
-    /// The piece and [`CONTEXT_BYTES`] of the line on both of its sides, or as much as the line has there.
+    /// The piece and [`CONTEXT_BYTES`](super::CONTEXT_BYTES) of the line on both of its sides, or as much as the line has there.
     pub window: &'a [u8],
     /// Where the piece is in the window.
     pub bytes: Range<usize>,
