@@ -32,6 +32,13 @@ fi
 # zstd is unpacked only where a rotated file was compressed: one way to do it, the smaller one, is enough, and
 # 60 KB less.
 export CFLAGS="${CFLAGS:-} -DHUF_FORCE_DECOMPRESS_X1=1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1"
+# What `logagent --version` says of the commit: its hash, a + where files differ from it, its day. Nothing else of
+# when and where it is built goes into the binary.
+if [ -z "${LOGAGENT_COMMIT+set}" ] && commit=$(git rev-parse --verify HEAD 2>/dev/null); then
+    [ -z "$(git status --porcelain --untracked-files=no)" ] || changed=+
+    day=$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%d)
+    export LOGAGENT_COMMIT="${commit:0:12}${changed:-} $day"
+fi
 RUSTFLAGS="${RUSTFLAGS:-} $flags" cargo build --release --locked --target "$target" --bin logagent "$@" >&2
 out=${CARGO_TARGET_DIR:-target}
 install -D "$out/$target/release/logagent" "$out/logagent"

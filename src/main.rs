@@ -123,13 +123,21 @@ fn arguments() -> Result<Request, lexopt::Error> {
             Long("once") => mode.once = true,
             Short('h') | Long("help") => return Ok(Request::Print(USAGE.to_owned())),
             Short('V') | Long("version") => {
-                let version = env!("CARGO_PKG_VERSION");
-                return Ok(Request::Print(format!("logagent {version}\n")));
+                return Ok(Request::Print(version()));
             }
             other => return Err(other.unexpected()),
         }
     }
     Ok(Request::Run(config, mode))
+}
+
+/// `logagent 0.1.0 (COMMIT DATE)`; without the brackets where it was not built by `scripts/build.sh` from a commit.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("LOGAGENT_COMMIT") {
+        Some(commit) if !commit.is_empty() => format!("logagent {version} ({commit})\n"),
+        _ => format!("logagent {version}\n"),
+    }
 }
 
 fn start_logger(log: &LogWriter) {

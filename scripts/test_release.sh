@@ -1,0 +1,438 @@
+#!/usr/bin/env bash
+# Installs, runs and removes what scripts/release.sh makes, and checks what is in conf/ for those who operate.
+#
+#   scripts/test_release.sh            build the binary
+#   scripts/test_release.sh BINARY     with this one
+#
+# The package goes into a copy of this host's file system (an overlay, in name spaces of its own), never into
+# the host; that takes root's rights and a Debian. supervisord and promtool are downloaded by apt and
+# unpacked, not installed. What cannot be had is named, and fails where CI is set.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+passed=0 failed=0 missing=()
+say() { printf '\n== %s (after %d s)\n' "$*" "$SECONDS"; }
+# `check SENTENCE COMMAND...`
+check() {
+    local sentence=$1 output
+    shift
+    if output=$("$@" 2>&1 </dev/null); then
+        passed=$((passed + 1))
+        echo "ok    $sentence"
+    else
+        failed=$((failed + 1))
+        printf 'FAIL  %s: %s\n%s\n' "$sentence" "$*" "$output"
+    fi
+}
+eventually() {
+    local tries
+    for ((tries = 0; tries < 150; tries++)); do
+        ! "$@" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    echo "not within 15 s"
+    return 1
+}
+no() { ! "$@"; }
+same() { [ "$1" = "$2" ] || { printf 'is        %s\nshould be %s\n' "$1" "$2"; return 1; }; }
+
+# A log, and an ini whose broker never answers, so that a stop ends without it: `furnish ROOT STATE`, paths as seen from the root.
+furnish() {
+    mkdir -p "$1/var/log" "$1/etc/logagent"
+    echo "a line" >"$1/var/log/followed.log"
+    cat >"$1/etc/logagent/logagent.ini" <<INI
+[agent]
+state_dir = $2
+shutdown_timeout = 100ms
+[kafka]
+brokers = 127.0.0.1:1
+topic = t
+[log:followed]
+path = /var/log/followed.log
+INI
+}
+
+# In the copy of the file system, as process 1 of its own: what a package does. Arguments: two packages.
+in_root() {
+    local first=$1 second=$2 agent kept
+    export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
+    # A systemd that only writes down what it is asked for.
+    mkdir -p /run/systemd/system
+    printf '#!/bin/sh\necho "$*" >>/run/asked\n' >/usr/local/sbin/systemctl
+    chmod 755 /usr/local/sbin/systemctl
+    modes() { stat -c '%a %U:%G' "$@"; }
+    installed() { dpkg-query -W -f '${Status} ${Version}' logagent; }
+    running() { kill -0 "$agent"; }
+
+    check "the package installs" dpkg --install "$first"
+    check "the binary runs" /usr/bin/logagent --version
+    check "binary: mode and owner" same "$(modes /usr/bin/logagent)" "755 root:root"
+    check "ini: root writes it, the agent reads it, nobody else does" \
+        same "$(modes /etc/logagent/logagent.ini)" "640 root:logagent"
+    check "state folder: the agent's alone" same "$(modes /var/lib/logagent)" "700 logagent:logagent"
+    check "the user is in group adm" same "$(id -nG logagent)" "logagent adm"
+    check "the user has no shell" grep -q '^logagent:.*:/var/lib/logagent:/usr/sbin/nologin$' /etc/passwd
+    check "files are those of the package" dpkg --verify logagent
+    check "a first install starts nothing" same "$(cat /run/asked)" "daemon-reload"
+    check "the unit is right" systemd-analyze verify /usr/lib/systemd/system/logagent.service
+    check "the unit is well kept in" systemd-analyze security --offline=yes --threshold=20 --no-pager \
+        /usr/lib/systemd/system/logagent.service
+    systemd-analyze security --offline=yes --no-pager /usr/lib/systemd/system/logagent.service | tail -n 1 || true
+
+    furnish "" /var/lib/logagent
+    chown root:adm /var/log/followed.log
+    chmod 640 /var/log/followed.log
+    setpriv --reuid=logagent --regid=logagent --init-groups /usr/bin/logagent --config /etc/logagent/logagent.ini \
+        2>/run/agent.log &
+    agent=$!
+    check "the agent runs as its user and reads a log of group adm" eventually grep -q followed.log \
+        /var/lib/logagent/checkpoints
+    kept=$(cd /var/lib/logagent && sha256sum checkpoints)
+    rm /run/asked
+    check "an upgrade installs over a changed ini" dpkg --install --force-confold "$second"
+    check "it is the new version" same "$(installed)" "install ok installed $(dpkg-deb -f "$second" Version)"
+    check "an upgrade keeps the ini and its rights" same \
+        "$(modes /etc/logagent/logagent.ini) $(grep brokers /etc/logagent/logagent.ini)" \
+        "640 root:logagent brokers = 127.0.0.1:1"
+    check "an upgrade keeps the positions" same "$(cd /var/lib/logagent && sha256sum checkpoints)" "$kept"
+    check "an upgrade restarts what ran" same "$(paste -sd, /run/asked)" \
+        "daemon-reload,try-restart logagent.service"
+    check "nothing else stops the agent in an upgrade" running
+    kill -TERM "$agent"
+    wait "$agent" || true
+    /usr/bin/logagent --config /etc/logagent/logagent.ini 2>>/run/agent.log &
+    agent=$!
+    eventually test -e "/proc/$agent/exe" >/dev/null || true
+    rm /run/asked
+    check "removal" dpkg --remove logagent
+    check "removal leaves nothing running" no running
+    check "removal stops and disables the unit" same "$(paste -sd, /run/asked)" \
+        "stop logagent.service,--quiet disable logagent.service,daemon-reload"
+    check "removal keeps the positions and the ini" test -e /var/lib/logagent/checkpoints -a \
+        -e /etc/logagent/logagent.ini
+    check "purge" dpkg --purge logagent
+    check "purge takes state, ini and user" no eval \
+        'ls -d /var/lib/logagent /etc/logagent || getent passwd logagent || getent group logagent'
+    echo "$passed $failed" >/run/result
+}
+
+# `packages_in_a_root FIRST SECOND`
+packages_in_a_root() {
+    local root=$work/root
+    mkdir -p "$root"
+    # Process 1 of the name space ends with all that it has started.
+    unshare --mount --pid --fork --kill-child bash -c '
+        set -euo pipefail
+        mount -t tmpfs -o mode=755 root "$1"
+        mkdir "$1/upper" "$1/work" "$1/root"
+        mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" logagent-test "$1/root"
+        cd "$1/root"
+        mount -t proc proc proc
+        mount -t tmpfs -o mode=755 run run
+        mount -t tmpfs tmp tmp
+        mount --rbind /dev dev
+        mkdir tmp/release
+        cp "$2" "$3" "$4" tmp/release/
+        chroot . bash "/tmp/release/${4##*/}" --in-root "/tmp/release/${2##*/}" "/tmp/release/${3##*/}"
+        cp run/result "$5"
+    ' - "$root" "$1" "$2" "$PWD/scripts/test_release.sh" "$work/package.count"
+}
+
+# The image's only layer, on a read-only root, as user 65532.
+image_in_a_root() {
+    local root=$work/image layout=$work/layout layer
+    mkdir -p "$root" "$layout"
+    tar -xf "$1" -C "$layout"
+    check "image: every blob is what its name says" bash -c \
+        'cd "$1/blobs/sha256" && for f in *; do echo "$f  $f"; done | sha256sum -c --quiet' - "$layout"
+    layer=$(grep -o '"Layers":\["[^"]*' "$layout/manifest.json" | sed 's/.*"//')
+    tar -xzf "$layout/$layer" -C "$root" --same-owner --same-permissions
+    check "image: the binary alone" same "$(find "$root" -type f -printf '%P %m\n')" "logagent 755"
+    check "image: the state folder is its user's" same "$(stat -c '%a %u:%g' "$root/var/lib/logagent")" "700 65532:65532"
+    # Only the two mounts that its users make.
+    mkdir -p "$work/logs" "$work/ini" "$root/var/log"
+    furnish "$work/mounts" /var/lib/logagent
+    in_image() {
+        unshare --mount --pid --fork --kill-child bash -c '
+            set -e
+            root=$1 mounts=$2
+            shift 2
+            mount --bind "$root" "$root"
+            mount --bind "$mounts/etc/logagent" "$root/etc/logagent"
+            mount --bind "$mounts/var/log" "$root/var/log"
+            mount -t tmpfs -o uid=65532,gid=65532,mode=700 state "$root/var/lib/logagent"
+            mount -o remount,ro,bind "$root"
+            exec 2>&1
+            if [ "$1" = --stop ]; then
+                chroot --userspec=65532:65532 --groups= "$root" /logagent --config /etc/logagent/logagent.ini &
+                for ((tries = 0; tries < 100; tries++)); do
+                    ! grep -qs followed "$root/var/lib/logagent/checkpoints" || break
+                    sleep 0.1
+                done
+                grep -qs followed "$root/var/lib/logagent/checkpoints"
+                ! touch "$root/written" 2>/dev/null
+                kill -TERM $!
+                wait $!
+            else
+                chroot --userspec=65532:65532 --groups= "$root" /logagent "$@"
+            fi
+        ' - "$root" "$work/mounts" "$@"
+    }
+    check "image: reads a log as user 65532 on a read-only root" bash -c 'grep -q "a line" <<<"$1"' - \
+        "$(in_image --config /etc/logagent/logagent.ini --dry-run --once)"
+    check "image: writes its positions, stops with 0" in_image --stop
+}
+
+# The shipped file under a real supervisord: only its paths are others.
+supervisord_file() {
+    local folder=$work/supervisor daemon
+    mkdir -p "$folder"
+    furnish "$folder" "$folder/state"
+    sed -i "s|/var/log/|$folder/var/log/|" "$folder/etc/logagent/logagent.ini"
+    cat >"$folder/supervisord.conf" <<CONF
+[unix_http_server]
+file=$folder/sock
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[supervisord]
+logfile=$folder/supervisord.log
+pidfile=$folder/pid
+nodaemon=true
+[supervisorctl]
+serverurl=unix://$folder/sock
+[include]
+files=$folder/logagent.conf
+CONF
+    sed "s|/usr/local/bin/logagent|$binary|; s|/etc/logagent|$folder/etc/logagent|; s|/var/log/|$folder/|" \
+        conf/supervisord/logagent.conf >"$folder/logagent.conf"
+    supervisor() { PYTHONPATH=$tools/usr/lib/python3/dist-packages /usr/bin/python3 -W ignore -m "supervisor.$1" \
+        -c "$folder/supervisord.conf" "${@:2}"; }
+    supervisor supervisord >"$folder/out" 2>&1 &
+    daemon=$!
+    # Its exit code is that of the state.
+    state() { grep -qE "$1" <<<"$(supervisor supervisorctl status logagent)"; }
+    pid() { supervisor supervisorctl pid logagent; }
+    check "supervisord starts the agent with the shipped file" eventually state RUNNING
+    check "the agent has written its positions" eventually grep -q followed "$folder/state/checkpoints"
+    local before
+    before=$(pid)
+    kill -KILL "$before"
+    restarted() { [ "$(pid)" != "$before" ] && state RUNNING; }
+    check "supervisord starts it again after a SIGKILL" eventually restarted
+    check "supervisorctl stop ends it" supervisor supervisorctl stop logagent
+    check "it ended by itself, with 0" eventually grep -q 'stopped: logagent (exit status 0)' "$folder/supervisord.log"
+    sed -i 's/^brokers/brokrs/' "$folder/etc/logagent/logagent.ini"
+    supervisor supervisorctl start logagent >/dev/null 2>&1 || true
+    # EXITED where supervisord has seen the end of it later than startsecs.
+    check "a refused ini is given up" eventually state 'FATAL|EXITED'
+    check "stderr_logfile says why" grep -q "did you mean 'brokers'" "$folder/logagent.err"
+    kill -TERM "$daemon"
+    wait "$daemon" || true
+}
+
+# Names in queries against the list; the list's histograms have three names each.
+metric_names() {
+    local known used
+    known=$(awk '!/^#/ && NF { print $1; if ($2 == "histogram") print $1 "_bucket\n" $1 "_sum\n" $1 "_count" }' \
+        conf/prometheus/metrics.txt)
+    used=$(grep -ohE '\b(logagent|process)_[a-z0-9_]+' conf/prometheus/alerts.yml conf/grafana/dashboard.json | sort -u)
+    # Not one of them is unknown, and there is more than one.
+    ! grep -vxF "$known" <<<"$used" && [ "$(wc -l <<<"$used")" -gt 20 ]
+}
+# The labels of each metric in the list of OPERATION's names, and those that Prometheus adds.
+metric_labels() {
+    python3 - <<'PY'
+import json, re, sys
+labels = {}
+for line in open("conf/prometheus/metrics.txt"):
+    words = line.split()
+    if words and words[0] != "#":
+        labels[words[0]] = set(words[2:]) | {"instance", "job", "le"}
+board = json.load(open("conf/grafana/dashboard.json"))
+queries = [t["expr"] for p in board["panels"] for t in p["targets"]] + re.findall(
+    r"expr: (.*(?:\n {10}.*)*)", open("conf/prometheus/alerts.yml").read())
+wrong = []
+for query in queries:
+    names = [n for n in re.findall(r"\b(?:logagent|process)_\w+", query)]
+    known = set().union(*(labels[re.sub("_(bucket|sum|count)$", "", n)] for n in names)) | {"instance", "job"}
+    used = [w for g in re.findall(r"by \(([^)]*)\)", query) for w in g.split(", ")] + re.findall(r"(\w+)=~?\"", query)
+    wrong += [(query, w) for w in used if w not in known]
+ids = [p["id"] for p in board["panels"]]
+if wrong or len(queries) < 30 or len(set(ids)) != len(ids):
+    sys.exit(f"{len(queries)} queries, {wrong}")
+PY
+}
+# Every query of alerts and dashboard, read by Prometheus itself.
+promtool_reads() {
+    "$tools/usr/bin/promtool" check rules conf/prometheus/alerts.yml
+    python3 - >"$work/queries.yml" <<'PY'
+import json
+print("groups:\n- name: dashboard\n  rules:")
+for panel in json.load(open("conf/grafana/dashboard.json"))["panels"]:
+    for target in panel["targets"]:
+        query = target["expr"].replace("$__rate_interval", "5m").replace("$__range", "3h")
+        print(f"  - record: q:p{panel['id']}:{target['refId']}\n    expr: {json.dumps(query)}")
+PY
+    "$tools/usr/bin/promtool" check rules "$work/queries.yml"
+}
+alerts_fire() {
+    cat >"$work/alerts_test.yml" <<TEST
+rule_files: [$PWD/conf/prometheus/alerts.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'logagent_lost_bytes_total{instance="a",log="w",reason="deleted"}', values: '_x20 7x20'}
+      - {series: 'logagent_lag_seconds{instance="a",log="w"}', values: '0x5 400x40'}
+      - {series: 'up{instance="a",job="logagent"}', values: '1x40'}
+    alert_rule_test:
+      - {eval_time: 14m, alertname: LogagentBehind, exp_alerts: []}
+      - eval_time: 17m
+        alertname: LogagentBehind
+        exp_alerts:
+          - exp_labels: {severity: warning, instance: a, log: w}
+            exp_annotations:
+              summary: "a: [log:w] is 6m 40s behind"
+              description: "'logagent status' names the files, the topics and the brokers."
+      - {eval_time: 19m, alertname: LogagentLostBytes, exp_alerts: []}
+      - eval_time: 22m
+        alertname: LogagentLostBytes
+        exp_alerts:
+          - exp_labels: {severity: critical, instance: a, log: w, reason: deleted}
+            exp_annotations:
+              summary: "a lost bytes of [log:w] (deleted)"
+              description: "The agent's log names file, offset and number of bytes: search for 'lost'."
+      - {eval_time: 22m, alertname: LogagentDown, exp_alerts: []}
+TEST
+    "$tools/usr/bin/promtool" test rules "$work/alerts_test.yml"
+}
+# The manifest's form, what its parts call each other, and that its ini loads.
+manifest() {
+    python3 - conf/kubernetes/daemonset.yaml >"$work/pods.ini" <<'PY'
+import sys, yaml
+parts = {d["kind"]: d for d in yaml.safe_load_all(open(sys.argv[1]))}
+assert set(parts) == {"Namespace", "ConfigMap", "ServiceAccount", "DaemonSet"}, parts.keys()
+assert all(p["apiVersion"] == ("apps/v1" if k == "DaemonSet" else "v1") for k, p in parts.items())
+name = parts["Namespace"]["metadata"]["name"]
+assert all(p["metadata"]["namespace"] == name for k, p in parts.items() if k != "Namespace")
+spec = parts["DaemonSet"]["spec"]
+pod = spec["template"]["spec"]
+assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+assert pod["serviceAccountName"] == parts["ServiceAccount"]["metadata"]["name"]
+volumes = {v["name"]: v for v in pod["volumes"]}
+container, = pod["containers"]
+assert {m["name"] for m in container["volumeMounts"]} == set(volumes)
+assert volumes["config"]["configMap"]["name"] == parts["ConfigMap"]["metadata"]["name"]
+security = container["securityContext"]
+assert security["readOnlyRootFilesystem"] and security["capabilities"] == {"drop": ["ALL"]}
+print(parts["ConfigMap"]["data"]["logagent.ini"], end="")
+PY
+}
+manifest_loads() {
+    local code=0
+    # There is no such folder here, so that it ends with 1; a refused ini ends with 2.
+    NODE_NAME=n "$binary" --config "$work/pods.ini" --dry-run --once || code=$?
+    [ "$code" -lt 2 ]
+}
+# The user in it is one of its readers'.
+logrotate_reads() {
+    sed 's/ shop adm$/ root adm/' conf/logrotate/logagent-example >"$work/stanza"
+    /usr/sbin/logrotate --debug --state "$work/none" "$work/stanza"
+}
+
+operators_files() {
+    check "every metric in a query is in the list" metric_names
+    check "every label in a query belongs to its metric" metric_labels
+    if [ -e "$tools/done" ]; then
+        check "Prometheus reads the alerts and every query of the dashboard" promtool_reads
+        check "alerts fire when bytes are lost and when lines are late" alerts_fire
+    fi
+    if python3 -c 'import yaml' 2>/dev/null; then
+        check "the manifest has the right form" manifest
+        check "the manifest's ini loads" manifest_loads
+    fi
+    [ ! -x /usr/sbin/logrotate ] || check "logrotate reads the stanza" logrotate_reads
+}
+
+# `begin NAME FUNCTION...`: its checks go on beside what follows; `end_all` waits for all of them and counts.
+declare -A jobs
+begin() {
+    local name=$1
+    shift
+    (
+        passed=0 failed=0
+        "$@"
+        [ -e "$work/$name.count" ] || echo "$passed $failed" >"$work/$name.count"
+    ) >"$work/$name.said" 2>&1 </dev/null &
+    jobs[$name]=$!
+}
+end_all() {
+    local name more worse
+    for name in "${!jobs[@]}"; do
+        wait "${jobs[$name]}" || true
+        say "$name"
+        cat "$work/$name.said"
+        # What ended before it had counted has failed.
+        read -r more worse <"$work/$name.count" || more=0 worse=1
+        passed=$((passed + more)) failed=$((failed + worse))
+    done 2>/dev/null
+}
+
+if [ "${1:-}" = --in-root ]; then
+    in_root "$2" "$3"
+    exit 0
+fi
+case ${1:-} in -*)
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    exit 2
+    ;;
+esac
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+binary=$(realpath "${1:-$(scripts/build.sh --quiet)}")
+
+say "what is released, twice"
+scripts/release.sh --binary "$binary" --out "$work/first" 2>"$work/release.log" >&2 || { cat "$work/release.log"; exit 1; }
+scripts/release.sh --binary "$binary" --out "$work/again" >/dev/null 2>&1
+scripts/release.sh --binary "$binary" --out "$work/second" --revision 2 >/dev/null 2>&1
+cat "$work/release.log"
+check "the same bytes twice" diff -r "$work/first" "$work/again"
+check "SHA256SUMS" bash -c 'cd "$1" && sha256sum -c --quiet SHA256SUMS' - "$work/first"
+mkdir "$work/archive"
+tar -xzf "$work"/first/logagent-*.tar.gz -C "$work/archive" --strip-components=1
+check "SHA256SUMS of the archive" bash -c 'cd "$1" && sha256sum -c --quiet SHA256SUMS && ./logagent --version' - "$work/archive"
+check "the list of crates is JSON and has each crate" bash -c \
+    'python3 -m json.tool "$1" >/dev/null && grep -q pkg:cargo/rustls@ "$1"' - "$work/first"/logagent-*.cdx.json
+
+tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/release-tools")
+if [ ! -e "$tools/done" ]; then
+    say "fetching supervisord and promtool"
+    mkdir -p "$tools/debs"
+    if (cd "$tools/debs" && apt-get download -qq -o APT::Sandbox::User=root supervisor python3-pkg-resources prometheus) &&
+        for package in "$tools"/debs/*.deb; do dpkg-deb -x "$package" "$tools"; done; then
+        touch "$tools/done"
+    fi
+    rm -rf "$tools/debs"
+fi
+
+# They wait most of the time, so they go on side by side.
+if [ "$(id -u)" = 0 ] && command -v dpkg >/dev/null; then
+    begin package packages_in_a_root "$work"/first/*.deb "$work"/second/*.deb
+    begin image image_in_a_root "$work"/first/*.oci.tar
+else
+    missing+=("THE PACKAGE AND THE IMAGE WERE NOT TRIED: that takes root's rights and dpkg.")
+fi
+if [ -e "$tools/done" ]; then
+    begin supervisord supervisord_file
+else
+    missing+=("THE SUPERVISORD FILE WAS NOT TRIED, NOR THE QUERIES READ: apt gave no supervisor and prometheus.")
+fi
+begin conf operators_files
+python3 -c 'import yaml' 2>/dev/null || missing+=("THE MANIFEST WAS NOT READ: python3 has no yaml (Debian: python3-yaml).")
+[ -x /usr/sbin/logrotate ] || missing+=("THE LOGROTATE STANZA WAS NOT READ: no logrotate.")
+end_all
+say "summary"
+printf '%s\n' "${missing[@]}"
+echo "$passed passed, $failed failed"
+[ ${#missing[@]} -eq 0 ] || [ -z "${CI:-}" ] || exit 1
+[ "$failed" = 0 ]
