@@ -90,6 +90,7 @@ fn defaults() -> Config {
                 paths: vec!["/var/log/nginx/access.log".to_owned()],
                 exclude: vec![],
                 rotated: vec![],
+                unused_names: vec![],
                 follow_links: FollowLinks::Safe,
                 destination: LogDestination {
                     topic: "web_log".to_owned(),

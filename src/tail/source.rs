@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clock::mtime_is_ambiguous;
 use super::framing::{Framed, Framer, Growth};
@@ -56,6 +56,10 @@ pub(super) struct Source {
     recorder: Option<Box<Recorder>>,
     /// Whole lines whose event may go on.
     pending: Option<Pending>,
+    /// The beginning of a line at the end of the file.
+    unended: Option<Pending>,
+    /// How long that waits for its newline; `None`: as long as it takes.
+    line_timeout: Option<Duration>,
     /// From `position` to here there is no newline, and no NUL that is not written yet; never less than
     /// `position`.
     no_newline_before: u64,
@@ -68,12 +72,12 @@ pub(super) struct Source {
     pub(super) watch: Option<FileWatch>,
 }
 
-/// Lines that were read and not sent, since what may follow belongs to the same event.
+/// What was read and not sent, since what may follow belongs to it.
 #[derive(Debug)]
 struct Pending {
-    /// Offset after them.
+    /// Offset after it.
     until: u64,
-    /// When they were found at the end of the file.
+    /// When it was found at the end of the file.
     since: Instant,
 }
 
@@ -116,6 +120,8 @@ enum Unended {
     Read(ReadOutcome),
     /// It ends where its text ends.
     LineEnds,
+    /// It was waited for long enough.
+    TimedOut,
     /// More has to be read.
     WantsMore,
 }
@@ -159,6 +165,8 @@ impl Source {
             framer,
             recorder: None,
             pending: None,
+            unended: None,
+            line_timeout: None,
             no_newline_before: checkpoint.offset,
             nuls: Nuls::new(stat.is_sparse),
             has_warned_of_nuls: false,
@@ -312,6 +320,7 @@ impl Source {
         pool: &Arc<BufferPool>,
     ) -> io::Result<ReadOutcome> {
         if end <= self.position {
+            self.unended = None;
             return Ok(ReadOutcome::End { partial: 0 });
         }
         let mut until = end;
@@ -320,6 +329,7 @@ impl Source {
             match self.nuls.reach(content, self.position, end, growth)? {
                 Some(reach) => until = reach,
                 None => {
+                    self.unended = None;
                     let partial = self.written_size().saturating_sub(self.position);
                     return Ok(ReadOutcome::End { partial });
                 }
@@ -337,6 +347,10 @@ impl Source {
             && until - self.position < decisive as u64
         {
             let partial = until - self.position;
+            match self.pending {
+                None => drop(self.await_line_end(until, Instant::now())),
+                Some(_) => self.unended = None,
+            }
             return Ok(ReadOutcome::End { partial });
         }
         // A line that is known to be long is fetched in one go, everything else in usual steps.
@@ -345,6 +359,14 @@ impl Source {
         let usual = BufferPool::BUFFER_BYTES
             .min(self.framer.max_line_bytes().saturating_mul(8))
             .max(Budget::LEAST_BYTES);
+        let usual = match self
+            .recorder
+            .as_mut()
+            .and_then(|r| r.rate_bytes(Instant::now()))
+        {
+            Some(bytes) => usual.min(bytes.max(Budget::LEAST_BYTES)),
+            None => usual,
+        };
         let mut wanted = Wanted {
             until,
             end,
@@ -372,7 +394,7 @@ impl Source {
             // A hole.
             return Ok(match self.look_behind(wanted, 0, 0, growth)? {
                 Unended::Read(read) => Some(read),
-                Unended::LineEnds | Unended::WantsMore => None,
+                Unended::LineEnds | Unended::TimedOut | Unended::WantsMore => None,
             });
         }
         let Some(mut permit) = account.acquire(unread.min(wanted.most), wanted.least) else {
@@ -411,6 +433,14 @@ impl Source {
             None => match self.look_behind(wanted, text, count, growth)? {
                 Unended::Read(read) => return Ok(Some(read)),
                 Unended::LineEnds => self.framer.frame_last(&data[..text]),
+                Unended::TimedOut => match self.framer.frame_unended(&data[..text]) {
+                    Some(framed) => Some(framed),
+                    None => {
+                        self.unended = None;
+                        let partial = text as u64;
+                        return Ok(Some(ReadOutcome::End { partial }));
+                    }
+                },
                 Unended::WantsMore => None,
             },
         };
@@ -432,6 +462,7 @@ impl Source {
         self.marks.add(start, self.tail_checksum);
         self.position += bytes as u64;
         self.no_newline_before = self.position;
+        self.unended = None;
         self.tail_checksum = TailChecksum::of(&data);
         Ok(Some(ReadOutcome::Batch(Chunk {
             destination: None,
@@ -463,6 +494,10 @@ impl Source {
         }
         let partial = text as u64;
         if text == count && until == end {
+            if growth == Growth::Possible && text > 0 && self.await_line_end(until, Instant::now())
+            {
+                return Ok(Unended::TimedOut);
+            }
             return Ok(Unended::Read(ReadOutcome::End { partial }));
         }
         let behind = self
@@ -470,6 +505,7 @@ impl Source {
             .behind(&mut self.content, text_end, (read_to, end), growth)?;
         match behind {
             Behind::End if growth == Growth::Possible || text == 0 => {
+                self.unended = None;
                 self.show_size();
                 Ok(Unended::Read(ReadOutcome::End { partial }))
             }
