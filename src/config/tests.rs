@@ -16,6 +16,7 @@ use super::{Config, ConfigErrors, LogDestination};
 mod accepted;
 mod files;
 mod refused;
+mod refused_records;
 mod tls;
 
 /// A file without fault, five lines long.

@@ -303,40 +303,40 @@ impl Work {
         let container = log.setting(&keys::LOG_CONTAINER);
         let encoding = log.setting(&keys::LOG_ENCODING);
         let multiline = log.setting(&keys::LOG_MULTILINE);
-        let multiline_timeout = log.setting(&keys::LOG_MULTILINE_TIMEOUT);
-        let keep = log.setting(&keys::LOG_KEEP);
-        let drop = log.setting(&keys::LOG_DROP);
+        let multiline_timeout = log.setting_or_default(&keys::LOG_MULTILINE_TIMEOUT);
+        let keep = log.setting_or_default(&keys::LOG_KEEP);
+        let drop = log.setting_or_default(&keys::LOG_DROP);
         let drops = log.family(&keys::LOG_DROP_NAME);
-        let sample = log.setting(&keys::LOG_SAMPLE);
-        let rate = log.setting(&keys::LOG_RATE_LIMIT);
-        let mask = log.setting(&keys::LOG_MASK);
+        let sample = log.setting_or_default(&keys::LOG_SAMPLE);
+        let rate = log.setting_or_default(&keys::LOG_RATE_LIMIT);
+        let mask = log.setting_or_default(&keys::LOG_MASK);
         let masks = log.family(&keys::LOG_MASK_NAME);
-        let strip_ansi = log.setting(&keys::LOG_STRIP_ANSI);
+        let strip_ansi = log.setting_or_default(&keys::LOG_STRIP_ANSI);
         let parse = log.setting(&keys::LOG_PARSE);
         let time = log.setting(&keys::LOG_TIME);
         let time_field = log.setting(&keys::LOG_TIME_FIELD);
-        let time_zone = log.setting(&keys::LOG_TIME_ZONE);
+        let time_zone = log.setting_or_default(&keys::LOG_TIME_ZONE);
         let timestamp = log.setting(&keys::LOG_TIMESTAMP);
         let format = log.setting(&keys::LOG_FORMAT);
         let json = log.setting(&keys::LOG_JSON);
         let named = |family: &str, name: String| Arc::from(format!("{family}.{name}"));
-        let (drop, drops) = (drop?, drops?);
-        let mut is_all_dropped = false;
-        let each = drops.iter().map(|(_, drop)| (drop, &drop.value));
-        for (setting, _) in each.filter(|(_, pattern)| pattern.matches_all()) {
+        let (drop, drops) = (drop?, drops.unwrap_or_default());
+        let all = drops
+            .iter()
+            .map(|(_, drop)| (drop.value.matches_all(), drop.with_value(())));
+        let first = drop
+            .value
+            .as_ref()
+            .map(|value| (value.matches_all(), drop.with_value(())));
+        for (_, setting) in first
+            .into_iter()
+            .chain(all)
+            .filter(|(matches_all, _)| *matches_all)
+        {
             log.errors
                 .push(setting.invalid_because(MATCHES_ALL.to_owned()));
-            is_all_dropped = true;
         }
-        if drop.value.as_ref().is_some_and(Pattern::matches_all) {
-            log.errors
-                .push(drop.invalid_because(MATCHES_ALL.to_owned()));
-            is_all_dropped = true;
-        }
-        if is_all_dropped {
-            return None;
-        }
-        let (mask, masks) = (mask?, masks?);
+        let (mask, masks) = (mask?, masks.unwrap_or_default());
         let set = mask.value.is_some().then(|| mask.with_value(()));
         let named_masks = masks.iter().map(|(_, mask)| mask.with_value(()));
         let mask_settings: Vec<Setting<()>> = set.into_iter().chain(named_masks).collect();
@@ -455,6 +455,11 @@ impl Work {
             names.position(|group| group == Some(name))
         };
         let field = match &self.parse.value {
+            Parse::Json if name.split('.').any(str::is_empty) => {
+                let why = "names no value; write NAME or NAME.NAME".to_owned();
+                errors.push(self.time_field.invalid_because(why));
+                return None;
+            }
             Parse::Json => TimeField::Json(paths.add(name)),
             Parse::Regex(pattern) => match group(pattern) {
                 Some(group) => TimeField::Group(group),
@@ -502,7 +507,7 @@ fn settings(log: &Reader<'_>, section: &Section<'_>) -> Vec<(String, String)> {
 }
 
 /// What is said of a `drop` that leaves nothing.
-const MATCHES_ALL: &str =
-    "matches every record: an alternative of it matches nothing at all, at any place";
+const MATCHES_ALL: &str = "drops every record: the regex matches no text as well; is a '|' too many, or a '+' meant \
+                           where there is a '*'?";
 /// `multiline_timeout` where it is not set.
 const MULTILINE_TIMEOUT: Duration = Duration::from_secs(2);
