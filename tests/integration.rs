@@ -33,6 +33,7 @@ mod real_kafka_loggers;
 mod real_kafka_logrotate_matrix;
 mod real_kafka_many;
 mod real_kafka_matrix;
+mod record_keys;
 mod restart;
 mod rights;
 mod rotation;

@@ -225,7 +225,10 @@ pub(super) enum Problem {
          write ${{NAME}} for an environment variable, $${{ for the two characters themselves"
     )]
     MalformedVariable { key: String, section: Escaped },
-    #[error("{key}: {words}\n    {setting}\n    {caret:>column$}", caret = '^')]
+    #[error(
+        "{key}: {words}\n    {setting}\n    {caret:>column$}{hint}",
+        caret = '^'
+    )]
     AtPlace {
         key: String,
         words: String,
@@ -233,6 +236,7 @@ pub(super) enum Problem {
         setting: String,
         /// Where in it, counted from 1.
         column: usize,
+        hint: Hint,
     },
 
     // Settings that contradict each other.
@@ -271,9 +275,14 @@ impl Problem {
             (before, lead) = (&before[cut..], "...");
         }
         let head = format!("{key} = {lead}{}", printable(before));
+        let (words, hint) = match fault.words.split_once('\n') {
+            Some((words, hint)) => (words, Some(hint.trim_start().to_owned())),
+            None => (fault.words.as_str(), None),
+        };
         Problem::AtPlace {
             key: key.to_owned(),
-            words: fault.words,
+            words: words.to_owned(),
+            hint: Hint(hint),
             column: head.chars().count() + 1,
             setting: format!("{head}{}", printable(behind)),
         }
@@ -285,7 +294,7 @@ impl Problem {
 pub(super) struct Fault {
     /// Position in bytes.
     pub(super) at: usize,
-    /// What is wrong.
+    /// What is wrong, and in a second line what to write instead, where there is one.
     pub(super) words: String,
 }
 

@@ -205,6 +205,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// As [`Reader::setting`], with the default for a value that an error is about: for keys that nothing else that
+    /// could be wrong depends on, so that it is found as well.
+    pub(super) fn setting_or_default<K: ValueType>(
+        &mut self,
+        key: &Key<K>,
+    ) -> Option<Setting<K::Value>> {
+        let setting = self.setting(key);
+        match (setting, key.default_value) {
+            (None, DefaultValue::Text(text)) => self.read(key, key.name.into(), text, None),
+            (setting, _) => setting,
+        }
+    }
+
     /// Whether the ini names an environment variable for `key`.
     pub(super) fn is_variable(&self, key: &str) -> bool {
         let mut entries = self.raw.entries.iter();

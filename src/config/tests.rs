@@ -16,6 +16,7 @@ use super::{Config, ConfigErrors, LogDestination};
 mod accepted;
 mod files;
 mod refused;
+mod refused_records;
 mod tls;
 
 /// A file without fault, five lines long.
@@ -90,6 +91,7 @@ fn defaults() -> Config {
                 paths: vec!["/var/log/nginx/access.log".to_owned()],
                 exclude: vec![],
                 rotated: vec![],
+                unused_names: vec![],
                 follow_links: FollowLinks::Safe,
                 destination: LogDestination {
                     topic: "web_log".to_owned(),

@@ -160,6 +160,8 @@ pub struct LogConfig {
     pub exclude: Vec<String>,
     /// More places where rotation puts files, as absolute globs.
     pub rotated: Vec<String>,
+    /// The names in `path`, if nothing asks for any of them.
+    pub unused_names: Vec<String>,
     /// Which symbolic links are followed.
     pub follow_links: FollowLinks,
     /// Where records go, as far as that is the same for all files.
@@ -220,8 +222,19 @@ impl Config {
         warnings.extend(tls.and_then(|tls| left_out("tls_ca", tls)));
         let key = tls.and_then(TlsConfig::key_file);
         warnings.extend(key.and_then(open_to_others));
+        warnings.extend(self.logs.iter().filter_map(|log| unused_names(log)));
         warnings
     }
+}
+
+/// What is said of names in a path that may be meant as they are written.
+fn unused_names(log: &LogConfig) -> Option<String> {
+    let name = log.unused_names.first()?;
+    Some(format!(
+        "[log:{}] path: {{{name}}} stands for any text and nothing asks for it; write {{{{{name}}}}} if the braces \
+         are part of a file's name",
+        log.name
+    ))
 }
 
 /// Which authorities of a file are of no use.

@@ -120,21 +120,39 @@ impl Bucket {
         self.rate
     }
 
+    /// How much goes now, in what the rate counts: at least a tenth of what a second gives, so that it does not go in
+    /// crumbs; otherwise how long to wait for that.
+    pub fn available(&mut self, now: Instant) -> Result<u64, Duration> {
+        let per_second = u128::from(self.rate.per_second.get());
+        self.refill(now);
+        let full = per_second * BILLION;
+        let share = (per_second / 10).max(1) * BILLION;
+        let room = full.saturating_sub(self.missing);
+        match room < share {
+            false => Ok(u64::try_from(room / BILLION).unwrap_or(u64::MAX)),
+            true => {
+                let beyond = (self.missing + share - full).div_ceil(per_second);
+                Err(Duration::from_nanos(
+                    u64::try_from(beyond).unwrap_or(u64::MAX),
+                ))
+            }
+        }
+    }
+
+    /// Takes what these events cost, which went already.
+    pub fn charge(&mut self, now: Instant, events: u64, bytes: u64) {
+        self.refill(now);
+        self.missing += self.cost(events, bytes);
+    }
+
     /// Takes what these events cost, all or nothing; otherwise says how long to wait before asking again. With
     /// [`Excess::Dropped`] that means: drop them.
     ///
     /// `now` may be the same for all events of a read. A clock that goes back stands still.
     pub fn take(&mut self, now: Instant, events: u64, bytes: u64) -> Result<(), Duration> {
         let per_second = u128::from(self.rate.per_second.get());
-        if let Some(elapsed) = now.checked_duration_since(self.as_of) {
-            self.missing = self.missing.saturating_sub(elapsed.as_nanos() * per_second);
-            self.as_of = now;
-        }
-        let cost = BILLION
-            * u128::from(match self.rate.unit {
-                Unit::Events => events,
-                Unit::Bytes => bytes,
-            });
+        self.refill(now);
+        let cost = self.cost(events, bytes);
         let full = per_second * BILLION;
         match (self.missing + cost.min(full)).checked_sub(full) {
             None | Some(0) => {
@@ -145,6 +163,23 @@ impl Bucket {
                 u64::try_from(beyond.div_ceil(per_second)).unwrap_or(u64::MAX),
             )),
         }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let per_second = u128::from(self.rate.per_second.get());
+        if let Some(elapsed) = now.checked_duration_since(self.as_of) {
+            self.missing = self.missing.saturating_sub(elapsed.as_nanos() * per_second);
+            self.as_of = now;
+        }
+    }
+
+    /// In billionths.
+    fn cost(&self, events: u64, bytes: u64) -> u128 {
+        let counted = match self.rate.unit {
+            Unit::Events => events,
+            Unit::Bytes => bytes,
+        };
+        BILLION * u128::from(counted)
     }
 }
 
@@ -240,6 +275,26 @@ mod tests {
                 .as_secs(),
             10
         );
+    }
+
+    #[test]
+    fn what_went_already_is_waited_for_before_more_goes() {
+        let start = Instant::now();
+        let mut bucket = bucket("50/s", start);
+        assert_eq!(bucket.available(start), Ok(50));
+        bucket.charge(start, 50, 999);
+        let wait = bucket.available(start).expect_err("it is empty");
+        assert_eq!(wait, Duration::from_millis(100), "for five");
+        assert_eq!(bucket.available(start + wait), Ok(5));
+        // One that was larger than allowed.
+        bucket.charge(start + wait, 105, 999);
+        assert_eq!(
+            bucket.available(start + wait),
+            Err(Duration::from_millis(2100))
+        );
+        let mut bucket = self::bucket("1/s", start);
+        bucket.charge(start, 1, 0);
+        assert_eq!(bucket.available(start), Err(Duration::from_secs(1)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::decode::Decoder;
 use super::encoding::Encoding;
 use super::join::{Joined, Joiner};
 use super::multiline::Assembler;
-use super::rate::{Bucket, Excess};
+use super::rate::{Bucket, Excess, Unit};
 use super::render::{Event, Renderer};
 pub use super::run::{FileFacts, Input, Made, Run};
 use super::wide::ByteOrder;
@@ -35,8 +35,6 @@ pub struct Recorder {
     /// Number of the next piece of an event that goes out in several; 0 between events.
     next_piece: u32,
     bucket: Option<Bucket>,
-    /// Events and bytes that were read and are not paid for.
-    owed: (u64, u64),
     cuts: Vec<Cut>,
     ends: Vec<u32>,
     decoded: Decoded,
@@ -118,7 +116,6 @@ impl Recorder {
             renderer: (!config.is_as_read()).then(|| Renderer::new(config, counters, file)),
             next_piece: 0,
             bucket: config.rate.map(|rate| Bucket::new(rate, Instant::now())),
-            owed: (0, 0),
             cuts: Vec::new(),
             ends: Vec::new(),
             decoded: Decoded::default(),
@@ -147,16 +144,42 @@ impl Recorder {
 
     /// How long to wait before more is read, for what was read to keep to the section's rate.
     pub fn rate_wait(&mut self, now: Instant) -> Option<Duration> {
-        let (events, bytes) = self.owed;
-        let bucket = self.bucket.as_mut()?;
-        if bucket.rate().excess == Excess::Dropped || bytes == 0 {
-            return None;
+        self.waiting_bucket()?.available(now).err()
+    }
+
+    /// How many bytes to read at most for that.
+    pub fn rate_bytes(&mut self, now: Instant) -> Option<usize> {
+        let bucket = self.waiting_bucket()?;
+        let bytes = match bucket.rate().unit {
+            Unit::Bytes => bucket.available(now).unwrap_or(0),
+            Unit::Events => return None,
+        };
+        usize::try_from(bytes).ok()
+    }
+
+    /// How many of the whole lines `data` go now, in bytes, where each line is an event.
+    pub fn rate_lines(&mut self, data: &[u8], now: Instant) -> usize {
+        if !matches!(self.cutter, Cutter::Lines)
+            || self.decoder.and_then(Decoder::byte_order).is_some()
+        {
+            return data.len();
         }
-        let wait = bucket.take(now, events, bytes).err();
-        if wait.is_none() {
-            self.owed = (0, 0);
-        }
-        wait
+        let Some(bucket) = self.waiting_bucket() else {
+            return data.len();
+        };
+        let most = match bucket.rate().unit {
+            Unit::Events => bucket.available(now).unwrap_or(0).max(1),
+            Unit::Bytes => return data.len(),
+        };
+        let last = usize::try_from(most - 1).unwrap_or(usize::MAX);
+        let end = memchr::memchr_iter(b'\n', data).nth(last);
+        end.map_or(data.len(), |at| at + 1)
+    }
+
+    /// The bucket, if what is beyond it waits.
+    fn waiting_bucket(&mut self) -> Option<&mut Bucket> {
+        let bucket = self.bucket.as_mut();
+        bucket.filter(|bucket| bucket.rate().excess == Excess::Waits)
     }
 
     /// Makes records of the first events of `input`.
@@ -170,8 +193,10 @@ impl Recorder {
             return Made::default();
         }
         add(&self.counters.events, self.cuts.len() as u64);
-        self.owed.0 += self.cuts.len() as u64;
-        self.owed.1 += bytes as u64;
+        let events = self.cuts.len() as u64;
+        if let Some(bucket) = self.waiting_bucket() {
+            bucket.charge(Instant::now(), events, bytes as u64);
+        }
         if self.renderer.is_none() {
             return self.as_read(bytes, piece);
         }

@@ -94,6 +94,9 @@ impl Tailer {
         for lost in plan.lost.iter().filter(|lost| lost.is_gone) {
             self.forget(lost.serial);
         }
+        if plan.is_left_out && self.sources.is_empty() {
+            self.leave_out(&found);
+        }
         self.note_what_is_there(&found, &plan);
         applied
     }
@@ -353,7 +356,7 @@ impl Tailer {
     /// What the next look needs to know of this one.
     fn note_what_is_there(&mut self, found: &Found, plan: &Plan) {
         let seen = &found.seen;
-        if !seen.is_incomplete {
+        if !seen.is_incomplete && !plan.is_left_out {
             // Otherwise what lay at the path may not have been found yet.
             self.stat_when_found = None;
             self.honours_start_at = false;

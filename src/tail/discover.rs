@@ -279,6 +279,7 @@ pub(super) mod testing {
             max_line_bytes: 1,
             rotate_wait: Duration::ZERO,
             rotated: vec![],
+            unused_names: vec![],
             strip_cr: false,
         })
     }

@@ -74,7 +74,7 @@ impl Tailer {
                 true => Growth::Finished,
                 false => Growth::Possible,
             };
-            if let Some(wait) = source.rate_wait(Instant::now()) {
+            if let Some(wait) = source.rate_wait(until, Instant::now()) {
                 self.rate_due = Some(Instant::now() + wait);
                 return Ok(Drained::Rate);
             }

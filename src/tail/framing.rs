@@ -152,6 +152,27 @@ impl Framer {
         Some(framed)
     }
 
+    /// Cuts off `data`, the beginning of a line that is not waited for any longer: a piece of it, after which the line
+    /// may go on. `None` if there is nothing that surely belongs to its text.
+    pub(super) fn frame_unended(&mut self, data: &[u8]) -> Option<Framed> {
+        let bytes = match (self.byte_order, data.last()) {
+            (Some(order), _) => order.floor(data, data.len()),
+            // With a newline next, it would belong to the line's end.
+            (None, Some(b'\r')) if self.strip_cr => data.len() - 1,
+            (None, _) => data.len(),
+        };
+        let piece = Piece {
+            index: self.next_piece.max(1),
+            last: false,
+        };
+        let framed = (bytes > 0).then_some(Framed {
+            bytes,
+            framing: Framing::Part(piece),
+        })?;
+        self.go_on_after(&framed.framing);
+        Some(framed)
+    }
+
     fn go_on_after(&mut self, framing: &Framing) {
         self.next_piece = match framing {
             &Framing::Part(Piece { index, last: false }) => index.saturating_add(1),
@@ -362,6 +383,22 @@ mod tests {
         assert_eq!(resumed.frame(&line[4..]), framer.frame(&line[4..]));
         resumed.resume_inside(0);
         assert!(!resumed.is_inside_line());
+    }
+
+    #[test]
+    fn a_line_that_is_not_waited_for_goes_in_pieces_until_its_newline_comes() {
+        let piece = |index, last| Framing::Part(Piece { index, last });
+        let mut framer = Framer::new(8, true);
+        assert_eq!(framer.frame(b"abc\r"), None);
+        let framed = framer.frame_unended(b"abc\r").expect("has text");
+        assert_eq!((framed.bytes, framed.framing), (3, piece(1, false)));
+        assert_eq!(framer.frame_unended(b"\r"), None, "it may be of the end");
+        let framed = framer.frame_unended(b"\rde").expect("it is not");
+        assert_eq!((framed.bytes, framed.framing), (3, piece(2, false)));
+        let framed = framer.frame(b"f\nnext\n").expect("ends");
+        assert_eq!((framed.bytes, framed.framing), (2, piece(3, true)));
+        let framed = framer.frame(b"next\n").expect("is a line");
+        assert_eq!((framed.bytes, framed.framing), (5, Framing::Lines));
     }
 
     #[test]

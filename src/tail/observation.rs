@@ -25,6 +25,8 @@ pub(super) struct Observation {
     /// A time, in ns since 1970, at which the open file still lay at the path, by the clock of its file system; 0 if
     /// there is none that can be trusted.
     pub(super) in_place_at_ns: i64,
+    /// Files whose last change is before this time, in ns since 1970, are not begun.
+    pub(super) begun_from_ns: Option<i64>,
     /// A folder could not be listed: a file that was not found may be there.
     pub(super) is_incomplete: bool,
 }

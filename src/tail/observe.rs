@@ -10,12 +10,13 @@ mod listing;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candidates::Wanted;
 use listing::{Listed, is_editors_backup};
 
 use super::Tailer;
+use super::clock::now_ms;
 use super::compare::find_copies;
 use super::compare::{fresh, is_absence, is_shortage, matches_of, verdict_on};
 use super::family::Owner;
@@ -49,6 +50,10 @@ impl Tailer {
         };
         found.seen.was_just_rotated = self.was_just_rotated();
         found.seen.in_place_at_ns = self.in_place_at_ns();
+        found.seen.begun_from_ns = self
+            .log
+            .ignore_older
+            .map(|age| begun_from_ns(now_ms(), age));
         let stat = self.observe_current(&mut found)?;
         if found.awaits_copy {
             return Ok(found);
@@ -297,6 +302,12 @@ impl Tailer {
             (Err(_), Some(_)) => false,
         }
     }
+}
+
+/// The time of the last change, in ns since 1970, from which on files are begun that nobody knows.
+fn begun_from_ns(now_ms: i64, age: Duration) -> i64 {
+    let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    now_ms.saturating_sub(age_ms).saturating_mul(1_000_000)
 }
 
 /// A look at a name of a listing that gives it this `inode`.

@@ -11,10 +11,13 @@ use rustix::io::Errno;
 use crate::config::LogConfig;
 use crate::identity::FileStat;
 use crate::progress::CloseReason;
+use crate::shown::ShownPath;
 use crate::tailer_handle::TailerHandle;
 
 use super::Tailer;
 use super::descriptor_permits::SecondFiles;
+use super::found::Found;
+use super::observation::Current;
 use super::scheduler::{Expected, PARK_AFTER, RunOutcome, Task};
 use super::tailer::Wait;
 use super::watch::FileWatch;
@@ -126,6 +129,31 @@ impl Tailer {
             self.must_sync = true;
         }
         true
+    }
+
+    /// The file at the path was not written for so long that it is not begun: it is as one that is closed until it
+    /// changes. `--once` does not wait for that.
+    pub(super) fn leave_out(&mut self, found: &Found) {
+        let (Some(content), Current::File { stat, .. }) = (&found.current, &found.seen.current)
+        else {
+            return;
+        };
+        // What was written before the watch shows in the next look, since it is not as it was when it was looked at.
+        let watches = &self.shared.watches;
+        let watch = watches.watch_file(content.file(), &self.path, &self.handle);
+        let level = match self.shared.descriptors.follows_few() {
+            true => log::Level::Info,
+            false => log::Level::Debug,
+        };
+        log::log!(
+            level,
+            "'{}' is left out until it is written to: ignore_older",
+            ShownPath(&self.path)
+        );
+        if !self.shared.once {
+            self.paused = Some(Box::new((*stat, watch)));
+            self.descriptor_permit = None;
+        }
     }
 
     fn is_paused_file_unchanged(&self) -> bool {

@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub(super) is_rotated: bool,
     /// Another path has the file that lies at this one.
     pub(super) is_read_elsewhere: bool,
+    /// Nobody has begun the file at the path, and it was not written for so long that nobody does.
+    pub(super) is_left_out: bool,
 }
 
 /// One source after the plan.
@@ -348,7 +350,16 @@ impl Planner<'_> {
         }
         self.detach(before);
         let from = self.start_of(stat, matches);
-        self.current = Some(Planned::OpenCurrent(from));
+        self.plan.is_left_out = !matches!(from, From::PositionOf(_)) && self.is_too_old(stat);
+        if !self.plan.is_left_out {
+            self.current = Some(Planned::OpenCurrent(from));
+        }
+    }
+
+    /// Whether a file that nobody has begun was not written for so long that it is left out.
+    fn is_too_old(&self, stat: &FileStat) -> bool {
+        let begun_from = self.seen.begun_from_ns;
+        begun_from.is_some_and(|from_ns| stat.modified_ns < from_ns)
     }
 
     fn kept(&self, serial: u64) -> Planned {

@@ -4,14 +4,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clock::mtime_is_ambiguous;
 use super::framing::{DataEnd, Framed, Framer, Growth};
 use super::log_file::LogFile;
-use super::nuls::{self, Behind, Nuls};
+use super::nuls::Nuls;
 use super::watch::FileWatch;
-use crate::batch::{SourceId, Span, TailChecksum};
+use crate::batch::{SourceId, TailChecksum};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
 use crate::identity::FileStat;
@@ -20,6 +20,7 @@ use crate::record::recorder::Recorder;
 
 pub(super) mod making;
 mod outcome;
+mod place;
 #[cfg(test)]
 mod tests;
 
@@ -58,6 +59,10 @@ pub(super) struct Source {
     recorder: Option<Box<Recorder>>,
     /// Whole lines whose event may go on.
     pending: Option<Pending>,
+    /// The beginning of a line at the end of the file.
+    unended: Option<Pending>,
+    /// How long that waits for its newline; `None`: as long as it takes.
+    line_timeout: Option<Duration>,
     /// From `position` to here there is no newline, and no NUL that is not written yet; never less than
     /// `position`.
     no_newline_before: u64,
@@ -98,6 +103,8 @@ impl Source {
             framer,
             recorder: None,
             pending: None,
+            unended: None,
+            line_timeout: None,
             no_newline_before: checkpoint.offset,
             nuls: Nuls::new(stat.is_sparse),
             has_warned_of_nuls: false,
@@ -251,6 +258,7 @@ impl Source {
         pool: &Arc<BufferPool>,
     ) -> io::Result<ReadOutcome> {
         if end <= self.position {
+            self.unended = None;
             return Ok(ReadOutcome::End { partial: 0 });
         }
         let mut until = end;
@@ -259,6 +267,7 @@ impl Source {
             match self.nuls.reach(content, self.position, end, growth)? {
                 Some(reach) => until = reach,
                 None => {
+                    self.unended = None;
                     let partial = self.written_size().saturating_sub(self.position);
                     return Ok(ReadOutcome::End { partial });
                 }
@@ -276,6 +285,10 @@ impl Source {
             && until - self.position < decisive as u64
         {
             let partial = until - self.position;
+            match self.pending {
+                None => drop(self.await_line_end(until, Instant::now())),
+                Some(_) => self.unended = None,
+            }
             return Ok(ReadOutcome::End { partial });
         }
         // A line that is known to be long is fetched in one go, everything else in usual steps.
@@ -284,6 +297,14 @@ impl Source {
         let usual = BufferPool::BUFFER_BYTES
             .min(self.framer.max_line_bytes().saturating_mul(8))
             .max(Budget::LEAST_BYTES);
+        let usual = match self
+            .recorder
+            .as_mut()
+            .and_then(|r| r.rate_bytes(Instant::now()))
+        {
+            Some(bytes) => usual.min(bytes.max(Budget::LEAST_BYTES)),
+            None => usual,
+        };
         let mut wanted = Wanted {
             until,
             end,
@@ -311,7 +332,7 @@ impl Source {
             // A hole.
             return Ok(match self.look_behind(wanted, 0, 0, growth)? {
                 Unended::Read(read) => Some(read),
-                Unended::LineEnds | Unended::WantsMore => None,
+                Unended::LineEnds | Unended::TimedOut | Unended::WantsMore => None,
             });
         }
         let Some(permit) = account.acquire(unread.min(wanted.most), wanted.least) else {
@@ -350,6 +371,14 @@ impl Source {
             None => match self.look_behind(wanted, text, count, growth)? {
                 Unended::Read(read) => return Ok(Some(read)),
                 Unended::LineEnds => self.framer.frame_last(&data[..text]),
+                Unended::TimedOut => match self.framer.frame_unended(&data[..text]) {
+                    Some(framed) => Some(framed),
+                    None => {
+                        self.unended = None;
+                        let partial = text as u64;
+                        return Ok(Some(ReadOutcome::End { partial }));
+                    }
+                },
                 Unended::WantsMore => None,
             },
         };
@@ -377,6 +406,7 @@ impl Source {
         self.marks.add(start, self.tail_checksum);
         self.position += bytes as u64;
         self.no_newline_before = self.position;
+        self.unended = None;
         self.tail_checksum = TailChecksum::of(&data);
         ReadOutcome::Batch(Chunk {
             destination: None,
@@ -385,92 +415,5 @@ impl Source {
             framing,
             permit,
         })
-    }
-
-    /// Looks at what lies behind a line without an end: of the `count` bytes from the position on, the first
-    /// `text` are no NULs that might not be written yet.
-    fn look_behind(
-        &mut self,
-        wanted: &mut Wanted,
-        text: usize,
-        count: usize,
-        growth: Growth,
-    ) -> io::Result<Unended> {
-        let Wanted { until, end, .. } = *wanted;
-        let (text_end, read_to) = (self.position + text as u64, self.position + count as u64);
-        self.no_newline_before = text_end;
-        if text == count && read_to < until {
-            // Either the budget gave less than was wanted, or the line is longer than usual.
-            let unread = usize::try_from(until - self.position).unwrap_or(usize::MAX);
-            wanted.most = self.framer.decisive_bytes();
-            wanted.least = unread.min(wanted.most);
-            return Ok(Unended::WantsMore);
-        }
-        let partial = text as u64;
-        if text == count && until == end {
-            return Ok(Unended::Read(ReadOutcome::End { partial }));
-        }
-        let behind = self
-            .nuls
-            .behind(&mut self.content, text_end, (read_to, end), growth)?;
-        match behind {
-            Behind::End if growth == Growth::Possible || text == 0 => {
-                self.show_size();
-                Ok(Unended::Read(ReadOutcome::End { partial }))
-            }
-            Behind::Hole(next) if text == 0 => self.skip_to(next).map(Unended::Read),
-            Behind::End | Behind::Hole(_) => Ok(Unended::LineEnds),
-            Behind::Inside => {
-                wanted.until = self.nuls.next_hole(&self.content, self.position).min(end);
-                wanted.most = wanted.most.max(self.framer.decisive_bytes());
-                Ok(Unended::WantsMore)
-            }
-        }
-    }
-
-    /// Moves the position over the NULs before `text`.
-    #[cold]
-    fn skip_to(&mut self, text: u64) -> io::Result<ReadOutcome> {
-        if !self.is_unchanged()? {
-            return Ok(ReadOutcome::Changed);
-        }
-        let tail_checksum = nuls::checksum_behind(&mut self.content, self.position, text)?;
-        let Some(tail_checksum) = tail_checksum else {
-            return Ok(ReadOutcome::Changed);
-        };
-        let span = Span {
-            source: self.id,
-            start: self.position,
-            end: text,
-            tail_checksum,
-        };
-        self.framer.end_line();
-        self.nuls.settle();
-        self.marks.add(self.position, self.tail_checksum);
-        (self.position, self.no_newline_before) = (text, text);
-        self.tail_checksum = tail_checksum;
-        Ok(ReadOutcome::Skipped(span))
-    }
-
-    /// Fills `data` from the position on; returns how many bytes there were. The bytes before the
-    /// position are read with them and compared, in the same system call, so that a truncation
-    /// between a stat and a read cannot slip through: `None` if they are not what was read. At the
-    /// beginning of the file, the bytes themselves are compared with what is known of them.
-    fn fill(&mut self, data: &mut [u8]) -> io::Result<Option<usize>> {
-        let mut before = [0u8; TailChecksum::MAX_LEN];
-        let before = &mut before[..usize::from(self.tail_checksum.len).min(TailChecksum::MAX_LEN)];
-        let start = self.position - before.len() as u64;
-        let count = self.content.read_two(before, data, start)?;
-        let Some(count) = count.checked_sub(before.len()) else {
-            return Ok(None);
-        };
-        let is_unchanged = match self.position {
-            0 => self.begins_as_known(&data[..count])?,
-            _ => TailChecksum::of(before) == self.tail_checksum,
-        };
-        if is_unchanged {
-            self.verified = None;
-        }
-        Ok(is_unchanged.then_some(count))
     }
 }

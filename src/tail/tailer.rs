@@ -219,6 +219,7 @@ impl Tailer {
     fn is_done(&mut self) -> bool {
         self.forget_late();
         self.sources.is_empty()
+            && self.paused.is_none()
             && self.read_elsewhere.is_none()
             && !self.trouble.is_present()
             && self.blocked_since.is_none()
@@ -275,7 +276,11 @@ impl Tailer {
             patience = patience.min(due.saturating_duration_since(now));
         }
         for due in self.sources.iter().filter_map(Source::pending_due) {
-            patience = patience.min(due.saturating_duration_since(now));
+            // It is due since before this look if that could not send it.
+            let left = due
+                .checked_duration_since(now)
+                .filter(|left| !left.is_zero());
+            patience = patience.min(left.unwrap_or(OVERDUE_INTERVAL));
         }
         if next == Wait::Idle {
             for since in self.sources.iter().filter_map(|s| s.detached_since) {
@@ -455,6 +460,8 @@ const CLOCK_WAS_SET_MS: i64 = 500;
 const MOST_SYNCS: usize = 3;
 /// How long after a rotation what it left may appear.
 const JUST_ROTATED: Duration = Duration::from_secs(10);
+/// How often a look tries to send what is due and could not be sent.
+const OVERDUE_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a file that was read to its end is looked for again when something was written to it.
 const LATE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long such files are watched.

@@ -332,13 +332,20 @@ fn log_config(
             max_line_bytes: max_line_bytes.as_ref().map_or(0, |bytes| bytes.value),
             strip_cr: strip_cr.as_ref().is_some_and(|strip_cr| strip_cr.value),
             defaults: log_defaults,
+            line_timeout: line_timeout.as_ref(),
         },
     );
-    if let Some((destination, record)) = &records
+    if let Some(records) = &records
         && let Some(partitioner) = &log_defaults.partitioner
-        && let (None, Partitioner::Key, Some(line)) =
-            (&destination.key, partitioner.value, partitioner.line)
-        && !record.as_ref().is_some_and(|record| record.has_key())
+        && let (None, Partitioner::Key, Some(line)) = (
+            &records.destination.key,
+            partitioner.value,
+            partitioner.line,
+        )
+        && !records
+            .record
+            .as_ref()
+            .is_some_and(|record| record.has_key())
     {
         let section = log.section();
         let problem = Problem::MissingRecordKey { section, line };
@@ -359,13 +366,18 @@ fn log_config(
             log.errors.push(ConfigError::at(line, problem));
         }
     }
-    let (destination, record) = records?;
+    let records::Records {
+        destination,
+        record,
+        unused_names,
+    } = records?;
     let globs = path?.value.into_iter();
     Some(LogConfig {
         name: name.to_owned(),
         paths: globs.map(|pattern| pattern.glob().to_owned()).collect(),
         exclude: exclude?.value,
         rotated: rotated?.value,
+        unused_names,
         follow_links: follow_links?.value,
         destination,
         ignore_older: ignore_older?.value,

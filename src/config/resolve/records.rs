@@ -25,17 +25,26 @@ pub(super) struct Section<'a> {
     pub(super) max_line_bytes: usize,
     pub(super) strip_cr: bool,
     pub(super) defaults: &'a LogDefaults,
+    pub(super) line_timeout: Option<&'a Setting<Option<Duration>>>,
+}
+
+/// What the keys for records come to.
+pub(super) struct Records {
+    /// Where they go, as far as that is the same for all files.
+    pub(super) destination: LogDestination,
+    /// What they are made of; `None`: lines, as they are.
+    pub(super) record: Option<Arc<RecordConfig>>,
+    /// The names in `path`, if nothing asks for any of them.
+    pub(super) unused_names: Vec<String>,
 }
 
 /// Where records go and what they are made of; `None` where an error says why not.
-pub(super) fn records(
-    log: &mut Reader<'_>,
-    section: &Section<'_>,
-) -> Option<(LogDestination, Option<Arc<RecordConfig>>)> {
+pub(super) fn records(log: &mut Reader<'_>, section: &Section<'_>) -> Option<Records> {
     let texts = Texts::read(log, section);
     let work = Work::read(log);
     let (mut texts, work) = (texts?, work?);
     work.check(log.errors);
+    work.check_line_timeout(section.line_timeout, log.errors);
     let groups: Vec<&str> = match &work.parse.value {
         Parse::Regex(pattern) => pattern.group_names().collect(),
         _ => Vec::new(),
@@ -102,8 +111,20 @@ pub(super) fn records(
             .as_ref()
             .is_some_and(|partitioner| partitioner.value == Partitioner::Key),
     };
-    let record = config.does_anything().then(|| Arc::new(config));
-    Some((destination, record))
+    let unused_names = match config.templates.needs.path_names.is_empty() {
+        true => section
+            .paths
+            .iter()
+            .flat_map(PathPattern::names)
+            .map(|name| name.to_string())
+            .collect(),
+        false => Vec::new(),
+    };
+    Some(Records {
+        destination,
+        record: config.does_anything().then(|| Arc::new(config)),
+        unused_names,
+    })
 }
 
 /// Texts in which there may be placeholders.
@@ -265,6 +286,8 @@ struct Work {
     filter: Filter,
     rate: Setting<Option<crate::record::rate::Rate>>,
     masks: Masks,
+    /// The keys that say so.
+    mask_settings: Vec<Setting<()>>,
     strip_ansi: Setting<bool>,
     parse: Setting<Parse>,
     time: Setting<Option<crate::record::time_format::TimeFormat>>,
@@ -280,31 +303,51 @@ impl Work {
         let container = log.setting(&keys::LOG_CONTAINER);
         let encoding = log.setting(&keys::LOG_ENCODING);
         let multiline = log.setting(&keys::LOG_MULTILINE);
-        let multiline_timeout = log.setting(&keys::LOG_MULTILINE_TIMEOUT);
-        let keep = log.setting(&keys::LOG_KEEP);
-        let drop = log.setting(&keys::LOG_DROP);
+        let multiline_timeout = log.setting_or_default(&keys::LOG_MULTILINE_TIMEOUT);
+        let keep = log.setting_or_default(&keys::LOG_KEEP);
+        let drop = log.setting_or_default(&keys::LOG_DROP);
         let drops = log.family(&keys::LOG_DROP_NAME);
-        let sample = log.setting(&keys::LOG_SAMPLE);
-        let rate = log.setting(&keys::LOG_RATE_LIMIT);
-        let mask = log.setting(&keys::LOG_MASK);
+        let sample = log.setting_or_default(&keys::LOG_SAMPLE);
+        let rate = log.setting_or_default(&keys::LOG_RATE_LIMIT);
+        let mask = log.setting_or_default(&keys::LOG_MASK);
         let masks = log.family(&keys::LOG_MASK_NAME);
-        let strip_ansi = log.setting(&keys::LOG_STRIP_ANSI);
+        let strip_ansi = log.setting_or_default(&keys::LOG_STRIP_ANSI);
         let parse = log.setting(&keys::LOG_PARSE);
         let time = log.setting(&keys::LOG_TIME);
         let time_field = log.setting(&keys::LOG_TIME_FIELD);
-        let time_zone = log.setting(&keys::LOG_TIME_ZONE);
+        let time_zone = log.setting_or_default(&keys::LOG_TIME_ZONE);
         let timestamp = log.setting(&keys::LOG_TIMESTAMP);
         let format = log.setting(&keys::LOG_FORMAT);
         let json = log.setting(&keys::LOG_JSON);
         let named = |family: &str, name: String| Arc::from(format!("{family}.{name}"));
+        let (drop, drops) = (drop?, drops.unwrap_or_default());
+        let all = drops
+            .iter()
+            .map(|(_, drop)| (drop.value.matches_all(), drop.with_value(())));
+        let first = drop
+            .value
+            .as_ref()
+            .map(|value| (value.matches_all(), drop.with_value(())));
+        for (_, setting) in first
+            .into_iter()
+            .chain(all)
+            .filter(|(matches_all, _)| *matches_all)
+        {
+            log.errors
+                .push(setting.invalid_because(MATCHES_ALL.to_owned()));
+        }
+        let (mask, masks) = (mask?, masks.unwrap_or_default());
+        let set = mask.value.is_some().then(|| mask.with_value(()));
+        let named_masks = masks.iter().map(|(_, mask)| mask.with_value(()));
+        let mask_settings: Vec<Setting<()>> = set.into_iter().chain(named_masks).collect();
         let mut all_drops: Vec<(Arc<str>, Pattern)> = Vec::new();
-        all_drops.extend(drop?.value.map(|drop| (Arc::from("drop"), drop)));
+        all_drops.extend(drop.value.map(|drop| (Arc::from("drop"), drop)));
         all_drops.extend(
-            drops?
+            drops
                 .into_iter()
                 .map(|(name, drop)| (named("drop", name), drop.value)),
         );
-        let masks = masks?
+        let masks = masks
             .into_iter()
             .map(|(name, rule)| (named("mask", name), rule.value));
         Some(Work {
@@ -314,7 +357,8 @@ impl Work {
             multiline_timeout: multiline_timeout?,
             filter: Filter::new(keep?.value, all_drops, sample?.value),
             rate: rate?,
-            masks: Masks::new(&mask?.value.unwrap_or_default(), masks.collect()),
+            masks: Masks::new(&mask.value.unwrap_or_default(), masks.collect()),
+            mask_settings,
             strip_ansi: strip_ansi?,
             parse: parse?,
             time: time?,
@@ -343,6 +387,26 @@ impl Work {
         if self.container.value.is_some() && self.encoding.value.is_wide() {
             const HINT: &str = "a container runtime writes its lines in UTF-8";
             errors.push(self.encoding.conflict(&self.container, HINT));
+        }
+    }
+
+    /// What goes before its line has ended is what it seems to be only where that is of the line alone.
+    fn check_line_timeout(
+        &self,
+        line_timeout: Option<&Setting<Option<Duration>>>,
+        errors: &mut Vec<ConfigError>,
+    ) {
+        let Some(line_timeout) = line_timeout.filter(|line_timeout| line_timeout.value.is_some())
+        else {
+            return;
+        };
+        for mask in self.mask_settings.iter().take(1) {
+            const HINT: &str = "half of a secret would leave before its other half is written";
+            errors.push(line_timeout.conflict(mask, HINT));
+        }
+        if self.container.value.is_some() {
+            const HINT: &str = "a container runtime ends its lines itself";
+            errors.push(line_timeout.conflict(&self.container, HINT));
         }
     }
 
@@ -391,6 +455,11 @@ impl Work {
             names.position(|group| group == Some(name))
         };
         let field = match &self.parse.value {
+            Parse::Json if name.split('.').any(str::is_empty) => {
+                let why = "names no value; write NAME or NAME.NAME".to_owned();
+                errors.push(self.time_field.invalid_because(why));
+                return None;
+            }
             Parse::Json => TimeField::Json(paths.add(name)),
             Parse::Regex(pattern) => match group(pattern) {
                 Some(group) => TimeField::Group(group),
@@ -437,5 +506,8 @@ fn settings(log: &Reader<'_>, section: &Section<'_>) -> Vec<(String, String)> {
     settings
 }
 
+/// What is said of a `drop` that leaves nothing.
+const MATCHES_ALL: &str = "drops every record: the regex matches no text as well; is a '|' too many, or a '+' meant \
+                           where there is a '*'?";
 /// `multiline_timeout` where it is not set.
 const MULTILINE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -81,6 +81,7 @@ impl ValueType for Excludes {
         items(text)?
             .into_iter()
             .map(|item| match item.contains('/') {
+                _ if has_placeholder(item) => Err(no_placeholder(item)),
                 true => absolute_glob(item),
                 false => checked_glob(item, item.to_owned()),
             })
@@ -102,8 +103,28 @@ impl ValueType for RotatedGlobs {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        items(text)?.into_iter().map(absolute_glob).collect()
+        items(text)?
+            .into_iter()
+            .map(|item| match has_placeholder(item) {
+                true => Err(no_placeholder(item)),
+                false => absolute_glob(item),
+            })
+            .collect()
     }
+}
+
+/// Whether there is `{name}` in it, as `path` has it.
+fn has_placeholder(item: &str) -> bool {
+    let inside = item
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'));
+    inside.is_some_and(|(name, _)| !name.contains(['[', ']']))
+}
+
+/// A glob of files that are not those of `path` has no names.
+fn no_placeholder(item: &str) -> BadValue {
+    BadValue::part(item)
+        .hint("{name} is known in path only; write * here, or [{] for a brace itself")
 }
 
 /// `item` as an absolute pattern.

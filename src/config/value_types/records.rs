@@ -143,6 +143,9 @@ impl ValueType for MaskRules {
     }
 
     fn read(&self, text: &str) -> Result<MaskRule, BadValue> {
+        if text.starts_with("=>") {
+            return Err(BadValue::at(0, "no regex before '=>'"));
+        }
         MaskRule::parse(text).map_err(|error| moved(error, 0))
     }
 }

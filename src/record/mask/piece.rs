@@ -29,11 +29,14 @@ impl Word {
     /// Reads the words of `mask`, with a comma between them.
     pub fn parse_list(text: &str) -> Result<Vec<Word>, PatternError> {
         let mut words = Vec::new();
+        let mut next = 0;
         for part in text.split(',') {
             let name = part.trim();
+            let at = next + part.len() - part.trim_start().len();
+            next += part.len() + 1;
             let Some(&(_, word)) = Self::ALL.iter().find(|(known, _)| *known == name) else {
                 return Err(PatternError {
-                    at: text.find(name).unwrap_or(0),
+                    at,
                     words: format!(
                         "'{name}' is not one of card, email, bearer, password; a regex needs a name: mask.NAME"
                     ),

@@ -143,12 +143,13 @@ impl Tailer {
         let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
         let framer = framer.with_lookahead(lookahead);
         let mut source = Source::new(content, at, checkpoint, &stat, framer);
+        let patience = match self.shared.once {
+            true => Patience::None,
+            false => Patience::Configured,
+        };
+        source.set_line_timeout(self.log.line_timeout, patience);
         if let Some(record) = record {
             let counters = self.shared.metrics.records(&self.log.name);
-            let patience = match self.shared.once {
-                true => Patience::None,
-                false => Patience::Configured,
-            };
             if let Err(error) = source.make_records(&record, &counters, &self.destination, patience)
             {
                 self.trouble.note(&self.path.clone(), &error);

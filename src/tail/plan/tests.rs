@@ -69,6 +69,34 @@ fn candidate(inode: u64, matches: Vec<Match>) -> Candidate {
     }
 }
 
+#[test]
+fn a_file_that_nobody_has_begun_and_that_is_too_old_is_left_out() {
+    let observed = |inode, begun_from_ns| Observation {
+        current: at_path(inode, Vec::new()),
+        known: vec![checkpoint(1, 5, 100, 100)],
+        candidates: vec![candidate(6, Vec::new())],
+        begun_from_ns,
+        ..Observation::default()
+    };
+    // Its last change is at 7,000.
+    let made = plan(&observed(7, Some(7_001)));
+    assert!(made.is_left_out && !made.has_current);
+    assert_eq!((made.sources, made.registered), (vec![], vec![]));
+    for begun_from_ns in [Some(7_000), None] {
+        let made = plan(&observed(7, begun_from_ns));
+        let current = Planned::OpenCurrent(From::Start);
+        assert!(!made.is_left_out && made.sources.ends_with(&[current]));
+        let rotated = Planned::Open(0, From::Start);
+        assert_eq!(made.sources.contains(&rotated), begun_from_ns.is_none());
+    }
+    let made = plan(&Observation {
+        current: at_path(5, matched(1, CONTINUES)),
+        ..observed(5, Some(i64::MAX))
+    });
+    let current = Planned::OpenCurrent(From::PositionOf(1));
+    assert_eq!(made.sources, [current], "what was begun is finished");
+}
+
 fn archive(inode: u64, matches: Vec<Match>) -> Candidate {
     Candidate {
         is_archive: true,

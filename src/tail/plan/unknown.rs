@@ -24,6 +24,10 @@ impl Planner<'_> {
                 }
                 continue;
             }
+            if self.is_too_old(&candidate.stat) {
+                // It may be written again.
+                continue;
+            }
             let is_ours = candidate.was_found_at_path || self.followed_on(candidate);
             match candidate.readable {
                 Readable::NotYet if is_ours => {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Source;
 use super::outcome::{Chunk, Pending, ReadOutcome, Wanted};
-use crate::batch::{Destination, Span, TailChecksum};
+use crate::batch::{Destination, Framing, Span, TailChecksum};
 use crate::budget::Permit;
 use crate::buffer::{Buffer, BufferPool};
 use crate::record::RecordConfig;
@@ -84,15 +84,49 @@ impl Source {
         }
     }
 
-    /// When the lines that wait for more of their event go out without it.
+    /// When what waits for more of its event or line goes out without it.
     pub(in crate::tail) fn pending_due(&self) -> Option<Instant> {
-        let (pending, recorder) = (self.pending.as_ref()?, self.recorder.as_ref()?);
-        Some(pending.since + recorder.patience())
+        let recorder = self.recorder.as_ref();
+        let event = self.pending.as_ref().zip(recorder);
+        let event = event.map(|(pending, recorder)| pending.since + recorder.patience());
+        let line = self.unended.as_ref().zip(self.line_timeout);
+        let line = line.map(|(unended, timeout)| unended.since + timeout);
+        event.into_iter().chain(line).min()
     }
 
-    /// How long the next bytes must wait, for the rate that the section allows.
-    pub(in crate::tail) fn rate_wait(&mut self, now: Instant) -> Option<Duration> {
-        self.recorder.as_mut()?.rate_wait(now)
+    /// Sends a line without a newline after so long at the end of the file.
+    pub(in crate::tail) fn set_line_timeout(
+        &mut self,
+        timeout: Option<Duration>,
+        patience: Patience,
+    ) {
+        self.line_timeout = timeout.map(|timeout| match patience {
+            Patience::Configured => timeout,
+            Patience::None => Duration::ZERO,
+        });
+    }
+
+    /// The file ends at `until`, within a line. Whether that has been so for as long as is waited.
+    pub(super) fn await_line_end(&mut self, until: u64, now: Instant) -> bool {
+        let Some(timeout) = self.line_timeout else {
+            return false;
+        };
+        let since = match &self.unended {
+            Some(unended) if unended.until == until => unended.since,
+            _ => now,
+        };
+        self.unended = Some(Pending { until, since });
+        now >= since + timeout
+    }
+
+    /// How long the next of the bytes before `end` must wait, for the rate that the section allows. Nothing waits where
+    /// there is nothing to send.
+    pub(in crate::tail) fn rate_wait(&mut self, end: u64, now: Instant) -> Option<Duration> {
+        let recorder = self.recorder.as_mut()?;
+        match self.no_newline_before >= end {
+            true => None,
+            false => recorder.rate_wait(now),
+        }
     }
 
     /// Makes records of the lines that `framed` cuts off `data`. `None` if more has to be read to tell where an event
@@ -106,8 +140,15 @@ impl Source {
         pool: &Arc<BufferPool>,
     ) -> Option<ReadOutcome> {
         let recorder = self.recorder.as_mut()?;
-        let until = self.position + framed.bytes as u64;
         let now = Instant::now();
+        let (bytes, end) = match framed.framing {
+            Framing::Lines => match recorder.rate_lines(&data[..framed.bytes], now) {
+                bytes if bytes < framed.bytes => (bytes, DataEnd::MoreBehind),
+                bytes => (bytes, end),
+            },
+            _ => (framed.bytes, end),
+        };
+        let until = self.position + bytes as u64;
         let waited = match &self.pending {
             Some(pending) if pending.until == until => pending.since,
             _ => now,
@@ -116,11 +157,11 @@ impl Source {
             DataEnd::Finished => true,
             DataEnd::MayGrow => now >= waited + recorder.patience(),
             // What lies behind is a line beyond the bound, and an event ends before it.
-            DataEnd::MoreBehind => data.len() - framed.bytes >= self.framer.decisive_bytes(),
+            DataEnd::MoreBehind => data.len() - bytes >= self.framer.decisive_bytes(),
         };
         let made = recorder.make(&Input {
-            data: &data[..framed.bytes],
-            behind: &data[framed.bytes..],
+            data: &data[..bytes],
+            behind: &data[bytes..],
             framing: &framed.framing,
             start: self.position,
             is_complete,
@@ -153,7 +194,7 @@ impl Source {
         pool: &Arc<BufferPool>,
     ) -> ReadOutcome {
         let start = self.position;
-        self.pending = None;
+        (self.pending, self.unended) = (None, None);
         self.marks.add(start, self.tail_checksum);
         self.position += made.bytes as u64;
         self.no_newline_before = self.position;

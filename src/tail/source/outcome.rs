@@ -7,12 +7,12 @@ use crate::batch::{Destination, Framing, Span};
 use crate::budget::Permit;
 use crate::buffer::Buffer;
 
-/// Lines that were read and not sent, since what may follow belongs to the same event.
+/// What was read and not sent, since what may follow belongs to it.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// Offset after them.
+    /// Offset after it.
     pub(super) until: u64,
-    /// When they were found at the end of the file.
+    /// When it was found at the end of the file.
     pub(super) since: Instant,
 }
 
@@ -55,6 +55,8 @@ pub(super) enum Unended {
     Read(ReadOutcome),
     /// It ends where its text ends.
     LineEnds,
+    /// It was waited for long enough.
+    TimedOut,
     /// More has to be read.
     WantsMore,
 }

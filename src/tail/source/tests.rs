@@ -125,6 +125,39 @@ impl Reading {
     }
 }
 
+#[test]
+fn a_last_line_goes_without_its_newline_when_it_was_waited_for_and_its_rest_is_another_piece() {
+    use making::Patience;
+    let mut reading = Reading::of("a.log", 100, |file| put(file, b"one\ntw"));
+    let hour = Some(Duration::from_secs(3600));
+    reading.source.set_line_timeout(hour, Patience::Configured);
+    assert_eq!(reading.read(Growth::Possible), 2);
+    let due = reading.source.pending_due().expect("it waits");
+    assert_eq!(reading.read(Growth::Possible), 2);
+    assert_eq!(
+        reading.source.pending_due(),
+        Some(due),
+        "since it was found"
+    );
+    reading.overwrite(6, "o");
+    assert_eq!(reading.read(Growth::Possible), 3);
+    let later = reading.source.pending_due().expect("it waits");
+    assert!(later > due, "it waits anew for what has grown");
+    reading.source.set_line_timeout(hour, Patience::None);
+    assert_eq!(reading.read(Growth::Possible), 0);
+    assert!(reading.source.framer.is_inside_line());
+    assert_eq!(reading.source.pending_due(), None);
+    reading.assert_read(&["one", "two"], &[]);
+    reading.restart();
+    assert!(
+        reading.source.framer.is_inside_line(),
+        "after a restart, too"
+    );
+    reading.overwrite(7, "!\nthree\n");
+    assert_eq!(reading.read(Growth::Possible), 0);
+    reading.assert_read(&["one", "two", "!", "three"], &[]);
+}
+
 fn put(mut file: &File, bytes: &[u8]) {
     file.write_all(bytes).expect("writes");
 }
