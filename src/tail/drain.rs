@@ -7,7 +7,7 @@ use crossbeam_channel::select;
 
 use super::Tailer;
 use super::clock::now_ms;
-use super::framing::Growth;
+use crate::record::framing::Growth;
 use super::growth::{grow_fingerprint, grown_fingerprint};
 use super::source::Source;
 use super::source::{Chunk, ReadOutcome};

@@ -16,7 +16,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::framing::Growth;
+use crate::record::framing::Growth;
 use super::log_file::LogFile;
 use crate::batch::TailChecksum;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::clock::mtime_is_ambiguous;
-use super::framing::{Framed, Framer, Growth};
+use crate::record::framing::{Framed, Framer, Growth};
 use super::log_file::LogFile;
 use super::nuls::{self, Behind, Nuls};
 use super::watch::FileWatch;

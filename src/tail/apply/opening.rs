@@ -12,7 +12,7 @@ use crate::shown::ShownPath;
 use crate::tail::clock::now_ms;
 use crate::tail::compare::{fresh, identify, identity_of, matches_of};
 use crate::tail::found::{CandidateFile, Found};
-use crate::tail::framing::Framer;
+use crate::record::framing::Framer;
 use crate::tail::log_file::LogFile;
 use crate::tail::plan::{From, Plan, Registration};
 use crate::tail::recognise::is_same_inode;

@@ -11,7 +11,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
 use crate::record::recorder::{FileFacts, Input, Made, Recorder};
-use crate::tail::framing::Framed;
+use crate::record::framing::Framed;
 
 /// Whether what may go on is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
