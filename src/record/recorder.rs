@@ -107,7 +107,9 @@ impl Recorder {
                 let before = unwrapped(kind, known, &file.before[whole..]);
                 let assembler = |at: usize| {
                     let mode = mode.clone()?;
-                    Some(Assembler::resume(mode, &head[at], &before[at]))
+                    // Its first line is whole, and not looked at if nothing stands before it.
+                    let before = [b"\n", &before[at][..]].concat();
+                    Some(Assembler::resume(mode, &head[at], &before))
                 };
                 Cutter::Joined(Box::new(JoinedLines {
                     joiner: Joiner::new(kind, known, GROUP_BYTES.max(config.max_line_bytes)),
@@ -157,6 +159,23 @@ impl Recorder {
     /// What may go on is not waited for.
     pub fn do_not_wait(&mut self) {
         self.patience = Duration::ZERO;
+    }
+
+    /// Takes the clock out of it: every event is read at `now_ns`, and no rate holds. What becomes of each is kept for
+    /// [`Recorder::take_fates`].
+    pub fn rehearse(&mut self, now_ns: i64) {
+        self.bucket = None;
+        if let Some(renderer) = &mut self.renderer {
+            renderer.rehearse(now_ns);
+        }
+    }
+
+    /// What became of the events of a rehearsal since this was asked last, in their order: where each begins in the
+    /// file, and if it was dropped the rule's place among the names of the filter. Nothing if events are records as
+    /// they lie in the file.
+    pub fn take_fates(&mut self) -> Vec<(u64, Option<usize>)> {
+        let renderer = self.renderer.as_mut();
+        renderer.map_or_else(Vec::new, Renderer::take_fates)
     }
 
     /// The byte order of 16-bit text, once the file has told; `begin` are its first bytes, where they were not known.

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use crate::batch::{Destination, Events, Framing, Records, TailChecksum};
 use crate::config::Config;
 use crate::record::RecordConfig;
+use crate::record::framing::{Framed, Framer};
 use crate::record::recorder::{FileFacts, Input, Recorder};
-use crate::tail::framing::{Framed, Framer};
-use crate::tail::route;
 
 /// What is asked of a section, and where its records go.
 pub(in crate::tail) struct Section {
@@ -26,7 +25,7 @@ impl Section {
         let config = parsed.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         let log = &config.logs[0];
         let destination = Destination {
-            route: Arc::new(route(log, "node7", config.kafka.headers)),
+            route: Arc::new(log.route("node7", config.kafka.headers)),
             path: Path::new("/log/shop.log").into(),
         };
         Section {
