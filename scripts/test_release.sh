@@ -435,11 +435,17 @@ trap 'rm -rf "$work"' EXIT
 binary=$(realpath "${1:-$(scripts/build.sh --quiet)}")
 
 tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/release-tools")
-if [ ! -e "$tools/done" ]; then
+download() {
+    (cd "$tools/debs" && apt-get download -qq -o APT::Sandbox::User=root supervisor python3-pkg-resources prometheus)
+}
+if [ ! -e "$tools/done" ] && command -v apt-get >/dev/null; then
     say "fetching supervisord and promtool"
     mkdir -p "$tools/debs"
-    if (cd "$tools/debs" && apt-get download -qq -o APT::Sandbox::User=root supervisor python3-pkg-resources prometheus) &&
-        for package in "$tools"/debs/*.deb; do dpkg-deb -x "$package" "$tools"; done; then
+    # A new machine has no lists yet, or old ones.
+    if download 2>/dev/null || { apt-get -qq update && download; }; then
+        for package in "$tools"/debs/*.deb; do
+            dpkg-deb -x "$package" "$tools"
+        done
         touch "$tools/done"
     fi
     rm -rf "$tools/debs"
