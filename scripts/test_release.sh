@@ -446,6 +446,8 @@ if [ ! -e "$tools/done" ] && command -v apt-get >/dev/null; then
         for package in "$tools"/debs/*.deb; do
             dpkg-deb -x "$package" "$tools"
         done
+        # Most of it is Prometheus itself.
+        rm -rf "$tools"/usr/{bin/prometheus,share}
         touch "$tools/done"
     fi
     rm -rf "$tools/debs"
