@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Format, lints, docs, the static binary as users get it, all tests, those against a real Kafka included, the count
-# of instructions that a line takes (scripts/instructions.sh), and the quickstart.
+# of instructions that a line takes (scripts/instructions.sh), what is released (scripts/test_release.sh), and the quickstart.
 #
 #   scripts/test.sh            everything
 #   scripts/test.sh FILTER     only the tests whose names contain FILTER
@@ -191,6 +191,7 @@ if [ $# = 0 ]; then
     # Linking it goes on meanwhile.
     static_binary
     tests 3 integration "${static[@]}" | tee "$work/static.out" || failed=yes
+    beside release scripts/test_release.sh "$LOGAGENT_TEST_STATIC"
     say "quickstart"
     scripts/quickstart.sh >"$work/quickstart.log" 2>&1 || { cat "$work/quickstart.log" >&2; failed=yes; }
     grep -E '^all .* lines are there' "$work/quickstart.log" || failed=yes
@@ -207,6 +208,9 @@ if [ $# = 0 ]; then
     await lints || failed=yes
     cat "$work/lints.log"
     await rows || failed=yes
+    say "what is released"
+    await release || failed=yes
+    grep -E '^(FAIL|THE |[0-9]+ passed)' "$work/release.out" || cat "$work"/release.{out,log}
     tests 1 integration "${alone[@]}" | tee "$work/alone.out" || failed=yes
     say "system calls for a line"
     scripts/system_calls.sh || failed=yes

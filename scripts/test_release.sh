@@ -4,8 +4,8 @@
 #   scripts/test_release.sh            build the binary
 #   scripts/test_release.sh BINARY     with this one
 #
-# The package goes into a copy of this host's file system (an overlay, in name spaces of its own), never into
-# the host; that takes root's rights and a Debian. supervisord and promtool are downloaded by apt and
+# The package goes into a copy of this host's file system (an overlay) under a systemd of its own, in name spaces, never
+# into the host; that takes root's rights and a Debian. supervisord and promtool are downloaded by apt and
 # unpacked, not installed. What cannot be had is named, and fails where CI is set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -52,17 +52,16 @@ path = /var/log/followed.log
 INI
 }
 
-# In the copy of the file system, as process 1 of its own: what a package does. Arguments: two packages.
+# In the copy of the file system, under its systemd: what a package does. Arguments: two packages.
 in_root() {
-    local first=$1 second=$2 agent kept
+    local first=$1 second=$2 agent by_hand kept
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
-    # A systemd that only writes down what it is asked for.
-    mkdir -p /run/systemd/system
-    printf '#!/bin/sh\necho "$*" >>/run/asked\n' >/usr/local/sbin/systemctl
-    chmod 755 /usr/local/sbin/systemctl
     modes() { stat -c '%a %U:%G' "$@"; }
-    installed() { dpkg-query -W -f '${Status} ${Version}' logagent; }
-    running() { kill -0 "$agent"; }
+    main() { systemctl show --property MainPID --value logagent; }
+    status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(main)/status"; }
+    is() { same "$(systemctl show --property ActiveState --value logagent)" "$1"; }
+    follows() { grep -q followed.log /var/lib/logagent/checkpoints; }
+    another() { is active >/dev/null && [ "$(main)" != "$agent" ]; }
 
     check "the package installs" dpkg --install "$first"
     check "the binary runs" /usr/bin/logagent --version
@@ -73,69 +72,113 @@ in_root() {
     check "the user is in group adm" same "$(id -nG logagent)" "logagent adm"
     check "the user has no shell" grep -q '^logagent:.*:/var/lib/logagent:/usr/sbin/nologin$' /etc/passwd
     check "files are those of the package" dpkg --verify logagent
-    check "a first install starts nothing" same "$(cat /run/asked)" "daemon-reload"
+    check "a first install starts nothing" is inactive
     check "the unit is right" systemd-analyze verify /usr/lib/systemd/system/logagent.service
     check "the unit is well kept in" systemd-analyze security --offline=yes --threshold=20 --no-pager \
         /usr/lib/systemd/system/logagent.service
     systemd-analyze security --offline=yes --no-pager /usr/lib/systemd/system/logagent.service | tail -n 1 || true
 
     furnish "" /var/lib/logagent
-    chown root:adm /var/log/followed.log
-    chmod 640 /var/log/followed.log
-    setpriv --reuid=logagent --regid=logagent --init-groups /usr/bin/logagent --config /etc/logagent/logagent.ini \
-        2>/run/agent.log &
-    agent=$!
-    check "the agent runs as its user and reads a log of group adm" eventually grep -q followed.log \
-        /var/lib/logagent/checkpoints
-    kept=$(cd /var/lib/logagent && sha256sum checkpoints)
-    rm /run/asked
+    chmod 600 /var/log/followed.log
+    check "systemd starts it" systemctl enable --now logagent
+    check "it reads a log that only root may read, and writes its positions" eventually follows
+    check "it runs as its user" same "$(status Uid)" "$(id -u logagent | sed 's/.*/&\t&\t&\t&/')"
+    check "it may read any file, and nothing else" same "$(status CapEff)" "0000000000000004"
+    check "its system calls are filtered" same "$(status Seccomp) $(status NoNewPrivs)" "2 1"
+    check "it does not see the passwords of the host" no test -s "/proc/$(main)/root/etc/shadow"
+    agent=$(main)
+    kill -KILL "$agent"
+    check "systemd starts it again after a SIGKILL" eventually another
+    agent=$(main)
     check "an upgrade installs over a changed ini" dpkg --install --force-confold "$second"
-    check "it is the new version" same "$(installed)" "install ok installed $(dpkg-deb -f "$second" Version)"
+    check "it is the new version" same "$(dpkg-query -W -f '${Status} ${Version}' logagent)" \
+        "install ok installed $(dpkg-deb -f "$second" Version)"
     check "an upgrade keeps the ini and its rights" same \
         "$(modes /etc/logagent/logagent.ini) $(grep brokers /etc/logagent/logagent.ini)" \
         "640 root:logagent brokers = 127.0.0.1:1"
-    check "an upgrade keeps the positions" same "$(cd /var/lib/logagent && sha256sum checkpoints)" "$kept"
-    check "an upgrade restarts what ran" same "$(paste -sd, /run/asked)" \
-        "daemon-reload,try-restart logagent.service"
-    check "nothing else stops the agent in an upgrade" running
-    kill -TERM "$agent"
-    wait "$agent" || true
-    /usr/bin/logagent --config /etc/logagent/logagent.ini 2>>/run/agent.log &
-    agent=$!
-    eventually test -e "/proc/$agent/exe" >/dev/null || true
-    rm /run/asked
+    check "an upgrade restarts what ran" eventually another
+    check "it stops" systemctl stop logagent
+    check "it stopped by itself, with 0" same \
+        "$(systemctl show --property Result,ExecMainStatus logagent | paste -sd' ')" "Result=success ExecMainStatus=0"
+    kept=$(cd /var/lib/logagent && sha256sum ./*)
+    check "an upgrade of what did not run" dpkg --install --force-confold "$second"
+    check "it keeps the positions" same "$(cd /var/lib/logagent && sha256sum ./*)" "$kept"
+    check "it starts nothing" is inactive
+    sed 's/^brokers/brokrs/' -i.well /etc/logagent/logagent.ini
+    systemctl start logagent || true
+    check "a refused ini is not tried again" eventually is failed
+    mv /etc/logagent/logagent.ini.well /etc/logagent/logagent.ini
+    check "the mended one starts" systemctl start logagent
+
+    # One that systemd knows nothing of.
+    sed 's|^state_dir.*|state_dir = /run/by-hand|' /etc/logagent/logagent.ini >/run/by-hand.ini
+    /usr/bin/logagent --config /run/by-hand.ini 2>/run/by-hand.log &
+    by_hand=$!
+    eventually test -s /run/by-hand/checkpoints >/dev/null || true
+    agent=$(main)
     check "removal" dpkg --remove logagent
-    check "removal leaves nothing running" no running
-    check "removal stops and disables the unit" same "$(paste -sd, /run/asked)" \
-        "stop logagent.service,--quiet disable logagent.service,daemon-reload"
-    check "removal keeps the positions and the ini" test -e /var/lib/logagent/checkpoints -a \
-        -e /etc/logagent/logagent.ini
+    check "removal leaves nothing running" no kill -0 "$agent" "$by_hand"
+    check "removal disables the unit" no test -L /etc/systemd/system/multi-user.target.wants/logagent.service
+    check "removal keeps the positions and the ini" test -s /var/lib/logagent/checkpoints -a \
+        -s /etc/logagent/logagent.ini
     check "purge" dpkg --purge logagent
     check "purge takes state, ini and user" no eval \
         'ls -d /var/lib/logagent /etc/logagent || getent passwd logagent || getent group logagent'
-    echo "$passed $failed" >/run/result
+    echo "$passed $failed" >/run/result/package.count
 }
 
-# `packages_in_a_root FIRST SECOND`
+# A control group of version 2, for the systemd there; nothing where none can be made.
+control_group() {
+    local mounted
+    mounted=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+    mounted+=$(sed -n 's/^0:://p' /proc/self/cgroup)/logagent-test-$$
+    mkdir "$mounted" 2>/dev/null && echo "$mounted"
+}
+
+# `packages_in_a_root FIRST SECOND`: boots the host's systemd with an empty set of units in a copy of the host's file
+# system, and has it run in_root. Process 1 of the name space ends with all that it has started.
 packages_in_a_root() {
-    local root=$work/root
-    mkdir -p "$root"
-    # Process 1 of the name space ends with all that it has started.
-    unshare --mount --pid --fork --kill-child bash -c '
+    mkdir -p "$work/root" "$work/result"
+    timeout --kill-after 5 120 bash -c 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"' - "$group" \
+        unshare --mount --pid --fork --kill-child --cgroup --uts --ipc --net bash -c '
         set -euo pipefail
         mount -t tmpfs -o mode=755 root "$1"
         mkdir "$1/upper" "$1/work" "$1/root"
         mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" logagent-test "$1/root"
         cd "$1/root"
         mount -t proc proc proc
+        mount --bind proc/sys proc/sys
+        mount -o remount,ro,bind proc/sys
+        mount -t sysfs -o ro sysfs sys
+        mount -t cgroup2 cgroup2 sys/fs/cgroup
         mount -t tmpfs -o mode=755 run run
         mount -t tmpfs tmp tmp
-        mount --rbind /dev dev
-        mkdir tmp/release
-        cp "$2" "$3" "$4" tmp/release/
-        chroot . bash "/tmp/release/${4##*/}" --in-root "/tmp/release/${2##*/}" "/tmp/release/${3##*/}"
-        cp run/result "$5"
-    ' - "$root" "$1" "$2" "$PWD/scripts/test_release.sh" "$work/package.count"
+        mount -t tmpfs -o mode=755 dev dev
+        mkdir dev/pts dev/shm run/result tmp/release
+        mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+        ln -s pts/ptmx dev/ptmx
+        ln -s /proc/self/fd dev/fd
+        for device in null zero full random urandom tty; do
+            touch "dev/$device"
+            mount --bind "/dev/$device" "dev/$device"
+        done
+        mount --bind "$2" run/result
+        cp "$3" "$4" "$5" tmp/release/
+        units=usr/lib/systemd/system
+        rm -rf "$units"/* etc/systemd/system/* usr/lib/systemd/system-generators
+        for name in sysinit basic shutdown multi-user network-online; do
+            printf "[Unit]\nDefaultDependencies=no\n" >"$units/$name.target"
+        done
+        printf "%s\n" "[Unit]" DefaultDependencies=no SuccessAction=exit-force FailureAction=exit-force \
+            "[Service]" Type=oneshot StandardOutput=file:/run/result/said StandardError=inherit \
+            "ExecStart=/bin/bash /tmp/release/${5##*/} --in-root /tmp/release/${3##*/} /tmp/release/${4##*/}" \
+            >"$units/trial.service"
+        exec chroot . /usr/bin/env -i container=logagent-test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+            /lib/systemd/systemd --system --unit=trial.service --show-status=0
+    ' - "$work/root" "$work/result" "$1" "$2" "$PWD/scripts/test_release.sh" || echo "systemd ended with $?"
+    find "$group" -depth -type d -exec rmdir {} \;
+    cat "$work/result/said"
+    cp "$work/result/package.count" "$work/"
 }
 
 # The image's only layer, on a read-only root, as user 65532.
@@ -391,10 +434,41 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 binary=$(realpath "${1:-$(scripts/build.sh --quiet)}")
 
+tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/release-tools")
+download() {
+    (cd "$tools/debs" && apt-get download -qq -o APT::Sandbox::User=root supervisor python3-pkg-resources prometheus)
+}
+if [ ! -e "$tools/done" ] && command -v apt-get >/dev/null; then
+    say "fetching supervisord and promtool"
+    mkdir -p "$tools/debs"
+    # A new machine has no lists yet, or old ones.
+    if download 2>/dev/null || { apt-get -qq update && download; }; then
+        for package in "$tools"/debs/*.deb; do
+            dpkg-deb -x "$package" "$tools"
+        done
+        # Most of it is Prometheus itself.
+        rm -rf "$tools"/usr/{bin/prometheus,share}
+        touch "$tools/done"
+    fi
+    rm -rf "$tools/debs"
+fi
+
+# They wait most of the time, so they go on side by side.
+if [ -e "$tools/done" ]; then
+    begin supervisord supervisord_file
+else
+    missing+=("THE SUPERVISORD FILE WAS NOT TRIED, NOR THE QUERIES READ: apt gave no supervisor and prometheus.")
+fi
+begin conf operators_files
+python3 -c 'import yaml' 2>/dev/null || missing+=("THE MANIFEST WAS NOT READ: python3 has no yaml (Debian: python3-yaml).")
+[ -x /usr/sbin/logrotate ] || missing+=("THE LOGROTATE STANZA WAS NOT READ: no logrotate.")
 say "what is released, twice"
+scripts/release.sh --binary "$binary" --out "$work/again" >/dev/null 2>&1 &
+again=$!
+scripts/release.sh --binary "$binary" --out "$work/second" --revision 2 >/dev/null 2>&1 &
+second=$!
 scripts/release.sh --binary "$binary" --out "$work/first" 2>"$work/release.log" >&2 || { cat "$work/release.log"; exit 1; }
-scripts/release.sh --binary "$binary" --out "$work/again" >/dev/null 2>&1
-scripts/release.sh --binary "$binary" --out "$work/second" --revision 2 >/dev/null 2>&1
+wait "$again" "$second"
 cat "$work/release.log"
 check "the same bytes twice" diff -r "$work/first" "$work/again"
 check "SHA256SUMS" bash -c 'cd "$1" && sha256sum -c --quiet SHA256SUMS' - "$work/first"
@@ -404,32 +478,16 @@ check "SHA256SUMS of the archive" bash -c 'cd "$1" && sha256sum -c --quiet SHA25
 check "the list of crates is JSON and has each crate" bash -c \
     'python3 -m json.tool "$1" >/dev/null && grep -q pkg:cargo/rustls@ "$1"' - "$work/first"/logagent-*.cdx.json
 
-tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/release-tools")
-if [ ! -e "$tools/done" ]; then
-    say "fetching supervisord and promtool"
-    mkdir -p "$tools/debs"
-    if (cd "$tools/debs" && apt-get download -qq -o APT::Sandbox::User=root supervisor python3-pkg-resources prometheus) &&
-        for package in "$tools"/debs/*.deb; do dpkg-deb -x "$package" "$tools"; done; then
-        touch "$tools/done"
-    fi
-    rm -rf "$tools/debs"
-fi
-
-# They wait most of the time, so they go on side by side.
-if [ "$(id -u)" = 0 ] && command -v dpkg >/dev/null; then
-    begin package packages_in_a_root "$work"/first/*.deb "$work"/second/*.deb
+if [ "$(id -u)" = 0 ]; then
     begin image image_in_a_root "$work"/first/*.oci.tar
 else
-    missing+=("THE PACKAGE AND THE IMAGE WERE NOT TRIED: that takes root's rights and dpkg.")
+    missing+=("THE IMAGE WAS NOT TRIED: that takes root's rights.")
 fi
-if [ -e "$tools/done" ]; then
-    begin supervisord supervisord_file
+if [ "$(id -u)" = 0 ] && command -v dpkg >/dev/null && [ -x /lib/systemd/systemd ] && group=$(control_group); then
+    begin package packages_in_a_root "$work"/first/*.deb "$work"/second/*.deb
 else
-    missing+=("THE SUPERVISORD FILE WAS NOT TRIED, NOR THE QUERIES READ: apt gave no supervisor and prometheus.")
+    missing+=("THE PACKAGE WAS NOT TRIED: that takes root's rights, dpkg, systemd and a control group of version 2.")
 fi
-begin conf operators_files
-python3 -c 'import yaml' 2>/dev/null || missing+=("THE MANIFEST WAS NOT READ: python3 has no yaml (Debian: python3-yaml).")
-[ -x /usr/sbin/logrotate ] || missing+=("THE LOGROTATE STANZA WAS NOT READ: no logrotate.")
 end_all
 say "summary"
 printf '%s\n' "${missing[@]}"
