@@ -32,8 +32,14 @@ impl AckTracker {
             return false;
         }
         if span.start > self.offset {
-            self.waiting
-                .insert(span.start, (span.end, span.tail_checksum));
+            // Of two that begin there the longer one counts: an event may have no bytes of its own.
+            let waiting = self
+                .waiting
+                .entry(span.start)
+                .or_insert((span.end, span.tail_checksum));
+            if span.end > waiting.0 {
+                *waiting = (span.end, span.tail_checksum);
+            }
             return false;
         }
         (self.offset, self.tail_checksum) = (span.end, span.tail_checksum);

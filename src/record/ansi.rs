@@ -28,6 +28,32 @@ pub fn strip(line: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
+/// As [`strip`], and always adds. `places` in the line, in their order, become places in what was added: one inside
+/// of a sequence is where that was.
+pub fn strip_around(line: &[u8], places: &mut [usize], out: &mut Vec<u8>) {
+    let begin = out.len();
+    let (mut at, mut place) = (0, 0);
+    let mut move_places = |upto: usize, gone: usize, end: usize| {
+        while let Some(next) = places.get_mut(place).filter(|next| **next <= upto) {
+            *next = next.saturating_sub(gone).min(end);
+            place += 1;
+        }
+    };
+    loop {
+        let rest = line.get(at..).unwrap_or_default();
+        let text = memchr::memchr(ESC, rest).unwrap_or(rest.len());
+        let gone = at - (out.len() - begin);
+        out.extend_from_slice(rest.get(..text).unwrap_or_default());
+        let end = out.len() - begin;
+        move_places(at + text, gone, end);
+        let Some(sequence @ [_, ..]) = rest.get(text..) else {
+            break;
+        };
+        at += text + sequence_len(sequence).min(sequence.len());
+        move_places(at, 0, end);
+    }
+}
+
 /// How many bytes go of what begins with ESC; at least 1.
 #[inline]
 fn sequence_len(sequence: &[u8]) -> usize {
@@ -70,6 +96,16 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(strip(line.as_bytes(), &mut out), line.contains('\x1b'));
         String::from_utf8(out).expect("characters stay whole")
+    }
+
+    #[test]
+    fn places_stay_where_they_are_in_the_text() {
+        let line = b"ab\x1b[31mcd\x1b[0m";
+        let mut places: Vec<usize> = (0..=line.len()).collect();
+        let mut out = b"x".to_vec();
+        strip_around(line, &mut places, &mut out);
+        assert_eq!(out, b"xabcd");
+        assert_eq!(places, [0, 1, 2, 2, 2, 2, 2, 2, 3, 4, 4, 4, 4, 4]);
     }
 
     #[test]

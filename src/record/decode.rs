@@ -68,6 +68,28 @@ impl Decoder {
         }
     }
 
+    /// How many bytes at the end of `piece` are the beginning of a character that goes on behind it.
+    pub fn unfinished(self, piece: &[u8]) -> usize {
+        let How::Table(table) = self.0 else {
+            return 0;
+        };
+        let mut decoder = table.new_decoder_without_bom_handling();
+        let (mut rest, mut room) = (piece, [0; 1 << 10]);
+        loop {
+            let is_end = rest.is_empty();
+            let (result, read, _) =
+                decoder.decode_to_utf8_without_replacement(rest, &mut room, is_end);
+            rest = rest.get(read..).unwrap_or_default();
+            match result {
+                encoding_rs::DecoderResult::InputEmpty if is_end => return 0,
+                encoding_rs::DecoderResult::Malformed(bad, _) if is_end => {
+                    return usize::from(bad).min(piece.len());
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Adds `line`, one line or several, to `out` as UTF-8. Returns how many parts were no characters, each of
     /// which became a U+FFFD: half a pair of 16-bit units is one, and an odd byte at the end.
     #[inline]

@@ -126,6 +126,10 @@ impl Joiner {
         out.text.clear();
         out.events.clear();
         (out.decided, out.foreign_lines, out.bad_parts) = (0, 0, 0);
+        if data.len() < self.seen {
+            // Of what was given before, nothing is new.
+            return;
+        }
         loop {
             let taken = self.take_lines(data, due, out, &mut assemble);
             for stream in STREAMS {

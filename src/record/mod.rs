@@ -1,8 +1,10 @@
 //! What a record says: from the bytes of a file to what goes to Kafka.
 //!
 //! ```text
-//! bytes -> container -> encoding -> multiline -> keep/drop/sample -> mask -> parse/time -> format -> topic/key/header
-//!          (unwrap)     (to UTF-8)  (event)      (whole event)                (fields)     (value)    (where)
+//! bytes -> container -> encoding -> multiline -> keep/drop/sample -> strip_ansi -> mask -> parse/time -> format
+//!          (unwrap)     (to UTF-8)  (event)      (whole event)                             (fields)     (value)
+//!       -> topic/key/header
+//!          (where)
 //! ```
 //! The order is fixed. `recorder` cuts lines into events, `render` makes a record of one event; each step is a module
 //! of its own that knows neither files nor threads. A section without any of these keys has no [`RecordConfig`] and
@@ -194,7 +196,7 @@ impl RecordConfig {
 
     /// Whether it matters what lies before a position, or at the beginning of the file.
     pub fn looks_around(&self) -> bool {
-        self.multiline.is_some() || !self.masks.is_empty()
+        self.multiline.is_some() || !self.masks.is_empty() || self.strip_ansi
     }
 
     /// How many bytes behind a piece of a line must be seen before it goes.

@@ -108,22 +108,42 @@ impl Assembler {
     /// For a position in a file at which an event begins. `head` is the file's beginning, up to the position or to
     /// `LOOK_BACK_BYTES`; `before` is what ends at the position, from the file's beginning or `LOOK_BACK_BYTES` long.
     pub fn resume(mode: Arc<Multiline>, head: &[u8], before: &[u8]) -> Self {
+        Assembler::resume_within(usize::MAX, mode, head, before)
+    }
+
+    /// As `resume`, of a file whose lines of more than `most` bytes went in pieces.
+    pub fn resume_within(most: usize, mode: Arc<Multiline>, head: &[u8], before: &[u8]) -> Self {
         let mut assembler = Assembler::new(mode);
         let mut rest = head.get(..LOOK_BACK_BYTES).unwrap_or(head);
         while !rest.is_empty() {
-            let (length, opening) = (line_length(rest), assembler.opening(rest));
-            let (line, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            assembler.pass(line, opening);
+            let length = line_length(rest);
+            let first = if length > most.saturating_add(2) {
+                most
+            } else {
+                length
+            };
+            let (line, after) = rest.split_at_checked(first).unwrap_or((rest, &[]));
+            assembler.pass(line, assembler.opening(line));
+            let (pieces, after) = after
+                .split_at_checked(length - first)
+                .unwrap_or((after, &[]));
+            assembler.pass(pieces, Opening::Other);
             rest = after;
         }
         // The first line of `before` may be cut; if it is the file's first, `head` has it.
         let mut at = line_length(before);
         assembler.since_begin = usize::MAX;
         while let Some(rest @ [_, ..]) = before.get(at..) {
-            if assembler.opening(rest) == Opening::Begin {
+            let length = line_length(rest);
+            let first = if length > most.saturating_add(2) {
+                most
+            } else {
+                length
+            };
+            if assembler.opening(rest.get(..first).unwrap_or(rest)) == Opening::Begin {
                 assembler.since_begin = before.len() - at;
             }
-            at += line_length(rest);
+            at += length;
         }
         assembler
     }
@@ -132,6 +152,18 @@ impl Assembler {
     /// after `split`, from inside one. What follows the last end is to be offered again with what comes after it. With
     /// `is_last` nothing comes, and all of `data` is events.
     pub fn assemble(&mut self, data: &[u8], is_last: bool, ends: &mut Vec<u32>) {
+        self.assemble_within(usize::MAX, data, is_last, ends);
+    }
+
+    /// As `assemble`, up to the first event of more than `most` bytes, its newline not counted. That it is one is told
+    /// by the first lines that are longer together, whatever is known of those behind them.
+    pub fn assemble_within(
+        &mut self,
+        most: usize,
+        data: &[u8],
+        is_last: bool,
+        ends: &mut Vec<u32>,
+    ) {
         let mut at = 0;
         let mut opening = None;
         while let Some(rest @ [_, ..]) = data.get(at..) {
@@ -142,7 +174,7 @@ impl Assembler {
                     (self.rules(rest, known), known)
                 }
             };
-            let Some(end) = self.end(rules, rest, is_last) else {
+            let Some(end) = self.end_within(most, rules, rest, is_last) else {
                 return;
             };
             if end.at > 0 {
@@ -153,6 +185,29 @@ impl Assembler {
             self.inside = None;
             opening = end.opening;
         }
+    }
+
+    /// Where the event ends that `split` has left open: at 0 if all of it was sent. `None`: that is not known yet, or more
+    /// than `most` bytes belong to it.
+    pub fn end_of_split(&mut self, most: usize, data: &[u8], is_last: bool) -> Option<usize> {
+        let Some(rules) = self.inside else {
+            return Some(0);
+        };
+        let end = self.end_within(most, rules, data, is_last)?;
+        self.pass(data.get(..end.at).unwrap_or(data), Opening::Other);
+        self.inside = None;
+        Some(end.at)
+    }
+
+    /// Takes note of a piece of a line that is too long: it is no part of an event.
+    pub fn pass_piece(&mut self, piece: &[u8], is_first: bool) {
+        self.inside = None;
+        let opening = if is_first {
+            self.opening(piece)
+        } else {
+            Opening::Other
+        };
+        self.pass(piece, opening);
     }
 
     /// Takes note that `data` was sent as a part of an event that goes on: whole lines from the event's beginning, or from
@@ -213,6 +268,18 @@ impl Assembler {
             Multiline::Continue(_) => Rules::Continue,
             Multiline::End(_) => Rules::End,
         }
+    }
+
+    /// As `end`, of an event of at most so many bytes.
+    fn end_within(&self, most: usize, rules: Rules, rest: &[u8], is_last: bool) -> Option<End> {
+        let most = most.saturating_add(1);
+        let window = match rest.get(most..) {
+            Some(behind) => most + line_length(behind),
+            None => rest.len(),
+        };
+        let is_last = is_last && window == rest.len();
+        let end = self.end(rules, rest.get(..window).unwrap_or(rest), is_last)?;
+        (end.at <= most).then_some(end)
     }
 
     /// Where the event that `rest` begins, or goes on with, ends; nothing where more must be seen for it.

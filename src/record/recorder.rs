@@ -4,6 +4,9 @@
 //! one. What it makes depends on the bytes alone, never on how many of them a read happened to fetch; only a time-out
 //! may end an event that would have gone on.
 
+mod decoded;
+mod pieces;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +17,13 @@ use super::counters::{RecordCounters, add};
 use super::decode::Decoder;
 use super::encoding::Encoding;
 use super::join::{Joined, Joiner};
-use super::multiline::Assembler;
+use super::multiline::{Assembler, LOOK_BACK_BYTES};
 use super::rate::{Bucket, Excess, Unit};
 use super::render::{Event, Renderer};
 pub use super::run::{FileFacts, Input, Made, Run};
 use super::wide::ByteOrder;
 use crate::batch::{EventMark, Events, Framing, Piece};
+use decoded::{Decoded, decoded, unwrapped};
 
 /// Makes records of the lines of one source.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Recorder {
     cuts: Vec<Cut>,
     ends: Vec<u32>,
     decoded: Decoded,
+    /// Text behind a piece, as far as masks look.
+    behind: Vec<u8>,
 }
 
 /// How lines become events.
@@ -58,14 +64,6 @@ struct JoinedLines {
     joined: Joined,
 }
 
-/// Lines in UTF-8, and where each ended in the file.
-#[derive(Debug, Default)]
-struct Decoded {
-    text: Vec<u8>,
-    /// Ends in the text and in the data.
-    lines: Vec<(u32, u32)>,
-}
-
 /// One event among the lines.
 #[derive(Debug)]
 struct Cut {
@@ -82,7 +80,14 @@ struct Cut {
 
 impl Recorder {
     /// What it wants to see of a file at most, at the beginning and before the position.
-    pub const CONTEXT_BYTES: usize = 64 << 10;
+    pub fn context_bytes(config: &RecordConfig) -> u64 {
+        // A character of 16 bits may be one byte of what is decoded.
+        let bytes = match config.encoding.is_wide() {
+            true => 2 * LOOK_BACK_BYTES,
+            false => LOOK_BACK_BYTES,
+        };
+        bytes as u64
+    }
 
     /// A recorder of `config` for a source that stands where `file` says.
     pub fn new(
@@ -91,34 +96,56 @@ impl Recorder {
         file: &FileFacts<'_>,
     ) -> Self {
         let decoder = Decoder::new(config.encoding, file.head).ok();
-        let assembler = config.multiline.as_ref().map(|mode| match file.position {
-            0 => Assembler::new(mode.clone()),
-            _ => Assembler::resume(mode.clone(), file.head, file.before),
-        });
-        let cutter = match (config.container, assembler) {
-            (Some(kind), assembler) => {
-                let decoder = decoder.unwrap_or(Decoder::UTF_8);
+        let known = decoder.unwrap_or(Decoder::UTF_8);
+        let before_at = file.position - file.before.len() as u64;
+        let text_before = decoded(known, before_at, file.before);
+        let cutter = match (config.container, &config.multiline) {
+            (Some(kind), mode) => {
+                let whole = memchr::memchr(b'\n', file.before).map_or(0, |at| at + 1);
+                let whole = if before_at == 0 { 0 } else { whole };
+                let head = unwrapped(kind, known, file.head);
+                let before = unwrapped(kind, known, &file.before[whole..]);
+                let assembler = |at: usize| {
+                    let mode = mode.clone()?;
+                    Some(Assembler::resume(mode, &head[at], &before[at]))
+                };
                 Cutter::Joined(Box::new(JoinedLines {
-                    joiner: Joiner::new(kind, decoder, GROUP_BYTES.max(config.max_line_bytes)),
-                    assemblers: [assembler.clone(), assembler.clone(), assembler],
+                    joiner: Joiner::new(kind, known, GROUP_BYTES.max(config.max_line_bytes)),
+                    assemblers: [0, 1, 2].map(assembler),
                     joined: Joined::default(),
                 }))
             }
-            (None, Some(assembler)) => Cutter::Assembled(assembler),
+            (None, Some(mode)) => {
+                let head = decoded(known, 0, file.head);
+                let most = config.max_line_bytes;
+                let mode = mode.clone();
+                Cutter::Assembled(Assembler::resume_within(most, mode, &head, &text_before))
+            }
             (None, None) => Cutter::Lines,
         };
+        let is_as_read = config.is_as_read();
+        let renderer = || Renderer::new(config, counters, file, &text_before);
         Recorder {
             config: config.clone(),
             counters: counters.clone(),
             patience: config.multiline_timeout,
             decoder,
             cutter,
-            renderer: (!config.is_as_read()).then(|| Renderer::new(config, counters, file)),
+            renderer: (!is_as_read).then(renderer),
             next_piece: 0,
             bucket: config.rate.map(|rate| Bucket::new(rate, Instant::now())),
             cuts: Vec::new(),
             ends: Vec::new(),
             decoded: Decoded::default(),
+            behind: Vec::new(),
+        }
+    }
+
+    /// The source stands inside of a line, of which pieces were sent; `first` is the first one, at this offset.
+    pub fn resume_line(&mut self, first: &[u8], offset: u64) {
+        let text = decoded(self.decoder.unwrap_or(Decoder::UTF_8), offset, first);
+        if let Some(renderer) = &mut self.renderer {
+            renderer.resume_line(&text, offset);
         }
     }
 
@@ -192,7 +219,17 @@ impl Recorder {
         if bytes == 0 {
             return Made::default();
         }
-        add(&self.counters.events, self.cuts.len() as u64);
+        if !matches!(self.cutter, Cutter::Joined(_)) {
+            add(
+                &self.counters.bad_characters,
+                self.decoded.bad_before(bytes) as u64,
+            );
+        }
+        let is_first = piece.is_none_or(|piece| piece.index == 1);
+        if is_first {
+            add(&self.counters.events, self.cuts.len() as u64);
+            add(&self.counters.split, u64::from(piece.is_some()));
+        }
         let events = self.cuts.len() as u64;
         if let Some(bucket) = self.waiting_bucket() {
             bucket.charge(Instant::now(), events, bytes as u64);
@@ -218,13 +255,16 @@ impl Recorder {
         let decoder = self.decoder.unwrap_or(Decoder::UTF_8);
         let is_decoded = !decoder.is_as_it_is() && !matches!(self.cutter, Cutter::Joined(_));
         if is_decoded {
-            let bad = self.decoded.fill(decoder, input);
-            add(&self.counters.bad_characters, bad as u64);
+            self.decoded.fill(decoder, input);
         }
         let text = match is_decoded {
             true => &self.decoded.text[..],
             false => input.data,
         };
+        if text.is_empty() && input.is_complete {
+            // A byte order mark, and nothing behind it.
+            return (input.data.len(), None);
+        }
         match &mut self.cutter {
             Cutter::Lines => {
                 let mut start = 0;
@@ -236,10 +276,17 @@ impl Recorder {
                 }
             }
             Cutter::Assembled(assembler) => {
+                let most = self.config.max_line_bytes;
+                if self.next_piece > 0 {
+                    match assembler.end_of_split(most, text, input.is_complete) {
+                        Some(0) => self.next_piece = 0,
+                        end => return self.cut_piece(input, end, is_decoded),
+                    }
+                }
                 self.ends.clear();
-                assembler.assemble(text, input.is_complete, &mut self.ends);
-                if self.ends.is_empty() || self.next_piece > 0 {
-                    return self.cut_long(input, is_decoded);
+                assembler.assemble_within(most, text, input.is_complete, &mut self.ends);
+                if self.ends.is_empty() {
+                    return self.cut_piece(input, None, is_decoded);
                 }
                 let mut start = 0;
                 for &end in &self.ends {
@@ -284,60 +331,6 @@ impl Recorder {
         (self.cuts.last().map_or(0, |cut| cut.span_end), None)
     }
 
-    /// The event that the data begins with is longer than allowed, or goes on in pieces.
-    fn cut_long(&mut self, input: &Input<'_>, is_decoded: bool) -> (usize, Option<Piece>) {
-        let text = match is_decoded {
-            true => &self.decoded.text[..],
-            false => input.data,
-        };
-        let Cutter::Assembled(assembler) = &mut self.cutter else {
-            return (0, None);
-        };
-        let most = self.config.max_line_bytes;
-        let end = self.ends.first().map(|&end| end as usize);
-        let (end, last) = match end.filter(|&end| end <= most + 1) {
-            Some(end) => (end, true),
-            None if text.len() > most => {
-                let within = memchr::memrchr(b'\n', &text[..most.min(text.len())]);
-                let first = || memchr::memchr(b'\n', text);
-                let end = within.or_else(first).map_or(text.len(), |at| at + 1);
-                assembler.split(&text[..end]);
-                (end, false)
-            }
-            None => return (0, None),
-        };
-        let piece = Piece {
-            index: self.next_piece.max(1),
-            last,
-        };
-        self.next_piece = if last {
-            0
-        } else {
-            piece.index.saturating_add(1)
-        };
-        self.cuts.push(Cut::of_text(0..end));
-        if is_decoded {
-            self.decoded.place(&mut self.cuts);
-        }
-        (self.cuts[0].span_end, Some(piece))
-    }
-
-    /// A piece of a line that is too long is an event, or a piece of one, for itself.
-    fn cut_part(&mut self, input: &Input<'_>, piece: Piece) -> (usize, Option<Piece>) {
-        let decoder = self.decoder.unwrap_or(Decoder::UTF_8);
-        let mut cut = Cut::of_text(0..input.data.len());
-        if !decoder.is_as_it_is() {
-            let bad = self.decoded.fill_one(decoder, input);
-            add(&self.counters.bad_characters, bad as u64);
-            cut.text = 0..self.decoded.text.len();
-        }
-        self.cuts.push(cut);
-        if let (true, Cutter::Assembled(_)) = (piece.last, &self.cutter) {
-            self.next_piece = 0;
-        }
-        (input.data.len(), Some(piece))
-    }
-
     fn as_read(&self, bytes: usize, piece: Option<Piece>) -> Made {
         let marks = self.cuts.iter().map(|cut| EventMark {
             end: cut.span_end as u32,
@@ -376,7 +369,7 @@ impl Recorder {
         for cut in &self.cuts {
             let event = Event {
                 text: text.get(cut.text.clone()).unwrap_or_default(),
-                behind: piece.map(|_| (input.behind, decoder)),
+                behind: &self.behind,
                 offset: input.start + cut.start as u64,
                 span_end: cut.span_end,
                 stream: cut.stream,
@@ -398,56 +391,6 @@ impl Cut {
             text,
             stream: Stream::Unknown,
             time: 0..0,
-        }
-    }
-}
-
-impl Decoded {
-    /// Decodes the lines of `input`; returns how many parts were no characters.
-    fn fill(&mut self, decoder: Decoder, input: &Input<'_>) -> usize {
-        self.text.clear();
-        self.lines.clear();
-        let mut start = match decoder.byte_order() {
-            Some(order) if input.start == 0 => order.mark_len(input.data),
-            _ => 0,
-        };
-        let mut bad = 0;
-        while start < input.data.len() {
-            let end = match decoder.byte_order() {
-                Some(order) => order.find_line_end(input.data, start),
-                None => memchr::memchr(b'\n', &input.data[start..]).map(|at| start + at + 1),
-            };
-            let end = end.unwrap_or(input.data.len());
-            bad += decoder.decode(&input.data[start..end], &mut self.text);
-            self.lines.push((self.text.len() as u32, end as u32));
-            start = end;
-        }
-        bad
-    }
-
-    /// Decodes a piece of a line.
-    fn fill_one(&mut self, decoder: Decoder, input: &Input<'_>) -> usize {
-        self.text.clear();
-        self.lines.clear();
-        let start = match decoder.byte_order() {
-            Some(order) if input.start == 0 => order.mark_len(input.data),
-            _ => 0,
-        };
-        decoder.decode(input.data.get(start..).unwrap_or_default(), &mut self.text)
-    }
-
-    /// Gives `cuts`, which follow on each other in the text, their places in the data.
-    fn place(&self, cuts: &mut [Cut]) {
-        let (mut at, mut start) = (0, 0);
-        for cut in cuts {
-            while let Some(&(end, raw_end)) = self.lines.get(at)
-                && end as usize <= cut.text.end
-            {
-                at += 1;
-                cut.span_end = raw_end as usize;
-            }
-            cut.start = start;
-            start = cut.span_end;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One event to one record: filter, mask, fields, value, and where it goes. The order of the steps is that of the picture
 //! in [`super`].
 
+mod pieces;
 mod values;
 
 use std::ops::Range;
@@ -11,20 +12,18 @@ use regex::bytes::CaptureLocations;
 
 use super::container::Stream;
 use super::counters::{RecordCounters, add};
-use super::decode::Decoder;
 use super::filter::Decision;
 use super::json::Entry;
-use super::json_scan::{Object, Scan};
-use super::mask::{CONTEXT_BYTES, Masker, Piece as MaskedPiece};
+use super::json_scan::Scan;
+use super::mask::Masker;
 use super::rate::Bucket;
 use super::run::{FileFacts, Input, Run};
 use super::time::TimeReader;
 use super::topic_name::TopicCache;
 use super::zone::ZoneClock;
-use super::{Parse, RecordConfig, TimeField, ansi};
-use crate::batch::{Destination, EventMark, Events, Framing, OwnParts, Piece, Route, TailChecksum};
-use crate::shown::ShownPath;
-use values::{FileParts, Values};
+use super::{Parse, RecordConfig, ansi};
+use crate::batch::{Destination, EventMark, Events, Framing, OwnParts, Piece, TailChecksum};
+use values::{FileParts, Values, destination_of, time_of};
 
 /// Makes records of the events of one source.
 #[derive(Debug)]
@@ -42,8 +41,10 @@ pub(super) struct Renderer {
     masker: Option<Masker>,
     /// What the masks have counted of it already.
     masked: Vec<u64>,
-    /// The end of the last piece, or of what an earlier run may have sent of a line.
+    /// The end of the last piece, or of what an earlier run may have sent of a line; escape sequences are in it.
     last_piece: Vec<u8>,
+    /// That is of an earlier run, and the masks have not seen it.
+    is_resumed: bool,
     /// The first piece of the event was dropped, so the others are.
     is_dropping: bool,
     time: Option<TimeReader>,
@@ -80,8 +81,6 @@ struct OpenRun {
     start: usize,
     from: usize,
     events: Events,
-    /// The end of the last event's span in the data.
-    span_end: usize,
 }
 
 /// One event.
@@ -89,8 +88,8 @@ struct OpenRun {
 pub(super) struct Event<'a> {
     /// What it says, perhaps with a newline.
     pub(super) text: &'a [u8],
-    /// Of a piece: what lies behind it in the file, and how that is decoded.
-    pub(super) behind: Option<(&'a [u8], Decoder)>,
+    /// Of a piece that is not the last: what the event says behind it, as far as masks look.
+    pub(super) behind: &'a [u8],
     /// Where it begins in the file.
     pub(super) offset: u64,
     /// The data up to here is done with it.
@@ -104,12 +103,13 @@ impl Renderer {
         config: &Arc<RecordConfig>,
         counters: &Arc<RecordCounters>,
         file: &FileFacts<'_>,
+        text_before: &[u8],
     ) -> Self {
         let base = file.destination;
         let parts = FileParts::new(config, base, file.inode);
         let destination = parts.destination(config, base);
         let masks = &config.masks;
-        let line = memchr::memrchr(b'\n', file.before).map_or(0, |at| at + 1);
+        let line = memchr::memrchr(b'\n', text_before).map_or(0, |at| at + 1);
         let time = config.time.as_ref();
         Renderer {
             is_own_destination: !Arc::ptr_eq(&destination, base),
@@ -120,10 +120,11 @@ impl Renderer {
             destinations: Vec::new(),
             masker: (!masks.is_empty()).then(|| Masker::new(masks.clone())),
             masked: vec![0; masks.names().len()],
-            last_piece: match masks.is_empty() {
+            last_piece: match masks.is_empty() && !config.strip_ansi {
                 true => Vec::new(),
-                false => file.before[line..].to_vec(),
+                false => text_before[line..].to_vec(),
             },
+            is_resumed: true,
             is_dropping: false,
             time: time.map(|time| {
                 TimeReader::new(time.format.clone(), ZoneClock::new(time.zone.clone()))
@@ -178,29 +179,37 @@ impl Renderer {
             fields,
             field_ranges,
         } = &mut scratch;
+        let piece = self.run.events.piece;
+        let is_line_end = piece.is_none_or(|piece| piece.last) || text.len() < event.text.len();
         let text = match self.config.strip_cr {
-            true => without_cr(text, lines),
+            true => without_cr(text, is_line_end, lines),
             false => text,
         };
-        let piece = self.run.events.piece;
         let is_first = piece.is_none_or(|piece| piece.index == 1);
         if is_first {
             self.is_dropping = self.is_dropped(text, event, bucket);
         }
         if self.is_dropping {
-            // Masks see it too: what it hides may go on in the next piece, which is dropped as well.
-            self.run.span_end = self.run.span_end.max(event.span_end);
             self.scratch = scratch;
             return;
         }
-        let text = match self.mask(text, piece, event, (window, masked)) {
-            true => &masked[..],
-            false => text,
-        };
+        // A colour inside of a secret would hide it from the masks.
         plain.clear();
-        let text = match self.config.strip_ansi && ansi::strip(text, plain) {
-            true => &plain[..],
-            false => text,
+        let text = match piece {
+            None => {
+                let text = match self.config.strip_ansi && ansi::strip(text, plain) {
+                    true => &plain[..],
+                    false => text,
+                };
+                self.last_piece.clear();
+                masked.clear();
+                let masker = self.masker.as_mut();
+                match masker.is_some_and(|masker| masker.apply(text, masked)) {
+                    true => &masked[..],
+                    false => text,
+                }
+            }
+            Some(piece) => self.show_piece(text, piece, event, (window, plain, masked)),
         };
         self.record(input, event, text, (topic, fields, field_ranges));
         self.scratch = scratch;
@@ -243,53 +252,6 @@ impl Renderer {
         let is_beyond = bucket.take(now, 1, text.len() as u64 + 1).is_err();
         add(&self.counters.rate_dropped, u64::from(is_beyond));
         is_beyond
-    }
-
-    /// Hides what must not be shown: whether anything of `text` is, which then is in the second buffer.
-    fn mask(
-        &mut self,
-        text: &[u8],
-        piece: Option<Piece>,
-        event: &Event<'_>,
-        (window, masked): (&mut Vec<u8>, &mut Vec<u8>),
-    ) -> bool {
-        let Some(masker) = &mut self.masker else {
-            return false;
-        };
-        masked.clear();
-        let Some(piece) = piece else {
-            self.last_piece.clear();
-            return masker.apply(text, masked);
-        };
-        window.clear();
-        let is_first = piece.index == 1;
-        if !is_first {
-            window.extend_from_slice(&self.last_piece);
-        }
-        let before = window.len();
-        window.extend_from_slice(text);
-        let bytes = before..window.len();
-        if let (false, Some((behind, decoder))) = (piece.last, event.behind) {
-            decoder.decode(&behind[..behind.len().min(CONTEXT_BYTES)], window);
-        }
-        if !is_first && before > CONTEXT_BYTES {
-            // An earlier run has sent what lies before.
-            masker.catch_up(window, before);
-        }
-        let is_masked = masker.apply_piece(
-            &MaskedPiece {
-                window: &window[before.saturating_sub(CONTEXT_BYTES)..],
-                bytes: bytes.start - before.saturating_sub(CONTEXT_BYTES)
-                    ..bytes.end - before.saturating_sub(CONTEXT_BYTES),
-                is_first,
-                is_last: piece.last,
-            },
-            masked,
-        );
-        self.last_piece.clear();
-        let kept = bytes.end.saturating_sub(CONTEXT_BYTES)..bytes.end;
-        self.last_piece.extend_from_slice(&window[kept]);
-        is_masked
     }
 
     fn count_masked(&mut self) {
@@ -381,7 +343,6 @@ impl Renderer {
             config.is_timed_by_event.then_some(time_ns).flatten(),
         );
         let run = &mut self.run;
-        run.span_end = event.span_end;
         run.events.marks.push(EventMark {
             end: (self.out.len() - run.from) as u32,
             span_end: (event.span_end - run.start) as u32,
@@ -415,7 +376,14 @@ impl Renderer {
             && own.is_some_and(|own| !self.run.has_last_key(own, key_from));
         if is_other || is_other_key {
             let tail = self.run.events.own_bytes.split_off(key_from);
-            let start = self.run.span_end;
+            // What was dropped behind the last event is done with the next one.
+            let last = self
+                .run
+                .events
+                .marks
+                .last()
+                .map_or(0, |mark| mark.span_end as usize);
+            let start = self.run.start + last;
             let piece = self.run.events.piece;
             self.end_run_at(from);
             self.run = OpenRun {
@@ -427,7 +395,6 @@ impl Renderer {
                     own_bytes: tail,
                     ..Events::default()
                 },
-                span_end: start,
             };
             if let Some(own) = &mut own {
                 own.key_end -= key_from as u32;
@@ -492,73 +459,12 @@ fn extend(run: &mut Run, bytes: usize, data: &[u8]) {
     }
 }
 
-/// The time of an event, in ns since 1970, where one is looked for and found.
-fn time_of(
-    config: &RecordConfig,
-    reader: &mut Option<TimeReader>,
-    counters: &RecordCounters,
-    values: &Values<'_>,
-    event: &Event<'_>,
-    now_ns: i64,
-) -> Option<i64> {
-    let (reader, source) = (reader.as_mut()?, config.time.as_ref()?);
-    let found = match source.field {
-        TimeField::Event => reader.of_event(values.text, now_ns),
-        TimeField::Container => reader.of_value(event.container_time, now_ns),
-        TimeField::Group(group) => values
-            .group_at(group)
-            .and_then(|text| reader.of_value(text, now_ns)),
-        TimeField::Json(path) => {
-            let mut scratch = Vec::new();
-            let object: Option<Object<'_>> = values.object;
-            object
-                .and_then(|object| object.value(path, &mut scratch))
-                .and_then(|text| reader.of_value(text, now_ns))
-        }
+/// `text` without the carriage returns before its newlines, and at its end if a line ends there.
+fn without_cr<'a>(text: &'a [u8], is_line_end: bool, lines: &'a mut Vec<u8>) -> &'a [u8] {
+    let text = match is_line_end {
+        true => text.strip_suffix(b"\r").unwrap_or(text),
+        false => text,
     };
-    add(&counters.untimed, u64::from(found.is_none()));
-    found
-}
-
-/// The destination for a topic, which is `base` but for that.
-fn destination_of(
-    (topics, destinations): (&mut TopicCache, &mut Vec<Arc<Destination>>),
-    base: &Arc<Destination>,
-    rendered: &[u8],
-) -> Arc<Destination> {
-    let interned = topics.topic(rendered);
-    if interned.was_changed {
-        log::warn!(
-            "'{}': topic '{}' is written '{}'",
-            ShownPath(&base.path),
-            String::from_utf8_lossy(rendered).escape_debug(),
-            interned.topic
-        );
-    }
-    let topic = interned.topic;
-    let known = destinations
-        .iter()
-        .position(|known| known.route.topic == *topic);
-    if let Some(at) = known {
-        // The last one that was asked for comes first.
-        destinations[..=at].rotate_right(1);
-        return destinations[0].clone();
-    }
-    let destination = Arc::new(Destination {
-        route: Arc::new(Route {
-            topic: topic.clone(),
-            ..Route::clone(&base.route)
-        }),
-        path: base.path.clone(),
-    });
-    destinations.truncate(MOST_DESTINATIONS - 1);
-    destinations.insert(0, destination.clone());
-    destination
-}
-
-/// `text` without the carriage returns before its newlines and its end.
-fn without_cr<'a>(text: &'a [u8], lines: &'a mut Vec<u8>) -> &'a [u8] {
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
     if !text.windows(2).any(|two| two == b"\r\n") {
         return text;
     }
@@ -577,5 +483,3 @@ fn without_cr<'a>(text: &'a [u8], lines: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// Topics that are remembered for one file.
 const MOST_TOPICS: usize = 1024;
-/// ... of which so many have a destination ready.
-const MOST_DESTINATIONS: usize = 64;

@@ -40,7 +40,7 @@ pub(super) enum Growth {
 /// What lies behind the bytes that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DataEnd {
-    /// Nothing, ever.
+    /// Nothing, ever; or a hole, which ends an event.
     Finished,
     /// Nothing yet.
     MayGrow,
@@ -85,6 +85,11 @@ impl Framer {
         self.byte_order.is_some()
     }
 
+    /// The byte order of 16-bit text.
+    pub(super) fn byte_order(&self) -> Option<ByteOrder> {
+        self.byte_order
+    }
+
     /// Most bytes of a line, its end not counted.
     pub(super) fn max_line_bytes(&self) -> usize {
         self.max_line_bytes
@@ -92,8 +97,13 @@ impl Framer {
 
     /// How many bytes always decide: with so many, [`Framer::frame`] gives something.
     pub(super) fn decisive_bytes(&self) -> usize {
-        // One more tells whether the line ends there or is too long; a CR may belong to either.
-        self.max_line_bytes + 2 + self.lookahead
+        // One more tells whether the line ends there or is too long; a CR may belong to either. In 16-bit text a
+        // newline takes two, and a unit may be cut.
+        let end = match self.byte_order {
+            None => 2,
+            Some(_) => 4,
+        };
+        self.max_line_bytes + end + self.lookahead
     }
 
     /// Whether the position is between two pieces of a line.
@@ -120,7 +130,7 @@ impl Framer {
     pub(super) fn frame(&mut self, data: &[u8]) -> Option<Framed> {
         let framed = match self.byte_order {
             None => self.cut(data, self.lookahead),
-            Some(order) => self.cut_wide(order, data),
+            Some(order) => self.cut_wide(order, data, self.lookahead),
         };
         self.go_on_after(&framed.as_ref()?.framing);
         framed
@@ -129,15 +139,19 @@ impl Framer {
     /// As [`Framer::frame`], of bytes that nothing follows on: the last line needs no newline. `None` if
     /// there are none.
     pub(super) fn frame_last(&mut self, data: &[u8]) -> Option<Framed> {
-        if let Some(framed) = self.frame(data) {
-            return Some(framed);
-        }
         if data.is_empty() {
             return None;
         }
-        if self.byte_order.is_none()
-            && let Some(framed) = self.cut(data, 0)
-        {
+        let framed = match self.byte_order {
+            None => self.cut(data, 0),
+            Some(order) => self.cut_wide(order, data, 0),
+        };
+        if let Some(mut framed) = framed {
+            let rest = &data[framed.bytes..];
+            if framed.framing == Framing::Lines && self.is_last_line(rest) {
+                // An event may end with it.
+                framed.bytes = data.len();
+            }
             self.go_on_after(&framed.framing);
             return Some(framed);
         }
@@ -171,6 +185,15 @@ impl Framer {
         })?;
         self.go_on_after(&framed.framing);
         Some(framed)
+    }
+
+    /// Whether `rest`, which nothing follows on, is one line that is not too long.
+    fn is_last_line(&self, rest: &[u8]) -> bool {
+        let cut = match self.byte_order {
+            None => self.cut(rest, 0),
+            Some(order) => self.cut_wide(order, rest, 0),
+        };
+        cut.is_none()
     }
 
     fn go_on_after(&mut self, framing: &Framing) {
@@ -242,7 +265,7 @@ impl Framer {
     }
 
     /// As [`Framer::cut`], of 16-bit text.
-    fn cut_wide(&self, order: ByteOrder, data: &[u8]) -> Option<Framed> {
+    fn cut_wide(&self, order: ByteOrder, data: &[u8], lookahead: usize) -> Option<Framed> {
         let most = (self.max_line_bytes & !1).max(2);
         let part = |bytes, last| Framed {
             bytes,
@@ -265,7 +288,7 @@ impl Framer {
                 framing: Framing::Lines,
             });
         }
-        (data.len() > most + 2 + self.lookahead || next.is_some())
+        (data.len() > most + 2 + lookahead || next.is_some())
             .then(|| part(order.floor(data, most).max(2), false))
     }
 }

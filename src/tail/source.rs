@@ -63,6 +63,8 @@ pub(super) struct Source {
     unended: Option<Pending>,
     /// How long that waits for its newline; `None`: as long as it takes.
     line_timeout: Option<Duration>,
+    /// So many bytes from the position on did not tell where an event ends: the next read must give as many.
+    undecided_bytes: usize,
     /// From `position` to here there is no newline, and no NUL that is not written yet; never less than
     /// `position`.
     no_newline_before: u64,
@@ -105,6 +107,7 @@ impl Source {
             pending: None,
             unended: None,
             line_timeout: None,
+            undecided_bytes: 0,
             no_newline_before: checkpoint.offset,
             nuls: Nuls::new(stat.is_sparse),
             has_warned_of_nuls: false,
@@ -117,8 +120,12 @@ impl Source {
 
     /// If the position is inside of a line, earlier pieces of it were sent: finds out how many.
     pub(super) fn count_sent_pieces(&mut self) -> io::Result<()> {
-        if self.position == 0 || self.framer.is_wide() {
+        if self.position == 0 {
             return Ok(());
+        }
+        if let Some(order) = self.framer.byte_order() {
+            let line_start = self.wide_line_start(order)?;
+            return self.resume_line(line_start);
         }
         // A hole ends a line, and one is beside the position: nothing of a line was sent.
         let mut beside = [1; 2];
@@ -127,8 +134,7 @@ impl Source {
             return Ok(());
         }
         let line_start = self.content.line_start_before(self.position)?;
-        self.framer.resume_inside(self.position - line_start);
-        Ok(())
+        self.resume_line(line_start)
     }
 
     /// Whether the bytes before the position are still those that were read; if nothing was read yet,
@@ -311,6 +317,11 @@ impl Source {
             most: if is_long { usual.max(decisive) } else { usual },
             least: Budget::LEAST_BYTES,
         };
+        if self.undecided_bytes > 0 {
+            let unread = usize::try_from(until - self.position).unwrap_or(usize::MAX);
+            wanted.most = wanted.most.max(self.undecided_bytes + decisive);
+            wanted.least = self.undecided_bytes.min(unread).max(wanted.least);
+        }
         loop {
             if let Some(read) = self.attempt(&mut wanted, growth, account, pool)? {
                 return Ok(read);
@@ -386,12 +397,13 @@ impl Source {
             return Ok(None);
         };
         if self.recorder.is_some() {
-            let end = match self.position + count as u64 == end {
-                true if is_last => DataEnd::Finished,
+            let read_to = self.position + count as u64;
+            let end = match read_to == until {
+                true if is_last || until < end => DataEnd::Finished,
                 true => DataEnd::MayGrow,
                 false => DataEnd::MoreBehind,
             };
-            return Ok(self.make(&framed, (data, permit), end, wanted, pool));
+            return Ok(self.make(&framed, (data, text, permit), end, wanted, pool));
         }
         Ok(Some(self.take_lines(framed, data, permit)))
     }

@@ -6,13 +6,17 @@ use std::sync::Arc;
 
 use regex::bytes::CaptureLocations;
 
+use super::Event;
 use crate::batch::{Destination, OwnParts, Route, push_sized};
 use crate::record::container::Stream;
+use crate::record::counters::{RecordCounters, add};
 use crate::record::json::{self, FileValues as JsonFileValues};
 use crate::record::json_scan::Object;
 use crate::record::template::{EventValues, FileTemplate, FileValues};
-use crate::record::topic_name;
-use crate::record::{RecordConfig, Templates};
+use crate::record::time::TimeReader;
+use crate::record::topic_name::{self, TopicCache};
+use crate::record::{RecordConfig, Templates, TimeField};
+use crate::shown::ShownPath;
 
 /// The templates of a section with everything put in that is known of a file.
 #[derive(Debug)]
@@ -242,3 +246,70 @@ impl EventValues for Values<'_> {
         }
     }
 }
+
+/// The time of an event, in ns since 1970, where one is looked for and found.
+pub(super) fn time_of(
+    config: &RecordConfig,
+    reader: &mut Option<TimeReader>,
+    counters: &RecordCounters,
+    values: &Values<'_>,
+    event: &Event<'_>,
+    now_ns: i64,
+) -> Option<i64> {
+    let (reader, source) = (reader.as_mut()?, config.time.as_ref()?);
+    let found = match source.field {
+        TimeField::Event => reader.of_event(values.text, now_ns),
+        TimeField::Container => reader.of_value(event.container_time, now_ns),
+        TimeField::Group(group) => values
+            .group_at(group)
+            .and_then(|text| reader.of_value(text, now_ns)),
+        TimeField::Json(path) => {
+            let mut scratch = Vec::new();
+            let object: Option<Object<'_>> = values.object;
+            object
+                .and_then(|object| object.value(path, &mut scratch))
+                .and_then(|text| reader.of_value(text, now_ns))
+        }
+    };
+    add(&counters.untimed, u64::from(found.is_none()));
+    found
+}
+
+/// The destination for a topic, which is `base` but for that.
+pub(super) fn destination_of(
+    (topics, destinations): (&mut TopicCache, &mut Vec<Arc<Destination>>),
+    base: &Arc<Destination>,
+    rendered: &[u8],
+) -> Arc<Destination> {
+    let interned = topics.topic(rendered);
+    if interned.was_changed {
+        log::warn!(
+            "'{}': topic '{}' is written '{}'",
+            ShownPath(&base.path),
+            String::from_utf8_lossy(rendered).escape_debug(),
+            interned.topic
+        );
+    }
+    let topic = interned.topic;
+    let known = destinations
+        .iter()
+        .position(|known| known.route.topic == *topic);
+    if let Some(at) = known {
+        // The last one that was asked for comes first.
+        destinations[..=at].rotate_right(1);
+        return destinations[0].clone();
+    }
+    let destination = Arc::new(Destination {
+        route: Arc::new(Route {
+            topic: topic.clone(),
+            ..Route::clone(&base.route)
+        }),
+        path: base.path.clone(),
+    });
+    destinations.truncate(MOST_DESTINATIONS - 1);
+    destinations.insert(0, destination.clone());
+    destination
+}
+
+/// Topics of one file that have a destination ready.
+const MOST_DESTINATIONS: usize = 64;

@@ -1,5 +1,10 @@
 //! Making records of the lines that were cut: what is sent of them, and what waits for more.
 
+#[cfg(test)]
+mod feed;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +17,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
 use crate::record::recorder::{FileFacts, Input, Made, Recorder};
+use crate::record::wide::ByteOrder;
 use crate::tail::framing::{DataEnd, Framed};
 
 /// Whether what may go on is waited for.
@@ -32,11 +38,29 @@ impl Source {
         destination: &Arc<Destination>,
         patience: Patience,
     ) -> io::Result<()> {
-        let context = Recorder::CONTEXT_BYTES as u64;
+        let context = Recorder::context_bytes(config);
+        let position = self.position;
         let (mut head, mut before) = (Vec::new(), Vec::new());
+        // Where they cannot be read there is a recorder all the same: without one, nothing would be masked.
+        let mut result = Ok(());
+        let mut read = |from, to| {
+            let bytes = self.bytes(from, to);
+            bytes.unwrap_or_else(|error| {
+                result = Err(error);
+                Vec::new()
+            })
+        };
         if config.looks_around() {
-            head = self.bytes(0, self.position.min(context))?;
-            before = self.bytes(self.position.saturating_sub(context), self.position)?;
+            head = read(0, position.min(context));
+            before = read(position.saturating_sub(context), position);
+        }
+        let begin = match config.encoding.is_wide() {
+            true => read(0, 2),
+            false => Vec::new(),
+        };
+        if config.encoding.is_wide() && head.len() < 2 {
+            head.clone_from(&begin);
+            head.truncate(usize::try_from(position).unwrap_or(2));
         }
         let identity = self.checkpoint.identity;
         let mut recorder = Recorder::new(
@@ -54,14 +78,10 @@ impl Source {
         if patience == Patience::None {
             recorder.do_not_wait();
         }
-        let begin = match config.encoding.is_wide() {
-            true => self.bytes(0, 2)?,
-            false => Vec::new(),
-        };
         let order = recorder.byte_order(&begin);
         self.framer.set_byte_order(order);
         self.recorder = Some(Box::new(recorder));
-        Ok(())
+        result
     }
 
     /// The bytes from `from` to `to`, as many as there are.
@@ -71,6 +91,34 @@ impl Source {
         let count = self.content.read_at(&mut bytes, from)?;
         bytes.truncate(count);
         Ok(bytes)
+    }
+
+    /// Where the line begins that the position is in, of 16-bit text.
+    pub(super) fn wide_line_start(&mut self, order: ByteOrder) -> io::Result<u64> {
+        let mut start = self.position;
+        while start > 0 {
+            let from = start.saturating_sub(WIDE_STEP) & !1;
+            let block = self.bytes(from, start)?;
+            if let Some(end) = order.find_last_line_end(&block) {
+                return Ok(from + end as u64);
+            }
+            start = from;
+        }
+        Ok(0)
+    }
+
+    /// Goes on in the line that begins at `line_start`, if the position is not there.
+    pub(super) fn resume_line(&mut self, line_start: u64) -> io::Result<()> {
+        self.framer.resume_inside(self.position - line_start);
+        if line_start == self.position || self.recorder.is_none() {
+            return Ok(());
+        }
+        let piece_end = line_start + self.framer.max_line_bytes() as u64;
+        let first = self.bytes(line_start, piece_end.min(self.position))?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.resume_line(&first, line_start);
+        }
+        Ok(())
     }
 
     /// The file begins with `data`, if nothing of it was read yet: it may tell how it is written.
@@ -134,7 +182,7 @@ impl Source {
     pub(super) fn make(
         &mut self,
         framed: &Framed,
-        (data, permit): (Buffer, Permit),
+        (data, text, permit): (Buffer, usize, Permit),
         end: DataEnd,
         wanted: &mut Wanted,
         pool: &Arc<BufferPool>,
@@ -161,7 +209,7 @@ impl Source {
         };
         let made = recorder.make(&Input {
             data: &data[..bytes],
-            behind: &data[bytes..],
+            behind: &data[bytes..text.max(bytes)],
             framing: &framed.framing,
             start: self.position,
             is_complete,
@@ -169,13 +217,14 @@ impl Source {
         if made.bytes > 0 {
             return Some(self.take_made(made, data, permit, pool));
         }
+        self.undecided_bytes = data.len();
         if end == DataEnd::MayGrow {
             self.pending = Some(Pending {
                 until,
                 since: waited,
             });
-            self.no_newline_before = self.position + data.len() as u64;
-            let partial = data.len() as u64;
+            self.no_newline_before = self.position + text as u64;
+            let partial = text as u64;
             return Some(ReadOutcome::End { partial });
         }
         // It is longer than what was read.
@@ -195,6 +244,7 @@ impl Source {
     ) -> ReadOutcome {
         let start = self.position;
         (self.pending, self.unended) = (None, None);
+        self.undecided_bytes = 0;
         self.marks.add(start, self.tail_checksum);
         self.position += made.bytes as u64;
         self.no_newline_before = self.position;
@@ -238,3 +288,6 @@ impl Source {
         ReadOutcome::Made(span, chunks)
     }
 }
+
+/// Bytes that are looked through at a time for the beginning of a line.
+const WIDE_STEP: u64 = 64 << 10;
