@@ -111,15 +111,6 @@ fn follow(options: &RunOptions, log: &LogWriter) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `logagent 0.1.0 (COMMIT DATE)`; without the brackets where it was not built by `scripts/build.sh` from a commit.
-fn version() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    match option_env!("LOGAGENT_COMMIT") {
-        Some(commit) if !commit.is_empty() => format!("logagent {version} ({commit})\n"),
-        _ => format!("logagent {version}\n"),
-    }
-}
-
 fn start_logger(log: &LogWriter) {
     let environment = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(environment)

@@ -7,12 +7,11 @@
 mod decoded;
 mod pieces;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RecordConfig;
-use super::container::Stream;
+
 use super::counters::{RecordCounters, add};
 use super::decode::Decoder;
 use super::encoding::Encoding;
@@ -23,7 +22,7 @@ use super::render::{Event, Renderer};
 pub use super::run::{FileFacts, Input, Made, Run};
 use super::wide::ByteOrder;
 use crate::batch::{EventMark, Events, Framing, Piece};
-use decoded::{Decoded, decoded, unwrapped};
+use decoded::{Cut, Decoded, decoded, place, unwrapped};
 
 /// Makes records of the lines of one source.
 #[derive(Debug)]
@@ -62,20 +61,6 @@ struct JoinedLines {
     /// One for each stream.
     assemblers: [Option<Assembler>; 3],
     joined: Joined,
-}
-
-/// One event among the lines.
-#[derive(Debug)]
-struct Cut {
-    /// Where its text begins and ends, in the data or what was made of it.
-    text: Range<usize>,
-    /// Where its bytes begin in the data.
-    start: usize,
-    /// The data up to here is done with it.
-    span_end: usize,
-    stream: Stream,
-    /// Where the container's time stands in the data.
-    time: Range<usize>,
 }
 
 impl Recorder {
@@ -401,19 +386,6 @@ impl Recorder {
     }
 }
 
-impl Cut {
-    /// Of text that lies in the file as it is.
-    fn of_text(text: Range<usize>) -> Self {
-        Cut {
-            start: text.start,
-            span_end: text.end,
-            text,
-            stream: Stream::Unknown,
-            time: 0..0,
-        }
-    }
-}
-
 fn assemble_stream(
     assembler: &mut Option<Assembler>,
     text: &[u8],
@@ -428,14 +400,6 @@ fn assemble_stream(
                 ends.push(text.len() as u32);
             }
         }
-    }
-}
-
-fn place(stream: Stream) -> usize {
-    match stream {
-        Stream::Stdout => 0,
-        Stream::Stderr => 1,
-        Stream::Unknown => 2,
     }
 }
 

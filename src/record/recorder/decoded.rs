@@ -1,10 +1,11 @@
 //! Text of a file in UTF-8: the lines that a recorder is asked about, and what lies around its position.
 
+use std::ops::Range;
+
 use crate::record::container::{ContainerKind, Stream};
 use crate::record::decode::Decoder;
 use crate::record::join::{Joined, Joiner};
-
-use super::{Cut, Input, place};
+use crate::record::run::Input;
 
 /// Lines in UTF-8, and where each ended in the file.
 #[derive(Debug, Default)]
@@ -21,6 +22,33 @@ struct DecodedLine {
     raw_end: usize,
     /// Parts of it that were no characters.
     bad: usize,
+}
+
+/// One event among the lines.
+#[derive(Debug)]
+pub(super) struct Cut {
+    /// Where its text begins and ends, in the data or what was made of it.
+    pub(super) text: Range<usize>,
+    /// Where its bytes begin in the data.
+    pub(super) start: usize,
+    /// The data up to here is done with it.
+    pub(super) span_end: usize,
+    pub(super) stream: Stream,
+    /// Where the container's time stands in the data.
+    pub(super) time: Range<usize>,
+}
+
+impl Cut {
+    /// Of text that lies in the file as it is.
+    pub(super) fn of_text(text: Range<usize>) -> Self {
+        Cut {
+            start: text.start,
+            span_end: text.end,
+            text,
+            stream: Stream::Unknown,
+            time: 0..0,
+        }
+    }
 }
 
 impl Decoded {
@@ -48,7 +76,7 @@ impl Decoded {
         self.push(decoder, input, start..bytes);
     }
 
-    fn push(&mut self, decoder: Decoder, input: &Input<'_>, raw: std::ops::Range<usize>) {
+    fn push(&mut self, decoder: Decoder, input: &Input<'_>, raw: Range<usize>) {
         let raw_end = raw.end;
         let bad = decoder.decode(input.data.get(raw).unwrap_or_default(), &mut self.text);
         self.lines.push(DecodedLine {
@@ -104,5 +132,14 @@ fn mark_len(decoder: Decoder, start: u64, raw: &[u8]) -> usize {
     match decoder.byte_order() {
         Some(order) if start == 0 => order.mark_len(raw),
         _ => 0,
+    }
+}
+
+/// Where a stream stands among the three.
+pub(super) fn place(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+        Stream::Unknown => 2,
     }
 }

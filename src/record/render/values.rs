@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use regex::bytes::CaptureLocations;
 
-use super::Event;
 use crate::batch::{Destination, OwnParts, Route, push_sized};
 use crate::record::container::Stream;
 use crate::record::counters::{RecordCounters, add};
@@ -253,13 +252,13 @@ pub(super) fn time_of(
     reader: &mut Option<TimeReader>,
     counters: &RecordCounters,
     values: &Values<'_>,
-    event: &Event<'_>,
+    container_time: &[u8],
     now_ns: i64,
 ) -> Option<i64> {
     let (reader, source) = (reader.as_mut()?, config.time.as_ref()?);
     let found = match source.field {
         TimeField::Event => reader.of_event(values.text, now_ns),
-        TimeField::Container => reader.of_value(event.container_time, now_ns),
+        TimeField::Container => reader.of_value(container_time, now_ns),
         TimeField::Group(group) => values
             .group_at(group)
             .and_then(|text| reader.of_value(text, now_ns)),

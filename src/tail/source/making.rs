@@ -1,7 +1,7 @@
 //! Making records of the lines that were cut: what is sent of them, and what waits for more.
 
 #[cfg(test)]
-mod feed;
+pub(super) mod feed;
 #[cfg(test)]
 mod tests;
 

@@ -15,6 +15,8 @@ use crate::progress::SourceState;
 use crate::tail::growth::grown_fingerprint;
 use crate::tailer_handle::TailerHandle;
 
+mod records;
+
 /// A file and the source that reads it.
 struct Reading {
     _folder: tempfile::TempDir,
@@ -105,6 +107,16 @@ impl Reading {
                     let text =
                         |(_, record): (usize, &[u8])| String::from_utf8_lossy(record).into_owned();
                     self.records.extend(records.map(text));
+                }
+                ReadOutcome::Made(span, chunks) => {
+                    assert_eq!((span.start, span.end), (before, self.source.position));
+                    for chunk in chunks {
+                        let records = Records::new(&chunk.data, &chunk.framing, false, 0);
+                        let text = |(_, record): (usize, &[u8])| {
+                            String::from_utf8_lossy(record).into_owned()
+                        };
+                        self.records.extend(records.map(text));
+                    }
                 }
                 ReadOutcome::Skipped(span) => {
                     assert_eq!(span.start, before);
