@@ -266,7 +266,7 @@ impl Agent {
         if let Some(route) = self.routes.get(&log.name) {
             return route.clone();
         }
-        let route = Arc::new(tail::route(log, &self.host, self.config.kafka.headers));
+        let route = Arc::new(log.route(&self.host, self.config.kafka.headers));
         let route = (route, self.budget.route());
         self.routes.insert(log.name.clone(), route.clone());
         route

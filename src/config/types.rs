@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::address::BrokerAddress;
 use super::sasl::{SaslConfig, TokenOrigin};
 use super::tls::TlsConfig;
+use crate::batch::Route;
 use crate::record::RecordConfig;
 
 /// Everything `logagent.ini` says.
@@ -180,6 +181,29 @@ pub struct LogConfig {
     pub strip_cr: bool,
     /// How long a rotated file must be quiet before it is finished.
     pub rotate_wait: Duration,
+}
+
+impl LogConfig {
+    /// Headers, key and topic that the records of its files get, as far as they are the same for all.
+    pub fn route(&self, host: &str, headers: HeaderChoice) -> Route {
+        let of_host = headers
+            .host
+            .then(|| ("host".to_owned(), host.as_bytes().to_vec()));
+        let own = self.destination.headers.iter();
+        let own = own.map(|(name, value)| (name.clone(), value.as_bytes().to_vec()));
+        Route {
+            host: host.to_owned(),
+            topic: self.destination.topic.as_str().into(),
+            key: self
+                .destination
+                .key
+                .as_ref()
+                .map(|key| key.as_bytes().into()),
+            headers: of_host.into_iter().chain(own).collect(),
+            with_path: headers.path,
+            strip_cr: self.strip_cr,
+        }
+    }
 }
 
 /// Topic, key and headers of a log, as far as they are the same for all its files.

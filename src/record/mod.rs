@@ -16,6 +16,7 @@ pub mod counters;
 pub mod decode;
 pub mod encoding;
 pub mod filter;
+pub(crate) mod framing;
 pub mod join;
 pub mod json;
 pub mod json_grammar;

@@ -7,13 +7,13 @@ use crossbeam_channel::select;
 
 use super::Tailer;
 use super::clock::now_ms;
-use super::framing::Growth;
 use super::growth::{grow_fingerprint, grown_fingerprint};
 use super::source::Source;
 use super::source::{Chunk, ReadOutcome};
 use super::tailer::Drained;
 use crate::batch::{Batch, Span};
 use crate::progress::{CloseReason, Progress};
+use crate::record::framing::Growth;
 use crate::shown::ShownPath;
 
 impl Tailer {

@@ -18,9 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::Route;
 use crate::buffer::BufferPool;
-use crate::config::{HeaderChoice, LogConfig};
+use crate::config::LogConfig;
 use crate::metrics::Metrics;
 
 mod apply;
@@ -34,7 +33,6 @@ mod family;
 pub mod folder_index;
 pub mod forgetting;
 mod found;
-mod framing;
 mod growth;
 pub mod lanes;
 mod links;
@@ -115,25 +113,6 @@ fn last_line_start(content: &mut LogFile, size: u64) -> io::Result<u64> {
 pub fn follows(log: &LogConfig, path: &Path) -> bool {
     let mut paths = log.paths.iter();
     paths.any(|text| Pattern::new(text).is_ok_and(|pattern| pattern.matches_path(path)))
-}
-
-/// Headers, key and topic that the records of the files of `log` get.
-pub fn route(log: &LogConfig, host: &str, headers: HeaderChoice) -> Route {
-    let key = &log.destination.key;
-    let of_host = headers
-        .host
-        .then(|| ("host".to_owned(), host.as_bytes().to_vec()));
-    let of_host = of_host.into_iter();
-    let own = log.destination.headers.iter();
-    let own = own.map(|(name, value)| (name.clone(), value.as_bytes().to_vec()));
-    Route {
-        host: host.to_owned(),
-        topic: log.destination.topic.as_str().into(),
-        key: key.as_ref().map(|key| key.as_bytes().into()),
-        headers: of_host.chain(own).collect(),
-        with_path: headers.path,
-        strip_cr: log.strip_cr,
-    }
 }
 
 /// Why bytes of a truncated file are lost.

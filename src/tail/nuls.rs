@@ -16,9 +16,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::framing::Growth;
 use super::log_file::LogFile;
 use crate::batch::TailChecksum;
+use crate::record::framing::Growth;
 
 /// What is known of the NULs of one source.
 #[derive(Debug, Clone, Copy, Default)]

@@ -406,8 +406,7 @@ mod tests {
         let stat = FileStat::at_path(&path).unwrap();
         let log = section("app", &[], &[]);
         let destination = Destination {
-            route: Arc::new(crate::tail::route(
-                &log,
+            route: Arc::new(log.route(
                 "host",
                 crate::config::HeaderChoice {
                     host: false,

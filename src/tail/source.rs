@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::clock::mtime_is_ambiguous;
-use super::framing::{DataEnd, Framed, Framer, Growth};
 use super::log_file::LogFile;
 use super::nuls::Nuls;
 use super::watch::FileWatch;
@@ -16,6 +15,7 @@ use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
 use crate::identity::FileStat;
 use crate::progress::{Checkpoint, Marks};
+use crate::record::framing::{DataEnd, Framed, Framer, Growth};
 use crate::record::recorder::Recorder;
 
 pub(super) mod making;

@@ -11,8 +11,8 @@ use crate::budget::Permit;
 use crate::buffer::{Buffer, BufferPool};
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
+use crate::record::framing::{DataEnd, Framed};
 use crate::record::recorder::{FileFacts, Input, Made, Recorder};
-use crate::tail::framing::{DataEnd, Framed};
 
 /// Whether what may go on is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

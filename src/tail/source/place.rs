@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Source;
 use super::outcome::{ReadOutcome, Unended, Wanted};
 use crate::batch::{Span, TailChecksum};
-use crate::tail::framing::Growth;
+use crate::record::framing::Growth;
 use crate::tail::nuls::{self, Behind};
 
 impl Source {

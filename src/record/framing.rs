@@ -15,7 +15,7 @@ use crate::record::wide::ByteOrder;
 /// The cutter of one source. It stands where the source's position is: at the beginning of a line, or
 /// between two pieces of one.
 #[derive(Debug, Clone)]
-pub(super) struct Framer {
+pub(crate) struct Framer {
     /// Most bytes of a line, its end not counted; at least 1.
     max_line_bytes: usize,
     /// A carriage return before the newline belongs to the line's end.
@@ -30,7 +30,7 @@ pub(super) struct Framer {
 
 /// Whether more may follow on the last byte of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Growth {
+pub(crate) enum Growth {
     /// A line without a newline may go on.
     Possible,
     /// The file was rotated away and is quiet: its last line needs no newline.
@@ -39,7 +39,7 @@ pub(super) enum Growth {
 
 /// What lies behind the bytes that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DataEnd {
+pub(crate) enum DataEnd {
     /// Nothing, ever.
     Finished,
     /// Nothing yet.
@@ -50,16 +50,16 @@ pub(super) enum DataEnd {
 
 /// The first bytes of what was given, cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Framed {
+pub(crate) struct Framed {
     /// How many bytes; at least 1.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
     /// How the records lie in them.
-    pub(super) framing: Framing,
+    pub(crate) framing: Framing,
 }
 
 impl Framer {
     /// A framer at the beginning of a line.
-    pub(super) fn new(max_line_bytes: usize, strip_cr: bool) -> Self {
+    pub(crate) fn new(max_line_bytes: usize, strip_cr: bool) -> Self {
         Framer {
             max_line_bytes: max_line_bytes.max(1),
             strip_cr,
@@ -70,39 +70,39 @@ impl Framer {
     }
 
     /// Gives pieces only with so many bytes behind them, or the end of the line.
-    pub(super) fn with_lookahead(self, lookahead: usize) -> Self {
+    pub(crate) fn with_lookahead(self, lookahead: usize) -> Self {
         Framer { lookahead, ..self }
     }
 
     /// Cuts 16-bit text from now on.
-    pub(super) fn set_byte_order(&mut self, byte_order: Option<ByteOrder>) {
+    pub(crate) fn set_byte_order(&mut self, byte_order: Option<ByteOrder>) {
         self.byte_order = byte_order;
     }
 
     /// Whether it cuts 16-bit text.
     #[inline]
-    pub(super) fn is_wide(&self) -> bool {
+    pub(crate) fn is_wide(&self) -> bool {
         self.byte_order.is_some()
     }
 
     /// Most bytes of a line, its end not counted.
-    pub(super) fn max_line_bytes(&self) -> usize {
+    pub(crate) fn max_line_bytes(&self) -> usize {
         self.max_line_bytes
     }
 
     /// How many bytes always decide: with so many, [`Framer::frame`] gives something.
-    pub(super) fn decisive_bytes(&self) -> usize {
+    pub(crate) fn decisive_bytes(&self) -> usize {
         // One more tells whether the line ends there or is too long; a CR may belong to either.
         self.max_line_bytes + 2 + self.lookahead
     }
 
     /// Whether the position is between two pieces of a line.
-    pub(super) fn is_inside_line(&self) -> bool {
+    pub(crate) fn is_inside_line(&self) -> bool {
         self.next_piece > 0
     }
 
     /// Goes on in a line of which `sent_bytes` were sent in pieces, by an earlier run perhaps.
-    pub(super) fn resume_inside(&mut self, sent_bytes: u64) {
+    pub(crate) fn resume_inside(&mut self, sent_bytes: u64) {
         let sent = sent_bytes.div_ceil(self.max_line_bytes as u64);
         self.next_piece = match sent {
             0 => 0,
@@ -111,13 +111,13 @@ impl Framer {
     }
 
     /// The line ends where the position is, without a newline.
-    pub(super) fn end_line(&mut self) {
+    pub(crate) fn end_line(&mut self) {
         self.next_piece = 0;
     }
 
     /// Cuts off the beginning of `data`: whole lines none of which is too long, or one piece of a line that
     /// is. `None` if more bytes must come to tell.
-    pub(super) fn frame(&mut self, data: &[u8]) -> Option<Framed> {
+    pub(crate) fn frame(&mut self, data: &[u8]) -> Option<Framed> {
         let framed = match self.byte_order {
             None => self.cut(data, self.lookahead),
             Some(order) => self.cut_wide(order, data),
@@ -128,7 +128,7 @@ impl Framer {
 
     /// As [`Framer::frame`], of bytes that nothing follows on: the last line needs no newline. `None` if
     /// there are none.
-    pub(super) fn frame_last(&mut self, data: &[u8]) -> Option<Framed> {
+    pub(crate) fn frame_last(&mut self, data: &[u8]) -> Option<Framed> {
         if let Some(framed) = self.frame(data) {
             return Some(framed);
         }
@@ -154,7 +154,7 @@ impl Framer {
 
     /// Cuts off `data`, the beginning of a line that is not waited for any longer: a piece of it, after which the line
     /// may go on. `None` if there is nothing that surely belongs to its text.
-    pub(super) fn frame_unended(&mut self, data: &[u8]) -> Option<Framed> {
+    pub(crate) fn frame_unended(&mut self, data: &[u8]) -> Option<Framed> {
         let bytes = match (self.byte_order, data.last()) {
             (Some(order), _) => order.floor(data, data.len()),
             // With a newline next, it would belong to the line's end.
