@@ -129,7 +129,16 @@ impl Framer {
     /// As [`Framer::frame`], of bytes that nothing follows on: the last line needs no newline. `None` if
     /// there are none.
     pub(crate) fn frame_last(&mut self, data: &[u8]) -> Option<Framed> {
-        if let Some(framed) = self.frame(data) {
+        if let Some(mut framed) = self.frame(data) {
+            // A last line without a newline may belong to the event of those before it: it comes with them.
+            let rest = &data[framed.bytes..];
+            let is_cut = match self.byte_order {
+                None => self.cut(rest, 0).is_some(),
+                Some(order) => self.cut_wide(order, rest).is_some(),
+            };
+            if framed.framing == Framing::Lines && !is_cut {
+                framed.bytes = data.len();
+            }
             return Some(framed);
         }
         if data.is_empty() {
@@ -347,6 +356,21 @@ mod tests {
             assert_eq!(framer.is_inside_line(), is_inside);
         }
         found
+    }
+
+    #[test]
+    fn a_last_line_without_a_newline_comes_with_the_lines_before_it() {
+        let lines = |bytes| Framed {
+            bytes,
+            framing: Framing::Lines,
+        };
+        let mut framer = Framer::new(8, false);
+        assert_eq!(framer.frame_last(b"a\n\tat b"), Some(lines(7)));
+        assert_eq!(framer.frame_last(b"a\nb\n"), Some(lines(4)));
+        // Unless it is too long.
+        assert_eq!(framer.frame_last(b"a\n123456789"), Some(lines(2)));
+        framer.set_byte_order(Some(ByteOrder::Big));
+        assert_eq!(framer.frame_last(b"\0a\0\n\0b"), Some(lines(6)));
     }
 
     #[test]
