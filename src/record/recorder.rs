@@ -132,6 +132,22 @@ impl Recorder {
         self.patience = Duration::ZERO;
     }
 
+    /// Takes the clock out of it: every event is read at `now_ns`, and no rate holds. What is dropped is kept for
+    /// [`Recorder::take_dropped`].
+    pub fn rehearse(&mut self, now_ns: i64) {
+        self.bucket = None;
+        if let Some(renderer) = &mut self.renderer {
+            renderer.rehearse(now_ns);
+        }
+    }
+
+    /// The events that were dropped in a rehearsal since this was asked last: where each begins in the file, and the
+    /// rule's place among the names of the filter.
+    pub fn take_dropped(&mut self) -> Vec<(u64, usize)> {
+        let renderer = self.renderer.as_mut();
+        renderer.map_or_else(Vec::new, Renderer::take_dropped)
+    }
+
     /// The byte order of 16-bit text, once the file has told; `begin` are its first bytes, where they were not known.
     /// `None`: a newline is one byte.
     pub fn byte_order(&mut self, begin: &[u8]) -> Option<ByteOrder> {

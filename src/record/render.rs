@@ -51,10 +51,19 @@ pub(super) struct Renderer {
     groups: Option<CaptureLocations>,
     scratch: Scratch,
     now_ns: i64,
+    rehearsal: Option<Rehearsal>,
     /// What was made, each event with a newline at its end.
     out: Vec<u8>,
     runs: Vec<Run>,
     run: OpenRun,
+}
+
+/// A rehearsal: what is the same for all events, and what it is about.
+#[derive(Debug)]
+struct Rehearsal {
+    now_ns: i64,
+    /// Offsets of events, each with the index of the rule that dropped it.
+    dropped: Vec<(u64, usize)>,
 }
 
 /// Room that is used again for each event.
@@ -135,12 +144,26 @@ impl Renderer {
             },
             scratch: Scratch::default(),
             now_ns: 0,
+            rehearsal: None,
             out: Vec::new(),
             runs: Vec::new(),
             run: OpenRun::default(),
             config: config.clone(),
             counters: counters.clone(),
         }
+    }
+
+    /// See [`super::recorder::Recorder::rehearse`].
+    pub(super) fn rehearse(&mut self, now_ns: i64) {
+        self.rehearsal = Some(Rehearsal {
+            now_ns,
+            dropped: Vec::new(),
+        });
+    }
+
+    pub(super) fn take_dropped(&mut self) -> Vec<(u64, usize)> {
+        let rehearsal = self.rehearsal.as_mut();
+        rehearsal.map_or_else(Vec::new, |rehearsal| std::mem::take(&mut rehearsal.dropped))
     }
 
     /// What was made since [`Renderer::begin`].
@@ -154,6 +177,10 @@ impl Renderer {
         self.runs.clear();
         self.run = OpenRun::default();
         self.run.events.piece = piece;
+        if let Some(rehearsal) = &self.rehearsal {
+            self.now_ns = rehearsal.now_ns;
+            return;
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         self.now_ns = since.map_or(0, |since| {
             i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
@@ -223,7 +250,7 @@ impl Renderer {
     }
 
     fn is_dropped(
-        &self,
+        &mut self,
         text: &[u8],
         event: &Event<'_>,
         bucket: Option<(&mut Bucket, Instant)>,
@@ -234,6 +261,9 @@ impl Renderer {
         {
             if let Some(counter) = self.counters.dropped.get(rule.index()) {
                 add(counter, 1);
+            }
+            if let Some(rehearsal) = &mut self.rehearsal {
+                rehearsal.dropped.push((event.offset, rule.index()));
             }
             return true;
         }
