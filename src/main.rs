@@ -2,9 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::panic::catch_unwind;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -12,25 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
 use logagent::agent::{Agent, AgentError, Mode};
+use logagent::cases::{self, CasesError, Ending};
+use logagent::command_line::{Command, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::log_writer::LogWriter;
 use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2};
-
-const USAGE: &str = "\
-logagent follows log files and delivers every line to Apache Kafka.
-
-Usage: logagent [--config FILE] [--dry-run] [--once]
-
-  --config FILE   settings (default: conf/logagent.ini)
-  --dry-run       print topic, key and line of what would be sent; needs no Kafka, moves no checkpoint
-  --once          ship what is there now, then exit; with --dry-run, print it and exit
-  --help          this text
-  --version       the version
-
-SIGINT, SIGTERM or SIGHUP stops: what is in flight is waited for up to [agent] shutdown_timeout. A
-second one stops at once, with exit code 1. Log lines go to standard error; RUST_LOG=debug shows more of them.
-Exit codes: 0 clean, 1 failure while running, 2 usage or configuration.
-";
 
 const SAME_REQUEST: Duration = Duration::from_millis(300);
 /// How long the end waits for standard error to take what the log still has.
@@ -50,7 +35,7 @@ fn main() -> ExitCode {
     log.take_panics();
     // The log has the words of a panic; its exit code is one of those that are promised.
     let code = match catch_unwind(|| run(&log)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(code)) => code,
         Ok(Err(failure)) => {
             log.say(&failure.to_string());
             failure.exit_code()
@@ -65,12 +50,14 @@ fn main() -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("logagent: {0}\ntry 'logagent --help'")]
-    Usage(#[from] lexopt::Error),
+    Usage(#[from] UsageError),
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Cases(#[from] CasesError),
     #[error("logagent: signals cannot be caught: {0}")]
     Signals(#[from] SignalError),
-    /// Help or version could not be printed, to a closed pipe as well.
+    /// Help, version or a screen could not be printed, to a closed pipe as well.
     #[error("logagent: standard output: {0}")]
     Output(#[from] io::Error),
     #[error("logagent: {0}")]
@@ -80,64 +67,48 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Failure::Usage(_) | Failure::Config(_) => ExitCode::from(2),
+            Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
+            Failure::Usage(_) | Failure::Config(_) | Failure::Cases(_) => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
     }
 }
 
-fn run(log: &LogWriter) -> Result<(), Failure> {
-    let (config, mode) = match arguments()? {
-        Request::Run(config, mode) => (config, mode),
-        Request::Print(text) => {
+fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
+    match Command::from_env()? {
+        Command::Run(options) => follow(&options, log),
+        Command::Test(options) => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            let ending = cases::run(&options, &mut out)?;
+            out.flush()?;
+            Ok(match ending {
+                Ending::Good => ExitCode::SUCCESS,
+                Ending::Failed => ExitCode::FAILURE,
+            })
+        }
+        Command::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;
-            return Ok(out.flush()?);
+            out.flush()?;
+            Ok(ExitCode::SUCCESS)
         }
-    };
+    }
+}
+
+/// `logagent run`.
+fn follow(options: &RunOptions, log: &LogWriter) -> Result<ExitCode, Failure> {
     start_logger(log);
-    let config = Config::load(&config)?;
+    let config = Config::load(&options.config)?;
     for warning in config.warnings() {
         log::warn!("{warning}");
     }
     let signals = catch_signals(log)?;
-    Ok(Agent::run(config, mode, &signals)?)
-}
-
-/// What the arguments ask for.
-enum Request {
-    Run(PathBuf, Mode),
-    /// Help or version.
-    Print(String),
-}
-
-fn arguments() -> Result<Request, lexopt::Error> {
-    use lexopt::prelude::*;
-    let mut config = PathBuf::from("conf/logagent.ini");
-    let mut mode = Mode::default();
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Short('c') | Long("config") => config = parser.value()?.into(),
-            Long("dry-run") => mode.dry_run = true,
-            Long("once") => mode.once = true,
-            Short('h') | Long("help") => return Ok(Request::Print(USAGE.to_owned())),
-            Short('V') | Long("version") => {
-                return Ok(Request::Print(version()));
-            }
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Request::Run(config, mode))
-}
-
-/// `logagent 0.1.0 (COMMIT DATE)`; without the brackets where it was not built by `scripts/build.sh` from a commit.
-fn version() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    match option_env!("LOGAGENT_COMMIT") {
-        Some(commit) if !commit.is_empty() => format!("logagent {version} ({commit})\n"),
-        _ => format!("logagent {version}\n"),
-    }
+    let mode = Mode {
+        dry_run: options.dry_run,
+        once: options.once,
+    };
+    Agent::run(config, mode, &signals)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn start_logger(log: &LogWriter) {

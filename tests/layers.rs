@@ -14,7 +14,7 @@ use uses::{Use, uses_of};
 const STOREYS: [&[&str]; 3] = [
     &["main", "fuzz"],
     &["agent"],
-    &["tail", "output", "kafka", "checkpoint", "control"],
+    &["tail", "output", "kafka", "checkpoint", "control", "cases"],
 ];
 /// On one storey and yet allowed: the native output is one of the outputs, which do not know it.
 const BESIDE: (&str, &str) = ("kafka", "output");
