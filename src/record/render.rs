@@ -63,7 +63,7 @@ pub(super) struct Renderer {
 struct Rehearsal {
     now_ns: i64,
     /// Offsets of events, each with the index of the rule that dropped it.
-    dropped: Vec<(u64, usize)>,
+    fates: Vec<(u64, Option<usize>)>,
 }
 
 /// Room that is used again for each event.
@@ -157,13 +157,13 @@ impl Renderer {
     pub(super) fn rehearse(&mut self, now_ns: i64) {
         self.rehearsal = Some(Rehearsal {
             now_ns,
-            dropped: Vec::new(),
+            fates: Vec::new(),
         });
     }
 
-    pub(super) fn take_dropped(&mut self) -> Vec<(u64, usize)> {
+    pub(super) fn take_fates(&mut self) -> Vec<(u64, Option<usize>)> {
         let rehearsal = self.rehearsal.as_mut();
-        rehearsal.map_or_else(Vec::new, |rehearsal| std::mem::take(&mut rehearsal.dropped))
+        rehearsal.map_or_else(Vec::new, |rehearsal| std::mem::take(&mut rehearsal.fates))
     }
 
     /// What was made since [`Renderer::begin`].
@@ -220,6 +220,9 @@ impl Renderer {
             self.scratch = scratch;
             return;
         }
+        if let Some(rehearsal) = &mut self.rehearsal {
+            rehearsal.fates.push((event.offset, None));
+        }
         let text = match self.mask(text, piece, event, (window, masked)) {
             true => &masked[..],
             false => text,
@@ -263,7 +266,7 @@ impl Renderer {
                 add(counter, 1);
             }
             if let Some(rehearsal) = &mut self.rehearsal {
-                rehearsal.dropped.push((event.offset, rule.index()));
+                rehearsal.fates.push((event.offset, Some(rule.index())));
             }
             return true;
         }
