@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RecordConfig;
-use super::container::Stream;
+use super::container::{ContainerKind, Stream};
 use super::counters::{RecordCounters, add};
 use super::decode::Decoder;
 use super::encoding::Encoding;
@@ -96,11 +96,11 @@ impl Recorder {
             _ => Assembler::resume(mode.clone(), file.head, file.before),
         });
         let cutter = match (config.container, assembler) {
-            (Some(kind), assembler) => {
+            (Some(kind), _) => {
                 let decoder = decoder.unwrap_or(Decoder::UTF_8);
                 Cutter::Joined(Box::new(JoinedLines {
                     joiner: Joiner::new(kind, decoder, GROUP_BYTES.max(config.max_line_bytes)),
-                    assemblers: [assembler.clone(), assembler.clone(), assembler],
+                    assemblers: assemblers(config, kind, decoder, file),
                     joined: Joined::default(),
                 }))
             }
@@ -505,6 +505,51 @@ impl Decoded {
             start = cut.span_end;
         }
     }
+}
+
+/// The assemblers of the streams of a container. What came before the position is unwrapped for them: each of its lines
+/// begins with the container's time, the text in it may have none.
+fn assemblers(
+    config: &RecordConfig,
+    kind: ContainerKind,
+    decoder: Decoder,
+    file: &FileFacts<'_>,
+) -> [Option<Assembler>; 3] {
+    let Some(mode) = &config.multiline else {
+        return [const { None }; 3];
+    };
+    if file.position == 0 {
+        return std::array::from_fn(|_| Some(Assembler::new(mode.clone())));
+    }
+    let head = unwrapped(kind, decoder, file.head);
+    let whole = memchr::memchr(b'\n', file.before).map_or(file.before.len(), |at| at + 1);
+    let before = match file.before.len() as u64 == file.position {
+        true => file.before,
+        false => &file.before[whole..],
+    };
+    let before = unwrapped(kind, decoder, before);
+    std::array::from_fn(|stream| {
+        // Its first line may be cut, so that is not looked at; here it is not.
+        let before = [b"\n", &before[stream][..]].concat();
+        Some(Assembler::resume(mode.clone(), &head[stream], &before))
+    })
+}
+
+/// The text of each stream in the whole lines of `raw`.
+fn unwrapped(kind: ContainerKind, decoder: Decoder, raw: &[u8]) -> [Vec<u8>; 3] {
+    let mut texts: [Vec<u8>; 3] = Default::default();
+    let end = memchr::memrchr(b'\n', raw).map_or(0, |at| at + 1);
+    let mut joined = Joined::default();
+    let lines = |_, text: &[u8], is_last, ends: &mut Vec<u32>| {
+        assemble_stream(&mut None, text, is_last, ends);
+    };
+    Joiner::new(kind, decoder, GROUP_BYTES).join(&raw[..end], end, lines, &mut joined);
+    for event in &joined.events {
+        let text = &mut texts[place(event.stream)];
+        text.extend_from_slice(joined.text.get(event.text.clone()).unwrap_or_default());
+        text.push(b'\n');
+    }
+    texts
 }
 
 fn assemble_stream(
