@@ -5,6 +5,7 @@
     reason = "a test that finds None or Err has failed, and the panic says where"
 )]
 
+mod cases;
 mod cluster;
 mod command_line;
 mod control_group;

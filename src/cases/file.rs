@@ -261,7 +261,7 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, errors: &mut Errors) -> Option<Case> {
+    fn finish(mut self, errors: &mut Errors) -> Option<Case> {
         let mut key = |name: &str| {
             let at = self.keys.iter().position(|(key, _)| *key == name)?;
             Some(self.keys.swap_remove(at).1)
