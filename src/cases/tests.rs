@@ -378,6 +378,21 @@ fn lines_are_written_in_the_encoding_of_their_section() {
 }
 
 #[test]
+fn after_a_restart_the_time_of_a_container_is_no_time_of_its_lines() {
+    let ini = "[kafka]\nbrokers = x:1\n[log:a]\npath = /a\ntopic = t\ncontainer = auto\nmultiline = auto\n";
+    let line = |number| format!("2026-11-26T22:30:5{number}.116000000Z stdout F ready {number}\n");
+    let cases = "[test:a]\nlog = a\nin = a.log\n> ready 1\n> ready 2\n> ready 3\n";
+    let folder = folder(ini, cases);
+    fs::write(
+        folder.path().join("a.log"),
+        [line(1), line(2), line(3)].concat(),
+    )
+    .unwrap();
+    let (ending, text) = screen(&options(folder.path()));
+    assert_eq!(ending, Ending::Good, "{text}");
+}
+
+#[test]
 fn however_the_bytes_come_the_records_are_the_same() {
     let keys = [
         "",
