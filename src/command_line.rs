@@ -226,10 +226,7 @@ impl Command {
             };
             match row.long {
                 "help" => return Ok(Command::Print(help())),
-                "version" => {
-                    let version = env!("CARGO_PKG_VERSION");
-                    return Ok(Command::Print(format!("logagent {version}\n")));
-                }
+                "version" => return Ok(Command::Print(version())),
                 _ => {}
             }
             let value = match row.value {
@@ -318,6 +315,15 @@ fn find_command(word: OsString) -> Result<&'static Row, UsageError> {
 fn all_options() -> impl Iterator<Item = &'static OptionRow> {
     let own = COMMANDS.iter().flat_map(|row| row.options);
     COMMON.iter().chain(own)
+}
+
+/// `logagent 0.1.0 (COMMIT DATE)`; without the brackets where it was not built by `scripts/build.sh` from a commit.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("LOGAGENT_COMMIT") {
+        Some(commit) if !commit.is_empty() => format!("logagent {version} ({commit})\n"),
+        _ => format!("logagent {version}\n"),
+    }
 }
 
 fn help() -> String {

@@ -5,6 +5,7 @@
     reason = "a test that finds None or Err has failed, and the panic says where"
 )]
 
+mod cases;
 mod cluster;
 mod command_line;
 mod control_group;
@@ -33,8 +34,8 @@ mod real_kafka_loggers;
 mod real_kafka_logrotate_matrix;
 mod real_kafka_many;
 mod real_kafka_matrix;
-mod real_kafka_tenants;
 mod real_kafka_records;
+mod real_kafka_tenants;
 mod record_keys;
 mod records;
 mod restart;

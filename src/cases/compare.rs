@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::feed::{Fate, Outcome, Record};
 use super::file::{At, Claim, Expected, ExpectedRecord, quoted};
+use super::matcher::{characters, clipped, mismatch};
 
 /// The first difference, as it is printed.
 #[derive(Debug, PartialEq, Eq)]
@@ -252,163 +253,125 @@ pub(super) fn shown_time(ms: i64) -> Vec<u8> {
     }
 }
 
-/// Where an expected line and what came begin to differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fault {
-    expected: usize,
-    got: usize,
-}
-
-/// Whether `text` is not what `expected` says, in which a `*` stands for any text. Two or more in a row stand for
-/// themselves, since masks write them.
-fn mismatch(expected: &[u8], text: &[u8]) -> Option<Fault> {
-    let parts = literals(expected);
-    let (mut at, last) = (0, parts.len() - 1);
-    for (index, &(from, part)) in parts.iter().enumerate() {
-        let rest = &text[at..];
-        let found = match index {
-            0 => rest.starts_with(part).then_some(0),
-            _ if index == last => rest.ends_with(part).then(|| rest.len() - part.len()),
-            _ => memchr::memmem::find(rest, part),
-        };
-        let whole = index != 0 || index != last || rest.len() == part.len();
-        match found {
-            Some(start) if whole => at += start + part.len(),
-            _ => {
-                let (start, len) = match index {
-                    0 => (0, common(part, rest)),
-                    _ => nearest_place(part, rest),
-                };
-                return Some(Fault {
-                    expected: from + len,
-                    got: at + start + len,
-                });
-            }
-        }
-    }
-    None
-}
-
-/// The texts between the `*` of `expected`, and where they begin; at least one.
-fn literals(expected: &[u8]) -> Vec<(usize, &[u8])> {
-    let mut parts = Vec::new();
-    let (mut from, mut at) = (0, 0);
-    while let Some(star) = memchr::memchr(b'*', &expected[at..]).map(|star| at + star) {
-        let stars = expected[star..]
-            .iter()
-            .take_while(|byte| **byte == b'*')
-            .count();
-        at = star + stars;
-        if stars == 1 {
-            parts.push((from, &expected[from..star]));
-            from = at;
-        }
-    }
-    parts.push((from, &expected[from..]));
-    parts
-}
-
-/// Where in `text` the most of `part` stands, and how much of it.
-fn nearest_place(part: &[u8], text: &[u8]) -> (usize, usize) {
-    let places = (0..text.len()).map(|at| (at, common(part, &text[at..])));
-    let best = places.rev().max_by_key(|(_, len)| *len);
-    best.unwrap_or((text.len(), 0))
-}
-
-fn common(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// The number of characters, of which a broken one is one.
-fn characters(text: &[u8]) -> usize {
-    String::from_utf8_lossy(text).chars().count()
-}
-
-/// As much of `text` around byte `at` as a line of the screen has room for.
-fn clipped(text: &[u8], at: usize) -> String {
-    let (before, behind) = text.split_at(at.min(text.len()));
-    let before = String::from_utf8_lossy(before);
-    let skipped = before.chars().count().saturating_sub(BEFORE);
-    let mut shown = String::new();
-    if skipped > 0 {
-        shown.push_str("...");
-    }
-    let behind = String::from_utf8_lossy(behind);
-    for character in before.chars().skip(skipped).chain(behind.chars()) {
-        let mut one = String::new();
-        let _ = crate::shown::escape(character, &mut one);
-        if shown.chars().count() + one.chars().count() > ROOM {
-            shown.push_str("...");
-            break;
-        }
-        shown.push_str(&one);
-    }
-    shown
-}
-
-/// Characters shown before the one that differs.
-const BEFORE: usize = 17;
-/// Characters of a value on a line of the screen, without the dots behind it.
-const ROOM: usize = 61;
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests {
+    use super::super::errors::Errors;
+    use super::super::file::parse_output;
     use super::*;
 
-    /// Where the two begin to differ.
-    fn differ(expected: &str, text: &str) -> Option<(usize, usize)> {
-        let fault = mismatch(expected.as_bytes(), text.as_bytes())?;
-        Some((fault.expected, fault.got))
-    }
-
-    #[test]
-    fn a_star_stands_for_any_text_and_several_for_themselves() {
-        for (expected, text) in [
-            ("", ""),
-            ("abc", "abc"),
-            ("*", ""),
-            ("*", "abc"),
-            ("a*c", "ac"),
-            ("a*c", "abcbc"),
-            ("a*b*c", "a-b-b-c"),
-            ("token=***", "token=***"),
-            ("*token=***&*", "x?token=***&y"),
-        ] {
-            assert_eq!(differ(expected, text), None, "{expected} {text}");
+    fn outcome(value: &str) -> Outcome {
+        Outcome {
+            start: 0,
+            fate: Fate::Record(Record {
+                topic: "t".into(),
+                key: None,
+                headers: vec![(b"team".to_vec(), b"shop".to_vec())],
+                timestamp_ms: 1_000,
+                value: value.as_bytes().to_vec(),
+            }),
         }
     }
 
+    fn dropped() -> Outcome {
+        Outcome {
+            start: 0,
+            fate: Fate::Dropped(0),
+        }
+    }
+
+    /// The words of the first difference, with its line before them.
+    fn difference(marks: &str, outcomes: &[Outcome]) -> Option<String> {
+        let mut errors = Errors::of("x".as_ref());
+        let expected = parse_output(marks.as_bytes(), &mut errors);
+        assert_eq!(errors.len(), 0, "{errors}");
+        let difference = compare(&expected, outcomes, &|_| "drop.health".to_owned())?;
+        let line = difference.line.unwrap_or(0);
+        Some(format!("{line}: {}", difference.words.join("; ")))
+    }
+
     #[test]
-    fn the_place_is_where_the_texts_begin_to_differ() {
-        for (expected, text, place) in [
-            ("abc", "abd", (2, 2)),
-            ("abc", "ab", (2, 2)),
-            ("ab", "abc", (2, 2)),
-            ("", "a", (0, 0)),
-            ("token=***", "token=abc", (6, 6)),
+    fn records_are_compared_in_order_and_number() {
+        let two = [outcome("a"), outcome("b\nc")];
+        assert_eq!(difference("> a\n> b\n| c\n", &two), None);
+        for (marks, words) in [
             (
-                "{*\"uri\":\"/a?t=***\"}",
-                "{\"x\":1,\"uri\":\"/a?t=abc\"}",
-                (14, 19),
+                "> b\n| c\n> a\n",
+                "1: record 1, line 1, at character 1; expected  b; got       a",
             ),
-            ("a*bb*c", "a-b-c", (3, 3)),
-            ("a*bc", "abcd", (4, 3)),
+            (
+                "> a\n",
+                "0: 1 record more than expected, the first is record 2; got       b",
+            ),
+            ("> a\n> b\n", "2: record 2 goes on with line 2; got       c"),
+            (
+                "> a\n> b\n| c\n| d\n",
+                "4: record 2 ends before this line; expected  d",
+            ),
+            (
+                "> a\n> b\n| c\n> d\n",
+                "4: record 3 does not come out; expected  d",
+            ),
+            (
+                "> a\n> b\n| x\n",
+                "3: record 2, line 2, at character 1; expected  x; got       c",
+            ),
         ] {
-            assert_eq!(differ(expected, text), Some(place), "{expected} {text}");
+            assert_eq!(difference(marks, &two).as_deref(), Some(words), "{marks}");
         }
     }
 
     #[test]
-    fn a_long_text_is_shown_around_the_place() {
-        let text = format!("{}X{}", "a".repeat(100), "b".repeat(100));
-        let shown = clipped(text.as_bytes(), 100);
+    fn what_is_said_of_a_record_is_compared_and_nothing_else() {
+        let one = [outcome("a")];
+        let said =
+            "> a\n= topic t\n= key\n= header team sh*\n= timestamp 1970-01-01T00:00:01.000Z\n";
+        assert_eq!(difference(said, &one), None);
+        for (marks, words) in [
+            (
+                "> a\n= topic x\n",
+                "2: record 1, topic; expected  x; got       t",
+            ),
+            (
+                "> a\n= key k\n",
+                "2: record 1, key; expected  k; got       nothing",
+            ),
+            (
+                "> a\n= header x y\n",
+                "2: record 1, header x; expected  y; got       no such header",
+            ),
+        ] {
+            assert_eq!(difference(marks, &one).as_deref(), Some(words), "{marks}");
+        }
+    }
+
+    #[test]
+    fn a_drop_is_looked_for_where_it_is_written() {
+        let all = [dropped(), outcome("a"), dropped(), dropped(), outcome("b")];
         assert_eq!(
-            shown,
-            format!("...{}X{}...", "a".repeat(17), "b".repeat(40))
+            difference("> a\n> b\n", &all),
+            None,
+            "not said, not compared"
         );
-        assert_eq!(clipped(b"a\tb\x1b\xff", 0), "a\\tb\\u{1b}\u{fffd}");
-        let wide = clipped("\u{1b}".repeat(50).as_bytes(), 0);
-        assert!(wide.chars().count() <= 64, "{wide}");
+        assert_eq!(
+            difference("= dropped health\n> a\n= dropped drop.health\n> b\n", &all),
+            None
+        );
+        for (marks, words) in [
+            (
+                "> a\n> b\n= dropped health\n",
+                "3: no event is dropped by 'health' after record 2; got       nothing",
+            ),
+            (
+                "= dropped debug\n> a\n",
+                "1: no event is dropped by 'debug' before record 1; got       dropped by drop.health",
+            ),
+            (
+                "= dropped health\n= dropped health\n> a\n",
+                "2: no event is dropped by 'health' before record 1; got       a",
+            ),
+        ] {
+            assert_eq!(difference(marks, &all).as_deref(), Some(words), "{marks}");
+        }
     }
 }

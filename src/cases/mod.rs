@@ -4,7 +4,7 @@
 //! file     the text of a file of cases
 //! section  what of the ini a case is about
 //! feed     lines through the record path: all at once, byte by byte, with a restart after every line
-//! compare  what was expected, held against what came out
+//! compare  what was expected, held against what came out; matcher: one line of it
 //! runner   one case from its text to a verdict
 //! ```
 //! The cases of `NAME.ini` are in `NAME.test.ini` beside it; a case with `config = FILE` is about another one.
@@ -13,6 +13,7 @@ mod compare;
 mod errors;
 mod feed;
 mod file;
+mod matcher;
 mod runner;
 mod section;
 #[cfg(test)]

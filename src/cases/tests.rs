@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::compare::compare;
 use super::errors::{CasesError, Errors};
-use super::feed::{Fate, Feed, Growth, Outcome, Record};
+use super::feed::{Fate, Feed, Growth, Outcome};
 use super::file::{At, Case, Claim, Expected, ExpectedRecord, Input, Output, parse, parse_output};
 use super::{Ending, preview, run, runner, section};
 use crate::command_line::TestOptions;
@@ -102,120 +101,6 @@ fn a_file_of_records_has_marks_alone() {
         errors.to_string(),
         "x.out:5: 'c' is no line of a record; each begins with '>', '|' or '='"
     );
-}
-
-fn outcome(value: &str) -> Outcome {
-    Outcome {
-        start: 0,
-        fate: Fate::Record(Record {
-            topic: "t".into(),
-            key: None,
-            headers: vec![(b"team".to_vec(), b"shop".to_vec())],
-            timestamp_ms: 1_000,
-            value: value.as_bytes().to_vec(),
-        }),
-    }
-}
-
-fn dropped() -> Outcome {
-    Outcome {
-        start: 0,
-        fate: Fate::Dropped(0),
-    }
-}
-
-/// The words of the first difference, with its line before them.
-fn difference(marks: &str, outcomes: &[Outcome]) -> Option<String> {
-    let mut errors = Errors::of("x".as_ref());
-    let expected = parse_output(marks.as_bytes(), &mut errors);
-    assert_eq!(errors.len(), 0, "{errors}");
-    let difference = compare(&expected, outcomes, &|_| "drop.health".to_owned())?;
-    let line = difference.line.unwrap_or(0);
-    Some(format!("{line}: {}", difference.words.join("; ")))
-}
-
-#[test]
-fn records_are_compared_in_order_and_number() {
-    let two = [outcome("a"), outcome("b\nc")];
-    assert_eq!(difference("> a\n> b\n| c\n", &two), None);
-    for (marks, words) in [
-        (
-            "> b\n| c\n> a\n",
-            "1: record 1, line 1, at character 1; expected  b; got       a",
-        ),
-        (
-            "> a\n",
-            "0: 1 record more than expected, the first is record 2; got       b",
-        ),
-        ("> a\n> b\n", "2: record 2 goes on with line 2; got       c"),
-        (
-            "> a\n> b\n| c\n| d\n",
-            "4: record 2 ends before this line; expected  d",
-        ),
-        (
-            "> a\n> b\n| c\n> d\n",
-            "4: record 3 does not come out; expected  d",
-        ),
-        (
-            "> a\n> b\n| x\n",
-            "3: record 2, line 2, at character 1; expected  x; got       c",
-        ),
-    ] {
-        assert_eq!(difference(marks, &two).as_deref(), Some(words), "{marks}");
-    }
-}
-
-#[test]
-fn what_is_said_of_a_record_is_compared_and_nothing_else() {
-    let one = [outcome("a")];
-    let said = "> a\n= topic t\n= key\n= header team sh*\n= timestamp 1970-01-01T00:00:01.000Z\n";
-    assert_eq!(difference(said, &one), None);
-    for (marks, words) in [
-        (
-            "> a\n= topic x\n",
-            "2: record 1, topic; expected  x; got       t",
-        ),
-        (
-            "> a\n= key k\n",
-            "2: record 1, key; expected  k; got       nothing",
-        ),
-        (
-            "> a\n= header x y\n",
-            "2: record 1, header x; expected  y; got       no such header",
-        ),
-    ] {
-        assert_eq!(difference(marks, &one).as_deref(), Some(words), "{marks}");
-    }
-}
-
-#[test]
-fn a_drop_is_looked_for_where_it_is_written() {
-    let all = [dropped(), outcome("a"), dropped(), dropped(), outcome("b")];
-    assert_eq!(
-        difference("> a\n> b\n", &all),
-        None,
-        "not said, not compared"
-    );
-    assert_eq!(
-        difference("= dropped health\n> a\n= dropped drop.health\n> b\n", &all),
-        None
-    );
-    for (marks, words) in [
-        (
-            "> a\n> b\n= dropped health\n",
-            "3: no event is dropped by 'health' after record 2; got       nothing",
-        ),
-        (
-            "= dropped debug\n> a\n",
-            "1: no event is dropped by 'debug' before record 1; got       dropped by drop.health",
-        ),
-        (
-            "= dropped health\n= dropped health\n> a\n",
-            "2: no event is dropped by 'health' before record 1; got       a",
-        ),
-    ] {
-        assert_eq!(difference(marks, &all).as_deref(), Some(words), "{marks}");
-    }
 }
 
 /// The ini of OPERATION.md's screen: what it masks is no `token`.
@@ -493,6 +378,21 @@ fn lines_are_written_in_the_encoding_of_their_section() {
 }
 
 #[test]
+fn after_a_restart_the_time_of_a_container_is_no_time_of_its_lines() {
+    let ini = "[kafka]\nbrokers = x:1\n[log:a]\npath = /a\ntopic = t\ncontainer = auto\nmultiline = auto\n";
+    let line = |number| format!("2026-11-26T22:30:5{number}.116000000Z stdout F ready {number}\n");
+    let cases = "[test:a]\nlog = a\nin = a.log\n> ready 1\n> ready 2\n> ready 3\n";
+    let folder = folder(ini, cases);
+    fs::write(
+        folder.path().join("a.log"),
+        [line(1), line(2), line(3)].concat(),
+    )
+    .unwrap();
+    let (ending, text) = screen(&options(folder.path()));
+    assert_eq!(ending, Ending::Good, "{text}");
+}
+
+#[test]
 fn however_the_bytes_come_the_records_are_the_same() {
     let keys = [
         "",
@@ -547,11 +447,18 @@ fn however_the_bytes_come_the_records_are_the_same() {
     }
 }
 
+fn dropped(start: u64) -> Outcome {
+    Outcome {
+        start,
+        fate: Fate::Dropped(0),
+    }
+}
+
 #[test]
 fn another_record_at_another_time_fails_a_case() {
     let said = runner::other_than(
-        &[outcome("a"), dropped()],
-        &[outcome("a")],
+        &[dropped(0), dropped(1)],
+        &[dropped(0)],
         "in chunks of one byte",
     );
     let words = [
