@@ -14,6 +14,7 @@ use crate::config::{
 use super::{Config, ConfigErrors, LogDestination};
 
 mod accepted;
+mod examples;
 mod files;
 mod refused;
 mod refused_records;

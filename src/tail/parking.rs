@@ -112,7 +112,8 @@ impl Task for Tailer {
 impl Tailer {
     /// Whether there is something to look at, and the right to.
     pub(super) fn may_look(&mut self) -> bool {
-        if self.is_paused_file_unchanged() {
+        // `--once` waits for nothing, and ends with the look.
+        if !self.shared.once && self.is_paused_file_unchanged() {
             return false;
         }
         if self.descriptor_permit.is_none() {
@@ -132,7 +133,7 @@ impl Tailer {
     }
 
     /// The file at the path was not written for so long that it is not begun: it is as one that is closed until it
-    /// changes. `--once` does not wait for that.
+    /// changes.
     pub(super) fn leave_out(&mut self, found: &Found) {
         let (Some(content), Current::File { stat, .. }) = (&found.current, &found.seen.current)
         else {
@@ -150,10 +151,8 @@ impl Tailer {
             "'{}' is left out until it is written to: ignore_older",
             ShownPath(&self.path)
         );
-        if !self.shared.once {
-            self.paused = Some(Box::new((*stat, watch)));
-            self.descriptor_permit = None;
-        }
+        self.paused = Some(Box::new((*stat, watch)));
+        self.descriptor_permit = None;
     }
 
     fn is_paused_file_unchanged(&self) -> bool {

@@ -354,7 +354,7 @@ impl Tailer {
                 break;
             }
             self.sync()?;
-            if self.must_sync {
+            if self.must_sync || self.paused.is_some() {
                 break;
             }
         }
