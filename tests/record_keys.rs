@@ -520,6 +520,16 @@ fn a_rate_in_bytes_is_kept_and_once_ends_when_all_is_sent() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(env.broker.count(TOPIC), 3000);
     assert!(took >= Duration::from_millis(400), "{took:?}");
+    // Events of several lines are not counted before they are read: little is read at once.
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..2500);
+    env.set("log:app", "rate_limit", "1000/s")
+        .set("log:app", "multiline", "indent");
+    let begun = Instant::now();
+    assert_eq!(env.run(&["--once"]).code, Some(0));
+    let took = begun.elapsed();
+    assert_eq!(env.broker.values(TOPIC), lines(0..2500));
+    assert!(took >= Duration::from_millis(900), "{took:?}");
     // What is read to its end owes nothing to anybody.
     let mut env = Env::new();
     env.append("app.log", &all);

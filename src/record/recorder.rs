@@ -178,21 +178,21 @@ impl Recorder {
         self.waiting_bucket()?.available(now).err()
     }
 
-    /// How many bytes to read at most for that.
+    /// How many bytes to read at most for that, or as few as may be where only events tell how many they are.
     pub fn rate_bytes(&mut self, now: Instant) -> Option<usize> {
+        let counts_lines = self.counts_lines();
         let bucket = self.waiting_bucket()?;
         let bytes = match bucket.rate().unit {
             Unit::Bytes => bucket.available(now).unwrap_or(0),
-            Unit::Events => return None,
+            Unit::Events if counts_lines => return None,
+            Unit::Events => 0,
         };
         usize::try_from(bytes).ok()
     }
 
     /// How many of the whole lines `data` go now, in bytes, where each line is an event.
     pub fn rate_lines(&mut self, data: &[u8], now: Instant) -> usize {
-        if !matches!(self.cutter, Cutter::Lines)
-            || self.decoder.and_then(Decoder::byte_order).is_some()
-        {
+        if !self.counts_lines() {
             return data.len();
         }
         let Some(bucket) = self.waiting_bucket() else {
@@ -205,6 +205,12 @@ impl Recorder {
         let last = usize::try_from(most - 1).unwrap_or(usize::MAX);
         let end = memchr::memchr_iter(b'\n', data).nth(last);
         end.map_or(data.len(), |at| at + 1)
+    }
+
+    /// Whether each byte that is a newline ends an event.
+    fn counts_lines(&self) -> bool {
+        let is_wide = self.decoder.and_then(Decoder::byte_order).is_some();
+        matches!(self.cutter, Cutter::Lines) && !is_wide
     }
 
     /// The bucket, if what is beyond it waits.
