@@ -11,8 +11,10 @@
 
 mod fleet;
 mod limit;
+mod logs;
 mod measure;
 mod peers;
+mod records;
 mod rows;
 mod sink;
 mod trickle;

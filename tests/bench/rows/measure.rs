@@ -1,14 +1,15 @@
 //! How the rows are measured.
 
 use std::fmt::{self, Write as _};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::limit::{self, Codec};
+use super::logs::{Data, Form, logs, warm};
 use super::peers::Program;
 use super::sink::{TIME_MARK, now_ns};
 use super::{Bench, Outcome};
@@ -60,26 +61,32 @@ impl fmt::Display for Idle {
     }
 }
 
-/// Settings of one run, as lines of an ini: those of `[agent]` and those of `[kafka]`.
+/// Settings of one run, as lines of an ini: those of `[agent]`, of `[kafka]` and of the section of the log.
 #[derive(Clone, Copy)]
 pub(super) struct Settings {
     pub(super) agent: &'static str,
     pub(super) kafka: &'static str,
+    pub(super) log: &'static str,
 }
 
 pub(super) const PLAIN: Settings = Settings {
-    agent: "",
     kafka: "acks = 1\ncompression = none\nheaders = none\n",
+    ..DEFAULTS
 };
 pub(super) const DEFAULTS: Settings = Settings {
     agent: "",
     kafka: "",
+    log: "",
 };
 
 impl Bench {
     pub(super) fn logs(&self, files: usize, bytes: u64) -> Outcome<Data> {
+        self.logs_as(Form::Access, files, bytes)
+    }
+
+    pub(super) fn logs_as(&self, form: Form, files: usize, bytes: u64) -> Outcome<Data> {
         self.progress(&format!("making logs, {files} files"));
-        let data = access_logs(&self.work, files, bytes / self.scale)?;
+        let data = logs(&self.work, form, files, bytes / self.scale)?;
         warm(&data)?;
         Ok(data)
     }
@@ -113,11 +120,12 @@ impl Bench {
         let _ = fs::remove_dir_all(&state);
         fs::create_dir_all(&state)?;
         let ini = format!(
-            "[agent]\nstate_dir = {}\n{}[kafka]\nbrokers = {broker}\ntopic = {topic}\n{}[log:bench]\npath = {}\n",
+            "[agent]\nstate_dir = {}\n{}[kafka]\nbrokers = {broker}\ntopic = {topic}\n{}[log:bench]\npath = {}\n{}",
             state.display(),
             settings.agent,
             settings.kafka,
-            glob.display()
+            glob.display(),
+            settings.log,
         );
         let path = self.work.join("logagent.ini");
         fs::write(&path, ini)?;
@@ -274,7 +282,7 @@ impl Bench {
         runs: usize,
         start: &dyn Fn(&Bench, &Path) -> Outcome<Program>,
     ) -> Outcome<Idle> {
-        let data = access_logs(&self.work, files, files as u64 * 400)?;
+        let data = logs(&self.work, Form::Access, files, files as u64 * 400)?;
         let mut idle = Vec::new();
         // Each run takes most of a minute.
         let runs = if self.scale == 1 { runs } else { 1 };
@@ -321,160 +329,3 @@ pub(super) fn median<T>(runs: &[T], of: impl Fn(&T) -> f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
-
-/// Files and the lines in them.
-pub(crate) struct Data {
-    /// What the agent is told to follow.
-    pub(crate) glob: PathBuf,
-    /// One of the files.
-    pub(crate) first: PathBuf,
-    pub(crate) lines: u64,
-    pub(crate) bytes: u64,
-}
-
-/// `files` files which together have at least `bytes` bytes of access log, in a folder of their own
-/// below `root`.
-pub(crate) fn access_logs(root: &Path, files: usize, bytes: u64) -> io::Result<Data> {
-    let folder = root.join(format!("logs-{files}x{}", bytes / files as u64));
-    let tally = folder.join("tally");
-    if !tally.exists() {
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder)?;
-        let mut writer = Lines::new();
-        let (mut lines, mut total) = (0, 0);
-        for file in 0..files {
-            let mut out = BufWriter::with_capacity(1 << 20, File::create(name(&folder, file))?);
-            let mut size = 0;
-            while size < bytes / files as u64 {
-                size += writer.write(&mut out)?;
-                lines += 1;
-            }
-            out.flush()?;
-            total += size;
-        }
-        fs::write(&tally, format!("{lines} {total}\n"))?;
-    }
-    let text = fs::read_to_string(&tally)?;
-    let mut numbers = text.split_whitespace().filter_map(|n| n.parse().ok());
-    let (Some(lines), Some(bytes)) = (numbers.next(), numbers.next()) else {
-        return Err(io::Error::other(format!(
-            "{} is damaged; remove it",
-            tally.display()
-        )));
-    };
-    Ok(Data {
-        glob: folder.join("*.log"),
-        first: name(&folder, 0),
-        lines,
-        bytes,
-    })
-}
-
-/// Reads the files once, so that the first run finds them in the page cache like the others.
-pub(crate) fn warm(data: &Data) -> io::Result<()> {
-    let folder = data.first.parent().unwrap_or(Path::new("."));
-    for entry in fs::read_dir(folder)? {
-        let mut reader = BufReader::with_capacity(1 << 20, File::open(entry?.path())?);
-        while let count @ 1.. = reader.fill_buf()?.len() {
-            reader.consume(count);
-        }
-    }
-    Ok(())
-}
-
-fn name(folder: &Path, file: usize) -> PathBuf {
-    folder.join(format!("access-{file:05}.log"))
-}
-
-/// Lines as a web server writes them, about 190 bytes each; the same ones in every run.
-struct Lines {
-    random: fastrand::Rng,
-    seconds: u64,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn new() -> Lines {
-        Lines {
-            random: fastrand::Rng::with_seed(20_260_101),
-            seconds: 0,
-            line: Vec::new(),
-        }
-    }
-
-    fn write(&mut self, out: &mut impl Write) -> io::Result<u64> {
-        let r = &mut self.random;
-        self.seconds += u64::from(r.u8(..) == 0);
-        let (minute, second) = (self.seconds / 60 % 60, self.seconds % 60);
-        let hour = self.seconds / 3600 % 24;
-        self.line.clear();
-        write!(
-            self.line,
-            "{}.{}.{}.{} - {} [12/Mar/2026:{hour:02}:{minute:02}:{second:02} +0000] \"{} /{}/{}",
-            r.u8(1..224),
-            r.u8(..),
-            r.u8(..),
-            r.u8(1..),
-            pick(r, &["-", "-", "-", "-", "anna", "jonas", "mira"]),
-            pick(r, &["GET", "GET", "GET", "GET", "POST", "HEAD"]),
-            pick(r, &WORDS),
-            pick(r, &WORDS),
-        )?;
-        if r.u8(..) < 80 {
-            write!(
-                self.line,
-                "?id={}&session={:x}",
-                r.u32(..1 << 20),
-                r.u32(..)
-            )?;
-        }
-        writeln!(
-            self.line,
-            " HTTP/1.1\" {} {} \"{}\" \"{}\" {:.3}",
-            pick(r, &["200", "200", "200", "200", "304", "302", "404", "500"]),
-            r.u32(..120_000),
-            pick(r, &REFERRERS),
-            pick(r, &BROWSERS),
-            f64::from(r.u16(..)) / 10_000.0,
-        )?;
-        out.write_all(&self.line)?;
-        Ok(self.line.len() as u64)
-    }
-}
-
-fn pick<'a>(random: &mut fastrand::Rng, of: &[&'a str]) -> &'a str {
-    of[random.usize(..of.len())]
-}
-
-const WORDS: [&str; 16] = [
-    "account",
-    "basket",
-    "catalogue",
-    "checkout",
-    "contact",
-    "downloads",
-    "events",
-    "faq",
-    "images",
-    "login",
-    "orders",
-    "pricing",
-    "releases",
-    "search",
-    "static",
-    "support",
-];
-const REFERRERS: [&str; 5] = [
-    "-",
-    "-",
-    "https://www.example.org/",
-    "https://shop.example.org/catalogue/summer?page=4",
-    "https://search.example.net/?q=log+shipping",
-];
-const BROWSERS: [&str; 5] = [
-    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 Version/18.6 Mobile Safari/604.1",
-    "curl/8.14.1",
-    "kube-probe/1.33",
-];

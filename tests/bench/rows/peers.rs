@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::measure::Data;
+use super::logs::Data;
 use super::measure::{PATIENCE, Run};
 use super::{Bench, Outcome};
 

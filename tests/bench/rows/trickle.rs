@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::measure::{PATIENCE, Settings, median};
+use super::measure::{DEFAULTS, PATIENCE, Settings, median};
 use super::peers::Program;
 use super::peers::Tuning;
 use super::sink::{Sink, TIME_MARK, now_ns};
@@ -102,8 +102,8 @@ impl Bench {
     /// What is compared: the agent twice, then the peers that are installed.
     fn shippers(&self) -> Vec<Shipper> {
         const BY_DEFAULT: Settings = Settings {
-            agent: "",
             kafka: "acks = 1\ncompression = lz4\n",
+            ..DEFAULTS
         };
         const AT_ONCE: Settings = Settings {
             kafka: "acks = 1\ncompression = lz4\nlinger = 0ms\n",
@@ -377,8 +377,8 @@ impl Bench {
     /// What an agent calls that starts, follows the files for so long, and stops; and the lines.
     fn traced(&self, duration: Duration) -> Outcome<(Calls, u64)> {
         const LZ4: Settings = Settings {
-            agent: "",
             kafka: "acks = 1\ncompression = lz4\n",
+            ..DEFAULTS
         };
         self.progress(&format!("system calls, {duration:?}"));
         let sink = Sink::start(PARTITIONS)?;
