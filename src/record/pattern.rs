@@ -20,7 +20,7 @@ use regex_syntax::{Error, ParserBuilder};
 #[derive(Debug, Clone)]
 pub struct Pattern {
     regex: Regex,
-    /// One of these texts begins each match.
+    /// One of these texts is in each match.
     needed: Option<Searcher>,
     matches_all: bool,
 }
@@ -83,7 +83,7 @@ impl Pattern {
         self.regex.is_match(event)
     }
 
-    /// Texts one of which begins every match, if there are such: fast to look for in many events at once.
+    /// Texts one of which is in every match, if there are such: fast to look for in many events at once.
     pub fn needed(&self) -> Option<&Searcher> {
         self.needed.as_ref()
     }
@@ -163,7 +163,29 @@ fn needed(parsed: &regex_syntax::hir::Hir) -> Option<Searcher> {
     if literals.is_empty() || literals.len() > MAX_NEEDED || !literals.iter().all(is_rare) {
         return None;
     }
-    Searcher::new(literals.iter().map(Literal::as_bytes))
+    // What they have in common may be in every event, as 'GET /': what tells them apart is rarer.
+    let texts: Vec<&[u8]> = literals.iter().map(Literal::as_bytes).collect();
+    let common = common_prefix_len(&texts);
+    let skipped = match texts
+        .iter()
+        .all(|text| text.len() >= common + MIN_TOLD_APART_BYTES)
+    {
+        true => common,
+        false => 0,
+    };
+    Searcher::new(texts.iter().filter_map(|text| text.get(skipped..)))
+}
+
+/// How many bytes all of several texts begin with.
+fn common_prefix_len(texts: &[&[u8]]) -> usize {
+    let [first, others @ ..] = texts else {
+        return 0;
+    };
+    let is_common = |at: &usize| others.iter().all(|other| other.get(*at) == first.get(*at));
+    match others.is_empty() {
+        true => 0,
+        false => (0..first.len()).take_while(is_common).count(),
+    }
 }
 
 /// What the grammar does not allow.
@@ -249,6 +271,8 @@ fn meaning_words(part: &str, kind: &Hir) -> String {
 /// Shorter texts are in too many events.
 const MIN_NEEDED_BYTES: usize = 3;
 const MAX_NEEDED_BYTES: usize = 16;
+/// So many bytes behind what texts have in common are worth more than that.
+const MIN_TOLD_APART_BYTES: usize = 4;
 const MAX_NEEDED: usize = 16;
 /// Brackets within brackets.
 const NESTING: u32 = 64;

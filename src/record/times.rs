@@ -339,21 +339,12 @@ fn uncoloured(text: &[u8]) -> &[u8] {
 }
 
 fn is_month(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"Jan"
-            | b"Feb"
-            | b"Mar"
-            | b"Apr"
-            | b"May"
-            | b"Jun"
-            | b"Jul"
-            | b"Aug"
-            | b"Sep"
-            | b"Oct"
-            | b"Nov"
-            | b"Dec"
-    )
+    <[u8; 3]>::try_from(name).is_ok_and(|name| MONTHS.contains(&letters(&name)))
+}
+
+/// Three letters as one number.
+const fn letters(name: &[u8; 3]) -> u32 {
+    u32::from_le_bytes([name[0], name[1], name[2], 0])
 }
 
 fn is_weekday(name: &[u8]) -> bool {
@@ -369,6 +360,20 @@ const HIGH_HALVES: u128 = DIGITS & 0xf0f0_f0f0_f0f0_f0f0_f0f0_f0f0_f0f0_f0f0;
 const THREES: u128 = DIGITS & 0x3030_3030_3030_3030_3030_3030_3030_3030;
 const SIXES: u128 = DIGITS & 0x0606_0606_0606_0606_0606_0606_0606_0606;
 
+const MONTHS: [u32; 12] = [
+    letters(b"Jan"),
+    letters(b"Feb"),
+    letters(b"Mar"),
+    letters(b"Apr"),
+    letters(b"May"),
+    letters(b"Jun"),
+    letters(b"Jul"),
+    letters(b"Aug"),
+    letters(b"Sep"),
+    letters(b"Oct"),
+    letters(b"Nov"),
+    letters(b"Dec"),
+];
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const WORDS_BEFORE_TIME: usize = 4;
 const LONGEST_KEY: usize = 9;
