@@ -26,7 +26,7 @@ use std::fmt;
 
 use crate::record::json_scan::{Object, PathId, Paths};
 use crate::record::json_text::{push_spliced, push_string};
-use crate::record::time::push_rfc3339;
+use crate::record::time::SecondText;
 
 /// `format`
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +62,7 @@ pub struct Template {
     content: Content,
     parts: Box<[Part]>,
     message_group: Option<usize>,
+    last_second: SecondText,
 }
 
 /// What is the same for all events of a file.
@@ -161,9 +162,10 @@ impl Format {
     /// Renders what is the same for all events of a file.
     pub fn for_file(&self, file: &FileValues) -> Template {
         let constant = |number: usize| file.fields.get(number).copied().flatten();
-        let parts = self.keys.iter().filter_map(|key| {
+        let mut parts: Vec<Part> = Vec::new();
+        for key in &self.keys {
             if key.unless.and_then(constant).is_some() {
-                return None;
+                continue;
             }
             let mut text = key.name.clone();
             let value = match key.source {
@@ -183,18 +185,26 @@ impl Format {
                 is_message,
                 ..
             } = *key;
-            Some(Part {
+            let part = Part {
                 text: text.into(),
                 path,
                 value,
                 unless,
                 is_message,
-            })
-        });
+            };
+            match parts
+                .last_mut()
+                .filter(|last| last.is_fixed() && part.is_fixed())
+            {
+                Some(last) => last.text = [&last.text[..], &part.text].concat().into(),
+                None => parts.push(part),
+            }
+        }
         Template {
             content: self.content,
-            parts: parts.collect(),
+            parts: parts.into(),
             message_group: self.message_group,
+            last_second: SecondText::default(),
         }
     }
 }
@@ -203,7 +213,7 @@ impl Template {
     /// Appends the value of one event to `out`: one JSON object, whatever the event is. `field` gives the value of
     /// the field or group of a number, if it has one.
     pub fn write<'f>(
-        &self,
+        &mut self,
         out: &mut Vec<u8>,
         entry: &Entry,
         field: impl Fn(usize) -> Option<&'f [u8]>,
@@ -228,7 +238,7 @@ impl Template {
                 matches!((merged, part.path), (Some(line), Some(path)) if line.has(path));
             let is_replaced = part.unless.is_some_and(|number| field(number).is_some());
             if !is_in_line && !is_replaced && (!part.is_message || !written.is_parse_failure) {
-                written.bad_utf8_parts += part.write(out, entry, &field);
+                written.bad_utf8_parts += part.write(out, entry, &mut self.last_second, &field);
             }
         }
         written.bad_utf8_parts += match object {
@@ -303,12 +313,19 @@ enum Value {
 }
 
 impl Part {
+    /// Whether it is written whatever the event is.
+    fn is_fixed(&self) -> bool {
+        let is_constant = matches!(self.value, Value::Constant);
+        is_constant && self.path.is_none() && self.unless.is_none() && !self.is_message
+    }
+
     /// Appends key, value and comma; says how many bad parts became U+FFFD.
     #[inline]
     fn write<'f>(
         &self,
         out: &mut Vec<u8>,
         entry: &Entry,
+        last_second: &mut SecondText,
         field: &impl Fn(usize) -> Option<&'f [u8]>,
     ) -> usize {
         let mut bad_parts = 0;
@@ -320,7 +337,7 @@ impl Part {
             Value::Time => {
                 out.extend_from_slice(&self.text);
                 out.push(b'"');
-                push_rfc3339(out, entry.time_ns);
+                last_second.push_rfc3339(out, entry.time_ns);
                 out.push(b'"');
             }
             Value::Offset => {

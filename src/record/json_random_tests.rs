@@ -274,7 +274,7 @@ fn a_strict_reader_reads_the_line_and_our_keys() {
         let object = scan.object(&merge_paths, line);
         assert_eq!(object.is_some(), input.is_some(), "{lossy}");
         counts[usize::from(input.is_some())] += 1;
-        for (template, is_merge) in templates.iter().zip([true, false]) {
+        for (template, is_merge) in templates.iter_mut().zip([true, false]) {
             out.clear();
             let entry = Entry {
                 event: line,

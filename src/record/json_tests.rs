@@ -32,7 +32,7 @@ fn write(
     event: &[u8],
 ) -> (String, Written) {
     let mut paths = Paths::default();
-    let template = template(shape, content, fields, &[], &mut paths);
+    let mut template = template(shape, content, fields, &[], &mut paths);
     let mut scan = Scan::default();
     let object = scan.object(&paths, event);
     let mut out = Vec::new();
@@ -163,7 +163,7 @@ fn a_field_stands_instead_of_the_default_of_its_name_where_it_has_a_value() {
         r#"{"@timestamp":"2026-11-26T21:30:55.000Z","host":"db\"7","path":"/var/log/a.log","message":"x"}"#
     );
     let mut paths = Paths::default();
-    let template = template(
+    let mut template = template(
         Shape::Json,
         Content::Text,
         &[("env", "prod")],
@@ -176,7 +176,7 @@ fn a_field_stands_instead_of_the_default_of_its_name_where_it_has_a_value() {
         offset: 0,
         object: None,
     };
-    let write = |values: [Option<&'static [u8]>; 5]| {
+    let mut write = |values: [Option<&'static [u8]>; 5]| {
         let mut out = Vec::new();
         template.write(&mut out, &entry, |number| values[number]);
         String::from_utf8(out).expect("UTF-8")

@@ -38,18 +38,12 @@ pub fn unescaped<'a>(inner: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// The place of the first byte from `at` on that a JSON string cannot hold as it is: `"`, `\` or a control character;
 /// the length of `bytes` if there is none.
-///
-/// Eight bytes at once: x ^ 2 is below 0x21 for exactly the control characters and the quote. A borrow makes false
-/// marks above a true one only, so the lowest is right.
 #[inline]
 pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word);
-        let low_or_quote = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
-        let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
-        let marks = (low_or_quote | backslash) & !word & (ONES * 0x80);
+        let marks = marks_of(*word);
         if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
+            return at + first_mark(marks);
         }
         at += 8;
     }
@@ -59,13 +53,31 @@ pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// A bit in the lowest of these bytes that a JSON string cannot hold as it is, and perhaps in some above it.
+///
+/// Eight bytes at once: x ^ 2 is below 0x21 for exactly the control characters and the quote. A borrow makes false
+/// marks above a true one only, so the lowest is right.
+#[inline]
+fn marks_of(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    let low_or_quote = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    (low_or_quote | backslash) & !word & (ONES * 0x80)
+}
+
+/// Which byte the lowest mark is in; 8 if there is none.
+#[inline]
+fn first_mark(marks: u64) -> usize {
+    (marks.trailing_zeros() / 8) as usize
+}
+
 fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// Hands the good parts of `bytes` to `push_good` and writes U+FFFD between them.
 fn push_chunks(out: &mut Vec<u8>, bytes: &[u8], push_good: impl Fn(&mut Vec<u8>, &[u8])) -> usize {
-    if std::str::from_utf8(bytes).is_ok() {
+    if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
         push_good(out, bytes);
         return 0;
     }
@@ -82,18 +94,77 @@ fn push_chunks(out: &mut Vec<u8>, bytes: &[u8], push_good: impl Fn(&mut Vec<u8>,
 
 /// Appends valid UTF-8 with what must be escaped.
 fn push_escaped(out: &mut Vec<u8>, mut good: &[u8]) {
-    loop {
-        let (clean, rest) = good.split_at(next_special(good, 0));
-        out.extend_from_slice(clean);
-        let Some((&special, after)) = rest.split_first() else {
-            return;
-        };
-        push_escape(out, special);
-        good = after;
+    while !good.is_empty() {
+        let start = out.len();
+        // Enough for a few escapes; where there are more, what is left takes another turn.
+        out.resize(start + good.len() + ESCAPES_ROOM, 0);
+        let room = out.get_mut(start..).unwrap_or_default();
+        let (read, written) = copy_escaped(room, good);
+        out.truncate(start + written);
+        good = good.get(read..).unwrap_or_default();
     }
 }
 
-fn push_escape(out: &mut Vec<u8>, special: u8) {
+/// Copies to `room` as much of `good` as it has room for; says how much was read, and how much written.
+///
+/// Words are copied whether all of their bytes are clean or not: what comes next is written over those that are not.
+/// Where all are, the next place is known before they are looked at, so the processor need not wait.
+#[inline]
+fn copy_escaped(room: &mut [u8], good: &[u8]) -> (usize, usize) {
+    let (mut read, mut written) = (0, 0);
+    while let (Some(place), Some([low, high])) = (
+        room.get_mut(written..)
+            .and_then(<[u8]>::first_chunk_mut::<16>),
+        good.get(read..).and_then(two_words),
+    ) {
+        place[..8].copy_from_slice(&low);
+        place[8..].copy_from_slice(&high);
+        let (low, high) = (marks_of(low), marks_of(high));
+        if low | high == 0 {
+            read += 16;
+            written += 16;
+            continue;
+        }
+        let clean = match low {
+            0 => 8 + first_mark(high),
+            low => first_mark(low),
+        };
+        read += clean;
+        written += clean;
+        let place = room
+            .get_mut(written..)
+            .and_then(<[u8]>::first_chunk_mut::<6>);
+        let (Some(place), Some(&special)) = (place, good.get(read)) else {
+            return (read, written);
+        };
+        written += write_escape(place, special);
+        read += 1;
+    }
+    while let (Some(place), Some(&byte)) = (
+        room.get_mut(written..)
+            .and_then(<[u8]>::first_chunk_mut::<6>),
+        good.get(read),
+    ) {
+        if is_special(byte) {
+            written += write_escape(place, byte);
+        } else {
+            place[0] = byte;
+            written += 1;
+        }
+        read += 1;
+    }
+    (read, written)
+}
+
+#[inline]
+fn two_words(bytes: &[u8]) -> Option<[[u8; 8]; 2]> {
+    let (low, rest) = bytes.split_first_chunk::<8>()?;
+    Some([*low, *rest.first_chunk::<8>()?])
+}
+
+/// Writes an escape, and says how many bytes it has.
+#[inline]
+fn write_escape(place: &mut [u8; 6], special: u8) -> usize {
     let short = match special {
         b'"' | b'\\' => special,
         0x08 => b'b',
@@ -106,11 +177,12 @@ fn push_escape(out: &mut Vec<u8>, special: u8) {
                 digit @ 0..10 => b'0' + digit,
                 digit => b'a' + digit - 10,
             };
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (special >> 4), low_digit]);
-            return;
+            *place = [b'\\', b'u', b'0', b'0', b'0' + (special >> 4), low_digit];
+            return 6;
         }
     };
-    out.extend_from_slice(&[b'\\', short]);
+    [place[0], place[1]] = [b'\\', short];
+    2
 }
 
 /// Appends what the escape stands for whose backslash has been taken off; returns what comes after it.
@@ -162,6 +234,8 @@ pub(crate) fn split_hex4(bytes: &[u8]) -> Option<(u16, &[u8])> {
     Some((unit, rest))
 }
 
+/// More than the escapes of most lines take.
+const ESCAPES_ROOM: usize = 64;
 const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// U+FFFD in UTF-8.

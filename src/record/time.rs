@@ -122,34 +122,65 @@ fn is_whole(text: &[u8], len: usize) -> bool {
 }
 
 /// Appends a time as RFC 3339 in UTC with milliseconds; with 6 or 9 places if it is finer than that.
-#[inline]
 pub fn push_rfc3339(out: &mut Vec<u8>, time_ns: i64) {
-    let seconds = time_ns.div_euclid(NS_PER_S);
-    let nanosecond = time_ns.rem_euclid(NS_PER_S) as u32; // below 10^9
+    SecondText::default().push_rfc3339(out, time_ns);
+}
+
+/// The text of the second that was written last: many events in a row are of one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SecondText {
+    seconds: i64,
+    /// Nothing yet if it is empty: NULs.
+    text: [u8; 20],
+}
+
+impl SecondText {
+    /// As [`push_rfc3339`].
+    #[inline]
+    pub fn push_rfc3339(&mut self, out: &mut Vec<u8>, time_ns: i64) {
+        let seconds = time_ns.div_euclid(NS_PER_S);
+        let nanosecond = time_ns.rem_euclid(NS_PER_S) as u32; // below 10^9
+        if seconds != self.seconds || self.text[0] == 0 {
+            (self.seconds, self.text) = (seconds, second_text(seconds));
+        }
+        let millisecond = nanosecond / 1_000_000;
+        let [f1, f2] = two_digits(millisecond / 10);
+        let f3 = b'0' + (millisecond % 10) as u8;
+        out.extend_from_slice(&self.text);
+        let finer = nanosecond % 1_000_000;
+        if finer == 0 {
+            out.extend_from_slice(&[f1, f2, f3, b'Z']);
+            return;
+        }
+        out.extend_from_slice(&[f1, f2, f3]);
+        push_three_digits(out, finer / 1000);
+        if !finer.is_multiple_of(1000) {
+            push_three_digits(out, finer % 1000);
+        }
+        out.push(b'Z');
+    }
+}
+
+/// `2026-11-26T22:30:54.`
+///
+/// No part of its caller: the compiler would compute it beforehand, for each event.
+#[cold]
+#[inline(never)]
+fn second_text(seconds: i64) -> [u8; 20] {
     let (year, month, day) = date_of_day(seconds.div_euclid(S_PER_DAY));
     let second_of_day = seconds.rem_euclid(S_PER_DAY) as u32; // below 86,400
     let year = year as u32; // an i64 of nanoseconds is in 1677 to 2262
-    let (minute_of_day, millisecond) = (second_of_day / 60, nanosecond / 1_000_000);
+    let minute_of_day = second_of_day / 60;
     let ([y1, y2], [y3, y4]) = (two_digits(year / 100), two_digits(year % 100));
     let ([m1, m2], [d1, d2]) = (two_digits(month as u32), two_digits(day as u32));
     let ([h1, h2], [n1, n2]) = (
         two_digits(minute_of_day / 60),
         two_digits(minute_of_day % 60),
     );
-    let ([s1, s2], [f1, f2]) = (two_digits(second_of_day % 60), two_digits(millisecond / 10));
-    let f3 = b'0' + (millisecond % 10) as u8;
-    out.extend_from_slice(&[
+    let [s1, s2] = two_digits(second_of_day % 60);
+    [
         y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'.',
-        f1, f2, f3,
-    ]);
-    let finer = nanosecond % 1_000_000;
-    if finer != 0 {
-        push_three_digits(out, finer / 1000);
-        if !finer.is_multiple_of(1000) {
-            push_three_digits(out, finer % 1000);
-        }
-    }
-    out.push(b'Z');
+    ]
 }
 
 /// A number below 100.
