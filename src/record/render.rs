@@ -348,10 +348,12 @@ impl Renderer {
         });
         let destination = destination.or(self.is_own_destination.then(|| self.destination.clone()));
         let from = self.out.len();
-        match &self.file.format {
+        if self.file.format.is_some() {
+            self.file.render_fields(&values, fields, field_ranges);
+        }
+        match &mut self.file.format {
             None => self.out.extend_from_slice(text),
             Some(format) => {
-                self.file.render_fields(&values, fields, field_ranges);
                 let entry = Entry {
                     event: text,
                     time_ns: time_ns.unwrap_or(self.now_ns),
