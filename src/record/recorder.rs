@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RecordConfig;
-
 use super::counters::{RecordCounters, add};
 use super::decode::Decoder;
 use super::encoding::Encoding;
