@@ -1,7 +1,7 @@
 //! A topic for each tenant, by path and by what lines say: many of them, such as come and go, and one that fails.
 
 use std::fs;
-use std::time::{Duration};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
