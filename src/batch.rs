@@ -277,6 +277,13 @@ impl Batch {
         Records::new(&self.data, &self.framing, strip_cr, position)
     }
 
+    /// As [`Batch::records_from`], where the framing is [`Framing::Lines`].
+    #[inline]
+    pub(crate) fn lines_from(&self, position: usize) -> Lines<'_> {
+        let strip_cr = self.destination.route.strip_cr;
+        Lines::new(&self.data, strip_cr, position)
+    }
+
     /// The span of the events between two positions.
     pub fn span(&self, from: usize, to: usize) -> Span {
         let (start, end, tail_checksum) = match &self.framing {
@@ -317,63 +324,83 @@ impl Batch {
 }
 
 /// Iterator over the records of a [`Batch`].
-pub struct Records<'a> {
+pub enum Records<'a> {
+    /// Of lines.
+    Lines(Lines<'a>),
+    /// Of anything else.
+    Events(EventRecords<'a>),
+}
+
+/// Iterator over lines.
+pub struct Lines<'a> {
     data: &'a [u8],
-    /// The carriage return at the end of a line, and of the last piece of one, is left out.
+    /// The carriage return at the end of a line is left out.
     strip_cr: bool,
     position: usize,
-    ends: Ends<'a>,
+    newlines: memchr::Memchr<'a>,
     base: usize,
 }
 
-/// Where records end.
-enum Ends<'a> {
-    Newlines(memchr::Memchr<'a>),
-    Marks(std::slice::Iter<'a, EventMark>),
-    Last,
+/// Iterator over events that are no plain lines.
+pub struct EventRecords<'a> {
+    data: &'a [u8],
+    /// The carriage return at the end is left out.
+    strip_cr: bool,
+    position: usize,
+    /// Where events end; without them the bytes are one record.
+    marks: Option<std::slice::Iter<'a, EventMark>>,
 }
 
 impl<'a> Records<'a> {
     /// The records that lie in `data` as `framing` says, from `position` on.
-    #[inline]
     pub(crate) fn new(
         data: &'a [u8],
         framing: &'a Framing,
         strip_cr: bool,
         position: usize,
     ) -> Self {
-        let (ends, strip_cr) = match framing {
-            Framing::Lines => {
-                let newlines = memchr::memchr_iter(b'\n', &data[position..]);
-                (Ends::Newlines(newlines), strip_cr)
-            }
-            Framing::Part(piece) => (Ends::Last, strip_cr && piece.last),
+        let (marks, strip_cr) = match framing {
+            Framing::Lines => return Records::Lines(Lines::new(data, strip_cr, position)),
+            Framing::Part(piece) => (None, strip_cr && piece.last),
             Framing::Events(events) => {
                 let marks = events.marks[events.index_at(position)..].iter();
-                (Ends::Marks(marks), false)
+                (Some(marks), false)
             }
         };
-        Records {
+        Records::Events(EventRecords {
             data,
             strip_cr,
             position,
-            ends,
+            marks,
+        })
+    }
+}
+
+impl<'a> Lines<'a> {
+    #[inline]
+    fn new(data: &'a [u8], strip_cr: bool, position: usize) -> Self {
+        Lines {
+            data,
+            strip_cr,
+            position,
+            newlines: memchr::memchr_iter(b'\n', &data[position..]),
             base: position,
         }
-    }
-
-    #[inline]
-    fn without_cr(&self, line: &'a [u8]) -> &'a [u8] {
-        let stripped = if self.strip_cr {
-            line.strip_suffix(b"\r")
-        } else {
-            None
-        };
-        stripped.unwrap_or(line)
     }
 }
 
 impl<'a> Iterator for Records<'a> {
+    type Item = (usize, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Records::Lines(lines) => lines.next(),
+            Records::Events(events) => events.next(),
+        }
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
     type Item = (usize, &'a [u8]);
 
     #[inline]
@@ -382,24 +409,41 @@ impl<'a> Iterator for Records<'a> {
         if start >= self.data.len() {
             return None;
         }
-        let (end, next) = match &mut self.ends {
-            Ends::Newlines(newlines) => match newlines.next() {
-                Some(at) => (self.base + at, self.base + at + 1),
-                None => (self.data.len(), self.data.len()),
-            },
-            Ends::Marks(marks) => {
-                let next = (marks.next()?.end as usize).min(self.data.len());
-                let event = self.data.get(start..next)?;
-                let event = event.strip_suffix(b"\n").unwrap_or(event);
-                (start + event.len(), next)
-            }
-            Ends::Last => {
-                let piece = &self.data[start..];
-                let piece = piece.strip_suffix(b"\n").unwrap_or(piece);
-                (start + piece.len(), self.data.len())
-            }
+        let (line_end, next) = match self.newlines.next() {
+            Some(at) => (self.base + at, self.base + at + 1),
+            None => (self.data.len(), self.data.len()),
         };
         self.position = next;
-        Some((next, self.without_cr(&self.data[start..end])))
+        Some((next, without_cr(&self.data[start..line_end], self.strip_cr)))
     }
+}
+
+impl<'a> Iterator for EventRecords<'a> {
+    type Item = (usize, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.position;
+        if start >= self.data.len() {
+            return None;
+        }
+        let next = match &mut self.marks {
+            Some(marks) => (marks.next()?.end as usize).min(self.data.len()),
+            None => self.data.len(),
+        };
+        let event = self.data.get(start..next)?;
+        self.position = next;
+        let event = event.strip_suffix(b"\n").unwrap_or(event);
+        Some((next, without_cr(event, self.strip_cr)))
+    }
+}
+
+/// `line` without the carriage return at its end, if that is wanted.
+#[inline]
+fn without_cr(line: &[u8], strip_cr: bool) -> &[u8] {
+    let stripped = if strip_cr {
+        line.strip_suffix(b"\r")
+    } else {
+        None
+    };
+    stripped.unwrap_or(line)
 }

@@ -80,58 +80,45 @@ impl BatchWriter {
     pub(crate) fn append(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
         self.template.prepare(&batch.destination);
         let timestamp_delta = self.delta_to_first(batch.read_at_ms);
-        let piece_headers: Vec<u8>;
-        let headers: &[u8] = match &batch.framing {
-            Framing::Lines => &self.template.headers,
-            Framing::Part(piece) => {
-                piece_headers = part_headers(&batch.destination, *piece);
-                &piece_headers
-            }
-            Framing::Events(events) if events.own.is_empty() && events.piece.is_none() => {
-                &self.template.headers
-            }
-            Framing::Events(events) => return self.append_events(batch, events, from, limit_bytes),
+        let Template { key, headers, .. } = &self.template;
+        let mut room = Room {
+            bytes: &mut self.bytes,
+            records: &mut self.records,
+            limit_bytes,
         };
-        let key: &[u8] = &self.template.key;
-        let fixed_bytes = 1 + varint_len(timestamp_delta) + key.len() + headers.len();
-        let bytes = &mut self.bytes;
-        let mut position = from;
-        for (next, line) in batch.records_from(from) {
-            let body_bytes = fixed_bytes
-                + varint_len(u64::from(self.records as u32) << 1)
-                + varint_len((line.len() as u64) << 1)
-                + line.len();
-            let body_len = (body_bytes as u64) << 1;
-            if self.records > 0 && bytes.len() + varint_len(body_len) + body_bytes > limit_bytes {
-                break;
+        let position = match &batch.framing {
+            Framing::Lines => {
+                let lines = batch.lines_from(from);
+                room.append_all(
+                    lines,
+                    from,
+                    &Parts {
+                        timestamp_delta,
+                        key,
+                        headers,
+                    },
+                )
             }
-            let record_bytes = 2 * RECORD_HEAD_BYTES + body_bytes;
-            if bytes.capacity() - bytes.len() < record_bytes {
-                memory::reserve(bytes, record_bytes);
+            Framing::Events(events) if !events.own.is_empty() || events.piece.is_some() => {
+                return self.append_events(batch, events, from, limit_bytes);
             }
-            let mut head = [0u8; RECORD_HEAD_BYTES];
-            let mut at = put_varint(&mut head, 0, body_len) + 1; // attributes: 0
-            at = put_varint(&mut head, at, timestamp_delta);
-            at = put_varint(&mut head, at, u64::from(self.records as u32) << 1);
-            if key.len() == 1 {
-                head[at] = NULL;
-                at = put_varint(&mut head, at + 1, (line.len() as u64) << 1);
-                append_head(bytes, &head, at);
-            } else {
-                append_head(bytes, &head, at);
-                bytes.extend_from_slice(key);
-                at = put_varint(&mut head, 0, (line.len() as u64) << 1);
-                append_head(bytes, &head, at);
+            framing => {
+                let of_piece: Vec<u8>;
+                let headers = match framing {
+                    Framing::Part(piece) => {
+                        of_piece = part_headers(&batch.destination, *piece);
+                        &of_piece
+                    }
+                    _ => headers,
+                };
+                let parts = Parts {
+                    timestamp_delta,
+                    key,
+                    headers,
+                };
+                room.append_all(batch.records_from(from), from, &parts)
             }
-            bytes.extend_from_slice(line);
-            if headers.len() == 1 {
-                bytes.push(0);
-            } else {
-                bytes.extend_from_slice(headers);
-            }
-            self.records += 1;
-            position = next;
-        }
+        };
         if position > from {
             self.max_timestamp = self.max_timestamp.max(batch.read_at_ms);
         }
@@ -273,6 +260,82 @@ impl BatchWriter {
             self.max_timestamp = timestamp;
         }
         zigzag(timestamp.wrapping_sub(self.first_timestamp))
+    }
+}
+
+/// What all records of a batch of lines have besides the line.
+struct Parts<'a> {
+    timestamp_delta: u64,
+    /// Length and key.
+    key: &'a [u8],
+    /// Count and headers.
+    headers: &'a [u8],
+}
+
+/// Where records go.
+struct Room<'a> {
+    bytes: &'a mut Vec<u8>,
+    records: &'a mut i32,
+    limit_bytes: usize,
+}
+
+impl Room<'_> {
+    /// Appends records while there is room. Returns the position after the last, `from` if there was none. Inlined, so
+    /// that plain lines have a loop of their own.
+    #[inline(always)]
+    fn append_all<'a>(
+        &mut self,
+        all: impl Iterator<Item = (usize, &'a [u8])>,
+        from: usize,
+        parts: &Parts<'_>,
+    ) -> usize {
+        let Parts {
+            timestamp_delta,
+            key,
+            headers,
+        } = *parts;
+        let fixed_bytes = 1 + varint_len(timestamp_delta) + key.len() + headers.len();
+        let bytes = &mut *self.bytes;
+        let mut records = *self.records;
+        let mut position = from;
+        for (next, line) in all {
+            let body_bytes = fixed_bytes
+                + varint_len(u64::from(records as u32) << 1)
+                + varint_len((line.len() as u64) << 1)
+                + line.len();
+            let body_len = (body_bytes as u64) << 1;
+            if records > 0 && bytes.len() + varint_len(body_len) + body_bytes > self.limit_bytes {
+                break;
+            }
+            let record_bytes = 2 * RECORD_HEAD_BYTES + body_bytes;
+            if bytes.capacity() - bytes.len() < record_bytes {
+                memory::reserve(bytes, record_bytes);
+            }
+            let mut head = [0u8; RECORD_HEAD_BYTES];
+            let mut at = put_varint(&mut head, 0, body_len) + 1; // attributes: 0
+            at = put_varint(&mut head, at, timestamp_delta);
+            at = put_varint(&mut head, at, u64::from(records as u32) << 1);
+            if key.len() == 1 {
+                head[at] = NULL;
+                at = put_varint(&mut head, at + 1, (line.len() as u64) << 1);
+                append_head(bytes, &head, at);
+            } else {
+                append_head(bytes, &head, at);
+                bytes.extend_from_slice(key);
+                at = put_varint(&mut head, 0, (line.len() as u64) << 1);
+                append_head(bytes, &head, at);
+            }
+            bytes.extend_from_slice(line);
+            if headers.len() == 1 {
+                bytes.push(0);
+            } else {
+                bytes.extend_from_slice(headers);
+            }
+            records += 1;
+            position = next;
+        }
+        *self.records = records;
+        position
     }
 }
 
