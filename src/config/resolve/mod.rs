@@ -26,6 +26,7 @@ use super::value_types::kafka::is_name;
 
 mod records;
 mod sasl;
+mod texts;
 
 /// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
 pub(super) fn resolve(
@@ -326,7 +327,7 @@ fn log_config(
     let patterns = path.as_ref().map(|path| path.value.as_slice());
     let records = records::records(
         &mut log,
-        &records::Section {
+        &texts::Section {
             name,
             paths: patterns.unwrap_or_default(),
             max_line_bytes: max_line_bytes.as_ref().map_or(0, |bytes| bytes.value),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LogDefaults, Lookup, Problem, Reader, Setting, keys};
-use crate::config::error::{ConfigError, Fault};
-use crate::config::types::{LogDestination, Partitioner, Protocol};
-use crate::config::value_types::kafka::topic_words;
+use super::texts::{Section, Texts};
+use super::{Lookup, Reader, Setting, keys};
+use crate::config::error::ConfigError;
+use crate::config::types::{LogDestination, Partitioner};
 use crate::record::encoding::Encoding;
 use crate::record::filter::Filter;
 use crate::record::json::{Content, Format};
@@ -14,19 +14,8 @@ use crate::record::json_scan::Paths;
 use crate::record::mask::Masks;
 use crate::record::path_pattern::PathPattern;
 use crate::record::pattern::Pattern;
-use crate::record::template::{Known, Needs, Purpose, Template};
-use crate::record::topic_name;
+use crate::record::template::Known;
 use crate::record::{Parse, RecordConfig, Templates, TimeField, TimeSource};
-
-/// What is known of a section beside its keys for records.
-pub(super) struct Section<'a> {
-    pub(super) name: &'a str,
-    pub(super) paths: &'a [PathPattern],
-    pub(super) max_line_bytes: usize,
-    pub(super) strip_cr: bool,
-    pub(super) defaults: &'a LogDefaults,
-    pub(super) line_timeout: Option<&'a Setting<Option<Duration>>>,
-}
 
 /// What the keys for records come to.
 pub(super) struct Records {
@@ -66,6 +55,7 @@ pub(super) fn records(log: &mut Reader<'_>, section: &Section<'_>) -> Option<Rec
     let mut paths = Paths::default();
     let format = work.format(&fields, &groups, &mut paths, &texts, log.errors);
     let time = work.time_source(&mut paths, log.errors);
+    texts.check_streams(&templates, &work.container, section, log.errors);
     if !is_fine {
         return None;
     }
@@ -125,156 +115,6 @@ pub(super) fn records(log: &mut Reader<'_>, section: &Section<'_>) -> Option<Rec
         record: config.does_anything().then(|| Arc::new(config)),
         unused_names,
     })
-}
-
-/// Texts in which there may be placeholders.
-struct Texts {
-    topic: Setting<String>,
-    key: Setting<Option<String>>,
-    headers: Vec<(String, Setting<String>)>,
-    fields: Vec<(String, Setting<String>)>,
-}
-
-impl Texts {
-    fn read(log: &mut Reader<'_>, section: &Section<'_>) -> Option<Texts> {
-        let topic = log.lookup(&keys::LOG_TOPIC);
-        let key = log.setting(&keys::LOG_KEY);
-        let headers = log.family(&keys::LOG_HEADER_NAME);
-        let fields = log.family(&keys::LOG_FIELD_NAME);
-        let topic = match (topic, &section.defaults.topic) {
-            (Lookup::Set(topic), _) => Some(topic),
-            (Lookup::Unset, Lookup::Set(topic)) => Some(topic.with_value(topic.value.clone())),
-            (Lookup::Unset, Lookup::Unset) => {
-                let section = log.section();
-                let problem = Problem::MissingTopic { section };
-                log.errors.push(ConfigError::at(log.raw.line, problem));
-                None
-            }
-            (Lookup::Reported, _) | (_, Lookup::Reported) => None,
-        };
-        if let (Some(headers), Some(protocol)) = (&headers, &section.defaults.protocol)
-            && protocol.value == Protocol::Legacy
-        {
-            const HINT: &str = "the message format of legacy has no headers";
-            let conflicts = headers
-                .iter()
-                .map(|(_, header)| header.conflict(protocol, HINT));
-            log.errors.extend(conflicts);
-        }
-        Some(Texts {
-            topic: topic?,
-            key: key?,
-            headers: headers?,
-            fields: fields?,
-        })
-    }
-
-    /// Reads them as templates; returns whether all could be.
-    fn parse(
-        &mut self,
-        known: &Known<'_>,
-        templates: &mut Templates,
-        log: &mut Reader<'_>,
-    ) -> bool {
-        let log_section = log.section();
-        let errors = &mut *log.errors;
-        let before = errors.len();
-        let mut needs = Needs::default();
-        let topic = &self.topic;
-        templates.topic = match topic.value.contains(['{', '}']) {
-            true => template(
-                topic,
-                &topic.value,
-                Purpose::Topic,
-                known,
-                &mut needs,
-                errors,
-            ),
-            false => {
-                if !topic_name::is_legal(topic.value.as_bytes()) {
-                    errors.push(topic.bad_value(log_section, topic_words()));
-                }
-                None
-            }
-        };
-        if let Some(text) = &self.key.value {
-            templates.key = template(&self.key, text, Purpose::Value, known, &mut needs, errors);
-        }
-        for (name, header) in &self.headers {
-            let header = template(
-                header,
-                &header.value,
-                Purpose::Value,
-                known,
-                &mut needs,
-                errors,
-            );
-            templates
-                .headers
-                .extend(header.map(|header| (name.clone(), header)));
-        }
-        for (_, field) in &self.fields {
-            let field = template(
-                field,
-                &field.value,
-                Purpose::Value,
-                known,
-                &mut needs,
-                errors,
-            );
-            templates.fields.extend(field);
-        }
-        templates.needs = needs;
-        errors.len() == before
-    }
-
-    /// Where records go, as far as that is the same for all files.
-    fn destination(&self, templates: &Templates) -> LogDestination {
-        let constant = |template: &Template| {
-            let text = template.constant()?;
-            Some(String::from_utf8_lossy(text).into_owned())
-        };
-        let topic = templates.topic.as_ref().and_then(constant);
-        let is_constant = !templates.depend_on_files();
-        LogDestination {
-            topic: topic.unwrap_or_else(|| self.topic.value.clone()),
-            key: templates
-                .key
-                .as_ref()
-                .filter(|_| is_constant)
-                .and_then(constant),
-            headers: match is_constant {
-                true => {
-                    let headers = templates.headers.iter();
-                    headers
-                        .filter_map(|(name, header)| Some((name.clone(), constant(header)?)))
-                        .collect()
-                }
-                false => Vec::new(),
-            },
-        }
-    }
-}
-
-fn template<T>(
-    setting: &Setting<T>,
-    text: &str,
-    purpose: Purpose,
-    known: &Known<'_>,
-    needs: &mut Needs,
-    errors: &mut Vec<ConfigError>,
-) -> Option<Template> {
-    match Template::parse(text, purpose, known, needs) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            let words = error.words;
-            errors.push(setting.faulty(Fault {
-                at: error.at,
-                words,
-            }));
-            None
-        }
-    }
 }
 
 /// The keys for what is done with an event.

@@ -150,3 +150,17 @@ fn names_of_a_path_that_nothing_asks_for_are_no_error_and_are_said() {
     }
     assert!(warned("path = /srv/{{tenant}}.log").is_empty());
 }
+
+#[test]
+fn the_events_of_a_container_have_one_key_where_that_decides_the_partition() {
+    let by_key = GOOD.replace("topic = t\n", "topic = t\npartitioner = key\n");
+    let keyed = format!("{by_key}container = cri\nkey = {{stream}}\n");
+    assert_eq!(
+        errors(&keyed),
+        "\
+a.ini:8: 'key = {stream}' cannot stand beside 'container = cri' (line 7)
+    with partitioner = key the events of a container have one key"
+    );
+    assert!(parse(&keyed.replace("{stream}", "{file}")).is_ok());
+    assert!(parse(&keyed.replace("partitioner = key\n", "")).is_ok());
+}
