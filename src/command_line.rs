@@ -1,7 +1,7 @@
 //! The command line: one table of commands and their options, from which `--help` is made.
 //!
 //! A command's options may stand before its name or behind it; without a name the command is `run`. A new command is
-//! a row in [`COMMANDS`] and a variant of [`Command`].
+//! a row in `COMMANDS` and a variant of [`Command`].
 
 use std::ffi::OsString;
 use std::fmt::Write as _;

@@ -39,6 +39,11 @@ impl RecordCounters {
     }
 }
 
+/// Adds one to a counter; returns whether it is the first.
+pub(super) fn is_first(counter: &AtomicU64) -> bool {
+    counter.fetch_add(1, Ordering::Relaxed) == 0
+}
+
 /// Adds to a counter that others add to as well.
 pub(super) fn add(counter: &AtomicU64, count: u64) {
     if count > 0 {

@@ -334,7 +334,7 @@ impl Renderer {
             &mut self.time,
             &self.counters,
             &values,
-            event.container_time,
+            (&self.destination.path, event.container_time),
             self.now_ns,
         );
         let destination = self.file.topic.as_ref().map(|template| {

@@ -19,6 +19,11 @@ use crate::memory;
 use super::compression::{Codec, Compressor};
 use super::wire::{Reader, WireError};
 
+mod unpacked;
+
+pub(super) use unpacked::HEAD_BYTES;
+pub(crate) use unpacked::{RawRecord, Unpacked};
+
 /// Room for everything of a record before its key: three varints of 10 bytes and the attributes,
 /// and then a null key and the length of the value.
 const RECORD_HEAD_BYTES: usize = 48;
@@ -455,90 +460,6 @@ fn append_head(bytes: &mut Vec<u8>, head: &[u8; RECORD_HEAD_BYTES], len: usize) 
     }
     bytes.truncate(end);
 }
-
-/// The records of one of our own batches, for when it must be taken apart.
-#[derive(Debug)]
-pub(crate) struct Unpacked {
-    first_timestamp: i64,
-    records: Vec<u8>,
-}
-
-/// One record of an [`Unpacked`] batch.
-#[derive(Debug)]
-pub(crate) struct RawRecord<'a> {
-    pub(crate) timestamp: i64,
-    /// Key, value and headers as they are encoded.
-    pub(super) rest: &'a [u8],
-    /// Of these the headers, with their count.
-    pub(super) headers: &'a [u8],
-    pub(crate) value: &'a [u8],
-}
-
-impl<'a> RawRecord<'a> {
-    /// A record of which only the value matters.
-    #[cfg(test)]
-    pub(crate) fn of_value(value: &'a [u8]) -> Self {
-        RawRecord {
-            timestamp: 0,
-            rest: &[],
-            headers: &[],
-            value,
-        }
-    }
-}
-
-impl Unpacked {
-    /// Unpacks `batch`, which [`BatchWriter`] has written.
-    pub(crate) fn of(batch: &[u8]) -> Result<Self, WireError> {
-        let mut r = Reader::new(batch, false);
-        r.bytes(21)?;
-        let codec = Codec::of_attributes(r.i16()?).ok_or(WireError::Range)?;
-        r.i32()?;
-        let first_timestamp = r.i64()?;
-        r.bytes(HEAD_BYTES - 35)?;
-        let mut records = Vec::new();
-        codec
-            .decompress(r.rest(), &mut records)
-            .map_err(|_| WireError::Range)?;
-        Ok(Unpacked {
-            first_timestamp,
-            records,
-        })
-    }
-
-    /// Size of its records before compression.
-    pub(crate) fn bytes(&self) -> usize {
-        self.records.len()
-    }
-
-    /// The records in order.
-    pub(crate) fn records(&self) -> Result<Vec<RawRecord<'_>>, WireError> {
-        let mut r = Reader::new(&self.records, false);
-        let mut records = Vec::new();
-        while !r.rest().is_empty() {
-            let length = usize::try_from(r.varint()?).map_err(|_| WireError::Range)?;
-            let mut body = Reader::new(r.bytes(length)?, false);
-            body.i8()?;
-            let timestamp = self.first_timestamp.wrapping_add(body.varint()?);
-            body.varint()?; // offset delta
-            let rest = body.rest();
-            let key = usize::try_from(body.varint()?).unwrap_or(0);
-            body.bytes(key)?;
-            let value = usize::try_from(body.varint()?).unwrap_or(0);
-            let value = body.bytes(value)?;
-            records.push(RawRecord {
-                timestamp,
-                rest,
-                headers: body.rest(),
-                value,
-            });
-        }
-        Ok(records)
-    }
-}
-
-/// Bytes of a record batch before its records.
-pub(super) const HEAD_BYTES: usize = 61;
 
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use regex::bytes::CaptureLocations;
 
 use crate::batch::{Destination, OwnParts, Route, push_sized};
 use crate::record::container::Stream;
-use crate::record::counters::{RecordCounters, add};
+use crate::record::counters::{RecordCounters, is_first};
 use crate::record::json::{self, FileValues as JsonFileValues};
 use crate::record::json_scan::Object;
 use crate::record::template::{EventValues, FileTemplate, FileValues};
@@ -252,7 +253,7 @@ pub(super) fn time_of(
     reader: &mut Option<TimeReader>,
     counters: &RecordCounters,
     values: &Values<'_>,
-    container_time: &[u8],
+    (path, container_time): (&Path, &[u8]),
     now_ns: i64,
 ) -> Option<i64> {
     let (reader, source) = (reader.as_mut()?, config.time.as_ref()?);
@@ -270,7 +271,14 @@ pub(super) fn time_of(
                 .and_then(|text| reader.of_value(text, now_ns))
         }
     };
-    add(&counters.untimed, u64::from(found.is_none()));
+    if found.is_none() && is_first(&counters.untimed) {
+        log::warn!(
+            "'{}': the record at offset {} has no time that 'time' can read: the time of reading is taken, here and \
+             wherever that is so (said once for each section)",
+            ShownPath(path),
+            values.offset
+        );
+    }
     found
 }
 
