@@ -90,7 +90,7 @@ debian_package() {
     sed 's|/usr/local/bin/|/usr/bin/|' conf/logagent.service >"$root/usr/lib/systemd/system/logagent.service"
     install -m 0640 conf/logagent.ini "$root/etc/logagent/logagent.ini"
     install -m 0644 README.md "$doc/README.md"
-    cp -R conf/grafana conf/kubernetes conf/logrotate conf/prometheus conf/supervisord "$doc/examples/"
+    cp -R conf/examples conf/kubernetes conf/logrotate conf/supervisord "$doc/examples/"
     sed -i 's|/usr/local/bin/|/usr/bin/|' "$doc"/examples/supervisord/*
     cat >"$doc/copyright" <<'TEXT'
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/

@@ -5,7 +5,7 @@
 #   scripts/test_release.sh BINARY     with this one
 #
 # The package goes into a copy of this host's file system (an overlay) under a systemd of its own, in name spaces, never
-# into the host; that takes root's rights and a Debian. supervisord and promtool are downloaded by apt and
+# into the host; that takes root's rights and a Debian. supervisord is downloaded by apt and
 # unpacked, not installed. What cannot be had is named, and fails where CI is set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -273,82 +273,6 @@ CONF
     wait "$daemon" || true
 }
 
-# Names in queries against the list; the list's histograms have three names each.
-metric_names() {
-    local known used
-    known=$(awk '!/^#/ && NF { print $1; if ($2 == "histogram") print $1 "_bucket\n" $1 "_sum\n" $1 "_count" }' \
-        conf/prometheus/metrics.txt)
-    used=$(grep -ohE '\b(logagent|process)_[a-z0-9_]+' conf/prometheus/alerts.yml conf/grafana/dashboard.json | sort -u)
-    # Not one of them is unknown, and there is more than one.
-    ! grep -vxF "$known" <<<"$used" && [ "$(wc -l <<<"$used")" -gt 20 ]
-}
-# The labels of each metric in the list of OPERATION's names, and those that Prometheus adds.
-metric_labels() {
-    python3 - <<'PY'
-import json, re, sys
-labels = {}
-for line in open("conf/prometheus/metrics.txt"):
-    words = line.split()
-    if words and words[0] != "#":
-        labels[words[0]] = set(words[2:]) | {"instance", "job", "le"}
-board = json.load(open("conf/grafana/dashboard.json"))
-queries = [t["expr"] for p in board["panels"] for t in p["targets"]] + re.findall(
-    r"expr: (.*(?:\n {10}.*)*)", open("conf/prometheus/alerts.yml").read())
-wrong = []
-for query in queries:
-    names = [n for n in re.findall(r"\b(?:logagent|process)_\w+", query)]
-    known = set().union(*(labels[re.sub("_(bucket|sum|count)$", "", n)] for n in names)) | {"instance", "job"}
-    used = [w for g in re.findall(r"by \(([^)]*)\)", query) for w in g.split(", ")] + re.findall(r"(\w+)=~?\"", query)
-    wrong += [(query, w) for w in used if w not in known]
-ids = [p["id"] for p in board["panels"]]
-if wrong or len(queries) < 30 or len(set(ids)) != len(ids):
-    sys.exit(f"{len(queries)} queries, {wrong}")
-PY
-}
-# Every query of alerts and dashboard, read by Prometheus itself.
-promtool_reads() {
-    "$tools/usr/bin/promtool" check rules conf/prometheus/alerts.yml
-    python3 - >"$work/queries.yml" <<'PY'
-import json
-print("groups:\n- name: dashboard\n  rules:")
-for panel in json.load(open("conf/grafana/dashboard.json"))["panels"]:
-    for target in panel["targets"]:
-        query = target["expr"].replace("$__rate_interval", "5m").replace("$__range", "3h")
-        print(f"  - record: q:p{panel['id']}:{target['refId']}\n    expr: {json.dumps(query)}")
-PY
-    "$tools/usr/bin/promtool" check rules "$work/queries.yml"
-}
-alerts_fire() {
-    cat >"$work/alerts_test.yml" <<TEST
-rule_files: [$PWD/conf/prometheus/alerts.yml]
-evaluation_interval: 1m
-tests:
-  - interval: 1m
-    input_series:
-      - {series: 'logagent_lost_bytes_total{instance="a",log="w",reason="deleted"}', values: '_x20 7x20'}
-      - {series: 'logagent_lag_seconds{instance="a",log="w"}', values: '0x5 400x40'}
-      - {series: 'up{instance="a",job="logagent"}', values: '1x40'}
-    alert_rule_test:
-      - {eval_time: 14m, alertname: LogagentBehind, exp_alerts: []}
-      - eval_time: 17m
-        alertname: LogagentBehind
-        exp_alerts:
-          - exp_labels: {severity: warning, instance: a, log: w}
-            exp_annotations:
-              summary: "a: [log:w] is 6m 40s behind"
-              description: "'logagent status' names the files, the topics and the brokers."
-      - {eval_time: 19m, alertname: LogagentLostBytes, exp_alerts: []}
-      - eval_time: 22m
-        alertname: LogagentLostBytes
-        exp_alerts:
-          - exp_labels: {severity: critical, instance: a, log: w, reason: deleted}
-            exp_annotations:
-              summary: "a lost bytes of [log:w] (deleted)"
-              description: "The agent's log names file, offset and number of bytes: search for 'lost'."
-      - {eval_time: 22m, alertname: LogagentDown, exp_alerts: []}
-TEST
-    "$tools/usr/bin/promtool" test rules "$work/alerts_test.yml"
-}
 # The manifest's form, what its parts call each other, and that its ini loads.
 manifest() {
     python3 - conf/kubernetes/daemonset.yaml >"$work/pods.ini" <<'PY'
@@ -384,12 +308,6 @@ logrotate_reads() {
 }
 
 operators_files() {
-    check "every metric in a query is in the list" metric_names
-    check "every label in a query belongs to its metric" metric_labels
-    if [ -e "$tools/done" ]; then
-        check "Prometheus reads the alerts and every query of the dashboard" promtool_reads
-        check "alerts fire when bytes are lost and when lines are late" alerts_fire
-    fi
     if python3 -c 'import yaml' 2>/dev/null; then
         check "the manifest has the right form" manifest
         check "the manifest's ini loads" manifest_loads
@@ -436,18 +354,16 @@ binary=$(realpath "${1:-$(scripts/build.sh --quiet)}")
 
 tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/release-tools")
 download() {
-    (cd "$tools/debs" && apt-get download -qq -o APT::Sandbox::User=root supervisor python3-pkg-resources prometheus)
+    (cd "$tools/debs" && apt-get download -qq -o APT::Sandbox::User=root supervisor python3-pkg-resources)
 }
 if [ ! -e "$tools/done" ] && command -v apt-get >/dev/null; then
-    say "fetching supervisord and promtool"
+    say "fetching supervisord"
     mkdir -p "$tools/debs"
     # A new machine has no lists yet, or old ones.
     if download 2>/dev/null || { apt-get -qq update && download; }; then
         for package in "$tools"/debs/*.deb; do
             dpkg-deb -x "$package" "$tools"
         done
-        # Most of it is Prometheus itself.
-        rm -rf "$tools"/usr/{bin/prometheus,share}
         touch "$tools/done"
     fi
     rm -rf "$tools/debs"
@@ -457,7 +373,7 @@ fi
 if [ -e "$tools/done" ]; then
     begin supervisord supervisord_file
 else
-    missing+=("THE SUPERVISORD FILE WAS NOT TRIED, NOR THE QUERIES READ: apt gave no supervisor and prometheus.")
+    missing+=("THE SUPERVISORD FILE WAS NOT TRIED: apt gave no supervisor.")
 fi
 begin conf operators_files
 python3 -c 'import yaml' 2>/dev/null || missing+=("THE MANIFEST WAS NOT READ: python3 has no yaml (Debian: python3-yaml).")

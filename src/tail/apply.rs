@@ -135,8 +135,8 @@ impl Tailer {
             match known.filter(|_| lost.is_gone) {
                 Some(known) => {
                     let why = format!(
-                        "were seen and not delivered; their file ({}) is gone or truncated by now, no copy of it is \
-                         to be found, and they (with anything that was added later)",
+                        "were seen and not delivered, their file ({}) is gone or truncated by now without a copy that \
+                         could be found, so they (and what was added later) cannot be read any more",
                         known.identity
                     );
                     self.report_lost(lost.bytes, lost.offset, &why);
@@ -148,7 +148,7 @@ impl Tailer {
             if let Some(known) = seen.known.iter().find(|c| c.serial == *serial) {
                 log::warn!(
                     "'{}': the file that was delivered up to offset {}, all that was seen of it ({}), is gone or \
-                     truncated by now, and no copy of it is to be found; anything that was added later is lost",
+                     truncated by now, and no copy of it is to be found: what was added later is lost",
                     ShownPath(&self.path),
                     known.offset,
                     known.identity,
