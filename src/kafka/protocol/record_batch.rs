@@ -11,6 +11,8 @@
 //! deltas are zigzag varints, a length of -1 is null. The fields 43 to 57 are written by [`stamp`],
 //! last, so that a batch can be stamped anew without being encoded anew.
 
+mod varint;
+
 use std::sync::Arc;
 
 use crate::batch::{Batch, Destination, Events, Framing, Own, Piece};
@@ -18,10 +20,9 @@ use crate::memory;
 
 use super::compression::{Codec, Compressor};
 use super::wire::{Reader, WireError};
-
-/// Room for everything of a record before its key: three varints of 10 bytes and the attributes,
-/// and then a null key and the length of the value.
-const RECORD_HEAD_BYTES: usize = 48;
+use varint::{
+    NULL, RECORD_HEAD_BYTES, append_head, push_sized, push_varint, put_varint, varint_len, zigzag,
+};
 
 /// What the batches of an idempotent producer are stamped with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -404,56 +405,6 @@ fn push_headers(block: &mut Vec<u8>, destination: &Destination) {
         push_sized(block, name);
         push_sized(block, value);
     }
-}
-
-fn push_sized(block: &mut Vec<u8>, bytes: &[u8]) {
-    push_varint(block, (bytes.len() as u64) << 1);
-    block.extend_from_slice(bytes);
-}
-
-fn push_varint(block: &mut Vec<u8>, value: u64) {
-    let mut head = [0u8; RECORD_HEAD_BYTES];
-    let len = put_varint(&mut head, 0, value);
-    block.extend_from_slice(&head[..len]);
-}
-
-/// -1 as a zigzag varint: the length of a null.
-const NULL: u8 = 1;
-
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-/// Writes `value` at `at` and returns the place after it.
-#[inline(always)]
-fn put_varint(head: &mut [u8; RECORD_HEAD_BYTES], mut at: usize, mut value: u64) -> usize {
-    while value >= 0x80 {
-        head[at] = value as u8 | 0x80;
-        value >>= 7;
-        at += 1;
-    }
-    head[at] = value as u8;
-    at + 1
-}
-
-#[inline(always)]
-fn varint_len(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
-}
-
-/// Appends the first `len` bytes of `head`. A copy of constant size is a few stores, one of variable
-/// size a call.
-#[inline(always)]
-fn append_head(bytes: &mut Vec<u8>, head: &[u8; RECORD_HEAD_BYTES], len: usize) {
-    const SHORT: usize = 16;
-    let end = bytes.len() + len;
-    if len <= SHORT {
-        let short: &[u8; SHORT] = head.first_chunk().expect("the head is longer");
-        bytes.extend_from_slice(short);
-    } else {
-        bytes.extend_from_slice(head);
-    }
-    bytes.truncate(end);
 }
 
 /// The records of one of our own batches, for when it must be taken apart.
