@@ -112,7 +112,12 @@ fn random_section(random: &mut fastrand::Rng) -> (String, &'static str) {
         "key = {json.user:-}",
         "topic = logs.{app}\nheader.at = {offset}",
     ] {
-        if random.u8(..4) == 0 && (!line.contains("topic") || !lines_have(&lines, "topic")) {
+        // The events of a container go to one topic.
+        let is_refused = match line.contains("topic") {
+            true => lines_have(&lines, "topic") || text == "cri" && line.contains("{json"),
+            false => false,
+        };
+        if random.u8(..4) == 0 && !is_refused {
             lines += line;
             lines.push('\n');
         }
