@@ -6,6 +6,9 @@
 //! ```
 //! `tail`, `kafka` and `checkpoint` know these types and never each other.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -67,7 +70,16 @@ impl TailChecksum {
 
     /// The tail checksum that `bytes` (which end at the offset) leave.
     pub fn of(bytes: &[u8]) -> Self {
-        let tail = &bytes[bytes.len().saturating_sub(Self::MAX_LEN)..];
+        /// Byte by byte is how the checksum takes what lies before the first and behind the last whole word.
+        #[repr(align(8))]
+        struct Aligned([u8; TailChecksum::MAX_LEN]);
+        if let Some(tail) = bytes.last_chunk() {
+            return TailChecksum {
+                len: Self::MAX_LEN as u8,
+                crc: crc32c::crc32c(&Aligned(*tail).0),
+            };
+        }
+        let tail = bytes;
         TailChecksum {
             len: tail.len() as u8,
             crc: crc32c::crc32c(tail),
@@ -151,8 +163,10 @@ pub struct Events {
     pub marks: Vec<EventMark>,
     /// The bytes are one event, or a part of it, which is a piece of a larger one.
     pub piece: Option<Piece>,
-    /// Nothing if the bytes of the batch are those of the file; else the last file bytes of each event.
+    /// Nothing if each event is bytes of the file; else the last file bytes of each event.
     pub checksums: Vec<TailChecksum>,
+    /// The last file bytes that are done with the last event, where these are not its own.
+    pub end_checksum: Option<TailChecksum>,
     /// Nothing if key, headers and time of all events are those of the batch; else what each of them has.
     pub own: Vec<OwnParts>,
     /// What the entries of `own` are about, one after the other: a key, then headers as a record has them.
@@ -190,14 +204,44 @@ impl Events {
             .partition_point(|mark| mark.end as usize <= position)
     }
 
-    /// File bytes from the start of the batch on that are done when the events before `position` are, and the last
-    /// of these bytes if `data` is not what the file holds.
-    fn done_at(&self, position: usize) -> (u64, Option<TailChecksum>) {
+    /// File bytes from the start of the batch, which holds `data`, on that are done when the events before `position`
+    /// are.
+    fn done_at(&self, position: usize) -> u64 {
+        let last = self.index_at(position).checked_sub(1);
+        last.map_or(0, |last| u64::from(self.marks[last].span_end))
+    }
+
+    /// The last of these bytes.
+    pub(crate) fn tail_checksum_at(&self, position: usize, data: &[u8]) -> TailChecksum {
         let Some(last) = self.index_at(position).checked_sub(1) else {
-            return (0, Some(TailChecksum::default()));
+            return TailChecksum::default();
         };
-        let span_end = u64::from(self.marks[last].span_end);
-        (span_end, self.checksums.get(last).copied())
+        if let Some(checksum) = self.checksums.get(last) {
+            return *checksum;
+        }
+        match self.end_checksum {
+            Some(checksum) if last + 1 == self.marks.len() => checksum,
+            _ => TailChecksum::of(&data[self.unbroken_from(last)..position.min(data.len())]),
+        }
+    }
+
+    /// Where the bytes begin that lie before the end of event number `last` as they do in the file, as far back as
+    /// matters: where events were left out between two others, these are farther from each other in the file.
+    fn unbroken_from(&self, last: usize) -> usize {
+        let distance =
+            |mark: &EventMark| u64::from(mark.span_end).wrapping_sub(u64::from(mark.end));
+        let (mut first, end) = (last, self.marks[last].end as usize);
+        loop {
+            let Some(before) = first.checked_sub(1) else {
+                return 0;
+            };
+            let start = self.marks[before].end as usize;
+            let is_far = end - start >= TailChecksum::MAX_LEN;
+            if is_far || distance(&self.marks[before]) != distance(&self.marks[last]) {
+                return start;
+            }
+            first = before;
+        }
     }
 
     /// What event number `at` has of its own: time, key, headers and their count.
@@ -287,17 +331,18 @@ impl Batch {
     /// The span of the events between two positions.
     pub fn span(&self, from: usize, to: usize) -> Span {
         let (start, end, tail_checksum) = match &self.framing {
-            Framing::Events(events) => {
-                let (end, tail_checksum) = events.done_at(to);
-                (events.done_at(from).0, end, tail_checksum)
-            }
-            _ => (from as u64, to as u64, None),
+            Framing::Events(events) => (
+                events.done_at(from),
+                events.done_at(to),
+                events.tail_checksum_at(to, &self.data),
+            ),
+            _ => (from as u64, to as u64, TailChecksum::of(&self.data[..to])),
         };
         Span {
             source: self.source,
             start: self.start + start,
             end: self.start + end,
-            tail_checksum: tail_checksum.unwrap_or_else(|| TailChecksum::of(&self.data[..to])),
+            tail_checksum,
         }
     }
 

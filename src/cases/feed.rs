@@ -245,9 +245,14 @@ impl<'a> Reader<'a> {
             outcomes.extend(records.map(|(start, record)| record.at(input.start + start)));
             return bytes;
         }
-        let mut records = runs.iter().flat_map(|run| {
+        let made = runs.iter().map(|run| {
+            let parts: Vec<_> = recorder.made(run, input.data).collect();
+            (run, parts.concat())
+        });
+        let made: Vec<_> = made.collect();
+        let mut records = made.iter().flat_map(|(run, bytes)| {
             let destination = run.destination.as_ref().unwrap_or(destination);
-            feed.records(recorder.made(run), &run.framing, destination)
+            feed.records(bytes, &run.framing, destination)
         });
         outcomes.extend(
             fates

@@ -195,6 +195,12 @@ impl RecordConfig {
             || self.has_own_destinations()
     }
 
+    /// Whether the text of an event is its record.
+    fn keeps_texts(&self) -> bool {
+        let changes = self.strip_cr || self.strip_ansi || !self.masks.is_empty();
+        !changes && self.format.is_none()
+    }
+
     /// Whether it matters what lies before a position, or at the beginning of the file.
     pub fn looks_around(&self) -> bool {
         self.multiline.is_some() || !self.masks.is_empty() || self.strip_ansi

@@ -17,7 +17,7 @@ use super::encoding::Encoding;
 use super::join::{Joined, Joiner};
 use super::multiline::{Assembler, LOOK_BACK_BYTES};
 use super::rate::{Bucket, Excess, Unit};
-use super::render::{Event, Renderer};
+use super::render::{Event, Lines, Renderer};
 pub use super::run::{FileFacts, Input, Made, Run};
 use super::wide::ByteOrder;
 use crate::batch::{EventMark, Events, Framing, Piece};
@@ -234,7 +234,10 @@ impl Recorder {
                 self.decoded.bad_before(bytes) as u64,
             );
         }
-        let events = self.cuts.len() as u64;
+        let events = match self.renderer {
+            None if self.cuts.is_empty() => self.ends.len() as u64,
+            _ => self.cuts.len() as u64,
+        };
         let is_first = piece.is_none_or(|piece| piece.index == 1);
         if is_first {
             add(&self.counters.events, events);
@@ -253,10 +256,18 @@ impl Recorder {
         }
     }
 
-    /// The bytes of a run that [`Recorder::make`] has just given.
-    pub fn made(&self, run: &Run) -> &[u8] {
-        let all = self.renderer.as_ref().map_or(&[][..], Renderer::bytes);
-        all.get(run.bytes.clone()).unwrap_or_default()
+    /// The bytes of a run that [`Recorder::make`] has just given for `data`, part by part.
+    pub fn made<'a>(&'a self, run: &'a Run, data: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let (all, places) = match &run.kept {
+            Some(kept) => (data, &kept[..]),
+            None => {
+                let made = self.renderer.as_ref().map_or(&[][..], Renderer::bytes);
+                (made, std::slice::from_ref(&run.bytes))
+            }
+        };
+        places
+            .iter()
+            .map(|place| all.get(place.clone()).unwrap_or_default())
     }
 
     /// Cuts events out of whole lines. Returns how many bytes they are, and which piece they are if they are one.
@@ -296,6 +307,9 @@ impl Recorder {
                 assembler.assemble_within(most, text, input.is_complete, &mut self.ends);
                 if self.ends.is_empty() {
                     return self.cut_piece(input, None, is_decoded);
+                }
+                if self.renderer.is_none() {
+                    return (self.ends.last().map_or(0, |&end| end as usize), None);
                 }
                 let mut start = 0;
                 for &end in &self.ends {
@@ -341,12 +355,17 @@ impl Recorder {
     }
 
     fn as_read(&self, bytes: usize, piece: Option<Piece>) -> Made {
-        let marks = self.cuts.iter().map(|cut| EventMark {
-            end: cut.span_end as u32,
-            span_end: cut.span_end as u32,
-        });
+        let mark = |end| EventMark { end, span_end: end };
+        let marks = match self.cuts.is_empty() {
+            true => self.ends.iter().map(|&end| mark(end)).collect(),
+            false => self
+                .cuts
+                .iter()
+                .map(|cut| mark(cut.span_end as u32))
+                .collect(),
+        };
         let events = Events {
-            marks: marks.collect(),
+            marks,
             piece,
             ..Events::default()
         };
@@ -374,10 +393,17 @@ impl Recorder {
             .as_mut()
             .filter(|bucket| bucket.rate().excess == Excess::Dropped);
         let mut bucket = bucket.map(|bucket| (bucket, Instant::now()));
-        renderer.begin(piece);
+        renderer.begin(piece, std::ptr::eq(text, input.data));
+        let config = self.config.clone();
+        let mut all = Lines {
+            config: &config,
+            input,
+            filter: config.filter.run(text),
+        };
         for cut in &self.cuts {
             let event = Event {
                 text: text.get(cut.text.clone()).unwrap_or_default(),
+                place: cut.text.clone(),
                 behind: &self.behind,
                 offset: input.start + cut.start as u64,
                 span_end: cut.span_end,
@@ -385,7 +411,7 @@ impl Recorder {
                 container_time: input.data.get(cut.time.clone()).unwrap_or_default(),
             };
             let bucket = bucket.as_mut().map(|(bucket, now)| (&mut **bucket, *now));
-            renderer.event(input, &event, bucket);
+            renderer.event(&mut all, &event, bucket);
         }
         renderer.finish(bytes, input.data)
     }

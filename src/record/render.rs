@@ -2,6 +2,7 @@
 //! in [`super`].
 
 mod pieces;
+mod runs;
 mod values;
 
 use std::ops::Range;
@@ -12,17 +13,17 @@ use regex::bytes::CaptureLocations;
 
 use super::container::Stream;
 use super::counters::{RecordCounters, add};
-use super::filter::Decision;
+use super::filter::{self, Decision};
 use super::json::Entry;
 use super::json_scan::Scan;
 use super::mask::Masker;
 use super::rate::Bucket;
-use super::run::{FileFacts, Input, Run};
+use super::run::{FileFacts, Input, OpenRun, Run};
 use super::time::TimeReader;
 use super::topic_name::TopicCache;
 use super::zone::ZoneClock;
 use super::{Parse, RecordConfig, ansi};
-use crate::batch::{Destination, EventMark, Events, Framing, OwnParts, Piece, TailChecksum};
+use crate::batch::{Destination, EventMark, Piece, TailChecksum};
 use values::{FileParts, Values, destination_of, time_of};
 
 /// Makes records of the events of one source.
@@ -50,9 +51,14 @@ pub(super) struct Renderer {
     time: Option<TimeReader>,
     scan: Scan,
     groups: Option<CaptureLocations>,
-    scratch: Scratch,
+    /// It is taken and put back for each event, so it is boxed.
+    scratch: Option<Box<Scratch>>,
     now_ns: i64,
     rehearsal: Option<Rehearsal>,
+    /// Texts of events are records as they are.
+    keeps_texts: bool,
+    /// They lie in the data, so nothing is made.
+    is_kept: bool,
     /// What was made, each event with a newline at its end.
     out: Vec<u8>,
     runs: Vec<Run>,
@@ -82,14 +88,13 @@ struct Scratch {
 /// Where the values of the fields stand; none for those that are missing.
 type FieldRanges = Vec<Option<Range<usize>>>;
 
-/// The run that is being made.
-#[derive(Debug, Default)]
-struct OpenRun {
-    destination: Option<Arc<Destination>>,
-    /// Where it begins in the data, and in what was made.
-    start: usize,
-    from: usize,
-    events: Events,
+/// The lines that records are made of.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    pub(super) config: &'a RecordConfig,
+    pub(super) input: &'a Input<'a>,
+    /// Of the text that the events are parts of.
+    pub(super) filter: filter::Run<'a>,
 }
 
 /// One event.
@@ -97,6 +102,8 @@ struct OpenRun {
 pub(super) struct Event<'a> {
     /// What it says, perhaps with a newline.
     pub(super) text: &'a [u8],
+    /// Where that lies in the text of all.
+    pub(super) place: Range<usize>,
     /// Of a piece that is not the last: what the event says behind it, as far as masks look.
     pub(super) behind: &'a [u8],
     /// Where it begins in the file.
@@ -143,9 +150,11 @@ impl Renderer {
                 Parse::Regex(pattern) => Some(pattern.regex().capture_locations()),
                 _ => None,
             },
-            scratch: Scratch::default(),
+            scratch: None,
             now_ns: 0,
             rehearsal: None,
+            keeps_texts: config.keeps_texts(),
+            is_kept: false,
             out: Vec::new(),
             runs: Vec::new(),
             run: OpenRun::default(),
@@ -172,8 +181,9 @@ impl Renderer {
         &self.out
     }
 
-    /// Begins with other lines, which may be one piece of an event.
-    pub(super) fn begin(&mut self, piece: Option<Piece>) {
+    /// Begins with other lines, which may be one piece of an event. `is_data`: their text is the data itself.
+    pub(super) fn begin(&mut self, piece: Option<Piece>, is_data: bool) {
+        self.is_kept = self.keeps_texts && is_data;
         self.out.clear();
         self.runs.clear();
         self.run = OpenRun::default();
@@ -188,15 +198,15 @@ impl Renderer {
         });
     }
 
-    /// Adds an event of `input`. `bucket`: what is beyond its rate is dropped.
+    /// Adds an event of `all`. `bucket`: what is beyond its rate is dropped.
     pub(super) fn event(
         &mut self,
-        input: &Input<'_>,
+        all: &mut Lines<'_>,
         event: &Event<'_>,
         bucket: Option<(&mut Bucket, Instant)>,
     ) {
         let text = event.text.strip_suffix(b"\n").unwrap_or(event.text);
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = self.scratch.take().unwrap_or_default();
         let Scratch {
             lines,
             window,
@@ -205,19 +215,20 @@ impl Renderer {
             topic,
             fields,
             field_ranges,
-        } = &mut scratch;
+        } = &mut *scratch;
         let piece = self.run.events.piece;
         let is_line_end = piece.is_none_or(|piece| piece.last) || text.len() < event.text.len();
-        let text = match self.config.strip_cr {
+        let text = match all.config.strip_cr {
             true => without_cr(text, is_line_end, lines),
             false => text,
         };
         let is_first = piece.is_none_or(|piece| piece.index == 1);
         if is_first {
-            self.is_dropping = self.is_dropped(text, event, bucket);
+            self.is_dropping = self.is_dropped(all, text, event, bucket);
         }
         if self.is_dropping {
-            self.scratch = scratch;
+            // Its bytes are done with the next event, or the last one.
+            self.scratch = Some(scratch);
             return;
         }
         if let Some(rehearsal) = &mut self.rehearsal {
@@ -241,8 +252,8 @@ impl Renderer {
             }
             Some(piece) => self.show_piece(text, piece, event, (window, plain, masked)),
         };
-        self.record(input, event, text, (topic, fields, field_ranges));
-        self.scratch = scratch;
+        self.record(all, event, text, (topic, fields, field_ranges));
+        self.scratch = Some(scratch);
     }
 
     /// Ends the last run, and gives all.
@@ -252,24 +263,31 @@ impl Renderer {
         if self.run.events.marks.is_empty()
             && let Some(last) = self.runs.last_mut()
         {
-            extend(last, bytes, data);
+            last.extend(bytes, data);
         }
         self.end_run();
         if let Some(last) = self.runs.last_mut() {
-            extend(last, bytes, data);
+            last.extend(bytes, data);
         }
         std::mem::take(&mut self.runs)
     }
 
     fn is_dropped(
         &mut self,
+        all: &mut Lines<'_>,
         text: &[u8],
         event: &Event<'_>,
         bucket: Option<(&mut Bucket, Instant)>,
     ) -> bool {
-        let filter = &self.config.filter;
+        let filter = &all.config.filter;
         if !filter.is_empty()
-            && let Decision::Dropped(rule) = filter.decide(text, self.identity, event.offset)
+            && let Decision::Dropped(rule) = match text.as_ptr() == event.text.as_ptr() {
+                true => {
+                    let place = event.place.start..event.place.start + text.len();
+                    all.filter.decide(place, self.identity, event.offset)
+                }
+                false => filter.decide(text, self.identity, event.offset),
+            }
         {
             if let Some(counter) = self.counters.dropped.get(rule.index()) {
                 add(counter, 1);
@@ -306,12 +324,12 @@ impl Renderer {
     /// Adds the record of an event of which `text` may be shown.
     fn record(
         &mut self,
-        input: &Input<'_>,
+        all: &Lines<'_>,
         event: &Event<'_>,
         text: &[u8],
         (topic, fields, field_ranges): (&mut Vec<u8>, &mut Vec<u8>, &mut FieldRanges),
     ) {
-        let config = self.config.clone();
+        let config = all.config;
         let mut scan = std::mem::take(&mut self.scan);
         let groups = self.find_groups(text);
         let object = match config.wants_object {
@@ -330,7 +348,7 @@ impl Renderer {
             templates: &config.templates,
         };
         let time_ns = time_of(
-            &config,
+            config,
             &mut self.time,
             &self.counters,
             &values,
@@ -347,11 +365,12 @@ impl Renderer {
             )
         });
         let destination = destination.or(self.is_own_destination.then(|| self.destination.clone()));
-        let from = self.out.len();
+        let from = self.made_bytes();
         if self.file.format.is_some() {
             self.file.render_fields(&values, fields, field_ranges);
         }
         match &mut self.file.format {
+            None if self.is_kept => {}
             None => self.out.extend_from_slice(text),
             Some(format) => {
                 let entry = Entry {
@@ -370,92 +389,30 @@ impl Renderer {
                 add(&self.counters.bad_characters, written.bad_utf8_parts as u64);
             }
         }
-        self.out.push(b'\n');
+        if !self.is_kept {
+            self.out.push(b'\n');
+        }
         self.add_to_run(
             &values,
             destination,
             from,
             config.is_timed_by_event.then_some(time_ns).flatten(),
         );
+        let end = match self.is_kept {
+            true => self.run.keep(event.place.clone()),
+            false => self.out.len() - self.run.from,
+        };
         let run = &mut self.run;
         run.events.marks.push(EventMark {
-            end: (self.out.len() - run.from) as u32,
+            end: end as u32,
             span_end: (event.span_end - run.start) as u32,
         });
-        run.events
-            .checksums
-            .push(TailChecksum::of(&input.data[run.start..event.span_end]));
+        if !self.is_kept {
+            let before = &all.input.data[run.start..event.span_end];
+            run.events.checksums.push(TailChecksum::of(before));
+        }
         self.groups = groups.map(|(groups, _)| groups);
         self.scan = scan;
-    }
-
-    /// Ends the run if the event, whose value begins at `from` of what was made, does not belong to it, and adds what
-    /// the event has of its own.
-    fn add_to_run(
-        &mut self,
-        values: &Values<'_>,
-        destination: Option<Arc<Destination>>,
-        from: usize,
-        time_ns: Option<i64>,
-    ) {
-        let has_own = self.file.has_own || self.config.is_timed_by_event;
-        let key_from = self.run.events.own_bytes.len();
-        let mut own = has_own.then(|| {
-            let own_bytes = &mut self.run.events.own_bytes;
-            let fallback = self.now_ns / 1_000_000;
-            let timestamp_ms = time_ns.map_or(fallback, |ns| ns.div_euclid(1_000_000));
-            self.file.own_parts(values, own_bytes, timestamp_ms)
-        });
-        let is_other = self.run.destination != destination && !self.run.events.marks.is_empty();
-        let is_other_key = self.config.splits_by_key
-            && own.is_some_and(|own| !self.run.has_last_key(own, key_from));
-        if is_other || is_other_key {
-            let tail = self.run.events.own_bytes.split_off(key_from);
-            // What was dropped behind the last event is done with the next one.
-            let last = self
-                .run
-                .events
-                .marks
-                .last()
-                .map_or(0, |mark| mark.span_end as usize);
-            let start = self.run.start + last;
-            let piece = self.run.events.piece;
-            self.end_run_at(from);
-            self.run = OpenRun {
-                destination: None,
-                start,
-                from,
-                events: Events {
-                    piece,
-                    own_bytes: tail,
-                    ..Events::default()
-                },
-            };
-            if let Some(own) = &mut own {
-                own.key_end -= key_from as u32;
-                own.headers_end -= key_from as u32;
-            }
-        }
-        self.run.destination = destination;
-        self.run.events.own.extend(own);
-    }
-
-    fn end_run(&mut self) {
-        let end = self.out.len();
-        self.end_run_at(end);
-    }
-
-    fn end_run_at(&mut self, end: usize) {
-        let run = std::mem::take(&mut self.run);
-        if run.events.marks.is_empty() {
-            return;
-        }
-        self.runs.push(Run {
-            destination: run.destination,
-            start: run.start,
-            bytes: run.from..end,
-            framing: Framing::Events(Box::new(run.events)),
-        });
     }
 
     /// The groups of the regex of `parse`, if there is one, and whether it matches.
@@ -470,37 +427,13 @@ impl Renderer {
     }
 }
 
-impl OpenRun {
-    /// Whether the last event of the run has the same key as the one that has `own`, whose bytes begin at `from`.
-    fn has_last_key(&self, own: OwnParts, from: usize) -> bool {
-        let Some(at) = self.events.own.len().checked_sub(1) else {
-            return true;
-        };
-        let key = own
-            .has_key
-            .then(|| &self.events.own_bytes[from..own.key_end as usize]);
-        self.events.own_of(at).is_some_and(|last| last.key == key)
-    }
-}
-
-/// Has the last event of `run` stand for all of the data up to `bytes`.
-fn extend(run: &mut Run, bytes: usize, data: &[u8]) {
-    let Framing::Events(events) = &mut run.framing else {
-        return;
-    };
-    if let (Some(mark), Some(checksum)) = (events.marks.last_mut(), events.checksums.last_mut()) {
-        mark.span_end = (bytes - run.start) as u32;
-        *checksum = TailChecksum::of(&data[run.start..bytes]);
-    }
-}
-
 /// `text` without the carriage returns before its newlines, and at its end if a line ends there.
 fn without_cr<'a>(text: &'a [u8], is_line_end: bool, lines: &'a mut Vec<u8>) -> &'a [u8] {
     let text = match is_line_end {
         true => text.strip_suffix(b"\r").unwrap_or(text),
         false => text,
     };
-    if !text.windows(2).any(|two| two == b"\r\n") {
+    if memchr::memmem::find(text, b"\r\n").is_none() {
         return text;
     }
     lines.clear();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::batch::{Destination, Framing};
+use crate::batch::{Destination, Events, Framing, OwnParts, TailChecksum};
 
 /// What a recorder must know of its file.
 #[derive(Debug)]
@@ -56,6 +56,77 @@ pub struct Run {
     /// Where it begins in the data.
     pub start: usize,
     pub(super) bytes: Range<usize>,
+    /// Its bytes are these of the data, one after the other.
+    pub kept: Option<Vec<Range<usize>>>,
     /// How its events lie in its bytes.
     pub framing: Framing,
+}
+
+impl Run {
+    /// How many bytes its events are.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Has the last event stand for all of the data up to `bytes`.
+    pub(super) fn extend(&mut self, bytes: usize, data: &[u8]) {
+        let Framing::Events(events) = &mut self.framing else {
+            return;
+        };
+        if let Some(mark) = events.marks.last_mut()
+            && mark.span_end as usize != bytes - self.start
+        {
+            mark.span_end = (bytes - self.start) as u32;
+            let checksum = TailChecksum::of(&data[self.start..bytes]);
+            match events.checksums.last_mut() {
+                Some(last) => *last = checksum,
+                None => events.end_checksum = Some(checksum),
+            }
+        }
+    }
+}
+
+/// The run that is being made.
+#[derive(Debug, Default)]
+pub(super) struct OpenRun {
+    pub(super) destination: Option<Arc<Destination>>,
+    /// Where it begins in the data, and in what was made.
+    pub(super) start: usize,
+    pub(super) from: usize,
+    pub(super) events: Events,
+    /// Where its events lie in the data, if they are kept.
+    pub(super) kept: Vec<Range<usize>>,
+}
+
+impl OpenRun {
+    /// Keeps an event where it is; returns where it ends in the bytes of the run.
+    pub(super) fn keep(&mut self, place: Range<usize>) -> usize {
+        let bytes = self.kept_bytes() + place.len();
+        match self.kept.last_mut() {
+            Some(last) if last.end == place.start => last.end = place.end,
+            _ => self.kept.push(place),
+        }
+        bytes
+    }
+
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.events.marks.last().map_or(0, |mark| mark.end as usize)
+    }
+
+    /// How many bytes of the data are done with its last event.
+    pub(super) fn last_end(&self) -> usize {
+        let last = self.events.marks.last();
+        last.map_or(0, |mark| mark.span_end as usize)
+    }
+
+    /// Whether the last event of the run has the same key as the one that has `own`, whose bytes begin at `from`.
+    pub(super) fn has_last_key(&self, own: OwnParts, from: usize) -> bool {
+        let Some(at) = self.events.own.len().checked_sub(1) else {
+            return true;
+        };
+        let key = own
+            .has_key
+            .then(|| &self.events.own_bytes[from..own.key_end as usize]);
+        self.events.own_of(at).is_some_and(|last| last.key == key)
+    }
 }

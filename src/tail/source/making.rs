@@ -6,6 +6,7 @@ pub(super) mod feed;
 mod tests;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
 use crate::record::framing::{DataEnd, Framed};
-use crate::record::recorder::{FileFacts, Input, Made, Recorder};
+use crate::record::recorder::{FileFacts, Input, Made, Recorder, Run};
 use crate::record::wide::ByteOrder;
 
 /// Whether what may go on is waited for.
@@ -267,22 +268,39 @@ impl Source {
             };
             return ReadOutcome::Made(span, vec![chunk]);
         }
-        // The records take the place of what was read.
-        drop(data);
+        let chunk = |run: Run, data, permit| Chunk {
+            destination: run.destination,
+            start: start + run.start as u64,
+            permit,
+            data,
+            framing: run.framing,
+        };
+        let mut runs = made.runs;
+        // A buffer of which little is left would take more memory than is counted.
+        if let [run] = &runs[..]
+            && let Some(kept) = &run.kept
+            && run.bytes() >= data.len() / 2
+        {
+            permit.shrink_to(move_together(&mut data, kept));
+            let run = runs.remove(0);
+            return ReadOutcome::Made(span, vec![chunk(run, data, permit)]);
+        }
         let Some(recorder) = &self.recorder else {
             return ReadOutcome::Made(span, Vec::new());
         };
-        let chunks = made.runs.into_iter().map(|run| {
-            let bytes = recorder.made(&run);
-            let mut data = pool.buffer(bytes.len());
-            data.copy_from_slice(bytes);
-            Chunk {
-                destination: run.destination,
-                start: start + run.start as u64,
-                permit: permit.split_off(bytes.len()),
-                data,
-                framing: run.framing,
+        // Buffers of what was made take the place of what was read.
+        let read = runs.iter().any(|run| run.kept.is_some()).then_some(data);
+        let read = read.as_deref().unwrap_or_default();
+        let chunks = runs.into_iter().map(|run| {
+            let mut data = pool.buffer(run.bytes());
+            let mut rest = &mut data[..];
+            for part in recorder.made(&run, read) {
+                let (here, behind) = rest.split_at_mut(part.len());
+                here.copy_from_slice(part);
+                rest = behind;
             }
+            let permit = permit.split_off(data.len());
+            chunk(run, data, permit)
         });
         let chunks = chunks.collect();
         ReadOutcome::Made(span, chunks)
@@ -291,3 +309,16 @@ impl Source {
 
 /// Bytes that are looked through at a time for the beginning of a line.
 const WIDE_STEP: u64 = 64 << 10;
+
+/// Leaves of `data` what is kept. Returns how many bytes that are.
+fn move_together(data: &mut Buffer, kept: &[Range<usize>]) -> usize {
+    let mut end = 0;
+    for place in kept {
+        if place.start > end {
+            data.copy_within(place.clone(), end);
+        }
+        end += place.len();
+    }
+    data.truncate(end);
+    end
+}

@@ -166,7 +166,7 @@ impl<'a> Feed<'a> {
         let mut end = 0;
         for run in &made.runs {
             assert_eq!(run.start, end, "runs follow on each other");
-            let bytes = self.recorder.made(run).to_vec();
+            let bytes = self.recorder.made(run, data).collect::<Vec<_>>().concat();
             end += self.take(
                 &bytes,
                 &run.framing,
@@ -196,7 +196,7 @@ impl<'a> Feed<'a> {
         let Framing::Events(events) = framing else {
             panic!("{framing:?}");
         };
-        assert_events(events, bytes.len(), data);
+        assert_events(events, bytes, data);
         let destination = destination.unwrap_or(&self.section.destination);
         let start = (data.as_ptr() as usize - self.bytes.as_ptr() as usize) as u64;
         let records = Records::new(bytes, framing, false, 0);
@@ -231,10 +231,13 @@ fn without_time(value: &[u8]) -> Vec<u8> {
     [&value[..at + name.len()], &rest[end..]].concat()
 }
 
-fn assert_events(events: &Events, len: usize, data: &[u8]) {
+fn assert_events(events: &Events, bytes: &[u8], data: &[u8]) {
     let marks = &events.marks;
     assert!(!marks.is_empty());
-    assert_eq!(marks.last().map(|mark| mark.end as usize), Some(len));
+    assert_eq!(
+        marks.last().map(|mark| mark.end as usize),
+        Some(bytes.len())
+    );
     assert!(
         marks.is_sorted_by(|a, b| a.end < b.end && a.span_end <= b.span_end),
         "{marks:?}"
@@ -244,8 +247,12 @@ fn assert_events(events: &Events, len: usize, data: &[u8]) {
         "a piece is alone"
     );
     assert!(events.own.is_empty() || events.own.len() == marks.len());
-    for (mark, checksum) in marks.iter().zip(&events.checksums) {
-        assert_eq!(*checksum, TailChecksum::of(&data[..mark.span_end as usize]));
+    for mark in marks {
+        let checksum = events.tail_checksum_at(mark.end as usize, bytes);
+        let done = &data[..mark.span_end as usize];
+        let covered = &done[done.len() - usize::from(checksum.len)..];
+        assert_eq!(covered.is_empty(), done.is_empty());
+        assert_eq!(checksum, TailChecksum::of(covered));
     }
 }
 

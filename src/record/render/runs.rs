@@ -1,0 +1,87 @@
+//! Consecutive records that go to one destination.
+
+use std::sync::Arc;
+
+use super::Renderer;
+use super::values::Values;
+use crate::batch::{Destination, Events, Framing};
+use crate::buffer::BufferPool;
+use crate::record::run::{OpenRun, Run};
+
+impl Renderer {
+    /// Ends the run if the event, whose value begins at `from` of what was made, does not belong to it, and adds what
+    /// the event has of its own.
+    pub(super) fn add_to_run(
+        &mut self,
+        values: &Values<'_>,
+        destination: Option<Arc<Destination>>,
+        from: usize,
+        time_ns: Option<i64>,
+    ) {
+        let has_own = self.file.has_own || self.config.is_timed_by_event;
+        let key_from = self.run.events.own_bytes.len();
+        let mut own = has_own.then(|| {
+            let own_bytes = &mut self.run.events.own_bytes;
+            let fallback = self.now_ns / 1_000_000;
+            let timestamp_ms = time_ns.map_or(fallback, |ns| ns.div_euclid(1_000_000));
+            self.file.own_parts(values, own_bytes, timestamp_ms)
+        });
+        let is_other = self.run.destination != destination && !self.run.events.marks.is_empty();
+        let is_other_key = self.config.splits_by_key
+            && own.is_some_and(|own| !self.run.has_last_key(own, key_from));
+        // A buffer of the usual size is at hand.
+        let is_full = !self.is_kept && self.out.len() - self.run.from > BufferPool::BUFFER_BYTES;
+        let is_full = is_full && !self.run.events.marks.is_empty();
+        if is_other || is_other_key || is_full {
+            let tail = self.run.events.own_bytes.split_off(key_from);
+            // What was dropped behind its last event is done with the next one.
+            let start = self.run.start + self.run.last_end();
+            let piece = self.run.events.piece;
+            self.end_run_at(from);
+            self.run = OpenRun {
+                destination: None,
+                start,
+                from,
+                events: Events {
+                    piece,
+                    own_bytes: tail,
+                    ..Events::default()
+                },
+                kept: Vec::new(),
+            };
+            if let Some(own) = &mut own {
+                own.key_end -= key_from as u32;
+                own.headers_end -= key_from as u32;
+            }
+        }
+        self.run.destination = destination;
+        self.run.events.own.extend(own);
+    }
+
+    pub(super) fn end_run(&mut self) {
+        let end = self.made_bytes();
+        self.end_run_at(end);
+    }
+
+    /// How much was made, or kept for the run.
+    pub(super) fn made_bytes(&self) -> usize {
+        match self.is_kept {
+            true => self.run.from + self.run.kept_bytes(),
+            false => self.out.len(),
+        }
+    }
+
+    pub(super) fn end_run_at(&mut self, end: usize) {
+        let run = std::mem::take(&mut self.run);
+        if run.events.marks.is_empty() {
+            return;
+        }
+        self.runs.push(Run {
+            destination: run.destination,
+            start: run.start,
+            bytes: run.from..end,
+            kept: self.is_kept.then_some(run.kept),
+            framing: Framing::Events(Box::new(run.events)),
+        });
+    }
+}
