@@ -62,6 +62,21 @@ struct JoinedLines {
     joined: Joined,
 }
 
+impl JoinedLines {
+    fn join(&mut self, input: &Input<'_>) {
+        let due = match input.is_complete {
+            true => input.data.len(),
+            false => 0,
+        };
+        let assemblers = &mut self.assemblers;
+        let assemble = |stream, text: &[u8], is_last, ends: &mut Vec<u32>| {
+            assemble_stream(&mut assemblers[place(stream)], text, is_last, ends);
+        };
+        let joined = &mut self.joined;
+        self.joiner.join(input.data, due, assemble, joined);
+    }
+}
+
 impl Recorder {
     /// What it wants to see of a file at most, at the beginning and before the position.
     pub fn context_bytes(config: &RecordConfig) -> u64 {
@@ -221,6 +236,7 @@ impl Recorder {
     /// Makes records of the first events of `input`.
     pub fn make(&mut self, input: &Input<'_>) -> Made {
         self.cuts.clear();
+        self.ends.clear();
         let (bytes, piece) = match input.framing {
             Framing::Part(piece) => self.cut_part(input, *piece),
             _ => self.cut(input),
@@ -303,7 +319,6 @@ impl Recorder {
                         end => return self.cut_piece(input, end, is_decoded),
                     }
                 }
-                self.ends.clear();
                 assembler.assemble_within(most, text, input.is_complete, &mut self.ends);
                 if self.ends.is_empty() {
                     return self.cut_piece(input, None, is_decoded);
@@ -318,17 +333,7 @@ impl Recorder {
                 }
             }
             Cutter::Joined(lines) => {
-                let due = match input.is_complete {
-                    true => input.data.len(),
-                    false => 0,
-                };
-                let assemblers = &mut lines.assemblers;
-                let assemble = |stream, text: &[u8], is_last, ends: &mut Vec<u32>| {
-                    assemble_stream(&mut assemblers[place(stream)], text, is_last, ends);
-                };
-                lines
-                    .joiner
-                    .join(input.data, due, assemble, &mut lines.joined);
+                lines.join(input);
                 add(
                     &self.counters.foreign_lines,
                     lines.joined.foreign_lines as u64,

@@ -23,7 +23,7 @@ use super::time::TimeReader;
 use super::topic_name::TopicCache;
 use super::zone::ZoneClock;
 use super::{Parse, RecordConfig, ansi};
-use crate::batch::{Destination, EventMark, Piece, TailChecksum};
+use crate::batch::{Destination, Piece};
 use values::{FileParts, Values, destination_of, time_of};
 
 /// Makes records of the events of one source.
@@ -398,19 +398,7 @@ impl Renderer {
             from,
             config.is_timed_by_event.then_some(time_ns).flatten(),
         );
-        let end = match self.is_kept {
-            true => self.run.keep(event.place.clone()),
-            false => self.out.len() - self.run.from,
-        };
-        let run = &mut self.run;
-        run.events.marks.push(EventMark {
-            end: end as u32,
-            span_end: (event.span_end - run.start) as u32,
-        });
-        if !self.is_kept {
-            let before = &all.input.data[run.start..event.span_end];
-            run.events.checksums.push(TailChecksum::of(before));
-        }
+        self.mark_end(all, event);
         self.groups = groups.map(|(groups, _)| groups);
         self.scan = scan;
     }

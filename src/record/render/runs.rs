@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Renderer;
 use super::values::Values;
-use crate::batch::{Destination, Events, Framing};
+use super::{Event, Lines, Renderer};
+use crate::batch::{Destination, EventMark, Events, Framing, TailChecksum};
 use crate::buffer::BufferPool;
 use crate::record::run::{OpenRun, Run};
 
@@ -56,6 +56,23 @@ impl Renderer {
         }
         self.run.destination = destination;
         self.run.events.own.extend(own);
+    }
+
+    /// The record of `event`, the last of the run, was made or is kept.
+    pub(super) fn mark_end(&mut self, all: &Lines<'_>, event: &Event<'_>) {
+        let end = match self.is_kept {
+            true => self.run.keep(event.place.clone()),
+            false => self.out.len() - self.run.from,
+        };
+        let run = &mut self.run;
+        run.events.marks.push(EventMark {
+            end: end as u32,
+            span_end: (event.span_end - run.start) as u32,
+        });
+        if !self.is_kept {
+            let before = &all.input.data[run.start..event.span_end];
+            run.events.checksums.push(TailChecksum::of(before));
+        }
     }
 
     pub(super) fn end_run(&mut self) {
