@@ -354,18 +354,8 @@ fn log_config(
         let at = key.map_or(log.raw.line, |key| key.line);
         log.errors.push(ConfigError::at(at, problem));
     }
-    if let Some((path, line)) = path.as_ref().and_then(|path| Some((path, path.line?))) {
-        for glob in path.value.iter().map(PathPattern::glob) {
-            let here = (log.raw.name.clone(), line);
-            let Some((section, other)) = taken.insert(glob.to_owned(), here) else {
-                continue;
-            };
-            let problem = Problem::PathTaken {
-                path: Escaped::quoted(glob),
-                other: (other != line).then(|| (Escaped::bare(&section), other)),
-            };
-            log.errors.push(ConfigError::at(line, problem));
-        }
+    if let Some(path) = &path {
+        take(path, taken, &mut log);
     }
     let records::Records {
         destination,
@@ -389,6 +379,22 @@ fn log_config(
         strip_cr: strip_cr?.value,
         rotate_wait: rotate_wait?.value,
     })
+}
+
+/// Adds an error for each path that is listed already.
+fn take(path: &Setting<Vec<PathPattern>>, taken: &mut Taken, log: &mut Reader<'_>) {
+    let Some(line) = path.line else { return };
+    for glob in path.value.iter().map(PathPattern::glob) {
+        let here = (log.raw.name.clone(), line);
+        let Some((section, other)) = taken.insert(glob.to_owned(), here) else {
+            continue;
+        };
+        let problem = Problem::PathTaken {
+            path: Escaped::quoted(glob),
+            other: (other != line).then(|| (Escaped::bare(&section), other)),
+        };
+        log.errors.push(ConfigError::at(line, problem));
+    }
 }
 
 /// `Some(None)`: TLS is off.

@@ -101,20 +101,20 @@ pub(super) fn records(log: &mut Reader<'_>, section: &Section<'_>) -> Option<Rec
             .as_ref()
             .is_some_and(|partitioner| partitioner.value == Partitioner::Key),
     };
-    let unused_names = match config.templates.needs.path_names.is_empty() {
-        true => section
-            .paths
-            .iter()
-            .flat_map(PathPattern::names)
-            .map(|name| name.to_string())
-            .collect(),
-        false => Vec::new(),
-    };
     Some(Records {
         destination,
+        unused_names: unused_names(section, &config.templates),
         record: config.does_anything().then(|| Arc::new(config)),
-        unused_names,
     })
+}
+
+/// The names in `path`, if nothing asks for any of them.
+fn unused_names(section: &Section<'_>, templates: &Templates) -> Vec<String> {
+    if !templates.needs.path_names.is_empty() {
+        return Vec::new();
+    }
+    let names = section.paths.iter().flat_map(PathPattern::names);
+    names.map(|name| name.to_string()).collect()
 }
 
 /// The keys for what is done with an event.

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Destination, Events, Framing, Own, Piece};
+use crate::batch::{Batch, Destination, Events, Framing, Own, Piece, push_sized};
 use crate::memory;
 
 use super::compression::{Codec, Compressor};
@@ -409,11 +409,6 @@ fn push_headers(block: &mut Vec<u8>, destination: &Destination) {
         push_sized(block, name);
         push_sized(block, value);
     }
-}
-
-fn push_sized(block: &mut Vec<u8>, bytes: &[u8]) {
-    push_varint(block, (bytes.len() as u64) << 1);
-    block.extend_from_slice(bytes);
 }
 
 fn push_varint(block: &mut Vec<u8>, value: u64) {
