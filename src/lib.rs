@@ -32,6 +32,7 @@ pub mod checkpoint;
 pub mod command_line;
 pub mod condition;
 pub mod config;
+pub mod control;
 pub mod deadline;
 #[doc(hidden)]
 pub mod fuzz;
@@ -49,5 +50,6 @@ pub mod record;
 pub mod resolve;
 mod rights;
 pub mod shown;
+pub mod snapshot;
 pub mod tail;
 pub mod tailer_handle;

@@ -1,0 +1,214 @@
+//! How the agent stands at one moment.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// How the agent stands. Counts go from the start of the process and only grow; rates are made of two snapshots.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Snapshot {
+    /// The process.
+    pub process: ProcessStatus,
+    /// The ini in use.
+    pub config: ConfigStatus,
+    /// One for each `[log:NAME]`, in the order of the ini.
+    pub logs: Vec<LogStatus>,
+    /// One for each file that is followed or still to be read on, in no order.
+    pub files: Vec<FileStatus>,
+    /// One for each topic that was sent to.
+    pub topics: Vec<TopicStatus>,
+    /// One for each broker that is known.
+    pub brokers: Vec<BrokerStatus>,
+    /// What is wrong at present, the longest first.
+    pub conditions: Vec<ConditionStatus>,
+    /// Errors of Produce by Kafka's name of the code, and how often each was answered.
+    pub produce_errors: Vec<(String, u64)>,
+    /// How long Produce took.
+    pub produce_latency: Latency,
+    /// The positions.
+    pub positions: PositionsStatus,
+}
+
+/// The process.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ProcessStatus {
+    /// Process id.
+    pub pid: u32,
+    /// When it was started.
+    pub started: Option<SystemTime>,
+    /// Bytes of lines in memory, and the most that may be.
+    pub memory_used: u64,
+    /// Of `[agent] memory_limit`, in bytes.
+    pub memory_limit: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Open descriptors of files that are followed.
+    pub files_open: u64,
+}
+
+/// The ini in use.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ConfigStatus {
+    /// The file.
+    pub path: PathBuf,
+    /// When it was last changed before it was read.
+    pub modified: Option<SystemTime>,
+    /// Reloads that were applied, and when the last one was.
+    pub applied: u64,
+    /// Reloads that were refused.
+    pub refused: u64,
+    /// When the last one was applied.
+    pub last_applied: Option<SystemTime>,
+    /// Why the last reload was refused, if it was.
+    pub refusal: Option<String>,
+    /// Certificates that are in use, and when each ends.
+    pub certificates: Vec<(PathBuf, SystemTime)>,
+}
+
+/// The files of one section together.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LogStatus {
+    /// The name of the section.
+    pub name: String,
+    /// Bytes and lines that were read.
+    pub read_bytes: u64,
+    /// Lines that were read.
+    pub read_lines: u64,
+    /// Events, after assembly and before filters.
+    pub events: u64,
+    /// Events that each rule dropped: `keep`, `drop.NAME`, `sample`, `rate_limit`.
+    pub dropped: Vec<(String, u64)>,
+    /// What each mask hid.
+    pub masked: Vec<(String, u64)>,
+    /// Events that went in pieces.
+    pub split: u64,
+    /// What could not be read, by `container`, `encoding`, `json`, `regex` and `time`.
+    pub parse_failures: Vec<(&'static str, u64)>,
+    /// Bytes of the files that are done with: acknowledged, or a dead letter.
+    pub acked_bytes: u64,
+    /// Records that are done with.
+    pub acked_records: u64,
+    /// Bytes that went away unread: `truncated`, `deleted`, `limit`.
+    pub lost_bytes: Vec<(&'static str, u64)>,
+    /// How long `rate_limit` made files wait.
+    pub rate_limited: Duration,
+}
+
+/// What a file is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileState {
+    /// Everything in it is acknowledged.
+    #[default]
+    AtEnd,
+    /// There is more in it.
+    Behind,
+    /// Its topic, its broker or the memory lets it wait.
+    Waiting,
+    /// It was rotated away and is read to its end.
+    Rotated,
+    /// It cannot be read.
+    Failed,
+}
+
+/// One file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FileStatus {
+    /// The path whose lines it holds.
+    pub path: PathBuf,
+    /// The name of its section.
+    pub log: String,
+    /// What it is doing.
+    pub state: FileState,
+    /// Everything before this offset is acknowledged.
+    pub position: u64,
+    /// How long it is.
+    pub size: u64,
+    /// Since when there is a byte that is not acknowledged.
+    pub behind_since: Option<SystemTime>,
+}
+
+impl FileStatus {
+    /// Bytes past the position.
+    pub fn lag(&self) -> u64 {
+        self.size.saturating_sub(self.position)
+    }
+}
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TopicStatus {
+    /// Its name.
+    pub name: String,
+    /// Records that Kafka acknowledged.
+    pub acked_records: u64,
+    /// Encoded bytes on their way.
+    pub in_flight_bytes: u64,
+    /// Requests that were sent again.
+    pub retries: u64,
+    /// Dead letters by reason (Kafka's name of the code).
+    pub dead_letters: Vec<(String, u64)>,
+    /// Why it is parked and since when, if it is.
+    pub parked: Option<(String, SystemTime)>,
+    /// When it is tried again, if it is parked.
+    pub next_try: Option<SystemTime>,
+}
+
+/// One broker.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BrokerStatus {
+    /// `host:port`.
+    pub address: String,
+    /// Since when it is connected, if it is.
+    pub up_since: Option<SystemTime>,
+    /// Requests and encoded bytes on their way.
+    pub in_flight_requests: u64,
+    /// Encoded bytes on their way.
+    pub in_flight_bytes: u64,
+    /// Requests of Produce that were sent.
+    pub requests: u64,
+    /// How long Produce took.
+    pub latency: Latency,
+    /// The last error, and when it is tried again.
+    pub last_error: Option<String>,
+    /// When it is connected to again, if it is down.
+    pub next_try: Option<SystemTime>,
+}
+
+/// A histogram of durations.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Latency {
+    /// How many took at most [`Latency::BOUNDS`] and more than the bound before; the last ones longer than all.
+    pub counts: [u64; Latency::BOUNDS.len() + 1],
+    /// The sum of all.
+    pub sum: Duration,
+}
+
+impl Latency {
+    /// The upper bounds in seconds.
+    pub const BOUNDS: [f64; 13] = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    ];
+}
+
+/// Something that is wrong for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConditionStatus {
+    /// What it concerns: `topic web_log`, `broker kafka1:9092`, a path.
+    pub subject: String,
+    /// What is wrong.
+    pub reason: String,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// The positions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PositionsStatus {
+    /// How many there are.
+    pub count: u64,
+    /// When they were written last.
+    pub written: Option<SystemTime>,
+    /// Whether something moved since.
+    pub is_due: bool,
+    /// How often they could not be written.
+    pub failures: u64,
+}
