@@ -295,7 +295,7 @@ impl Tailer {
             Some(begun) => Ok(begun),
             None => fresh(&self.path, &mut old.content, 0),
         };
-        let (now, stat) = match now {
+        let (mut now, stat) = match now {
             Ok(now) => now,
             Err(error) => {
                 // Everything stays as it was, to be looked at again.
@@ -304,6 +304,7 @@ impl Tailer {
                 return Err(error);
             }
         };
+        now.tag = self.tag_of(&now, old.checkpoint.tag);
         self.remember_truncated(&old, plan);
         self.shared
             .registry
@@ -464,6 +465,7 @@ mod tests {
             serial,
             tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
+            tag: None,
         }
     }
 

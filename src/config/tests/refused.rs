@@ -423,6 +423,12 @@ a.ini:7: 'idempotence = on' cannot stand beside 'acks = 0' (line 6)
     idempotence needs acks = all"
     );
     assert_eq!(
+        kafka_errors("provenance = on\nprotocol = legacy"),
+        "\
+a.ini:4: 'provenance = on' cannot stand beside 'protocol = legacy' (line 5)
+    the message format of legacy has no headers"
+    );
+    assert_eq!(
         kafka_errors("partitioner = key\n[log:x]\npath = /x\nkey ="),
         "\
 a.ini:7: missing key 'key' in [log:x]; 'partitioner = key' (line 4) needs one

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::TailChecksum;
-use crate::identity::{FileIdentity, FileStat, Fingerprint};
+use crate::identity::{FileIdentity, FileStat, FileTag, Fingerprint};
 use crate::progress::{Checkpoint, Marks, Progress, SourceState};
 use crate::record::framing::Framer;
 use crate::shown::ShownPath;
@@ -100,6 +100,14 @@ impl Tailer {
         Ok(here.into_iter().min_by_key(|c| c.offset))
     }
 
+    /// What the records of new content are to name it by, if they name it. `before`: what those of the content that
+    /// lay there before did.
+    pub(super) fn tag_of(&self, new: &Checkpoint, before: Option<FileTag>) -> Option<FileTag> {
+        let route = &self.destination.route;
+        let tag = || FileTag::new(&route.host, &new.identity, before);
+        route.has_provenance.then(tag)
+    }
+
     /// Adds a source. `false`: another tailer has the file open.
     pub(super) fn push(
         &mut self,
@@ -114,6 +122,13 @@ impl Tailer {
             state: SourceState::Open,
             ..checkpoint
         };
+        if checkpoint.tag.is_none() {
+            let inode = checkpoint.identity.inode;
+            let (mut before, _) = self.shared.registry.of_inode(inode);
+            before.retain(|c| c.identity.born_ns == checkpoint.identity.born_ns);
+            let before = before.into_iter().max_by_key(|c| c.serial);
+            checkpoint.tag = self.tag_of(&checkpoint, before.and_then(|c| c.tag));
+        }
         let seen = checkpoint.size;
         if !checkpoint.never_had_content() {
             (checkpoint.size, checkpoint.modified_ns) = (stat.size, stat.modified_ns);
@@ -264,6 +279,7 @@ impl Tailer {
             size: 0,
             tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
+            tag: None,
             state: SourceState::Open,
             serial: 0,
             modified_ns: stat.modified_ns,

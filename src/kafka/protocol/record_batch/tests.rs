@@ -170,6 +170,35 @@ fn pieces_of_a_long_line_are_numbered() {
 }
 
 #[test]
+fn where_a_record_is_from_stands_in_its_header() {
+    let to = destination(Some(b"k"), &[("host", b"web1")]);
+    let at = |source: &Batch| -> Vec<String> {
+        let records = decode(encode(&[source], Compression::None, None));
+        let header = |record: &Record| record.headers.get(&b"at"[..]).cloned();
+        let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
+        let all = records.iter().filter_map(header);
+        all.map(|at| text(at.expect("no header is null"))).collect()
+    };
+    let mut lines = batch(&to, b"first\n\nno newline");
+    assert_eq!(at(&lines), Vec::<String>::new());
+    (lines.tag, lines.start) = (Some(FileTag(0x00c0_ffee)), 1_000);
+    assert_eq!(at(&lines), ["00c0ffee:1000", "00c0ffee:1006", "00c0ffee:1007:10"]);
+    let last = Piece { index: 2, last: true };
+    lines.framing = Framing::Part(last);
+    assert_eq!(at(&lines), ["00c0ffee:1000:17"]);
+    // Of "cut\none\ncut\ntwo\n" two lines are kept, and one is made longer.
+    let mark = |end, span_end| crate::batch::EventMark { end, span_end };
+    let mut events = batch(&to, b"one\ntwo 2\n");
+    events.tag = Some(FileTag(u32::MAX));
+    events.framing = Framing::Events(Box::new(crate::batch::Events {
+        marks: vec![mark(4, 8), mark(10, 16)],
+        places: vec![(4, 8), (12, 16)],
+        ..Default::default()
+    }));
+    assert_eq!(at(&events), ["ffffffff:4", "ffffffff:12:4"]);
+}
+
+#[test]
 fn a_batch_taken_apart_and_put_together_is_the_same() {
     let to = destination(Some(b"k"), &[("host", b"web1")]);
     let one = batch_at(&to, b"first\nsecond\n\n", 2_000);
