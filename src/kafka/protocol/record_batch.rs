@@ -14,14 +14,15 @@
 use std::sync::Arc;
 
 use crate::batch::{Batch, Destination, Framing, Own, Piece, push_sized};
-use crate::identity::FileTag;
 use crate::memory;
 
 use super::compression::{Codec, Compressor};
 use super::wire::{Reader, WireError};
 
+mod origin;
 mod unpacked;
 
+use origin::Origin;
 pub(super) use unpacked::HEAD_BYTES;
 pub(crate) use unpacked::{RawRecord, Unpacked};
 
@@ -422,58 +423,6 @@ fn push_all_headers(
     if let Some(origin) = origin {
         push_sized(block, b"at");
         push_sized(block, origin);
-    }
-}
-
-/// The value of the header `at`: `TAG:OFFSET`, and `:LENGTH` where the file bytes of a record are not its value and a
-/// newline.
-#[derive(Debug)]
-struct Origin {
-    text: [u8; ORIGIN_BYTES],
-    len: usize,
-}
-
-/// A tag, two numbers, and colons between them.
-const ORIGIN_BYTES: usize = 8 + 2 * 21;
-
-impl Origin {
-    fn new(tag: FileTag) -> Self {
-        let mut text = [b':'; ORIGIN_BYTES];
-        for (digit, shift) in text.iter_mut().zip((0..8).rev()) {
-            *digit = b"0123456789abcdef"[(tag.0 >> (4 * shift)) as usize & 15];
-        }
-        Origin { text, len: 8 }
-    }
-
-    /// Of a record with a value of so many bytes that was made of `len` bytes at `offset`.
-    fn set(&mut self, offset: u64, len: usize, value_len: usize) {
-        self.len = 8;
-        self.push(offset);
-        if len != value_len + 1 {
-            self.push(len as u64);
-        }
-    }
-
-    fn push(&mut self, mut number: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        let digits = &digits[at..];
-        self.text[self.len] = b':';
-        self.len += 1;
-        self.text[self.len..self.len + digits.len()].copy_from_slice(digits);
-        self.len += digits.len();
-    }
-
-    fn value(&self) -> &[u8] {
-        &self.text[..self.len]
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Compression;
+use crate::identity::FileTag;
 use crate::kafka::protocol::record_batch::Unpacked;
 use crate::kafka::testing::{batch, batch_at, destination};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ fn decode(bytes: Vec<u8>) -> Vec<Record> {
     let unpack = |compressed: &mut Bytes, compression| {
         let codec = Codec::of_attributes(compression as i16).expect("a codec of ours");
         let mut records = Vec::new();
-        codec.decompress(compressed, &mut records)?;
+        codec.decompress(compressed, &mut records, usize::MAX)?;
         Ok(Bytes::from(records))
     };
     let set = RecordBatchDecoder::decode_with_custom_compression(&mut bytes, Some(unpack))
@@ -182,8 +183,14 @@ fn where_a_record_is_from_stands_in_its_header() {
     let mut lines = batch(&to, b"first\n\nno newline");
     assert_eq!(at(&lines), Vec::<String>::new());
     (lines.tag, lines.start) = (Some(FileTag(0x00c0_ffee)), 1_000);
-    assert_eq!(at(&lines), ["00c0ffee:1000", "00c0ffee:1006", "00c0ffee:1007:10"]);
-    let last = Piece { index: 2, last: true };
+    assert_eq!(
+        at(&lines),
+        ["00c0ffee:1000", "00c0ffee:1006", "00c0ffee:1007:10"]
+    );
+    let last = Piece {
+        index: 2,
+        last: true,
+    };
     lines.framing = Framing::Part(last);
     assert_eq!(at(&lines), ["00c0ffee:1000:17"]);
     // Of "cut\none\ncut\ntwo\n" two lines are kept, and one is made longer.
