@@ -212,10 +212,7 @@ impl Tailer {
                 let Some(mut content) = found.current.take() else {
                     return Ok(());
                 };
-                let (checkpoint, stat) = match begun_at(from, found) {
-                    Some(begun) => begun,
-                    None => self.checkpoint_for(&mut content, from, found)?,
-                };
+                let (checkpoint, stat) = self.begin_current(&mut content, from, found)?;
                 let path = self.path.clone();
                 self.has_current = self.push(content, path, checkpoint, stat, None);
                 if self.has_current {
