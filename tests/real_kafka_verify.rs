@@ -446,3 +446,62 @@ fn verify_counts_what_was_sent_again_after_a_kill() {
     assert_eq!(findings(&said), [twice]);
     assert_eq!(said["twice"], 80);
 }
+
+#[test]
+fn verify_knows_dead_letters_and_what_nobody_wrote() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_name("letters");
+    kafka.create_topic(&topic, 1, &[("max.message.bytes", "3000")]);
+    let mut env = tagging(&kafka, &topic);
+    let mut random = fastrand::Rng::with_seed(8);
+    let mut noise = |len: usize| -> String {
+        let letters = std::iter::repeat_with(|| random.alphanumeric());
+        letters.take(len).collect()
+    };
+    env.append("app.log", format!("one\n{}\ntwo\n", noise(9_000)));
+    let hole = env.open("hole.log");
+    hole.set_len(300_000).unwrap();
+    env.append("hole.log", "behind the hole\n");
+    env.start();
+    kafka.wait_for_records(&topic, 3, LONG);
+    env.wait_for_checkpoint_at_the_end_of("app.log");
+    env.wait_for_checkpoint_at_the_end_of("hole.log");
+    env.stop();
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    assert_eq!(said["dead_letters_bytes"], 9_001, "{said}");
+    assert_eq!(said["nul_bytes"], 300_000, "{said}");
+    // Without the letter the line is missing, and so is what the topic alone can say of it.
+    std::fs::remove_dir_all(env.state_dir().join("dead-letter")).unwrap();
+    let (code, said) = verify(&env, &[]);
+    let missing = ("missing".to_owned(), "app.log".to_owned(), 4, 9_005);
+    assert_eq!((code, findings(&said)), (Some(1), vec![missing]));
+}
+
+#[test]
+fn verify_says_what_it_cannot_tell() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_topic("refused", 1);
+    let mut env = tagging(&kafka, &topic);
+    env.append("app.log", "line\n");
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let missing = kafka.fresh_name("nowhere");
+    let ended = env.run(&["verify", "--topic", &missing]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"),
+        "{}",
+        ended.stderr
+    );
+    // Of a time when there was nothing yet, all is outside of what was asked for.
+    let (code, said) = verify(&env, &["--since", "2035-01-01T00:00:00Z"]);
+    assert_eq!(
+        (code, &said["not_read_bytes"]),
+        (Some(0), &5.into()),
+        "{said}"
+    );
+    env.set("kafka", "protocol", "legacy")
+        .set("kafka", "provenance", "off");
+    assert_eq!(env.run(&["verify"]).code, Some(2));
+}
