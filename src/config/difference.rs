@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::environment::{Env, expand};
 use super::syntax::RawSection;
-use super::types::{Config, LogConfig, Protocol};
+use super::types::{Config, LogConfig};
 
 /// Where a configuration comes from. It is no part of what it says: two that say the same are equal.
 #[derive(Debug, Clone, Default)]
@@ -119,11 +119,7 @@ impl Config {
         if self.kafka.protocol != newer.kafka.protocol {
             difference.restart.push(("kafka", "protocol"));
         } else if self.kafka != newer.kafka {
-            let keys = self.origin.differing(&newer.origin, "kafka");
-            match self.kafka.protocol {
-                Protocol::Native => difference.kafka = Some(keys),
-                Protocol::Legacy => difference.restart.push(("kafka", "protocol = legacy")),
-            }
+            difference.kafka = Some(self.origin.differing(&newer.origin, "kafka"));
         }
         difference.logs = self.changed_logs(newer);
         difference

@@ -95,7 +95,7 @@ impl Raw {
             agent.and_then(|agent| agent.entries.iter().find(|e| is_include(agent, &e.key)));
         let Some((line, text)) = entry.and_then(|entry| {
             let text = expand(&entry.value, env).ok()?;
-            Some((entry.line.clone(), text))
+            (!text.is_empty()).then(|| (entry.line.clone(), text))
         }) else {
             return Vec::new();
         };
@@ -204,7 +204,6 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "a.ini:3: missing key 'brokers' in [kafka]",
                 "a.ini:4: unknown key 'broker' in [kafka]; did you mean 'brokers'?",
                 "conf.d/a.ini:3: unknown key 'multline' in [log:a]; did you mean 'multiline'?",
                 "conf.d/b.ini:1: duplicate section [log:a]; it begins on conf.d/a.ini:1",

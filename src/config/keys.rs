@@ -115,7 +115,7 @@ table! {
         "more files of sections, from the folder of this one on: conf.d/*.ini";
     RELOAD: Choice<Reload> = [Agent] "reload",
         Choice(&[("auto", Reload::Auto), ("manual", Reload::Manual)]), DefaultValue::Text("auto"),
-        "auto: a change of this file, or of one that it names, is applied; manual: on SIGHUP only";
+        "auto: a change of this file, or of one that it names, is applied; manual: only when asked";
 
     BROKERS: Brokers = [Kafka] "brokers", Brokers, DefaultValue::Required("localhost:9092"),
         "the brokers to begin with; they name the others";

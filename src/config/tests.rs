@@ -8,7 +8,7 @@ use crate::config::keys::keys_of;
 use crate::config::keys::{AnyKey, DefaultValue, Section};
 use crate::config::{
     Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
-    LogConfig, Partitioner, Protocol, Reload, StartAt, reference,
+    LogConfig, Origin, Partitioner, Protocol, Reload, StartAt, reference,
 };
 
 use super::{Config, ConfigErrors, LogDestination};
@@ -109,6 +109,7 @@ fn defaults() -> Config {
             }
             .into(),
         ],
+        origin: Origin::default(),
     }
 }
 

@@ -187,6 +187,21 @@ impl Topic {
         self.placement.is_settling() && !self.unplaced.is_empty()
     }
 
+    /// Other brokers are asked from now on, and where batches go is chosen anew: nothing that the others said counts.
+    pub(crate) fn begin_anew(
+        &mut self,
+        partitioner: Partitioner,
+        batch_bytes: usize,
+        now: Instant,
+    ) {
+        self.leaders.clear();
+        (self.id, self.doubts, self.unknown) = (None, 0, 0);
+        self.placement.begin_anew(partitioner, batch_bytes);
+        if let Some(parked) = &mut self.parked {
+            parked.probe_at = now;
+        }
+    }
+
     /// Takes in what metadata says. Returns whether the topic needs to be asked for again soon.
     pub(crate) fn update(&mut self, told: &TopicMetadata, now: Instant) -> bool {
         let verdict = Verdict::of(told.error);
