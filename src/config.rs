@@ -33,7 +33,7 @@ mod tls;
 mod types;
 mod value_types;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::reference;
@@ -60,6 +60,15 @@ impl Config {
             Ok(bytes) => Self::from_bytes(&bytes, path, &|name| std::env::var(name).ok()),
             Err(problem) => Err(ConfigErrors::new(path, vec![ConfigError::in_file(problem)])),
         }
+    }
+
+    /// The folder that `[agent] state_dir` of the ini at `path` names, whatever else is wrong or missing there: a command
+    /// asks a running agent, whose secrets and certificates are none of its business.
+    pub fn state_dir(path: &Path) -> PathBuf {
+        let text = text::read(path).and_then(|bytes| Text::decode(&bytes, path));
+        let text = text.map_or_else(|_| String::new(), |text| text.text);
+        let sections = syntax::parse(&text, keys::is_key, &mut Vec::new());
+        resolve::state_dir(&sections, &|name| std::env::var(name).ok())
     }
 
     /// Reads `text` as the content of `file`, with `${NAME}` from `env`.

@@ -5,7 +5,7 @@
 //! one run. What is made beside an error is dropped in the end; `None` says that there is nothing to go on with.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::tls::{ClientCertificate, TlsConfig, TlsError};
@@ -86,6 +86,20 @@ pub(super) fn resolve(
             .map(|log| log.map(Arc::new))
             .collect::<Option<_>>()?,
     })
+}
+
+/// What `[agent] state_dir` says, or its default.
+pub(super) fn state_dir(sections: &[RawSection], env: Env<'_>) -> PathBuf {
+    let none = RawSection::default();
+    let mut errors = Vec::new();
+    let found = Sections::classify(sections, &mut errors);
+    let agent = found.agent.unwrap_or(&none);
+    let set = Reader::new(Section::Agent, agent, env, &mut errors).setting(&keys::STATE_DIR);
+    match set {
+        Some(setting) => setting.value,
+        // What is set there is no folder.
+        None => state_dir(&[], env),
+    }
 }
 
 /// The sections by meaning. One whose name is a slip is read as what was probably meant, so that
