@@ -14,6 +14,7 @@ use logagent::agent::{Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
 use logagent::command_line::{Command, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
+use logagent::control::Inbox;
 use logagent::log_writer::LogWriter;
 use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2};
 
@@ -107,7 +108,7 @@ fn follow(options: &RunOptions, log: &LogWriter) -> Result<ExitCode, Failure> {
         dry_run: options.dry_run,
         once: options.once,
     };
-    Agent::run(config, mode, &signals)?;
+    Agent::run(config, mode, &signals, Inbox::new())?;
     Ok(ExitCode::SUCCESS)
 }
 

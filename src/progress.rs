@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use crossbeam_channel::Sender;
+
 use crate::batch::{SourceId, Span, TailChecksum};
 use crate::identity::FileIdentity;
+use crate::snapshot::Positions;
 
 /// Identity of a source and the offset up to which everything is acknowledged.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -169,6 +172,8 @@ pub enum Progress {
         /// Why, and so what becomes of its checkpoint.
         why: CloseReason,
     },
+    /// Somebody wants to know how all of them stand after what was told before.
+    Asked(Sender<Positions>),
 }
 
 /// Why a source is not read any more.

@@ -14,6 +14,7 @@
 
 mod control_group;
 mod memory_limit;
+mod standing;
 mod supervisor;
 mod threads;
 mod wiring;
@@ -28,12 +29,14 @@ use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
 use self::memory_limit::MemoryLimit;
+use self::standing::Standing;
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
 use crate::config::{Config, LogConfig};
+use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
 use crate::progress::Progress;
 use crate::progress_bar::ProgressBar;
@@ -110,6 +113,11 @@ pub struct Agent {
     exits: Sender<ThreadExit>,
     exited: Receiver<ThreadExit>,
     found: Receiver<FoundPath>,
+    /// What operators ask for.
+    inbox: Inbox,
+    standing: Standing,
+    /// Answers clients, until the stop has the positions written.
+    control: Option<Control>,
     /// The paths that have a tailer.
     tailers: HashSet<Arc<Path>>,
     /// By the name of the section.
@@ -128,15 +136,21 @@ pub struct Agent {
 
 impl Agent {
     /// Runs the agent on the calling thread until `signals` delivers a first message (a stop), a
-    /// thread panics, or, with `--once`, everything is delivered.
-    pub fn run(config: Config, mode: Mode, signals: &Receiver<()>) -> Result<(), AgentError> {
+    /// thread panics, or, with `--once`, everything is delivered. Serves what comes into `inbox` meanwhile.
+    pub fn run(
+        config: Config,
+        mode: Mode,
+        signals: &Receiver<()>,
+        inbox: Inbox,
+    ) -> Result<(), AgentError> {
         let Started {
             mut agent,
             first_look,
             forgetting,
             checkpoints,
             descriptors,
-        } = Agent::start(config, mode)?;
+        } = Agent::start(config, mode, inbox)?;
+        agent.listen();
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, checkpoints, descriptors);
             if mode.once && first.found.is_empty() {
@@ -159,6 +173,15 @@ impl Agent {
         agent.stop(signals);
         drop(bar);
         agent.outcome()
+    }
+
+    /// Lets clients ask, where there is time for that.
+    fn listen(&mut self) {
+        if !self.mode.once && !self.mode.dry_run {
+            let settings = &self.config.agent;
+            let inbox = self.inbox.sender();
+            self.control = Control::start(&settings.state_dir, settings.metrics_listen, inbox);
+        }
     }
 
     fn outcome(&mut self) -> Result<(), AgentError> {

@@ -41,6 +41,11 @@ impl Agent {
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
                     self.on_exit(exited);
                 },
+                recv(self.inbox.requests()) -> request => if let Ok(request) = request {
+                    self.on_request(request);
+                },
+                recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
+                recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
                 recv(forget) -> _ => forgetting.look(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
                     for serial in forgetting.on_looked_for(looked_for, Instant::now()) {
@@ -115,12 +120,19 @@ impl Agent {
                     until = Some(self.set_deadline());
                     signals = never();
                 }
+                recv(self.inbox.requests()) -> request => if let Ok(request) = request {
+                    self.on_request(request);
+                },
+                recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
+                recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
                 recv(timeout) -> _ => {
                     self.left_undone = true;
                     break;
                 }
             }
         }
+        // While the lock of the folder is still held: the next agent's socket has the same name.
+        self.control = None;
         self.progress = None;
         if self.left_undone {
             // The registrar must not wait for senders that hang.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::memory_limit::MemoryLimit;
+use super::standing::Standing;
 use super::threads::{Outcome, Role, ThreadExit, ThreadLimit, ThreadShares, lanes, spawn};
 use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
@@ -15,6 +16,7 @@ use crate::budget::Budget;
 use crate::buffer::BufferPool;
 use crate::checkpoint::{self, Registrar, Store};
 use crate::config::{Config, Protocol};
+use crate::control::Inbox;
 use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
 use crate::metrics::Metrics;
@@ -54,7 +56,7 @@ struct Ends {
 
 impl Agent {
     /// Loads the positions, makes the channels and starts the threads.
-    pub(super) fn start(config: Config, mode: Mode) -> Result<Started, AgentError> {
+    pub(super) fn start(config: Config, mode: Mode, inbox: Inbox) -> Result<Started, AgentError> {
         let config = Arc::new(config);
         let descriptors = raise_descriptor_limit();
         let (store, saved) = open_store(&config, mode)?;
@@ -100,7 +102,8 @@ impl Agent {
             parks_at_once: !config.kafka.gathering().is_zero(),
         });
         let gathering = config.kafka.gathering();
-        let (mut agent, ends) = Agent::with_channels(config, mode, shared, (exits, exited), found);
+        let (mut agent, ends) =
+            Agent::with_channels(config, mode, shared, (exits, exited), found, inbox);
         let shares = agent.thread_shares();
         agent.spawn_registrar(store, saved, ends.progress_taken)?;
         // All of them, so that the first to be busy leaves the others their part.
@@ -138,6 +141,7 @@ impl Agent {
         shared: Arc<Shared>,
         (exits, exited): (Sender<ThreadExit>, Receiver<ThreadExit>),
         found: Receiver<FoundPath>,
+        inbox: Inbox,
     ) -> (Agent, Ends) {
         let (stop_tailers, tailers_stop) = bounded(0);
         let (scheduler, scheduled) = unbounded();
@@ -160,6 +164,9 @@ impl Agent {
             exits,
             exited,
             found,
+            inbox,
+            standing: Standing::default(),
+            control: None,
             tailers: HashSet::new(),
             routes: HashMap::new(),
             budget: Budget::new(memory_limit.for_lines()),

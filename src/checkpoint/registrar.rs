@@ -19,6 +19,7 @@ use crate::batch::{SourceId, Span, TailChecksum};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 use crate::progress::{Checkpoint, CloseReason, Progress, Saved, SourceState};
+use crate::snapshot::Positions;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
 #[derive(Debug)]
@@ -216,6 +217,10 @@ impl Registrar {
                 self.schedule.changed();
             }
             Progress::Forgotten { serial } => self.forget(serial),
+            Progress::Asked(answer) => {
+                // Who asked and waits no longer has gone on without it.
+                let _ = answer.try_send(Positions::default());
+            }
             Progress::Closed {
                 source,
                 end,

@@ -12,7 +12,7 @@ use super::value_types::records::{
 };
 use super::value_types::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
 use super::value_types::tls::{Authorities, Certificates, PrivateKey};
-use super::value_types::{Choice, Count, Optional, Size, Text, Time, ValueType};
+use super::value_types::{Choice, Count, Listen, Optional, Size, Text, Time, ValueType};
 use crate::nearest::nearest;
 use crate::record::container::ContainerKind;
 use crate::record::json::{Content, Shape};
@@ -104,6 +104,9 @@ table! {
     DELETED_BYTES_LIMIT: Size = [Agent] "deleted_bytes_limit",
         Size { least: 0, most: usize::MAX }, DefaultValue::Text("1GiB"),
         "unread bytes of deleted files that may be kept on disk by holding them open";
+    METRICS_LISTEN: Optional<Listen> = [Agent] "metrics_listen", Optional(Listen),
+        DefaultValue::Text(""),
+        "where /metrics for Prometheus, /healthz and a page with the status are, for all who can connect";
 
     BROKERS: Brokers = [Kafka] "brokers", Brokers, DefaultValue::Required("localhost:9092"),
         "the brokers to begin with; they name the others";

@@ -64,6 +64,7 @@ fn defaults() -> Config {
             shutdown_timeout: Duration::from_secs(8),
             checkpoint_interval: Duration::from_millis(5),
             deleted_bytes_limit: 1 << 30,
+            metrics_listen: None,
         },
         kafka: KafkaConfig {
             brokers: vec![BrokerAddress {

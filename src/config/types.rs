@@ -1,6 +1,7 @@
 //! What the sections say, as types, and what is no error in them and yet should be known.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct AgentConfig {
     pub checkpoint_interval: Duration,
     /// Bound of unread bytes in deleted files that are held open.
     pub deleted_bytes_limit: u64,
+    /// Where the metrics are; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// `[kafka]`: where and how records are sent.

@@ -15,7 +15,7 @@ mod client;
 mod server;
 mod socket;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 pub use client::{AskError, ask};
 pub use server::Control;
@@ -37,3 +37,32 @@ pub struct Answer {
     /// Lines for the operator, each with its newline.
     pub text: String,
 }
+
+/// The one inbox of the main thread. Whoever wants something of it has a [`Inbox::sender`].
+#[derive(Debug)]
+pub struct Inbox {
+    sender: Sender<Request>,
+    requests: Receiver<Request>,
+}
+
+impl Inbox {
+    /// An empty one.
+    #[expect(clippy::new_without_default, reason = "it has two ends")]
+    pub fn new() -> Self {
+        let (sender, requests) = bounded(MOST_WAITING);
+        Inbox { sender, requests }
+    }
+
+    /// Where requests are put.
+    pub fn sender(&self) -> Sender<Request> {
+        self.sender.clone()
+    }
+
+    /// Where they arrive. It is never disconnected.
+    pub fn requests(&self) -> &Receiver<Request> {
+        &self.requests
+    }
+}
+
+/// So many requests wait at most; who has one more waits with it.
+const MOST_WAITING: usize = 64;

@@ -180,6 +180,7 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
     let shutdown_timeout = agent.setting(&keys::SHUTDOWN_TIMEOUT);
     let checkpoint_interval = agent.setting(&keys::CHECKPOINT_INTERVAL);
     let deleted_bytes_limit = agent.setting(&keys::DELETED_BYTES_LIMIT);
+    let metrics_listen = agent.setting(&keys::METRICS_LISTEN);
     Some(AgentConfig {
         state_dir: state_dir?.value,
         producers: producers?.value,
@@ -187,6 +188,7 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
         shutdown_timeout: shutdown_timeout?.value,
         checkpoint_interval: checkpoint_interval?.value,
         deleted_bytes_limit: deleted_bytes_limit?.value as u64,
+        metrics_listen: metrics_listen?.value,
     })
 }
 
