@@ -36,7 +36,7 @@ mod tls;
 mod types;
 mod value_types;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use difference::{Difference, LogChange, Origin};
 pub use error::{ConfigError, ConfigErrors};
@@ -66,6 +66,15 @@ impl Config {
         }
     }
 
+    /// The folder that `[agent] state_dir` of the ini at `path` names, whatever else is wrong or missing there: a command
+    /// asks a running agent, whose secrets and certificates are none of its business.
+    pub fn state_dir(path: &Path) -> PathBuf {
+        let env = |name: &str| std::env::var(name).ok();
+        let raw = text::read(path).and_then(|bytes| Raw::read(&bytes, path, &env));
+        let sections = raw.map_or_else(|_| Vec::new(), |raw| raw.sections);
+        resolve::state_dir(&sections, &env)
+    }
+
     /// Reads `text` as the content of `file`, with `${NAME}` from `env`.
     pub fn parse(
         text: &str,
@@ -86,10 +95,13 @@ impl Config {
         let config = resolve::resolve(&raw, file, env, &mut errors);
         // What a line seems to say is no news where its bytes are wrong already.
         errors.retain(|error| error.place().is_none_or(|line| !raw.damaged.contains(line)));
-        errors.extend(raw.damage);
+        errors.append(&mut raw.damage);
         match config {
             Some(config) if errors.is_empty() => Ok(config),
-            _ => Err(ConfigErrors::new(file, errors)),
+            _ => {
+                let watched = resolve::origin(&raw, file, env).watched;
+                Err(ConfigErrors::new(file, errors).of(watched))
+            }
         }
     }
 }

@@ -12,14 +12,16 @@
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
 
+mod config_watch;
 mod control_group;
 mod memory_limit;
+mod reload;
 mod standing;
 mod supervisor;
 mod threads;
 mod wiring;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -29,14 +31,15 @@ use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
 use self::memory_limit::MemoryLimit;
+use self::reload::Reloading;
 use self::standing::Standing;
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
-use crate::config::{Config, LogConfig};
-use crate::control::Inbox;
+use crate::config::{Config, KafkaConfig, LogConfig};
+use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
 use crate::progress::Progress;
 use crate::progress_bar::ProgressBar;
@@ -102,6 +105,8 @@ pub struct Agent {
     watches: Arc<Watches>,
     /// One channel per producer; gone when stopping.
     batches: Vec<Sender<Batch>>,
+    /// Other configurations, to each producer.
+    producer_configs: Vec<Sender<Arc<KafkaConfig>>>,
     progress: Option<Sender<Progress>>,
     /// Disconnected to stop the tailers.
     stop_tailers: Option<Sender<()>>,
@@ -116,8 +121,11 @@ pub struct Agent {
     /// What operators ask for.
     inbox: Inbox,
     standing: Standing,
+    reloading: Reloading,
+    /// Answers clients, until the stop has the positions written.
+    control: Option<Control>,
     /// The paths that have a tailer.
-    tailers: HashSet<Arc<Path>>,
+    tailers: HashMap<Arc<Path>, Followed>,
     /// By the name of the section.
     routes: HashMap<String, (Arc<Route>, Arc<RouteShare>)>,
     memory_limit: MemoryLimit,
@@ -130,6 +138,16 @@ pub struct Agent {
     /// Records that Kafka will never take.
     refused: u64,
     interrupted: bool,
+}
+
+/// A tailer, as the main thread knows it.
+#[derive(Debug)]
+struct Followed {
+    handle: TailerHandle,
+    log: Arc<LogConfig>,
+    destination: Arc<Destination>,
+    /// No section has its path: it was told to end.
+    is_ending: bool,
 }
 
 impl Agent {
@@ -148,6 +166,7 @@ impl Agent {
             checkpoints,
             descriptors,
         } = Agent::start(config, mode, inbox)?;
+        agent.listen();
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, checkpoints, descriptors);
             if mode.once && first.found.is_empty() {
@@ -170,6 +189,15 @@ impl Agent {
         agent.stop(signals);
         drop(bar);
         agent.outcome()
+    }
+
+    /// Lets clients ask, where there is time for that.
+    fn listen(&mut self) {
+        if !self.mode.once && !self.mode.dry_run {
+            let settings = &self.config.agent;
+            let inbox = self.inbox.sender();
+            self.control = Control::start(&settings.state_dir, settings.metrics_listen, inbox);
+        }
     }
 
     fn outcome(&mut self) -> Result<(), AgentError> {
@@ -226,12 +254,24 @@ impl Agent {
         };
         let FoundPath {
             path,
-            log,
+            mut log,
             stat,
             is_first,
         } = found;
-        if !self.tailers.insert(path.clone()) {
+        if self.tailers.contains_key(&path) {
             return;
+        }
+        if !self
+            .config
+            .logs
+            .iter()
+            .any(|known| Arc::ptr_eq(known, &log))
+        {
+            // It was found for sections that have changed since.
+            let Some(wanted) = self.shared.discovery().wanted(&path) else {
+                return;
+            };
+            log = wanted;
         }
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
@@ -242,6 +282,13 @@ impl Agent {
             route,
             path: path.clone(),
         });
+        let followed = Followed {
+            handle: handle.clone(),
+            log: log.clone(),
+            destination: destination.clone(),
+            is_ending: false,
+        };
+        self.tailers.insert(path.clone(), followed);
         let registry = &self.shared.registry;
         let is_of_section = |path: &Path| tail::follows(&log, path);
         let honours_start_at = is_first && !registry.knows_section(&log.name, is_of_section);

@@ -42,6 +42,7 @@ impl Agent {
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
             Request::Snapshot(answer) => self.standing.later.push(answer),
+            Request::Reload(answer) => self.on_reload(answer),
         }
         self.begin_snapshot();
     }
@@ -75,7 +76,10 @@ impl Agent {
     }
 
     fn snapshot(&self, positions: Option<Positions>) -> Snapshot {
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = Snapshot {
+            config: self.reloading.status.clone(),
+            ..Snapshot::default()
+        };
         match positions {
             Some(positions) => {
                 snapshot.files = positions.files;

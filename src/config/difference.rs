@@ -116,6 +116,8 @@ impl Config {
         let limits = (old.deleted_bytes_limit, new.deleted_bytes_limit);
         note(limits.0 != limits.1, "deleted_bytes_limit", true);
         note(old.reload != new.reload, "reload", true);
+        let listens = (old.metrics_listen, new.metrics_listen);
+        note(listens.0 != listens.1, "metrics_listen", false);
         if self.kafka.protocol != newer.kafka.protocol {
             difference.restart.push(("kafka", "protocol"));
         } else if self.kafka != newer.kafka {

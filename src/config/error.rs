@@ -18,6 +18,7 @@ use crate::shown::{LONGEST, printable};
 pub struct ConfigErrors {
     file: PathBuf,
     errors: Vec<ConfigError>,
+    watched: Vec<PathBuf>,
 }
 
 impl ConfigErrors {
@@ -32,7 +33,19 @@ impl ConfigErrors {
         ConfigErrors {
             file: file.to_owned(),
             errors,
+            watched: vec![file.to_owned()],
         }
+    }
+
+    /// The same, of an ini that consists of these files.
+    pub(super) fn of(mut self, watched: Vec<PathBuf>) -> Self {
+        self.watched = watched;
+        self
+    }
+
+    /// The files and folders by whose change it may be mended.
+    pub fn watched(&self) -> &[PathBuf] {
+        &self.watched
     }
 
     /// The single errors, by line; what concerns the file as a whole comes last.

@@ -12,7 +12,7 @@ use super::value_types::records::{
 };
 use super::value_types::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
 use super::value_types::tls::{Authorities, Certificates, PrivateKey};
-use super::value_types::{Choice, Count, Optional, Size, Text, Time, ValueType};
+use super::value_types::{Choice, Count, Listen, Optional, Size, Text, Time, ValueType};
 use crate::nearest::nearest;
 use crate::record::container::ContainerKind;
 use crate::record::json::{Content, Shape};
@@ -116,6 +116,9 @@ table! {
     RELOAD: Choice<Reload> = [Agent] "reload",
         Choice(&[("auto", Reload::Auto), ("manual", Reload::Manual)]), DefaultValue::Text("auto"),
         "auto: a change of this file, or of one that it names, is applied; manual: only when asked";
+    METRICS_LISTEN: Optional<Listen> = [Agent] "metrics_listen", Optional(Listen),
+        DefaultValue::Text(""),
+        "where /metrics for Prometheus, /healthz and a page with the status are, for all who can connect";
 
     BROKERS: Brokers = [Kafka] "brokers", Brokers, DefaultValue::Required("localhost:9092"),
         "the brokers to begin with; they name the others";

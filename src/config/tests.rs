@@ -65,6 +65,7 @@ fn defaults() -> Config {
             checkpoint_interval: Duration::from_millis(5),
             deleted_bytes_limit: 1 << 30,
             reload: Reload::Auto,
+            metrics_listen: None,
         },
         kafka: KafkaConfig {
             brokers: vec![BrokerAddress {

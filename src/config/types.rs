@@ -1,6 +1,7 @@
 //! What the sections say, as types, and what is no error in them and yet should be known.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct AgentConfig {
     pub deleted_bytes_limit: u64,
     /// Whether a change of the ini is applied by itself.
     pub reload: Reload,
+    /// Where the metrics are; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// `reload`.

@@ -93,7 +93,7 @@ pub(super) fn resolve(
 }
 
 /// Where all of it comes from.
-fn origin(raw: &Raw, file: &Path, env: Env<'_>) -> Origin {
+pub(super) fn origin(raw: &Raw, file: &Path, env: Env<'_>) -> Origin {
     let mut origin = Origin {
         files: raw.files.clone(),
         watched: vec![file.to_owned()],
@@ -111,6 +111,20 @@ fn origin(raw: &Raw, file: &Path, env: Env<'_>) -> Origin {
     }
     origin.write(&raw.sections, env);
     origin
+}
+
+/// What `[agent] state_dir` says, or its default.
+pub(super) fn state_dir(sections: &[RawSection], env: Env<'_>) -> PathBuf {
+    let none = RawSection::default();
+    let mut errors = Vec::new();
+    let found = Sections::classify(sections, &mut errors);
+    let agent = found.agent.unwrap_or(&none);
+    let set = Reader::new(Section::Agent, agent, env, &mut errors).setting(&keys::STATE_DIR);
+    match set {
+        Some(setting) => setting.value,
+        // What is set there is no folder.
+        None => state_dir(&[], env),
+    }
 }
 
 /// The sections by meaning. One whose name is a slip is read as what was probably meant, so that
@@ -194,6 +208,7 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
     // Its files are read by now.
     agent.setting(&keys::INCLUDE);
     let reload = agent.setting(&keys::RELOAD);
+    let metrics_listen = agent.setting(&keys::METRICS_LISTEN);
     Some(AgentConfig {
         reload: reload?.value,
         state_dir: state_dir?.value,
@@ -202,6 +217,7 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
         shutdown_timeout: shutdown_timeout?.value,
         checkpoint_interval: checkpoint_interval?.value,
         deleted_bytes_limit: deleted_bytes_limit?.value as u64,
+        metrics_listen: metrics_listen?.value,
     })
 }
 

@@ -7,6 +7,7 @@ pub(super) mod sasl;
 pub(super) mod tls;
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -171,6 +172,21 @@ impl ValueType for Text {
         } else {
             Err(BadValue::default())
         }
+    }
+}
+
+/// Where to listen.
+pub(super) struct Listen;
+
+impl ValueType for Listen {
+    type Value = SocketAddr;
+
+    fn accepted(&self) -> String {
+        "an IP address of this host and a port, such as 127.0.0.1:9787 or [::1]:9787".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<SocketAddr, BadValue> {
+        text.parse().map_err(|_| BadValue::default())
     }
 }
 

@@ -89,6 +89,7 @@ impl Machine {
                 self.ids.discard(id, now);
             }
             topic.partitions.values_mut().for_each(Partition::lose_id);
+            topic.forget_cluster();
         }
     }
 }

@@ -372,13 +372,17 @@ impl Run {
     /// The configuration changes: the brokers have what was sent, or some of it, and their answers come too late.
     fn go_over(&mut self) {
         self.machine.hold();
-        for _ in 0..self.random.u8(..30) {
+        // Without numbers they are waited for, as long as for any answer.
+        let patience = match self.oracle.is_idempotent {
+            true => self.random.usize(..30),
+            false => usize::MAX,
+        };
+        for _ in 0..patience {
+            if !self.machine.has_in_flight() {
+                break;
+            }
             self.any_connection_goes_on();
             self.settle();
-        }
-        if !self.oracle.is_idempotent && self.machine.has_in_flight() {
-            // They are waited for, as long as for any answer.
-            return;
         }
         for at in 0..self.connections.len() {
             self.handle_some(at);
