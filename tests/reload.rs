@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::agent::Agent;
-use crate::support::broker::Cluster;
+use crate::support::broker::{Cluster, Record};
 use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
+use crate::support::secured::{PASSWORD, Secured};
 
 /// Writes the ini as an editor does: under another name, then in its place.
 fn save(env: &Env) {
@@ -259,8 +260,26 @@ fn writer(
     })
 }
 
+/// Keys of `[kafka]` that lead to the brokers.
+type Way = Vec<(&'static str, String)>;
+
+fn go(env: &mut Env, way: &Way) {
+    for key in [
+        "tls",
+        "tls_ca",
+        "sasl_mechanism",
+        "sasl_username",
+        "sasl_password",
+    ] {
+        env.unset("kafka", key);
+    }
+    for (key, value) in way {
+        env.set("kafka", key, value);
+    }
+}
+
 /// One of the changes, and whether it is right.
-fn change(env: &mut Env, round: u64, brokers: &[String]) -> bool {
+fn change(env: &mut Env, round: u64, ways: &[Way]) -> bool {
     let come = env.path("come.log");
     let app = env.path("app.log");
     match round % 10 {
@@ -269,11 +288,7 @@ fn change(env: &mut Env, round: u64, brokers: &[String]) -> bool {
         2 => drop(env.set("kafka", "client_id", &format!("client-{round}"))),
         3 => drop(env.set("log:app", "header.round", &round.to_string())),
         4 => drop(env.unset_section("log:come")),
-        5 => drop(env.set(
-            "kafka",
-            "brokers",
-            &brokers[(round / 10) as usize % brokers.len()],
-        )),
+        5 => go(env, &ways[(round / 10) as usize % ways.len()]),
         6 => drop(
             env.set("log:app", "topic", "b")
                 .set("log:app", "multiline", "off"),
@@ -301,7 +316,7 @@ fn change(env: &mut Env, round: u64, brokers: &[String]) -> bool {
 
 /// `rounds` reloads while lines are written at 5,000 a second. Gives the lines that were written, by file, and how long
 /// it took.
-fn reload_under_load(env: &mut Env, rounds: u64, brokers: &[String]) -> HashMap<String, u64> {
+fn reload_under_load(env: &mut Env, rounds: u64, ways: &[Way]) -> HashMap<String, u64> {
     env.set("kafka", "linger", "0ms")
         .set("agent", "reload", "manual");
     let stays = env.path("stays.log");
@@ -320,10 +335,11 @@ fn reload_under_load(env: &mut Env, rounds: u64, brokers: &[String]) -> HashMap<
     let (mut applied, mut refused) = (0, 0);
     let begin = Instant::now();
     for round in 0..rounds {
-        let is_right = change(env, round, brokers);
+        let is_right = change(env, round, ways);
         if is_right {
             save(env);
         }
+        thread::sleep(PACE);
         let output = reload(env);
         assert_eq!(
             output.status.code(),
@@ -404,12 +420,13 @@ fn reloads_under_load_lose_no_line_and_send_none_twice() {
     }
     let address = env.broker.brokers();
     let port = address.rsplit(':').next().unwrap().to_owned();
-    let brokers = [
+    let ways = [
         format!("localhost:{port}"),
         format!("127.0.0.1:1,{address}"),
         address,
     ];
-    let written = reload_under_load(&mut env, rounds(50), &brokers);
+    let ways = ways.map(|brokers| vec![("brokers", brokers)]);
+    let written = reload_under_load(&mut env, rounds(50), &ways);
     let all: u64 = written.values().sum();
     let count = |env: &Env| [TOPIC, "a", "b"].map(|topic| env.broker.count(topic) as u64);
     wait_until(
@@ -420,4 +437,50 @@ fn reloads_under_load_lose_no_line_and_send_none_twice() {
     env.stop();
     let topics = [TOPIC, "a", "b"].map(|topic| env.broker.values(topic));
     assert_once_and_in_order(&topics, &written);
+}
+
+#[test]
+fn reloads_with_users_and_listeners_changing_lose_no_line_at_a_real_kafka_and_send_none_twice() {
+    if std::env::var("RELOADS").is_err() {
+        // It takes half a minute: by hand.
+        return;
+    }
+    let secured = Secured::start("4");
+    secured.kafka.add_scram_user("other", "secret of the other");
+    let mut other = secured.scram_with("SCRAM-SHA-256", "secret of the other");
+    for (key, value) in &mut other {
+        if *key == "sasl_username" {
+            *value = "other".to_owned();
+        }
+    }
+    let at = |listener: &str, keys: Way| {
+        let brokers = [("brokers", secured.broker(listener))];
+        keys.into_iter().chain(brokers).collect::<Way>()
+    };
+    let ways = [
+        at("SCRAM", secured.scram_with("SCRAM-SHA-512", PASSWORD)),
+        at("SCRAM", other),
+        vec![("brokers", secured.kafka.brokers().to_owned())],
+        at("TLS", secured.tls()),
+    ];
+    let mut env = Env::following_one_path();
+    let topics = [TOPIC, "a", "b"];
+    for topic in topics {
+        secured.kafka.create_topic(topic, 3, &[]);
+    }
+    go(&mut env, &ways[2]);
+    let written = reload_under_load(&mut env, rounds(100), &ways);
+    let all: u64 = written.values().sum();
+    let count = || topics.map(|topic| secured.kafka.count(topic) as u64);
+    wait_until(
+        SOON * 6,
+        || count().iter().sum::<u64>() >= all,
+        || format!("{all} records; there are {:?}", count()),
+    );
+    env.stop();
+    let values = topics.map(|topic| {
+        let records = secured.kafka.fetch_all(topic);
+        records.iter().map(Record::text).collect()
+    });
+    assert_once_and_in_order(&values, &written);
 }

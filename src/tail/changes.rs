@@ -106,13 +106,10 @@ impl Tailer {
     pub(super) fn take_change(&mut self) {
         let changes = &self.shared.changes;
         match changes.take_if(self.handle.id(), |change| self.may_take(change)) {
-            None => {}
-            Some(Change::End) => {
-                if self.ending == Ending::No {
-                    self.ending = Ending::Asked;
-                    self.must_sync = true;
-                }
+            Some(Change::End) if self.ending == Ending::No => {
+                (self.ending, self.must_sync) = (Ending::Asked, true);
             }
+            None | Some(Change::End) => {}
             Some(Change::Section {
                 log,
                 destination,
