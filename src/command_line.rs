@@ -18,6 +18,8 @@ pub enum Command {
     Run(RunOptions),
     /// Run the cases of a configuration.
     Test(TestOptions),
+    /// Have the running agent read its ini again.
+    Reload(PathBuf),
     /// Print a text: help or version.
     Print(String),
 }
@@ -158,6 +160,13 @@ const COMMANDS: &[Row] = &[
         ],
         make: make_test,
     },
+    Row {
+        name: "reload",
+        operands: "",
+        help: "have the running agent read its ini again, and print what that changed; exit code 1 if it is refused",
+        options: &[],
+        make: make_reload,
+    },
 ];
 
 /// Options of every command.
@@ -187,8 +196,8 @@ pub const DEFAULT_CONFIG: &str = "conf/logagent.ini";
 
 /// What stands behind the tables in `--help`.
 const MORE: &str = "
-SIGINT, SIGTERM or SIGHUP stops: what is in flight is waited for up to [agent] shutdown_timeout. A
-second one stops at once, with exit code 1. Log lines go to standard error; RUST_LOG=debug shows more of them.
+SIGINT or SIGTERM stops: what is in flight is waited for up to [agent] shutdown_timeout. A second one
+stops at once, with exit code 1. SIGHUP reads the ini again, as 'logagent reload' does. Log lines go to standard error; RUST_LOG=debug shows more of them.
 Exit codes: 0 clean, 1 failure while running or a case that failed, 2 usage or configuration.
 ";
 
@@ -281,6 +290,18 @@ fn make_run(given: Given) -> Result<Command, UsageError> {
         dry_run: given.has("dry-run"),
         once: given.has("once"),
     }))
+}
+
+fn make_reload(given: Given) -> Result<Command, UsageError> {
+    if let Some(argument) = given.operands.first() {
+        return Err(UsageError::Argument {
+            command: "reload",
+            argument: argument.to_string_lossy().into_owned(),
+        });
+    }
+    Ok(Command::Reload(
+        given.config().unwrap_or_else(|| DEFAULT_CONFIG.into()),
+    ))
 }
 
 fn make_test(given: Given) -> Result<Command, UsageError> {

@@ -8,7 +8,7 @@ use crate::config::keys::keys_of;
 use crate::config::keys::{AnyKey, DefaultValue, Section};
 use crate::config::{
     Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
-    LogConfig, Partitioner, Protocol, StartAt, reference,
+    LogConfig, Origin, Partitioner, Protocol, Reload, StartAt, reference,
 };
 
 use super::{Config, ConfigErrors, LogDestination};
@@ -64,6 +64,8 @@ fn defaults() -> Config {
             shutdown_timeout: Duration::from_secs(8),
             checkpoint_interval: Duration::from_millis(5),
             deleted_bytes_limit: 1 << 30,
+            reload: Reload::Auto,
+            metrics_listen: None,
         },
         kafka: KafkaConfig {
             brokers: vec![BrokerAddress {
@@ -108,6 +110,7 @@ fn defaults() -> Config {
             }
             .into(),
         ],
+        origin: Origin::default(),
     }
 }
 
