@@ -8,7 +8,8 @@
 //! ```text
 //! types, tls, sasl, address           what the rest of the agent gets
 //! value_types/                        what a value may be, and how it is read
-//! keys                                the one table of keys, and `conf/logagent.ini`, which it makes
+//! keys                                the one table of keys
+//! reference                           `conf/logagent.ini` and `logagent help config`, which the table makes
 //! text, syntax                        from a file to sections with raw values
 //! reader                              one section: looks a key up, expands it, reads it as its type
 //! resolve/                            from raw values to the types; what contradicts each other
@@ -22,6 +23,7 @@ mod environment;
 mod error;
 mod keys;
 mod reader;
+mod reference;
 mod resolve;
 mod sasl;
 mod syntax;
@@ -36,7 +38,7 @@ mod value_types;
 use std::path::Path;
 
 pub use error::{ConfigError, ConfigErrors};
-pub use keys::reference;
+pub use reference::{help, reference};
 pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, TokenOrigin};
 
 pub use address::BrokerAddress;

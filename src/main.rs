@@ -86,6 +86,7 @@ fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
                 Ending::Failed => ExitCode::FAILURE,
             })
         }
+        Command::Check(_) => Ok(ExitCode::from(2)),
         Command::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;

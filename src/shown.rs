@@ -49,6 +49,30 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// Appends `head` and behind it `text`, in lines of at most [`WIDTH`] characters that begin below the first word.
+pub(crate) fn wrap(out: &mut String, head: &str, text: &str) {
+    let indent = head.trim_start_matches('\n').chars().count();
+    out.push_str(head);
+    let mut at = indent;
+    for (number, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if number > 0 && at + 1 + length > WIDTH {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            at = indent;
+        } else if number > 0 {
+            out.push(' ');
+            at += 1;
+        }
+        out.push_str(word);
+        at += length;
+    }
+    out.push('\n');
+}
+
+/// Columns of a screen, but for the last one, in which some terminals begin the next line.
+pub(crate) const WIDTH: usize = 79;
+
 /// Characters of a text from the file that are shown at most.
 pub(crate) const LONGEST: usize = 100;
 
@@ -56,6 +80,16 @@ pub(crate) const LONGEST: usize = 100;
 mod tests {
     use super::*;
     use std::ffi::OsStr;
+
+    #[test]
+    fn a_long_text_goes_on_below_its_first_word() {
+        let mut out = String::new();
+        wrap(&mut out, "\n  name  ", &"word ".repeat(16));
+        let fourteen = "word ".repeat(14);
+        let expected = format!("\n  name  {}\n        word word \n", fourteen.trim_end());
+        assert_eq!(out, expected);
+        assert!(out.lines().all(|line| line.len() <= WIDTH));
+    }
 
     #[test]
     fn a_path_is_one_line_whatever_bytes_it_holds() {
