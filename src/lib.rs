@@ -49,6 +49,7 @@ mod progress_bar;
 pub mod record;
 pub mod resolve;
 mod rights;
+pub mod service_manager;
 pub mod shown;
 pub mod snapshot;
 pub mod tail;

@@ -216,3 +216,10 @@ fn supervisors_wait_longer_than_the_agent() {
     assert!(SUPERVISORD.lines().any(|line| line == "stopsignal=TERM"));
     assert!(SYSTEMD.lines().any(|line| line == "TimeoutStopSec=10"));
 }
+
+#[test]
+fn supervisors_do_not_start_again_what_a_start_cannot_mend() {
+    let line = "RestartPreventExitStatus=2 3";
+    assert!(SYSTEMD.lines().any(|found| found == line));
+    assert!(SUPERVISORD.lines().any(|found| found == "exitcodes=2,3"));
+}
