@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, bounded};
 use logagent::agent::{Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
+use logagent::check::{self, CheckError};
 use logagent::command_line::{Command, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::log_writer::LogWriter;
@@ -54,6 +55,8 @@ enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
     Cases(#[from] CasesError),
     #[error("logagent: signals cannot be caught: {0}")]
     Signals(#[from] SignalError),
@@ -69,7 +72,10 @@ impl Failure {
         match self {
             Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
             Failure::Agent(error) if error.needs_a_person() => ExitCode::from(3),
-            Failure::Usage(_) | Failure::Config(_) | Failure::Cases(_) => ExitCode::from(2),
+            Failure::Check(CheckError::Output(_)) => ExitCode::FAILURE,
+            Failure::Usage(_) | Failure::Check(_) | Failure::Config(_) | Failure::Cases(_) => {
+                ExitCode::from(2)
+            }
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
     }
@@ -87,7 +93,10 @@ fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
                 Ending::Failed => ExitCode::FAILURE,
             })
         }
-        Command::Check(_) => Ok(ExitCode::from(2)),
+        Command::Check(options) => {
+            let level = check::run(&options, &mut io::stdout().lock())?;
+            Ok(ExitCode::from(level as u8))
+        }
         Command::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
-use self::memory_limit::MemoryLimit;
+pub(crate) use self::memory_limit::MemoryLimit;
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};

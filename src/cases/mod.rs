@@ -108,7 +108,7 @@ fn run_cases(options: &TestOptions, out: &mut impl Write) -> Result<Ending, Case
 }
 
 /// The file of cases that belongs to an ini.
-fn cases_of(config: &Path) -> PathBuf {
+pub(crate) fn cases_of(config: &Path) -> PathBuf {
     match config.extension() {
         Some(extension) if extension == "ini" => config.with_extension("test.ini"),
         _ => {
