@@ -81,7 +81,7 @@ fn where_all_is_well_it_says_so_ends_with_0_and_sends_nothing() {
     };
     assert_eq!(
         row("app "),
-        format!("app 1 9.7 KiB 900 B position {TOPIC} utf-8")
+        format!("app 1 9.7 KiB 1000 B position {TOPIC} utf-8")
     );
     assert!(row(&env.broker.brokers()).ends_with(" ms"), "{screen}");
     assert!(
@@ -100,7 +100,7 @@ fn where_all_is_well_it_says_so_ends_with_0_and_sends_nothing() {
     assert_eq!(json.code, Some(0));
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((&json["errors"], &json["warnings"]), (&0.into(), &0.into()));
-    assert_eq!(json["logs"]["rows"][0]["unread_bytes"], 900);
+    assert_eq!(json["logs"]["rows"][0]["unread_bytes"], 1000);
     assert_eq!(json["topics"]["rows"][0]["write"], "ok");
     assert_eq!(json["brokers"]["rows"][0]["broker"], env.broker.brokers());
 }
