@@ -28,6 +28,8 @@ pub enum Command {
     Test(TestOptions),
     /// Look whether everything is as the agent needs it.
     Check(CheckOptions),
+    /// Have the running agent read its ini again.
+    Reload(PathBuf),
     /// Print a text: help or version.
     Print(String),
 }
@@ -290,6 +292,10 @@ fn make_help(given: Given) -> Result<Command, UsageError> {
         },
     };
     Ok(Command::Print(text))
+}
+
+fn make_reload(given: Given) -> Result<Command, UsageError> {
+    Ok(Command::Reload(given.config_or_default()))
 }
 
 fn make_test(given: Given) -> Result<Command, UsageError> {

@@ -413,7 +413,7 @@ fn told(socket: &UnixDatagram) -> String {
 }
 
 #[test]
-fn a_service_manager_is_told_when_the_agent_is_ready_and_alive_and_when_it_stops() {
+fn a_service_manager_is_told_when_the_agent_is_ready_alive_reloading_and_stopping() {
     let env = Env::new();
     env.write_lines("app.log", 0..10);
     let name = env.log_dir().join("../notify");
@@ -427,11 +427,20 @@ fn a_service_manager_is_told_when_the_agent_is_ready_and_alive_and_when_it_stops
     for _ in 0..3 {
         assert_eq!(told(&socket), "WATCHDOG=1");
     }
+    let next_news = || loop {
+        let news = told(&socket);
+        if news != "WATCHDOG=1" {
+            break news;
+        }
+    };
+    agent.signal(Signal::HUP);
+    let reloading = next_news();
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
+    assert_eq!(next_news(), "READY=1");
     agent.signal(Signal::TERM);
-    let mut last = told(&socket);
-    while last == "WATCHDOG=1" {
-        last = told(&socket);
-    }
-    assert_eq!(last, "STOPPING=1");
+    assert_eq!(next_news(), "STOPPING=1");
     assert_eq!(agent.wait_exit(SOON).code, Some(0));
 }

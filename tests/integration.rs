@@ -40,6 +40,7 @@ mod real_kafka_records;
 mod real_kafka_tenants;
 mod record_keys;
 mod records;
+mod reload;
 mod restart;
 mod rights;
 mod rotation;

@@ -42,6 +42,15 @@ impl Agent {
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
                     self.on_exit(exited);
                 },
+                recv(self.inbox.requests()) -> request => if let Ok(request) = request {
+                    self.on_request(request);
+                },
+                recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
+                recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
+                recv(self.reloading.loaded()) -> loaded => if let Ok(loaded) = loaded {
+                    self.on_loaded(loaded);
+                },
+                recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),
                 recv(forget) -> _ => forgetting.look(),
                 recv(watchdog) -> _ => self.service_manager.alive(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
@@ -61,12 +70,14 @@ impl Agent {
         } = exited;
         match &role {
             Role::Tailer(path) => {
-                self.tailers.remove(path);
+                if let Some(tailer) = self.tailers.remove(path) {
+                    self.shared.changes.forget(&tailer.handle);
+                }
                 self.watches.unregister(path);
             }
             Role::Producer => self.producers -= 1,
             Role::Registrar => self.has_registrar = false,
-            Role::Watcher | Role::Scheduler => {}
+            Role::Watcher | Role::Scheduler | Role::Config => {}
         }
         match outcome {
             Outcome::Panicked(message) => {
@@ -118,12 +129,19 @@ impl Agent {
                     until = Some(self.set_deadline());
                     signals = never();
                 }
+                recv(self.inbox.requests()) -> request => if let Ok(request) = request {
+                    self.on_request(request);
+                },
+                recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
+                recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
                 recv(timeout) -> _ => {
                     self.left_undone = true;
                     break;
                 }
             }
         }
+        // While the lock of the folder is still held: the next agent's socket has the same name.
+        self.control = None;
         self.progress = None;
         if self.left_undone {
             // The registrar must not wait for senders that hang.

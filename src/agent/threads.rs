@@ -32,6 +32,7 @@ pub(super) enum Role {
     Producer,
     Registrar,
     Watcher,
+    Config,
 }
 
 #[derive(Debug)]
@@ -185,8 +186,8 @@ fn of_group(folder: &Path) -> Option<ThreadLimit> {
     })
 }
 
-/// The registrar, the scheduler, the watcher, and two that ask file systems.
-const OTHERS: usize = 5;
+/// The registrar, the scheduler, the watcher, the one that reads the ini, and two that ask file systems.
+const OTHERS: usize = 6;
 /// A producer, and its connections to the first brokers.
 const EACH_PRODUCER: usize = 3;
 /// With so many threads for files nobody notices that they take turns.

@@ -1,7 +1,7 @@
 //! The one table of commands. A row is all that is said of a command anywhere: `--help`, the man page and the
 //! completions are made of it.
 
-use super::{Command, Given, UsageError, make_check, make_help, make_run, make_test};
+use super::{Command, Given, UsageError, make_check, make_help, make_reload, make_run, make_test};
 
 /// One command.
 pub(super) struct Row {
@@ -59,8 +59,9 @@ pub(super) const COMMANDS: &[Row] = &[
         operands: "",
         most_operands: 0,
         help: "follow files until a signal stops it; what 'logagent' alone does",
-        more: "SIGINT, SIGTERM or SIGHUP stops: what is in flight is waited for up to [agent] shutdown_timeout. A second \
-               one stops at once, with exit code 1.\n\
+        more: "SIGINT or SIGTERM stops: what is in flight is waited for up to [agent] shutdown_timeout. A second one stops \
+               at once, with exit code 1.\n\
+               SIGHUP reads the ini again, as 'logagent reload' does.\n\
                Log lines go to standard error; RUST_LOG=debug shows more of them.",
         options: &[
             option(
@@ -127,6 +128,16 @@ pub(super) const COMMANDS: &[Row] = &[
             ),
         ],
         make: make_test,
+    },
+    Row {
+        name: "reload",
+        letter: None,
+        operands: "",
+        most_operands: 0,
+        help: "have the running agent read its ini again, and print what that changes",
+        more: "Exit codes: 0 it is applied, 1 it is refused and the old one stays in use, 2 no agent answers.",
+        options: &[],
+        make: make_reload,
     },
     Row {
         name: "help",

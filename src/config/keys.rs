@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::types::{Acks, Compression, FollowLinks, Protocol, StartAt};
+use super::types::{Acks, Compression, FollowLinks, Protocol, Reload, StartAt};
 use super::value_types::kafka::is_name;
 use super::value_types::kafka::{Brokers, Headers, Partitioners};
-use super::value_types::paths::{Excludes, Folder, Paths, RotatedGlobs};
+use super::value_types::paths::{Excludes, Folder, Includes, Paths, RotatedGlobs};
 use super::value_types::records::{
     Encodings, MaskRules, MaskWords, Multilines, Parses, Rates, Regex, Samples, Times, Zones,
 };
 use super::value_types::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
 use super::value_types::tls::{Authorities, Certificates, PrivateKey};
-use super::value_types::{Choice, Count, Optional, Size, Text, Time, ValueType};
+use super::value_types::{Choice, Count, Listen, Optional, Size, Text, Time, ValueType};
 use crate::nearest::nearest;
 use crate::record::container::ContainerKind;
 use crate::record::json::{Content, Shape};
@@ -48,6 +48,13 @@ pub(super) fn is_named(key: &dyn AnyKey, word: &str) -> bool {
         Some(family) => word.strip_prefix(family).is_some_and(is_name),
         None => key.name() == word,
     }
+}
+
+/// Whether a key of this name names a file whose content is read with the configuration.
+pub(super) fn names_file(name: &str) -> bool {
+    TABLE
+        .iter()
+        .any(|key| key.name() == name && key.names_file())
 }
 
 /// What the names of all members of a family begin with, a dot at its end; `None` if `name` is that of one key.
@@ -116,6 +123,14 @@ table! {
     DELETED_BYTES_LIMIT: Size = [Agent] "deleted_bytes_limit",
         Size { least: 0, most: usize::MAX }, DefaultValue::Text("1GiB"),
         "unread bytes of deleted files that may be kept on disk by holding them open";
+    INCLUDE: Includes = [Agent] "include", Includes, DefaultValue::Unset("conf.d/*.ini"),
+        "more files of sections, from the folder of this one on: conf.d/*.ini";
+    RELOAD: Choice<Reload> = [Agent] "reload",
+        Choice(&[("auto", Reload::Auto), ("manual", Reload::Manual)]), DefaultValue::Text("auto"),
+        "auto: a change of this file, or of one that it names, is applied; manual: only when asked";
+    METRICS_LISTEN: Optional<Listen> = [Agent] "metrics_listen", Optional(Listen),
+        DefaultValue::Unset("127.0.0.1:9787"),
+        "where /metrics for Prometheus, /healthz and a page with the status are, for all who can connect";
 
     BROKERS: Brokers = [Kafka] "brokers", Brokers, DefaultValue::Required("localhost:9092"),
         "the brokers to begin with; they name the others";
@@ -365,6 +380,7 @@ pub(super) trait AnyKey: Sync {
     fn default_value(&self) -> DefaultValue;
     fn about(&self) -> &'static str;
     fn accepted(&self) -> String;
+    fn names_file(&self) -> bool;
     #[cfg(test)]
     fn accepts(&self, text: &str) -> bool;
 }
@@ -388,6 +404,10 @@ impl<K: ValueType> AnyKey for Key<K> {
 
     fn accepted(&self) -> String {
         self.value_type.accepted()
+    }
+
+    fn names_file(&self) -> bool {
+        K::NAMES_FILE
     }
 
     #[cfg(test)]

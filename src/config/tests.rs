@@ -9,7 +9,7 @@ use crate::config::keys::keys_of;
 use crate::config::keys::{AnyKey, DefaultValue, Section};
 use crate::config::{
     Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
-    LogConfig, Partitioner, Protocol, StartAt, help, reference,
+    LogConfig, Origin, Partitioner, Protocol, Reload, StartAt, help, reference,
 };
 
 use super::{Config, ConfigErrors, LogDestination};
@@ -65,6 +65,8 @@ fn defaults() -> Config {
             shutdown_timeout: Duration::from_secs(8),
             checkpoint_interval: Duration::from_millis(5),
             deleted_bytes_limit: 1 << 30,
+            reload: Reload::Auto,
+            metrics_listen: None,
         },
         kafka: KafkaConfig {
             brokers: vec![BrokerAddress {
@@ -109,6 +111,7 @@ fn defaults() -> Config {
             }
             .into(),
         ],
+        origin: Origin::default(),
     }
 }
 

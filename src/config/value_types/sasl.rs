@@ -69,6 +69,7 @@ pub(crate) struct PasswordFile;
 
 impl ValueType for PasswordFile {
     type Value = (PathBuf, Secret);
+    const NAMES_FILE: bool = true;
 
     fn accepted(&self) -> String {
         "a file that holds the password and nothing else".to_owned()

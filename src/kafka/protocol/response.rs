@@ -40,6 +40,8 @@ pub(crate) struct MetadataResponse {
     /// Node id, host, port.
     pub(crate) brokers: Vec<(i32, String, u16)>,
     pub(crate) topics: Vec<TopicMetadata>,
+    /// `None` where the broker does not tell.
+    pub(crate) cluster_id: Option<Box<str>>,
     /// Of the answer as a whole; 0 where the broker does not tell.
     pub(crate) error: i16,
     pub(crate) throttle_ms: i32,
@@ -86,8 +88,9 @@ impl MetadataResponse {
             r.tags()?;
             brokers.push((id, host, port));
         }
+        let mut cluster_id = None;
         if version >= 2 {
-            r.string()?; // cluster id
+            cluster_id = r.string()?.map(Into::into);
         }
         if version >= 1 {
             r.i32()?; // controller id
@@ -105,6 +108,7 @@ impl MetadataResponse {
         Ok(MetadataResponse {
             brokers,
             topics,
+            cluster_id,
             error,
             throttle_ms: to_keep_to(throttle_ms, version >= 6),
         })
@@ -297,7 +301,9 @@ mod tests {
         if version >= 8 {
             logs.topic_authorized_operations = 1 << 4;
         }
+        let cluster = (version >= 2).then(|| StrBytes::from_static_str("kX3"));
         reference::MetadataResponse::default()
+            .with_cluster_id(cluster)
             .with_brokers(vec![broker(1, "one"), broker(2, "two.example")])
             .with_topics(vec![
                 logs,
@@ -341,6 +347,8 @@ mod tests {
                 (2, "two.example".to_owned(), 9_094),
             ];
             assert_eq!(read.brokers, brokers, "version {version}");
+            let cluster = (version >= 2).then_some("kX3");
+            assert_eq!(read.cluster_id.as_deref(), cluster);
             assert_eq!(read.topics.len(), 2);
             assert_eq!((&*read.topics[0].name, read.topics[0].error), ("logs", 0));
             assert_eq!(read.topics[0].replicas, 2);

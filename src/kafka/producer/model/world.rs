@@ -128,6 +128,7 @@ impl World {
                 .map(|id| (id, format!("10.0.0.{id}"), 9092))
                 .collect(),
             topics: vec![topic],
+            cluster_id: None,
             error: 0,
             throttle_ms: 0,
         }
