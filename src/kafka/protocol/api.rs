@@ -30,6 +30,7 @@ pub(crate) const METADATA: Api = row(3, 0, 13, 9);
 pub(crate) const SASL_HANDSHAKE: Api = row(17, 1, 1, i16::MAX);
 pub(crate) const API_VERSIONS: Api = row(18, 0, 3, 3);
 pub(crate) const INIT_PRODUCER_ID: Api = row(22, 0, 4, 2);
+pub(crate) const DESCRIBE_CONFIGS: Api = row(32, 1, 4, 4);
 pub(crate) const SASL_AUTHENTICATE: Api = row(36, 0, 2, 2);
 
 impl Api {
@@ -48,6 +49,12 @@ impl Versions {
     #[cfg(test)]
     pub(crate) fn offering(apis: &[(i16, i16, i16)]) -> Self {
         Versions(apis.to_vec())
+    }
+
+    /// The highest version of the API with this key that the broker speaks, whatever this client does; -1 for none.
+    pub(crate) fn newest(&self, key: i16) -> i16 {
+        let offered = self.0.iter().find(|offered| offered.0 == key);
+        offered.map_or(-1, |offered| offered.2)
     }
 
     /// The highest version of `api` that both sides speak.

@@ -7,6 +7,7 @@
 
 pub(crate) mod api;
 pub(crate) mod compression;
+pub(crate) mod configs;
 pub(crate) mod error_code;
 pub(crate) mod record_batch;
 pub(crate) mod request;
