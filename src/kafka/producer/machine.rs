@@ -91,6 +91,7 @@ impl Machine {
                 client_id: config.client_id.clone(),
                 acks,
                 timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
+                transactional_id: None,
             },
             cluster: Cluster::new(&config, dial, &mut random, now),
             topics: Vec::new(),
