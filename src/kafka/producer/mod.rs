@@ -21,6 +21,7 @@
 //! | `placement.rs` | which partition a batch goes to |
 //! | `partition.rs`, `batch.rs` | order, sequence numbers, what is in flight, which file bytes it covers |
 //! | `producer_id.rs` | which producer id is good, and which sequence number is next |
+//! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
 //! | `encoder.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
@@ -44,6 +45,8 @@ pub(crate) mod planted;
 pub(crate) mod producer_id;
 pub(crate) mod sending;
 pub(crate) mod topic;
+#[cfg_attr(not(test), expect(dead_code, reason = "for delivery = exactly_once"))]
+pub(crate) mod transaction;
 
 #[cfg(test)]
 mod model;
