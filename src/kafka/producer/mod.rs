@@ -45,7 +45,7 @@ pub(crate) mod planted;
 pub(crate) mod producer_id;
 pub(crate) mod sending;
 pub(crate) mod topic;
-#[cfg_attr(not(test), expect(dead_code, reason = "for delivery = exactly_once"))]
+#[expect(dead_code, reason = "for delivery = exactly_once")]
 pub(crate) mod transaction;
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ impl Versions {
     ///
     /// Produce 12 and EndTxn 5 are what makes a transaction one of version 2, and brokers of a cluster that has not
     /// finalized it list them all the same: they answer the first with error 35 and the second with 51, for ever.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for delivery = exactly_once"))]
     pub(crate) fn in_transaction(&self, api: Api, version: TransactionVersion) -> Option<i16> {
         let most = match (api, version) {
             (PRODUCE, TransactionVersion::Classic) => 11,
