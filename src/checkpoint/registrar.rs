@@ -19,6 +19,7 @@ use crate::batch::{SourceId, Span, TailChecksum};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 use crate::progress::{Checkpoint, CloseReason, Progress, Saved, SourceState};
+use crate::snapshot::Positions;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Registrar {
     /// Sizes were not written because their sources had just moved.
     is_to_look_again: bool,
     failing: bool,
+    /// The file is to be written anew: the sections stand at its beginning.
+    is_to_begin: bool,
 }
 
 #[derive(Debug)]
@@ -117,6 +120,7 @@ impl Registrar {
             has_acked: false,
             is_to_look_again: false,
             failing: false,
+            is_to_begin: false,
         }
     }
 
@@ -185,6 +189,12 @@ impl Registrar {
     fn take(&mut self, progress: Progress) {
         match progress {
             Progress::LookedForAll => self.schedule.changed(),
+            Progress::Following { sections, interval } => {
+                self.is_to_begin = self.sections != sections;
+                self.sections = sections;
+                self.schedule.keep_to(interval);
+                self.schedule.changed();
+            }
             Progress::Opened {
                 source,
                 checkpoint,
@@ -216,6 +226,10 @@ impl Registrar {
                 self.schedule.changed();
             }
             Progress::Forgotten { serial } => self.forget(serial),
+            Progress::Asked(answer) => {
+                // Who asked and waits no longer has gone on without it.
+                let _ = answer.try_send(Positions::default());
+            }
             Progress::Closed {
                 source,
                 end,
@@ -375,7 +389,8 @@ impl Registrar {
         let Some(mut store) = self.store.take() else {
             return self.changes.clear();
         };
-        let done = match store.is_full().then(|| self.begin(&mut store)) {
+        let begins = store.is_full() || std::mem::take(&mut self.is_to_begin);
+        let done = match begins.then(|| self.begin(&mut store)) {
             Some(Err(error)) if store.can_append() => {
                 log::warn!("the checkpoints file grows beyond twice its size: {error}");
                 self.append(&mut store)

@@ -67,6 +67,9 @@ impl Tailer {
             .detached_since
             .is_some_and(|since| since.elapsed() >= self.log.rotate_wait);
         loop {
+            if self.is_to_change() {
+                return Ok(Drained::ToChange);
+            }
             let Some(source) = self.sources.get_mut(at) else {
                 return Ok(Drained::End);
             };
@@ -162,6 +165,7 @@ impl Tailer {
         let Source { id, checkpoint, .. } = &self.sources[at];
         let (source, tag) = (*id, checkpoint.tag);
         let destination = destination.unwrap_or_else(|| self.destination.clone());
+        let tag = tag.filter(|_| destination.route.has_provenance);
         let batch = Batch {
             destination,
             source,
