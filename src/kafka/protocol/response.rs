@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::api::{Api, INIT_PRODUCER_ID, METADATA, PRODUCE};
-use super::wire::{Reader, WireError};
+use super::api::{
+    ADD_PARTITIONS_TO_TXN, Api, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID, METADATA, PRODUCE,
+};
+use super::transaction::{AddPartitionsToTxnResponse, EndTxnResponse, FindCoordinatorResponse};
+use super::wire::{Reader, WireError, to_keep_to};
 
 /// Characters of a broker's message that are shown.
 const MESSAGE_LEN: usize = 300;
@@ -14,6 +17,9 @@ pub(crate) enum Response {
     Metadata(MetadataResponse),
     Produce(ProduceResponse),
     InitProducerId(InitProducerIdResponse),
+    FindCoordinator(FindCoordinatorResponse),
+    AddPartitionsToTxn(AddPartitionsToTxnResponse),
+    EndTxn(EndTxnResponse),
 }
 
 impl Response {
@@ -27,6 +33,13 @@ impl Response {
             INIT_PRODUCER_ID => {
                 Response::InitProducerId(InitProducerIdResponse::read(&mut r, version)?)
             }
+            FIND_COORDINATOR => {
+                Response::FindCoordinator(FindCoordinatorResponse::read(&mut r, version)?)
+            }
+            ADD_PARTITIONS_TO_TXN => {
+                Response::AddPartitionsToTxn(AddPartitionsToTxnResponse::read(&mut r, version)?)
+            }
+            END_TXN => Response::EndTxn(EndTxnResponse::read(&mut r, version)?),
             _ => return Err(WireError::Range),
         };
         r.end()?;
@@ -240,12 +253,6 @@ impl InitProducerIdResponse {
         r.tags()?;
         Ok(answer)
     }
-}
-
-/// The time that a client must hold back for. Before KIP-219 a broker holds the answer back by itself, and only
-/// says for how long it did.
-fn to_keep_to(throttle_ms: i32, is_new: bool) -> i32 {
-    if is_new { throttle_ms } else { 0 }
 }
 
 /// A broker's words, so that they stay on their line and do not fill the log.
