@@ -141,7 +141,7 @@ impl Tailer {
         source.set_line_timeout(self.log.line_timeout, patience);
         let mut equipped = Ok(());
         if let Some(record) = record {
-            let counters = self.shared.metrics.records(&self.log.name);
+            let counters = self.destination.route.counters.records();
             equipped = source.make_records(record, &counters, &self.destination, patience);
         }
         equipped.and(source.count_sent_pieces())

@@ -46,7 +46,8 @@ impl Machine {
             match pending {
                 Pending::Metadata => {}
                 Pending::InitProducerId => self.ids.unanswered(now),
-                Pending::Produce(batches) => {
+                Pending::Produce(batches, _) => {
+                    self.arrive(&batches);
                     for batch in &batches {
                         if let Some(partition) = self.partition(batch.topic, batch.partition) {
                             partition.fail(batch, true, now);
@@ -58,7 +59,7 @@ impl Machine {
         let was_idempotent = is_idempotent(&self.config);
         let is_idempotent = is_idempotent(&config);
         if was_idempotent != is_idempotent {
-            self.ids = ProducerIds::new(is_idempotent, &mut self.random, now);
+            self.ids = ProducerIds::new(is_idempotent, &self.metrics.board, &mut self.random, now);
         }
         for topic in self.topics.iter_mut().flatten() {
             topic.begin_anew(config.partitioner, config.batch_bytes, now);
