@@ -12,7 +12,7 @@
 //! text, syntax, include               from files to sections with raw values
 //! reader                              one section: looks a key up, expands it, reads it as its type
 //! resolve/                            from raw values to the types; what contradicts each other
-//! difference                          what two configurations differ in
+//! origin, difference                  where it comes from; what two configurations differ in
 //! error, environment                  what all of these need
 //! ```
 //! Uses go one way, without a circle. A new key is a row in `keys`, a field in `types` and a line in
@@ -24,6 +24,7 @@ mod environment;
 mod error;
 mod include;
 mod keys;
+mod origin;
 mod reader;
 mod resolve;
 mod sasl;
@@ -38,9 +39,10 @@ mod value_types;
 
 use std::path::{Path, PathBuf};
 
-pub use difference::{Difference, LogChange, Origin};
+pub use difference::{Difference, LogChange};
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::reference;
+pub use origin::Origin;
 pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, TokenOrigin};
 
 pub use address::BrokerAddress;
