@@ -40,6 +40,8 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
             .collect(),
         with_path: false,
         strip_cr: false,
+        counters: Arc::default(),
+        counts_lines: true,
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) fn batch(headers: Headers) -> Batch {
                 headers,
                 with_path,
                 strip_cr: false,
+                counters: Arc::default(),
+                counts_lines: true,
             }),
             path: Path::new("/var/log/nginx/access.log").into(),
         }),

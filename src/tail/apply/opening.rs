@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::batch::TailChecksum;
 use crate::identity::{FileIdentity, FileStat, Fingerprint};
+use crate::metrics::Lost;
 use crate::progress::{Checkpoint, Marks, Progress, SourceState};
 use crate::record::framing::Framer;
 use crate::shown::ShownPath;
@@ -133,13 +134,14 @@ impl Tailer {
         );
         let saved = stat.size.max(checkpoint.offset);
         if seen > saved {
-            self.report_lost(seen - saved, saved, TRUNCATED_AWAY);
+            self.report_lost(Lost::Truncated, seen - saved, saved, TRUNCATED_AWAY);
         }
         let unread = stat.size.saturating_sub(checkpoint.offset);
         self.shared.metrics.to_read_bytes.add(unread);
         // What it reads, and what it makes of it, is set next.
         let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
-        let mut source = Source::new(content, at, checkpoint, &stat, framer);
+        let counters = self.destination.route.counters.clone();
+        let mut source = Source::new(content, at, checkpoint, &stat, framer, counters);
         if let Err(error) = self.equip(&mut source) {
             self.trouble.note(&self.path.clone(), &error);
         }
@@ -153,7 +155,7 @@ impl Tailer {
             source: source.id,
             checkpoint: source.checkpoint.clone(),
             replaces,
-            size: source.shared_size.clone(),
+            shown: source.shown.clone(),
         });
         self.sources.push_back(source);
         true
