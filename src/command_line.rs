@@ -20,6 +20,8 @@ pub enum Command {
     Test(TestOptions),
     /// Have the running agent read its ini again.
     Reload(PathBuf),
+    /// Set the position of a file, while no agent runs.
+    Rewind(RewindOptions),
     /// Print a text: help or version.
     Print(String),
 }
@@ -50,6 +52,28 @@ pub struct TestOptions {
     pub accept: bool,
     /// A rule that no case tests is a failure.
     pub strict: bool,
+}
+
+/// `logagent rewind`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewindOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The file.
+    pub path: PathBuf,
+    /// Where to.
+    pub to: To,
+    /// Do not ask back.
+    pub yes: bool,
+}
+
+/// Where a position is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// To the first line that begins there or behind.
+    Offset(u64),
+    /// Behind the last whole line.
+    End,
 }
 
 /// Why the arguments cannot be understood.
@@ -166,6 +190,26 @@ const COMMANDS: &[Row] = &[
         help: "have the running agent read its ini again, and print what that changed; exit code 1 if it is refused",
         options: &[],
         make: make_reload,
+    },
+    Row {
+        name: "rewind",
+        operands: "PATH --to PLACE",
+        help: "set the position of a file, to have it read again; while no agent runs",
+        options: &[
+            OptionRow {
+                long: "to",
+                short: None,
+                value: "PLACE",
+                help: "0, end, or an offset: to the line that begins there or next",
+            },
+            OptionRow {
+                long: "yes",
+                short: Some('y'),
+                value: "",
+                help: "do not ask back",
+            },
+        ],
+        make: make_rewind,
     },
 ];
 
@@ -302,6 +346,29 @@ fn make_reload(given: Given) -> Result<Command, UsageError> {
     Ok(Command::Reload(
         given.config().unwrap_or_else(|| DEFAULT_CONFIG.into()),
     ))
+}
+
+fn make_rewind(given: Given) -> Result<Command, UsageError> {
+    let (config, yes) = (given.config(), given.has("yes"));
+    let to = given.value("to");
+    let to = to
+        .as_ref()
+        .and_then(|to| to.to_str())
+        .and_then(|to| match to {
+            "end" => Some(To::End),
+            offset => offset.parse().map(To::Offset).ok(),
+        });
+    match (<[OsString; 1]>::try_from(given.operands), to) {
+        (Ok([path]), Some(to)) => Ok(Command::Rewind(RewindOptions {
+            config: config.unwrap_or_else(|| DEFAULT_CONFIG.into()),
+            path: path.into(),
+            to,
+            yes,
+        })),
+        _ => Err(UsageError::Conflict(
+            "'logagent rewind' takes one path and a place: rewind PATH --to 0, --to end or --to OFFSET",
+        )),
+    }
 }
 
 fn make_test(given: Given) -> Result<Command, UsageError> {
@@ -461,6 +528,33 @@ mod tests {
         }
         assert!(parse(&["test", "--log", "a", "--accept"]).is_err());
         assert!(parse(&["test", "--log"]).is_err());
+    }
+
+    #[test]
+    fn a_rewind_takes_one_path_and_a_place() {
+        let rewind = |to, yes| {
+            Ok(Command::Rewind(RewindOptions {
+                config: DEFAULT_CONFIG.into(),
+                path: "/a".into(),
+                to,
+                yes,
+            }))
+        };
+        assert_eq!(
+            parse(&["rewind", "/a", "--to", "0"]),
+            rewind(To::Offset(0), false)
+        );
+        assert_eq!(
+            parse(&["rewind", "-y", "--to=end", "/a"]),
+            rewind(To::End, true)
+        );
+        for wrong in [
+            &["rewind", "/a"][..],
+            &["rewind", "/a", "--to", "-1"],
+            &["rewind", "--to", "0"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
