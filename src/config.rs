@@ -8,7 +8,8 @@
 //! ```text
 //! types, tls, sasl, address           what the rest of the agent gets
 //! value_types/                        what a value may be, and how it is read
-//! keys                                the one table of keys, and `conf/logagent.ini`, which it makes
+//! keys                                the one table of keys
+//! reference                           `conf/logagent.ini` and `logagent help config`, which the table makes
 //! text, syntax, include               from files to sections with raw values
 //! reader                              one section: looks a key up, expands it, reads it as its type
 //! resolve/                            from raw values to the types; what contradicts each other
@@ -26,6 +27,7 @@ mod include;
 mod keys;
 mod origin;
 mod reader;
+mod reference;
 mod resolve;
 mod sasl;
 mod syntax;
@@ -41,8 +43,8 @@ use std::path::{Path, PathBuf};
 
 pub use difference::{Difference, LogChange};
 pub use error::{ConfigError, ConfigErrors};
-pub use keys::reference;
 pub use origin::Origin;
+pub use reference::{help, reference};
 pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, TokenOrigin};
 
 pub use address::BrokerAddress;

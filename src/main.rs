@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use logagent::agent::{Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
+use logagent::check::{self, CheckError};
 use logagent::checkpoint::rewind::{Rewind, RewindError};
 use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
@@ -60,6 +61,8 @@ enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
     Cases(#[from] CasesError),
     #[error("logagent: signals cannot be caught: {0}")]
     Signals(#[from] SignalError),
@@ -82,7 +85,10 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
+            Failure::Agent(error) if error.needs_a_person() => ExitCode::from(3),
+            Failure::Check(CheckError::Output(_)) => ExitCode::FAILURE,
             Failure::Usage(_)
+            | Failure::Check(_)
             | Failure::Config(_)
             | Failure::Cases(_)
             | Failure::Ask(_)
@@ -104,6 +110,10 @@ fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
                 Ending::Good => ExitCode::SUCCESS,
                 Ending::Failed => ExitCode::FAILURE,
             })
+        }
+        Command::Check(options) => {
+            let level = check::run(&options, &mut io::stdout().lock())?;
+            Ok(ExitCode::from(level as u8))
         }
         Command::Reload(ini) => {
             let answer = control::ask(&ini, "reload")?;

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
-use self::memory_limit::MemoryLimit;
+pub(crate) use self::memory_limit::MemoryLimit;
 use self::reload::Reloading;
 use self::standing::{Followed, Standing};
 use self::threads::ThreadExit;
@@ -44,6 +44,7 @@ use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
 use crate::progress::Progress;
 use crate::progress_bar::ProgressBar;
+use crate::service_manager::ServiceManager;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::FoundPath;
 use crate::tail::scheduler::Message;
@@ -96,6 +97,13 @@ pub enum AgentError {
     Unfinished,
 }
 
+impl AgentError {
+    /// Whether the next start would meet it again, until a person has done something: exit code 3.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, AgentError::Store(error) if error.needs_a_person())
+    }
+}
+
 /// The running agent, owned by the main thread.
 #[derive(Debug)]
 pub struct Agent {
@@ -130,6 +138,7 @@ pub struct Agent {
     /// By the name of the section.
     routes: HashMap<String, (Arc<Route>, Arc<RouteShare>)>,
     memory_limit: MemoryLimit,
+    service_manager: ServiceManager,
     budget: Arc<Budget>,
     producers: usize,
     has_registrar: bool,
@@ -160,6 +169,8 @@ impl Agent {
         agent.listen();
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, checkpoints, descriptors);
+            let followed = counted(first.found.len(), "file");
+            agent.service_manager.status(&format!("follows {followed}"));
             if mode.once && first.found.is_empty() {
                 agent.failure = Some(AgentError::NothingMatched);
             }
@@ -175,6 +186,7 @@ impl Agent {
             .once
             .then(|| ProgressBar::start(agent.shared.metrics.clone()));
         if !agent.interrupted {
+            agent.service_manager.ready();
             agent.supervise(signals, forgetting);
         }
         agent.stop(signals);

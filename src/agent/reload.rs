@@ -80,6 +80,7 @@ impl Agent {
         match &self.reloading.asks {
             // One of several readings answers all who wait.
             Some(asks) => {
+                self.service_manager.reloading();
                 let _ = asks.send(());
                 self.reloading.waiting.push(answer);
             }
@@ -109,6 +110,7 @@ impl Agent {
                         modified,
                         outcome: ReloadOutcome::Applied(changes),
                     };
+                    self.service_manager.ready();
                     return answer_all(&waiting, &report);
                 }
                 self.apply(config, &difference, modified, waiting);
@@ -154,6 +156,7 @@ impl Agent {
         for line in report.to_string().lines() {
             log::error!("{line}");
         }
+        self.service_manager.ready();
         answer_all(&waiting, &report);
     }
 
@@ -287,6 +290,7 @@ impl Agent {
             }
             say(&begun.report);
         }
+        self.service_manager.ready();
         answer_all(&begun.waiting, &begun.report);
     }
 }

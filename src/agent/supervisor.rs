@@ -23,6 +23,7 @@ impl Agent {
             false => tick(FORGET_INTERVAL),
         };
         let minute = tick(SUMMARY_INTERVAL);
+        let watchdog = self.service_manager.watchdog().map_or(never(), tick);
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;
@@ -55,6 +56,7 @@ impl Agent {
                 recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),
                 recv(minute) -> _ => self.on_minute(),
                 recv(forget) -> _ => forgetting.look(),
+                recv(watchdog) -> _ => self.service_manager.alive(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
                     for serial in forgetting.on_looked_for(looked_for, Instant::now()) {
                         self.tell(Progress::Forgotten { serial });
@@ -108,6 +110,7 @@ impl Agent {
 
     /// Stops the tailers, lets the producers send what they have, then has the checkpoints written.
     pub(super) fn stop(&mut self, signals: &Receiver<()>) {
+        self.service_manager.stopping();
         let mut signals = signals.clone();
         let mut until = None;
         if !self.mode.once || !self.tailers.is_empty() {

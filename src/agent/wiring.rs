@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
 use crate::output::{Output, StdoutOutput, Worker};
 use crate::progress::{Progress, Saved};
+use crate::service_manager::ServiceManager;
 use crate::shown::ShownPath;
 use crate::tail::changes::Changes;
 use crate::tail::deleted::DeletedFiles;
@@ -193,6 +194,7 @@ impl Agent {
             routes: HashMap::new(),
             budget: Budget::new(memory_limit.for_lines()),
             memory_limit,
+            service_manager: ServiceManager::of_this_process(),
             producers: 0,
             has_registrar: false,
             deadline: Deadline::default(),

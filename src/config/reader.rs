@@ -189,6 +189,7 @@ impl<'a> Reader<'a> {
             Lookup::Reported => None,
             Lookup::Unset => match key.default_value {
                 DefaultValue::Text(text) => self.read(key, key.name.into(), text, None),
+                DefaultValue::Unset(_) => self.read(key, key.name.into(), "", None),
                 DefaultValue::Required(example)
                 | DefaultValue::FromKafka(example)
                 | DefaultValue::Nothing(example)
@@ -215,6 +216,7 @@ impl<'a> Reader<'a> {
         let setting = self.setting(key);
         match (setting, key.default_value) {
             (None, DefaultValue::Text(text)) => self.read(key, key.name.into(), text, None),
+            (None, DefaultValue::Unset(_)) => self.read(key, key.name.into(), "", None),
             (setting, _) => setting,
         }
     }

@@ -53,6 +53,7 @@ pub mod registry;
 mod rotated_names;
 pub mod scheduler;
 mod source;
+pub mod survey;
 mod tailer;
 mod trouble;
 pub mod watch;

@@ -289,7 +289,7 @@ fn missing_keys_are_reported_where_they_belong() {
 a.ini:1: missing key 'brokers' in [kafka]
     for example: brokers = localhost:9092
 a.ini:3: missing key 'path' in [log:a]
-    for example: path = /var/log/nginx/access.log
+    for example: path = /srv/shop/log/*.log
 a.ini:3: missing key 'topic' in [log:a], and [kafka] sets none for all",
     );
     refused(

@@ -21,6 +21,9 @@ impl Machine {
             Response::Metadata(metadata) => metadata.throttle_ms,
             Response::InitProducerId(answer) => answer.throttle_ms,
             Response::Produce(answer) => answer.throttle_ms,
+            Response::FindCoordinator(_)
+            | Response::AddPartitionsToTxn(_)
+            | Response::EndTxn(_) => 0,
         };
         match self.cluster.broker(peer) {
             Some(broker) => broker.throttle(throttle_ms, now.at),
@@ -49,6 +52,9 @@ impl Machine {
                     self.produced(&batches, &answer, now);
                 }
             }
+            Response::FindCoordinator(_)
+            | Response::AddPartitionsToTxn(_)
+            | Response::EndTxn(_) => {}
         }
     }
 

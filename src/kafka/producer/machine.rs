@@ -354,6 +354,7 @@ pub(super) fn style(config: &KafkaConfig) -> ProduceStyle {
         client_id: config.client_id.clone(),
         acks,
         timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
+        transactional_id: None,
     }
 }
 

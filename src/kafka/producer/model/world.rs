@@ -104,6 +104,7 @@ impl World {
             name: TOPIC.to_owned(),
             id: Some(TopicId([self.id; 16])),
             partitions: self.logs.iter().enumerate().map(partition).collect(),
+            ..TopicMetadata::default()
         }
     }
 
