@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn the_release_is_told_by_the_newest_version_that_came_with_one() {
-        let release = |produce, fetch| Versions(vec![(0, 0, produce), (1, 0, fetch)]).release();
+        let release =
+            |produce, fetch| Versions::offering(&[(0, 0, produce), (1, 0, fetch)]).release();
         assert_eq!(release(3, 5), Some("0.11"));
         assert_eq!(release(8, 11), Some("2.4"));
         assert_eq!(release(9, 13), Some("3.1"));
