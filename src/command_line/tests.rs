@@ -174,3 +174,26 @@ fn a_time_is_one_of_a_clock_or_one_ago() {
     assert_eq!(parse_then("soon"), None);
     assert!(parse(&["verify", "--since", "yesterday"]).is_err());
 }
+
+#[test]
+fn a_rewind_takes_one_path_and_a_place() {
+    let rewind = |to, yes| {
+        Ok(Command::Rewind(RewindOptions {
+            config: "x.ini".into(),
+            path: "/a".into(),
+            to,
+            yes,
+        }))
+    };
+    let zero = ["rewind", "/a", "--to", "0", "-c", "x.ini"];
+    assert_eq!(parse(&zero), rewind(To::Offset(0), false));
+    let end = ["rewind", "-y", "--to=end", "/a", "-c", "x.ini"];
+    assert_eq!(parse(&end), rewind(To::End, true));
+    for wrong in [
+        &["rewind", "/a"][..],
+        &["rewind", "/a", "--to", "-1"],
+        &["rewind", "--to", "0"],
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong:?}");
+    }
+}
