@@ -71,3 +71,4 @@ pub mod snapshot;
 pub mod tail;
 pub mod tailer_handle;
 pub mod users;
+pub mod verify;

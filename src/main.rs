@@ -21,6 +21,7 @@ use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Inbox, Request};
 use logagent::log_writer::LogWriter;
 use logagent::privileges::{UserError, become_user, make_folder};
+use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 
 /// Enough for what a signal asks for.
@@ -69,6 +70,8 @@ enum Failure {
     Check(#[from] CheckError),
     #[error(transparent)]
     Cases(#[from] CasesError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     #[error("logagent: signals cannot be caught: {0}")]
     Signals(#[from] SignalError),
     /// Help, version or a screen could not be printed, to a closed pipe as well.
@@ -99,6 +102,7 @@ impl Failure {
             | Failure::Cases(_)
             | Failure::Ask(_)
             | Failure::Rewind(_)
+            | Failure::Verify(_)
             | Failure::NotAsked => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
@@ -158,6 +162,13 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
             })
         }
         Command::Rewind(options) => rewind(&options),
+        Command::Verify(options) => {
+            start_logger_at(log, "warn");
+            let mut out = BufWriter::new(io::stdout().lock());
+            let code = verify::run(&options, &mut out)?;
+            out.flush()?;
+            Ok(ExitCode::from(code))
+        }
         Command::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;
@@ -213,7 +224,11 @@ fn follow(
 }
 
 fn start_logger(log: &LogWriter) {
-    let environment = env_logger::Env::default().default_filter_or("info");
+    start_logger_at(log, "info");
+}
+
+fn start_logger_at(log: &LogWriter, level: &str) {
+    let environment = env_logger::Env::default().default_filter_or(level.to_owned());
     let writer = log.clone();
     env_logger::Builder::from_env(environment)
         .target(env_logger::Target::Pipe(Box::new(log.clone())))
