@@ -11,10 +11,11 @@ use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::Agent;
 use super::summary::{Totals, still_wrong};
+use crate::config::TlsConfig;
 use crate::control::Request;
 use crate::progress::Progress;
 use crate::shown::ShownPath;
-use crate::snapshot::{FileState, FileStatus, Positions, ProcessStatus, Snapshot};
+use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
 
 /// Snapshots that are asked for.
 #[derive(Debug)]
@@ -136,6 +137,7 @@ impl Agent {
 
     fn snapshot(&self, positions: Option<Positions>) -> Snapshot {
         let metrics = &self.shared.metrics;
+        let tls = self.config.kafka.tls.as_ref();
         let conditions = metrics.board.all();
         let (positions, unanswered) = match positions {
             Some(positions) => (positions, Vec::new()),
@@ -150,7 +152,10 @@ impl Agent {
                 threads: fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count() as u64),
                 files_open: positions.open,
             },
-            config: self.reloading.status.clone(),
+            config: ConfigStatus {
+                certificates: tls.map_or_else(Vec::new, TlsConfig::certificates),
+                ..self.reloading.status.clone()
+            },
             logs: metrics.logs(),
             files: positions.files,
             topics: metrics.topics(&conditions),
