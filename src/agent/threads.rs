@@ -221,8 +221,8 @@ mod tests {
             (shares.producers, shares.tailers)
         };
         assert_eq!(shares(12, 2), (1, 1));
-        assert_eq!(shares(15, 2), (2, 1));
-        assert_eq!(shares(100, 2), (2, 86));
+        assert_eq!(shares(16, 2), (2, 1));
+        assert_eq!(shares(100, 2), (2, 85));
         assert_eq!(shares(2, 4), (1, 1));
         assert_eq!(shares(usize::MAX, 8).0, 8);
     }
