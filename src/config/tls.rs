@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -11,6 +12,8 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+
+use crate::certificate::valid_until;
 
 /// `tls = on`: which authorities are trusted, and who we are.
 #[derive(Clone)]
@@ -56,6 +59,24 @@ impl TlsConfig {
         self.certificate.is_some()
     }
 
+    /// The files with the agent's own certificate and with the authority, if it is a single one, and when the first
+    /// certificate in each ends.
+    pub fn ends(&self) -> Vec<(PathBuf, SystemTime)> {
+        let own = self.certificate.as_ref();
+        let own = own.map(|own| (&own.file, &own.chain));
+        let authority = self
+            .roots
+            .as_ref()
+            .filter(|roots| roots.certificates.len() == 1);
+        let authority = authority.map(|roots| (&roots.file, &roots.certificates));
+        let all = own.into_iter().chain(authority);
+        all.filter_map(|(file, chain)| {
+            let ends = chain.iter().filter_map(|der| valid_until(der));
+            Some((file.clone(), ends.min()?))
+        })
+        .collect()
+    }
+
     /// Where the private key lies.
     pub fn key_file(&self) -> Option<&Path> {
         let certificate = self.certificate.as_ref()?;
@@ -96,6 +117,7 @@ pub(super) struct Roots {
 /// A certificate, those of the authorities between, and the private key.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct ClientCertificate {
+    pub(super) file: PathBuf,
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: Arc<KeyFile>,
 }
@@ -153,7 +175,7 @@ fn client(
         .with_custom_certificate_verifier(Arc::new(verifier));
     match certificate {
         None => Ok(builder.with_no_client_auth()),
-        Some(ClientCertificate { chain, key }) => {
+        Some(ClientCertificate { chain, key, .. }) => {
             builder.with_client_auth_cert(chain.clone(), key.key.clone_key())
         }
     }
