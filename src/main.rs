@@ -20,7 +20,7 @@ use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Inbox, Request};
 use logagent::log_writer::LogWriter;
-use logagent::privileges::{UserError, become_user, make_folder};
+use logagent::privileges::{UserError, become_owner, become_user, make_folder};
 use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 
@@ -123,6 +123,11 @@ fn prepare() -> Result<Prepared, Failure> {
         Command::Run(options) => Some(Config::load(&options.config)?),
         // What is wrong with it is a part of what is found.
         Command::Check(options) => Config::load(&options.config).ok(),
+        Command::Rewind(options) => {
+            // The agent has to read what is written. If that fails, root goes on as root.
+            let _ = become_owner(&Config::state_dir(&options.config));
+            None
+        }
         _ => None,
     };
     if let Some(config) = &config

@@ -195,6 +195,7 @@ impl Agent {
         let gathering = self.config.kafka.gathering();
         let first_look = self.watches.follow(discovery, gathering, FIRST_LOOK);
         let status = &mut self.standing.config;
+        status.certificates = self.config.certificates();
         status.applied += 1;
         (status.modified, status.refusal) = (modified, None);
         status.last_applied = Some(SystemTime::now());

@@ -69,6 +69,7 @@ impl Standing {
             config: ConfigStatus {
                 path: config.file.clone(),
                 modified: metadata.and_then(|metadata| metadata.modified()).ok(),
+                certificates: config.certificates(),
                 ..ConfigStatus::default()
             },
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::address::BrokerAddress;
 use super::origin::Origin;
@@ -269,6 +269,14 @@ pub enum StartAt {
 }
 
 impl Config {
+    /// Files with certificates, and when each is of no more use.
+    pub fn certificates(&self) -> Vec<(PathBuf, SystemTime)> {
+        self.kafka
+            .tls
+            .as_ref()
+            .map_or_else(Vec::new, TlsConfig::certificates)
+    }
+
     /// What is no error and yet should be known, one line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = of_sasl(self);
