@@ -4,7 +4,7 @@
 
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,6 +20,7 @@ use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Inbox, Request};
 use logagent::log_writer::LogWriter;
+use logagent::privileges::{UserError, become_user, make_folder};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 
 /// Enough for what a signal asks for.
@@ -29,6 +30,7 @@ const SAME_REQUEST: Duration = Duration::from_millis(300);
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    let prepared = catch_unwind(prepare);
     let log = match LogWriter::to_standard_error() {
         Ok(log) => log,
         Err(error) => {
@@ -41,7 +43,8 @@ fn main() -> ExitCode {
     };
     log.take_panics();
     // The log has the words of a panic; its exit code is one of those that are promised.
-    let code = match catch_unwind(|| run(&log)) {
+    let run = || prepared.map(|prepared| run(prepared?, &log));
+    let code = match catch_unwind(AssertUnwindSafe(run)).and_then(|ended| ended) {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => {
             log.say(&failure.to_string());
@@ -60,6 +63,8 @@ enum Failure {
     Usage(#[from] UsageError),
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    #[error("logagent: {0}")]
+    User(#[from] UserError),
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -90,6 +95,7 @@ impl Failure {
             Failure::Usage(_)
             | Failure::Check(_)
             | Failure::Config(_)
+            | Failure::User(_)
             | Failure::Cases(_)
             | Failure::Ask(_)
             | Failure::Rewind(_)
@@ -99,9 +105,37 @@ impl Failure {
     }
 }
 
-fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
-    match Command::from_env()? {
-        Command::Run(options) => follow(&options, log),
+/// What is asked for, and the ini of `logagent run`.
+struct Prepared {
+    command: Command,
+    config: Option<Config>,
+}
+
+/// Reads arguments and ini, and becomes the user that it names: before any thread is started, since each has
+/// credentials of its own.
+fn prepare() -> Result<Prepared, Failure> {
+    let command = Command::from_env()?;
+    let config = match &command {
+        Command::Run(options) => Some(Config::load(&options.config)?),
+        // What is wrong with it is a part of what is found.
+        Command::Check(options) => Config::load(&options.config).ok(),
+        _ => None,
+    };
+    if let Some(config) = &config
+        && let Some(user) = &config.agent.user
+    {
+        if let Command::Run(RunOptions { dry_run: false, .. }) = command {
+            // If that fails, the state folder is found missing, with the reason.
+            let _ = make_folder(&config.agent.state_dir, user);
+        }
+        become_user(user)?;
+    }
+    Ok(Prepared { command, config })
+}
+
+fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(options) => follow(&options, config, log),
         Command::Test(options) => {
             let mut out = BufWriter::new(io::stdout().lock());
             let ending = cases::run(&options, &mut out)?;
@@ -158,9 +192,13 @@ fn rewind(options: &RewindOptions) -> Result<ExitCode, Failure> {
 }
 
 /// `logagent run`.
-fn follow(options: &RunOptions, log: &LogWriter) -> Result<ExitCode, Failure> {
+fn follow(
+    options: &RunOptions,
+    config: Option<Config>,
+    log: &LogWriter,
+) -> Result<ExitCode, Failure> {
     start_logger(log);
-    let config = Config::load(&options.config)?;
+    let config = config.expect("it is read before anything else");
     for warning in config.warnings() {
         log::warn!("{warning}");
     }

@@ -54,6 +54,7 @@ impl Config {
                 (true, false) => restart.push(("agent", key)),
             };
         note(old.state_dir != new.state_dir, "state_dir", false);
+        note(old.user != new.user, "user", false);
         note(old.producers != new.producers, "producers", false);
         let memory = (old.memory_limit_bytes, new.memory_limit_bytes);
         note(memory.0 != memory.1, "memory_limit", false);

@@ -108,6 +108,8 @@ macro_rules! table {
 table! {
     STATE_DIR: Folder = [Agent] "state_dir", Folder, DefaultValue::Text("/var/lib/logagent"),
         "where the checkpoints are kept, and the lock against a second agent";
+    USER: Optional<Text> = [Agent] "user", Optional(Text::USERNAME), DefaultValue::Unset("logagent"),
+        "whom root becomes at the start, with the right to read every file and no other";
     PRODUCERS: Count = [Agent] "producers", Count { least: 1, most: 64 }, DefaultValue::Text("1"),
         "threads that send, each with connections of its own; each file is pinned to one of them";
     MEMORY_LIMIT: Optional<Size> = [Agent] "memory_limit",

@@ -60,6 +60,7 @@ fn defaults() -> Config {
         file: Path::new("a.ini").to_owned(),
         agent: AgentConfig {
             state_dir: "/var/lib/logagent".into(),
+            user: None,
             producers: 1,
             memory_limit_bytes: None,
             shutdown_timeout: Duration::from_secs(8),

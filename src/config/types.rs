@@ -35,6 +35,8 @@ pub struct Config {
 pub struct AgentConfig {
     /// Folder of the checkpoints and the lock, absolute; need not exist.
     pub state_dir: PathBuf,
+    /// Whom root becomes at the start.
+    pub user: Option<String>,
     /// Number of producer threads, at least 1.
     pub producers: usize,
     /// Bound of file bytes that are read and not yet acknowledged; `None`: as the control group leaves room.

@@ -200,6 +200,7 @@ impl<'a> Sections<'a> {
 
 fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
     let state_dir = agent.setting(&keys::STATE_DIR);
+    let user = agent.setting(&keys::USER);
     let producers = agent.setting(&keys::PRODUCERS);
     let memory_limit = agent.setting(&keys::MEMORY_LIMIT);
     let shutdown_timeout = agent.setting(&keys::SHUTDOWN_TIMEOUT);
@@ -212,6 +213,7 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
     Some(AgentConfig {
         reload: reload?.value,
         state_dir: state_dir?.value,
+        user: user?.value,
         producers: producers?.value,
         memory_limit_bytes: memory_limit?.value,
         shutdown_timeout: shutdown_timeout?.value,

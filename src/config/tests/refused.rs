@@ -278,7 +278,6 @@ fn keys_of_later_versions_are_unknown() {
     for key in ["include", "provenance", "tail", "processors"] {
         assert!(log_errors(&format!("{key} = json")).starts_with("a.ini:6: unknown key"));
     }
-    assert!(errors("[agent]\nuser = nobody\n").starts_with("a.ini:2: unknown key"));
 }
 
 #[test]

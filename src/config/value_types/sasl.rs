@@ -26,7 +26,7 @@ impl ValueType for Mechanisms {
 }
 
 impl Text {
-    /// `sasl_username`.
+    /// `sasl_username`, `user`.
     pub(crate) const USERNAME: Text = Text {
         accepted: || "a name".to_owned(),
         is_legal: |_| true,
