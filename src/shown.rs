@@ -88,21 +88,6 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
-/// `12 KiB`, `1.1 GiB`: two digits at least, and no more than needed.
-pub(crate) fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    while value >= 1023.5
-        && let Some(next) = units.next()
-    {
-        value /= 1024.0;
-        unit = next;
-    }
-    let digits = usize::from(value < 9.95 && unit != "B");
-    format!("{value:.digits$} {unit}")
-}
-
 /// Appends `head` and behind it `text`, in lines of at most [`WIDTH`] characters that begin below the first word.
 pub(crate) fn wrap(out: &mut String, head: &str, text: &str) {
     let indent = head.trim_start_matches('\n').chars().count();
@@ -160,21 +145,6 @@ mod tests {
         let times = [0, 9, 60, 250, 3600, 273_700];
         let shown = times.map(|seconds| Lasts(Duration::from_secs(seconds)).to_string());
         assert_eq!(shown, ["0s", "9s", "1m", "4m10s", "1h", "3d4h"]);
-    }
-
-    #[test]
-    fn a_size_has_two_digits_or_more_and_the_unit_that_makes_it_short() {
-        for (bytes, shown) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1 << 10, "1.0 KiB"),
-            (12_400, "12 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (1_181_116_006, "1.1 GiB"),
-            (u64::MAX, "16777216 TiB"),
-        ] {
-            assert_eq!(size(bytes), shown);
-        }
     }
 
     #[test]

@@ -22,8 +22,8 @@ impl Agent {
             true => never(),
             false => tick(FORGET_INTERVAL),
         };
-        let minute = tick(SUMMARY_INTERVAL);
         let watchdog = self.service_manager.watchdog().map_or(never(), tick);
+        let minute = tick(SUMMARY_INTERVAL);
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;

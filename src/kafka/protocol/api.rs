@@ -127,11 +127,7 @@ impl Versions {
 impl Versions {
     /// The release of Kafka that speaks so: the oldest one that does.
     pub(crate) fn release(&self) -> Option<&'static str> {
-        let most = |key| {
-            let offered = self.offered.iter().find(|offered| offered.0 == key)?;
-            Some(offered.2)
-        };
-        let has = |(key, version, _): &&(i16, i16, &str)| most(*key) >= Some(*version);
+        let has = |(key, version, _): &&(i16, i16, &str)| self.newest(*key) >= *version;
         RELEASES
             .iter()
             .rev()
