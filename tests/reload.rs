@@ -118,6 +118,25 @@ fn sections_come_change_and_go_and_an_untouched_one_keeps_its_thread() {
 }
 
 #[test]
+fn a_new_section_begins_where_its_start_at_says_and_its_later_files_at_their_beginning() {
+    let mut env = Env::following_one_path();
+    env.set("agent", "reload", "manual");
+    env.start();
+    let path = env.path("new-*.log");
+    env.set("log:new", "path", &path)
+        .set("log:new", "start_at", "end");
+    env.append("new-1.log", "old\n");
+    assert!(reloaded(&env).starts_with("  + log:new        1 file begins\n"));
+    env.append("new-1.log", "one\n");
+    env.append("new-2.log", "two\n");
+    env.wait_for_records(2);
+    env.stop();
+    let mut values = env.broker.values(TOPIC);
+    values.sort();
+    assert_eq!(values, ["one", "two"]);
+}
+
+#[test]
 fn a_section_that_comes_back_goes_on_where_it_stood() {
     let mut env = Env::following_one_path();
     let keep = env.path("keep.log");
