@@ -221,6 +221,26 @@ fn an_ini_that_was_saved_is_applied_by_itself_and_one_that_is_half_written_is_wa
 }
 
 #[test]
+fn a_secret_that_is_mended_in_its_file_is_read_again_by_itself() {
+    let mut env = Env::following_one_path();
+    env.broker.require_login("agent", "right");
+    let file = env.config().with_file_name("password");
+    fs::write(&file, "wrong").unwrap();
+    env.set("kafka", "sasl_mechanism", "PLAIN")
+        .set("kafka", "sasl_username", "agent")
+        .set("kafka", "sasl_password_file", &file.display().to_string());
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.wait_for_log("refuses the credentials", SOON);
+    fs::write(&file, "right").unwrap();
+    env.wait_for_log(
+        "~ [kafka]        files that it names: with what is on its way",
+        SOON,
+    );
+    env.stop_and_expect_lines(&lines(0..100));
+}
+
+#[test]
 fn brokers_that_are_mended_in_an_outage_get_what_waits_once() {
     let mut env = Env::following_one_path();
     env.set("agent", "reload", "manual");
