@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::budget::Permit;
 use crate::buffer::Buffer;
+use crate::tap::TapPoint;
 
 pub use crate::progress::{Checkpoint, CloseReason, Mark, Marks, Progress, SourceState};
 
@@ -132,6 +133,8 @@ pub struct Route {
     pub with_path: bool,
     /// A carriage return at the end of a line is not part of the record.
     pub strip_cr: bool,
+    /// Where somebody may look at the records.
+    pub tap: TapPoint,
 }
 
 /// How the events lie in a batch's bytes.
@@ -354,6 +357,15 @@ impl Batch {
             return own.key;
         }
         self.destination.route.key.as_deref()
+    }
+
+    /// The CreateTime of the record that begins at `position`, in ms since 1970.
+    pub(crate) fn timestamp_ms_at(&self, position: usize) -> i64 {
+        match &self.framing {
+            Framing::Events(events) => events.own_of(events.index_at(position)),
+            _ => None,
+        }
+        .map_or(self.read_at_ms, |own| own.timestamp_ms)
     }
 
     /// Whether an event goes on in the next batch (true), ends in this one that began in an earlier one (false),

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt};
 
 use crate::nearest::nearest;
 
@@ -18,6 +18,10 @@ pub enum Command {
     Run(RunOptions),
     /// Run the cases of a configuration.
     Test(TestOptions),
+    /// Ask the running agent how it stands.
+    Status(StatusOptions),
+    /// Show records of the running agent.
+    Tap(TapOptions),
     /// Print a text: help or version.
     Print(String),
 }
@@ -50,6 +54,32 @@ pub struct TestOptions {
     pub strict: bool,
 }
 
+/// `logagent status`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StatusOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// Again and again.
+    pub watch: bool,
+    /// Numbers for programs.
+    pub json: bool,
+    /// Files at their end, too.
+    pub all: bool,
+    /// A section's name or a file's path.
+    pub only: Option<String>,
+}
+
+/// `logagent tap`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TapOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The section.
+    pub log: String,
+    /// So many records; `None`: without end.
+    pub count: Option<u64>,
+}
+
 /// Why the arguments cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
@@ -72,6 +102,9 @@ pub enum UsageError {
         /// The option.
         option: &'static str,
     },
+    /// A word that the command needs.
+    #[error("'logagent {0}' needs a {1}")]
+    Missing(&'static str, &'static str),
     /// A word that the command has no use for.
     #[error("'logagent {command}' takes no argument '{argument}'")]
     Argument {
@@ -157,6 +190,51 @@ const COMMANDS: &[Row] = &[
             },
         ],
         make: make_test,
+    },
+    Row {
+        name: "status",
+        operands: "[NAME|PATH]",
+        help: "how the running agent stands; exit code 1: behind, parked or lost, 2: no agent",
+        options: &[
+            OptionRow {
+                long: "all",
+                short: Some('a'),
+                value: "",
+                help: "files at their end, too",
+            },
+            OptionRow {
+                long: "json",
+                short: None,
+                value: "",
+                help: "the numbers, for programs",
+            },
+            OptionRow {
+                long: "watch",
+                short: Some('w'),
+                value: "",
+                help: "every 2 s; keys: q ends, a all files, l by lag, p by path",
+            },
+        ],
+        make: make_status,
+    },
+    Row {
+        name: "top",
+        operands: "[NAME|PATH]",
+        help: "'status --watch'",
+        options: &[],
+        make: make_top,
+    },
+    Row {
+        name: "tap",
+        operands: "NAME",
+        help: "records of [log:NAME] as they go, masked: copies, which hold up nothing",
+        options: &[OptionRow {
+            long: "count",
+            short: Some('n'),
+            value: "COUNT",
+            help: "so many of them, then exit",
+        }],
+        make: make_tap,
     },
 ];
 
@@ -267,17 +345,27 @@ impl Given {
     fn config(&self) -> Option<PathBuf> {
         self.value("config").map(PathBuf::from)
     }
+
+    fn config_or_default(&self) -> PathBuf {
+        self.config().unwrap_or_else(|| DEFAULT_CONFIG.into())
+    }
+
+    /// That there are no words that the command has no use for.
+    fn refuse_operands(&self, command: &'static str) -> Result<(), UsageError> {
+        match self.operands.first() {
+            None => Ok(()),
+            Some(argument) => Err(UsageError::Argument {
+                command,
+                argument: argument.to_string_lossy().into_owned(),
+            }),
+        }
+    }
 }
 
 fn make_run(given: Given) -> Result<Command, UsageError> {
-    if let Some(argument) = given.operands.first() {
-        return Err(UsageError::Argument {
-            command: "run",
-            argument: argument.to_string_lossy().into_owned(),
-        });
-    }
+    given.refuse_operands("run")?;
     Ok(Command::Run(RunOptions {
-        config: given.config().unwrap_or_else(|| DEFAULT_CONFIG.into()),
+        config: given.config_or_default(),
         dry_run: given.has("dry-run"),
         once: given.has("once"),
     }))
@@ -301,6 +389,52 @@ fn make_test(given: Given) -> Result<Command, UsageError> {
         (None, Some(_)) => Err(UsageError::Conflict("'--path PATH' needs '--log NAME'")),
         _ => Ok(Command::Test(options)),
     }
+}
+
+fn make_status(mut given: Given) -> Result<Command, UsageError> {
+    let only = given.operands.drain(..given.operands.len().min(1)).next();
+    given.refuse_operands("status")?;
+    Ok(Command::Status(StatusOptions {
+        config: given.config_or_default(),
+        watch: given.has("watch"),
+        json: given.has("json"),
+        all: given.has("all"),
+        only: only.map(|only| only.to_string_lossy().into_owned()),
+    }))
+}
+
+fn make_top(given: Given) -> Result<Command, UsageError> {
+    let command = make_status(given)?;
+    Ok(match command {
+        Command::Status(options) => Command::Status(StatusOptions {
+            watch: true,
+            ..options
+        }),
+        other => other,
+    })
+}
+
+fn make_tap(mut given: Given) -> Result<Command, UsageError> {
+    let count = match given.value("count") {
+        None => None,
+        Some(count) => Some(count.parse_with(|text| match text.parse() {
+            Ok(0) | Err(_) => Err("a number from 1 on is wanted"),
+            Ok(count) => Ok(count),
+        })?),
+    };
+    if given.operands.is_empty() {
+        return Err(UsageError::Missing(
+            "tap",
+            "NAME: that of a section [log:NAME]",
+        ));
+    }
+    let log = given.operands.remove(0).to_string_lossy().into_owned();
+    given.refuse_operands("tap")?;
+    Ok(Command::Tap(TapOptions {
+        config: given.config_or_default(),
+        log,
+        count,
+    }))
 }
 
 fn find_command(word: OsString) -> Result<&'static Row, UsageError> {

@@ -14,7 +14,7 @@ use logagent::agent::{Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
 use logagent::command_line::{Command, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
-use logagent::control::Inbox;
+use logagent::control::{self, AskError, Health, Inbox};
 use logagent::log_writer::LogWriter;
 use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2};
 
@@ -62,6 +62,8 @@ enum Failure {
     #[error("logagent: standard output: {0}")]
     Output(#[from] io::Error),
     #[error("logagent: {0}")]
+    Ask(#[from] AskError),
+    #[error("logagent: {0}")]
     Agent(#[from] AgentError),
 }
 
@@ -69,7 +71,10 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
-            Failure::Usage(_) | Failure::Config(_) | Failure::Cases(_) => ExitCode::from(2),
+            Failure::Ask(AskError::Output(_) | AskError::Refused(_)) => ExitCode::FAILURE,
+            Failure::Usage(_) | Failure::Config(_) | Failure::Cases(_) | Failure::Ask(_) => {
+                ExitCode::from(2)
+            }
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
     }
@@ -86,6 +91,17 @@ fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
                 Ending::Good => ExitCode::SUCCESS,
                 Ending::Failed => ExitCode::FAILURE,
             })
+        }
+        Command::Status(options) => {
+            let health = control::status(&options, &mut io::stdout().lock())?;
+            Ok(match health {
+                Health::Well => ExitCode::SUCCESS,
+                Health::Wrong => ExitCode::FAILURE,
+            })
+        }
+        Command::Tap(options) => {
+            control::tap(&options, &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Print(text) => {
             let mut out = io::stdout().lock();

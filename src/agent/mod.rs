@@ -46,6 +46,7 @@ use crate::tail::scheduler::Message;
 use crate::tail::watch::{FirstLook, Watches};
 use crate::tail::{self, Shared, Tailer};
 use crate::tailer_handle::TailerHandle;
+use crate::tap::Tap;
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -118,6 +119,8 @@ pub struct Agent {
     standing: Standing,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,
+    /// Where operators look at records.
+    tap: Arc<Tap>,
     /// The paths that have a tailer.
     tailers: HashSet<Arc<Path>>,
     /// By the name of the section.
@@ -180,7 +183,8 @@ impl Agent {
         if !self.mode.once && !self.mode.dry_run {
             let settings = &self.config.agent;
             let inbox = self.inbox.sender();
-            self.control = Control::start(&settings.state_dir, settings.metrics_listen, inbox);
+            let (folder, tap) = (&settings.state_dir, self.tap.clone());
+            self.control = Control::start(folder, settings.metrics_listen, inbox, tap);
         }
     }
 
@@ -289,7 +293,9 @@ impl Agent {
         if let Some(route) = self.routes.get(&log.name) {
             return route.clone();
         }
-        let route = Arc::new(log.route(&self.host, self.config.kafka.headers));
+        let mut route = log.route(&self.host, self.config.kafka.headers);
+        route.tap = self.tap.point(&log.name);
+        let route = Arc::new(route);
         let route = (route, self.budget.route());
         self.routes.insert(log.name.clone(), route.clone());
         route

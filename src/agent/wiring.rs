@@ -167,6 +167,7 @@ impl Agent {
             inbox,
             standing: Standing::default(),
             control: None,
+            tap: Arc::default(),
             tailers: HashSet::new(),
             routes: HashMap::new(),
             budget: Budget::new(memory_limit.for_lines()),

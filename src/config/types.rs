@@ -12,6 +12,7 @@ use super::sasl::{SaslConfig, TokenOrigin};
 use super::tls::TlsConfig;
 use crate::batch::Route;
 use crate::record::RecordConfig;
+use crate::tap::TapPoint;
 
 /// Everything `logagent.ini` says.
 #[derive(Debug, PartialEq, Eq)]
@@ -205,6 +206,7 @@ impl LogConfig {
             headers: of_host.into_iter().chain(own).collect(),
             with_path: headers.path,
             strip_cr: self.strip_cr,
+            tap: TapPoint::default(),
         }
     }
 }

@@ -383,6 +383,7 @@ impl Output for LegacyOutput {
     type Event = ();
 
     fn accept(&mut self, batch: Batch) {
+        batch.destination.route.tap.show(&batch, None);
         let limit_bytes = self.config.batch_bytes;
         let queue = self
             .topics

@@ -41,6 +41,7 @@ pub(crate) fn batch(headers: Headers) -> Batch {
                 headers,
                 with_path,
                 strip_cr: false,
+                tap: Default::default(),
             }),
             path: Path::new("/var/log/nginx/access.log").into(),
         }),
