@@ -130,12 +130,14 @@ fn follow(options: &RunOptions, log: &LogWriter) -> Result<ExitCode, Failure> {
 
 fn start_logger(log: &LogWriter) {
     let environment = env_logger::Env::default().default_filter_or("info");
+    let writer = log.clone();
     env_logger::Builder::from_env(environment)
         .target(env_logger::Target::Pipe(Box::new(log.clone())))
-        .format(|out, record| {
+        .format(move |out, record| {
             writeln!(
                 out,
-                "{} {:<5} {}",
+                "{}{} {:<5} {}",
+                writer.prefix(record.level()),
                 humantime::format_rfc3339_millis(SystemTime::now()),
                 record.level(),
                 record.args()

@@ -15,11 +15,12 @@
 mod control_group;
 mod memory_limit;
 mod standing;
+mod summary;
 mod supervisor;
 mod threads;
 mod wiring;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -29,7 +30,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
 use self::memory_limit::MemoryLimit;
-use self::standing::Standing;
+use self::standing::{Followed, Standing};
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
@@ -122,7 +123,7 @@ pub struct Agent {
     /// Where operators look at records.
     tap: Arc<Tap>,
     /// The paths that have a tailer.
-    tailers: HashSet<Arc<Path>>,
+    tailers: HashMap<Arc<Path>, Followed>,
     /// By the name of the section.
     routes: HashMap<String, (Arc<Route>, Arc<RouteShare>)>,
     memory_limit: MemoryLimit,
@@ -246,9 +247,14 @@ impl Agent {
             stat,
             is_first,
         } = found;
-        if !self.tailers.insert(path.clone()) {
+        if self.tailers.contains_key(&path) {
             return;
         }
+        let followed = Followed {
+            log: log.clone(),
+            size: stat.map_or(0, |stat| stat.size),
+        };
+        self.tailers.insert(path.clone(), followed);
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
         let handle = TailerHandle::new(self.parked_woken.clone());
@@ -293,7 +299,8 @@ impl Agent {
         if let Some(route) = self.routes.get(&log.name) {
             return route.clone();
         }
-        let mut route = log.route(&self.host, self.config.kafka.headers);
+        let counters = self.shared.metrics.section(log);
+        let mut route = log.route(&self.host, self.config.kafka.headers, counters);
         route.tap = self.tap.point(&log.name);
         let route = Arc::new(route);
         let route = (route, self.budget.route());

@@ -1,29 +1,72 @@
-//! How everything stands, for whoever asks the main thread.
+//! How everything stands, for whoever asks the main thread, and for its own line in the log each minute.
 //!
 //! What is counted is read where it is counted. What only the registrar knows it is asked for, and the main thread goes
 //! on meanwhile: an answer that does not come in time is missing in the snapshot, which says so.
 
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
 
 use super::Agent;
+use super::summary::{Totals, still_wrong};
+use crate::config::{Config, LogConfig};
 use crate::control::Request;
 use crate::progress::Progress;
-use crate::snapshot::{Positions, Snapshot};
+use crate::shown::ShownPath;
+use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
 
 /// Snapshots that are asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Standing {
     /// Who gets the one that is being gathered.
-    asking: Vec<Sender<Snapshot>>,
+    asking: Vec<Asker>,
     /// Who came after that was begun: theirs is another one.
-    later: Vec<Sender<Snapshot>>,
+    later: Vec<Asker>,
     /// Where the registrar answers, and until when that is waited for.
     awaited: Option<(Receiver<Positions>, Instant)>,
+    /// What the last line of the log has told.
+    told: Totals,
+    started: SystemTime,
+    /// The ini in use.
+    pub(super) config: ConfigStatus,
+}
+
+#[derive(Debug)]
+enum Asker {
+    Operator(Sender<Snapshot>),
+    /// The main thread itself.
+    Summary,
+}
+
+/// What a tailer was started for.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) log: Arc<LogConfig>,
+    /// The size that its file had when it was found, in bytes.
+    pub(super) size: u64,
 }
 
 impl Standing {
+    /// That of an agent that starts now.
+    pub(super) fn new(config: &Config) -> Self {
+        let metadata = fs::metadata(&config.file);
+        Standing {
+            asking: Vec::new(),
+            later: Vec::new(),
+            awaited: None,
+            told: Totals::default(),
+            started: SystemTime::now(),
+            config: ConfigStatus {
+                path: config.file.clone(),
+                modified: metadata.and_then(|metadata| metadata.modified()).ok(),
+                ..ConfigStatus::default()
+            },
+        }
+    }
+
     /// Where the registrar answers.
     pub(super) fn answers(&self) -> Receiver<Positions> {
         let awaited = self.awaited.as_ref();
@@ -41,8 +84,15 @@ impl Agent {
     /// Serves what somebody asks.
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
-            Request::Snapshot(answer) => self.standing.later.push(answer),
+            Request::Snapshot(answer) => self.standing.later.push(Asker::Operator(answer)),
         }
+        self.begin_snapshot();
+    }
+
+    /// A minute is over.
+    pub(super) fn on_minute(&mut self) {
+        self.shared.descriptors.follows(self.tailers.len());
+        self.standing.later.push(Asker::Summary);
         self.begin_snapshot();
     }
 
@@ -68,24 +118,101 @@ impl Agent {
         self.standing.awaited = None;
         let snapshot = self.snapshot(positions);
         for asker in std::mem::take(&mut self.standing.asking) {
-            // Who does not wait any more is not waited for.
-            let _ = asker.try_send(snapshot.clone());
+            match asker {
+                // Who does not wait any more is not waited for.
+                Asker::Operator(asker) => drop(asker.try_send(snapshot.clone())),
+                Asker::Summary => self.summarise(&snapshot),
+            }
         }
         self.begin_snapshot();
     }
 
-    fn snapshot(&self, positions: Option<Positions>) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        match positions {
-            Some(positions) => {
-                snapshot.files = positions.files;
-                snapshot.positions = positions.status;
-            }
-            None => snapshot.unanswered.push("registrar".to_owned()),
+    /// Says what has moved since the last time, and what still is wrong.
+    fn summarise(&mut self, snapshot: &Snapshot) {
+        let totals = Totals::of(snapshot);
+        if let Some(line) = totals.since(&self.standing.told, snapshot, SystemTime::now()) {
+            log::info!("{line}");
         }
+        self.standing.told = totals;
+        for (condition, lasted) in self.shared.metrics.board.due(Instant::now()) {
+            let line = still_wrong(&condition, lasted, snapshot, &self.config.logs);
+            log::log!(condition.level, "{line}");
+        }
+    }
+
+    fn snapshot(&self, positions: Option<Positions>) -> Snapshot {
+        let metrics = &self.shared.metrics;
+        let conditions = metrics.board.all();
+        let (positions, unanswered) = match positions {
+            Some(positions) => (positions, Vec::new()),
+            None => (Positions::default(), vec!["registrar".to_owned()]),
+        };
+        let mut snapshot = Snapshot {
+            process: ProcessStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started: Some(self.standing.started),
+                memory_used: self.budget.used_bytes() as u64,
+                memory_limit: self.memory_limit.bytes as u64,
+                threads: fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count() as u64),
+                files_open: positions.open,
+            },
+            config: self.standing.config.clone(),
+            logs: metrics.logs(),
+            files: positions.files,
+            topics: metrics.topics(&conditions),
+            brokers: metrics.brokers(&conditions),
+            produce_errors: metrics.produce_errors(),
+            produce_latency: metrics.produce_latency(),
+            positions: positions.status,
+            conditions,
+            unanswered,
+        };
+        self.complete_files(&mut snapshot);
         snapshot
+    }
+
+    /// Adds the files that have no position yet, and what keeps each of them from being read or sent.
+    fn complete_files(&self, snapshot: &mut Snapshot) {
+        let conditions = &snapshot.conditions;
+        let wrong: HashSet<&str> = conditions.iter().map(|c| &*c.subject).collect();
+        let is_cut_off = wrong.contains("all brokers");
+        let mut waiting: HashMap<&str, bool> = HashMap::new();
+        for log in &self.config.logs {
+            let topic = format!("topic {}", log.destination.topic);
+            waiting.insert(&log.name, is_cut_off || wrong.contains(&*topic));
+        }
+        let files = &mut snapshot.files;
+        // Of a file that no section follows any more nobody reads on.
+        files.retain(|file| !file.log.is_empty() || self.tailers.contains_key(&*file.path));
+        let known: HashSet<_> = files.iter().map(|file| file.path.clone()).collect();
+        let missing = self
+            .tailers
+            .iter()
+            .filter(|(path, _)| !known.contains(&***path));
+        files.extend(missing.map(|(path, followed)| FileStatus {
+            path: path.to_path_buf(),
+            size: followed.size,
+            state: FileState::Behind,
+            ..FileStatus::default()
+        }));
+        for file in files {
+            if file.log.is_empty()
+                && let Some(followed) = self.tailers.get(&*file.path)
+            {
+                file.log.clone_from(&followed.log.name);
+            }
+            let may_fail = file.state != FileState::Rotated && !wrong.is_empty();
+            if may_fail && wrong.contains(&*ShownPath(&file.path).to_string()) {
+                file.state = FileState::Failed;
+            } else if file.state == FileState::Behind && waiting.get(&*file.log) == Some(&true) {
+                file.state = FileState::Waiting;
+            }
+        }
     }
 }
 
 /// So long an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// So often the log says what has moved.
+pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select, tick};
 
+use super::standing::SUMMARY_INTERVAL;
 use super::threads::{Outcome, Role, ThreadExit};
 use super::{Agent, AgentError};
 use crate::progress::Progress;
+use crate::shown::Size;
 use crate::tail::forgetting::{FORGET_INTERVAL, Forgetting, LookedFor};
 
 impl Agent {
@@ -20,6 +22,7 @@ impl Agent {
             true => never(),
             false => tick(FORGET_INTERVAL),
         };
+        let minute = tick(SUMMARY_INTERVAL);
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;
@@ -46,6 +49,7 @@ impl Agent {
                 },
                 recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
                 recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
+                recv(minute) -> _ => self.on_minute(),
                 recv(forget) -> _ => forgetting.look(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
                     for serial in forgetting.on_looked_for(looked_for, Instant::now()) {
@@ -152,11 +156,20 @@ impl Agent {
                 }
             }
         }
-        let acked = self.shared.metrics.acked_bytes.value();
+        let metrics = &self.shared.metrics;
+        let acked = metrics.acked_bytes.value();
+        let logs = metrics.logs();
+        let size = Size(acked);
         if self.mode.dry_run {
-            log::info!("stopped; {acked} bytes would have been sent");
+            let records: u64 = logs.iter().map(|log| log.events).sum();
+            log::info!(
+                "stopped; {size} of log files ({acked} bytes, {records} records) would have been sent"
+            );
         } else {
-            log::info!("stopped; {acked} bytes were delivered by this run");
+            let records: u64 = logs.iter().map(|log| log.acked_records).sum();
+            log::info!(
+                "stopped; {size} of log files ({acked} bytes) were delivered by this run as {records} records"
+            );
         }
     }
 

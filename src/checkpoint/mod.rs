@@ -1,8 +1,10 @@
 //! Checkpoints: how far each source is acknowledged, in memory and on disk.
 //!
 //! [`registrar`] is the thread, [`tracker`] turns acknowledgements in any order into a prefix
-//! without gaps and knows what of it has to be written, [`store`] is the file, and `schedule` says when.
+//! without gaps and knows what of it has to be written, [`store`] is the file, and `schedule` says when. `behind` knows
+//! how old what is not acknowledged is.
 
+mod behind;
 pub mod registrar;
 mod schedule;
 pub mod store;

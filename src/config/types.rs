@@ -11,6 +11,7 @@ use super::address::BrokerAddress;
 use super::sasl::{SaslConfig, TokenOrigin};
 use super::tls::TlsConfig;
 use crate::batch::Route;
+use crate::metrics::SectionCounters;
 use crate::record::RecordConfig;
 use crate::tap::TapPoint;
 
@@ -189,7 +190,12 @@ pub struct LogConfig {
 
 impl LogConfig {
     /// Headers, key and topic that the records of its files get, as far as they are the same for all.
-    pub fn route(&self, host: &str, headers: HeaderChoice) -> Route {
+    pub fn route(
+        &self,
+        host: &str,
+        headers: HeaderChoice,
+        counters: Arc<SectionCounters>,
+    ) -> Route {
         let of_host = headers
             .host
             .then(|| ("host".to_owned(), host.as_bytes().to_vec()));
@@ -207,6 +213,8 @@ impl LogConfig {
             with_path: headers.path,
             strip_cr: self.strip_cr,
             tap: TapPoint::default(),
+            counters,
+            counts_lines: self.record.is_none(),
         }
     }
 }

@@ -438,7 +438,6 @@ impl Server {
     }
 
     fn use_snapshot(&mut self, client: Client, mut snapshot: Snapshot, purpose: Purpose) -> Step {
-        snapshot.process.version = env!("CARGO_PKG_VERSION").to_owned();
         let now = SystemTime::now();
         let ok = client.ok();
         match purpose {

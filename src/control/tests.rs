@@ -244,6 +244,7 @@ fn sample() -> Snapshot {
         subject: "topic audit".to_owned(),
         reason: "not authorized".to_owned(),
         since: ago(125),
+        next_try: None,
         level: log::Level::Error,
     });
     snapshot.positions.written = Some(at() - Duration::from_millis(400));

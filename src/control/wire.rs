@@ -207,6 +207,7 @@ impl Fields for ConditionStatus {
             subject: String::new(),
             reason: String::new(),
             since: UNIX_EPOCH,
+            next_try: None,
             level: log::Level::Warn,
         }
     }
@@ -215,6 +216,7 @@ impl Fields for ConditionStatus {
         visit("subject", Field::Text(&mut self.subject));
         visit("reason", Field::Text(&mut self.reason));
         visit("since_ms", Field::At(&mut self.since));
+        visit("next_try_ms", Field::Time(&mut self.next_try));
         visit("level", Field::Level(&mut self.level));
     }
 }

@@ -42,6 +42,8 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
         with_path: false,
         strip_cr: false,
         tap: TapPoint::default(),
+        counters: Arc::default(),
+        counts_lines: true,
     }
 }
 

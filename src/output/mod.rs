@@ -239,6 +239,7 @@ impl Output for StdoutOutput {
 
     fn accept(&mut self, batch: Batch) {
         let Some(out) = &mut self.out else { return };
+        batch.count_lines(batch.records().count() as u64);
         match print(out, &batch) {
             Ok(()) => self.printed.push(batch.span(0, batch.data.len())),
             Err(error) => self.fail(error),

@@ -15,6 +15,7 @@ use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
 use super::{TRUNCATED_AWAY, Tailer};
 use crate::identity::FileStat;
+use crate::metrics::Lost;
 use crate::progress::{Checkpoint, CloseReason, Progress, SourceState};
 use crate::shown::ShownPath;
 
@@ -139,9 +140,11 @@ impl Tailer {
                          could be found, so they (and what was added later) cannot be read any more",
                         known.identity
                     );
-                    self.report_lost(lost.bytes, lost.offset, &why);
+                    self.report_lost(Lost::Deleted, lost.bytes, lost.offset, &why);
                 }
-                None => self.report_lost(lost.bytes, lost.offset, TRUNCATED_AWAY),
+                None => {
+                    self.report_lost(Lost::Truncated, lost.bytes, lost.offset, TRUNCATED_AWAY);
+                }
             }
         }
         for serial in &plan.gone {

@@ -412,6 +412,7 @@ mod tests {
                     host: false,
                     path: false,
                 },
+                Arc::default(),
             )),
             path: path.clone(),
         };

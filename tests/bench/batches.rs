@@ -42,6 +42,8 @@ pub(crate) fn batch(headers: Headers) -> Batch {
                 with_path,
                 strip_cr: false,
                 tap: Default::default(),
+                counters: Arc::default(),
+                counts_lines: true,
             }),
             path: Path::new("/var/log/nginx/access.log").into(),
         }),

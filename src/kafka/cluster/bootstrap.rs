@@ -44,10 +44,13 @@ impl Cluster {
             return false;
         };
         let state = std::mem::replace(&mut seed.state, State::Down { until: None });
-        let pending = std::mem::take(&mut seed.pending);
+        let pending = seed.give_up_pending();
         let throttled_until = seed.throttled_until.take();
+        let about = seed.share.about();
+        seed.share.goes_down();
         if let Some(member) = self.brokers.get_mut(&member) {
-            (member.state, member.pending) = (state, pending);
+            member.take_over(state, pending);
+            member.share.comes_up(&about);
             member.throttled_until = throttled_until;
         }
         self.retire_seeds();

@@ -62,6 +62,15 @@ impl TlsStream {
         Ok(stream)
     }
 
+    /// What both sides speak.
+    pub(crate) fn version(&self) -> &'static str {
+        match self.session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            _ => "TLS",
+        }
+    }
+
     /// The socket, to wait on and to shut down.
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket

@@ -83,6 +83,14 @@ impl Transport {
         Ok(socket)
     }
 
+    /// The version of TLS, if there is any.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => Some(stream.version()),
+        }
+    }
+
     /// A handle that ends this transport.
     pub(crate) fn hangup(&self) -> io::Result<Hangup> {
         self.stream.socket().try_clone().map(Hangup)

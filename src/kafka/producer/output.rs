@@ -10,6 +10,7 @@ use crate::batch::{Batch, Progress, Span};
 use crate::config::KafkaConfig;
 use crate::kafka::cluster::broker::Dialer;
 use crate::kafka::network::connection::Event;
+use crate::metrics::Metrics;
 use crate::output::Output;
 
 use super::dead_letter::DeadLetters;
@@ -33,16 +34,20 @@ impl NativeOutput {
     pub(crate) fn new(
         k: usize,
         config: Arc<KafkaConfig>,
+        metrics: Arc<Metrics>,
         progress: Sender<Progress>,
         dead_letters: Option<PathBuf>,
     ) -> Self {
         let (sender, events) = unbounded();
-        let dial = Box::new(Dialer::new(k, config.clone(), sender));
+        let board = &metrics.board;
+        let dial = Box::new(Dialer::new(k, config.clone(), board, sender));
+        let random = fastrand::Rng::new();
+        let dead_letters = DeadLetters::new(k, dead_letters, metrics.clone());
         NativeOutput {
-            machine: Machine::new(config, dial, fastrand::Rng::new(), Instant::now()),
+            machine: Machine::new(config, dial, metrics, random, Instant::now()),
             events,
             progress,
-            dead_letters: DeadLetters::new(k, dead_letters),
+            dead_letters,
         }
     }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::kafka::cluster::Room;
 use crate::kafka::cluster::Slot;
-use crate::kafka::cluster::broker::{BatchRef, Pending};
+use crate::kafka::cluster::broker::{BatchRef, Pending, Sent};
 use crate::kafka::protocol::request::ProduceBatch;
 
 use super::machine::{Machine, min_deadline};
@@ -108,11 +110,15 @@ impl Machine {
         partition.last_turn = self.turn;
         let (encoder, ids) = (&mut self.encoder, &mut self.batch_ids);
         let (id, attempt, bytes) = partition.next(leader, encoder, ids, now);
+        let counters = &topic.counters;
+        counters.in_flight_bytes.add(bytes.len() as u64);
+        counters.retries.add(u64::from(attempt > 1));
         let batch = BatchRef {
             topic: number,
             partition: index,
             id,
             attempt,
+            bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
         };
         let produce = ProduceBatch {
             topic: name,
@@ -134,7 +140,9 @@ impl Machine {
         if !partition.leaderless.is_entered() {
             self.cluster.schedule.want_early_probe(now);
         }
-        let leaderless = partition.leaderless.enter("no leader", now);
+        let leaderless = partition.leaderless.shown_on(&self.metrics.board);
+        let subject = format_args!("partition {index} of topic {name}");
+        leaderless.enter(Level::Warn, &subject, &"no leader", now);
         if let Some(passed_over) = leaderless.say_after(LEADERLESS_PATIENCE, now) {
             let seconds = LEADERLESS_PATIENCE.as_secs();
             log::warn!(
@@ -150,7 +158,11 @@ impl Machine {
         let request = self.style.request(builder.slot.version, &produce);
         let (count, bytes) = (refs.len(), builder.bytes);
         log::debug!("to broker {node}: {count} batches, {bytes} bytes");
-        let pending = Pending::Produce(refs);
+        let sent = Sent {
+            bytes: bytes as u64,
+            at: now,
+        };
+        let pending = Pending::Produce(refs, sent);
         self.cluster
             .send_produce(&builder.slot, request, pending, now);
     }

@@ -114,7 +114,13 @@ impl Play {
         let dial = RecordingDial::default();
         let now = Instant::now();
         let random = fastrand::Rng::with_seed(1);
-        let machine = Machine::new(Arc::new(config), Box::new(dial.clone()), random, now);
+        let machine = Machine::new(
+            Arc::new(config),
+            Box::new(dial.clone()),
+            Arc::default(),
+            random,
+            now,
+        );
         Play {
             machine,
             dial,
@@ -155,6 +161,7 @@ impl Play {
                     number,
                     ConnectionEvent::Connected {
                         versions,
+                        about: String::new(),
                         hangup: None,
                     },
                 );

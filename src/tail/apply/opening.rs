@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::batch::TailChecksum;
 use crate::identity::{FileIdentity, FileStat, Fingerprint};
+use crate::metrics::Lost;
 use crate::progress::{Checkpoint, Marks, Progress, SourceState};
 use crate::record::framing::Framer;
 use crate::shown::ShownPath;
@@ -134,7 +135,7 @@ impl Tailer {
         );
         let saved = stat.size.max(checkpoint.offset);
         if seen > saved {
-            self.report_lost(seen - saved, saved, TRUNCATED_AWAY);
+            self.report_lost(Lost::Truncated, seen - saved, saved, TRUNCATED_AWAY);
         }
         let unread = stat.size.saturating_sub(checkpoint.offset);
         self.shared.metrics.to_read_bytes.add(unread);
@@ -142,14 +143,15 @@ impl Tailer {
         let lookahead = record.as_ref().map_or(0, |record| record.lookahead_bytes());
         let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
         let framer = framer.with_lookahead(lookahead);
-        let mut source = Source::new(content, at, checkpoint, &stat, framer);
+        let counters = self.destination.route.counters.clone();
+        let mut source = Source::new(content, at, checkpoint, &stat, framer, counters);
         let patience = match self.shared.once {
             true => Patience::None,
             false => Patience::Configured,
         };
         source.set_line_timeout(self.log.line_timeout, patience);
         if let Some(record) = record {
-            let counters = self.shared.metrics.records(&self.log.name);
+            let counters = self.destination.route.counters.records();
             if let Err(error) = source.make_records(&record, &counters, &self.destination, patience)
             {
                 self.trouble.note(&self.path.clone(), &error);
@@ -168,7 +170,7 @@ impl Tailer {
             source: source.id,
             checkpoint: source.checkpoint.clone(),
             replaces,
-            size: source.shared_size.clone(),
+            shown: source.shown.clone(),
         });
         self.sources.push_back(source);
         true

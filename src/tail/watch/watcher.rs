@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use inotify::Inotify;
+use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::asker::Asker;
@@ -22,6 +23,7 @@ use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::seen::{First, FirstLook};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
 use super::watches::{WatchCommand, Watches};
+use crate::condition::{Board, Condition};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, FoundPath};
 use crate::tail::lanes::Lanes;
@@ -40,6 +42,9 @@ pub struct Watcher {
     folders: Folders,
     changed: Changed,
     notices: Notices,
+    /// Patterns whose folders do not answer.
+    hanging: HashMap<u32, Condition>,
+    board: Board,
     scans: Scans,
     /// The walks that are under way.
     walks: HashMap<u64, Walk>,
@@ -104,6 +109,8 @@ impl Watcher {
             folders: Folders::default(),
             changed: Changed::default(),
             notices: Notices::default(),
+            hanging: HashMap::new(),
+            board: Board::default(),
             walks: HashMap::new(),
             last_walk: 0,
             looks: HashMap::new(),
@@ -113,6 +120,15 @@ impl Watcher {
             gathers_until: now,
         };
         Ok((watcher, first_look))
+    }
+
+    /// Has `board` show what is wrong with paths and watches.
+    #[must_use]
+    pub fn report_to(mut self, board: &Board) -> Self {
+        self.board = board.clone();
+        self.notices.report_to(board);
+        self.watches.report_to(board);
+        self
     }
 
     /// What tailers need to be woken.
@@ -316,9 +332,17 @@ impl Watcher {
         let Progress::Over { number, did_hang } = self.scans.end(pattern, part) else {
             return;
         };
-        if did_hang && let Some((text, log)) = self.discovery.pattern(pattern) {
+        if did_hang
+            && let Some(mut condition) = self.hanging.remove(&pattern)
+            && let Some(left) = condition.leave()
+            && let Some((text, log)) = self.discovery.pattern(pattern)
+        {
             let text = ShownPath(Path::new(text));
-            log::info!("[log:{}] the folders of '{text}' answer again", log.name);
+            log::log!(
+                left.level,
+                "[log:{}] the folders of '{text}' answer again{left}",
+                log.name
+            );
         }
         self.folders.prune(pattern, number);
         if self.folders.untold().contains(&pattern) || self.inotify.is_none() {
@@ -405,10 +429,16 @@ impl Watcher {
         for pattern in self.scans.newly_hanging(patience, now) {
             if let Some((text, log)) = self.discovery.pattern(pattern) {
                 let text = ShownPath(Path::new(text));
-                log::warn!(
-                    "[log:{}] folders of '{text}' do not answer; all others are followed meanwhile",
-                    log.name
-                );
+                let condition = self.hanging.entry(pattern).or_default();
+                let reason = "its folders do not answer; all others are followed meanwhile";
+                condition.shown_on(&self.board);
+                condition.enter(Level::Warn, &text, &reason, now);
+                if condition.say(now).is_some() {
+                    log::warn!(
+                        "[log:{}] folders of '{text}' do not answer; all others are followed meanwhile",
+                        log.name
+                    );
+                }
             }
         }
     }
@@ -417,6 +447,7 @@ impl Watcher {
     fn tidy(&mut self, now: Instant) {
         self.warn_of_hanging(HANGS, now);
         self.notices.tidy(now);
+        self.watches.see_to_refusal(now);
         shrink(&mut self.looks);
         shrink(&mut self.walks);
         let targets = self.watches.target_folders();

@@ -99,7 +99,7 @@ impl Run {
         let dial = RecordingDial::default();
         let now = Instant::now();
         let boxed = Box::new(dial.clone());
-        let machine = Machine::new(Arc::new(config), boxed, random.fork(), now);
+        let machine = Machine::new(Arc::new(config), boxed, Arc::default(), random.fork(), now);
         let files = (0..6).map(|n| (SourceId::next(), destination_of(&format!("/log/{n}"))));
         let files: Vec<_> = files.collect();
         let mut oracle = Oracle::default();
@@ -289,6 +289,7 @@ impl Run {
             let versions = Versions::offering(&offered);
             let what = ConnectionEvent::Connected {
                 versions,
+                about: String::new(),
                 hangup: None,
             };
             return self.tell(number, what);
