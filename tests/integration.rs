@@ -41,6 +41,7 @@ mod records;
 mod restart;
 mod rights;
 mod rotation;
+mod screens;
 mod shares;
 mod static_binary;
 mod support;

@@ -16,11 +16,14 @@ mod exposition;
 mod http;
 mod look;
 mod measures;
+mod metrics_table;
+mod page;
 mod screen;
 mod server;
 mod socket;
 mod status;
 mod stream;
+mod table;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests;

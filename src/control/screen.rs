@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::measures::{
     about, age, ago, bytes, bytes_or_none, clock, count, cut, per_mille_ms, plain, rate,
 };
+use super::table::{Column, GREEN, RED, RESET, Row, Table, WIDTH};
 use crate::shown::ShownPath;
 use crate::snapshot::{BrokerStatus, FileState, FileStatus, LogStatus, Snapshot, TopicStatus};
 
@@ -46,42 +47,10 @@ pub(super) struct Screen {
     pub(super) missing: Option<String>,
 }
 
-#[derive(Debug)]
-pub(super) struct Table {
-    /// The first, or the last if the first is short, gives way when a line is too long.
-    columns: &'static [(&'static str, Column)],
-    rows: Vec<Row>,
-    /// What stands below.
-    note: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
-    /// To the right.
-    Figure,
-    /// To the left.
-    Word,
-    /// To the left, takes what is left of a line, and is cut at its beginning.
-    Path,
-    /// To the left, takes what is left of a line, and is cut at its end.
-    Text,
-}
-
-#[derive(Debug)]
-struct Row {
-    cells: Vec<String>,
-    is_bad: bool,
-}
-
 /// A file is behind when it has waited for so long; what is younger is on its way.
 pub(super) const BEHIND_AFTER: Duration = Duration::from_secs(10);
 /// Nothing is wrong.
 pub(super) const WELL: &str = "OK";
-/// Columns of a screen.
-const WIDTH: usize = 80;
-/// What a column that gives way keeps.
-const NARROWEST: usize = 4;
-
 const LOGS: &[(&str, Column)] = &[
     ("LOG", Column::Text),
     ("FILES", Column::Figure),
@@ -134,13 +103,15 @@ struct Pair<'a> {
 }
 
 impl View {
-    /// Whether a file is of what is looked at.
+    /// Whether a file is of what is looked at: of a section, or under this name in any folder.
     pub(super) fn shows_file(&self, file: &FileStatus) -> bool {
-        match &self.only {
-            None => true,
-            Some(only) if only.starts_with('/') => ShownPath(&file.path).to_string() == *only,
-            Some(only) => file.log == *only,
-        }
+        let Some(only) = &self.only else { return true };
+        let path = ShownPath(&file.path).to_string();
+        let is_named = || {
+            path.strip_suffix(&**only)
+                .is_some_and(|folder| folder.ends_with('/'))
+        };
+        file.log == *only || path == *only || is_named()
     }
 }
 
@@ -169,14 +140,15 @@ impl Screen {
             .find(|_| files.is_empty() && logs.is_empty())
             .map(|only| format!("the agent follows no file '{only}' and has no [log:{only}]"));
         let (word, sum) = pair.sum(&files, &logs, view.only.is_none());
+        let most = |most| if view.all { usize::MAX } else { most };
         let mut tables = vec![
-            pair.logs(&files, &logs).first(40, view),
+            pair.logs(&files, &logs).first(most(40)),
             pair.files(files, view),
         ];
         if view.only.is_none() {
-            tables.insert(0, pair.conditions().first(10, view));
-            tables.push(pair.topics().first(20, view));
-            tables.push(pair.brokers().first(20, view));
+            tables.insert(0, pair.conditions().first(most(10)));
+            tables.push(pair.topics().first(most(20)));
+            tables.push(pair.brokers().first(most(20)));
         }
         tables.retain(|table| !table.rows.is_empty() || !table.note.is_empty());
         Screen {
@@ -206,34 +178,6 @@ impl Screen {
         text.push_str(&cut(&plain(&self.foot), WIDTH));
         text.push('\n');
         text
-    }
-
-    /// As a page that needs nothing but itself.
-    pub(super) fn html(&self) -> String {
-        let mut page = PAGE.to_owned();
-        let class = if self.word == WELL { "ok" } else { "bad" };
-        for text in [
-            "<p>",
-            &escaped(&self.head),
-            "</p>\n<p><b class=",
-            class,
-            ">",
-            self.word,
-            "</b> ",
-            &escaped(&self.sum),
-            "</p>\n",
-        ] {
-            page.push_str(text);
-        }
-        for table in &self.tables {
-            table.push_html(&mut page);
-        }
-        page.push_str("<p>");
-        page.push_str(&escaped(&self.foot));
-        page.push_str(
-            "</p>\n<p><a href=\"/metrics\">/metrics</a> <a href=\"/healthz\">/healthz</a></p>\n",
-        );
-        page
     }
 }
 
@@ -290,6 +234,7 @@ impl Pair<'_> {
             WELL
         };
         let mut text = match waiting {
+            0 if files.len() == 1 => "1 file at its end".to_owned(),
             0 => format!("{} files at their end", files.len()),
             _ => format!("{waiting} of {} files, {}", files.len(), bytes(lag)),
         };
@@ -543,159 +488,3 @@ impl Pair<'_> {
 fn sum<T>(counts: &[(T, u64)]) -> u64 {
     counts.iter().map(|(_, count)| count).sum()
 }
-
-impl Table {
-    fn new(columns: &'static [(&'static str, Column)], rows: impl Iterator<Item = Row>) -> Table {
-        Table {
-            columns,
-            rows: rows.collect(),
-            note: String::new(),
-        }
-    }
-
-    /// No more than the first rows, unless all are asked for.
-    fn first(mut self, most: usize, view: &View) -> Table {
-        if !view.all && self.rows.len() > most {
-            self.note = format!("... {} more (-a shows all)", self.rows.len() - most);
-            self.rows.truncate(most);
-        }
-        self
-    }
-
-    fn push_text(&self, text: &mut String, has_colour: bool) {
-        let head: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(name, _)| (*name).to_owned())
-            .collect();
-        let rows: Vec<(Vec<String>, bool)> = std::iter::once((head, false))
-            .chain(self.rows.iter().map(|row| {
-                (
-                    row.cells.iter().map(|cell| plain(cell)).collect(),
-                    row.is_bad,
-                )
-            }))
-            .collect();
-        let widths = self.widths(&rows);
-        for (cells, is_bad) in &rows {
-            let mut line = String::new();
-            for ((cell, (_, column)), width) in cells.iter().zip(self.columns).zip(&widths) {
-                if !line.is_empty() {
-                    line.push_str("  ");
-                }
-                let cell = match column {
-                    Column::Path if cell.len() > *width => {
-                        format!("...{}", &cell[cell.len() + 3 - width..])
-                    }
-                    _ => cut(cell, *width),
-                };
-                match column {
-                    Column::Figure => line.push_str(&format!("{cell:>width$}")),
-                    _ => line.push_str(&format!("{cell:<width$}")),
-                }
-            }
-            let line = cut(line.trim_end(), WIDTH);
-            match has_colour && *is_bad {
-                true => text.push_str(&format!("{RED}{line}{RESET}\n")),
-                false => text.push_str(&format!("{line}\n")),
-            }
-        }
-        if !self.note.is_empty() {
-            text.push_str(&cut(&self.note, WIDTH));
-            text.push('\n');
-        }
-    }
-
-    /// How wide each column is, so that a line has at most 80.
-    fn widths(&self, rows: &[(Vec<String>, bool)]) -> Vec<usize> {
-        let width_of = |at: usize| rows.iter().map(|(cells, _)| cells[at].len()).max();
-        let mut widths: Vec<usize> = (0..self.columns.len())
-            .map(|at| width_of(at).unwrap_or(0))
-            .collect();
-        let room = WIDTH.saturating_sub(2 * (widths.len() - 1));
-        let is_flexible = |column: Column| matches!(column, Column::Path | Column::Text);
-        // First what gives way, then names, until it fits.
-        let mut order: Vec<usize> = (0..widths.len())
-            .filter(|at| self.columns[*at].1 != Column::Figure)
-            .collect();
-        order.sort_by_key(|at| !is_flexible(self.columns[*at].1));
-        for at in order {
-            let others = widths.iter().sum::<usize>() - widths[at];
-            let keeps = match is_flexible(self.columns[at].1) {
-                true => NARROWEST.max(self.columns[at].0.len().min(12)),
-                false => NARROWEST,
-            };
-            let left = room.saturating_sub(others).max(keeps);
-            widths[at] = match self.columns[at].1 {
-                Column::Path => left,
-                _ => widths[at].min(left),
-            };
-        }
-        widths
-    }
-
-    fn push_html(&self, page: &mut String) {
-        page.push_str("<table><thead><tr>");
-        for (name, _) in self.columns {
-            page.push_str("<th>");
-            page.push_str(name.trim());
-        }
-        page.push_str("</thead>\n");
-        for row in &self.rows {
-            page.push_str(if row.is_bad { "<tr class=bad>" } else { "<tr>" });
-            for (cell, (name, column)) in row.cells.iter().zip(self.columns) {
-                let class = match column {
-                    Column::Figure => "<td class=n data-n=\"",
-                    _ => "<td data-n=\"",
-                };
-                for text in [class, name.trim(), "\">", &escaped(cell)] {
-                    page.push_str(text);
-                }
-            }
-            page.push('\n');
-        }
-        page.push_str("</table>\n");
-        if !self.note.is_empty() {
-            page.push_str("<p>");
-            page.push_str(&escaped(self.note.trim_end_matches(" (-a shows all)")));
-            page.push_str("</p>\n");
-        }
-    }
-}
-
-/// For HTML, without anything that steers.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for character in text.chars() {
-        match character {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            _ => drop(crate::shown::escape(character, &mut out)),
-        }
-    }
-    out
-}
-
-const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const RESET: &str = "\x1b[0m";
-
-/// The beginning of the page. On a phone each row is a list of names and values.
-const PAGE: &str = "<!DOCTYPE html>
-<html lang=en><meta charset=utf-8><title>logagent</title>
-<meta name=viewport content=\"width=device-width,initial-scale=1\"><meta http-equiv=refresh content=10>
-<style>
-:root{color-scheme:light dark}
-body{font:15px/1.45 system-ui,sans-serif;margin:1rem auto;max-width:72rem;padding:0 1rem}
-table{border-collapse:collapse;width:100%;margin:1rem 0}
-th,td{padding:.25rem .6rem;border-bottom:1px solid #8885;text-align:left;overflow-wrap:anywhere}
-th{font-weight:600}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-.bad{color:#c22}.ok{color:#292}
-@media(max-width:640px){thead{display:none}tr{display:block;padding:.4rem 0;border-bottom:1px solid #8885}
-td,td.n{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.1rem 0;text-align:right;white-space:normal}
-td::before{content:attr(data-n);opacity:.65;white-space:nowrap}}
-</style>
-<h1>logagent</h1>
-";

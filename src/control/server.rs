@@ -4,7 +4,7 @@
 //! over, so a client that hangs holds up nobody.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +21,7 @@ use rustix::net::{Shutdown, shutdown};
 use super::exposition::Exposition;
 use super::http::{self, Target};
 use super::screen::{Screen, View};
+use super::socket::Endpoint;
 use super::stream::{Output, read_some};
 use super::{Answer, Request, socket, wire};
 use crate::log_writer::panic_message;
@@ -129,16 +130,6 @@ struct Server {
     tap: Arc<Tap>,
     exposition: Exposition,
     connections: Vec<Connection>,
-}
-
-/// Where metrics are asked for.
-struct Endpoint {
-    address: SocketAddr,
-    /// None: the address is taken, or not there.
-    listener: Option<TcpListener>,
-    /// When it is tried again.
-    next: Instant,
-    is_said: bool,
 }
 
 /// One client.
@@ -503,40 +494,6 @@ impl Client {
     }
 }
 
-impl Endpoint {
-    fn new(address: SocketAddr) -> Endpoint {
-        Endpoint {
-            address,
-            listener: None,
-            next: Instant::now(),
-            is_said: false,
-        }
-    }
-
-    /// Listens, if it does not and it is time to try.
-    fn listen(&mut self, now: Instant) {
-        if self.listener.is_some() || now < self.next {
-            return;
-        }
-        let listener = TcpListener::bind(self.address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
-        match listener {
-            Ok(listener) => {
-                log::info!("metrics at http://{}/metrics", self.address);
-                self.listener = Some(listener);
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.is_said, true) {
-                    log::warn!("metrics_listen = {}: {error}; retrying", self.address);
-                }
-                self.next = now + AGAIN;
-            }
-        }
-    }
-}
-
 /// Connections of each kind at the same time.
 pub(super) const MOST_CONNECTIONS: usize = 16;
 /// How long a client may take for its request, and for any part of the answer; and the main thread for a snapshot.
@@ -550,8 +507,6 @@ const LOOK_AT_RECORDS: Duration = Duration::from_millis(20);
 const SILENT: &str = "the agent is busy, or stopping: its main thread does not answer";
 /// How often an answer is looked for.
 const LOOK: Duration = Duration::from_millis(5);
-/// When an address that cannot be had is tried again.
-const AGAIN: Duration = Duration::from_secs(10);
 /// How long the end of the agent waits for the thread, and a connection's for the client.
 const LAST_STEP: Duration = Duration::from_millis(500);
 /// Bytes of a request.

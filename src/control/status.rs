@@ -1,7 +1,7 @@
 //! `logagent status`: how the running agent stands, once or again and again.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{self, Path};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use super::client::{AskError, ask};
 use super::screen::{Order, Screen, View, WELL};
 use super::wire;
 use crate::command_line::StatusOptions;
+use crate::shown::ShownPath;
 use crate::snapshot::Snapshot;
 
 /// How an operator's question ended.
@@ -25,8 +26,15 @@ pub enum Health {
 
 /// Prints the status to `out`, until somebody has seen enough of it.
 pub fn status(options: &StatusOptions, out: &mut impl Write) -> Result<Health, AskError> {
+    let only = options.only.as_ref().map(|only| match only.contains('/') {
+        // As it is followed.
+        true => {
+            path::absolute(only).map_or_else(|_| only.clone(), |path| ShownPath(&path).to_string())
+        }
+        false => only.clone(),
+    });
     let mut view = View {
-        only: options.only.clone(),
+        only,
         all: options.all,
         most_files: MOST_FILES,
         ..View::default()
