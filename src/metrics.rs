@@ -87,6 +87,14 @@ pub struct TopicCounters {
     pub dead_letters: Tally,
 }
 
+impl TopicCounters {
+    /// A record batch of so many bytes goes on its way, for the `attempt`th time.
+    pub fn sends(&self, bytes: usize, attempt: u32) {
+        self.in_flight_bytes.add(bytes as u64);
+        self.retries.add(u64::from(attempt > 1));
+    }
+}
+
 /// What there is to count of a broker, for all connections to it.
 #[derive(Debug, Default)]
 pub struct BrokerCounters {
@@ -295,7 +303,8 @@ impl SectionCounters {
 
     fn use_rules_of(&self, record: &RecordConfig) {
         let mut all = lock(&self.records);
-        let known = all.iter().position(|counters| counters.are_of(record));
+        let (drops, masks) = (record.filter.names(), record.masks.names());
+        let known = all.iter().position(|one| one.are_of(drops, masks));
         let counters = match known {
             Some(at) => all.remove(at),
             None => Arc::new(record.counters()),

@@ -158,15 +158,13 @@ impl Agent {
         }
         let metrics = &self.shared.metrics;
         let acked = metrics.acked_bytes.value();
-        let logs = metrics.logs();
-        let size = Size(acked);
+        let (size, logs) = (Size(acked), metrics.logs());
+        let records: u64 = logs.iter().map(|log| log.acked_records).sum();
         if self.mode.dry_run {
-            let records: u64 = logs.iter().map(|log| log.events).sum();
             log::info!(
                 "stopped; {size} of log files ({acked} bytes, {records} records) would have been sent"
             );
         } else {
-            let records: u64 = logs.iter().map(|log| log.acked_records).sum();
             log::info!(
                 "stopped; {size} of log files ({acked} bytes) were delivered by this run as {records} records"
             );

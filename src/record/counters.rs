@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::RecordConfig;
-
 /// Counters of one section, shared by its files.
 #[derive(Debug, Default)]
 pub struct RecordCounters {
@@ -47,10 +45,9 @@ impl RecordCounters {
         }
     }
 
-    /// Whether they are for the rules of `record`.
-    pub fn are_of(&self, record: &RecordConfig) -> bool {
-        let [drops, masks] = &self.names;
-        **drops == *record.filter.names() && **masks == *record.masks.names()
+    /// Whether they are for the rules of these names.
+    pub fn are_of(&self, drops: &[Arc<str>], masks: &[Arc<str>]) -> bool {
+        *self.names[0] == *drops && *self.names[1] == *masks
     }
 
     /// Adds what each rule dropped. Of those that stand for keys that need not be set, only what was counted.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
+use super::Tailer;
 use super::compare::{Probe, fresh};
 use super::found::{CandidateFile, Found};
 use super::growth::{note_begun, note_growth};
@@ -13,9 +14,7 @@ use super::observation::{NO_INODE, Verdict};
 use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned, Registration, plan};
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
-use super::{TRUNCATED_AWAY, Tailer};
 use crate::identity::FileStat;
-use crate::metrics::Lost;
 use crate::progress::{Checkpoint, CloseReason, Progress, SourceState};
 use crate::shown::ShownPath;
 
@@ -72,6 +71,7 @@ impl Tailer {
         // Before what they are copies of is forgotten: the tailer of a copy's own name, where it has one, asks for
         // what is known at any time.
         self.register(&mut found, &plan);
+        self.part_with_files(&found, &plan);
         let mut applied = Ok(());
         let count = plan.sources.len();
         for (at, planned) in plan.sources.iter().enumerate() {
@@ -140,11 +140,9 @@ impl Tailer {
                          could be found, so they (and what was added later) cannot be read any more",
                         known.identity
                     );
-                    self.report_lost(Lost::Deleted, lost.bytes, lost.offset, &why);
+                    self.report_lost(crate::metrics::Lost::Deleted, lost.bytes, lost.offset, &why);
                 }
-                None => {
-                    self.report_lost(Lost::Truncated, lost.bytes, lost.offset, TRUNCATED_AWAY);
-                }
+                None => self.report_truncated(lost.bytes, lost.offset),
             }
         }
         for serial in &plan.gone {
@@ -354,6 +352,20 @@ impl Tailer {
         left.identity.born_ns = 0;
         left.state = state;
         self.remember(left);
+    }
+
+    /// A file that is opened takes the place of all that is known of its inode. What was delivered of the content that
+    /// it held before is known without a file from now on, until a copy of it can be looked at.
+    fn part_with_files(&self, found: &Found, plan: &Plan) {
+        for serial in &plan.overwritten {
+            if let Some(known) = found.seen.known.iter().find(|c| c.serial == *serial) {
+                let mut left = known.clone();
+                left.identity.inode = NO_INODE;
+                left.identity.born_ns = 0;
+                self.remember(left);
+                self.forget(*serial);
+            }
+        }
     }
 
     /// What the next look needs to know of this one.

@@ -1,7 +1,7 @@
 //! Reading what was seen: sources to their end, old ones first, batches to the producer.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::select;
 
@@ -50,6 +50,12 @@ impl Tailer {
         Ok(())
     }
 
+    /// Bytes that a truncation took.
+    pub(super) fn report_truncated(&self, bytes: u64, offset: u64) {
+        let why = "were truncated away before they were read";
+        self.report_lost(Lost::Truncated, bytes, offset, why);
+    }
+
     /// Bytes that nobody can read any more.
     pub(super) fn report_lost(&self, kind: Lost, bytes: u64, offset: u64, why: &str) {
         self.destination.route.counters.lose(kind, bytes);
@@ -76,21 +82,17 @@ impl Tailer {
                 true => Growth::Finished,
                 false => Growth::Possible,
             };
-            let now = Instant::now();
-            if let Some(wait) = source.rate_wait(until, now) {
-                self.rate_due = Some(now + wait);
-                self.rate_limited_since.get_or_insert(now);
+            let wait = source.rate_wait(until, Instant::now());
+            if self.waits_for_rate(wait) {
                 return Ok(Drained::Rate);
             }
-            if let Some(since) = self.rate_limited_since.take() {
-                let ms = u64::try_from(now.duration_since(since).as_millis());
-                let counters = &self.destination.route.counters;
-                counters.rate_limited_ms.add(ms.unwrap_or(0));
-            }
+            let Some(source) = self.sources.get_mut(at) else {
+                return Ok(Drained::End);
+            };
+            let counters = &self.destination.route.counters;
             match source.read(until, growth, &self.account, &self.shared.pool)? {
                 ReadOutcome::Batch(chunk) => {
                     *sent = true;
-                    let counters = &self.destination.route.counters;
                     counters.read_bytes.add(chunk.data.len() as u64);
                     if let Ok(Some(fingerprint)) = grown_fingerprint(source) {
                         grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
@@ -101,7 +103,6 @@ impl Tailer {
                 }
                 ReadOutcome::Made(span, chunks) => {
                     *sent = true;
-                    let counters = &self.destination.route.counters;
                     counters.read_bytes.add(span.end - span.start);
                     if let Ok(Some(fingerprint)) = grown_fingerprint(source) {
                         grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
@@ -141,6 +142,23 @@ impl Tailer {
                 }
             }
         }
+    }
+
+    /// Whether the next bytes wait for the section's rate, which gives them `wait`. How long they did is counted.
+    fn waits_for_rate(&mut self, wait: Option<Duration>) -> bool {
+        if wait.is_none() && self.rate_limited_since.is_none() {
+            return false;
+        }
+        let now = Instant::now();
+        let since = *self.rate_limited_since.get_or_insert(now);
+        self.rate_due = wait.map(|wait| now + wait);
+        if wait.is_none() {
+            let ms = u64::try_from(now.duration_since(since).as_millis());
+            let counters = &self.destination.route.counters;
+            counters.rate_limited_ms.add(ms.unwrap_or(0));
+            self.rate_limited_since = None;
+        }
+        wait.is_some()
     }
 
     /// Counts NULs of source number `at` as done, and says so once for each source.

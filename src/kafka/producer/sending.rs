@@ -110,9 +110,7 @@ impl Machine {
         partition.last_turn = self.turn;
         let (encoder, ids) = (&mut self.encoder, &mut self.batch_ids);
         let (id, attempt, bytes) = partition.next(leader, encoder, ids, now);
-        let counters = &topic.counters;
-        counters.in_flight_bytes.add(bytes.len() as u64);
-        counters.retries.add(u64::from(attempt > 1));
+        topic.counters.sends(bytes.len(), attempt);
         let batch = BatchRef {
             topic: number,
             partition: index,

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crate::batch::TailChecksum;
 use crate::identity::{FileIdentity, FileStat, Fingerprint};
-use crate::metrics::Lost;
 use crate::progress::{Checkpoint, Marks, Progress, SourceState};
 use crate::record::framing::Framer;
 use crate::shown::ShownPath;
@@ -19,7 +18,7 @@ use crate::tail::plan::{From, Plan, Registration};
 use crate::tail::recognise::is_same_inode;
 use crate::tail::source::Source;
 use crate::tail::source::making::Patience;
-use crate::tail::{TRUNCATED_AWAY, Tailer, last_line_start};
+use crate::tail::{Tailer, last_line_start};
 
 impl Tailer {
     pub(super) fn open_rotated(
@@ -135,7 +134,7 @@ impl Tailer {
         );
         let saved = stat.size.max(checkpoint.offset);
         if seen > saved {
-            self.report_lost(Lost::Truncated, seen - saved, saved, TRUNCATED_AWAY);
+            self.report_truncated(seen - saved, saved);
         }
         let unread = stat.size.saturating_sub(checkpoint.offset);
         self.shared.metrics.to_read_bytes.add(unread);

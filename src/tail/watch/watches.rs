@@ -47,6 +47,8 @@ pub struct Watches {
 struct Refusal {
     condition: Condition,
     last: Option<Instant>,
+    /// It was said that a file system sends no events.
+    is_said: bool,
 }
 
 /// What the watcher is told.
@@ -275,12 +277,17 @@ impl Watches {
         let path = ShownPath(path);
         let now = Instant::now();
         let mut refusal = self.refusal();
-        refusal.last = Some(now);
-        if refusal.condition.is_entered() {
+        let errno = rustix::io::Errno::from_io_error(error);
+        let is_said = match errno {
+            // That is no trouble, and stays as it is.
+            None => std::mem::replace(&mut refusal.is_said, true),
+            Some(_) => refusal.condition.is_entered(),
+        };
+        if is_said {
             log::debug!("'{path}' is polled: {error}");
             return;
         }
-        let hint = match rustix::io::Errno::from_io_error(error) {
+        let hint = match errno {
             Some(rustix::io::Errno::NOSPC) => {
                 "; sysctl fs.inotify.max_user_watches bounds the watches of a user"
             }
@@ -289,13 +296,17 @@ impl Watches {
             }
             _ => "",
         };
-        let reason = format!("none for '{path}': {error}{hint}; files without a watch are polled");
+        let reason = format!(
+            "no inotify watch for '{path}': {error}{hint}; files without a watch are polled"
+        );
+        if errno.is_none() {
+            return log::warn!("{reason}");
+        }
+        refusal.last = Some(now);
         let condition = &mut refusal.condition;
         condition.enter(Level::Warn, &"inotify watches", &reason, now);
         if let Some(passed_over) = condition.say(now) {
-            log::warn!(
-                "no inotify watch for '{path}': {error}{hint}; files without a watch are polled{passed_over}"
-            );
+            log::warn!("{reason}{passed_over}");
         }
     }
 
@@ -311,6 +322,9 @@ impl Watches {
     /// To be called now and then: says so when none was refused for a while.
     pub(super) fn see_to_refusal(&self, now: Instant) {
         let mut refusal = self.refusal();
+        if self.inotify.is_none() {
+            return;
+        }
         let is_over = |last: Instant| now.duration_since(last) >= REFUSAL_LASTS;
         if refusal.last.is_some_and(is_over)
             && let Some(left) = refusal.condition.leave()
