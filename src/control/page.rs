@@ -42,11 +42,11 @@ const PAGE: &str = "<!DOCTYPE html>
 body{font:15px/1.45 system-ui,sans-serif;margin:1rem auto;max-width:72rem;padding:0 1rem}
 table{border-collapse:collapse;width:100%;margin:1rem 0}
 th,td{padding:.25rem .6rem;border-bottom:1px solid #8885;text-align:left;overflow-wrap:anywhere}
-th{font-weight:600}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+p{white-space:pre-wrap}th{font-weight:600}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .bad{color:#c22}.ok{color:#292}
 @media(max-width:640px){thead{display:none}tr{display:block;padding:.4rem 0;border-bottom:1px solid #8885}
 td,td.n{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.1rem 0;text-align:right;white-space:normal}
 td::before{content:attr(data-n);opacity:.65;white-space:nowrap}}
 </style>
-<h1>logagent</h1>
+<h1>Status</h1>
 ";

@@ -140,26 +140,40 @@ impl Table {
     }
 
     pub(super) fn push_html(&self, page: &mut String) {
-        page.push_str("<table><thead><tr>");
-        for (name, _) in self.columns {
-            page.push_str("<th>");
-            page.push_str(name.trim());
-        }
-        page.push_str("</thead>\n");
-        for row in &self.rows {
-            page.push_str(if row.is_bad { "<tr class=bad>" } else { "<tr>" });
-            for (cell, (name, column)) in row.cells.iter().zip(self.columns) {
-                let class = match column {
-                    Column::Figure => "<td class=n data-n=\"",
-                    _ => "<td data-n=\"",
-                };
-                for text in [class, name.trim(), "\">", &escaped(cell)] {
+        let class = |column: Column| {
+            if column == Column::Figure {
+                " class=n"
+            } else {
+                ""
+            }
+        };
+        if !self.rows.is_empty() {
+            page.push_str("<table><thead><tr>");
+            for (name, column) in self.columns {
+                for text in ["<th", class(*column), ">", name.trim()] {
                     page.push_str(text);
                 }
             }
-            page.push('\n');
+            page.push_str("</thead>\n");
+            for row in &self.rows {
+                page.push_str(if row.is_bad { "<tr class=bad>" } else { "<tr>" });
+                for (cell, (name, column)) in row.cells.iter().zip(self.columns) {
+                    let cell = escaped(cell);
+                    for text in [
+                        "<td",
+                        class(*column),
+                        " data-n=\"",
+                        name.trim(),
+                        "\">",
+                        &cell,
+                    ] {
+                        page.push_str(text);
+                    }
+                }
+                page.push('\n');
+            }
+            page.push_str("</table>\n");
         }
-        page.push_str("</table>\n");
         if !self.note.is_empty() {
             page.push_str("<p>");
             page.push_str(&escaped(self.note.trim_end_matches(" (-a shows all)")));
