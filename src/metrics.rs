@@ -182,10 +182,7 @@ impl Metrics {
         let mut sections = lock(&self.sections);
         let known = sections.iter().find(|section| section.name == log.name);
         let section = known.cloned().unwrap_or_else(|| {
-            let section = Arc::new(SectionCounters {
-                name: log.name.clone(),
-                ..SectionCounters::default()
-            });
+            let section = SectionCounters::named(&log.name);
             sections.push(section.clone());
             section
         });
@@ -291,6 +288,14 @@ fn of_subject<'a>(
 }
 
 impl SectionCounters {
+    /// Those of a section of this name.
+    pub fn named(name: &str) -> Arc<Self> {
+        Arc::new(SectionCounters {
+            name: name.to_owned(),
+            ..SectionCounters::default()
+        })
+    }
+
     /// Bytes are lost.
     pub fn lose(&self, why: Lost, bytes: u64) {
         self.lost_bytes[why as usize].add(bytes);

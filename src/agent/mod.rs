@@ -4,6 +4,8 @@
 //!             FoundPath, ThreadExit             stop: tailers, then producers, then registrar
 //! watch, all ------------------> main (Agent::run) -------------------------------------------->
 //!
+//! control --Request--> main --Progress::Asked--> registrar --Positions--> main --Snapshot--> whoever asked
+//!
 //! main --Message--> scheduler <--Message, Tailer--> tail:<path>, one for each file that is not quiet
 //!
 //! tail:<path> --Batch (bounded, one channel per producer)--> producer-<k> --Progress--> registrar

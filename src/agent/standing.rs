@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
+use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::Agent;
 use super::summary::{Totals, still_wrong};
@@ -67,6 +67,27 @@ impl Standing {
         }
     }
 
+    /// Has `ask` ask the registrar, if somebody waits for a snapshot and none is being gathered. `false` says that it
+    /// cannot even be asked.
+    fn begin(&mut self, now: Instant, ask: impl FnOnce(Sender<Positions>) -> bool) {
+        if self.awaited.is_some() || self.later.is_empty() {
+            return;
+        }
+        self.asking = std::mem::take(&mut self.later);
+        let (answer, answers) = bounded(1);
+        let until = match ask(answer) {
+            true => now + PATIENCE,
+            false => now,
+        };
+        self.awaited = Some((answers, until));
+    }
+
+    /// Nothing is waited for any more. Returns who gets what there is.
+    fn end(&mut self) -> Vec<Asker> {
+        self.awaited = None;
+        std::mem::take(&mut self.asking)
+    }
+
     /// Where the registrar answers.
     pub(super) fn answers(&self) -> Receiver<Positions> {
         let awaited = self.awaited.as_ref();
@@ -96,28 +117,18 @@ impl Agent {
         self.begin_snapshot();
     }
 
-    /// Asks the registrar, if somebody waits for a snapshot and none is being gathered.
     fn begin_snapshot(&mut self) {
-        let standing = &mut self.standing;
-        if standing.awaited.is_some() || standing.later.is_empty() {
-            return;
-        }
-        standing.asking = std::mem::take(&mut standing.later);
-        let (answer, answers) = bounded(1);
-        let asked = match &self.progress {
-            Some(registrar) => registrar.try_send(Progress::Asked(answer)),
-            None => Err(TrySendError::Disconnected(Progress::Asked(answer))),
-        };
-        // Where it cannot even be asked the answer is overdue at once.
-        let patience = asked.map_or(Duration::ZERO, |()| PATIENCE);
-        standing.awaited = Some((answers, Instant::now() + patience));
+        let registrar = self.progress.as_ref();
+        // Its queue may be full, and the main thread waits for nobody.
+        let ask = |answer| registrar.is_some_and(|r| r.try_send(Progress::Asked(answer)).is_ok());
+        self.standing.begin(Instant::now(), ask);
     }
 
     /// Hands out the snapshot; without positions if the registrar has not answered.
     pub(super) fn end_snapshot(&mut self, positions: Option<Positions>) {
-        self.standing.awaited = None;
+        let askers = self.standing.end();
         let snapshot = self.snapshot(positions);
-        for asker in std::mem::take(&mut self.standing.asking) {
+        for asker in askers {
             match asker {
                 // Who does not wait any more is not waited for.
                 Asker::Operator(asker) => drop(asker.try_send(snapshot.clone())),
@@ -216,3 +227,55 @@ impl Agent {
 const PATIENCE: Duration = Duration::from_millis(500);
 /// So often the log says what has moved.
 pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INI: &str = "[kafka]\nbrokers = k:1\ntopic = t\n[log:a]\npath = /a\n";
+
+    fn standing() -> Standing {
+        let config = Config::parse(INI, std::path::Path::new("/nowhere.ini"), &|_| None);
+        Standing::new(&config.expect("a good ini"))
+    }
+
+    #[test]
+    fn who_asks_while_a_snapshot_is_gathered_gets_the_next_one() {
+        let mut standing = standing();
+        standing.later.push(Asker::Summary);
+        let mut registrar = None;
+        let now = Instant::now();
+        let ask = |answer| registrar.replace(answer).is_none();
+        standing.begin(now, ask);
+        standing.later.push(Asker::Summary);
+        standing.later.push(Asker::Summary);
+        standing.begin(now, |_| panic!("it was asked"));
+        let answer = registrar.expect("it was asked");
+        answer.send(Positions::default()).expect("it is awaited");
+        assert!(standing.answers().try_recv().is_ok());
+        assert_eq!(standing.end().len(), 1);
+        standing.begin(now, |_| true);
+        assert_eq!(standing.end().len(), 2);
+        standing.begin(now, |_| panic!("nobody wants it"));
+    }
+
+    #[test]
+    fn a_registrar_that_hangs_or_cannot_be_asked_is_waited_for_as_long_as_half_a_second_and_not_at_all()
+     {
+        let mut standing = standing();
+        for (can_be_asked, patience) in [(true, PATIENCE), (false, Duration::ZERO)] {
+            standing.later.push(Asker::Summary);
+            let began = Instant::now();
+            let mut registrar = None;
+            standing.begin(began, |answer| {
+                registrar = Some(answer);
+                can_be_asked
+            });
+            let overdue = standing.overdue().recv().expect("it comes");
+            assert!(overdue.duration_since(began) >= patience);
+            assert!(overdue.duration_since(began) < patience + Duration::from_secs(5));
+            assert_eq!(standing.end().len(), 1);
+        }
+        assert!(standing.overdue().try_recv().is_err() && standing.answers().try_recv().is_err());
+    }
+}

@@ -20,6 +20,9 @@ impl Cluster {
                 Some(at) if at <= now => {
                     log::debug!("broker {}: idle, closed", broker.address);
                     broker.state = State::Down { until: None };
+                    if matches!(peer, Peer::Seed(_)) {
+                        broker.share.goes_down();
+                    }
                 }
                 Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 None => {}
@@ -76,6 +79,7 @@ impl Cluster {
         for (peer, broker) in &mut self.brokers {
             if matches!(peer, Peer::Seed(_)) && broker.is_up() && broker.pending.is_empty() {
                 broker.state = State::Down { until: None };
+                broker.share.goes_down();
             }
         }
     }
