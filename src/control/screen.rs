@@ -263,8 +263,8 @@ impl Pair<'_> {
 
     fn until(&self, time: Option<SystemTime>) -> String {
         match time.map(|time| time.duration_since(self.at).unwrap_or_default()) {
-            // A moment that is over is now.
-            Some(left) => format!(", again in {}", about(left)),
+            Some(left) if left.as_secs() > 0 => format!(", again in {}", about(left)),
+            Some(_) => ", again now".to_owned(),
             None => String::new(),
         }
     }
