@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
@@ -133,6 +134,13 @@ pub enum Progress {
     /// The files of all sections were looked for, whether there are any or not: what comes later was not there at
     /// the start.
     LookedForAll,
+    /// The files of these sections were looked for, and no others; positions are written so soon after they move.
+    Following {
+        /// Their names.
+        sections: Vec<String>,
+        /// `checkpoint_interval`.
+        interval: Duration,
+    },
     /// A tailer reads this source from `checkpoint.offset` on. Comes before any batch of the source.
     Opened {
         /// The source.

@@ -254,6 +254,18 @@ fn a_tap_shows_records_masked_and_one_that_is_not_read_holds_up_nothing() {
         ["  order token=*** \\u{1b}[2J", "    at a", "    at b"]
     );
 
+    // After a reload, too.
+    env.set("log:app", "header.team", "shop");
+    assert_eq!(env.run(&["reload"]).code, Some(0));
+    let mut tap = Agent::spawn(env.command(&["tap", "app", "-n", "1"]));
+    while tap.is_running() {
+        assert!(begin.elapsed() < 2 * SOON);
+        env.append("app.log", "more\n");
+        count += 1;
+        env.wait_for_records(count);
+    }
+    assert!(tap.wait_exit(SOON).stdout.ends_with("\n  more\n"));
+
     // The one that hangs: what found no room is counted.
     let more: String = (0..30_000)
         .map(|n| format!("line {n} {}\n", "x".repeat(80)))

@@ -14,8 +14,10 @@
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
 
+mod config_watch;
 mod control_group;
 mod memory_limit;
+mod reload;
 mod standing;
 mod summary;
 mod supervisor;
@@ -31,18 +33,20 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
-use self::memory_limit::MemoryLimit;
-use self::standing::{Followed, Standing};
+pub(crate) use self::memory_limit::MemoryLimit;
+use self::reload::Reloading;
+use self::standing::Standing;
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
-use crate::config::{Config, LogConfig};
+use crate::config::{Config, KafkaConfig, LogConfig};
 use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
 use crate::progress::Progress;
 use crate::progress_bar::ProgressBar;
+use crate::service_manager::ServiceManager;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::FoundPath;
 use crate::tail::scheduler::Message;
@@ -96,6 +100,13 @@ pub enum AgentError {
     Unfinished,
 }
 
+impl AgentError {
+    /// Whether the next start would meet it again, until a person has done something: exit code 3.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, AgentError::Store(error) if error.needs_a_person())
+    }
+}
+
 /// The running agent, owned by the main thread.
 #[derive(Debug)]
 pub struct Agent {
@@ -106,6 +117,8 @@ pub struct Agent {
     watches: Arc<Watches>,
     /// One channel per producer; gone when stopping.
     batches: Vec<Sender<Batch>>,
+    /// Other configurations, to each producer.
+    producer_configs: Vec<Sender<Arc<KafkaConfig>>>,
     progress: Option<Sender<Progress>>,
     /// Disconnected to stop the tailers.
     stop_tailers: Option<Sender<()>>,
@@ -120,6 +133,7 @@ pub struct Agent {
     /// What operators ask for.
     inbox: Inbox,
     standing: Standing,
+    reloading: Reloading,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,
     /// Where operators look at records.
@@ -129,6 +143,7 @@ pub struct Agent {
     /// By the name of the section.
     routes: HashMap<String, (Arc<Route>, Arc<RouteShare>)>,
     memory_limit: MemoryLimit,
+    service_manager: ServiceManager,
     budget: Arc<Budget>,
     producers: usize,
     has_registrar: bool,
@@ -138,6 +153,18 @@ pub struct Agent {
     /// Records that Kafka will never take.
     refused: u64,
     interrupted: bool,
+}
+
+/// A tailer, as the main thread knows it.
+#[derive(Debug)]
+struct Followed {
+    handle: TailerHandle,
+    log: Arc<LogConfig>,
+    destination: Arc<Destination>,
+    /// The size that its file had when it was found, in bytes.
+    size: u64,
+    /// No section has its path: it was told to end.
+    is_ending: bool,
 }
 
 impl Agent {
@@ -159,6 +186,8 @@ impl Agent {
         agent.listen();
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, checkpoints, descriptors);
+            let followed = counted(first.found.len(), "file");
+            agent.service_manager.status(&format!("follows {followed}"));
             if mode.once && first.found.is_empty() {
                 agent.failure = Some(AgentError::NothingMatched);
             }
@@ -174,6 +203,7 @@ impl Agent {
             .once
             .then(|| ProgressBar::start(agent.shared.metrics.clone()));
         if !agent.interrupted {
+            agent.service_manager.ready();
             agent.supervise(signals, forgetting);
         }
         agent.stop(signals);
@@ -245,18 +275,25 @@ impl Agent {
         };
         let FoundPath {
             path,
-            log,
+            mut log,
             stat,
             is_first,
         } = found;
         if self.tailers.contains_key(&path) {
             return;
         }
-        let followed = Followed {
-            log: log.clone(),
-            size: stat.map_or(0, |stat| stat.size),
-        };
-        self.tailers.insert(path.clone(), followed);
+        if !self
+            .config
+            .logs
+            .iter()
+            .any(|known| Arc::ptr_eq(known, &log))
+        {
+            // It was found for sections that have changed since.
+            let Some(wanted) = self.shared.discovery().wanted(&path) else {
+                return;
+            };
+            log = wanted;
+        }
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
         let handle = TailerHandle::new(self.parked_woken.clone());
@@ -266,6 +303,14 @@ impl Agent {
             route,
             path: path.clone(),
         });
+        let followed = Followed {
+            handle: handle.clone(),
+            log: log.clone(),
+            destination: destination.clone(),
+            size: stat.map_or(0, |stat| stat.size),
+            is_ending: false,
+        };
+        self.tailers.insert(path.clone(), followed);
         let registry = &self.shared.registry;
         let is_of_section = |path: &Path| tail::follows(&log, path);
         let honours_start_at = is_first && !registry.knows_section(&log.name, is_of_section);

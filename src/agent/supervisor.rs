@@ -8,7 +8,7 @@ use super::standing::SUMMARY_INTERVAL;
 use super::threads::{Outcome, Role, ThreadExit};
 use super::{Agent, AgentError};
 use crate::progress::Progress;
-use crate::shown::Size;
+use crate::shown::size;
 use crate::tail::forgetting::{FORGET_INTERVAL, Forgetting, LookedFor};
 
 impl Agent {
@@ -23,6 +23,7 @@ impl Agent {
             false => tick(FORGET_INTERVAL),
         };
         let minute = tick(SUMMARY_INTERVAL);
+        let watchdog = self.service_manager.watchdog().map_or(never(), tick);
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;
@@ -49,8 +50,13 @@ impl Agent {
                 },
                 recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
                 recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
+                recv(self.reloading.loaded()) -> loaded => if let Ok(loaded) = loaded {
+                    self.on_loaded(loaded);
+                },
+                recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),
                 recv(minute) -> _ => self.on_minute(),
                 recv(forget) -> _ => forgetting.look(),
+                recv(watchdog) -> _ => self.service_manager.alive(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
                     for serial in forgetting.on_looked_for(looked_for, Instant::now()) {
                         self.tell(Progress::Forgotten { serial });
@@ -68,12 +74,14 @@ impl Agent {
         } = exited;
         match &role {
             Role::Tailer(path) => {
-                self.tailers.remove(path);
+                if let Some(tailer) = self.tailers.remove(path) {
+                    self.shared.changes.forget(&tailer.handle);
+                }
                 self.watches.unregister(path);
             }
             Role::Producer => self.producers -= 1,
             Role::Registrar => self.has_registrar = false,
-            Role::Watcher | Role::Scheduler => {}
+            Role::Watcher | Role::Scheduler | Role::Config => {}
         }
         match outcome {
             Outcome::Panicked(message) => {
@@ -102,6 +110,7 @@ impl Agent {
 
     /// Stops the tailers, lets the producers send what they have, then has the checkpoints written.
     pub(super) fn stop(&mut self, signals: &Receiver<()>) {
+        self.service_manager.stopping();
         let mut signals = signals.clone();
         let mut until = None;
         if !self.mode.once || !self.tailers.is_empty() {
@@ -158,15 +167,15 @@ impl Agent {
         }
         let metrics = &self.shared.metrics;
         let acked = metrics.acked_bytes.value();
-        let (size, logs) = (Size(acked), metrics.logs());
+        let (bytes, logs) = (size(acked), metrics.logs());
         let records: u64 = logs.iter().map(|log| log.acked_records).sum();
         if self.mode.dry_run {
             log::info!(
-                "stopped; {size} of log files ({acked} bytes, {records} records) would have been sent"
+                "stopped; {bytes} of log files ({acked} bytes, {records} records) would have been sent"
             );
         } else {
             log::info!(
-                "stopped; {size} of log files ({acked} bytes) were delivered by this run as {records} records"
+                "stopped; {bytes} of log files ({acked} bytes) were delivered by this run as {records} records"
             );
         }
     }

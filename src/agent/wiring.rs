@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::config_watch::{ConfigWatch, Loaded};
 use super::memory_limit::MemoryLimit;
+use super::reload::Reloading;
 use super::standing::Standing;
 use super::threads::{Outcome, Role, ThreadExit, ThreadLimit, ThreadShares, lanes, spawn};
 use super::{Agent, AgentError, Mode};
@@ -23,7 +25,9 @@ use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
 use crate::output::{Output, StdoutOutput, Worker};
 use crate::progress::{Progress, Saved};
+use crate::service_manager::ServiceManager;
 use crate::shown::ShownPath;
+use crate::tail::changes::Changes;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::{Discovery, FoundPath};
@@ -52,6 +56,8 @@ struct Ends {
     scheduled: Receiver<Message<Tailer>>,
     woken: Receiver<u64>,
     progress_taken: Receiver<Progress>,
+    /// Where the `config` thread tells of the ini.
+    loads: (Sender<Loaded>, Option<Receiver<()>>),
 }
 
 impl Agent {
@@ -94,7 +100,8 @@ impl Agent {
         permits.report_to(&metrics.board);
         let shared = Arc::new(Shared {
             registry: FileRegistry::new(&saved),
-            discovery,
+            discovery: Mutex::new(discovery),
+            changes: Changes::default(),
             folders: FolderIndex::new(),
             watches: watcher.watches(),
             pool: BufferPool::new(),
@@ -131,6 +138,13 @@ impl Agent {
             watcher.run();
             true
         })?;
+        if let (loaded, Some(asks)) = ends.loads {
+            let watch = ConfigWatch::new(&agent.config, asks, loaded);
+            agent.spawn("config".into(), Role::Config, move || {
+                watch.run();
+                true
+            })?;
+        }
         Ok(Started {
             agent,
             first_look,
@@ -152,6 +166,8 @@ impl Agent {
         let (scheduler, scheduled) = unbounded();
         let (parked_woken, woken) = unbounded();
         let (progress, progress_taken) = bounded(PROGRESS_QUEUE);
+        let (read, reads) = unbounded();
+        let (asks, asked) = (!mode.once).then(unbounded).unzip();
         let host = rustix::system::uname();
         let memory_limit = MemoryLimit::new(config.agent.memory_limit_bytes);
         memory_limit.say();
@@ -161,6 +177,7 @@ impl Agent {
             watches: shared.watches.clone(),
             shared,
             batches: Vec::new(),
+            producer_configs: Vec::new(),
             progress: Some(progress),
             stop_tailers: Some(stop_tailers),
             tailers_stop,
@@ -170,13 +187,15 @@ impl Agent {
             exited,
             found,
             inbox,
+            standing: Standing::new(),
+            reloading: Reloading::new(&config, reads, asks),
             control: None,
             tap: Arc::default(),
-            standing: Standing::new(&config),
             tailers: HashMap::new(),
             routes: HashMap::new(),
             budget: Budget::new(memory_limit.for_lines()),
             memory_limit,
+            service_manager: ServiceManager::of_this_process(),
             producers: 0,
             has_registrar: false,
             deadline: Deadline::default(),
@@ -190,6 +209,7 @@ impl Agent {
             scheduled,
             woken,
             progress_taken,
+            loads: (read, asked),
         };
         (agent, ends)
     }
@@ -284,7 +304,9 @@ impl Agent {
     where
         O: Output + Send + 'static,
     {
-        let worker = Worker::new(output, batches, self.deadline.clone());
+        let (sender, configs) = unbounded();
+        self.producer_configs.push(sender);
+        let worker = Worker::new(output, batches, configs, self.deadline.clone());
         self.spawn(format!("producer-{k}"), Role::Producer, move || {
             worker.run()
         })?;
@@ -351,7 +373,7 @@ fn raise_descriptor_limit() -> u64 {
 }
 
 /// How long the start waits for file systems that do not answer.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
+pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway.
 const BATCH_QUEUE: usize = 64;
 /// Messages that may wait for the registrar while it writes.

@@ -46,6 +46,8 @@ pub struct Registrar {
     is_to_look_again: bool,
     trouble: Condition,
     status: PositionsStatus,
+    /// The file is to be written anew: the sections stand at its beginning.
+    is_to_begin: bool,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,7 @@ impl Registrar {
             is_to_look_again: false,
             trouble: Condition::on(&board),
             status: PositionsStatus::default(),
+            is_to_begin: false,
         }
     }
 
@@ -191,6 +194,12 @@ impl Registrar {
     fn take(&mut self, progress: Progress) {
         match progress {
             Progress::LookedForAll => self.schedule.changed(),
+            Progress::Following { sections, interval } => {
+                self.is_to_begin = self.sections != sections;
+                self.sections = sections;
+                self.schedule.keep_to(interval);
+                self.schedule.changed();
+            }
             Progress::Opened {
                 source,
                 checkpoint,
@@ -406,7 +415,8 @@ impl Registrar {
         let Some(mut store) = self.store.take() else {
             return self.changes.clear();
         };
-        let done = match store.is_full().then(|| self.begin(&mut store)) {
+        let begins = store.is_full() || std::mem::take(&mut self.is_to_begin);
+        let done = match begins.then(|| self.begin(&mut store)) {
             Some(Err(error)) if store.can_append() => {
                 log::warn!("the checkpoints file grows beyond twice its size: {error}");
                 self.append(&mut store)

@@ -4,42 +4,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::record::civil::date_of_day;
 use crate::record::zone::Zone;
+use crate::shown::size;
 use crate::snapshot::Latency;
 
-/// `1.2 GiB`, `812 MiB`, `0 B`.
-pub(super) fn bytes(bytes: u64) -> String {
-    scaled(
-        bytes,
-        1024,
-        &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"],
-    )
-}
-
-/// As [`bytes`], and `0` for nothing.
+/// As [`size`], and `0` for nothing.
 pub(super) fn bytes_or_none(number: u64) -> String {
     match number {
         0 => "0".to_owned(),
-        number => bytes(number),
+        number => size(number),
     }
 }
 
-/// `88110`, `12.4 M`: at most seven columns.
+/// `88110`, `12 M`: at most seven columns.
 pub(super) fn count(number: u64) -> String {
     match number {
         0..10_000_000 => number.to_string(),
-        number => scaled(number, 1000, &["", "k", "M", "G", "T", "P", "E"]),
+        10_000_000..10_000_000_000 => format!("{} M", number / 1_000_000),
+        _ => format!("{:.1e}", number as f64),
     }
-}
-
-fn scaled(number: u64, step: u64, units: &[&str]) -> String {
-    let (mut value, mut at) = (number as f64, 0);
-    while value >= step as f64 && at + 1 < units.len() {
-        (value, at) = (value / step as f64, at + 1);
-    }
-    // Where one decimal would be rounded to ten it is left out.
-    let decimals = usize::from(at > 0 && value < 9.95);
-    let text = format!("{value:.decimals$} {}", units[at]);
-    text.trim_end().to_owned()
 }
 
 /// `7s`, `4m10s`, `3h12m`, `3d 4h`.
@@ -172,21 +154,11 @@ mod tests {
 
     #[test]
     fn figures_take_few_columns() {
-        for (number, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1 << 10, "1.0 KiB"),
-            (12 << 10, "12 KiB"),
-            (1_288_490_189, "1.2 GiB"),
-            (u64::MAX, "16 EiB"),
-        ] {
-            assert_eq!(bytes(number), text);
-        }
         assert_eq!(count(9_999_999), "9999999");
         assert_eq!(count(12_400_000), "12 M");
         for shift in 0..64 {
             let number = u64::MAX >> shift;
-            assert!(bytes(number).len() <= 8 && count(number).len() <= 7);
+            assert!(count(number).len() <= 7);
         }
         let ages = [7, 250, 11_520, 273_600].map(|s| age(Duration::from_secs(s)));
         assert_eq!(ages, ["7s", "4m10s", "3h12m", "3d 4h"]);

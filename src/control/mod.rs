@@ -18,6 +18,7 @@ mod look;
 mod measures;
 mod metrics_table;
 mod page;
+mod reload;
 mod screen;
 mod server;
 mod socket;
@@ -33,6 +34,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 pub use client::{AskError, ask};
 pub use look::tap;
+pub use reload::{ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
 pub use server::Control;
 pub use status::{Health, status};
 
@@ -43,6 +45,8 @@ use crate::snapshot::Snapshot;
 pub enum Request {
     /// How everything stands.
     Snapshot(Sender<Snapshot>),
+    /// To read the ini again; the answer is what has become of it.
+    Reload(Sender<Answer>),
 }
 
 /// An answer in words.

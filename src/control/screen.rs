@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use super::measures::{
-    about, age, ago, bytes, bytes_or_none, clock, count, cut, per_mille_ms, plain, rate,
+    about, age, ago, bytes_or_none, clock, count, cut, per_mille_ms, plain, rate,
 };
 use super::table::{Column, GREEN, RED, RESET, Row, Table, WIDTH};
-use crate::shown::ShownPath;
+use crate::shown::{ShownPath, size};
 use crate::snapshot::{BrokerStatus, FileState, FileStatus, LogStatus, Snapshot, TopicStatus};
 
 /// What is looked at.
@@ -236,12 +236,12 @@ impl Pair<'_> {
         let mut text = match waiting {
             0 if files.len() == 1 => "1 file at its end".to_owned(),
             0 => format!("{} files at their end", files.len()),
-            _ => format!("{waiting} of {} files, {}", files.len(), bytes(lag)),
+            _ => format!("{waiting} of {} files, {}", files.len(), size(lag)),
         };
         if let Some(oldest) = oldest {
             text.push_str(&format!(", oldest line {}", age(oldest)));
         }
-        text.push_str(&format!("    lost {}", bytes(lost)));
+        text.push_str(&format!("    lost {}", size(lost)));
         if is_all {
             text.push_str(&format!("  dead letters {}", count(letters)));
         }
@@ -281,7 +281,7 @@ impl Pair<'_> {
                 .iter()
                 .find(|before| before.name == log.name);
             let rate = |value: fn(&LogStatus) -> u64| {
-                bytes(rate(before.map_or(0, value), value(log), self.elapsed))
+                size(rate(before.map_or(0, value), value(log), self.elapsed))
             };
             let lost = sum(&log.lost_bytes);
             let cells = vec![
@@ -333,8 +333,8 @@ impl Pair<'_> {
         let rows = files.iter().take(most).map(|file| Row {
             cells: vec![
                 ShownPath(&file.path).to_string(),
-                bytes(file.position),
-                bytes(file.size),
+                size(file.position),
+                size(file.size),
                 bytes_or_none(file.waits()),
                 match file.state {
                     FileState::Failed => "FAILED".to_owned(),
@@ -376,7 +376,7 @@ impl Pair<'_> {
             cells: vec![
                 topic.name.clone(),
                 count(*rate),
-                bytes(topic.in_flight_bytes),
+                size(topic.in_flight_bytes),
                 count(topic.retries),
                 match &topic.parked {
                     Some((reason, since)) => {
@@ -463,8 +463,8 @@ impl Pair<'_> {
 
     fn foot(&self) -> String {
         let (process, positions) = (&self.now.process, &self.now.positions);
-        let limit = bytes(process.memory_limit);
-        let used = bytes(process.memory_used);
+        let limit = size(process.memory_limit);
+        let used = size(process.memory_used);
         // One unit is enough where both have the same.
         let unit = |text: &str| text.rsplit(' ').next().map(str::to_owned);
         let used = match unit(&used) == unit(&limit) {

@@ -42,6 +42,7 @@ const WORDS: &[(&str, Make)] = &[
             left: count.parse().ok(),
         })
     }),
+    ("reload", |server, _| server.ask(Request::Reload)),
 ];
 
 /// The running `control` thread, owned by the main thread. Dropping it ends the thread and takes the socket away.
@@ -171,7 +172,6 @@ enum Asked {
     /// For numbers.
     Snapshot(Receiver<Snapshot>, Purpose),
     /// For something that it answers in words.
-    #[expect(dead_code, reason = "for requests to come")]
     Words(Receiver<Answer>),
 }
 
@@ -408,6 +408,13 @@ impl Server {
         // Where it finds no room the answer never comes, as where nobody looks.
         let _ = self.inbox.try_send(Request::Snapshot(sender));
         Step::Waiting(Asked::Snapshot(answer, purpose))
+    }
+
+    /// Puts to the main thread what it answers in words.
+    fn ask(&mut self, request: fn(Sender<Answer>) -> Request) -> Step {
+        let (sender, answer) = bounded(1);
+        let _ = self.inbox.try_send(request(sender));
+        Step::Waiting(Asked::Words(answer))
     }
 
     /// The step that follows on an answer; `None`: there is none yet.

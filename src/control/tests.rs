@@ -44,6 +44,7 @@ fn main_thread() -> Sender<Request> {
         for request in requests {
             match request {
                 Request::Snapshot(sender) => sender.send(sample()).unwrap(),
+                Request::Reload(answer) => drop(answer),
             }
         }
     });

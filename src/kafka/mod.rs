@@ -22,6 +22,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod network;
+pub(crate) mod probe;
 pub(crate) mod producer;
 pub(crate) mod protocol;
 #[cfg(test)]

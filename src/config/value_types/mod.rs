@@ -21,6 +21,8 @@ pub(super) trait ValueType: Sync {
     type Value: Debug;
     /// Whether a value of this type must never be printed.
     const SECRET: bool = false;
+    /// Whether it names a file whose content is read with the configuration.
+    const NAMES_FILE: bool = false;
 
     /// What is accepted, as it ends a message.
     fn accepted(&self) -> String;
@@ -194,6 +196,7 @@ pub(super) struct Optional<K>(pub(super) K);
 impl<K: ValueType> ValueType for Optional<K> {
     type Value = Option<K::Value>;
     const SECRET: bool = K::SECRET;
+    const NAMES_FILE: bool = K::NAMES_FILE;
 
     fn accepted(&self) -> String {
         format!("{}, or nothing", self.0.accepted())

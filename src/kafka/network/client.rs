@@ -65,11 +65,14 @@ impl<'a> Client<'a> {
 
     /// What was found there, for people.
     pub(crate) fn about(&self) -> String {
-        let release = self.versions.release().unwrap_or("of unknown age");
-        let tls = self.transport.tls_version().unwrap_or("no TLS");
+        let release = self.versions.release();
+        let tls = match self.transport.tls() {
+            Some((version, _)) => ["TLS ", version].concat(),
+            None => "no TLS".to_owned(),
+        };
         let sasl = self.config.sasl.as_ref();
         let login = sasl.map_or("no login", |sasl| sasl.mechanism());
-        ["Kafka ", release, ", ", tls, ", ", login].concat()
+        ["Kafka ", release, ", ", &tls, ", ", login].concat()
     }
 
     /// Says who we are, if that is wanted. Returns when to say it again.
@@ -88,10 +91,6 @@ impl<'a> Client<'a> {
     }
 
     /// Sends a request and reads its response, which must come within `timeout`.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for commands that ask one question")
-    )]
     pub(crate) fn call(
         &mut self,
         request: Request,

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -83,11 +83,11 @@ impl Transport {
         Ok(socket)
     }
 
-    /// The version of TLS, if there is any.
-    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+    /// The version of TLS and until when the broker's certificate is valid, if the stream is encrypted.
+    pub(crate) fn tls(&self) -> Option<(&'static str, Option<SystemTime>)> {
         match &self.stream {
             Stream::Plain(_) => None,
-            Stream::Tls(stream) => Some(stream.version()),
+            Stream::Tls(stream) => Some(stream.facts()),
         }
     }
 

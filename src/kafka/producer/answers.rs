@@ -21,6 +21,9 @@ impl Machine {
             Response::Metadata(metadata) => metadata.throttle_ms,
             Response::InitProducerId(answer) => answer.throttle_ms,
             Response::Produce(answer) => answer.throttle_ms,
+            Response::FindCoordinator(_)
+            | Response::AddPartitionsToTxn(_)
+            | Response::EndTxn(_) => 0,
         };
         match self.cluster.broker(peer) {
             Some(broker) => broker.throttle(throttle_ms, now.at),
@@ -49,6 +52,9 @@ impl Machine {
                     self.produced(&batches, &answer, now);
                 }
             }
+            Response::FindCoordinator(_)
+            | Response::AddPartitionsToTxn(_)
+            | Response::EndTxn(_) => {}
         }
     }
 
@@ -73,7 +79,7 @@ impl Machine {
     }
 
     /// These batches are on their way no more.
-    fn arrive(&self, batches: &[BatchRef]) {
+    pub(super) fn arrive(&self, batches: &[BatchRef]) {
         for batch in batches {
             if let Some(Some(topic)) = self.topics.get(batch.topic) {
                 let in_flight = &topic.counters.in_flight_bytes;
@@ -92,6 +98,7 @@ impl Machine {
             self.cluster.start_again(peer, now);
             return;
         }
+        self.note_cluster(metadata.cluster_id.as_deref(), now);
         let mut again = metadata.brokers.is_empty();
         let mut anew = false;
         for told in &metadata.topics {

@@ -21,6 +21,8 @@
 //! | `placement.rs` | which partition a batch goes to |
 //! | `partition.rs`, `batch.rs` | order, sequence numbers, what is in flight, which file bytes it covers |
 //! | `producer_id.rs` | which producer id is good, and which sequence number is next |
+//! | `going_over.rs` | what stays and what is made anew when the configuration changes |
+//! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
 //! | `encoder.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
@@ -36,6 +38,7 @@ pub(crate) mod answers;
 pub(crate) mod batch;
 pub(crate) mod dead_letter;
 pub(crate) mod encoder;
+mod going_over;
 pub(crate) mod machine;
 pub(crate) mod output;
 pub(crate) mod partition;
@@ -44,6 +47,8 @@ pub(crate) mod planted;
 pub(crate) mod producer_id;
 pub(crate) mod sending;
 pub(crate) mod topic;
+#[expect(dead_code, reason = "for delivery = exactly_once")]
+pub(crate) mod transaction;
 
 #[cfg(test)]
 mod model;

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::output::Output;
 
 use super::dead_letter::DeadLetters;
+use super::going_over::patience;
 use super::machine::{Machine, Now, min_deadline};
 
 /// The native Kafka client as an [`Output`].
@@ -22,8 +23,13 @@ use super::machine::{Machine, Now, min_deadline};
 /// when it can be sent at once, so encoded copies exist of what is in flight and of nothing else.
 #[derive(Debug)]
 pub(crate) struct NativeOutput {
+    k: usize,
     machine: Machine,
+    /// For connections.
+    sender: Sender<Event>,
     events: Receiver<Event>,
+    /// The configuration that it goes over to, and when at the latest.
+    next: Option<(Arc<KafkaConfig>, Instant)>,
     progress: Sender<Progress>,
     dead_letters: DeadLetters,
 }
@@ -40,10 +46,13 @@ impl NativeOutput {
     ) -> Self {
         let (sender, events) = unbounded();
         let board = &metrics.board;
-        let dial = Box::new(Dialer::new(k, config.clone(), board, sender));
+        let dial = Box::new(Dialer::new(k, config.clone(), board, sender.clone()));
         let random = fastrand::Rng::new();
         let dead_letters = DeadLetters::new(k, dead_letters, metrics.clone());
         NativeOutput {
+            k,
+            sender,
+            next: None,
             machine: Machine::new(config, dial, metrics, random, Instant::now()),
             events,
             progress,
@@ -63,6 +72,21 @@ impl NativeOutput {
         self.report(effects.acked);
         // Now the memory of these batches may be used for others.
         drop(effects.done);
+    }
+
+    /// Goes over to the next configuration when nothing is in flight, or has been for too long. Returns when that is.
+    fn go_over(&mut self, now: Instant) -> Option<Instant> {
+        let is_due = |(_, at): &mut (_, Instant)| *at <= now || !self.machine.has_in_flight();
+        if let Some((config, _)) = self.next.take_if(is_due) {
+            let dial = Box::new(Dialer::new(
+                self.k,
+                config.clone(),
+                &self.machine.metrics.board,
+                self.sender.clone(),
+            ));
+            self.machine.go_over(config, dial, now);
+        }
+        self.next.as_ref().map(|(_, at)| *at)
     }
 
     /// Puts aside the records that no broker takes.
@@ -101,9 +125,16 @@ impl Output for NativeOutput {
     }
 
     fn poll(&mut self, now: Instant) -> Option<Instant> {
+        let over = self.go_over(now);
         self.dead_letter(now);
-        let next = self.machine.poll(now);
+        let next = min_deadline(self.machine.poll(now), over);
         min_deadline(next, self.dead_letters.due()).filter(|at| *at > now)
+    }
+
+    fn reconfigure(&mut self, config: Arc<KafkaConfig>) {
+        self.machine.hold();
+        let patience = patience(&self.machine.config);
+        self.next = Some((config, Instant::now() + patience));
     }
 
     fn only_gathers(&self) -> bool {

@@ -38,6 +38,9 @@ type Round = BTreeMap<i32, ProduceBuilder>;
 impl Machine {
     /// Sends what can be sent now. Returns when something will be due by itself.
     pub(super) fn send_ready(&mut self, now: Instant) -> Option<Instant> {
+        if self.is_held {
+            return None;
+        }
         loop {
             let mut round = Round::new();
             self.turn = self.turn.wrapping_add(1);

@@ -1,5 +1,6 @@
 //! The APIs that this client speaks: one row for each, with everything that is the same in all its messages.
-//! Which version is used is agreed upon with each broker.
+//! Which version is used is agreed upon with each broker, and in transactions also with the cluster: a broker lists
+//! versions that it refuses as long as the cluster has not finalized the feature that they belong to (KIP-584).
 
 use super::wire::{Reader, WireError};
 
@@ -27,9 +28,13 @@ const fn row(key: i16, least: i16, most: i16, flexible_from: i16) -> Api {
 
 pub(crate) const PRODUCE: Api = row(0, 3, 12, 9);
 pub(crate) const METADATA: Api = row(3, 0, 13, 9);
+pub(crate) const FIND_COORDINATOR: Api = row(10, 1, 4, 3);
 pub(crate) const SASL_HANDSHAKE: Api = row(17, 1, 1, i16::MAX);
 pub(crate) const API_VERSIONS: Api = row(18, 0, 3, 3);
 pub(crate) const INIT_PRODUCER_ID: Api = row(22, 0, 4, 2);
+pub(crate) const DESCRIBE_CONFIGS: Api = row(32, 1, 4, 4);
+pub(crate) const ADD_PARTITIONS_TO_TXN: Api = row(24, 0, 3, 3);
+pub(crate) const END_TXN: Api = row(26, 0, 5, 3);
 pub(crate) const SASL_AUTHENTICATE: Api = row(36, 0, 2, 2);
 
 impl Api {
@@ -39,62 +44,115 @@ impl Api {
     }
 }
 
+/// How transactions are made in a cluster: the level of its feature `transaction.version` (KIP-890), which can be
+/// raised and lowered while the brokers run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TransactionVersion {
+    /// Level 0 or 1: partitions are added by a request of their own, and all transactions share an epoch.
+    #[default]
+    Classic,
+    /// Level 2: Produce adds the partition, and each transaction has an epoch of its own.
+    Two,
+}
+
+/// The features that a cluster has finalized, as far as this client looks at them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// Grows with each change; of two brokers the one with the higher epoch is right. -1: the broker does not tell.
+    pub(crate) epoch: i64,
+    pub(crate) transaction_version: TransactionVersion,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Features {
+            epoch: -1,
+            transaction_version: TransactionVersion::Classic,
+        }
+    }
+}
+
 /// What a broker speaks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Versions(Vec<(i16, i16, i16)>);
+pub(crate) struct Versions {
+    /// Key, oldest and newest version of each API.
+    offered: Vec<(i16, i16, i16)>,
+    /// What the cluster has finalized, as this broker knows it.
+    pub(crate) features: Features,
+}
 
 impl Versions {
     /// Of a broker that offers these: key, oldest and newest version.
     #[cfg(test)]
     pub(crate) fn offering(apis: &[(i16, i16, i16)]) -> Self {
-        Versions(apis.to_vec())
+        Versions {
+            offered: apis.to_vec(),
+            ..Versions::default()
+        }
+    }
+
+    /// The highest version of the API with this key that the broker speaks, whatever this client does; -1 for none.
+    pub(crate) fn newest(&self, key: i16) -> i16 {
+        let offered = self.offered.iter().find(|offered| offered.0 == key);
+        offered.map_or(-1, |offered| offered.2)
     }
 
     /// The highest version of `api` that both sides speak.
     pub(crate) fn of(&self, api: Api) -> Option<i16> {
-        let (_, least, most) = self.0.iter().find(|offered| offered.0 == api.key)?;
-        let version = api.most.min(*most);
+        self.up_to(api, api.most)
+    }
+
+    /// As [`Versions::of`], of a request that belongs to a transaction.
+    ///
+    /// Produce 12 and EndTxn 5 are what makes a transaction one of version 2, and brokers of a cluster that has not
+    /// finalized it list them all the same: they answer the first with error 35 and the second with 51, for ever.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for delivery = exactly_once"))]
+    pub(crate) fn in_transaction(&self, api: Api, version: TransactionVersion) -> Option<i16> {
+        let most = match (api, version) {
+            (PRODUCE, TransactionVersion::Classic) => 11,
+            (END_TXN, TransactionVersion::Classic) => 4,
+            _ => api.most,
+        };
+        self.up_to(api, most)
+    }
+
+    fn up_to(&self, api: Api, most: i16) -> Option<i16> {
+        let mut offered = self.offered.iter();
+        let (_, least, offered) = offered.find(|offered| offered.0 == api.key)?;
+        let version = most.min(*offered);
         (version >= api.least.max(*least)).then_some(version)
     }
 }
 
 impl Versions {
-    /// The release of Kafka that speaks so: the oldest one that does.
-    pub(crate) fn release(&self) -> Option<&'static str> {
-        let most = |key| {
-            let offered = self.0.iter().find(|offered| offered.0 == key)?;
-            Some(offered.2)
-        };
-        let has = |(key, version, _): &&(i16, i16, &str)| most(*key) >= Some(*version);
-        RELEASES
+    /// The release of Kafka that speaks these versions: the first row that it reaches in both.
+    pub(crate) fn release(&self) -> &'static str {
+        let (produce, fetch) = (self.newest(PRODUCE.key), self.newest(FETCH_KEY));
+        let reached = RELEASES
             .iter()
-            .rev()
-            .find(has)
-            .map(|(.., release)| *release)
+            .find(|row| produce >= row.0 && fetch >= row.1);
+        reached.map_or("old", |row| row.2)
     }
 }
 
-const FETCH: i16 = 1;
-
-/// Which release came with which version of Produce or Fetch.
-const RELEASES: [(i16, i16, &str); 16] = [
-    (PRODUCE.key, 3, "0.11"),
-    (PRODUCE.key, 5, "1.0"),
-    (FETCH, 7, "1.1"),
-    (PRODUCE.key, 6, "2.0"),
-    (PRODUCE.key, 7, "2.1"),
-    (FETCH, 11, "2.3"),
-    (PRODUCE.key, 8, "2.4"),
-    (FETCH, 12, "2.7"),
-    (PRODUCE.key, 9, "2.8"),
-    (FETCH, 13, "3.1"),
-    (FETCH, 15, "3.5"),
-    (PRODUCE.key, 10, "3.7"),
-    (PRODUCE.key, 11, "3.8"),
-    (FETCH, 17, "3.9"),
-    (PRODUCE.key, 12, "4.0"),
-    (PRODUCE.key, 13, "4.1 or later"),
+/// The newest versions of Produce and Fetch (`clients/src/main/resources/common/message` of each release).
+const RELEASES: [(i16, i16, &str); 14] = [
+    (13, 18, "4.1+"),
+    (12, 17, "4.0"),
+    (11, 17, "3.9"),
+    (11, 16, "3.8"),
+    (10, 16, "3.7"),
+    (9, 15, "3.5+"),
+    (9, 13, "3.1+"),
+    (9, 12, "2.8+"),
+    (8, 11, "2.4+"),
+    (7, 10, "2.1+"),
+    (6, 8, "2.0"),
+    (5, 7, "1.1"),
+    (5, 6, "1.0"),
+    (3, 5, "0.11"),
 ];
+const FETCH_KEY: i16 = 1;
 
 /// The response to `ApiVersions`: the error code and what the broker speaks.
 ///
@@ -113,9 +171,36 @@ pub(crate) fn api_versions(body: &[u8], asked: i16) -> Result<(i16, Versions), W
     if version >= 1 {
         r.i32()?;
     }
-    r.tags()?;
+    let mut features = Features::default();
+    r.each_tag(|tag, field| {
+        match tag {
+            1 => features.epoch = Reader::new(field, true).i64()?,
+            2 => features.transaction_version = transaction_version(field)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
     r.end()?;
-    Ok((error, Versions(offered)))
+    Ok((error, Versions { offered, features }))
+}
+
+/// What the tagged field of the finalized features says about transactions.
+fn transaction_version(field: &[u8]) -> Result<TransactionVersion, WireError> {
+    let mut r = Reader::new(field, true);
+    let mut level = 0;
+    for _ in 0..r.array(6)? {
+        let name = r.string()?;
+        let most = r.i16()?;
+        r.i16()?; // the lowest level
+        r.tags()?;
+        if name == Some("transaction.version") {
+            level = most;
+        }
+    }
+    Ok(match level {
+        2.. => TransactionVersion::Two,
+        _ => TransactionVersion::Classic,
+    })
 }
 
 #[cfg(test)]
@@ -123,17 +208,24 @@ mod tests {
     use super::*;
     use crate::kafka::testing::encoded;
     use kafka_protocol::messages::ApiVersionsResponse;
-    use kafka_protocol::messages::api_versions_response::ApiVersion;
+    use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
+    use kafka_protocol::protocol::StrBytes;
 
     #[test]
-    fn the_release_is_told_by_the_newest_version_that_came_with_one() {
-        let release = |produce, fetch| Versions(vec![(0, 0, produce), (1, 0, fetch)]).release();
-        assert_eq!(release(3, 5), Some("0.11"));
-        assert_eq!(release(8, 11), Some("2.4"));
-        assert_eq!(release(9, 13), Some("3.1"));
-        assert_eq!(release(11, 17), Some("3.9"));
-        assert_eq!(release(14, 20), Some("4.1 or later"));
-        assert_eq!(release(2, 3), None);
+    fn the_release_is_that_of_the_newest_versions() {
+        for (produce, fetch, expected) in [
+            (13, 18, "4.1+"),
+            (20, 30, "4.1+"),
+            (12, 17, "4.0"),
+            (11, 17, "3.9"),
+            (9, 12, "2.8+"),
+            (8, 12, "2.4+"),
+            (3, 5, "0.11"),
+            (2, 3, "old"),
+        ] {
+            let versions = Versions::offering(&[(0, 0, produce), (1, 0, fetch)]);
+            assert_eq!(versions.release(), expected, "{produce} {fetch}");
+        }
     }
 
     #[test]
@@ -157,7 +249,48 @@ mod tests {
             assert_eq!(versions.of(METADATA), Some(13));
             assert_eq!(versions.of(INIT_PRODUCER_ID), None);
         }
-        assert_eq!(Versions(vec![(PRODUCE.key, 0, 2)]).of(PRODUCE), None);
-        assert_eq!(Versions(vec![(PRODUCE.key, 14, 20)]).of(PRODUCE), None);
+        let offering = |least, most| Versions::offering(&[(PRODUCE.key, least, most)]);
+        assert_eq!(offering(0, 2).of(PRODUCE), None);
+        assert_eq!(offering(14, 20).of(PRODUCE), None);
+    }
+
+    #[test]
+    fn what_the_cluster_has_finalized_decides_on_the_version_of_a_transaction() {
+        let of = |level: Option<i16>| {
+            let features = level.into_iter().map(|level| {
+                FinalizedFeatureKey::default()
+                    .with_name(StrBytes::from_static_str("transaction.version"))
+                    .with_max_version_level(level)
+            });
+            let other = FinalizedFeatureKey::default()
+                .with_name(StrBytes::from_static_str("metadata.version"))
+                .with_max_version_level(29);
+            let api = |key, most| {
+                ApiVersion::default()
+                    .with_api_key(key)
+                    .with_max_version(most)
+            };
+            let response = ApiVersionsResponse::default()
+                .with_api_keys(vec![api(0, 13), api(22, 6), api(24, 5), api(26, 5)])
+                .with_finalized_features_epoch(77)
+                .with_finalized_features(std::iter::once(other).chain(features).collect());
+            let body = encoded(&response, 3);
+            for end in 0..body.len() {
+                assert!(api_versions(&body[..end], 3).is_err());
+            }
+            api_versions(&body, 3).expect("a valid answer").1
+        };
+        for level in [None, Some(0), Some(1), Some(2), Some(3)] {
+            let versions = of(level);
+            assert_eq!(versions.features.epoch, 77);
+            let version = versions.features.transaction_version;
+            let is_two = level.is_some_and(|level| level >= 2);
+            assert_eq!(version == TransactionVersion::Two, is_two, "{level:?}");
+            let spoken = [PRODUCE, INIT_PRODUCER_ID, ADD_PARTITIONS_TO_TXN, END_TXN];
+            let spoken = spoken.map(|api| versions.in_transaction(api, version));
+            let expected = if is_two { [12, 4, 3, 5] } else { [11, 4, 3, 4] };
+            assert_eq!(spoken, expected.map(Some), "{level:?}");
+            assert_eq!(versions.of(PRODUCE), Some(12), "without a transaction");
+        }
     }
 }

@@ -63,6 +63,23 @@ impl Request {
         Self::plain(METADATA, version, client_id, &message)
     }
 
+    /// `Metadata` of these topics and of what the principal may do with them; none is created. Version 8 at least.
+    pub(crate) fn metadata_with_rights<'a>(
+        client_id: &str,
+        version: i16,
+        topics: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let topics = topics.map(|topic| {
+            let name = TopicName(StrBytes::from_string(topic.to_owned()));
+            MetadataRequestTopic::default().with_name(Some(name))
+        });
+        let message = MetadataRequest::default()
+            .with_topics(Some(topics.collect()))
+            .with_allow_auto_topic_creation(false)
+            .with_include_topic_authorized_operations(version >= 8);
+        Self::plain(METADATA, version, client_id, &message)
+    }
+
     /// `InitProducerId` without a transaction.
     pub(crate) fn init_producer_id(client_id: &str, version: i16) -> Self {
         let message = InitProducerIdRequest::default()
@@ -120,6 +137,8 @@ pub(crate) struct ProduceStyle {
     pub(crate) acks: i16,
     /// How long the leader may wait for its followers.
     pub(crate) timeout_ms: i32,
+    /// The transactional id; `None`: the batches are not part of a transaction.
+    pub(crate) transactional_id: Option<String>,
 }
 
 impl ProduceStyle {
@@ -138,7 +157,10 @@ impl ProduceStyle {
         head.i16(self.client_id.len() as i16); // never compact, in any header version
         head.bytes.extend_from_slice(self.client_id.as_bytes());
         head.tags();
-        head.null_string(); // transactional id
+        match &self.transactional_id {
+            Some(id) => head.string(id),
+            None => head.null_string(),
+        }
         head.i16(self.acks);
         head.i32(self.timeout_ms);
         let same_topic = |a: &ProduceBatch, b: &ProduceBatch| a.topic == b.topic;
@@ -224,7 +246,7 @@ impl Request {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::{Buf, Bytes};
     use kafka_protocol::messages as reference;
     use kafka_protocol::messages::ProduceRequest;
@@ -234,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    fn frame(request: &Request) -> Bytes {
+    pub(crate) fn frame(request: &Request) -> Bytes {
         let mut frame = Vec::new();
         let mut from = 0;
         for (to, batch) in &request.batches {
@@ -248,11 +270,17 @@ mod tests {
 
     #[test]
     fn the_reference_decoder_reads_every_version_of_produce() {
-        let style = ProduceStyle {
-            client_id: "me".into(),
-            acks: -1,
-            timeout_ms: 4_000,
-        };
+        for transactional_id in [None, Some("logagent-a-0".to_owned())] {
+            every_version_is_read(ProduceStyle {
+                client_id: "me".into(),
+                acks: -1,
+                timeout_ms: 4_000,
+                transactional_id,
+            });
+        }
+    }
+
+    fn every_version_is_read(style: ProduceStyle) {
         let batch = |byte: u8, len: usize| Arc::new(vec![byte; len]);
         let topics = [
             ("one", vec![(0, batch(1, 100)), (300, batch(2, 20_000))]),
@@ -279,7 +307,8 @@ mod tests {
             let read = ProduceRequest::decode(&mut frame, version).expect("a request");
             assert!(frame.is_empty());
             assert_eq!((read.acks, read.timeout_ms), (-1, 4_000));
-            assert_eq!(read.transactional_id, None);
+            let id = read.transactional_id.as_ref().map(|id| id.as_str());
+            assert_eq!(id, style.transactional_id.as_deref());
             assert_eq!(read.topic_data.len(), 2);
             for (topic, (name, partitions)) in read.topic_data.iter().zip(&topics) {
                 assert_eq!(topic.name.as_str(), *name);

@@ -146,19 +146,27 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    /// Passes over an array of 32-bit numbers.
-    pub(crate) fn skip_i32s(&mut self) -> Result<(), WireError> {
+    /// Passes over an array of 32-bit numbers, and says how many they are.
+    pub(crate) fn skip_i32s(&mut self) -> Result<usize, WireError> {
         let count = self.array(4)?;
-        self.bytes(count * 4).map(drop)
+        self.bytes(count * 4).map(|_| count)
     }
 
     /// Passes over the tagged fields, where the version has them.
     pub(crate) fn tags(&mut self) -> Result<(), WireError> {
+        self.each_tag(|_, _| Ok(()))
+    }
+
+    /// Shows the tagged fields, where the version has them: number and bytes.
+    pub(crate) fn each_tag(
+        &mut self,
+        mut show: impl FnMut(u32, &'a [u8]) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
         if self.flexible {
             for _ in 0..self.uvarint()? {
-                self.uvarint()?;
+                let tag = self.uvarint()?;
                 let len = self.uvarint()?;
-                self.bytes(len as usize)?;
+                show(tag, self.bytes(len as usize)?)?;
             }
         }
         Ok(())
@@ -186,6 +194,12 @@ impl<'a> Reader<'a> {
             left => Err(WireError::Trailing(left)),
         }
     }
+}
+
+/// The time that a client must hold back for. Before KIP-219 a broker holds the answer back by itself, and only
+/// says for how long it did.
+pub(super) fn to_keep_to(throttle_ms: i32, is_new: bool) -> i32 {
+    if is_new { throttle_ms } else { 0 }
 }
 
 /// Writes big-endian fields to the end of a frame.
