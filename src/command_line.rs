@@ -34,6 +34,8 @@ pub enum Command {
     Status(StatusOptions),
     /// Show records of the running agent.
     Tap(TapOptions),
+    /// Set the position of a file, while no agent runs.
+    Rewind(RewindOptions),
     /// Print a text: help or version.
     Print(String),
 }
@@ -64,6 +66,28 @@ pub struct TestOptions {
     pub accept: bool,
     /// A rule that no case tests is a failure.
     pub strict: bool,
+}
+
+/// `logagent rewind`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewindOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The file.
+    pub path: PathBuf,
+    /// Where to.
+    pub to: To,
+    /// Do not ask back.
+    pub yes: bool,
+}
+
+/// Where a position is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// To the first line that begins there or behind.
+    Offset(u64),
+    /// Behind the last whole line.
+    End,
 }
 
 /// `logagent check`.
@@ -360,6 +384,25 @@ fn make_tap(given: Given) -> Result<Command, UsageError> {
             .map(shown)
             .unwrap_or_default(),
     }))
+}
+
+fn make_rewind(given: Given) -> Result<Command, UsageError> {
+    let (config, yes) = (given.config_or_default(), given.has("yes"));
+    let to = given.text("to").and_then(|to| match &*to {
+        "end" => Some(To::End),
+        offset => offset.parse().map(To::Offset).ok(),
+    });
+    match (<[OsString; 1]>::try_from(given.operands), to) {
+        (Ok([path]), Some(to)) => Ok(Command::Rewind(RewindOptions {
+            config,
+            path: path.into(),
+            to,
+            yes,
+        })),
+        _ => Err(UsageError::Conflict(
+            "'logagent rewind' takes one path and a place: rewind PATH --to 0, --to end or --to OFFSET",
+        )),
+    }
 }
 
 fn make_test(given: Given) -> Result<Command, UsageError> {

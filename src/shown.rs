@@ -27,6 +27,23 @@ impl fmt::Display for ShownPath<'_> {
     }
 }
 
+/// Shows a number of bytes as people read it: `0 B`, `812 MiB`, `1.2 GiB`.
+#[derive(Debug, Clone, Copy)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        let (mut value, mut unit) = (self.0 as f64, 0);
+        while value >= 1023.5 && unit + 1 < units.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        let decimals = usize::from(unit > 0 && value < 9.95);
+        write!(f, "{value:.decimals$} {}", units[unit])
+    }
+}
+
 /// Shows how long something lasts, in its two largest units: `9s`, `4m10s`, `3d4h`.
 #[derive(Debug, Clone, Copy)]
 pub struct Lasts(pub Duration);
@@ -71,21 +88,6 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
-/// `12 KiB`, `1.1 GiB`: two digits at least, and no more than needed.
-pub(crate) fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    while value >= 1023.5
-        && let Some(next) = units.next()
-    {
-        value /= 1024.0;
-        unit = next;
-    }
-    let digits = usize::from(value < 9.95 && unit != "B");
-    format!("{value:.digits$} {unit}")
-}
-
 /// Appends `head` and behind it `text`, in lines of at most [`WIDTH`] characters that begin below the first word.
 pub(crate) fn wrap(out: &mut String, head: &str, text: &str) {
     let indent = head.trim_start_matches('\n').chars().count();
@@ -120,25 +122,29 @@ mod tests {
     use std::ffi::OsStr;
 
     #[test]
-    fn what_lasts_is_told_in_its_two_largest_units() {
+    fn sizes_and_times_are_short_and_rounded() {
+        let sizes = [
+            0,
+            999,
+            1023,
+            1024,
+            1536,
+            102_348,
+            104_858_000,
+            1 << 30,
+            1_288_490_188,
+        ];
+        let shown = sizes.map(|bytes| Size(bytes).to_string());
+        assert_eq!(
+            shown,
+            [
+                "0 B", "999 B", "1023 B", "1.0 KiB", "1.5 KiB", "100 KiB", "100 MiB", "1.0 GiB",
+                "1.2 GiB"
+            ]
+        );
         let times = [0, 9, 60, 250, 3600, 273_700];
         let shown = times.map(|seconds| Lasts(Duration::from_secs(seconds)).to_string());
         assert_eq!(shown, ["0s", "9s", "1m", "4m10s", "1h", "3d4h"]);
-    }
-
-    #[test]
-    fn a_size_has_two_digits_or_more_and_the_unit_that_makes_it_short() {
-        for (bytes, shown) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1 << 10, "1.0 KiB"),
-            (12_400, "12 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (1_181_116_006, "1.1 GiB"),
-            (u64::MAX, "16777216 TiB"),
-        ] {
-            assert_eq!(size(bytes), shown);
-        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ use thiserror::Error;
 
 pub(crate) use self::memory_limit::MemoryLimit;
 use self::reload::Reloading;
-use self::standing::Standing;
+use self::standing::{Followed, Standing};
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
@@ -153,18 +153,6 @@ pub struct Agent {
     /// Records that Kafka will never take.
     refused: u64,
     interrupted: bool,
-}
-
-/// A tailer, as the main thread knows it.
-#[derive(Debug)]
-struct Followed {
-    handle: TailerHandle,
-    log: Arc<LogConfig>,
-    destination: Arc<Destination>,
-    /// The size that its file had when it was found, in bytes.
-    size: u64,
-    /// No section has its path: it was told to end.
-    is_ending: bool,
 }
 
 impl Agent {
@@ -307,8 +295,8 @@ impl Agent {
             handle: handle.clone(),
             log: log.clone(),
             destination: destination.clone(),
-            size: stat.map_or(0, |stat| stat.size),
             is_ending: false,
+            size: stat.map_or(0, |stat| stat.size),
         };
         self.tailers.insert(path.clone(), followed);
         let registry = &self.shared.registry;

@@ -5,16 +5,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::Agent;
 use super::summary::{Totals, still_wrong};
+use crate::batch::Destination;
+use crate::config::{Config, LogConfig};
 use crate::control::Request;
 use crate::progress::Progress;
 use crate::shown::ShownPath;
-use crate::snapshot::{FileState, FileStatus, Positions, ProcessStatus, Snapshot};
+use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
+use crate::tailer_handle::TailerHandle;
 
 /// Snapshots that are asked for.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Standing {
     /// What the last line of the log has told.
     told: Totals,
     started: SystemTime,
+    /// The ini in use.
+    pub(super) config: ConfigStatus,
 }
 
 #[derive(Debug)]
@@ -37,15 +43,34 @@ enum Asker {
     Summary,
 }
 
+/// A tailer, as the main thread knows it.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) handle: TailerHandle,
+    /// Its section, and where its records go.
+    pub(super) log: Arc<LogConfig>,
+    pub(super) destination: Arc<Destination>,
+    /// No section has its path: it was told to end.
+    pub(super) is_ending: bool,
+    /// The size that its file had when it was found, in bytes.
+    pub(super) size: u64,
+}
+
 impl Standing {
     /// That of an agent that starts now.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(config: &Config) -> Self {
+        let metadata = fs::metadata(&config.file);
         Standing {
             asking: Vec::new(),
             later: Vec::new(),
             awaited: None,
             told: Totals::default(),
             started: SystemTime::now(),
+            config: ConfigStatus {
+                path: config.file.clone(),
+                modified: metadata.and_then(|metadata| metadata.modified()).ok(),
+                ..ConfigStatus::default()
+            },
         }
     }
 
@@ -151,7 +176,7 @@ impl Agent {
                 threads: fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count() as u64),
                 files_open: positions.open,
             },
-            config: self.reloading.status.clone(),
+            config: self.standing.config.clone(),
             logs: metrics.logs(),
             files: positions.files,
             topics: metrics.topics(&conditions),
@@ -215,9 +240,16 @@ pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
 
+    const INI: &str = "[kafka]\nbrokers = k:1\ntopic = t\n[log:a]\npath = /a\n";
+
+    fn standing() -> Standing {
+        let config = Config::parse(INI, std::path::Path::new("/nowhere.ini"), &|_| None);
+        Standing::new(&config.expect("a good ini"))
+    }
+
     #[test]
     fn who_asks_while_a_snapshot_is_gathered_gets_the_next_one() {
-        let mut standing = Standing::new();
+        let mut standing = standing();
         standing.later.push(Asker::Summary);
         let mut registrar = None;
         let now = Instant::now();
@@ -238,7 +270,7 @@ mod tests {
     #[test]
     fn a_registrar_that_hangs_or_cannot_be_asked_is_waited_for_as_long_as_half_a_second_and_not_at_all()
      {
-        let mut standing = Standing::new();
+        let mut standing = standing();
         for (can_be_asked, patience) in [(true, PATIENCE), (false, Duration::ZERO)] {
             standing.later.push(Asker::Summary);
             let began = Instant::now();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::LogConfig;
-use crate::shown::{Lasts, ShownPath, size};
+use crate::shown::{Lasts, ShownPath, Size};
 use crate::snapshot::{ConditionStatus, FileStatus, Snapshot};
 
 /// What only grows, of all sections and topics together.
@@ -48,14 +48,14 @@ impl Totals {
         let lag: u64 = behind.clone().map(FileStatus::lag).sum();
         let mut line = format!(
             "in the last minute {} read, {} acknowledged as {} records; {} of {} files behind",
-            size(self.read_bytes - before.read_bytes),
-            size(self.acked_bytes - before.acked_bytes),
+            Size(self.read_bytes - before.read_bytes),
+            Size(self.acked_bytes - before.acked_bytes),
             self.acked_records - before.acked_records,
             behind.clone().count(),
             snapshot.files.len(),
         );
         if lag > 0 {
-            let _ = write!(line, " by {}", size(lag));
+            let _ = write!(line, " by {}", Size(lag));
         }
         let oldest = behind.filter_map(|file| file.behind_since).min();
         if let Some(age) = oldest.and_then(|oldest| now.duration_since(oldest).ok())
@@ -65,7 +65,7 @@ impl Totals {
         }
         let lost = self.lost_bytes - before.lost_bytes;
         if lost > 0 {
-            let _ = write!(line, "; {} lost", size(lost));
+            let _ = write!(line, "; {} lost", Size(lost));
         }
         let dead = self.dead_letters - before.dead_letters;
         if dead > 0 {
@@ -107,7 +107,7 @@ pub(super) fn still_wrong(
     format!(
         "{subject}: {reason}; for {} now, and {} wait",
         Lasts(lasted),
-        size(waiting)
+        Size(waiting)
     )
 }
 

@@ -8,7 +8,7 @@ use super::standing::SUMMARY_INTERVAL;
 use super::threads::{Outcome, Role, ThreadExit};
 use super::{Agent, AgentError};
 use crate::progress::Progress;
-use crate::shown::size;
+use crate::shown::Size;
 use crate::tail::forgetting::{FORGET_INTERVAL, Forgetting, LookedFor};
 
 impl Agent {
@@ -22,8 +22,8 @@ impl Agent {
             true => never(),
             false => tick(FORGET_INTERVAL),
         };
-        let minute = tick(SUMMARY_INTERVAL);
         let watchdog = self.service_manager.watchdog().map_or(never(), tick);
+        let minute = tick(SUMMARY_INTERVAL);
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;
@@ -167,15 +167,15 @@ impl Agent {
         }
         let metrics = &self.shared.metrics;
         let acked = metrics.acked_bytes.value();
-        let (bytes, logs) = (size(acked), metrics.logs());
+        let (size, logs) = (Size(acked), metrics.logs());
         let records: u64 = logs.iter().map(|log| log.acked_records).sum();
         if self.mode.dry_run {
             log::info!(
-                "stopped; {bytes} of log files ({acked} bytes, {records} records) would have been sent"
+                "stopped; {size} of log files ({acked} bytes, {records} records) would have been sent"
             );
         } else {
             log::info!(
-                "stopped; {bytes} of log files ({acked} bytes) were delivered by this run as {records} records"
+                "stopped; {size} of log files ({acked} bytes) were delivered by this run as {records} records"
             );
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::record::json_text::push_string;
-use crate::shown::{WIDTH, size, wrap};
+use crate::shown::{Size, WIDTH, wrap};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ impl Cell {
         match self {
             Cell::Text(text) => text.clone(),
             Cell::Number(number) => number.to_string(),
-            Cell::Bytes(bytes) => size(*bytes),
+            Cell::Bytes(bytes) => Size(*bytes).to_string(),
             Cell::Nothing => "-".to_owned(),
         }
     }

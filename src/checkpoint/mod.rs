@@ -6,6 +6,7 @@
 
 mod behind;
 pub mod registrar;
+pub mod rewind;
 mod schedule;
 pub mod store;
 pub mod tracker;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::BrokerAddress;
-use super::difference::Origin;
+use super::origin::Origin;
 use super::sasl::{SaslConfig, TokenOrigin};
 use super::tls::TlsConfig;
 use crate::batch::Route;

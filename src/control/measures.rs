@@ -4,8 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::record::civil::date_of_day;
 use crate::record::zone::Zone;
-use crate::shown::size;
+use crate::shown::Size;
 use crate::snapshot::Latency;
+
+/// `1.2 GiB`, `812 MiB`, `0 B`.
+pub(super) fn size(bytes: u64) -> String {
+    Size(bytes).to_string()
+}
 
 /// As [`size`], and `0` for nothing.
 pub(super) fn bytes_or_none(number: u64) -> String {

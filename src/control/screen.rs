@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use super::measures::{
-    about, age, ago, bytes_or_none, clock, count, cut, per_mille_ms, plain, rate,
+    about, age, ago, bytes_or_none, clock, count, cut, per_mille_ms, plain, rate, size,
 };
 use super::table::{Column, GREEN, RED, RESET, Row, Table, WIDTH};
-use crate::shown::{ShownPath, size};
+use crate::shown::ShownPath;
 use crate::snapshot::{BrokerStatus, FileState, FileStatus, LogStatus, Snapshot, TopicStatus};
 
 /// What is looked at.

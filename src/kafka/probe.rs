@@ -29,10 +29,12 @@ pub(crate) struct Asked {
 /// What one broker says.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The version of TLS and until when its certificate is valid, if the connection is encrypted.
-    pub(crate) tls: Option<(&'static str, Option<SystemTime>)>,
+    /// The version of TLS, if the connection is encrypted.
+    pub(crate) tls: Option<&'static str>,
+    /// Until when its certificate is valid.
+    pub(crate) certificate_end: Option<SystemTime>,
     /// Its release, as far as the versions of its APIs tell.
-    pub(crate) release: &'static str,
+    pub(crate) release: Option<&'static str>,
     /// Of one question.
     pub(crate) round_trip: Duration,
     /// Brokers, and the topics that were asked for.
@@ -133,7 +135,8 @@ fn ask_one(
         ask_for_producer_id(&mut client, &config)?;
     }
     Ok(Answer {
-        tls: client.transport.tls(),
+        tls: client.transport.tls_version(),
+        certificate_end: client.transport.certificate_end(),
         release: client.versions.release(),
         round_trip,
         configs: ask_for_configs(&mut client, address, &config, &metadata)?,

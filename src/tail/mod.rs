@@ -34,6 +34,7 @@ mod family;
 pub mod folder_index;
 pub mod forgetting;
 mod found;
+mod going_over;
 mod growth;
 pub mod lanes;
 mod links;

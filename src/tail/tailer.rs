@@ -98,9 +98,9 @@ pub struct Tailer {
     pub(super) last_event: Instant,
     /// When the section's rate allows more, and since when that is waited for.
     pub(super) rate_due: Option<Instant>,
-    pub(super) rate_limited_since: Option<Instant>,
     /// Whether its section is gone.
     pub(super) ending: Ending,
+    pub(super) rate_limited_since: Option<Instant>,
 }
 
 /// What a look left to wait for.

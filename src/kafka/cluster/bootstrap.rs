@@ -3,9 +3,35 @@
 use std::time::{Duration, Instant};
 
 use super::Cluster;
-use super::broker::{Broker, Peer, State};
+use super::broker::{Broker, Dial, Peer, Pending, State};
+use crate::config::KafkaConfig;
 
 impl Cluster {
+    /// Closes all connections and begins with the brokers of `config`. Returns the requests that will get no answer.
+    pub(crate) fn begin_anew(
+        &mut self,
+        config: &KafkaConfig,
+        dial: Box<dyn Dial>,
+        now: Instant,
+    ) -> Vec<Pending> {
+        let brokers = std::mem::take(&mut self.brokers);
+        // No number is used again: events of the old connections are of no interest.
+        let connections = self.connections;
+        let mut random = self.random.fork();
+        let metrics = self.metrics.clone();
+        // What is wrong is over when a broker answers, whichever it is.
+        let unreachable = std::mem::take(&mut self.unreachable);
+        *self = Cluster {
+            connections,
+            unreachable,
+            ..Cluster::new(config, dial, metrics, &mut random, now)
+        };
+        brokers
+            .into_values()
+            .flat_map(|broker| broker.pending)
+            .collect()
+    }
+
     /// Closes connections that were idle for so long that something on the way may have forgotten them. Returns
     /// when the next one is due.
     pub(crate) fn close_idle(&mut self, now: Instant) -> Option<Instant> {

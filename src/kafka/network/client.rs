@@ -65,14 +65,11 @@ impl<'a> Client<'a> {
 
     /// What was found there, for people.
     pub(crate) fn about(&self) -> String {
-        let release = self.versions.release();
-        let tls = match self.transport.tls() {
-            Some((version, _)) => ["TLS ", version].concat(),
-            None => "no TLS".to_owned(),
-        };
+        let release = self.versions.release().unwrap_or("of unknown age");
+        let tls = self.transport.tls_version().unwrap_or("no TLS");
         let sasl = self.config.sasl.as_ref();
         let login = sasl.map_or("no login", |sasl| sasl.mechanism());
-        ["Kafka ", release, ", ", &tls, ", ", login].concat()
+        ["Kafka ", release, ", ", tls, ", ", login].concat()
     }
 
     /// Says who we are, if that is wanted. Returns when to say it again.

@@ -117,9 +117,27 @@ mod tests {
 
     use super::*;
     use crate::config::Compression;
-    use crate::kafka::producer::tests::{Play, all_produced, metadata, signed, told_by};
+    use crate::kafka::producer::tests::{Leaders, Play, all_produced, metadata};
     use crate::kafka::protocol::request::Request;
+    use crate::kafka::protocol::response::Response;
     use crate::kafka::testing::destination_of;
+
+    /// Metadata of the cluster of this name.
+    fn told_by(cluster: &str, leaders: Leaders<'_>) -> Response {
+        let Response::Metadata(mut told) = metadata(leaders) else {
+            panic!("it is metadata");
+        };
+        told.cluster_id = Some(cluster.into());
+        Response::Metadata(told)
+    }
+
+    /// Producer id and sequence number of the first batch in a Produce request.
+    fn signed(request: &Request) -> (i64, i32) {
+        let bytes = &request.batches[0].1;
+        let id = bytes[43..51].try_into().expect("8 bytes");
+        let sequence = bytes[53..57].try_into().expect("4 bytes");
+        (i64::from_be_bytes(id), i32::from_be_bytes(sequence))
+    }
 
     const LEADERS: &[(i32, i32)] = &[(1, 0)];
 

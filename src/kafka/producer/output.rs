@@ -78,12 +78,9 @@ impl NativeOutput {
     fn go_over(&mut self, now: Instant) -> Option<Instant> {
         let is_due = |(_, at): &mut (_, Instant)| *at <= now || !self.machine.has_in_flight();
         if let Some((config, _)) = self.next.take_if(is_due) {
-            let dial = Box::new(Dialer::new(
-                self.k,
-                config.clone(),
-                &self.machine.metrics.board,
-                self.sender.clone(),
-            ));
+            let board = &self.machine.metrics.board;
+            let sender = self.sender.clone();
+            let dial = Box::new(Dialer::new(self.k, config.clone(), board, sender));
             self.machine.go_over(config, dial, now);
         }
         self.next.as_ref().map(|(_, at)| *at)

@@ -125,34 +125,38 @@ impl Versions {
 }
 
 impl Versions {
-    /// The release of Kafka that speaks these versions: the first row that it reaches in both.
-    pub(crate) fn release(&self) -> &'static str {
-        let (produce, fetch) = (self.newest(PRODUCE.key), self.newest(FETCH_KEY));
-        let reached = RELEASES
+    /// The release of Kafka that speaks so: the oldest one that does.
+    pub(crate) fn release(&self) -> Option<&'static str> {
+        let has = |(key, version, _): &&(i16, i16, &str)| self.newest(*key) >= *version;
+        RELEASES
             .iter()
-            .find(|row| produce >= row.0 && fetch >= row.1);
-        reached.map_or("old", |row| row.2)
+            .rev()
+            .find(has)
+            .map(|(.., release)| *release)
     }
 }
 
-/// The newest versions of Produce and Fetch (`clients/src/main/resources/common/message` of each release).
-const RELEASES: [(i16, i16, &str); 14] = [
-    (13, 18, "4.1+"),
-    (12, 17, "4.0"),
-    (11, 17, "3.9"),
-    (11, 16, "3.8"),
-    (10, 16, "3.7"),
-    (9, 15, "3.5+"),
-    (9, 13, "3.1+"),
-    (9, 12, "2.8+"),
-    (8, 11, "2.4+"),
-    (7, 10, "2.1+"),
-    (6, 8, "2.0"),
-    (5, 7, "1.1"),
-    (5, 6, "1.0"),
-    (3, 5, "0.11"),
+const FETCH: i16 = 1;
+
+/// Which release came with which version of Produce or Fetch.
+const RELEASES: [(i16, i16, &str); 16] = [
+    (PRODUCE.key, 3, "0.11"),
+    (PRODUCE.key, 5, "1.0"),
+    (FETCH, 7, "1.1"),
+    (PRODUCE.key, 6, "2.0"),
+    (PRODUCE.key, 7, "2.1"),
+    (FETCH, 11, "2.3"),
+    (PRODUCE.key, 8, "2.4"),
+    (FETCH, 12, "2.7"),
+    (PRODUCE.key, 9, "2.8"),
+    (FETCH, 13, "3.1"),
+    (FETCH, 15, "3.5"),
+    (PRODUCE.key, 10, "3.7"),
+    (PRODUCE.key, 11, "3.8"),
+    (FETCH, 17, "3.9"),
+    (PRODUCE.key, 12, "4.0"),
+    (PRODUCE.key, 13, "4.1 or later"),
 ];
-const FETCH_KEY: i16 = 1;
 
 /// The response to `ApiVersions`: the error code and what the broker speaks.
 ///
@@ -212,20 +216,15 @@ mod tests {
     use kafka_protocol::protocol::StrBytes;
 
     #[test]
-    fn the_release_is_that_of_the_newest_versions() {
-        for (produce, fetch, expected) in [
-            (13, 18, "4.1+"),
-            (20, 30, "4.1+"),
-            (12, 17, "4.0"),
-            (11, 17, "3.9"),
-            (9, 12, "2.8+"),
-            (8, 12, "2.4+"),
-            (3, 5, "0.11"),
-            (2, 3, "old"),
-        ] {
-            let versions = Versions::offering(&[(0, 0, produce), (1, 0, fetch)]);
-            assert_eq!(versions.release(), expected, "{produce} {fetch}");
-        }
+    fn the_release_is_told_by_the_newest_version_that_came_with_one() {
+        let release =
+            |produce, fetch| Versions::offering(&[(0, 0, produce), (1, 0, fetch)]).release();
+        assert_eq!(release(3, 5), Some("0.11"));
+        assert_eq!(release(8, 11), Some("2.4"));
+        assert_eq!(release(9, 13), Some("3.1"));
+        assert_eq!(release(11, 17), Some("3.9"));
+        assert_eq!(release(14, 20), Some("4.1 or later"));
+        assert_eq!(release(2, 3), None);
     }
 
     #[test]

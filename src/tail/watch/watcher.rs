@@ -1,5 +1,6 @@
 //! The `watch` thread: it hears what happened, decides what to look at, and reports the files found.
 
+mod following;
 mod names;
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +23,7 @@ use super::notices::{Notices, say};
 use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::seen::{First, FirstLook};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
-use super::watches::{Follow, WatchCommand, Watches};
+use super::watches::{WatchCommand, Watches};
 use crate::condition::{Board, Condition};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, FoundPath};
@@ -163,25 +164,6 @@ impl Watcher {
                 self.read_events(&mut buffer);
             }
         }
-    }
-
-    /// Goes over to other patterns. What is under way for the old ones counts no more: all folders of the new ones are
-    /// walked through. The watches stay until that is over.
-    fn begin_anew(&mut self, follow: Follow) {
-        if let Some(first) = self.first.take() {
-            first.report();
-        }
-        let now = Instant::now();
-        self.asker.follow(follow.discovery.clone());
-        self.scans = Scans::new(follow.discovery.patterns().count(), now);
-        self.folders = Folders::default();
-        self.changed = Changed::default();
-        self.notices = Notices::default();
-        self.walks.clear();
-        self.looks.clear();
-        self.next_tidy = now + SCAN_INTERVAL;
-        (self.discovery, self.gathering) = (follow.discovery, follow.gathering);
-        self.first = Some(follow.first);
     }
 
     /// Events that follow on others wait until `gathering` is over, unless the kernel's queue fills up.
