@@ -18,7 +18,7 @@ use logagent::check::{self, CheckError};
 use logagent::checkpoint::rewind::{Rewind, RewindError};
 use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
-use logagent::control::{self, AskError, Inbox, Request};
+use logagent::control::{self, AskError, Health, Inbox, Request};
 use logagent::log_writer::LogWriter;
 use logagent::privileges::{UserError, become_owner, become_user, make_folder};
 use logagent::verify::{self, VerifyError};
@@ -93,6 +93,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
+            Failure::Ask(AskError::Output(_) | AskError::Refused(_)) => ExitCode::FAILURE,
             Failure::Agent(error) if error.needs_a_person() => ExitCode::from(3),
             Failure::Check(CheckError::Output(_)) => ExitCode::FAILURE,
             Failure::Usage(_)
@@ -153,6 +154,17 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
                 Ending::Good => ExitCode::SUCCESS,
                 Ending::Failed => ExitCode::FAILURE,
             })
+        }
+        Command::Status(options) => {
+            let health = control::status(&options, &mut io::stdout().lock())?;
+            Ok(match health {
+                Health::Well => ExitCode::SUCCESS,
+                Health::Wrong => ExitCode::FAILURE,
+            })
+        }
+        Command::Tap(options) => {
+            control::tap(&options, &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Check(options) => {
             let level = check::run(&options, &mut io::stdout().lock())?;

@@ -267,7 +267,8 @@ impl Agent {
         for log in &config.logs {
             self.route(log);
             let counters = self.shared.metrics.section(log);
-            let route = log.route(&self.host, config.kafka.headers, counters);
+            let mut route = log.route(&self.host, config.kafka.headers, counters);
+            route.tap = self.tap.point(&log.name);
             if let Some((known, _)) = self.routes.get_mut(&log.name)
                 && **known != route
             {

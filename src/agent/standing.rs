@@ -170,6 +170,7 @@ impl Agent {
         };
         let mut snapshot = Snapshot {
             process: ProcessStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 started: Some(self.standing.started),
                 memory_used: self.budget.used_bytes() as u64,

@@ -181,6 +181,7 @@ impl Agent {
             standing: Standing::new(&config),
             reloading: Reloading::new(&config),
             control: None,
+            tap: Arc::default(),
             tailers: HashMap::new(),
             routes: HashMap::new(),
             budget: Budget::new(memory_limit.for_lines()),

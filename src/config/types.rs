@@ -14,6 +14,7 @@ use super::tls::TlsConfig;
 use crate::batch::Route;
 use crate::metrics::SectionCounters;
 use crate::record::RecordConfig;
+use crate::tap::TapPoint;
 
 /// Everything `logagent.ini` says.
 #[derive(Debug, PartialEq, Eq)]
@@ -230,6 +231,7 @@ impl LogConfig {
             with_path: headers.path,
             has_provenance: headers.provenance,
             strip_cr: self.strip_cr,
+            tap: TapPoint::default(),
             counters,
             counts_lines: self.record.is_none(),
         }
