@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt};
 
 use crate::config;
 use crate::nearest::nearest;
@@ -31,10 +31,14 @@ pub enum Command {
     Check(CheckOptions),
     /// Have the running agent read its ini again.
     Reload(PathBuf),
-    /// Hold topics against files.
-    Verify(VerifyOptions),
+    /// Ask the running agent how it stands.
+    Status(StatusOptions),
+    /// Show records of the running agent.
+    Tap(TapOptions),
     /// Set the position of a file, while no agent runs.
     Rewind(RewindOptions),
+    /// Hold topics against files.
+    Verify(VerifyOptions),
     /// Print a text: help or version.
     Print(String),
 }
@@ -115,6 +119,32 @@ pub struct VerifyOptions {
     pub until_ms: Option<i64>,
     /// Print one JSON object.
     pub json: bool,
+}
+
+/// `logagent status`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StatusOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// Again and again.
+    pub watch: bool,
+    /// Numbers for programs.
+    pub json: bool,
+    /// Files at their end, too.
+    pub all: bool,
+    /// A section's name or a file's path.
+    pub only: Option<String>,
+}
+
+/// `logagent tap`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TapOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The section.
+    pub log: String,
+    /// So many records; `None`: without end.
+    pub count: Option<u64>,
 }
 
 /// Why the arguments cannot be understood.
@@ -338,6 +368,40 @@ fn make_help(given: Given) -> Result<Command, UsageError> {
 
 fn make_reload(given: Given) -> Result<Command, UsageError> {
     Ok(Command::Reload(given.config_or_default()))
+}
+
+fn make_status(given: Given) -> Result<Command, UsageError> {
+    Ok(Command::Status(StatusOptions {
+        config: given.config_or_default(),
+        watch: given.has("watch"),
+        json: given.has("json"),
+        all: given.has("all"),
+        only: given.operands.into_iter().next().map(shown),
+    }))
+}
+
+fn make_top(mut given: Given) -> Result<Command, UsageError> {
+    given.options.push(("watch", None));
+    make_status(given)
+}
+
+fn make_tap(given: Given) -> Result<Command, UsageError> {
+    let count = given.value("count").map(|count| {
+        count.parse_with(|text| match text.parse() {
+            Ok(0) | Err(_) => Err("a number from 1 on is wanted"),
+            Ok(count) => Ok(count),
+        })
+    });
+    Ok(Command::Tap(TapOptions {
+        config: given.config_or_default(),
+        count: count.transpose()?,
+        log: given
+            .operands
+            .into_iter()
+            .next()
+            .map(shown)
+            .unwrap_or_default(),
+    }))
 }
 
 fn make_rewind(given: Given) -> Result<Command, UsageError> {

@@ -3,7 +3,7 @@
 
 use super::{
     Command, Given, UsageError, make_check, make_help, make_reload, make_rewind, make_run,
-    make_test, make_verify,
+    make_status, make_tap, make_test, make_top, make_verify,
 };
 
 /// One command.
@@ -143,6 +143,75 @@ pub(super) const COMMANDS: &[Row] = &[
         make: make_reload,
     },
     Row {
+        name: "status",
+        letter: None,
+        operands: "[NAME | PATH]",
+        most_operands: 1,
+        help: "print how the running agent stands, or a section or a file of it",
+        more: "A file is behind when a byte of it has waited for 10 s. AGE is how long the oldest byte that is not \
+               acknowledged has waited, LOST what went away unread since the start.\n\
+               Exit codes: 0 all is well, 1 something is behind, parked, lost or wrong, 2 no agent answers.",
+        options: &[
+            option(
+                "watch",
+                Some('w'),
+                "",
+                "again every 2 s; keys: q ends, a all files, l by lag, p by path",
+            ),
+            option("json", None, "", "the numbers, for programs"),
+            option("all", Some('a'), "", "files at their end, too"),
+        ],
+        make: make_status,
+    },
+    Row {
+        name: "top",
+        letter: None,
+        operands: "[NAME | PATH]",
+        most_operands: 1,
+        help: "the same as 'status --watch'",
+        more: "",
+        options: &[
+            option("json", None, "", "the numbers, for programs"),
+            option("all", Some('a'), "", "files at their end, too"),
+        ],
+        make: make_top,
+    },
+    Row {
+        name: "tap",
+        letter: None,
+        operands: "NAME",
+        most_operands: 1,
+        help: "print records of [log:NAME] as they go, masked; they are copies, which hold up nothing",
+        more: "Records that come faster than they can be shown are left out and counted. On a terminal the beginning of \
+               each is shown, elsewhere all of it, up to 16 KiB.",
+        options: &[option(
+            "count",
+            Some('n'),
+            "COUNT",
+            "so many of them, then exit",
+        )],
+        make: make_tap,
+    },
+    Row {
+        name: "rewind",
+        letter: None,
+        operands: "PATH",
+        most_operands: 1,
+        help: "set the position of a file, to have it sent again; while no agent runs",
+        more: "It says what that means and asks back; without a terminal it needs --yes.\n\
+               Exit codes: 0 done, 1 nothing was changed, 2 it cannot be done.",
+        options: &[
+            option(
+                "to",
+                None,
+                "PLACE",
+                "0, end, or an offset: the line that begins there or next",
+            ),
+            option("yes", Some('y'), "", "do not ask back"),
+        ],
+        make: make_rewind,
+    },
+    Row {
         name: "verify",
         letter: None,
         operands: "",
@@ -164,25 +233,6 @@ pub(super) const COMMANDS: &[Row] = &[
             option("json", None, "", "JSON instead of a screen"),
         ],
         make: make_verify,
-    },
-    Row {
-        name: "rewind",
-        letter: None,
-        operands: "PATH",
-        most_operands: 1,
-        help: "set the position of a file, to have it sent again; while no agent runs",
-        more: "It says what that means and asks back; without a terminal it needs --yes.\n\
-               Exit codes: 0 done, 1 nothing was changed, 2 it cannot be done.",
-        options: &[
-            option(
-                "to",
-                None,
-                "PLACE",
-                "0, end, or an offset: the line that begins there or next",
-            ),
-            option("yes", Some('y'), "", "do not ask back"),
-        ],
-        make: make_rewind,
     },
     Row {
         name: "help",

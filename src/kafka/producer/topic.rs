@@ -155,6 +155,8 @@ impl Topic {
         match self.placement.choose(&batch, &self.partitions, has_leader) {
             Place::Later => Err((batch, since)),
             Place::At(index) => {
+                let route = &batch.destination.route;
+                route.tap.show(&batch, Some(index));
                 let random = &mut self.random;
                 let partition = self.partitions.entry(index);
                 partition
