@@ -116,7 +116,7 @@ impl BatchWriter {
                 let of_piece: Vec<u8>;
                 let headers = match framing {
                     Framing::Part(piece) => {
-                        of_piece = part_headers(&batch.destination, *piece);
+                        of_piece = part_headers(self.template.of_file(), *piece);
                         &of_piece
                     }
                     _ => headers,
@@ -167,7 +167,7 @@ impl BatchWriter {
             }
             push_sized(&mut rest, value);
             let origin = origin.as_ref().map(Origin::value);
-            push_all_headers(&mut rest, &batch.destination, own, piece, origin);
+            push_all_headers(&mut rest, self.template.of_file(), own, piece, origin);
             let offset_delta = u64::from(self.records as u32) << 1;
             let body_bytes =
                 1 + varint_len(timestamp_delta) + varint_len(offset_delta) + rest.len();
@@ -368,6 +368,7 @@ struct Template {
     key: Vec<u8>,
     /// Count and headers.
     headers: Vec<u8>,
+    header_count: usize,
 }
 
 impl Template {
@@ -385,14 +386,22 @@ impl Template {
         self.headers.clear();
         push_varint(&mut self.headers, (destination.headers().len() as u64) << 1);
         push_headers(&mut self.headers, destination);
+        self.header_count = destination.headers().len();
         self.destination = Some(destination.clone());
+    }
+
+    /// The headers of the file: how many, and what they are.
+    fn of_file(&self) -> (usize, &[u8]) {
+        let count_bytes = varint_len((self.header_count as u64) << 1);
+        let headers = self.headers.get(count_bytes..).unwrap_or_default();
+        (self.header_count, headers)
     }
 }
 
 /// Count and headers of one piece of a long line.
-fn part_headers(destination: &Destination, piece: Piece) -> Vec<u8> {
+fn part_headers(of_file: (usize, &[u8]), piece: Piece) -> Vec<u8> {
     let mut block = Vec::with_capacity(64);
-    push_all_headers(&mut block, destination, None, Some(piece), None);
+    push_all_headers(&mut block, of_file, None, Some(piece), None);
     block
 }
 
@@ -400,16 +409,16 @@ fn part_headers(destination: &Destination, piece: Piece) -> Vec<u8> {
 /// last piece `parts` = how many there are, and `at` = where it is from.
 fn push_all_headers(
     block: &mut Vec<u8>,
-    destination: &Destination,
+    (file_count, of_file): (usize, &[u8]),
     own: Option<Own<'_>>,
     piece: Option<Piece>,
     origin: Option<&[u8]>,
 ) {
     let of_piece = piece.map_or(0, |piece| 1 + usize::from(piece.last));
     let own_count = own.map_or(0, |own| own.header_count);
-    let count = destination.headers().len() + own_count + of_piece + usize::from(origin.is_some());
+    let count = file_count + own_count + of_piece + usize::from(origin.is_some());
     push_varint(block, (count as u64) << 1);
-    push_headers(block, destination);
+    block.extend_from_slice(of_file);
     block.extend_from_slice(own.map_or(&[], |own| own.headers));
     if let Some(Piece { index, last }) = piece {
         let number = index.to_string();
