@@ -86,6 +86,7 @@ impl Control {
                 inbox,
                 tap,
                 exposition: Exposition::default(),
+                silent: None,
                 connections: Vec::new(),
             };
             let body = move || {
@@ -130,6 +131,8 @@ struct Server {
     inbox: Sender<Request>,
     tap: Arc<Tap>,
     exposition: Exposition,
+    /// Since when parts of the agent have not answered the main thread.
+    silent: Option<Instant>,
     connections: Vec<Connection>,
 }
 
@@ -438,6 +441,11 @@ impl Server {
     fn use_snapshot(&mut self, client: Client, mut snapshot: Snapshot, purpose: Purpose) -> Step {
         let now = SystemTime::now();
         let ok = client.ok();
+        match snapshot.unanswered.is_empty() {
+            true => self.silent = None,
+            false => drop(self.silent.get_or_insert_with(Instant::now)),
+        }
+        let silent = self.silent.map_or(Duration::ZERO, |since| since.elapsed());
         match purpose {
             Purpose::Json => {
                 let mut json = wire::to_json(&mut snapshot);
@@ -447,7 +455,7 @@ impl Server {
             Purpose::Metrics => {
                 client.said(ok, http::METRICS, &self.exposition.text(&snapshot, now))
             }
-            Purpose::Health => match http::complaints(&snapshot, now) {
+            Purpose::Health => match http::complaints(&snapshot, silent, now) {
                 text if text.is_empty() => client.said(ok, http::TEXT, "ok\n"),
                 text => client.said(http::UNAVAILABLE, http::TEXT, &text),
             },
