@@ -12,6 +12,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lexopt::{Arg, ValueExt};
 
@@ -36,6 +37,8 @@ pub enum Command {
     Tap(TapOptions),
     /// Set the position of a file, while no agent runs.
     Rewind(RewindOptions),
+    /// Hold topics against files.
+    Verify(VerifyOptions),
     /// Print a text: help or version.
     Print(String),
 }
@@ -101,6 +104,21 @@ pub struct CheckOptions {
     pub json: bool,
     /// Leave out the cases of the configuration.
     pub no_test: bool,
+}
+
+/// `logagent verify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The topic; `None`: all of the ini.
+    pub topic: Option<String>,
+    /// Only records of this time and later, in ms since 1970.
+    pub since_ms: Option<i64>,
+    /// Only records before this time, in ms since 1970.
+    pub until_ms: Option<i64>,
+    /// Print one JSON object.
+    pub json: bool,
 }
 
 /// `logagent status`.
@@ -422,6 +440,33 @@ fn make_test(given: Given) -> Result<Command, UsageError> {
         (None, Some(_)) => Err(UsageError::Conflict("'--path PATH' needs '--log NAME'")),
         _ => Ok(Command::Test(options)),
     }
+}
+
+fn make_verify(given: Given) -> Result<Command, UsageError> {
+    let time = |option| match given.text(option) {
+        None => Ok(None),
+        Some(text) => parse_time(&text, SystemTime::now())
+            .map(Some)
+            .ok_or(UsageError::Conflict(
+                "a TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago",
+            )),
+    };
+    Ok(Command::Verify(VerifyOptions {
+        config: given.config_or_default(),
+        topic: given.text("topic"),
+        since_ms: time("since")?,
+        until_ms: time("until")?,
+        json: given.has("json"),
+    }))
+}
+
+/// A time, or how long ago that is, in ms since 1970.
+fn parse_time(text: &str, now: SystemTime) -> Option<i64> {
+    let time = match humantime::parse_rfc3339_weak(text) {
+        Ok(time) => time,
+        Err(_) => now.checked_sub(humantime::parse_duration(text).ok()?)?,
+    };
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 fn find_command(word: &OsString) -> Result<&'static Row, UsageError> {

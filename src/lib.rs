@@ -72,3 +72,4 @@ pub mod tail;
 pub mod tailer_handle;
 pub mod tap;
 pub mod users;
+pub mod verify;

@@ -20,7 +20,8 @@ use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Health, Inbox, Request};
 use logagent::log_writer::LogWriter;
-use logagent::privileges::{UserError, become_user, make_folder};
+use logagent::privileges::{UserError, become_owner, become_user, make_folder};
+use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 
 /// Enough for what a signal asks for.
@@ -69,6 +70,8 @@ enum Failure {
     Check(#[from] CheckError),
     #[error(transparent)]
     Cases(#[from] CasesError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     #[error("logagent: signals cannot be caught: {0}")]
     Signals(#[from] SignalError),
     /// Help, version or a screen could not be printed, to a closed pipe as well.
@@ -100,6 +103,7 @@ impl Failure {
             | Failure::Cases(_)
             | Failure::Ask(_)
             | Failure::Rewind(_)
+            | Failure::Verify(_)
             | Failure::NotAsked => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
@@ -120,6 +124,11 @@ fn prepare() -> Result<Prepared, Failure> {
         Command::Run(options) => Some(Config::load(&options.config)?),
         // What is wrong with it is a part of what is found.
         Command::Check(options) => Config::load(&options.config).ok(),
+        Command::Rewind(options) => {
+            // The agent has to read what is written. If that fails, root goes on as root.
+            let _ = become_owner(&Config::state_dir(&options.config));
+            None
+        }
         _ => None,
     };
     if let Some(config) = &config
@@ -170,6 +179,13 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
             })
         }
         Command::Rewind(options) => rewind(&options),
+        Command::Verify(options) => {
+            start_logger_at(log, "warn");
+            let mut out = BufWriter::new(io::stdout().lock());
+            let code = verify::run(&options, &mut out)?;
+            out.flush()?;
+            Ok(ExitCode::from(code))
+        }
         Command::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;
@@ -225,7 +241,11 @@ fn follow(
 }
 
 fn start_logger(log: &LogWriter) {
-    let environment = env_logger::Env::default().default_filter_or("info");
+    start_logger_at(log, "info");
+}
+
+fn start_logger_at(log: &LogWriter, level: &str) {
+    let environment = env_logger::Env::default().default_filter_or(level.to_owned());
     let writer = log.clone();
     env_logger::Builder::from_env(environment)
         .target(env_logger::Target::Pipe(Box::new(log.clone())))

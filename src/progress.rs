@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::batch::{SourceId, Span, TailChecksum};
-use crate::identity::FileIdentity;
+use crate::identity::{FileIdentity, FileTag};
 use crate::metrics::SectionCounters;
 use crate::snapshot::Positions;
 
@@ -29,6 +29,8 @@ pub struct Checkpoint {
     pub tail_checksum: TailChecksum,
     /// Places before `offset`, to know a shorter copy of the content again.
     pub marks: Marks,
+    /// What its records name it by; `None`: they do not.
+    pub tag: Option<FileTag>,
     /// What became of the file.
     pub state: SourceState,
     /// Order of opening: of two checkpoints of one path the larger number is the later file.

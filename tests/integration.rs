@@ -39,6 +39,7 @@ mod real_kafka_matrix;
 mod real_kafka_records;
 mod real_kafka_standing;
 mod real_kafka_tenants;
+mod real_kafka_verify;
 mod record_keys;
 mod records;
 mod reload;

@@ -45,7 +45,7 @@ use crate::config::{Config, KafkaConfig, LogConfig};
 use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
 use crate::progress::Progress;
-use crate::progress_bar::ProgressBar;
+use crate::progress_bar::{BYTES, ProgressBar};
 use crate::service_manager::ServiceManager;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::FoundPath;
@@ -189,7 +189,7 @@ impl Agent {
         }
         let bar = mode
             .once
-            .then(|| ProgressBar::start(agent.shared.metrics.clone()));
+            .then(|| ProgressBar::start(agent.shared.metrics.clone(), BYTES));
         if !agent.interrupted {
             agent.service_manager.ready();
             agent.supervise(signals, forgetting);

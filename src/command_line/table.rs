@@ -3,7 +3,7 @@
 
 use super::{
     Command, Given, UsageError, make_check, make_help, make_reload, make_rewind, make_run,
-    make_status, make_tap, make_test, make_top,
+    make_status, make_tap, make_test, make_top, make_verify,
 };
 
 /// One command.
@@ -210,6 +210,29 @@ pub(super) const COMMANDS: &[Row] = &[
             option("yes", Some('y'), "", "do not ask back"),
         ],
         make: make_rewind,
+    },
+    Row {
+        name: "verify",
+        letter: None,
+        operands: "",
+        most_operands: 0,
+        help: "look whether the topics hold the bytes of the files, each once; needs provenance = on",
+        more: "It reads the topics from their beginning to the end that they have now, and the files, rotated and packed \
+               ones too. The agent may run meanwhile.\n\
+               A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.\n\
+               Exit codes: 0 all is there, once; 1 there are differences; 2 it cannot be told, or not of all.",
+        options: &[
+            option(
+                "topic",
+                None,
+                "TOPIC",
+                "read this topic, and not all of the ini",
+            ),
+            option("since", None, "TIME", "read records from then on"),
+            option("until", None, "TIME", "read records before then"),
+            option("json", None, "", "JSON instead of a screen"),
+        ],
+        make: make_verify,
     },
     Row {
         name: "help",

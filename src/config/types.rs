@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::address::BrokerAddress;
 use super::origin::Origin;
@@ -168,6 +168,8 @@ pub struct HeaderChoice {
     pub host: bool,
     /// `path`: the path that is followed.
     pub path: bool,
+    /// `at`: which bytes of which file the record was made of (`provenance`).
+    pub provenance: bool,
 }
 
 /// `[log:NAME]`: some files and where they go.
@@ -227,6 +229,7 @@ impl LogConfig {
                 .map(|key| key.as_bytes().into()),
             headers: of_host.into_iter().chain(own).collect(),
             with_path: headers.path,
+            has_provenance: headers.provenance,
             strip_cr: self.strip_cr,
             tap: TapPoint::default(),
             counters,
@@ -268,6 +271,14 @@ pub enum StartAt {
 }
 
 impl Config {
+    /// Files with certificates, and when each is of no more use.
+    pub fn certificates(&self) -> Vec<(PathBuf, SystemTime)> {
+        self.kafka
+            .tls
+            .as_ref()
+            .map_or_else(Vec::new, TlsConfig::certificates)
+    }
+
     /// What is no error and yet should be known, one line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = of_sasl(self);

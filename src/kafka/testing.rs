@@ -40,6 +40,7 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
             .map(|(name, value)| (name.to_string(), value.to_vec()))
             .collect(),
         with_path: false,
+        has_provenance: false,
         strip_cr: false,
         tap: TapPoint::default(),
         counters: Arc::default(),
@@ -58,6 +59,7 @@ pub(crate) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: 
     Batch {
         destination: destination.clone(),
         source: SourceId::next(),
+        tag: None,
         start: 0,
         data: buffer,
         framing: Framing::Lines,
@@ -93,6 +95,7 @@ pub(crate) fn config(broker: &BrokerAddress) -> KafkaConfig {
         headers: HeaderChoice {
             host: false,
             path: false,
+            provenance: false,
         },
         tls: None,
         sasl: None,

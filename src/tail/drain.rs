@@ -196,11 +196,14 @@ impl Tailer {
             framing,
             permit,
         } = chunk;
-        let source = self.sources[at].id;
+        let Source { id, checkpoint, .. } = &self.sources[at];
+        let (source, tag) = (*id, checkpoint.tag);
         let destination = destination.unwrap_or_else(|| self.destination.clone());
+        let tag = tag.filter(|_| destination.route.has_provenance);
         let batch = Batch {
             destination,
             source,
+            tag,
             start,
             data,
             framing,

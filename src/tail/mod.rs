@@ -38,7 +38,7 @@ mod going_over;
 mod growth;
 pub mod lanes;
 mod links;
-mod log_file;
+pub(crate) mod log_file;
 mod mounts;
 mod nuls;
 mod observation;

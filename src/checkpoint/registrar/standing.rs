@@ -98,6 +98,7 @@ mod tests {
             size,
             tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
+            tag: None,
             state: SourceState::Open,
             serial,
             modified_ns: 0,

@@ -27,6 +27,8 @@ const fn row(key: i16, least: i16, most: i16, flexible_from: i16) -> Api {
 }
 
 pub(crate) const PRODUCE: Api = row(0, 3, 12, 9);
+pub(crate) const FETCH: Api = row(1, 4, 12, 12);
+pub(crate) const LIST_OFFSETS: Api = row(2, 2, 6, 6);
 pub(crate) const METADATA: Api = row(3, 0, 13, 9);
 pub(crate) const FIND_COORDINATOR: Api = row(10, 1, 4, 3);
 pub(crate) const SASL_HANDSHAKE: Api = row(17, 1, 1, i16::MAX);
@@ -136,24 +138,22 @@ impl Versions {
     }
 }
 
-const FETCH: i16 = 1;
-
 /// Which release came with which version of Produce or Fetch.
 const RELEASES: [(i16, i16, &str); 16] = [
     (PRODUCE.key, 3, "0.11"),
     (PRODUCE.key, 5, "1.0"),
-    (FETCH, 7, "1.1"),
+    (FETCH.key, 7, "1.1"),
     (PRODUCE.key, 6, "2.0"),
     (PRODUCE.key, 7, "2.1"),
-    (FETCH, 11, "2.3"),
+    (FETCH.key, 11, "2.3"),
     (PRODUCE.key, 8, "2.4"),
-    (FETCH, 12, "2.7"),
+    (FETCH.key, 12, "2.7"),
     (PRODUCE.key, 9, "2.8"),
-    (FETCH, 13, "3.1"),
-    (FETCH, 15, "3.5"),
+    (FETCH.key, 13, "3.1"),
+    (FETCH.key, 15, "3.5"),
     (PRODUCE.key, 10, "3.7"),
     (PRODUCE.key, 11, "3.8"),
-    (FETCH, 17, "3.9"),
+    (FETCH.key, 17, "3.9"),
     (PRODUCE.key, 12, "4.0"),
     (PRODUCE.key, 13, "4.1 or later"),
 ];
