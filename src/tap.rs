@@ -46,7 +46,7 @@ pub struct TappedRecord {
     pub time: SystemTime,
     /// The path whose line it is.
     pub path: PathBuf,
-    /// Offset of its first byte.
+    /// Offset of its first byte, or of what was dropped right before it.
     pub offset: u64,
     /// Its value, lines apart.
     pub value: String,

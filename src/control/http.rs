@@ -66,11 +66,13 @@ pub(super) fn response(status: &str, kind: &str, body: &str, is_head: bool) -> V
     parts.concat().into_bytes()
 }
 
-/// Why the agent is not healthy, one reason a line. Nothing that a restart would not mend is one: a topic that is parked or
+/// Why the agent is not healthy, one reason a line; parts of it have been silent for `silent`. Nothing that a restart would not mend is one: a topic that is parked or
 /// files that are behind would have a supervisor restart an agent that works.
-pub(super) fn complaints(snapshot: &Snapshot, now: SystemTime) -> String {
+pub(super) fn complaints(snapshot: &Snapshot, silent: Duration, now: SystemTime) -> String {
     let mut text = String::new();
-    for part in &snapshot.unanswered {
+    // A disk may be slow for a moment.
+    let silent_parts = snapshot.unanswered.iter().filter(|_| silent >= UNWRITTEN);
+    for part in silent_parts {
         text.push_str(part);
         text.push_str(" does not answer\n");
     }
@@ -88,7 +90,7 @@ pub(super) const TEXT: &str = "text/plain";
 pub(super) const HTML: &str = "text/html";
 /// As Prometheus names it.
 pub(super) const METRICS: &str = "text/plain; version=0.0.4";
-/// How long positions may fail to be written.
+/// How long positions may fail to be written, and a part of the agent be silent.
 const UNWRITTEN: Duration = Duration::from_secs(30);
 /// Bytes of the head of a request.
 const LONGEST_HEAD: usize = 8 << 10;

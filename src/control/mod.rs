@@ -28,6 +28,7 @@ mod table;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests;
+mod thread;
 mod wire;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -35,8 +36,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 pub use client::{AskError, ask};
 pub use look::tap;
 pub use reload::{ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
-pub use server::Control;
 pub use status::{Health, status};
+pub use thread::Control;
 
 use crate::snapshot::Snapshot;
 

@@ -7,11 +7,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use std::{fs, thread};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,9 +21,7 @@ use super::http::{self, Target};
 use super::screen::{Screen, View};
 use super::socket::Endpoint;
 use super::stream::{Output, read_some};
-use super::{Answer, Request, socket, wire};
-use crate::log_writer::panic_message;
-use crate::shown::ShownPath;
+use super::{Answer, Request, wire};
 use crate::snapshot::Snapshot;
 use crate::tap::{Looking, Tap};
 
@@ -45,91 +41,17 @@ const WORDS: &[(&str, Make)] = &[
     ("reload", |server, _| server.ask(Request::Reload)),
 ];
 
-/// The running `control` thread, owned by the main thread. Dropping it ends the thread and takes the socket away.
-#[derive(Debug)]
-pub struct Control {
-    /// Its other end is what the thread polls.
-    stop: Option<UnixStream>,
-    /// Disconnected when the thread has ended.
-    ended: Receiver<()>,
-    path: PathBuf,
-}
-
-impl Control {
-    /// Listens in `state_dir`, whose lock the process holds, and at `metrics`. What cannot be had is said in the log:
-    /// the agent does its work without it.
-    pub fn start(
-        state_dir: &Path,
-        metrics: Option<SocketAddr>,
-        inbox: Sender<Request>,
-        tap: Arc<Tap>,
-    ) -> Option<Control> {
-        let path = state_dir.join(socket::NAME);
-        let socket = socket::listen_in(state_dir);
-        let socket = socket
-            .inspect_err(|error| {
-                log::warn!(
-                    "'{}': {error}; 'logagent status' cannot ask this agent",
-                    ShownPath(&path)
-                );
-            })
-            .ok();
-        if socket.is_none() && metrics.is_none() {
-            return None;
-        }
-        let started = UnixStream::pair().and_then(|(stop, stopped)| {
-            let (ends, ended) = bounded::<()>(0);
-            let server = Server {
-                socket,
-                metrics: metrics.map(Endpoint::new),
-                stopped,
-                inbox,
-                tap,
-                exposition: Exposition::default(),
-                connections: Vec::new(),
-            };
-            let body = move || {
-                let _ends = ends;
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| server.run())) {
-                    log::error!(
-                        "thread 'control' panicked: {}; status and metrics are not answered any more",
-                        panic_message(&*panic)
-                    );
-                }
-            };
-            thread::Builder::new()
-                .name("control".into())
-                .stack_size(STACK_BYTES)
-                .spawn(body)?;
-            Ok(Control {
-                stop: Some(stop),
-                ended,
-                path,
-            })
-        });
-        started
-            .inspect_err(|error| log::warn!("thread 'control' cannot be started: {error}"))
-            .ok()
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.stop = None;
-        let _ = self.ended.recv_timeout(LAST_STEP);
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 /// The body of the `control` thread. It owns the listeners and all connections, and ends when the other end of
 /// `stopped` is closed.
-struct Server {
+pub(super) struct Server {
     socket: Option<UnixListener>,
     metrics: Option<Endpoint>,
     stopped: UnixStream,
     inbox: Sender<Request>,
     tap: Arc<Tap>,
     exposition: Exposition,
+    /// Since when parts of the agent have not answered the main thread.
+    silent: Option<Instant>,
     connections: Vec<Connection>,
 }
 
@@ -191,7 +113,26 @@ enum Purpose {
 }
 
 impl Server {
-    fn run(mut self) {
+    pub(super) fn new(
+        socket: Option<UnixListener>,
+        metrics: Option<SocketAddr>,
+        stopped: UnixStream,
+        inbox: Sender<Request>,
+        tap: Arc<Tap>,
+    ) -> Server {
+        Server {
+            socket,
+            metrics: metrics.map(Endpoint::new),
+            stopped,
+            inbox,
+            tap,
+            exposition: Exposition::default(),
+            silent: None,
+            connections: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
         loop {
             let now = Instant::now();
             if let Some(endpoint) = &mut self.metrics {
@@ -438,6 +379,11 @@ impl Server {
     fn use_snapshot(&mut self, client: Client, mut snapshot: Snapshot, purpose: Purpose) -> Step {
         let now = SystemTime::now();
         let ok = client.ok();
+        match snapshot.unanswered.is_empty() {
+            true => self.silent = None,
+            false => drop(self.silent.get_or_insert_with(Instant::now)),
+        }
+        let silent = self.silent.map_or(Duration::ZERO, |since| since.elapsed());
         match purpose {
             Purpose::Json => {
                 let mut json = wire::to_json(&mut snapshot);
@@ -447,7 +393,7 @@ impl Server {
             Purpose::Metrics => {
                 client.said(ok, http::METRICS, &self.exposition.text(&snapshot, now))
             }
-            Purpose::Health => match http::complaints(&snapshot, now) {
+            Purpose::Health => match http::complaints(&snapshot, silent, now) {
                 text if text.is_empty() => client.said(ok, http::TEXT, "ok\n"),
                 text => client.said(http::UNAVAILABLE, http::TEXT, &text),
             },
@@ -515,7 +461,6 @@ const SILENT: &str = "the agent is busy, or stopping: its main thread does not a
 /// How often an answer is looked for.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long the end of the agent waits for the thread, and a connection's for the client.
-const LAST_STEP: Duration = Duration::from_millis(500);
+pub(super) const LAST_STEP: Duration = Duration::from_millis(500);
 /// Bytes of a request.
 pub(super) const LONGEST_REQUEST: usize = 8 << 10;
-const STACK_BYTES: usize = 512 << 10;

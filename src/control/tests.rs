@@ -18,7 +18,7 @@ use self::shown::{series, value};
 use super::exposition::{Exposition, MOST_TOPICS};
 use super::screen::{Order, Screen, View};
 use super::server::*;
-use super::{AskError, Request, ask, http, socket, wire};
+use super::{AskError, Control, Request, ask, http, socket, wire};
 use crate::snapshot::{
     BrokerStatus, ConditionStatus, FileState, FileStatus, LogStatus, Snapshot, TopicStatus,
 };
