@@ -266,6 +266,8 @@ fn what_waits_for_a_cluster_that_is_given_up_goes_to_the_other_one() {
     env.start();
     env.write_lines("app.log", 0..100);
     env.wait_for_records(100);
+    // What the agent does not know to be there goes to the other one as well.
+    env.wait_for_checkpoint_at_the_end_of("app.log");
     env.broker.down(1);
     env.write_lines("app.log", 100..200);
     env.set("kafka", "brokers", &other.brokers())

@@ -122,6 +122,7 @@ impl Agent {
             let _ = answer.try_send(Answer { is_ok: false, text });
             return;
         }
+        self.service_manager.reloading();
         self.reloading.waiting.push(answer);
         self.reloading.look();
     }
