@@ -2,7 +2,7 @@
 //!
 //! The released binary has no code to unwind stacks, which is a tenth of its size. There a thread that panics reports that
 //! and waits for the end of the process; the main thread, if it is another one, brings that about in order. What a thread
-//! holds locked then stays so: if nobody has ended the process after [`PATIENCE`], the thread does. The tests' build
+//! holds locked then stays so: if nobody has ended the process after half a minute, the thread does. The tests' build
 //! unwinds, and the panic is caught where the thread begins.
 
 use std::any::Any;

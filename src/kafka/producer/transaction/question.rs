@@ -32,7 +32,7 @@ pub(crate) enum Question {
 pub(crate) enum Outcome {
     /// They are in Kafka for good.
     Committed,
-    /// Nobody will ever see them: they go again, signed with what [`Transaction::producer`] is now.
+    /// Nobody will ever see them: they go again, signed with what `Transaction::producer` is now.
     Aborted,
     /// The producer cannot go on.
     Stopped(Stop),
