@@ -34,7 +34,7 @@ use crate::tail::folder_index::FolderIndex;
 use crate::tail::forgetting::{Forgetting, LookedFor};
 use crate::tail::registry::FileRegistry;
 use crate::tail::scheduler::{Message, Scheduler, TailerReport, ThreadPressure};
-use crate::tail::watch::{FirstLook, Watcher};
+use crate::tail::watch::{FirstLook, Watcher, Watches};
 use crate::tail::{Shared, Tailer, TailerExit};
 
 /// An agent whose threads run, and which follows nothing yet.
@@ -95,20 +95,9 @@ impl Agent {
             Arc::<ThreadPressure>::default(),
         );
         permits.report_to(&metrics.board);
-        let shared = Arc::new(Shared {
-            registry: FileRegistry::new(&saved),
-            discovery: Mutex::new(discovery),
-            changes: Changes::default(),
-            folders: FolderIndex::new(),
-            watches: watcher.watches(),
-            pool: BufferPool::new(),
-            descriptors: permits.clone(),
-            thread_pressure: thread_pressure.clone(),
-            deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
-            metrics,
-            once: mode.once,
-            parks_at_once: !config.kafka.gathering().is_zero(),
-        });
+        let waits = (permits.clone(), thread_pressure.clone());
+        let watches = watcher.watches();
+        let shared = shared(&config, mode, &saved, discovery, watches, waits, metrics);
         let gathering = config.kafka.gathering();
         let (mut agent, ends) =
             Agent::with_channels(config, mode, shared, (exits, exited), found, inbox);
@@ -312,6 +301,32 @@ impl Agent {
     ) -> Result<(), AgentError> {
         spawn(self.exits.clone(), name, role, body)
     }
+}
+
+/// What all tailers share.
+fn shared(
+    config: &Config,
+    mode: Mode,
+    saved: &Saved,
+    discovery: Arc<Discovery>,
+    watches: Arc<Watches>,
+    (descriptors, thread_pressure): (Arc<DescriptorPermits>, Arc<ThreadPressure>),
+    metrics: Arc<Metrics>,
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        registry: FileRegistry::new(saved),
+        discovery: Mutex::new(discovery),
+        changes: Changes::default(),
+        folders: FolderIndex::new(),
+        watches,
+        pool: BufferPool::new(),
+        descriptors,
+        thread_pressure,
+        deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
+        metrics,
+        once: mode.once,
+        parks_at_once: !config.kafka.gathering().is_zero(),
+    })
 }
 
 /// The positions to start from, and where they are kept. A dry run keeps none.

@@ -150,7 +150,7 @@ pub(super) const COMMANDS: &[Row] = &[
         help: "print how the running agent stands, or a section or a file of it",
         more: "A file is behind when a byte of it has waited for 10 s. AGE is how long the oldest byte that is not \
                acknowledged has waited, LOST what went away unread since the start.\n\
-               Exit codes: 0 all is well, 1 something is behind, parked, lost or wrong, 2 no agent answers.",
+               Exit codes: 0 all is well, 1 something is behind, parked or lost, 2 no agent answers.",
         options: &[
             option(
                 "watch",
@@ -199,7 +199,7 @@ pub(super) const COMMANDS: &[Row] = &[
         most_operands: 1,
         help: "set the position of a file, to have it sent again; while no agent runs",
         more: "It says what that means and asks back; without a terminal it needs --yes.\n\
-               Exit codes: 0 done, 1 nothing was changed, 2 it cannot be done.",
+               Exit codes: 0 done, 1 the answer was no, 2 it cannot be done, or nobody can be asked.",
         options: &[
             option(
                 "to",
