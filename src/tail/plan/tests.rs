@@ -611,6 +611,30 @@ fn a_rotation_shows_where_the_file_at_the_path_is_remembered_already() {
         Planned::OpenCurrent(From::PositionOf(8)),
     ];
     assert_eq!(plan(&seen).sources, sources);
+    // Also where all of the file before was read, and another log's tailer has remembered this one.
+    let mut finished = checkpoint(7, 1, 120, 120);
+    finished.state = SourceState::Finished;
+    let remembered = Checkpoint {
+        modified_ns: 0,
+        ..checkpoint(8, 4, 0, 50)
+    };
+    let mut seen = Observation {
+        known: vec![finished, remembered],
+        ..seen
+    };
+    let sources = [
+        Planned::Open(1, From::Start),
+        Planned::OpenCurrent(From::PositionOf(8)),
+    ];
+    assert_eq!(plan(&seen).sources, sources);
+    // A log of which nothing else is known has no files before.
+    seen.known.remove(0);
+    seen.candidates.remove(0);
+    seen.order.pop();
+    assert_eq!(
+        plan(&seen).sources,
+        [Planned::OpenCurrent(From::PositionOf(8))]
+    );
 }
 
 #[test]
