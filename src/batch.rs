@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::budget::Permit;
 use crate::buffer::Buffer;
+use crate::identity::FileTag;
 
 pub use crate::progress::{Checkpoint, CloseReason, Mark, Marks, Progress, SourceState};
 
@@ -130,6 +131,8 @@ pub struct Route {
     pub headers: Vec<(String, Vec<u8>)>,
     /// Whether the header `path` comes after them.
     pub with_path: bool,
+    /// The header `at` of each record says which bytes of which file it was made of.
+    pub has_provenance: bool,
     /// A carriage return at the end of a line is not part of the record.
     pub strip_cr: bool,
 }
@@ -171,6 +174,9 @@ pub struct Events {
     pub own: Vec<OwnParts>,
     /// What the entries of `own` are about, one after the other: a key, then headers as a record has them.
     pub own_bytes: Vec<u8>,
+    /// Where the file bytes of each event begin and end, counted from the start of the batch. Nothing if nobody wants
+    /// to know, or if each begins where the one before it ends.
+    pub places: Vec<(u32, u32)>,
 }
 
 /// Where an event ends.
@@ -202,6 +208,15 @@ impl Events {
     pub(crate) fn index_at(&self, position: usize) -> usize {
         self.marks
             .partition_point(|mark| mark.end as usize <= position)
+    }
+
+    /// The file bytes of event number `at`, counted from the start of the batch.
+    pub(crate) fn place(&self, at: usize) -> (u32, u32) {
+        let end = |at: usize| self.marks.get(at).map_or(0, |mark| mark.span_end);
+        match self.places.get(at) {
+            Some(place) => *place,
+            None => (at.checked_sub(1).map_or(0, end), end(at)),
+        }
     }
 
     /// File bytes from the start of the batch, which holds `data`, on that are done when the events before `position`
@@ -295,6 +310,8 @@ pub struct Batch {
     pub destination: Arc<Destination>,
     /// Which source the events are of.
     pub source: SourceId,
+    /// What the header `at` of its records names the file by; `None`: they have no such header.
+    pub tag: Option<FileTag>,
     /// Offset in the source of the first byte that they are about.
     pub start: u64,
     /// The bytes: whole lines or one piece of a line as they are in the file, or what was made of events.

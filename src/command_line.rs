@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lexopt::Arg;
 
@@ -18,6 +19,8 @@ pub enum Command {
     Run(RunOptions),
     /// Run the cases of a configuration.
     Test(TestOptions),
+    /// Hold topics against files.
+    Verify(VerifyOptions),
     /// Print a text: help or version.
     Print(String),
 }
@@ -48,6 +51,21 @@ pub struct TestOptions {
     pub accept: bool,
     /// A rule that no case tests is a failure.
     pub strict: bool,
+}
+
+/// `logagent verify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The topic; `None`: all of the ini.
+    pub topic: Option<String>,
+    /// Only records of this time and later, in ms since 1970.
+    pub since_ms: Option<i64>,
+    /// Only records before this time, in ms since 1970.
+    pub until_ms: Option<i64>,
+    /// Print one JSON object.
+    pub json: bool,
 }
 
 /// Why the arguments cannot be understood.
@@ -158,6 +176,38 @@ const COMMANDS: &[Row] = &[
         ],
         make: make_test,
     },
+    Row {
+        name: "verify",
+        operands: "",
+        help: "whether the topics hold the bytes of the files, each once; needs provenance = on",
+        options: &[
+            OptionRow {
+                long: "topic",
+                short: None,
+                value: "TOPIC",
+                help: "this topic alone, and not all of the settings",
+            },
+            OptionRow {
+                long: "since",
+                short: None,
+                value: "TIME",
+                help: "records from then on: 2026-11-27T10:00:00Z, or 2h for two hours ago",
+            },
+            OptionRow {
+                long: "until",
+                short: None,
+                value: "TIME",
+                help: "records before then",
+            },
+            OptionRow {
+                long: "json",
+                short: None,
+                value: "",
+                help: "print one JSON object",
+            },
+        ],
+        make: make_verify,
+    },
 ];
 
 /// Options of every command.
@@ -189,7 +239,8 @@ pub const DEFAULT_CONFIG: &str = "conf/logagent.ini";
 const MORE: &str = "
 SIGINT, SIGTERM or SIGHUP stops: what is in flight is waited for up to [agent] shutdown_timeout. A
 second one stops at once, with exit code 1. Log lines go to standard error; RUST_LOG=debug shows more of them.
-Exit codes: 0 clean, 1 failure while running or a case that failed, 2 usage or configuration.
+Exit codes: 0 clean, 1 failure while running, a case that failed or a difference found, 2 usage or configuration,
+or that it cannot be told.
 ";
 
 /// What stands on the command line, taken apart.
@@ -301,6 +352,40 @@ fn make_test(given: Given) -> Result<Command, UsageError> {
         (None, Some(_)) => Err(UsageError::Conflict("'--path PATH' needs '--log NAME'")),
         _ => Ok(Command::Test(options)),
     }
+}
+
+fn make_verify(given: Given) -> Result<Command, UsageError> {
+    if let Some(argument) = given.operands.first() {
+        return Err(UsageError::Argument {
+            command: "verify",
+            argument: argument.to_string_lossy().into_owned(),
+        });
+    }
+    let topic = given.value("topic");
+    let time = |option| match given.value(option) {
+        None => Ok(None),
+        Some(value) => parse_time(&value.to_string_lossy(), SystemTime::now())
+            .map(Some)
+            .ok_or(UsageError::Conflict(
+                "a TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago",
+            )),
+    };
+    Ok(Command::Verify(VerifyOptions {
+        config: given.config().unwrap_or_else(|| DEFAULT_CONFIG.into()),
+        topic: topic.map(|topic| topic.to_string_lossy().into_owned()),
+        since_ms: time("since")?,
+        until_ms: time("until")?,
+        json: given.has("json"),
+    }))
+}
+
+/// A time, or how long ago that is, in ms since 1970.
+fn parse_time(text: &str, now: SystemTime) -> Option<i64> {
+    let time = match humantime::parse_rfc3339_weak(text) {
+        Ok(time) => time,
+        Err(_) => now.checked_sub(humantime::parse_duration(text).ok()?)?,
+    };
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 fn find_command(word: OsString) -> Result<&'static Row, UsageError> {
@@ -438,8 +523,20 @@ mod tests {
         ] {
             assert_eq!(parse(arguments), Err(error.to_owned()), "{arguments:?}");
         }
+        assert!(parse(&["verify", "--since", "yesterday"]).is_err());
         assert!(parse(&["test", "--log", "a", "--accept"]).is_err());
         assert!(parse(&["test", "--log"]).is_err());
+    }
+
+    #[test]
+    fn a_time_is_one_of_a_clock_or_one_ago() {
+        let now = UNIX_EPOCH + std::time::Duration::from_secs(86_400 * 2);
+        let parse = |text| parse_time(text, now);
+        assert_eq!(parse("1970-01-02T00:00:01Z"), Some(86_401_000));
+        assert_eq!(parse("1970-01-02 00:00:01"), Some(86_401_000));
+        assert_eq!(parse("1d"), Some(86_400_000));
+        assert_eq!(parse("10d"), None);
+        assert_eq!(parse("soon"), None);
     }
 
     #[test]

@@ -10,8 +10,10 @@ use crate::kafka::network::sasl::{Exchange, Hash, Scram};
 use crate::kafka::network::token;
 use crate::kafka::network::transport::{check_correlation_id, take_frame};
 use crate::kafka::protocol::api::{self, Api, INIT_PRODUCER_ID, METADATA, PRODUCE};
+use crate::kafka::protocol::fetch::{read_fetched, read_offsets};
 use crate::kafka::protocol::request::{SaslAuthenticateResponse, read_handshake};
 use crate::kafka::protocol::response::Response;
+use crate::kafka::read::batch::{Committed, RawBatch};
 
 /// Feeds bytes to a reader, which must neither panic nor take much more memory than they do.
 pub type Target = fn(&[u8]);
@@ -23,6 +25,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("metadata", metadata),
     ("produce", produce),
     ("init_producer_id", init_producer_id),
+    ("fetch", fetch),
+    ("list_offsets", list_offsets),
+    ("record_batches", record_batches),
     ("sasl_handshake", sasl_handshake),
     ("sasl_authenticate", sasl_authenticate),
     ("scram", scram),
@@ -78,6 +83,38 @@ fn produce(bytes: &[u8]) {
 /// An answer to `InitProducerId`.
 fn init_producer_id(bytes: &[u8]) {
     answer(INIT_PRODUCER_ID, versioned(bytes, 0, 4));
+}
+
+/// An answer to `Fetch`.
+fn fetch(bytes: &[u8]) {
+    if let Some((version, body)) = versioned(bytes, 4, 12) {
+        let _ = read_fetched(body, version);
+    }
+}
+
+/// An answer to `ListOffsets`.
+fn list_offsets(bytes: &[u8]) {
+    if let Some((version, body)) = versioned(bytes, 2, 6) {
+        let _ = read_offsets(body, version);
+    }
+}
+
+/// Record batches, one after the other, with checksums that are right.
+fn record_batches(bytes: &[u8]) {
+    let (mut room, mut rest) = (Vec::new(), bytes);
+    let mut committed = Committed::new(vec![(0, 0)]);
+    while let Ok(Some(raw)) = RawBatch::take(&mut rest) {
+        raw.next_offset();
+        let raw = raw.trusted();
+        let Ok(head) = raw.head() else { continue };
+        let _ = committed.kind(&raw, &head);
+        let Ok(mut records) = raw.unpack(&head, &mut room) else {
+            continue;
+        };
+        while let Ok(Some(record)) = records.take() {
+            record.headers().count();
+        }
+    }
 }
 
 fn answer(api: Api, body: Option<(i16, &[u8])>) {

@@ -41,6 +41,38 @@ impl FileIdentity {
     }
 }
 
+/// Names the content of one file in the header `at` of its records, for as long as the content is known: under any
+/// name, and over restarts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct FileTag(pub u32);
+
+impl FileTag {
+    /// The tag of content that lies in the file `identity` of `host`, of which nothing was sent yet. `before`: that of
+    /// what the file held until it was truncated. The same file gets the same tag again where a crash came before it
+    /// was written down.
+    pub fn new(host: &str, identity: &FileIdentity, before: Option<FileTag>) -> Self {
+        let before = before.map_or(0, |before| before.0);
+        let crc = crc32c::crc32c_append(before, host.as_bytes());
+        let crc = crc32c::crc32c_append(crc, &identity.inode.inode.to_le_bytes());
+        FileTag(crc32c::crc32c_append(crc, &identity.born_ns.to_le_bytes()))
+    }
+
+    /// What [`fmt::Display`] writes: eight hexadecimal digits.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let text = std::str::from_utf8(text).ok()?;
+        let is_one = text.len() == 8 && text.bytes().all(|byte| is_digit(&byte));
+        let tag = is_one.then(|| u32::from_str_radix(text, 16).ok())?;
+        tag.map(FileTag)
+    }
+}
+
+impl fmt::Display for FileTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
 impl fmt::Display for FileIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "device {} inode {}", self.inode.device, self.inode.inode)

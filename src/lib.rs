@@ -53,3 +53,4 @@ pub mod shown;
 pub mod snapshot;
 pub mod tail;
 pub mod tailer_handle;
+pub mod verify;

@@ -15,6 +15,7 @@ use logagent::cases::{self, CasesError, Ending};
 use logagent::command_line::{Command, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::log_writer::LogWriter;
+use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2};
 
 const SAME_REQUEST: Duration = Duration::from_millis(300);
@@ -55,6 +56,8 @@ enum Failure {
     Config(#[from] ConfigErrors),
     #[error(transparent)]
     Cases(#[from] CasesError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     #[error("logagent: signals cannot be caught: {0}")]
     Signals(#[from] SignalError),
     /// Help, version or a screen could not be printed, to a closed pipe as well.
@@ -69,6 +72,7 @@ impl Failure {
         match self {
             Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
             Failure::Usage(_) | Failure::Config(_) | Failure::Cases(_) => ExitCode::from(2),
+            Failure::Verify(_) => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
     }
@@ -85,6 +89,13 @@ fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
                 Ending::Good => ExitCode::SUCCESS,
                 Ending::Failed => ExitCode::FAILURE,
             })
+        }
+        Command::Verify(options) => {
+            start_logger_at(log, "warn");
+            let mut out = BufWriter::new(io::stdout().lock());
+            let code = verify::run(&options, &mut out)?;
+            out.flush()?;
+            Ok(ExitCode::from(code))
         }
         Command::Print(text) => {
             let mut out = io::stdout().lock();
@@ -112,7 +123,11 @@ fn follow(options: &RunOptions, log: &LogWriter) -> Result<ExitCode, Failure> {
 }
 
 fn start_logger(log: &LogWriter) {
-    let environment = env_logger::Env::default().default_filter_or("info");
+    start_logger_at(log, "info");
+}
+
+fn start_logger_at(log: &LogWriter, level: &str) {
+    let environment = env_logger::Env::default().default_filter_or(level.to_owned());
     env_logger::Builder::from_env(environment)
         .target(env_logger::Target::Pipe(Box::new(log.clone())))
         .format(|out, record| {

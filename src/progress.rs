@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crate::batch::{SourceId, Span, TailChecksum};
-use crate::identity::FileIdentity;
+use crate::identity::{FileIdentity, FileTag};
 
 /// Identity of a source and the offset up to which everything is acknowledged.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +24,8 @@ pub struct Checkpoint {
     pub tail_checksum: TailChecksum,
     /// Places before `offset`, to know a shorter copy of the content again.
     pub marks: Marks,
+    /// What its records name it by; `None`: they do not.
+    pub tag: Option<FileTag>,
     /// What became of the file.
     pub state: SourceState,
     /// Order of opening: of two checkpoints of one path the larger number is the later file.

@@ -1,4 +1,4 @@
-//! The progress bar of `--once`, on a terminal only.
+//! The progress bar of `--once` and `verify`, on a terminal only.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ pub(crate) struct ProgressBar {
 }
 
 impl ProgressBar {
-    /// Starts drawing on standard error, if that is a terminal and the machine gives a thread.
-    pub(crate) fn start(metrics: Arc<Metrics>) -> Option<ProgressBar> {
+    /// Starts drawing on standard error, as `template` says, if that is a terminal and the machine gives a thread.
+    pub(crate) fn start(metrics: Arc<Metrics>, template: &'static str) -> Option<ProgressBar> {
         if !std::io::stderr().is_terminal() {
             return None;
         }
         let (stop, stopped) = bounded(0);
         let (draws, drawn) = bounded::<()>(0);
         let draw = move || {
-            draw(&metrics, &stopped);
+            draw(&metrics, template, &stopped);
             drop(draws);
         };
         thread::Builder::new()
@@ -49,10 +49,8 @@ impl Drop for ProgressBar {
     }
 }
 
-fn draw(metrics: &Metrics, stopped: &Receiver<()>) {
-    let style = ProgressStyle::with_template(
-        "{bar:40} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta}",
-    );
+fn draw(metrics: &Metrics, template: &str, stopped: &Receiver<()>) {
+    let style = ProgressStyle::with_template(template);
     let bar = Bar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     loop {
         let stop =
@@ -65,4 +63,6 @@ fn draw(metrics: &Metrics, stopped: &Receiver<()>) {
     }
 }
 
+/// A bar of bytes.
+pub(crate) const BYTES: &str = "{bar:40} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta}";
 const LAST_DRAWING: Duration = Duration::from_millis(500);

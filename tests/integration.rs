@@ -36,6 +36,7 @@ mod real_kafka_many;
 mod real_kafka_matrix;
 mod real_kafka_records;
 mod real_kafka_tenants;
+mod real_kafka_verify;
 mod record_keys;
 mod records;
 mod restart;

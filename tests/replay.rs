@@ -30,6 +30,8 @@ fn most(name: &str, bytes: usize) -> usize {
         "ini" => (8 << 20) + 1024 * bytes,
         // Its reader takes no more than 64 KiB, and keeps numbers of one digit as it keeps all else.
         "token_endpoint" => (16 << 10) + 128 * bytes,
+        // A batch is unpacked to 32 MiB at most, and a codec has a window.
+        "record_batches" => 128 << 20,
         _ => (16 << 10) + 64 * bytes,
     }
 }

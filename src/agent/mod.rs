@@ -36,7 +36,7 @@ use crate::checkpoint::StoreError;
 use crate::config::{Config, LogConfig};
 use crate::deadline::Deadline;
 use crate::progress::Progress;
-use crate::progress_bar::ProgressBar;
+use crate::progress_bar::{BYTES, ProgressBar};
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::FoundPath;
 use crate::tail::scheduler::Message;
@@ -152,7 +152,7 @@ impl Agent {
         }
         let bar = mode
             .once
-            .then(|| ProgressBar::start(agent.shared.metrics.clone()));
+            .then(|| ProgressBar::start(agent.shared.metrics.clone(), BYTES));
         if !agent.interrupted {
             agent.supervise(signals, forgetting);
         }

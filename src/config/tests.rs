@@ -82,6 +82,7 @@ fn defaults() -> Config {
             headers: HeaderChoice {
                 host: true,
                 path: true,
+                provenance: false,
             },
             tls: None,
             sasl: None,

@@ -147,6 +147,8 @@ pub struct HeaderChoice {
     pub host: bool,
     /// `path`: the path that is followed.
     pub path: bool,
+    /// `at`: which bytes of which file the record was made of (`provenance`).
+    pub provenance: bool,
 }
 
 /// `[log:NAME]`: some files and where they go.
@@ -201,6 +203,7 @@ impl LogConfig {
                 .map(|key| key.as_bytes().into()),
             headers: of_host.into_iter().chain(own).collect(),
             with_path: headers.path,
+            has_provenance: headers.provenance,
             strip_cr: self.strip_cr,
         }
     }

@@ -1,8 +1,9 @@
 //! The native Kafka output: a client of the project's own, for brokers from 0.11 to 4.x.
 //!
-//! Four storeys, and each uses only those below it (`tests/layers.rs` holds that):
+//! Four storeys, the highest of which has two rooms, and each uses only those below it (`tests/layers.rs` holds that):
 //!
 //! ```text
+//!  read       wherever it is called topics read back, for who wants to know what is in them
 //!  producer   producer-<k> thread   topics, partitions, batches: what goes next, what an answer changes
 //!  cluster    producer-<k> thread   brokers, whom to connect to, when to ask for metadata
 //!  network    broker-<k>-<id>       one connection: socket, TLS, SASL, requests out, responses in
@@ -24,6 +25,7 @@ pub(crate) mod cluster;
 pub(crate) mod network;
 pub(crate) mod producer;
 pub(crate) mod protocol;
+pub(crate) mod read;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -39,6 +39,7 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
             .map(|(name, value)| (name.to_string(), value.to_vec()))
             .collect(),
         with_path: false,
+        has_provenance: false,
         strip_cr: false,
     }
 }
@@ -54,6 +55,7 @@ pub(crate) fn batch_at(destination: &Arc<Destination>, data: &[u8], read_at_ms: 
     Batch {
         destination: destination.clone(),
         source: SourceId::next(),
+        tag: None,
         start: 0,
         data: buffer,
         framing: Framing::Lines,
@@ -89,6 +91,7 @@ pub(crate) fn config(broker: &BrokerAddress) -> KafkaConfig {
         headers: HeaderChoice {
             host: false,
             path: false,
+            provenance: false,
         },
         tls: None,
         sasl: None,

@@ -201,6 +201,23 @@ impl RecordConfig {
         !changes && self.format.is_none()
     }
 
+    /// Whether the value of a record is bytes of the file, carriage returns left out perhaps.
+    pub(crate) fn has_file_bytes(&self) -> bool {
+        let is_decoded = self.container.is_some() || self.encoding != Encoding::Utf8;
+        let is_changed = self.strip_ansi || !self.masks.is_empty() || self.format.is_some();
+        !is_decoded && !is_changed
+    }
+
+    /// Whether some events are no records.
+    pub(crate) fn drops_events(&self) -> bool {
+        !self.filter.is_empty() || self.drops_by_rate()
+    }
+
+    /// Whether what is beyond the rate is no record.
+    pub(crate) fn drops_by_rate(&self) -> bool {
+        self.rate.is_some_and(|rate| rate.excess == Excess::Dropped)
+    }
+
     /// Whether it matters what lies before a position, or at the beginning of the file.
     pub fn looks_around(&self) -> bool {
         self.multiline.is_some() || !self.masks.is_empty() || self.strip_ansi

@@ -212,10 +212,7 @@ impl Tailer {
                 let Some(mut content) = found.current.take() else {
                     return Ok(());
                 };
-                let (checkpoint, stat) = match begun_at(from, found) {
-                    Some(begun) => begun,
-                    None => self.checkpoint_for(&mut content, from, found)?,
-                };
+                let (checkpoint, stat) = self.begin_current(&mut content, from, found)?;
                 let path = self.path.clone();
                 self.has_current = self.push(content, path, checkpoint, stat, None);
                 if self.has_current {
@@ -295,7 +292,7 @@ impl Tailer {
             Some(begun) => Ok(begun),
             None => fresh(&self.path, &mut old.content, 0),
         };
-        let (now, stat) = match now {
+        let (mut now, stat) = match now {
             Ok(now) => now,
             Err(error) => {
                 // Everything stays as it was, to be looked at again.
@@ -304,6 +301,7 @@ impl Tailer {
                 return Err(error);
             }
         };
+        now.tag = self.tag_of(&now, old.checkpoint.tag);
         self.remember_truncated(&old, plan);
         self.shared
             .registry
@@ -464,6 +462,7 @@ mod tests {
             serial,
             tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
+            tag: None,
         }
     }
 

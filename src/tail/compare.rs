@@ -136,6 +136,7 @@ pub(super) fn fresh(
         tail_checksum: content
             .checksum_before(offset, TailChecksum::MAX_LEN.min(offset as usize) as u8)?,
         marks: Marks::default(),
+        tag: None,
         state: SourceState::Open,
         serial: 0,
         modified_ns: stat.modified_ns,

@@ -159,11 +159,13 @@ impl Tailer {
             framing,
             permit,
         } = chunk;
-        let source = self.sources[at].id;
+        let Source { id, checkpoint, .. } = &self.sources[at];
+        let (source, tag) = (*id, checkpoint.tag);
         let destination = destination.unwrap_or_else(|| self.destination.clone());
         let batch = Batch {
             destination,
             source,
+            tag,
             start,
             data,
             framing,

@@ -232,6 +232,7 @@ pub(super) mod tests {
             size: 5,
             tail_checksum: TailChecksum::of(b"line\n"),
             marks: Marks::default(),
+            tag: None,
             state: SourceState::Finished,
             serial,
             modified_ns: stat.modified_ns,

@@ -17,7 +17,7 @@ use crate::identity::{FileStat, Fingerprint};
 
 /// An open file.
 #[derive(Debug)]
-pub(super) enum LogFile {
+pub(crate) enum LogFile {
     Plain(File),
     /// In a box: few are, and there is one of these for each file.
     Compressed(Box<CompressedFile>),
@@ -29,7 +29,7 @@ impl LogFile {
     ///
     /// A name that ends in `.gz` or `.zst` is decompressed. How long its content is, is only known when all of it
     /// was decompressed once: [`LogFile::size`].
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         policy: FollowLinks,
     ) -> io::Result<Option<(LogFile, FileStat)>> {
@@ -54,7 +54,7 @@ impl LogFile {
     }
 
     /// How long the content is, in bytes. An archive is decompressed for it, once.
-    pub(super) fn size(&mut self) -> io::Result<u64> {
+    pub(crate) fn size(&mut self) -> io::Result<u64> {
         match self {
             LogFile::Plain(file) => Ok(FileStat::at_file(file)?.size),
             LogFile::Compressed(compressed) => compressed.size(),
@@ -118,7 +118,7 @@ impl LogFile {
     }
 
     /// Fills `data` with what lies at `at`; less only at the end of the content.
-    pub(super) fn read_at(&mut self, data: &mut [u8], at: u64) -> io::Result<usize> {
+    pub(crate) fn read_at(&mut self, data: &mut [u8], at: u64) -> io::Result<usize> {
         let file = match self {
             LogFile::Plain(file) => file,
             LogFile::Compressed(compressed) => return compressed.read_at(data, at),
@@ -209,7 +209,7 @@ pub(super) fn is_compressed_name(name: &Path) -> bool {
 }
 
 /// A compressed file, read in order through a window.
-pub(super) struct CompressedFile {
+pub(crate) struct CompressedFile {
     file: File,
     codec: Codec,
     /// None: it was not decompressed to its end yet.

@@ -36,7 +36,7 @@ mod found;
 mod growth;
 pub mod lanes;
 mod links;
-mod log_file;
+pub(crate) mod log_file;
 mod mounts;
 mod nuls;
 mod observation;

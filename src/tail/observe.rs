@@ -411,6 +411,7 @@ mod tests {
                 crate::config::HeaderChoice {
                     host: false,
                     path: false,
+                    provenance: false,
                 },
             )),
             path: path.clone(),

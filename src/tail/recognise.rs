@@ -145,6 +145,7 @@ mod tests {
             size: text.len() as u64,
             tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
+            tag: None,
             state: SourceState::Open,
             serial: 1,
             modified_ns: 1,

@@ -19,6 +19,7 @@ fn checkpoint(inode: u64, offset: u64) -> Checkpoint {
         size: offset,
         tail_checksum: TailChecksum::default(),
         marks: Marks::default(),
+        tag: None,
         state: SourceState::Open,
         serial: inode,
         modified_ns: 0,

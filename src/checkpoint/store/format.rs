@@ -16,7 +16,7 @@
 //! everything before its own offset was durable before it was written.
 //!
 //! Numbers are decimal, `TAIL_CRC`, `FP_HASH`, `FP_STEPS` and `CRC` hexadecimal; `FP_STEPS` are two digits each, or
-//! `-`; `STATE` is `open`, `finished` or `skipped`; `SERIALS` are the serial number and, with commas before them,
+//! `-`; `STATE` is `open`, `finished` or `skipped`, and behind a colon the tag that its records carry, if they do; `SERIALS` are the serial number and, with commas before them,
 //! those of the sources that it takes the place of; `MARKS` are `OFFSET:LEN:CRC` with commas between them, or `-`;
 //! `NAME` and `PATH` have bytes outside of printable ASCII, and `%`, as `%XX`.
 //!
@@ -33,7 +33,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::batch::TailChecksum;
-use crate::identity::{FileIdentity, Fingerprint, Inode};
+use crate::identity::{FileIdentity, FileTag, Fingerprint, Inode};
 use crate::progress::{Checkpoint, Mark, Marks, SourceState};
 
 /// What the first line begins with; the number of the version follows.
@@ -187,6 +187,7 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
         size,
         tail_checksum,
         marks,
+        tag,
         state,
         serial,
         modified_ns,
@@ -220,7 +221,11 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
         SourceState::Finished => "finished",
         SourceState::Skipped => "skipped",
     };
-    let _ = write!(text, " {state} {serial}");
+    let _ = write!(text, " {state}");
+    if let Some(tag) = tag {
+        let _ = write!(text, ":{tag}");
+    }
+    let _ = write!(text, " {serial}");
     for serial in replaces {
         let _ = write!(text, ",{serial}");
     }
@@ -329,7 +334,14 @@ fn parse_source(line: &str, version: Version) -> Option<Line> {
     if version >= Version::Three {
         parse_steps(next()?, &mut fingerprint.steps)?;
     }
-    let state = match next()? {
+    let (state, tag) = match next()? {
+        state if version < Version::Four => (state, None),
+        state => match state.split_once(':') {
+            Some((state, tag)) => (state, Some(FileTag::parse(tag.as_bytes())?)),
+            None => (state, None),
+        },
+    };
+    let state = match state {
         "open" => SourceState::Open,
         "finished" => SourceState::Finished,
         "skipped" if version >= Version::Three => SourceState::Skipped,
@@ -351,6 +363,7 @@ fn parse_source(line: &str, version: Version) -> Option<Line> {
             born_ns,
             fingerprint,
         },
+        tag,
         state,
         serial,
         modified_ns,

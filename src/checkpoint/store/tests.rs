@@ -284,6 +284,7 @@ fn the_versions_before_are_read_and_become_the_new_one() {
             crc: 0x000a_0b0c,
         },
         marks: Marks::default(),
+        tag: None,
         state: SourceState::Open,
         serial: 4,
         modified_ns: -5,

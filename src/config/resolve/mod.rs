@@ -198,6 +198,7 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
     let client_id = kafka.setting(&keys::CLIENT_ID);
     let idempotence = kafka.setting(&keys::IDEMPOTENCE);
     let headers = kafka.setting(&keys::HEADERS);
+    let provenance = kafka.setting(&keys::PROVENANCE);
     let tls = tls(&mut kafka, protocol.as_ref());
     let of_brokers = tls.as_ref().and_then(Option::as_ref);
     let sasl = sasl::sasl(&mut kafka, protocol.as_ref(), of_brokers);
@@ -206,6 +207,7 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
     let compression = resolve_compression(compression, level, protocol.as_ref(), errors);
     let idempotence = resolve_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
     let headers = resolve_headers(headers, protocol.as_ref(), errors);
+    let provenance = resolve_provenance(provenance, protocol.as_ref(), errors);
     Some(KafkaConfig {
         brokers: brokers?.value,
         protocol: protocol?.value,
@@ -217,7 +219,10 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
         request_timeout: request_timeout?.value,
         client_id: client_id?.value,
         idempotence: idempotence?,
-        headers: headers?,
+        headers: HeaderChoice {
+            provenance: provenance?,
+            ..headers?
+        },
         tls: tls?,
         sasl: sasl?,
     })
@@ -293,6 +298,7 @@ fn resolve_headers(
     const NONE: HeaderChoice = HeaderChoice {
         host: false,
         path: false,
+        provenance: false,
     };
     let (headers, protocol) = (headers?, protocol?);
     if protocol.value == Protocol::Native || headers.value == NONE {
@@ -302,6 +308,19 @@ fn resolve_headers(
         errors.push(headers.conflict(protocol, "the message format of legacy has no headers"));
     }
     Some(NONE)
+}
+
+/// It is a header, which legacy has none of.
+fn resolve_provenance(
+    provenance: Option<Setting<bool>>,
+    protocol: Option<&Setting<Protocol>>,
+    errors: &mut Vec<ConfigError>,
+) -> Option<bool> {
+    let (provenance, protocol) = (provenance?, protocol?);
+    if provenance.value && protocol.value == Protocol::Legacy {
+        errors.push(provenance.conflict(protocol, "the message format of legacy has no headers"));
+    }
+    Some(provenance.value)
 }
 
 /// Paths that are listed already: in which section, on which line.

@@ -12,6 +12,7 @@ use crate::config::{
 const NO_HEADERS: HeaderChoice = HeaderChoice {
     host: false,
     path: false,
+    provenance: false,
 };
 
 fn kafka(lines: &str) -> KafkaConfig {

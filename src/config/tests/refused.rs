@@ -265,7 +265,7 @@ a.ini:4: unknown key 'Linger' in [kafka]; did you mean 'linger'?
 a.ini:5: unknown key 'linger_ms' in [kafka]; did you mean 'linger'?
 a.ini:6: unknown key 'batch-bytes' in [kafka]; did you mean 'batch_bytes'?
 a.ini:7: unknown key 'plugin_folder' in [kafka]
-    keys are brokers, topic, protocol, acks, compression, compression_level, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers, tls, tls_ca, tls_cert, tls_key, sasl_mechanism, sasl_username, sasl_password, sasl_password_file, sasl_token_file, sasl_token_url, sasl_client_id, sasl_client_secret, sasl_client_secret_file, sasl_scope, sasl_token_ca"
+    keys are brokers, topic, protocol, acks, compression, compression_level, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers, provenance, tls, tls_ca, tls_cert, tls_key, sasl_mechanism, sasl_username, sasl_password, sasl_password_file, sasl_token_file, sasl_token_url, sasl_client_id, sasl_client_secret, sasl_client_secret_file, sasl_scope, sasl_token_ca"
     );
     assert_eq!(
         log_errors("compression = none"),
@@ -421,6 +421,12 @@ a.ini:7: 'idempotence = on' cannot stand beside 'protocol = legacy' (line 8)
     legacy cannot tell a retry from a new record
 a.ini:7: 'idempotence = on' cannot stand beside 'acks = 0' (line 6)
     idempotence needs acks = all"
+    );
+    assert_eq!(
+        kafka_errors("provenance = on\nprotocol = legacy"),
+        "\
+a.ini:4: 'provenance = on' cannot stand beside 'protocol = legacy' (line 5)
+    the message format of legacy has no headers"
     );
     assert_eq!(
         kafka_errors("partitioner = key\n[log:x]\npath = /x\nkey ="),

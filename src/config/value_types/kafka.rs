@@ -179,6 +179,7 @@ impl ValueType for Headers {
 
     fn read(&self, text: &str) -> Result<HeaderChoice, BadValue> {
         let mut headers = HeaderChoice {
+            provenance: false,
             host: false,
             path: false,
         };
@@ -307,7 +308,13 @@ mod tests {
 
     #[test]
     fn headers_are_a_list_or_none() {
-        let choice = |host, path| Ok(HeaderChoice { host, path });
+        let choice = |host, path| {
+            Ok(HeaderChoice {
+                host,
+                path,
+                provenance: false,
+            })
+        };
         assert_eq!(Headers.read("host,path"), choice(true, true));
         assert_eq!(Headers.read("path, host"), choice(true, true));
         assert_eq!(Headers.read("host"), choice(true, false));

@@ -79,10 +79,6 @@ impl<'a> Client<'a> {
     }
 
     /// Sends a request and reads its response, which must come within `timeout`.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for commands that ask one question")
-    )]
     pub(crate) fn call(
         &mut self,
         request: Request,

@@ -27,6 +27,8 @@ const fn row(key: i16, least: i16, most: i16, flexible_from: i16) -> Api {
 }
 
 pub(crate) const PRODUCE: Api = row(0, 3, 12, 9);
+pub(crate) const FETCH: Api = row(1, 4, 12, 12);
+pub(crate) const LIST_OFFSETS: Api = row(2, 2, 6, 6);
 pub(crate) const METADATA: Api = row(3, 0, 13, 9);
 pub(crate) const FIND_COORDINATOR: Api = row(10, 1, 4, 3);
 pub(crate) const SASL_HANDSHAKE: Api = row(17, 1, 1, i16::MAX);

@@ -72,20 +72,31 @@ impl Codec {
         }
     }
 
-    /// Appends what `compressed` holds to `out`. Used on our own batches, when one must be split.
-    pub(crate) fn decompress(self, compressed: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        match self {
-            Codec::None => out.extend_from_slice(compressed),
-            Codec::Gzip => {
-                GzDecoder::new(compressed).read_to_end(out)?;
+    /// Appends what `compressed` holds to `out`, which may have `most` bytes then: of our own batches, when one must be
+    /// split, and of those of any client, when a topic is read.
+    pub(crate) fn decompress(
+        self,
+        compressed: &[u8],
+        out: &mut Vec<u8>,
+        most: usize,
+    ) -> io::Result<()> {
+        let mut decoder: Box<dyn Read + '_> = match self {
+            Codec::None => Box::new(compressed),
+            Codec::Gzip => Box::new(GzDecoder::new(compressed)),
+            Codec::Snappy => return unsnap(compressed, out, most),
+            Codec::Lz4 => Box::new(FrameDecoder::new(compressed)),
+            Codec::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
             }
-            Codec::Snappy => unsnap(compressed, out)?,
-            Codec::Lz4 => {
-                FrameDecoder::new(compressed).read_to_end(out)?;
-            }
-            Codec::Zstd => zstd::stream::copy_decode(compressed, out)?,
+        };
+        let room = most.saturating_sub(out.len()) as u64;
+        decoder.by_ref().take(room).read_to_end(out)?;
+        match decoder.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(too_large(most)),
         }
-        Ok(())
     }
 }
 
@@ -219,18 +230,43 @@ fn snap(encoder: &mut snap::raw::Encoder, records: &[u8], out: &mut Vec<u8>) -> 
     Ok(())
 }
 
-fn unsnap(compressed: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+/// Chunks in the framing of Java's library, or one raw block, as librdkafka writes it.
+fn unsnap(compressed: &[u8], out: &mut Vec<u8>, most: usize) -> io::Result<()> {
     let truncated = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    if !compressed.starts_with(&XERIAL_HEAD[..8]) {
+        return unsnap_block(compressed, out, most);
+    }
     let mut rest = compressed.get(XERIAL_HEAD.len()..).ok_or_else(truncated)?;
-    let mut decoder = snap::raw::Decoder::new();
     while let Some((len, chunks)) = rest.split_first_chunk::<4>() {
         let len = u32::from_be_bytes(*len) as usize;
         let (chunk, after) = chunks.split_at_checked(len).ok_or_else(truncated)?;
-        out.extend(decoder.decompress_vec(chunk)?);
+        unsnap_block(chunk, out, most)?;
         rest = after;
     }
+    match rest {
+        [] => Ok(()),
+        _ => Err(truncated()),
+    }
+}
+
+fn unsnap_block(block: &[u8], out: &mut Vec<u8>, most: usize) -> io::Result<()> {
+    // Nothing is made larger than 22 times, so a length beyond that is not true, and would take memory.
+    let len = snap::raw::decompress_len(block)?;
+    if len > most.saturating_sub(out.len()) || len / 32 > block.len() {
+        return Err(too_large(most));
+    }
+    let from = out.len();
+    out.resize(from + len, 0);
+    snap::raw::Decoder::new().decompress(block, &mut out[from..])?;
     Ok(())
 }
+
+fn too_large(most: usize) -> io::Error {
+    io::Error::other(format!("it unpacks to more than {most} bytes"))
+}
+
+/// A window of 32 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
 #[cfg(test)]
 mod tests {
@@ -263,7 +299,7 @@ mod tests {
                     let mut back = Vec::new();
                     let codec = compressor.codec();
                     codec
-                        .decompress(&compressed[4..], &mut back)
+                        .decompress(&compressed[4..], &mut back, usize::MAX)
                         .expect("our own bytes");
                     assert!(back == records, "{codec:?} changed the bytes");
                 }
@@ -299,7 +335,7 @@ mod tests {
                 .expect("memory");
             let mut back = Vec::new();
             Codec::of(compression)
-                .decompress(&compressed, &mut back)
+                .decompress(&compressed, &mut back, usize::MAX)
                 .expect("our own bytes");
             assert!(back == records, "{compression:?}");
             compressed.len()
@@ -324,6 +360,35 @@ mod tests {
     }
 
     #[test]
+    fn what_unpacks_to_more_than_is_allowed_is_an_error_before_it_is_unpacked() {
+        let zeros = vec![0; 1 << 20];
+        for compression in Codec::ALL {
+            let codec = Codec::of(compression);
+            let mut compressed = Vec::new();
+            let made = Compressor::new(compression).compress(&zeros, &mut compressed);
+            made.expect("memory");
+            for most in [0, 1, 1000, zeros.len() - 1] {
+                let mut out = Vec::new();
+                let result = codec.decompress(&compressed, &mut out, most);
+                assert!(result.is_err(), "{codec:?}, {most}");
+                assert!(out.len() <= most, "{codec:?}, {most}: {}", out.len());
+            }
+            let mut out = Vec::new();
+            let result = codec.decompress(&compressed, &mut out, zeros.len());
+            assert!(result.is_ok() && out == zeros, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn raw_snappy_is_read_too() {
+        let [records, ..] = samples();
+        let raw = snap::raw::Encoder::new().compress_vec(&records);
+        let mut back = Vec::new();
+        let result = Codec::Snappy.decompress(&raw.expect("memory"), &mut back, usize::MAX);
+        assert!(result.is_ok() && back == records);
+    }
+
+    #[test]
     fn damaged_snappy_is_an_error() {
         let mut compressed = Vec::new();
         let mut compressor = Compressor::new(Compression::Snappy);
@@ -331,7 +396,7 @@ mod tests {
             .compress(&samples()[0], &mut compressed)
             .expect("memory");
         for end in [3, 15, 21, compressed.len() - 1] {
-            let cut = Codec::Snappy.decompress(&compressed[..end], &mut Vec::new());
+            let cut = Codec::Snappy.decompress(&compressed[..end], &mut Vec::new(), usize::MAX);
             assert!(cut.is_err(), "cut at {end}");
         }
     }

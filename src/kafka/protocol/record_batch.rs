@@ -13,14 +13,16 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Destination, Events, Framing, Own, Piece, push_sized};
+use crate::batch::{Batch, Destination, Framing, Own, Piece, push_sized};
 use crate::memory;
 
 use super::compression::{Codec, Compressor};
 use super::wire::{Reader, WireError};
 
+mod origin;
 mod unpacked;
 
+use origin::Origin;
 pub(super) use unpacked::HEAD_BYTES;
 pub(crate) use unpacked::{RawRecord, Unpacked};
 
@@ -84,6 +86,9 @@ impl BatchWriter {
     /// `limit_bytes`; the first record goes in whatever its size. Returns the position reached.
     pub(crate) fn append(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
         self.template.prepare(&batch.destination);
+        if batch.tag.is_some() {
+            return self.append_events(batch, from, limit_bytes);
+        }
         let timestamp_delta = self.delta_to_first(batch.read_at_ms);
         let Template { key, headers, .. } = &self.template;
         let mut room = Room {
@@ -105,7 +110,7 @@ impl BatchWriter {
                 )
             }
             Framing::Events(events) if !events.own.is_empty() || events.piece.is_some() => {
-                return self.append_events(batch, events, from, limit_bytes);
+                return self.append_events(batch, from, limit_bytes);
             }
             framing => {
                 let of_piece: Vec<u8>;
@@ -130,18 +135,28 @@ impl BatchWriter {
         position
     }
 
-    /// As [`BatchWriter::append`], of events that have keys, headers or times of their own, or are pieces.
-    fn append_events(
-        &mut self,
-        batch: &Batch,
-        events: &Events,
-        from: usize,
-        limit_bytes: usize,
-    ) -> usize {
+    /// As [`BatchWriter::append`], of events that have keys, headers or times of their own, are pieces, or say where
+    /// they are from.
+    fn append_events(&mut self, batch: &Batch, from: usize, limit_bytes: usize) -> usize {
+        let (events, piece) = match &batch.framing {
+            Framing::Lines => (None, None),
+            Framing::Part(piece) => (None, Some(*piece)),
+            Framing::Events(events) => (Some(&**events), events.piece),
+        };
+        let first = events.map_or(0, |events| events.index_at(from));
+        let mut origin = batch.tag.map(Origin::new);
         let mut position = from;
         let mut rest = std::mem::take(&mut self.rest);
-        for (at, (next, value)) in (events.index_at(from)..).zip(batch.records_from(from)) {
-            let own = events.own_of(at);
+        for (at, (next, value)) in (first..).zip(batch.records_from(from)) {
+            let own = events.and_then(|events| events.own_of(at));
+            if let Some(origin) = &mut origin {
+                let (start, end) = match events {
+                    Some(events) => events.place(at),
+                    None => (position as u32, next as u32),
+                };
+                let len = end.saturating_sub(start) as usize;
+                origin.set(batch.start + u64::from(start), len, value.len());
+            }
             let timestamp = own.map_or(batch.read_at_ms, |own| own.timestamp_ms);
             let timestamp_delta = self.delta_to_first(timestamp);
             rest.clear();
@@ -151,7 +166,8 @@ impl BatchWriter {
                 None => rest.extend_from_slice(&self.template.key),
             }
             push_sized(&mut rest, value);
-            push_all_headers(&mut rest, &batch.destination, own, events.piece);
+            let origin = origin.as_ref().map(Origin::value);
+            push_all_headers(&mut rest, &batch.destination, own, piece, origin);
             let offset_delta = u64::from(self.records as u32) << 1;
             let body_bytes =
                 1 + varint_len(timestamp_delta) + varint_len(offset_delta) + rest.len();
@@ -376,20 +392,22 @@ impl Template {
 /// Count and headers of one piece of a long line.
 fn part_headers(destination: &Destination, piece: Piece) -> Vec<u8> {
     let mut block = Vec::with_capacity(64);
-    push_all_headers(&mut block, destination, None, Some(piece));
+    push_all_headers(&mut block, destination, None, Some(piece), None);
     block
 }
 
-/// Count and headers of a record: those of its file, those of its own, and of a piece `part` = its number, and on
-/// the last piece `parts` = how many there are.
+/// Count and headers of a record: those of its file, those of its own, of a piece `part` = its number, and on the
+/// last piece `parts` = how many there are, and `at` = where it is from.
 fn push_all_headers(
     block: &mut Vec<u8>,
     destination: &Destination,
     own: Option<Own<'_>>,
     piece: Option<Piece>,
+    origin: Option<&[u8]>,
 ) {
     let of_piece = piece.map_or(0, |piece| 1 + usize::from(piece.last));
-    let count = destination.headers().len() + own.map_or(0, |own| own.header_count) + of_piece;
+    let own_count = own.map_or(0, |own| own.header_count);
+    let count = destination.headers().len() + own_count + of_piece + usize::from(origin.is_some());
     push_varint(block, (count as u64) << 1);
     push_headers(block, destination);
     block.extend_from_slice(own.map_or(&[], |own| own.headers));
@@ -401,6 +419,10 @@ fn push_all_headers(
             push_sized(block, b"parts");
             push_sized(block, number.as_bytes());
         }
+    }
+    if let Some(origin) = origin {
+        push_sized(block, b"at");
+        push_sized(block, origin);
     }
 }
 

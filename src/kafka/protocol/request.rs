@@ -63,6 +63,16 @@ impl Request {
         Self::plain(METADATA, version, client_id, &message)
     }
 
+    /// `Metadata` of a topic, version 4 and later, which the broker must not create.
+    pub(crate) fn metadata_of(client_id: &str, version: i16, topic: &str) -> Self {
+        let name = TopicName(StrBytes::from_string(topic.to_owned()));
+        let topic = MetadataRequestTopic::default().with_name(Some(name));
+        let message = MetadataRequest::default()
+            .with_topics(Some(vec![topic]))
+            .with_allow_auto_topic_creation(false);
+        Self::plain(METADATA, version, client_id, &message)
+    }
+
     /// `InitProducerId` without a transaction.
     pub(crate) fn init_producer_id(client_id: &str, version: i16) -> Self {
         let message = InitProducerIdRequest::default()
@@ -86,11 +96,16 @@ impl Request {
             .encode(&mut frame, M::header_version(version))
             .and_then(|()| message.encode(&mut frame, version))
             .expect("the version was negotiated and the fields are ours");
+        Self::written(api, version, frame.to_vec())
+    }
+
+    /// A request of which `head` is all.
+    pub(crate) fn written(api: Api, version: i16, head: Vec<u8>) -> Self {
         let mut request = Request {
             api,
             version,
             answered: true,
-            head: frame.to_vec(),
+            head,
             batches: Vec::new(),
         };
         request.set_length();

@@ -218,6 +218,10 @@ impl Writer {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
 
+    pub(crate) fn i64(&mut self, value: i64) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
     fn uvarint(&mut self, mut value: usize) {
         while value >= 0x80 {
             self.bytes.push(value as u8 | 0x80);

@@ -69,6 +69,11 @@ impl Renderer {
             end: end as u32,
             span_end: (event.span_end - run.start) as u32,
         });
+        if self.destination.route.has_provenance {
+            let start = event.offset - (all.input.start + run.start as u64);
+            let end = (event.span_end - run.start) as u32;
+            run.events.places.push((start as u32, end));
+        }
         if !self.is_kept {
             let before = &all.input.data[run.start..event.span_end];
             run.events.checksums.push(TailChecksum::of(before));

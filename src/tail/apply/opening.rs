@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::begun_at;
 use crate::batch::TailChecksum;
-use crate::identity::{FileIdentity, FileStat, Fingerprint};
+use crate::identity::{FileIdentity, FileStat, FileTag, Fingerprint};
 use crate::progress::{Checkpoint, Marks, Progress, SourceState};
 use crate::record::framing::Framer;
 use crate::shown::ShownPath;
@@ -28,7 +29,8 @@ impl Tailer {
         from: From,
         found: &Found,
     ) -> io::Result<()> {
-        let (checkpoint, stat) = self.checkpoint_for(&mut content, from, found)?;
+        let (mut checkpoint, stat) = self.checkpoint_for(&mut content, from, found)?;
+        self.name(&mut checkpoint, found);
         // Quiet since its last change, as far as the clocks agree.
         let age_ms = now_ms().saturating_sub(stat.modified_ns / 1_000_000);
         let quiet = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
@@ -98,6 +100,43 @@ impl Tailer {
         let matches = matches_of(&here, content, stat)?;
         here.retain(|c| matches.iter().any(|m| m.serial == c.serial));
         Ok(here.into_iter().min_by_key(|c| c.offset))
+    }
+
+    /// The checkpoint that the file at the path is read from, and its stat.
+    pub(super) fn begin_current(
+        &self,
+        content: &mut LogFile,
+        from: From,
+        found: &mut Found,
+    ) -> io::Result<(Checkpoint, FileStat)> {
+        let (mut checkpoint, stat) = match begun_at(from, found) {
+            Some(begun) => begun,
+            None => self.checkpoint_for(content, from, found)?,
+        };
+        self.name(&mut checkpoint, found);
+        Ok((checkpoint, stat))
+    }
+
+    /// Names content that is read from now on. What lay in its file when that was looked at, and may be known elsewhere
+    /// by now, had another name.
+    pub(super) fn name(&self, new: &mut Checkpoint, found: &Found) {
+        if new.tag.is_none() {
+            let open = found.seen.open.iter().map(|open| &open.reached);
+            let is_here = |c: &&Checkpoint| {
+                c.identity.inode == new.identity.inode && c.identity.born_ns == new.identity.born_ns
+            };
+            let before = found.seen.known.iter().chain(open).filter(is_here);
+            let before = before.max_by_key(|c| c.serial);
+            new.tag = self.tag_of(new, before.and_then(|c| c.tag));
+        }
+    }
+
+    /// What the records of new content are to name it by, if they name it. `before`: what those of the content that
+    /// lay there before did.
+    pub(super) fn tag_of(&self, new: &Checkpoint, before: Option<FileTag>) -> Option<FileTag> {
+        let route = &self.destination.route;
+        let tag = || FileTag::new(&route.host, &new.identity, before);
+        route.has_provenance.then(tag)
     }
 
     /// Adds a source. `false`: another tailer has the file open.
@@ -264,6 +303,7 @@ impl Tailer {
             size: 0,
             tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
+            tag: None,
             state: SourceState::Open,
             serial: 0,
             modified_ns: stat.modified_ns,

@@ -37,6 +37,7 @@ fn checkpoint(serial: u64, inode: u64, offset: u64, size: u64) -> Checkpoint {
         size,
         tail_checksum: TailChecksum::of(b"x"),
         marks: Marks::default(),
+        tag: None,
         state: SourceState::Open,
         serial,
         modified_ns: stat.modified_ns,

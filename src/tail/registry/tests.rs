@@ -16,6 +16,7 @@ fn checkpoint(path: &str, inode: u64) -> Checkpoint {
         size: 0,
         tail_checksum: TailChecksum::default(),
         marks: Marks::default(),
+        tag: None,
         state: SourceState::Open,
         serial: 0,
         modified_ns: 0,

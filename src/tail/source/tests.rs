@@ -47,6 +47,7 @@ impl Reading {
             size: 0,
             tail_checksum: TailChecksum::default(),
             marks: Marks::default(),
+            tag: None,
             state: SourceState::Open,
             serial: 1,
             modified_ns: 0,

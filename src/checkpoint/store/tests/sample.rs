@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::batch::TailChecksum;
 use crate::checkpoint::store::Entry;
-use crate::identity::{FileIdentity, Fingerprint, Inode};
+use crate::identity::{FileIdentity, FileTag, Fingerprint, Inode};
 use crate::progress::{Checkpoint, Mark, Marks, Saved, SourceState};
 
 pub(super) fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
@@ -44,6 +44,7 @@ pub(super) fn checkpoint(serial: u64, path: &[u8]) -> Checkpoint {
                 .collect(),
         )
         .expect("is in order"),
+        tag: (serial == 3).then_some(FileTag(0xb0a1)),
         serial,
         modified_ns: -5,
     }

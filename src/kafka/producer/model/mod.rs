@@ -256,6 +256,7 @@ impl Run {
         let batch = Batch {
             destination,
             source,
+            tag: None,
             start,
             data: buffer,
             framing: Framing::Lines,

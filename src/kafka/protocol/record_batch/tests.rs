@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Compression;
+use crate::identity::FileTag;
 use crate::kafka::protocol::record_batch::Unpacked;
 use crate::kafka::testing::{batch, batch_at, destination};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ fn decode(bytes: Vec<u8>) -> Vec<Record> {
     let unpack = |compressed: &mut Bytes, compression| {
         let codec = Codec::of_attributes(compression as i16).expect("a codec of ours");
         let mut records = Vec::new();
-        codec.decompress(compressed, &mut records)?;
+        codec.decompress(compressed, &mut records, usize::MAX)?;
         Ok(Bytes::from(records))
     };
     let set = RecordBatchDecoder::decode_with_custom_compression(&mut bytes, Some(unpack))
@@ -167,6 +168,41 @@ fn pieces_of_a_long_line_are_numbered() {
     assert_eq!(header(1, "part").as_deref(), Some(&b"12"[..]));
     assert_eq!(header(1, "parts").as_deref(), Some(&b"12"[..]));
     assert_eq!(header(1, "host").as_deref(), Some(&b"web1"[..]));
+}
+
+#[test]
+fn where_a_record_is_from_stands_in_its_header() {
+    let to = destination(Some(b"k"), &[("host", b"web1")]);
+    let at = |source: &Batch| -> Vec<String> {
+        let records = decode(encode(&[source], Compression::None, None));
+        let header = |record: &Record| record.headers.get(&b"at"[..]).cloned();
+        let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
+        let all = records.iter().filter_map(header);
+        all.map(|at| text(at.expect("no header is null"))).collect()
+    };
+    let mut lines = batch(&to, b"first\n\nno newline");
+    assert_eq!(at(&lines), Vec::<String>::new());
+    (lines.tag, lines.start) = (Some(FileTag(0x00c0_ffee)), 1_000);
+    assert_eq!(
+        at(&lines),
+        ["00c0ffee:1000", "00c0ffee:1006", "00c0ffee:1007:10"]
+    );
+    let last = Piece {
+        index: 2,
+        last: true,
+    };
+    lines.framing = Framing::Part(last);
+    assert_eq!(at(&lines), ["00c0ffee:1000:17"]);
+    // Of "cut\none\ncut\ntwo\n" two lines are kept, and one is made longer.
+    let mark = |end, span_end| crate::batch::EventMark { end, span_end };
+    let mut events = batch(&to, b"one\ntwo 2\n");
+    events.tag = Some(FileTag(u32::MAX));
+    events.framing = Framing::Events(Box::new(crate::batch::Events {
+        marks: vec![mark(4, 8), mark(10, 16)],
+        places: vec![(4, 8), (12, 16)],
+        ..Default::default()
+    }));
+    assert_eq!(at(&events), ["ffffffff:4", "ffffffff:12:4"]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Unpacked {
         r.bytes(HEAD_BYTES - 35)?;
         let mut records = Vec::new();
         codec
-            .decompress(r.rest(), &mut records)
+            .decompress(r.rest(), &mut records, usize::MAX)
             .map_err(|_| WireError::Range)?;
         Ok(Unpacked {
             first_timestamp,

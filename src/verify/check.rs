@@ -1,0 +1,370 @@
+//! One record after the other: which bytes of which file it says it is, whether these are there, and whether another
+//! record was there before.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::disk::{Certainty, Content, Disk, section_of};
+use super::report::{Kind, Report, Span};
+use super::tiles::{Added, Tiles};
+use crate::config::{Config, LogConfig};
+use crate::identity::FileTag;
+use crate::kafka::read::batch::Record;
+
+/// What is known of one file by its records.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) tag: FileTag,
+    /// The path that was followed.
+    pub(super) path: Arc<Path>,
+    /// Index of the section.
+    pub(super) log: Option<usize>,
+    pub(super) tiles: Tiles,
+    /// `None`: none of those on disk.
+    pub(super) content: Option<Content>,
+    /// Whether values are bytes of the file.
+    pub(super) has_file_bytes: bool,
+    /// Where the last record of each partition ended.
+    last: Vec<(i32, u64)>,
+}
+
+/// Holds records against files.
+pub(super) struct Checker<'a> {
+    pub(super) config: &'a Config,
+    host: Vec<u8>,
+    pub(super) disk: Disk,
+    pub(super) files: Vec<File>,
+    index: HashMap<FileTag, usize>,
+    /// The file of the last record.
+    current: usize,
+    /// Files whose content is open, the one that was opened last at the end.
+    open: VecDeque<usize>,
+    pub(super) report: Report,
+}
+
+/// What a record says of where it is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    tag: FileTag,
+    offset: u64,
+    len: u64,
+}
+
+impl Origin {
+    /// Reads `TAG:OFFSET` or `TAG:OFFSET:LENGTH`.
+    pub(super) fn parse(at: &[u8], value_len: usize) -> Option<Origin> {
+        let mut parts = at.split(|byte| *byte == b':');
+        let tag = FileTag::parse(parts.next()?)?;
+        let offset = number(parts.next()?)?;
+        let len = match parts.next() {
+            Some(len) => number(len)?,
+            None => value_len as u64 + 1,
+        };
+        let is_whole = parts.next().is_none() && len > 0 && offset.checked_add(len).is_some();
+        is_whole.then_some(Origin { tag, offset, len })
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let is_number = matches!(digits.len(), 1..=19) && digits.iter().all(u8::is_ascii_digit);
+    let add = |sum: u64, digit: &u8| sum * 10 + u64::from(digit - b'0');
+    is_number.then(|| digits.iter().fold(0, add))
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(config: &'a Config, host: &str, disk: Disk) -> Self {
+        Checker {
+            config,
+            host: host.as_bytes().to_vec(),
+            disk,
+            files: Vec::new(),
+            index: HashMap::new(),
+            current: 0,
+            open: VecDeque::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// Takes a record of a partition.
+    pub(super) fn record(&mut self, topic: usize, partition: i32, record: &Record<'_>) {
+        let (mut at, mut path) = (None, None);
+        for (name, value) in record.headers() {
+            match name {
+                b"at" => at = Some(value),
+                b"path" => path = Some(Path::new(OsStr::from_bytes(value))),
+                b"host" if value != self.host => {
+                    self.report.of_others += 1;
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.report.records += 1;
+        let value = record.value.unwrap_or_default();
+        let Some(at) = at else {
+            self.report.without_origin(path);
+            return;
+        };
+        let place = (topic, partition, record.offset);
+        let Some(origin) = Origin::parse(at, value.len()) else {
+            self.report.unplaced(Kind::Foreign, place);
+            return;
+        };
+        let file = self.file(origin, path, value);
+        let is_right = self.compare(file, origin, value);
+        // Of other bytes than those of its line a record does not tell how many they are.
+        let is_implied = origin.len == value.len() as u64 + 1;
+        let line = match is_right {
+            Some(false) if is_implied => self.line_len(file, origin.offset),
+            _ => None,
+        };
+        let len = line.unwrap_or(origin.len);
+        let (start, end) = (origin.offset, origin.offset + len);
+        self.explain_before(file, start);
+        let known = &mut self.files[file];
+        let added = known.tiles.add(start, end);
+        let last = known.last.iter_mut().find(|(index, _)| *index == partition);
+        let was_behind = match last {
+            Some((_, last)) => std::mem::replace(last, end) > start,
+            None => {
+                known.last.push((partition, end));
+                false
+            }
+        };
+        let kind = match (added, is_right) {
+            (Added::New, Some(false)) => Kind::Changed,
+            (_, Some(false)) => Kind::Foreign,
+            (Added::Covered, _) => Kind::Twice,
+            (Added::Overlaps, _) => Kind::Overlap,
+            (Added::New, _) if was_behind => Kind::Disorder,
+            _ => {
+                self.report.good(origin.len, is_right.is_some());
+                return;
+            }
+        };
+        let span = Span {
+            file: Some(file),
+            start,
+            end,
+        };
+        self.report.found(kind, span, Some(place));
+    }
+
+    /// The file of a tag; of a new one, what there is on disk.
+    fn file(&mut self, origin: Origin, path: Option<&Path>, value: &[u8]) -> usize {
+        let is_same = |file: &File| file.tag == origin.tag;
+        if self.files.get(self.current).is_some_and(is_same) {
+            return self.current;
+        }
+        self.current = match self.index.get(&origin.tag) {
+            Some(&file) => file,
+            None => self.add_file(origin.tag, path, Some((origin, value))),
+        };
+        self.current
+    }
+
+    /// Adds the file of a tag, of which a record may be at hand.
+    pub(super) fn add_file(
+        &mut self,
+        tag: FileTag,
+        path: Option<&Path>,
+        record: Option<(Origin, &[u8])>,
+    ) -> usize {
+        let known = self.disk.known(tag).map(|known| known.path.clone());
+        let path = path.map(Arc::from).or(known);
+        let path: Arc<Path> = path.unwrap_or_else(|| Path::new("?").into());
+        let log = section_of(self.config, &path);
+        let logs = &self.config.logs;
+        let section = log.and_then(|log| logs.get(log)).map(|log| &**log);
+        let has_file_bytes = match section {
+            Some(section) => has_file_bytes(section),
+            None => logs.iter().all(|section| has_file_bytes(section)),
+        };
+        let strip_cr = section.is_some_and(|section| section.strip_cr);
+        let mut is_right = |content: &mut Content| {
+            let (origin, value) = record.filter(|_| has_file_bytes)?;
+            let bytes = content.read(origin.offset, usize::try_from(origin.len).ok()?);
+            Some(is_made_of(value, bytes, origin.len, strip_cr))
+        };
+        let content = self.disk.find(tag, &path, section, &mut is_right);
+        let number = self.files.len();
+        if content.is_some() {
+            self.note_open(number);
+        }
+        self.files.push(File {
+            tag,
+            path,
+            log,
+            tiles: Tiles::default(),
+            content,
+            has_file_bytes,
+            last: Vec::new(),
+        });
+        self.index.insert(tag, number);
+        number
+    }
+
+    /// Whether there is a file of this tag.
+    pub(super) fn has(&self, tag: FileTag) -> bool {
+        self.index.contains_key(&tag)
+    }
+
+    /// Whether the value is what lies in the file; `None`: that cannot be told.
+    fn compare(&mut self, file: usize, origin: Origin, value: &[u8]) -> Option<bool> {
+        let has_file_bytes = self.files[file].has_file_bytes;
+        let strip_cr = self.section(file).is_some_and(|section| section.strip_cr);
+        let len = usize::try_from(origin.len)
+            .ok()
+            .filter(|len| *len <= MOST_BYTES)?;
+        let bytes = self.read(file, origin.offset, len)?;
+        if !has_file_bytes {
+            // What was made of the bytes is not made again; that they are there is known.
+            return (bytes.len() < len).then_some(false);
+        }
+        let is_right = is_made_of(value, bytes, origin.len, strip_cr);
+        if is_right || self.certainty(file) == Some(Certainty::Known) {
+            return Some(is_right);
+        }
+        // Another file may have begun with the same line.
+        let (tag, path) = (self.files[file].tag, self.files[file].path.clone());
+        let section = self.files[file]
+            .log
+            .and_then(|log| self.config.logs.get(log));
+        let mut has_it = |content: &mut Content| {
+            Some(is_made_of(
+                value,
+                content.read(origin.offset, len),
+                origin.len,
+                strip_cr,
+            ))
+        };
+        let section = section.map(|section| &**section);
+        let other = self.disk.find(tag, &path, section, &mut has_it);
+        let is_right = other.is_some();
+        if is_right {
+            self.files[file].content = other;
+            self.note_open(file);
+        }
+        Some(is_right)
+    }
+
+    /// How long the line is that begins there on disk.
+    fn line_len(&mut self, file: usize, start: u64) -> Option<u64> {
+        let bytes = self.read(file, start, MOST_LINE)?;
+        memchr::memchr(b'\n', bytes).map(|at| at as u64 + 1)
+    }
+
+    fn certainty(&self, file: usize) -> Option<Certainty> {
+        let content = self.files.get(file)?.content.as_ref();
+        content.map(|content| content.certainty)
+    }
+
+    /// The section of a file.
+    pub(super) fn section(&self, file: usize) -> Option<&'a LogConfig> {
+        let log = self.files.get(file)?.log?;
+        self.config.logs.get(log).map(|log| &**log)
+    }
+
+    /// Bytes of a file, as many as there are; `None`: it is not on disk.
+    pub(super) fn read(&mut self, file: usize, start: u64, len: usize) -> Option<&[u8]> {
+        let content = self.files.get(file)?.content.as_ref()?;
+        if !content.is_open() {
+            self.note_open(file);
+        }
+        let content = self.files.get_mut(file)?.content.as_mut()?;
+        Some(content.read(start, len))
+    }
+
+    fn note_open(&mut self, file: usize) {
+        self.open.push_back(file);
+        if self.open.len() > MOST_OPEN
+            && let Some(oldest) = self.open.pop_front().filter(|oldest| *oldest != file)
+            && let Some(content) = self.files.get_mut(oldest).and_then(|f| f.content.as_mut())
+        {
+            content.close();
+        }
+    }
+}
+
+fn has_file_bytes(log: &LogConfig) -> bool {
+    log.record
+        .as_ref()
+        .is_none_or(|record| record.has_file_bytes())
+}
+
+/// Whether `value` is what `bytes` make: without the end of the line, and without carriage returns if they are left out.
+fn is_made_of(value: &[u8], bytes: &[u8], len: u64, strip_cr: bool) -> bool {
+    if bytes.len() as u64 != len {
+        return false;
+    }
+    match bytes.strip_prefix(value) {
+        Some(b"" | b"\n") => return true,
+        Some(b"\r" | b"\r\n") if strip_cr => return true,
+        _ => {}
+    }
+    if !strip_cr {
+        return false;
+    }
+    let mut made = Vec::with_capacity(bytes.len());
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => made.extend([line, b"\n"].concat()),
+            None => made.extend_from_slice(line),
+        }
+    }
+    let made = made.strip_suffix(b"\n").unwrap_or(&made);
+    value == made || Some(value) == made.strip_suffix(b"\r")
+}
+
+/// No record is made of more: pieces and events are bounded by `max_line_bytes`, but for joined ones.
+const MOST_BYTES: usize = 8 << 20;
+/// No line is longer.
+const MOST_LINE: usize = 1 << 20;
+/// So many files are open at a time.
+const MOST_OPEN: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_record_is_from_is_read_and_anything_else_refused() {
+        let parse = |at: &str| Origin::parse(at.as_bytes(), 5).map(|o| (o.tag.0, o.offset, o.len));
+        assert_eq!(parse("00c0ffee:0"), Some((0x00c0_ffee, 0, 6)));
+        assert_eq!(parse("ffffffff:12:3"), Some((u32::MAX, 12, 3)));
+        for wrong in [
+            "",
+            "00c0ffee",
+            "00c0ffee:",
+            "00C0FFEE:1",
+            "c0ffee:1",
+            "00c0ffee:-1",
+            "00c0ffee:1:0",
+            "00c0ffee:1:2:3",
+            "00c0ffee:99999999999999999999",
+            "+0c0ffee:1",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_its_bytes_without_the_end_of_the_line() {
+        let is = |value: &str, bytes: &str, strip_cr| {
+            is_made_of(
+                value.as_bytes(),
+                bytes.as_bytes(),
+                bytes.len() as u64,
+                strip_cr,
+            )
+        };
+        assert!(is("a", "a\n", false) && is("a", "a", false) && is("", "\n", false));
+        assert!(!is("a", "a\r\n", false) && is("a", "a\r\n", true) && is("a", "a\r", true));
+        assert!(is("a\nb", "a\r\nb\r\n", true) && is("a\nb", "a\nb\n", false));
+        assert!(!is("a", "b\n", true) && !is("a", "a\nb", true) && !is("a", "ab\n", true));
+        assert!(!is_made_of(b"a", b"a", 2, false), "the file ends before");
+    }
+}
