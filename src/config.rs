@@ -42,8 +42,8 @@ pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, Toke
 pub use address::BrokerAddress;
 pub use tls::TlsConfig;
 pub use types::{
-    Acks, AgentConfig, Compression, Config, FollowLinks, HeaderChoice, KafkaConfig, LogConfig,
-    LogDestination, Partitioner, Protocol, StartAt,
+    Acks, AgentConfig, Compression, Config, ExactlyOnce, FollowLinks, HeaderChoice, KafkaConfig,
+    LogConfig, LogDestination, Partitioner, Protocol, StartAt,
 };
 
 pub(crate) use keys::LEAST_MEMORY;

@@ -71,6 +71,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
+            Failure::Agent(error) if error.needs_a_person() => ExitCode::from(3),
             Failure::Usage(_) | Failure::Config(_) | Failure::Cases(_) => ExitCode::from(2),
             Failure::Verify(_) => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,

@@ -35,6 +35,7 @@ use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
 use crate::config::{Config, LogConfig};
 use crate::deadline::Deadline;
+use crate::kafka::takeover::TakeoverError;
 use crate::progress::Progress;
 use crate::progress_bar::{BYTES, ProgressBar};
 use crate::tail::descriptor_permits::DescriptorPermits;
@@ -84,9 +85,31 @@ pub enum AgentError {
     /// `--once`, and Kafka will never take some records.
     #[error("{} refused by Kafka: see the log and the folder 'dead-letter' below [agent] state_dir", records(*.0))]
     Refused(u64),
+    /// Another agent has this one's id, and delivers exactly once.
+    #[error(
+        "another agent has taken over the transactional ids of '{0}'; nothing is lost, and nothing is there twice\n\
+         two agents that share an id, as cloned hosts do, cannot both run: set [agent] id in one of them"
+    )]
+    Fenced(String),
+    /// Exactly once cannot begin.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
+    /// What was committed has to be read anew.
+    #[error("{0}")]
+    StartAgain(String),
     /// The stop's deadline passed, or `--once` could not deliver everything.
     #[error("not everything is delivered; a later start sends the rest")]
     Unfinished,
+}
+
+impl AgentError {
+    /// Whether the next start would meet it again, until a person has done something: exit code 3.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(
+            self,
+            AgentError::Fenced(_) | AgentError::Takeover(TakeoverError::Refused(_))
+        )
+    }
 }
 
 /// The running agent, owned by the main thread.
@@ -136,7 +159,10 @@ impl Agent {
             forgetting,
             checkpoints,
             descriptors,
-        } = Agent::start(config, mode)?;
+        } = match Agent::start(config, mode, signals) {
+            Err(AgentError::Takeover(TakeoverError::Stopped)) if !mode.once => return Ok(()),
+            started => started?,
+        };
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, checkpoints, descriptors);
             if mode.once && first.found.is_empty() {

@@ -1,8 +1,10 @@
 //! Checkpoints: how far each source is acknowledged, in memory and on disk.
 //!
 //! [`registrar`] is the thread, [`tracker`] turns acknowledgements in any order into a prefix
-//! without gaps and knows what of it has to be written, [`store`] is the file, and `schedule` says when.
+//! without gaps and knows what of it has to be written, [`store`] is the file, and `schedule` says when. [`positions`] are
+//! the same positions as records of a topic.
 
+pub mod positions;
 pub mod registrar;
 mod schedule;
 pub mod store;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::positions::Positions;
 use super::schedule::{Looks, Schedule};
 use super::store::{Entry, Store};
 use super::tracker::AckTracker;
@@ -18,7 +19,7 @@ use super::tracker::Changes;
 use crate::batch::{SourceId, Span, TailChecksum};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
-use crate::progress::{Checkpoint, CloseReason, Progress, Saved, SourceState};
+use crate::progress::{Checkpoint, CloseReason, PositionRecord, Progress, Saved, SourceState};
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Registrar {
     /// Sizes were not written because their sources had just moved.
     is_to_look_again: bool,
     failing: bool,
+    /// With `delivery = exactly_once`: the positions as records.
+    positions: Option<Positions>,
 }
 
 #[derive(Debug)]
@@ -117,7 +120,14 @@ impl Registrar {
             has_acked: false,
             is_to_look_again: false,
             failing: false,
+            positions: None,
         }
+    }
+
+    /// Answers [`Progress::Sealed`] with records of these positions.
+    pub fn with_positions(mut self, positions: Option<Positions>) -> Self {
+        self.positions = positions;
+        self
     }
 
     /// Runs on the `registrar` thread. Ends when all senders of progress are gone, or at the
@@ -209,6 +219,20 @@ impl Registrar {
                     self.move_to(&span);
                 }
             }
+            Progress::Sealed {
+                producer,
+                spans,
+                reply,
+            } => {
+                // A producer that is gone does not care.
+                let _ = reply.send(self.positions_after(producer, &spans));
+            }
+            Progress::Committed { producer, spans } => {
+                if let Some(positions) = &mut self.positions {
+                    positions.left(producer);
+                }
+                self.take(Progress::Acked(spans));
+            }
             Progress::Skipped(span) => self.move_to(&span),
             Progress::Registered(checkpoint) => {
                 self.changes.rest.push(checkpoint.serial);
@@ -234,6 +258,7 @@ impl Registrar {
 
     fn forget(&mut self, serial: u64) {
         if self.rest.remove(&serial).is_some() {
+            self.has_gone([serial]);
             self.changes.forget(serial);
             self.schedule.changed();
             if self.rest.capacity() > 4 * self.rest.len().max(LEAST_ROOM) {
@@ -242,6 +267,13 @@ impl Registrar {
             return;
         }
         self.forget_when_acknowledged(serial);
+    }
+
+    /// Files are not known any more.
+    fn has_gone(&mut self, serials: impl IntoIterator<Item = u64>) {
+        if let Some(positions) = &mut self.positions {
+            positions.forget(serials);
+        }
     }
 
     /// Has a source forgotten once all of it is acknowledged; false unless it was closed before that.
@@ -268,6 +300,7 @@ impl Registrar {
         replaces.retain(|serial| {
             self.rest.remove(serial).is_some() || !self.forget_when_acknowledged(*serial)
         });
+        self.has_gone(replaces.iter().copied());
         self.changes.replace(checkpoint.serial, replaces);
         // A crash that comes before a file is known on disk, and a rotation before the next start, would make
         // it a file that nobody looks for.
@@ -319,6 +352,36 @@ impl Registrar {
         }
     }
 
+    /// Where sources stand once `spans` are acknowledged, as records.
+    fn positions_after(&mut self, producer: usize, spans: &[Span]) -> Vec<PositionRecord> {
+        let Some(positions) = &mut self.positions else {
+            return Vec::new();
+        };
+        let mut trackers: HashMap<SourceId, AckTracker> = HashMap::new();
+        for span in spans {
+            if let Some(tracked) = self.open.get(&span.source) {
+                let tracker = trackers.entry(span.source);
+                tracker.or_insert_with(|| tracked.tracker.clone()).ack(span);
+            }
+        }
+        let mut records = positions.leave(producer);
+        for (source, tracker) in trackers {
+            let Some(tracked) = self.open.get(&source) else {
+                continue;
+            };
+            let mut checkpoint = tracked.checkpoint.clone();
+            if tracker.offset() <= checkpoint.offset {
+                continue;
+            }
+            checkpoint.marks.add(tracked.written.0, tracked.written.1);
+            checkpoint.offset = tracker.offset();
+            checkpoint.tail_checksum = tracker.tail_checksum();
+            checkpoint.size = tracked.seen_size().max(checkpoint.offset);
+            records.push(positions.record(&checkpoint));
+        }
+        records
+    }
+
     /// A source that is read to its end and wholly acknowledged needs no tracker any more.
     fn retire_if_done(&mut self, source: SourceId) {
         let Some(Tracked {
@@ -339,7 +402,10 @@ impl Registrar {
         tracked.settle();
         let serial = tracked.checkpoint.serial;
         tracked.checkpoint.state = match why {
-            CloseReason::ContentGone => return self.changes.forget(serial),
+            CloseReason::ContentGone => {
+                self.has_gone([serial]);
+                return self.changes.forget(serial);
+            }
             CloseReason::Finished => SourceState::Finished,
             CloseReason::Paused => SourceState::Open,
         };

@@ -26,6 +26,7 @@ pub(crate) mod network;
 pub(crate) mod producer;
 pub(crate) mod protocol;
 pub(crate) mod read;
+pub(crate) mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -41,7 +41,7 @@ pub(crate) fn batch(headers: Headers) -> Batch {
                 headers,
                 with_path,
                 has_provenance: false,
-            strip_cr: false,
+                strip_cr: false,
             }),
             path: Path::new("/var/log/nginx/access.log").into(),
         }),

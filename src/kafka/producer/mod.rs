@@ -22,6 +22,7 @@
 //! | `partition.rs`, `batch.rs` | order, sequence numbers, what is in flight, which file bytes it covers |
 //! | `producer_id.rs` | which producer id is good, and which sequence number is next |
 //! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
+//! | `transactional.rs` | when a transaction is sealed, what is kept until it is committed |
 //! | `encoder.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
@@ -45,8 +46,8 @@ pub(crate) mod planted;
 pub(crate) mod producer_id;
 pub(crate) mod sending;
 pub(crate) mod topic;
-#[expect(dead_code, reason = "for delivery = exactly_once")]
 pub(crate) mod transaction;
+pub(crate) mod transactional;
 
 #[cfg(test)]
 mod model;

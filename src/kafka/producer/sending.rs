@@ -36,6 +36,9 @@ type Round = BTreeMap<i32, ProduceBuilder>;
 impl Machine {
     /// Sends what can be sent now. Returns when something will be due by itself.
     pub(super) fn send_ready(&mut self, now: Instant) -> Option<Instant> {
+        let transactional = self.transactional.as_deref();
+        self.cluster.transaction_version =
+            transactional.map(|transactional| transactional.transaction.version());
         loop {
             let mut round = Round::new();
             self.turn = self.turn.wrapping_add(1);
@@ -77,8 +80,21 @@ impl Machine {
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));
         let name = topic.name.clone();
         let partition = topic.partitions.get_mut(&index)?;
-        if let Some(useless) = partition.adopt_id(self.ids.state()) {
-            self.ids.discard(useless, now);
+        let transactional = self.transactional.as_deref_mut();
+        match transactional
+            .as_deref()
+            .map(|transactional| &transactional.transaction)
+        {
+            Some(transaction) => {
+                if transaction.is_open() || transaction.has_begun() {
+                    partition.sign_with(transaction.producer(), transaction.version());
+                }
+            }
+            None => {
+                if let Some(useless) = partition.adopt_id(self.ids.state()) {
+                    self.ids.discard(useless, now);
+                }
+            }
         }
         // A request takes no second batch of a partition.
         let may_go_along = partition.last_turn != self.turn
@@ -93,6 +109,12 @@ impl Machine {
             self.has_no_leader(number, index, now);
             return None;
         };
+        let place = i32::try_from(index).unwrap_or(i32::MAX);
+        if let Some(transactional) = transactional
+            && !transactional.transaction.admits(&(name.clone(), place))
+        {
+            return None;
+        }
         let (bytes, is_alone) = partition.next_size(self.config.batch_bytes);
         match round.get(&leader) {
             Some(builder) if builder.refuses(bytes, is_alone) => return None,
@@ -116,7 +138,7 @@ impl Machine {
         };
         let produce = ProduceBatch {
             topic: name,
-            partition: i32::try_from(index).unwrap_or(i32::MAX),
+            partition: place,
             bytes,
         };
         round.get_mut(&leader)?.add(batch, produce);
@@ -150,6 +172,9 @@ impl Machine {
         let request = self.style.request(builder.slot.version, &produce);
         let (count, bytes) = (refs.len(), builder.bytes);
         log::debug!("to broker {node}: {count} batches, {bytes} bytes");
+        if let Some(transactional) = &mut self.transactional {
+            transactional.sends(bytes, now);
+        }
         let pending = Pending::Produce(refs);
         self.cluster
             .send_produce(&builder.slot, request, pending, now);

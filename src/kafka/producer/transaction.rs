@@ -65,11 +65,13 @@ pub(crate) enum Outcome {
 }
 
 /// Why a producer cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stop {
     /// Another one has taken over the transactional id.
+    #[error("another agent has taken over this agent's transactional ids")]
     Fenced,
     /// What was committed is to be read from Kafka: a new start does that.
+    #[error("whether a transaction was committed is not known; the next start reads it from Kafka")]
     StartAgain,
 }
 
@@ -237,10 +239,19 @@ impl Transaction {
     }
 
     /// Everything in it is acknowledged, the positions too.
-    pub(crate) fn commit(&mut self) {
-        if self.state == State::Sealed {
-            self.end(End::Commit);
+    pub(crate) fn commit(&mut self) -> Option<Outcome> {
+        match self.state {
+            // Nothing of it had to be sent.
+            State::Idle => return Some(Outcome::Committed),
+            State::Open | State::Sealed => self.end(End::Commit),
+            _ => {}
         }
+        None
+    }
+
+    /// The connection to the coordinator is lost, and nothing was asked there.
+    pub(crate) fn lost_coordinator(&mut self) {
+        self.coordinator = None;
     }
 
     /// A batch of it was answered with an error.
