@@ -11,13 +11,25 @@ use super::store;
 use crate::progress::{Checkpoint, PositionRecord, Saved};
 
 /// The records of one agent.
+///
+/// A file that is opened again gets another serial number, and with that another key. The key before is forgotten in the
+/// transaction that has a record of the new one, and no sooner: the topic would not know the file in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Positions {
     agent: String,
-    /// Serial numbers that are forgotten, and not yet in the topic.
+    /// Serial numbers of files that are forgotten, and are in the topic yet.
     forgotten: Vec<u64>,
-    /// Those that are in a transaction of a producer.
-    leaving: HashMap<usize, Vec<u64>>,
+    /// Those that others took the place of, of which there is no record in the topic.
+    replaced: HashMap<u64, Vec<u64>>,
+    /// What is in the transaction of a producer.
+    leaving: HashMap<usize, Leaving>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Leaving {
+    forgotten: Vec<u64>,
+    /// Serial numbers that have a record in it.
+    told: Vec<u64>,
 }
 
 impl Positions {
@@ -26,35 +38,70 @@ impl Positions {
         Positions {
             agent: agent.to_owned(),
             forgotten: Vec::new(),
+            replaced: HashMap::new(),
             leaving: HashMap::new(),
         }
     }
 
-    /// A file is forgotten.
-    pub(super) fn forget(&mut self, serials: impl IntoIterator<Item = u64>) {
-        self.forgotten.extend(serials);
+    /// A file is forgotten, unless another serial number took the place of this one.
+    pub(super) fn forget(&mut self, serial: u64) {
+        if !self
+            .replaced
+            .values()
+            .any(|others| others.contains(&serial))
+        {
+            self.forgotten.push(serial);
+            self.forgotten
+                .extend(self.replaced.remove(&serial).into_iter().flatten());
+        }
     }
 
-    /// The record that says where a file stands.
-    pub(super) fn record(&self, checkpoint: &Checkpoint) -> PositionRecord {
+    /// `serial` takes the place of others.
+    pub(super) fn replace(&mut self, serial: u64, others: &[u64]) {
+        let mut all = others.to_vec();
+        for other in others {
+            all.extend(self.replaced.remove(other).into_iter().flatten());
+        }
+        if !all.is_empty() {
+            self.replaced.insert(serial, all);
+        }
+    }
+
+    /// The records of a transaction of a producer, after which the files of `checkpoints` stand there.
+    pub(super) fn seal(
+        &mut self,
+        producer: usize,
+        checkpoints: &[Checkpoint],
+    ) -> Vec<PositionRecord> {
+        let leaving = self.leaving.entry(producer).or_default();
+        leaving.forgotten.append(&mut self.forgotten);
+        leaving.told = checkpoints
+            .iter()
+            .map(|checkpoint| checkpoint.serial)
+            .collect();
+        let mut gone = leaving.forgotten.clone();
+        gone.extend(
+            leaving
+                .told
+                .iter()
+                .filter_map(|serial| self.replaced.get(serial))
+                .flatten(),
+        );
+        let gone = gone.into_iter().map(|serial| (self.key(serial), None));
+        let told = checkpoints.iter().map(|checkpoint| self.record(checkpoint));
+        gone.chain(told).collect()
+    }
+
+    fn record(&self, checkpoint: &Checkpoint) -> PositionRecord {
         let line = store::line_of(checkpoint);
         (self.key(checkpoint.serial), Some(line.into_bytes()))
     }
 
-    /// Records that forget files, for a transaction of a producer.
-    pub(super) fn leave(&mut self, producer: usize) -> Vec<PositionRecord> {
-        let leaving = self.leaving.entry(producer).or_default();
-        leaving.append(&mut self.forgotten);
-        let serials = leaving.clone();
-        serials
-            .into_iter()
-            .map(|serial| (self.key(serial), None))
-            .collect()
-    }
-
     /// The transaction is committed.
-    pub(super) fn left(&mut self, producer: usize) {
-        self.leaving.remove(&producer);
+    pub(super) fn committed(&mut self, producer: usize) {
+        for serial in self.leaving.remove(&producer).unwrap_or_default().told {
+            self.replaced.remove(&serial);
+        }
     }
 
     fn key(&self, serial: u64) -> Vec<u8> {
@@ -116,8 +163,10 @@ impl ReadPositions {
     /// are farther than it knew.
     ///
     /// The file is written after the commit, so it is behind if the agent was killed in between, and it may be missing.
-    /// It is ahead where nothing had to be sent: a hole, a file that was read to its end.
+    /// It is ahead where nothing had to be sent: a hole, a file that was read to its end, or one that was opened again,
+    /// whose older serial number it does not know any more.
     pub fn move_on(self, saved: &mut Saved) -> usize {
+        let newest = saved.checkpoints.iter().map(|known| known.serial).max();
         let mut moved = 0;
         for (serial, told) in self.files {
             let known = saved
@@ -129,16 +178,13 @@ impl ReadPositions {
                     moved += 1;
                     *known = told;
                 }
-                (None, Some(told)) => {
+                (None, Some(told)) if newest.is_none_or(|newest| serial > newest) => {
                     moved += 1;
                     saved.checkpoints.push(told);
                 }
                 _ => {}
             }
         }
-        saved
-            .checkpoints
-            .sort_unstable_by_key(|checkpoint| checkpoint.serial);
         moved
     }
 }
@@ -178,36 +224,65 @@ mod tests {
         }
     }
 
+    fn read(of: &str, records: &[PositionRecord]) -> ReadPositions {
+        let mut read = ReadPositions::new(of);
+        for (key, value) in records {
+            read.take(key, value.as_deref());
+        }
+        read
+    }
+
+    fn moved(read: ReadPositions, known: &[Checkpoint]) -> Vec<(u64, u64)> {
+        let mut saved = Saved {
+            checkpoints: known.to_vec(),
+            ..Saved::default()
+        };
+        read.move_on(&mut saved);
+        let all = saved.checkpoints.iter();
+        all.map(|checkpoint| (checkpoint.serial, checkpoint.offset))
+            .collect()
+    }
+
     #[test]
     fn what_was_committed_is_where_the_files_stand_whatever_the_checkpoints_file_knows() {
-        let positions = Positions::new("host/a");
-        let mut old = sample(7, 100);
-        let new = sample(7, 250);
-        let other = sample(9, 10);
-        let mut read = ReadPositions::new("host/a");
-        for checkpoint in [&old, &sample(8, 5), &new, &other] {
-            let (key, value) = positions.record(checkpoint);
-            read.take(&key, value.as_deref());
-        }
+        let mut positions = Positions::new("host/a");
+        let mut records = positions.seal(0, &[sample(7, 100), sample(8, 5)]);
+        records.extend(positions.seal(1, &[sample(7, 250), sample(9, 10)]));
         // Another agent, another version, and nonsense.
-        let (key, value) = Positions::new("host").record(&sample(7, 900));
-        read.take(&key, value.as_deref());
-        read.take(b"2host/a/7", value.as_deref());
-        read.take(b"\xff", value.as_deref());
-        read.take(b"1host/a/7", Some(b"nonsense"));
-        assert_eq!(read.unreadable(), 1);
-        let mut forgetful = Positions::new("host/a");
-        forgetful.forget([8]);
-        assert_eq!(forgetful.leave(0).len(), 1);
-        let again = forgetful.leave(0);
-        forgetful.left(0);
-        assert_eq!(forgetful.leave(0), []);
-        read.take(&again[0].0, again[0].1.as_deref());
-        let mut saved = Saved::default();
-        old.serial = 7;
-        saved.checkpoints = vec![old, sample(8, 5), sample(10, 3)];
-        assert_eq!(read.move_on(&mut saved), 2);
-        let expected = [new, sample(8, 5), other, sample(10, 3)];
-        assert_eq!(saved.checkpoints, expected);
+        records.extend(Positions::new("host").seal(0, &[sample(7, 900)]));
+        records.push((b"2host/a/7".to_vec(), records[0].1.clone()));
+        records.push((b"\xff".to_vec(), None));
+        records.push((b"1host/a/7".to_vec(), Some(b"nonsense".to_vec())));
+        let read = || read("host/a", &records);
+        assert_eq!(read().unreadable(), 1);
+        let all = [(7, 250), (8, 5), (9, 10)];
+        assert_eq!(moved(read(), &[]), all, "the file is missing");
+        assert_eq!(moved(read(), &[sample(7, 100)]), all, "it is behind");
+        // It is ahead: of the file 8 it knows that it was opened again as 10.
+        let ahead = [sample(7, 100), sample(9, 300), sample(10, 5)];
+        assert_eq!(moved(read(), &ahead), [(7, 250), (9, 300), (10, 5)]);
+    }
+
+    #[test]
+    fn the_topic_knows_a_file_that_was_opened_again_under_one_serial_number_at_any_time() {
+        let mut positions = Positions::new("a");
+        let mut topic = positions.seal(0, &[sample(3, 100), sample(4, 1)]);
+        positions.committed(0);
+        positions.replace(5, &[3]);
+        positions.replace(6, &[5]);
+        // Its last bytes under the old number are done with only now.
+        positions.forget(3);
+        positions.forget(4);
+        let aborted = positions.seal(0, &[]);
+        assert_eq!(aborted.len(), 1, "4 is forgotten, 3 is not");
+        topic.extend(positions.seal(0, &[]));
+        positions.committed(0);
+        assert_eq!(moved(read("a", &topic), &[]), [(3, 100)]);
+        let aborted = positions.seal(1, &[sample(6, 150)]);
+        assert_eq!(aborted.len(), 3);
+        topic.extend(positions.seal(1, &[sample(6, 200)]));
+        positions.committed(1);
+        assert_eq!(moved(read("a", &topic), &[]), [(6, 200)]);
+        assert_eq!(positions.seal(1, &[sample(6, 300)]).len(), 1);
     }
 }

@@ -229,7 +229,7 @@ impl Registrar {
             }
             Progress::Committed { producer, spans } => {
                 if let Some(positions) = &mut self.positions {
-                    positions.left(producer);
+                    positions.committed(producer);
                 }
                 self.take(Progress::Acked(spans));
             }
@@ -258,7 +258,7 @@ impl Registrar {
 
     fn forget(&mut self, serial: u64) {
         if self.rest.remove(&serial).is_some() {
-            self.has_gone([serial]);
+            self.has_gone(serial);
             self.changes.forget(serial);
             self.schedule.changed();
             if self.rest.capacity() > 4 * self.rest.len().max(LEAST_ROOM) {
@@ -269,10 +269,10 @@ impl Registrar {
         self.forget_when_acknowledged(serial);
     }
 
-    /// Files are not known any more.
-    fn has_gone(&mut self, serials: impl IntoIterator<Item = u64>) {
+    /// A file is not known any more.
+    fn has_gone(&mut self, serial: u64) {
         if let Some(positions) = &mut self.positions {
-            positions.forget(serials);
+            positions.forget(serial);
         }
     }
 
@@ -297,10 +297,12 @@ impl Registrar {
         // A source that was closed while some of it was on its way, and opened again behind that: were its checkpoint
         // replaced now, a crash would lose what is not acknowledged; and were it kept after that, the next start
         // would find it at a place that was passed long ago.
+        if let Some(positions) = &mut self.positions {
+            positions.replace(checkpoint.serial, &replaces);
+        }
         replaces.retain(|serial| {
             self.rest.remove(serial).is_some() || !self.forget_when_acknowledged(*serial)
         });
-        self.has_gone(replaces.iter().copied());
         self.changes.replace(checkpoint.serial, replaces);
         // A crash that comes before a file is known on disk, and a rotation before the next start, would make
         // it a file that nobody looks for.
@@ -354,9 +356,11 @@ impl Registrar {
 
     /// Where sources stand once `spans` are acknowledged, as records.
     fn positions_after(&mut self, producer: usize, spans: &[Span]) -> Vec<PositionRecord> {
-        let Some(positions) = &mut self.positions else {
-            return Vec::new();
-        };
+        // Serial numbers that the topic has and the file has not are news after a crash. So those that are new are in the
+        // file first.
+        if self.schedule.has_changes() {
+            self.write(Instant::now());
+        }
         let mut trackers: HashMap<SourceId, AckTracker> = HashMap::new();
         for span in spans {
             if let Some(tracked) = self.open.get(&span.source) {
@@ -364,22 +368,22 @@ impl Registrar {
                 tracker.or_insert_with(|| tracked.tracker.clone()).ack(span);
             }
         }
-        let mut records = positions.leave(producer);
+        let mut moved = Vec::new();
         for (source, tracker) in trackers {
             let Some(tracked) = self.open.get(&source) else {
                 continue;
             };
             let mut checkpoint = tracked.checkpoint.clone();
-            if tracker.offset() <= checkpoint.offset {
-                continue;
+            if tracker.offset() > checkpoint.offset {
+                checkpoint.marks.add(tracked.written.0, tracked.written.1);
+                checkpoint.offset = tracker.offset();
+                checkpoint.tail_checksum = tracker.tail_checksum();
+                checkpoint.size = tracked.seen_size().max(checkpoint.offset);
+                moved.push(checkpoint);
             }
-            checkpoint.marks.add(tracked.written.0, tracked.written.1);
-            checkpoint.offset = tracker.offset();
-            checkpoint.tail_checksum = tracker.tail_checksum();
-            checkpoint.size = tracked.seen_size().max(checkpoint.offset);
-            records.push(positions.record(&checkpoint));
         }
-        records
+        let positions = self.positions.as_mut();
+        positions.map_or_else(Vec::new, |positions| positions.seal(producer, &moved))
     }
 
     /// A source that is read to its end and wholly acknowledged needs no tracker any more.
@@ -403,7 +407,7 @@ impl Registrar {
         let serial = tracked.checkpoint.serial;
         tracked.checkpoint.state = match why {
             CloseReason::ContentGone => {
-                self.has_gone([serial]);
+                self.has_gone(serial);
                 return self.changes.forget(serial);
             }
             CloseReason::Finished => SourceState::Finished,

@@ -32,6 +32,7 @@ use crate::progress::PositionRecord;
 
 use super::batch::RecordBatch;
 use super::machine::{Machine, min_deadline};
+use super::producer_id::ProducerIds;
 use super::transaction::{End, Outcome, Place, Question, Transaction};
 
 /// How transactions are made.
@@ -147,6 +148,8 @@ impl Machine {
     /// A machine whose batches go in transactions.
     pub(crate) fn with_transactions(mut self, taken: TakenOver, now: Instant) -> Self {
         let transactional = Transactional::new(taken, &mut self.random, now);
+        // The one of the transactional id is used, and no other.
+        self.ids = ProducerIds::new(false, &mut self.random, now);
         self.style.transactional_id = Some(transactional.settings.transactions.id.clone());
         self.encoder.makes_transactional();
         self.transactional = Some(Box::new(transactional));
