@@ -65,7 +65,7 @@ impl Agent {
         let config = Arc::new(config);
         let descriptors = raise_descriptor_limit();
         let (store, mut saved) = open_store(&config, mode)?;
-        let taken = take_over(&config, mode, &mut saved, signals)?;
+        let (taken, positions) = take_over(&config, mode, &mut saved, signals)?;
         let checkpoints = saved.checkpoints.len();
         let known_paths: HashSet<Arc<Path>> = saved
             .checkpoints
@@ -110,7 +110,7 @@ impl Agent {
         let gathering = config.kafka.gathering();
         let (mut agent, ends) = Agent::with_channels(config, mode, shared, (exits, exited), found);
         let shares = agent.thread_shares();
-        agent.spawn_registrar(store, saved, ends.progress_taken)?;
+        agent.spawn_registrar(store, (saved, positions), ends.progress_taken)?;
         // All of them, so that the first to be busy leaves the others their part.
         for log in &agent.config.clone().logs {
             agent.route(log);
@@ -192,7 +192,7 @@ impl Agent {
     fn spawn_registrar(
         &mut self,
         store: Option<Store>,
-        saved: Saved,
+        (saved, positions): (Saved, Option<Positions>),
         progress: Receiver<Progress>,
     ) -> Result<(), AgentError> {
         let sections = self.config.logs.iter().map(|log| log.name.clone());
@@ -207,8 +207,6 @@ impl Agent {
             self.deadline.clone(),
             self.shared.metrics.clone(),
         );
-        let exactly_once = self.config.kafka.exactly_once.is_some();
-        let positions = exactly_once.then(|| Positions::new(&agent_id(&self.config)));
         let registrar = registrar.with_positions(positions);
         self.spawn("registrar".into(), Role::Registrar, move || {
             registrar.run();
@@ -319,9 +317,9 @@ fn take_over(
     mode: Mode,
     saved: &mut Saved,
     signals: &Receiver<()>,
-) -> Result<Vec<TakenOver>, AgentError> {
+) -> Result<(Vec<TakenOver>, Option<Positions>), AgentError> {
     let Some(settings) = config.kafka.exactly_once.as_ref().filter(|_| !mode.dry_run) else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     };
     let agent = agent_id(config);
     let mut takeover = Takeover::new(&config.kafka, settings, &agent);
@@ -336,9 +334,9 @@ fn take_over(
             settings.positions_topic
         );
     }
-    let moved = read.move_on(saved);
+    let (moved, positions) = read.move_on(saved);
     log::info!("delivers exactly once as '{agent}'; {moved} positions are from the topic");
-    Ok(taken)
+    Ok((taken, Some(positions)))
 }
 
 /// What this agent is called among all those of a cluster.

@@ -160,33 +160,66 @@ impl ReadPositions {
     }
 
     /// What the checkpoints file has `saved`, moved to where the topic says that the files stand. Returns how many files
-    /// are farther than it knew.
+    /// are farther than it knew, and what the topic has to forget.
     ///
     /// The file is written after the commit, so it is behind if the agent was killed in between, and it may be missing.
     /// It is ahead where nothing had to be sent: a hole, a file that was read to its end, or one that was opened again,
     /// whose older serial number it does not know any more.
-    pub fn move_on(self, saved: &mut Saved) -> usize {
+    pub fn move_on(self, saved: &mut Saved) -> (usize, Positions) {
         let newest = saved.checkpoints.iter().map(|known| known.serial).max();
-        let mut moved = 0;
+        let (mut moved, mut stale) = (0, Vec::new());
         for (serial, told) in self.files {
             let known = saved
                 .checkpoints
                 .iter_mut()
                 .find(|known| known.serial == serial);
             match (known, told) {
-                (Some(known), Some(told)) if told.offset > known.offset => {
-                    moved += 1;
-                    *known = told;
+                (_, None) => {}
+                (Some(known), Some(told)) => {
+                    if told.offset > known.offset {
+                        moved += 1;
+                        *known = told;
+                    }
                 }
                 (None, Some(told)) if newest.is_none_or(|newest| serial > newest) => {
+                    // The newer number of two that one file had: the agent was killed before it could forget the other.
+                    let mut known = saved.checkpoints.iter();
+                    if let Some(at) = known.position(|known| is_same(known, &told)) {
+                        stale.push(saved.checkpoints.swap_remove(at));
+                    }
                     moved += 1;
                     saved.checkpoints.push(told);
                 }
-                _ => {}
+                (None, Some(told)) => stale.push(told),
             }
         }
-        moved
+        let mut positions = self.of;
+        for stale in stale {
+            let all = || saved.checkpoints.iter().rev();
+            let now = all().find(|known| is_same(known, &stale));
+            // A copy of what was truncated.
+            match now.or_else(|| all().find(|known| has_same_beginning(known, &stale))) {
+                Some(now) => positions
+                    .replaced
+                    .entry(now.serial)
+                    .or_default()
+                    .push(stale.serial),
+                None => positions.forgotten.push(stale.serial),
+            }
+        }
+        (moved, positions)
     }
+}
+
+/// Whether the two are of one file with one content.
+fn is_same(one: &Checkpoint, other: &Checkpoint) -> bool {
+    let (a, b) = (&one.identity, &other.identity);
+    (a.inode, a.born_ns) == (b.inode, b.born_ns) && has_same_beginning(one, other)
+}
+
+fn has_same_beginning(one: &Checkpoint, other: &Checkpoint) -> bool {
+    let (a, b) = (&one.identity.fingerprint, &other.identity.fingerprint);
+    (a.len, a.hash) == (b.len, b.hash)
 }
 
 /// The first byte of a key.
@@ -284,5 +317,34 @@ mod tests {
         positions.committed(1);
         assert_eq!(moved(read("a", &topic), &[]), [(6, 200)]);
         assert_eq!(positions.seal(1, &[sample(6, 300)]).len(), 1);
+    }
+
+    #[test]
+    fn a_serial_number_that_a_killed_agent_could_not_forget_is_forgotten_by_the_next() {
+        let of_inode = |serial, inode, offset| {
+            let mut checkpoint = sample(serial, offset);
+            checkpoint.identity.inode.inode = inode;
+            checkpoint
+        };
+        let mut topic = Positions::new("a").seal(0, &[of_inode(3, 1, 100), of_inode(4, 2, 7)]);
+        // 3 was opened again as 5, of which the topic has nothing yet.
+        let mut saved = Saved {
+            checkpoints: vec![of_inode(5, 1, 100), of_inode(4, 2, 7)],
+            ..Saved::default()
+        };
+        let (moved_on, mut positions) = read("a", &topic).move_on(&mut saved);
+        assert_eq!(moved_on, 0);
+        assert_eq!(
+            positions.seal(0, &[of_inode(4, 2, 8)]).len(),
+            1,
+            "3 stands for 5 as yet"
+        );
+        let later = positions.seal(0, &[of_inode(5, 1, 150)]);
+        assert_eq!(later.len(), 2);
+        // It was killed as well, so there are both, and then the file is missing.
+        topic.extend(later.into_iter().filter(|record| record.1.is_some()));
+        assert_eq!(moved(read("a", &topic), &[]), [(4, 7), (5, 150)]);
+        let (_, mut positions) = read("a", &topic).move_on(&mut Saved::default());
+        assert_eq!(positions.seal(0, &[of_inode(5, 1, 160)]).len(), 2);
     }
 }

@@ -112,8 +112,6 @@ pub(crate) struct Transaction {
     version: TransactionVersion,
     /// The newest that brokers have told.
     features: Features,
-    /// The epoch of what was known as finalized when the transaction began.
-    begun_at: i64,
     /// Node id.
     coordinator: Option<i32>,
     /// Below version 2, what was to be added to this transaction.
@@ -151,7 +149,6 @@ impl Transaction {
             producer,
             version: features.transaction_version,
             features,
-            begun_at: features.epoch,
             coordinator: None,
             partitions: BTreeMap::new(),
             unanswered: None,
@@ -212,10 +209,7 @@ impl Transaction {
                 self.state = State::Renewing { is_aborted: false };
                 return false;
             }
-            State::Idle => {
-                self.begun_at = self.features.epoch;
-                self.state = State::Open;
-            }
+            State::Idle => self.state = State::Open,
             State::Open | State::Sealed => {}
             _ => return false,
         }
@@ -401,10 +395,10 @@ impl Transaction {
         self.asks_version = false;
         self.concurrent_since = Some(now);
         self.told(features);
-        if self.features.epoch != self.begun_at {
+        if self.features.transaction_version < self.version {
+            self.version = self.features.transaction_version;
             self.is_murky = true;
         }
-        self.version = self.version.min(self.features.transaction_version);
     }
 
     /// The coordinator says which partitions belong to the transaction now. Returns those that are refused for good,
