@@ -6,7 +6,7 @@
 #   scripts/release.sh --out FOLDER       into this folder
 #   scripts/release.sh --revision N       revision of the Debian package (1)
 #
-# logagent-VERSION-MACHINE.tar.gz         binary, conf/, LICENSE, README.md, SHA256SUMS
+# logagent-VERSION-MACHINE.tar.gz         binary, conf/, man page, completions, LICENSE, README.md, SHA256SUMS
 # logagent_VERSION-REVISION_ARCH.deb      the same with a user, a state folder and a unit; made by tar and ar alone
 # logagent-VERSION-ARCH.oci.tar           an image of the binary alone, OCI layout; `docker load`, podman, skopeo and
 #                                         containerd take it
@@ -74,6 +74,11 @@ archive() {
     mkdir -p "$top"
     install -m 0755 "$binary" "$top/logagent"
     cp -R conf LICENSE README.md "$top/"
+    mkdir "$top/completions"
+    "$binary" help --man >"$top/logagent.1"
+    for shell in bash zsh fish; do
+        "$binary" help --completions $shell >"$top/completions/logagent.$shell"
+    done
     # Those are in the package.
     rm -r "$top/conf/debian"
     chmod -R u=rwX,go=rX "$top"
@@ -89,6 +94,11 @@ debian_package() {
     install -m 0755 "$binary" "$root/usr/bin/logagent"
     sed 's|/usr/local/bin/|/usr/bin/|' conf/logagent.service >"$root/usr/lib/systemd/system/logagent.service"
     install -m 0640 conf/logagent.ini "$root/etc/logagent/logagent.ini"
+    mkdir -p "$root"/usr/share/{man/man1,bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
+    "$binary" help --man | gzip -n9 >"$root/usr/share/man/man1/logagent.1.gz"
+    "$binary" help --completions bash >"$root/usr/share/bash-completion/completions/logagent"
+    "$binary" help --completions zsh >"$root/usr/share/zsh/vendor-completions/_logagent"
+    "$binary" help --completions fish >"$root/usr/share/fish/vendor_completions.d/logagent.fish"
     install -m 0644 README.md "$doc/README.md"
     cp -R conf/examples conf/kubernetes conf/logrotate conf/supervisord "$doc/examples/"
     sed -i 's|/usr/local/bin/|/usr/bin/|' "$doc"/examples/supervisord/*

@@ -1,16 +1,24 @@
-//! The command line: one table of commands and their options, from which `--help` is made.
+//! The command line: one table of commands and their options (`table`), from which `--help`, the man page and the
+//! completions of shells are made (`pages`).
 //!
 //! A command's options may stand before its name or behind it; without a name the command is `run`. A new command is
-//! a row in `COMMANDS` and a variant of [`Command`].
+//! a row of the table, a variant of [`Command`] and the function that makes it.
+
+mod pages;
+mod table;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests;
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lexopt::Arg;
 
+use crate::config;
 use crate::nearest::nearest;
+use table::{COMMANDS, COMMON, OptionRow, Row};
 
 /// What the arguments ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +29,10 @@ pub enum Command {
     Test(TestOptions),
     /// Hold topics against files.
     Verify(VerifyOptions),
+    /// Look whether everything is as the agent needs it.
+    Check(CheckOptions),
+    /// Have the running agent read its ini again.
+    Reload(PathBuf),
     /// Print a text: help or version.
     Print(String),
 }
@@ -68,6 +80,19 @@ pub struct VerifyOptions {
     pub json: bool,
 }
 
+/// `logagent check`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// Connect to nothing.
+    pub offline: bool,
+    /// JSON instead of a screen.
+    pub json: bool,
+    /// Leave out the cases of the configuration.
+    pub no_test: bool,
+}
+
 /// Why the arguments cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
@@ -98,150 +123,35 @@ pub enum UsageError {
         /// The word.
         argument: String,
     },
+    /// A word that the command cannot do without.
+    #[error("'logagent {command}' needs an argument: {operands}")]
+    Missing {
+        /// The command.
+        command: &'static str,
+        /// What may follow on its name.
+        operands: &'static str,
+    },
+    /// A key of the ini that there is not.
+    #[error("unknown key '{name}'{}", .nearest.map_or_else(String::new, |name| format!("; did you mean '{name}'?")))]
+    Key {
+        /// The word.
+        name: String,
+        /// The key that was probably meant.
+        nearest: Option<&'static str>,
+    },
     /// Two things that cannot be asked for together.
     #[error("{0}")]
     Conflict(&'static str),
 }
 
-/// One command.
-struct Row {
-    name: &'static str,
-    /// What may follow on its name.
-    operands: &'static str,
-    help: &'static str,
-    options: &'static [OptionRow],
-    /// Makes the command of what was given.
-    make: fn(Given) -> Result<Command, UsageError>,
+/// Where the ini is if nobody says: the first of these that exists, and the first one if none does.
+pub const DEFAULT_CONFIGS: [&str; 2] = ["conf/logagent.ini", "/etc/logagent/logagent.ini"];
+
+/// The ini if nobody says which.
+pub fn default_config() -> PathBuf {
+    let there = DEFAULT_CONFIGS.iter().find(|file| Path::new(file).exists());
+    PathBuf::from(there.unwrap_or(&DEFAULT_CONFIGS[0]))
 }
-
-/// One option.
-struct OptionRow {
-    long: &'static str,
-    short: Option<char>,
-    /// The name of its value; empty: it has none.
-    value: &'static str,
-    help: &'static str,
-}
-
-const COMMANDS: &[Row] = &[
-    Row {
-        name: "run",
-        operands: "",
-        help: "follow files until a signal stops it; what 'logagent' alone does",
-        options: &[
-            OptionRow {
-                long: "dry-run",
-                short: None,
-                value: "",
-                help: "print topic, key and line of what would be sent; needs no Kafka, moves no checkpoint",
-            },
-            OptionRow {
-                long: "once",
-                short: None,
-                value: "",
-                help: "ship what is there now, then exit; with --dry-run, print it and exit",
-            },
-        ],
-        make: make_run,
-    },
-    Row {
-        name: "test",
-        operands: "[CASES...]",
-        help: "run the cases of a configuration, NAME.test.ini beside NAME.ini; needs no Kafka",
-        options: &[
-            OptionRow {
-                long: "accept",
-                short: None,
-                value: "",
-                help: "write the records to the files that cases name with 'out'",
-            },
-            OptionRow {
-                long: "strict",
-                short: None,
-                value: "",
-                help: "a rule (keep, drop, sample, mask) that no case tests is a failure",
-            },
-            OptionRow {
-                long: "log",
-                short: None,
-                value: "NAME",
-                help: "print what [log:NAME] makes of standard input, instead of cases",
-            },
-            OptionRow {
-                long: "path",
-                short: None,
-                value: "PATH",
-                help: "the file that standard input stands for, for placeholders",
-            },
-        ],
-        make: make_test,
-    },
-    Row {
-        name: "verify",
-        operands: "",
-        help: "whether the topics hold the bytes of the files, each once; needs provenance = on",
-        options: &[
-            OptionRow {
-                long: "topic",
-                short: None,
-                value: "TOPIC",
-                help: "this topic alone, and not all of the settings",
-            },
-            OptionRow {
-                long: "since",
-                short: None,
-                value: "TIME",
-                help: "records from then on: 2026-11-27T10:00:00Z, or 2h for two hours ago",
-            },
-            OptionRow {
-                long: "until",
-                short: None,
-                value: "TIME",
-                help: "records before then",
-            },
-            OptionRow {
-                long: "json",
-                short: None,
-                value: "",
-                help: "print one JSON object",
-            },
-        ],
-        make: make_verify,
-    },
-];
-
-/// Options of every command.
-const COMMON: &[OptionRow] = &[
-    OptionRow {
-        long: "config",
-        short: Some('c'),
-        value: "FILE",
-        help: "settings (default: conf/logagent.ini)",
-    },
-    OptionRow {
-        long: "help",
-        short: Some('h'),
-        value: "",
-        help: "this text",
-    },
-    OptionRow {
-        long: "version",
-        short: Some('V'),
-        value: "",
-        help: "the version",
-    },
-];
-
-/// Where the ini is if nobody says.
-pub const DEFAULT_CONFIG: &str = "conf/logagent.ini";
-
-/// What stands behind the tables in `--help`.
-const MORE: &str = "
-SIGINT, SIGTERM or SIGHUP stops: what is in flight is waited for up to [agent] shutdown_timeout. A
-second one stops at once, with exit code 1. Log lines go to standard error; RUST_LOG=debug shows more of them.
-Exit codes: 0 clean, 1 failure while running, a case that failed or a difference found, 2 usage or configuration,
-or that it cannot be told.
-";
 
 /// What stands on the command line, taken apart.
 #[derive(Debug, Default)]
@@ -259,49 +169,70 @@ impl Command {
 
     fn parse(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
         let mut given = Given::default();
-        let mut command: Option<&Row> = None;
+        let mut command: Option<&'static Row> = None;
         while let Some(argument) = parser.next()? {
             let row = match argument {
                 Arg::Value(word) => {
                     match command {
-                        None => command = Some(find_command(word)?),
+                        None => command = Some(find_command(&word)?),
                         Some(_) => given.operands.push(word),
                     }
                     continue;
                 }
-                Arg::Long(name) => all_options().find(|row| row.long == name),
-                Arg::Short(letter) => all_options().find(|row| row.short == Some(letter)),
+                Arg::Long(name) => find_option(command, |row| row.long == name),
+                Arg::Short(letter) => {
+                    match COMMANDS.iter().find(|row| row.letter == Some(letter)) {
+                        Some(row) if command.is_none() => {
+                            command = Some(row);
+                            continue;
+                        }
+                        _ => find_option(command, |row| row.letter == Some(letter)),
+                    }
+                }
             };
             let Some(row) = row else {
                 return Err(argument.unexpected().into());
             };
-            match row.long {
-                "help" => return Ok(Command::Print(help())),
-                "version" => return Ok(Command::Print(version())),
-                _ => {}
-            }
             let value = match row.value {
                 "" => None,
                 _ => Some(parser.value()?),
             };
             given.options.push((row.long, value));
         }
-        let command = command.unwrap_or(&COMMANDS[0]);
-        let own = |long: &str| {
-            command
-                .options
-                .iter()
-                .chain(COMMON)
-                .any(|row| row.long == long)
-        };
-        match given.options.iter().find(|(long, _)| !own(long)) {
-            Some(&(option, _)) => Err(UsageError::Foreign {
-                command: command.name,
-                option,
-            }),
-            None => (command.make)(given),
+        if given.has("help") {
+            return Ok(Command::Print(
+                command.map_or_else(pages::overview, pages::command),
+            ));
         }
+        if given.has("version") {
+            return Ok(Command::Print(version()));
+        }
+        made(command.unwrap_or(&COMMANDS[0]), given)
     }
+}
+
+fn made(command: &Row, given: Given) -> Result<Command, UsageError> {
+    let own = |long: &str| command.all_options().any(|row| row.long == long);
+    if let Some(&(option, _)) = given.options.iter().find(|(long, _)| !own(long)) {
+        return Err(UsageError::Foreign {
+            command: command.name,
+            option,
+        });
+    }
+    if let Some(argument) = given.operands.get(command.most_operands) {
+        return Err(UsageError::Argument {
+            command: command.name,
+            argument: argument.to_string_lossy().into_owned(),
+        });
+    }
+    // What can be left out stands in brackets.
+    if given.operands.is_empty() && command.operands.starts_with(|first: char| first != '[') {
+        return Err(UsageError::Missing {
+            command: command.name,
+            operands: command.operands,
+        });
+    }
+    (command.make)(given)
 }
 
 impl Given {
@@ -315,30 +246,80 @@ impl Given {
         options.find(|(long, _)| *long == option)?.1.clone()
     }
 
+    /// The same as text.
+    fn text(&self, option: &str) -> Option<String> {
+        self.value(option).map(shown)
+    }
+
+    /// The ini, if it is said which.
     fn config(&self) -> Option<PathBuf> {
         self.value("config").map(PathBuf::from)
     }
+
+    /// The ini.
+    fn config_or_default(&self) -> PathBuf {
+        self.config().unwrap_or_else(default_config)
+    }
+}
+
+fn shown(word: OsString) -> String {
+    word.to_string_lossy().into_owned()
 }
 
 fn make_run(given: Given) -> Result<Command, UsageError> {
-    if let Some(argument) = given.operands.first() {
-        return Err(UsageError::Argument {
-            command: "run",
-            argument: argument.to_string_lossy().into_owned(),
-        });
-    }
     Ok(Command::Run(RunOptions {
-        config: given.config().unwrap_or_else(|| DEFAULT_CONFIG.into()),
+        config: given.config_or_default(),
         dry_run: given.has("dry-run"),
         once: given.has("once"),
     }))
 }
 
+fn make_check(given: Given) -> Result<Command, UsageError> {
+    Ok(Command::Check(CheckOptions {
+        config: given.config_or_default(),
+        offline: given.has("offline"),
+        json: given.has("json"),
+        no_test: given.has("no-test"),
+    }))
+}
+
+/// `logagent help [COMMAND]`, `logagent help config [KEY]`.
+fn make_help(given: Given) -> Result<Command, UsageError> {
+    let text = match given.text("completions") {
+        Some(shell) => pages::completions(&shell).ok_or(UsageError::Conflict(
+            "'--completions SHELL' knows bash, zsh and fish",
+        ))?,
+        None if given.has("man") => pages::man(),
+        None => match given.operands.as_slice() {
+            [] => pages::overview(),
+            [config] if config == "config" => config::reference(),
+            [config, key] if config == "config" => {
+                let key = shown(key.clone());
+                match config::help(&key) {
+                    Ok(text) => text,
+                    Err(nearest) => return Err(UsageError::Key { name: key, nearest }),
+                }
+            }
+            [_, second, ..] => {
+                return Err(UsageError::Argument {
+                    command: "help",
+                    argument: shown(second.clone()),
+                });
+            }
+            [name] => pages::command(find_command(name)?),
+        },
+    };
+    Ok(Command::Print(text))
+}
+
+fn make_reload(given: Given) -> Result<Command, UsageError> {
+    Ok(Command::Reload(given.config_or_default()))
+}
+
 fn make_test(given: Given) -> Result<Command, UsageError> {
-    let log = given.value("log");
     let options = TestOptions {
         config: given.config(),
-        log: log.map(|log| log.to_string_lossy().into_owned()),
+        log: given.text("log"),
         path: given.value("path").map(PathBuf::from),
         accept: given.has("accept"),
         strict: given.has("strict"),
@@ -355,12 +336,6 @@ fn make_test(given: Given) -> Result<Command, UsageError> {
 }
 
 fn make_verify(given: Given) -> Result<Command, UsageError> {
-    if let Some(argument) = given.operands.first() {
-        return Err(UsageError::Argument {
-            command: "verify",
-            argument: argument.to_string_lossy().into_owned(),
-        });
-    }
     let topic = given.value("topic");
     let time = |option| match given.value(option) {
         None => Ok(None),
@@ -371,7 +346,7 @@ fn make_verify(given: Given) -> Result<Command, UsageError> {
             )),
     };
     Ok(Command::Verify(VerifyOptions {
-        config: given.config().unwrap_or_else(|| DEFAULT_CONFIG.into()),
+        config: given.config_or_default(),
         topic: topic.map(|topic| topic.to_string_lossy().into_owned()),
         since_ms: time("since")?,
         until_ms: time("until")?,
@@ -388,7 +363,7 @@ fn parse_time(text: &str, now: SystemTime) -> Option<i64> {
     i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-fn find_command(word: OsString) -> Result<&'static Row, UsageError> {
+fn find_command(word: &OsString) -> Result<&'static Row, UsageError> {
     let name = word.to_string_lossy().into_owned();
     let found = COMMANDS.iter().find(|row| row.name == name);
     found.ok_or_else(|| UsageError::Command {
@@ -397,9 +372,14 @@ fn find_command(word: OsString) -> Result<&'static Row, UsageError> {
     })
 }
 
-fn all_options() -> impl Iterator<Item = &'static OptionRow> {
-    let own = COMMANDS.iter().flat_map(|row| row.options);
-    COMMON.iter().chain(own)
+/// An option of `command`, or of any command while it is not named yet.
+fn find_option(
+    command: Option<&'static Row>,
+    is_it: impl Fn(&OptionRow) -> bool,
+) -> Option<&'static OptionRow> {
+    let own = command.into_iter().flat_map(Row::all_options);
+    let others = COMMANDS.iter().flat_map(|row| row.options);
+    own.chain(COMMON).chain(others).find(|row| is_it(row))
 }
 
 /// `logagent 0.1.0 (COMMIT DATE)`; without the brackets where it was not built by `scripts/build.sh` from a commit.
@@ -408,145 +388,5 @@ fn version() -> String {
     match option_env!("LOGAGENT_COMMIT") {
         Some(commit) if !commit.is_empty() => format!("logagent {version} ({commit})\n"),
         _ => format!("logagent {version}\n"),
-    }
-}
-
-fn help() -> String {
-    let mut text = "\
-logagent follows log files and delivers every line to Apache Kafka.
-
-Usage: logagent [COMMAND] [--config FILE] [OPTION...]
-"
-    .to_owned();
-    for command in COMMANDS {
-        let usage = format!("{} {}", command.name, command.operands);
-        push_row(
-            &mut text,
-            &format!("\n  {:<WIDTH$}", usage.trim_end()),
-            command.help,
-        );
-        push_options(&mut text, command.options);
-    }
-    text.push('\n');
-    push_options(&mut text, COMMON);
-    text.push_str(MORE);
-    text
-}
-
-fn push_options(text: &mut String, rows: &[OptionRow]) {
-    for row in rows {
-        let option = format!("--{} {}", row.long, row.value);
-        push_row(
-            text,
-            &format!("    {:<1$}", option.trim_end(), WIDTH - 2),
-            row.help,
-        );
-    }
-}
-
-fn push_row(text: &mut String, head: &str, help: &str) {
-    let _ = writeln!(text, "{head}{help}");
-}
-
-/// Characters from the beginning of a command to its help.
-const WIDTH: usize = 18;
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
-mod tests {
-    use super::*;
-
-    fn parse(arguments: &[&str]) -> Result<Command, String> {
-        let parser = lexopt::Parser::from_args(arguments.iter().copied());
-        Command::parse(parser).map_err(|error| error.to_string())
-    }
-
-    fn run(config: &str, dry_run: bool, once: bool) -> Result<Command, String> {
-        Ok(Command::Run(RunOptions {
-            config: config.into(),
-            dry_run,
-            once,
-        }))
-    }
-
-    #[test]
-    fn without_a_command_files_are_followed() {
-        assert_eq!(parse(&[]), run("conf/logagent.ini", false, false));
-        assert_eq!(parse(&["run"]), parse(&[]));
-        assert_eq!(parse(&["--once"]), run("conf/logagent.ini", false, true));
-        assert_eq!(
-            parse(&["-c", "x.ini", "--dry-run"]),
-            run("x.ini", true, false)
-        );
-    }
-
-    #[test]
-    fn options_stand_before_a_command_or_behind_it() {
-        let expected = run("x.ini", false, true);
-        assert_eq!(parse(&["run", "--once", "--config", "x.ini"]), expected);
-        assert_eq!(parse(&["--config", "x.ini", "run", "--once"]), expected);
-        assert_eq!(parse(&["--once", "run", "--config=x.ini"]), expected);
-        let test = Command::Test(TestOptions {
-            config: Some("x.ini".into()),
-            files: vec!["a".into(), "b".into()],
-            strict: true,
-            ..TestOptions::default()
-        });
-        assert_eq!(
-            parse(&["--strict", "test", "a", "-c", "x.ini", "b"]),
-            Ok(test)
-        );
-    }
-
-    #[test]
-    fn an_unknown_command_is_refused_with_the_nearest_name() {
-        let error = "unknown command 'tset'; did you mean 'test'?";
-        assert_eq!(parse(&["tset"]), Err(error.to_owned()));
-        assert_eq!(parse(&["fly"]), Err("unknown command 'fly'".to_owned()));
-        assert_eq!(parse(&["x.ini"]), Err("unknown command 'x.ini'".to_owned()));
-    }
-
-    #[test]
-    fn what_a_command_does_not_have_is_refused() {
-        for (arguments, error) in [
-            (
-                &["test", "--once"][..],
-                "'logagent test' has no option '--once'",
-            ),
-            (&["--strict"], "'logagent run' has no option '--strict'"),
-            (&["run", "x"], "'logagent run' takes no argument 'x'"),
-            (&["--bogus"], "invalid option '--bogus'"),
-            (
-                &["test", "--path", "/x"],
-                "'--path PATH' needs '--log NAME'",
-            ),
-        ] {
-            assert_eq!(parse(arguments), Err(error.to_owned()), "{arguments:?}");
-        }
-        assert!(parse(&["verify", "--since", "yesterday"]).is_err());
-        assert!(parse(&["test", "--log", "a", "--accept"]).is_err());
-        assert!(parse(&["test", "--log"]).is_err());
-    }
-
-    #[test]
-    fn a_time_is_one_of_a_clock_or_one_ago() {
-        let now = UNIX_EPOCH + std::time::Duration::from_secs(86_400 * 2);
-        let parse = |text| parse_time(text, now);
-        assert_eq!(parse("1970-01-02T00:00:01Z"), Some(86_401_000));
-        assert_eq!(parse("1970-01-02 00:00:01"), Some(86_401_000));
-        assert_eq!(parse("1d"), Some(86_400_000));
-        assert_eq!(parse("10d"), None);
-        assert_eq!(parse("soon"), None);
-    }
-
-    #[test]
-    fn help_names_every_command_and_option() {
-        let text = help();
-        for row in COMMANDS {
-            assert!(text.contains(&format!("\n  {}", row.name)), "{}", row.name);
-        }
-        for row in all_options() {
-            assert!(text.contains(&format!("--{}", row.long)), "{}", row.long);
-        }
     }
 }

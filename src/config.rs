@@ -8,20 +8,25 @@
 //! ```text
 //! types, tls, sasl, address           what the rest of the agent gets
 //! value_types/                        what a value may be, and how it is read
-//! keys                                the one table of keys, and `conf/logagent.ini`, which it makes
-//! text, syntax                        from a file to sections with raw values
+//! keys                                the one table of keys
+//! reference                           `conf/logagent.ini` and `logagent help config`, which the table makes
+//! text, syntax, include               from files to sections with raw values
 //! reader                              one section: looks a key up, expands it, reads it as its type
 //! resolve/                            from raw values to the types; what contradicts each other
+//! difference                          what two configurations differ in
 //! error, environment                  what all of these need
 //! ```
 //! Uses go one way, without a circle. A new key is a row in `keys`, a field in `types` and a line in
 //! `resolve`. Nothing is read from here while the agent runs.
 
 mod address;
+mod difference;
 mod environment;
 mod error;
+mod include;
 mod keys;
 mod reader;
+mod reference;
 mod resolve;
 mod sasl;
 mod syntax;
@@ -33,24 +38,25 @@ mod tls;
 mod types;
 mod value_types;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+pub use difference::{Difference, LogChange, Origin};
 pub use error::{ConfigError, ConfigErrors};
-pub use keys::reference;
+pub use reference::{help, reference};
 pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, TokenOrigin};
 
 pub use address::BrokerAddress;
 pub use tls::TlsConfig;
 pub use types::{
     Acks, AgentConfig, Compression, Config, ExactlyOnce, FollowLinks, HeaderChoice, KafkaConfig,
-    LogConfig, LogDestination, Partitioner, Protocol, StartAt,
+    LogConfig, LogDestination, Partitioner, Protocol, Reload, StartAt,
 };
 
 pub(crate) use keys::LEAST_MEMORY;
 pub(crate) use text::read_small_file;
 
 use environment::Env;
-use text::Text;
+use include::Raw;
 
 impl Config {
     /// Reads the ini at `path`, with `${NAME}` from the environment. Refuses anything but a regular
@@ -60,6 +66,15 @@ impl Config {
             Ok(bytes) => Self::from_bytes(&bytes, path, &|name| std::env::var(name).ok()),
             Err(problem) => Err(ConfigErrors::new(path, vec![ConfigError::in_file(problem)])),
         }
+    }
+
+    /// The folder that `[agent] state_dir` of the ini at `path` names, whatever else is wrong or missing there: a command
+    /// asks a running agent, whose secrets and certificates are none of its business.
+    pub fn state_dir(path: &Path) -> PathBuf {
+        let env = |name: &str| std::env::var(name).ok();
+        let raw = text::read(path).and_then(|bytes| Raw::read(&bytes, path, &env));
+        let sections = raw.map_or_else(|_| Vec::new(), |raw| raw.sections);
+        resolve::state_dir(&sections, &env)
     }
 
     /// Reads `text` as the content of `file`, with `${NAME}` from `env`.
@@ -76,21 +91,19 @@ impl Config {
         file: &Path,
         env: Env<'_>,
     ) -> Result<Config, ConfigErrors> {
-        let text = Text::decode(bytes, file)
+        let mut raw = Raw::read(bytes, file, env)
             .map_err(|problem| ConfigErrors::new(file, vec![ConfigError::in_file(problem)]))?;
-        let mut errors = Vec::new();
-        let sections = syntax::parse(&text.text, keys::is_key, &mut errors);
-        let config = resolve::resolve(&sections, file, env, &mut errors);
+        let mut errors = std::mem::take(&mut raw.errors);
+        let config = resolve::resolve(&raw, file, env, &mut errors);
         // What a line seems to say is no news where its bytes are wrong already.
-        errors.retain(|error| {
-            error
-                .line()
-                .is_none_or(|line| !text.damaged.contains(&line))
-        });
-        errors.extend(text.errors);
+        errors.retain(|error| error.place().is_none_or(|line| !raw.damaged.contains(line)));
+        errors.append(&mut raw.damage);
         match config {
             Some(config) if errors.is_empty() => Ok(config),
-            _ => Err(ConfigErrors::new(file, errors)),
+            _ => {
+                let watched = resolve::origin(&raw, file, env).watched;
+                Err(ConfigErrors::new(file, errors).of(watched))
+            }
         }
     }
 }

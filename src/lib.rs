@@ -15,6 +15,18 @@
 //! Uses go one way: `main -> agent -> {tail, output, kafka, checkpoint} -> {batch, config, ...}`. `tail`,
 //! `kafka` and `checkpoint` never import each other. [`agent`] builds the channels and the threads.
 //!
+//! # Layout
+//! - `agent`: the channels and threads between all parts, and what the main thread does. `check` looks at everything
+//!   before it runs; `control` is how a running agent is asked.
+//! - `config`: one table of keys, all errors at once, then a typed configuration. `command_line`: one table of commands.
+//! - `tail`: the watcher (one inotify instance), the tailers and their scheduler; which file is which: observe what
+//!   lies where, plan what follows, apply it. `identity`: what a file is recognised by.
+//! - `record`: lines to events, filters, masks, fields, formats; a module for each step.
+//! - `kafka`: the native output in storeys: protocol, network, cluster, producer. `output`: the outputs behind a trait.
+//! - `checkpoint`: acknowledged positions and the file they are kept in. `budget`: the bound of memory.
+//! - `resolve`: names to addresses without the C library. `log_writer`: standard error, so that nobody waits for it.
+//! - `tests/`: one integration binary, a module per behaviour; figures are in `tests/bench/FIGURES.md`.
+//!
 //! # Traps
 //! - inotify tells what may have happened, never what has: see [`tail`].
 //! - A file's bytes are counted in the [`budget`] from before they are read until Kafka has them.
@@ -28,6 +40,8 @@ pub mod batch;
 pub mod budget;
 pub mod buffer;
 pub mod cases;
+pub mod certificate;
+pub mod check;
 pub mod checkpoint;
 pub mod command_line;
 pub mod condition;
@@ -44,13 +58,16 @@ pub mod metrics;
 mod nearest;
 pub mod output;
 mod partitioner;
+pub mod privileges;
 pub mod progress;
 mod progress_bar;
 pub mod record;
 pub mod resolve;
 mod rights;
+pub mod service_manager;
 pub mod shown;
 pub mod snapshot;
 pub mod tail;
 pub mod tailer_handle;
+pub mod users;
 pub mod verify;

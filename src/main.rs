@@ -2,27 +2,35 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, BufWriter, Write};
-use std::panic::catch_unwind;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use logagent::agent::{Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
+use logagent::check::{self, CheckError};
 use logagent::command_line::{Command, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
+use logagent::control::{self, AskError, Inbox, Request};
 use logagent::log_writer::LogWriter;
+use logagent::privileges::{UserError, become_user, make_folder};
 use logagent::verify::{self, VerifyError};
-use signal_hook::consts::{SIGALRM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 
+/// Enough for what a signal asks for.
+const SIGNAL_STACK_BYTES: usize = 128 << 10;
 const SAME_REQUEST: Duration = Duration::from_millis(300);
 /// How long the end waits for standard error to take what the log still has.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    let prepared = catch_unwind(prepare);
     let log = match LogWriter::to_standard_error() {
         Ok(log) => log,
         Err(error) => {
@@ -35,7 +43,8 @@ fn main() -> ExitCode {
     };
     log.take_panics();
     // The log has the words of a panic; its exit code is one of those that are promised.
-    let code = match catch_unwind(|| run(&log)) {
+    let run = || prepared.map(|prepared| run(prepared?, &log));
+    let code = match catch_unwind(AssertUnwindSafe(run)).and_then(|ended| ended) {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => {
             log.say(&failure.to_string());
@@ -54,6 +63,10 @@ enum Failure {
     Usage(#[from] UsageError),
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    #[error("logagent: {0}")]
+    User(#[from] UserError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
     #[error(transparent)]
     Cases(#[from] CasesError),
     #[error(transparent)]
@@ -65,6 +78,8 @@ enum Failure {
     Output(#[from] io::Error),
     #[error("logagent: {0}")]
     Agent(#[from] AgentError),
+    #[error("logagent: {0}")]
+    Ask(#[from] AskError),
 }
 
 impl Failure {
@@ -72,16 +87,50 @@ impl Failure {
         match self {
             Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
             Failure::Agent(error) if error.needs_a_person() => ExitCode::from(3),
-            Failure::Usage(_) | Failure::Config(_) | Failure::Cases(_) => ExitCode::from(2),
-            Failure::Verify(_) => ExitCode::from(2),
+            Failure::Check(CheckError::Output(_)) => ExitCode::FAILURE,
+            Failure::Usage(_)
+            | Failure::Check(_)
+            | Failure::Config(_)
+            | Failure::User(_)
+            | Failure::Cases(_)
+            | Failure::Verify(_)
+            | Failure::Ask(_) => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
     }
 }
 
-fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
-    match Command::from_env()? {
-        Command::Run(options) => follow(&options, log),
+/// What is asked for, and the ini of `logagent run`.
+struct Prepared {
+    command: Command,
+    config: Option<Config>,
+}
+
+/// Reads arguments and ini, and becomes the user that it names: before any thread is started, since each has
+/// credentials of its own.
+fn prepare() -> Result<Prepared, Failure> {
+    let command = Command::from_env()?;
+    let config = match &command {
+        Command::Run(options) => Some(Config::load(&options.config)?),
+        // What is wrong with it is a part of what is found.
+        Command::Check(options) => Config::load(&options.config).ok(),
+        _ => None,
+    };
+    if let Some(config) = &config
+        && let Some(user) = &config.agent.user
+    {
+        if let Command::Run(RunOptions { dry_run: false, .. }) = command {
+            // If that fails, the state folder is found missing, with the reason.
+            let _ = make_folder(&config.agent.state_dir, user);
+        }
+        become_user(user)?;
+    }
+    Ok(Prepared { command, config })
+}
+
+fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(options) => follow(&options, config, log),
         Command::Test(options) => {
             let mut out = BufWriter::new(io::stdout().lock());
             let ending = cases::run(&options, &mut out)?;
@@ -98,6 +147,18 @@ fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
             out.flush()?;
             Ok(ExitCode::from(code))
         }
+        Command::Check(options) => {
+            let level = check::run(&options, &mut io::stdout().lock())?;
+            Ok(ExitCode::from(level as u8))
+        }
+        Command::Reload(ini) => {
+            let answer = control::ask(&ini, "reload")?;
+            io::stdout().write_all(answer.text.as_bytes())?;
+            Ok(match answer.is_ok {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            })
+        }
         Command::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;
@@ -108,18 +169,23 @@ fn run(log: &LogWriter) -> Result<ExitCode, Failure> {
 }
 
 /// `logagent run`.
-fn follow(options: &RunOptions, log: &LogWriter) -> Result<ExitCode, Failure> {
+fn follow(
+    options: &RunOptions,
+    config: Option<Config>,
+    log: &LogWriter,
+) -> Result<ExitCode, Failure> {
     start_logger(log);
-    let config = Config::load(&options.config)?;
+    let config = config.expect("it is read before anything else");
     for warning in config.warnings() {
         log::warn!("{warning}");
     }
-    let signals = catch_signals(log)?;
+    let inbox = Inbox::new();
+    let signals = catch_signals(log, options, &inbox)?;
     let mode = Mode {
         dry_run: options.dry_run,
         once: options.once,
     };
-    Agent::run(config, mode, &signals)?;
+    Agent::run(config, mode, &signals, inbox)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,31 +209,84 @@ fn start_logger_at(log: &LogWriter, level: &str) {
         .init();
 }
 
-/// The first signal asks for a stop, a later one ends the process at once. Some senders signal a process
-/// and then its group (timeout(1) does), so repeats within a moment are the same request.
-fn catch_signals(log: &LogWriter) -> Result<Receiver<()>, SignalError> {
-    let log = log.clone();
+/// SIGINT and SIGTERM ask for a stop, SIGHUP for a reload; with `--once` it asks for a stop too, since there nothing is
+/// reloaded.
+fn catch_signals(
+    log: &LogWriter,
+    options: &RunOptions,
+    inbox: &Inbox,
+) -> Result<Receiver<()>, SignalError> {
     // Any of these would end the process where it stands. SIGPIPE is ignored by Rust's start already.
     for signal in [SIGUSR1, SIGUSR2, SIGALRM] {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
     let (sender, signals) = bounded(1);
-    ctrlc::set_handler(move || {
-        static ASKED: OnceLock<Instant> = OnceLock::new();
+    let stop = Stop {
+        log: log.clone(),
+        sender,
+        asked: Arc::default(),
+    };
+    let interrupted = stop.clone();
+    ctrlc::set_handler(move || interrupted.ask())?;
+    // The flag is set before the pipe is written to.
+    let (write, pipe) = UnixStream::pair()?;
+    let [terminated, hung_up] = [SIGTERM, SIGHUP].map(|_| Arc::new(AtomicBool::new(false)));
+    for (signal, flag) in [(SIGTERM, &terminated), (SIGHUP, &hung_up)] {
+        signal_hook::flag::register(signal, flag.clone())?;
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    let (requests, once) = (inbox.sender(), options.once);
+    let act = move || {
+        let is_hung_up = hung_up.swap(false, Ordering::Relaxed);
+        if terminated.swap(false, Ordering::Relaxed) || (is_hung_up && once) {
+            stop.ask();
+        } else if is_hung_up {
+            // The log says what becomes of it.
+            let _ = requests.try_send(Request::Reload(bounded(1).0));
+        }
+    };
+    let thread = thread::Builder::new().name("signals".to_owned());
+    thread
+        .stack_size(SIGNAL_STACK_BYTES)
+        .spawn(move || wait_for_signals(pipe, act))?;
+    Ok(signals)
+}
+
+/// Runs on the `signals` thread, until the process ends: calls `act` when something was written to `pipe`.
+fn wait_for_signals(mut pipe: UnixStream, act: impl Fn()) {
+    loop {
+        match pipe.read(&mut [0; 64]) {
+            Ok(1..) => act(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
+}
+
+/// The first request asks for a stop, a later one ends the process at once. Some senders signal a process and then its
+/// group (timeout(1) does), so repeats within a moment are the same request.
+#[derive(Clone)]
+struct Stop {
+    log: LogWriter,
+    sender: Sender<()>,
+    asked: Arc<OnceLock<Instant>>,
+}
+
+impl Stop {
+    fn ask(&self) {
         let mut is_first = false;
-        let asked = ASKED.get_or_init(|| {
+        let asked = self.asked.get_or_init(|| {
             is_first = true;
             Instant::now()
         });
         if is_first {
-            let _ = sender.try_send(());
+            let _ = self.sender.try_send(());
         } else if asked.elapsed() > SAME_REQUEST {
-            log.say("logagent: stopped at once by a second signal");
-            log.flush_within(LAST_LINES);
+            self.log.say("logagent: stopped at once by a second signal");
+            self.log.flush_within(LAST_LINES);
             std::process::exit(1);
         }
-    })?;
-    Ok(signals)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Counters of the whole process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::LogConfig;
 use crate::record::RecordConfig;
@@ -19,31 +19,40 @@ pub struct Metrics {
     /// Whether a file has grown since the checkpoints, which tell its size, were written.
     pub has_grown: Flag,
     /// What there is to count about the records of each section.
-    sections: Vec<(String, Arc<RecordCounters>)>,
+    sections: Mutex<Vec<(String, Arc<RecordCounters>)>>,
 }
 
 impl Metrics {
     /// Counters for these sections.
     pub fn new(logs: &[Arc<LogConfig>]) -> Self {
-        let sections = logs.iter().map(|log| {
-            let record = log.record.as_deref();
-            let counters = record.map_or_else(RecordCounters::default, RecordConfig::counters);
-            (log.name.clone(), Arc::new(counters))
-        });
+        let sections = logs.iter().map(|log| (log.name.clone(), counters_of(log)));
         Metrics {
-            sections: sections.collect(),
+            sections: Mutex::new(sections.collect()),
             ..Metrics::default()
         }
     }
 
+    /// There is something else to count about this section: other rules. A tailer that has not gone over to them yet
+    /// counts what it counted.
+    pub fn change(&self, log: &LogConfig) {
+        let mut sections = self.sections.lock().unwrap_or_else(PoisonError::into_inner);
+        sections.retain(|(name, _)| *name != log.name);
+        sections.push((log.name.clone(), counters_of(log)));
+    }
+
     /// Those of a section.
     pub fn records(&self, section: &str) -> Arc<RecordCounters> {
-        let mut sections = self.sections.iter();
-        let found = sections.find(|(name, _)| name == section);
+        let sections = self.sections.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = sections.iter().find(|(name, _)| name == section);
         found
             .map(|(_, counters)| counters.clone())
             .unwrap_or_default()
     }
+}
+
+fn counters_of(log: &LogConfig) -> Arc<RecordCounters> {
+    let record = log.record.as_deref();
+    Arc::new(record.map_or_else(RecordCounters::default, RecordConfig::counters))
 }
 
 /// Set by many, taken by one.

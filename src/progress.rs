@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use crate::batch::{SourceId, Span, TailChecksum};
 use crate::identity::{FileIdentity, FileTag};
+use crate::snapshot::Positions;
 
 /// Identity of a source and the offset up to which everything is acknowledged.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,6 +138,13 @@ pub enum Progress {
     /// The files of all sections were looked for, whether there are any or not: what comes later was not there at
     /// the start.
     LookedForAll,
+    /// The files of these sections were looked for, and no others; positions are written so soon after they move.
+    Following {
+        /// Their names.
+        sections: Vec<String>,
+        /// `checkpoint_interval`.
+        interval: Duration,
+    },
     /// A tailer reads this source from `checkpoint.offset` on. Comes before any batch of the source.
     Opened {
         /// The source.
@@ -193,6 +202,8 @@ pub enum Progress {
         /// Why, and so what becomes of its checkpoint.
         why: CloseReason,
     },
+    /// Somebody wants to know how all of them stand after what was told before.
+    Asked(Sender<Positions>),
 }
 
 /// Why a source is not read any more.

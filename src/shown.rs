@@ -49,6 +49,45 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// `12 KiB`, `1.1 GiB`: two digits at least, and no more than needed.
+pub(crate) fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    while value >= 1023.5
+        && let Some(next) = units.next()
+    {
+        value /= 1024.0;
+        unit = next;
+    }
+    let digits = usize::from(value < 9.95 && unit != "B");
+    format!("{value:.digits$} {unit}")
+}
+
+/// Appends `head` and behind it `text`, in lines of at most [`WIDTH`] characters that begin below the first word.
+pub(crate) fn wrap(out: &mut String, head: &str, text: &str) {
+    let indent = head.trim_start_matches('\n').chars().count();
+    out.push_str(head);
+    let mut at = indent;
+    for (number, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if number > 0 && at + 1 + length > WIDTH {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            at = indent;
+        } else if number > 0 {
+            out.push(' ');
+            at += 1;
+        }
+        out.push_str(word);
+        at += length;
+    }
+    out.push('\n');
+}
+
+/// Columns of a screen, but for the last one, in which some terminals begin the next line.
+pub(crate) const WIDTH: usize = 79;
+
 /// Characters of a text from the file that are shown at most.
 pub(crate) const LONGEST: usize = 100;
 
@@ -56,6 +95,31 @@ pub(crate) const LONGEST: usize = 100;
 mod tests {
     use super::*;
     use std::ffi::OsStr;
+
+    #[test]
+    fn a_size_has_two_digits_or_more_and_the_unit_that_makes_it_short() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1 << 10, "1.0 KiB"),
+            (12_400, "12 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (1_181_116_006, "1.1 GiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(size(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn a_long_text_goes_on_below_its_first_word() {
+        let mut out = String::new();
+        wrap(&mut out, "\n  name  ", &"word ".repeat(16));
+        let fourteen = "word ".repeat(14);
+        let expected = format!("\n  name  {}\n        word word \n", fourteen.trim_end());
+        assert_eq!(out, expected);
+        assert!(out.lines().all(|line| line.len() <= WIDTH));
+    }
 
     #[test]
     fn a_path_is_one_line_whatever_bytes_it_holds() {

@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub produce_latency: Latency,
     /// The positions.
     pub positions: PositionsStatus,
+    /// The parts of the agent that did not answer in time. What they know is missing here.
+    pub unanswered: Vec<String>,
 }
 
 /// The process.
@@ -122,6 +124,8 @@ pub struct FileStatus {
     pub position: u64,
     /// How long it is.
     pub size: u64,
+    /// So many bytes at its end are the beginning of a line, whose end is awaited. With them alone a file is not behind.
+    pub unended: u64,
     /// Since when there is a byte that is not acknowledged.
     pub behind_since: Option<SystemTime>,
 }
@@ -157,6 +161,8 @@ pub struct TopicStatus {
 pub struct BrokerStatus {
     /// `host:port`.
     pub address: String,
+    /// What was found when it was connected last: `Kafka 4.1, TLS 1.3, SCRAM-SHA-512`. Empty before that.
+    pub about: String,
     /// Since when it is connected, if it is.
     pub up_since: Option<SystemTime>,
     /// Requests and encoded bytes on their way.
@@ -198,6 +204,17 @@ pub struct ConditionStatus {
     pub reason: String,
     /// Since when.
     pub since: SystemTime,
+    /// The level of its lines in the log. `Error`: bytes are at stake, or a person is needed.
+    pub level: log::Level,
+}
+
+/// What the registrar knows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Positions {
+    /// The files.
+    pub files: Vec<FileStatus>,
+    /// The positions.
+    pub status: PositionsStatus,
 }
 
 /// The positions.

@@ -149,7 +149,7 @@ fn ship(folder: &Path, port: &str, bytes: usize, line_bytes: usize) -> u64 {
         ..Mode::default()
     };
     let (_stop, signals) = crossbeam_channel::bounded(1);
-    Agent::run(config, mode, &signals).unwrap();
+    Agent::run(config, mode, &signals, logagent::control::Inbox::new()).unwrap();
     // The threads have ended when it returns, but for those that are about to.
     std::thread::sleep(Duration::from_millis(50));
     ALLOCATIONS.load(Ordering::Relaxed) - before

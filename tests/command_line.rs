@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::PipeWriter;
+use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -214,7 +215,7 @@ fn the_version_is_printed() {
 
 #[test]
 fn help_names_every_option() {
-    let ended = logagent(&["--help"]);
+    let ended = logagent(&["help", "run"]);
     assert_eq!(ended.code, Some(0));
     for option in ["--config", "--dry-run", "--once", "--version", "--help"] {
         assert!(
@@ -401,4 +402,45 @@ fn once_takes_no_processor_time_while_it_waits_for_a_broker() {
     agent.signal(Signal::TERM);
     agent.wait_exit(SOON);
     assert!(taken < 40, "{taken} hundredths of a second");
+}
+
+/// The next thing that a service manager is told.
+fn told(socket: &UnixDatagram) -> String {
+    let mut bytes = [0; 200];
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let count = socket.recv(&mut bytes).unwrap();
+    String::from_utf8(bytes[..count].to_vec()).unwrap()
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_agent_is_ready_alive_reloading_and_stopping() {
+    let env = Env::new();
+    env.write_lines("app.log", 0..10);
+    let name = env.log_dir().join("../notify");
+    let socket = UnixDatagram::bind(&name).unwrap();
+    let mut command = env.command(&[]);
+    command.env("NOTIFY_SOCKET", &name);
+    command.env("WATCHDOG_USEC", "100000");
+    let mut agent = Agent::spawn(command);
+    assert_eq!(told(&socket), "STATUS=follows 1 file");
+    assert_eq!(told(&socket), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(told(&socket), "WATCHDOG=1");
+    }
+    let next_news = || loop {
+        let news = told(&socket);
+        if news != "WATCHDOG=1" {
+            break news;
+        }
+    };
+    agent.signal(Signal::HUP);
+    let reloading = next_news();
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
+    assert_eq!(next_news(), "READY=1");
+    agent.signal(Signal::TERM);
+    assert_eq!(next_news(), "STOPPING=1");
+    assert_eq!(agent.wait_exit(SOON).code, Some(0));
 }

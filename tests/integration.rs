@@ -6,6 +6,7 @@
 )]
 
 mod cases;
+mod check;
 mod cluster;
 mod command_line;
 mod control_group;
@@ -28,6 +29,7 @@ mod oauth;
 mod parking;
 mod real_kafka;
 mod real_kafka_chaos;
+mod real_kafka_check;
 mod real_kafka_cluster;
 mod real_kafka_exactly_once;
 mod real_kafka_kill;
@@ -40,6 +42,7 @@ mod real_kafka_tenants;
 mod real_kafka_verify;
 mod record_keys;
 mod records;
+mod reload;
 mod restart;
 mod rights;
 mod rotation;

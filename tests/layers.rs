@@ -11,8 +11,9 @@ use uses::{Use, uses_of};
 
 /// The storeys, the highest first. A module uses what stands lower, and nothing beside it. What is named nowhere
 /// stands on the ground, where modules use each other.
-const STOREYS: [&[&str]; 3] = [
+const STOREYS: [&[&str]; 4] = [
     &["main", "fuzz"],
+    &["check"],
     &["agent", "verify"],
     &["tail", "output", "kafka", "checkpoint", "control", "cases"],
 ];

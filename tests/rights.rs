@@ -1,7 +1,7 @@
 //! Files and folders that may not be read for a while.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -235,4 +235,68 @@ fn second_names_of_a_file_hold_no_thread() {
     assert_eq!(env.wait_exit(SOON).code, Some(0));
     let expected = [lines(0..FILES), lines(100..103)].concat();
     assert_eq!(sorted(env.broker.values(TOPIC)), sorted(expected));
+}
+
+/// What each thread of a process has of this line of its status, without repeats.
+fn of_threads(pid: u32, line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let rest = status.lines().find_map(|found| found.strip_prefix(line));
+        found.extend(rest.map(|rest| rest.trim().to_owned()));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[test]
+fn root_becomes_the_user_of_the_ini_who_may_read_every_file_and_nothing_else() {
+    let mut env = Env::new();
+    env.set("agent", "user", "nobody");
+    env.write_lines("app.log", 0..10);
+    set_mode(&env, "app.log", 0o600);
+    if !rustix::process::geteuid().is_root() {
+        let ended = env.run(&[]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("only root can become another user"),
+            "{}",
+            ended.stderr
+        );
+        return;
+    }
+    fs::remove_dir(env.state_dir()).ok();
+    env.start();
+    env.expect_lines(&lines(0..10));
+    let pid = env.agent().pid();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    let nobody = passwd
+        .lines()
+        .find(|line| line.starts_with("nobody:"))
+        .unwrap();
+    let uid = nobody.split(':').nth(2).unwrap();
+    assert_eq!(of_threads(pid, "Uid:"), [[uid; 4].join("\t")]);
+    // CAP_DAC_READ_SEARCH.
+    assert_eq!(of_threads(pid, "CapEff:"), ["0000000000000004"]);
+    assert_eq!(of_threads(pid, "CapPrm:"), ["0000000000000004"]);
+    assert_eq!(of_threads(pid, "Groups:").len(), 1);
+    assert_eq!(
+        fs::metadata(env.state_dir()).unwrap().uid().to_string(),
+        uid
+    );
+    env.stop();
+
+    let ended = env.run(&["check", "--offline"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    env.set("agent", "user", "no-such-user");
+    let ended = env.run(&[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("[agent] user = no-such-user: no such user"),
+        "{}",
+        ended.stderr
+    );
 }

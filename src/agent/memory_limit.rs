@@ -10,7 +10,7 @@ use crate::config::LEAST_MEMORY;
 
 /// The memory budget, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MemoryLimit {
+pub(crate) struct MemoryLimit {
     pub(super) bytes: usize,
     why: Why,
 }
@@ -34,7 +34,7 @@ struct GroupLimit {
 
 impl MemoryLimit {
     /// The limit that the ini sets, or the one that fits into the control groups of this process.
-    pub(super) fn new(set: Option<usize>) -> Self {
+    pub(crate) fn new(set: Option<usize>) -> Self {
         if let Some(bytes) = set {
             let why = Why::Set;
             return MemoryLimit { bytes, why };

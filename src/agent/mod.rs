@@ -12,13 +12,16 @@
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
 
+mod config_watch;
 mod control_group;
 mod memory_limit;
+mod reload;
+mod standing;
 mod supervisor;
 mod threads;
 mod wiring;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -27,17 +30,21 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
-use self::memory_limit::MemoryLimit;
+pub(crate) use self::memory_limit::MemoryLimit;
+use self::reload::Reloading;
+use self::standing::Standing;
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
-use crate::config::{Config, LogConfig};
+use crate::config::{Config, KafkaConfig, LogConfig};
+use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
 use crate::kafka::takeover::TakeoverError;
 use crate::progress::Progress;
 use crate::progress_bar::{BYTES, ProgressBar};
+use crate::service_manager::ServiceManager;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::FoundPath;
 use crate::tail::scheduler::Message;
@@ -105,10 +112,11 @@ pub enum AgentError {
 impl AgentError {
     /// Whether the next start would meet it again, until a person has done something: exit code 3.
     pub fn needs_a_person(&self) -> bool {
-        matches!(
-            self,
-            AgentError::Fenced(_) | AgentError::Takeover(TakeoverError::Refused(_))
-        )
+        match self {
+            AgentError::Store(error) => error.needs_a_person(),
+            AgentError::Fenced(_) | AgentError::Takeover(TakeoverError::Refused(_)) => true,
+            _ => false,
+        }
     }
 }
 
@@ -122,6 +130,8 @@ pub struct Agent {
     watches: Arc<Watches>,
     /// One channel per producer; gone when stopping.
     batches: Vec<Sender<Batch>>,
+    /// Other configurations, to each producer.
+    producer_configs: Vec<Sender<Arc<KafkaConfig>>>,
     progress: Option<Sender<Progress>>,
     /// Disconnected to stop the tailers.
     stop_tailers: Option<Sender<()>>,
@@ -133,11 +143,18 @@ pub struct Agent {
     exits: Sender<ThreadExit>,
     exited: Receiver<ThreadExit>,
     found: Receiver<FoundPath>,
+    /// What operators ask for.
+    inbox: Inbox,
+    standing: Standing,
+    reloading: Reloading,
+    /// Answers clients, until the stop has the positions written.
+    control: Option<Control>,
     /// The paths that have a tailer.
-    tailers: HashSet<Arc<Path>>,
+    tailers: HashMap<Arc<Path>, Followed>,
     /// By the name of the section.
     routes: HashMap<String, (Arc<Route>, Arc<RouteShare>)>,
     memory_limit: MemoryLimit,
+    service_manager: ServiceManager,
     budget: Arc<Budget>,
     producers: usize,
     has_registrar: bool,
@@ -149,22 +166,40 @@ pub struct Agent {
     interrupted: bool,
 }
 
+/// A tailer, as the main thread knows it.
+#[derive(Debug)]
+struct Followed {
+    handle: TailerHandle,
+    log: Arc<LogConfig>,
+    destination: Arc<Destination>,
+    /// No section has its path: it was told to end.
+    is_ending: bool,
+}
+
 impl Agent {
     /// Runs the agent on the calling thread until `signals` delivers a first message (a stop), a
-    /// thread panics, or, with `--once`, everything is delivered.
-    pub fn run(config: Config, mode: Mode, signals: &Receiver<()>) -> Result<(), AgentError> {
+    /// thread panics, or, with `--once`, everything is delivered. Serves what comes into `inbox` meanwhile.
+    pub fn run(
+        config: Config,
+        mode: Mode,
+        signals: &Receiver<()>,
+        inbox: Inbox,
+    ) -> Result<(), AgentError> {
         let Started {
             mut agent,
             first_look,
             forgetting,
             checkpoints,
             descriptors,
-        } = match Agent::start(config, mode, signals) {
+        } = match Agent::start(config, mode, inbox, signals) {
             Err(AgentError::Takeover(TakeoverError::Stopped)) if !mode.once => return Ok(()),
             started => started?,
         };
+        agent.listen();
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, checkpoints, descriptors);
+            let followed = counted(first.found.len(), "file");
+            agent.service_manager.status(&format!("follows {followed}"));
             if mode.once && first.found.is_empty() {
                 agent.failure = Some(AgentError::NothingMatched);
             }
@@ -180,11 +215,21 @@ impl Agent {
             .once
             .then(|| ProgressBar::start(agent.shared.metrics.clone(), BYTES));
         if !agent.interrupted {
+            agent.service_manager.ready();
             agent.supervise(signals, forgetting);
         }
         agent.stop(signals);
         drop(bar);
         agent.outcome()
+    }
+
+    /// Lets clients ask, where there is time for that.
+    fn listen(&mut self) {
+        if !self.mode.once && !self.mode.dry_run {
+            let settings = &self.config.agent;
+            let inbox = self.inbox.sender();
+            self.control = Control::start(&settings.state_dir, settings.metrics_listen, inbox);
+        }
     }
 
     fn outcome(&mut self) -> Result<(), AgentError> {
@@ -241,12 +286,24 @@ impl Agent {
         };
         let FoundPath {
             path,
-            log,
+            mut log,
             stat,
             is_first,
         } = found;
-        if !self.tailers.insert(path.clone()) {
+        if self.tailers.contains_key(&path) {
             return;
+        }
+        if !self
+            .config
+            .logs
+            .iter()
+            .any(|known| Arc::ptr_eq(known, &log))
+        {
+            // It was found for sections that have changed since.
+            let Some(wanted) = self.shared.discovery().wanted(&path) else {
+                return;
+            };
+            log = wanted;
         }
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
@@ -257,6 +314,13 @@ impl Agent {
             route,
             path: path.clone(),
         });
+        let followed = Followed {
+            handle: handle.clone(),
+            log: log.clone(),
+            destination: destination.clone(),
+            is_ending: false,
+        };
+        self.tailers.insert(path.clone(), followed);
         let registry = &self.shared.registry;
         let is_of_section = |path: &Path| tail::follows(&log, path);
         let honours_start_at = is_first && !registry.knows_section(&log.name, is_of_section);

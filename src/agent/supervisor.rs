@@ -22,6 +22,7 @@ impl Agent {
             true => never(),
             false => tick(FORGET_INTERVAL),
         };
+        let watchdog = self.service_manager.watchdog().map_or(never(), tick);
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;
@@ -43,7 +44,17 @@ impl Agent {
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
                     self.on_exit(exited);
                 },
+                recv(self.inbox.requests()) -> request => if let Ok(request) = request {
+                    self.on_request(request);
+                },
+                recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
+                recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
+                recv(self.reloading.loaded()) -> loaded => if let Ok(loaded) = loaded {
+                    self.on_loaded(loaded);
+                },
+                recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),
                 recv(forget) -> _ => forgetting.look(),
+                recv(watchdog) -> _ => self.service_manager.alive(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
                     for serial in forgetting.on_looked_for(looked_for, Instant::now()) {
                         self.tell(Progress::Forgotten { serial });
@@ -61,12 +72,14 @@ impl Agent {
         } = exited;
         match &role {
             Role::Tailer(path) => {
-                self.tailers.remove(path);
+                if let Some(tailer) = self.tailers.remove(path) {
+                    self.shared.changes.forget(&tailer.handle);
+                }
                 self.watches.unregister(path);
             }
             Role::Producer => self.producers -= 1,
             Role::Registrar => self.has_registrar = false,
-            Role::Watcher | Role::Scheduler => {}
+            Role::Watcher | Role::Scheduler | Role::Config => {}
         }
         match outcome {
             Outcome::Panicked(message) => {
@@ -100,6 +113,7 @@ impl Agent {
 
     /// Stops the tailers, lets the producers send what they have, then has the checkpoints written.
     pub(super) fn stop(&mut self, signals: &Receiver<()>) {
+        self.service_manager.stopping();
         let mut signals = signals.clone();
         let mut until = None;
         if !self.mode.once || !self.tailers.is_empty() {
@@ -122,12 +136,19 @@ impl Agent {
                     until = Some(self.set_deadline());
                     signals = never();
                 }
+                recv(self.inbox.requests()) -> request => if let Ok(request) = request {
+                    self.on_request(request);
+                },
+                recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
+                recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
                 recv(timeout) -> _ => {
                     self.left_undone = true;
                     break;
                 }
             }
         }
+        // While the lock of the folder is still held: the next agent's socket has the same name.
+        self.control = None;
         self.progress = None;
         if self.left_undone {
             // The registrar must not wait for senders that hang.

@@ -32,6 +32,7 @@ pub(super) enum Role {
     Producer,
     Registrar,
     Watcher,
+    Config,
 }
 
 #[derive(Debug)]
@@ -185,8 +186,8 @@ fn of_group(folder: &Path) -> Option<ThreadLimit> {
     })
 }
 
-/// The registrar, the scheduler, the watcher, and two that ask file systems.
-const OTHERS: usize = 5;
+/// The registrar, the scheduler, the watcher, the one that reads the ini, and two that ask file systems.
+const OTHERS: usize = 6;
 /// A producer, and its connections to the first brokers.
 const EACH_PRODUCER: usize = 3;
 /// With so many threads for files nobody notices that they take turns.
@@ -220,8 +221,8 @@ mod tests {
             (shares.producers, shares.tailers)
         };
         assert_eq!(shares(12, 2), (1, 1));
-        assert_eq!(shares(15, 2), (2, 1));
-        assert_eq!(shares(100, 2), (2, 86));
+        assert_eq!(shares(16, 2), (2, 1));
+        assert_eq!(shares(100, 2), (2, 85));
         assert_eq!(shares(2, 4), (1, 1));
         assert_eq!(shares(usize::MAX, 8).0, 8);
     }

@@ -2,20 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::config_watch::{ConfigWatch, Loaded};
 use super::memory_limit::MemoryLimit;
+use super::reload::Reloading;
+use super::standing::Standing;
 use super::threads::{Outcome, Role, ThreadExit, ThreadLimit, ThreadShares, lanes, spawn};
 use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
 use crate::budget::Budget;
 use crate::buffer::BufferPool;
-use crate::checkpoint::positions::{Positions, ReadPositions};
+use crate::checkpoint::positions::{ReadPositions, TopicPositions};
 use crate::checkpoint::{self, Registrar, Store};
 use crate::config::{Config, Protocol};
+use crate::control::Inbox;
 use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
 use crate::kafka::producer::transactional::TakenOver;
@@ -24,7 +28,9 @@ use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
 use crate::output::{Output, StdoutOutput, Worker};
 use crate::progress::{Progress, Saved};
+use crate::service_manager::ServiceManager;
 use crate::shown::ShownPath;
+use crate::tail::changes::Changes;
 use crate::tail::deleted::DeletedFiles;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::{Discovery, FoundPath};
@@ -53,6 +59,8 @@ struct Ends {
     scheduled: Receiver<Message<Tailer>>,
     woken: Receiver<u64>,
     progress_taken: Receiver<Progress>,
+    /// Where the `config` thread tells of the ini.
+    loads: (Sender<Loaded>, Option<Receiver<()>>),
 }
 
 impl Agent {
@@ -60,6 +68,7 @@ impl Agent {
     pub(super) fn start(
         config: Config,
         mode: Mode,
+        inbox: Inbox,
         signals: &Receiver<()>,
     ) -> Result<Started, AgentError> {
         let config = Arc::new(config);
@@ -96,7 +105,8 @@ impl Agent {
         );
         let shared = Arc::new(Shared {
             registry: FileRegistry::new(&saved),
-            discovery,
+            discovery: Mutex::new(discovery),
+            changes: Changes::default(),
             folders: FolderIndex::new(),
             watches: watcher.watches(),
             pool: BufferPool::new(),
@@ -108,7 +118,8 @@ impl Agent {
             parks_at_once: !config.kafka.gathering().is_zero(),
         });
         let gathering = config.kafka.gathering();
-        let (mut agent, ends) = Agent::with_channels(config, mode, shared, (exits, exited), found);
+        let (mut agent, ends) =
+            Agent::with_channels(config, mode, shared, (exits, exited), found, inbox);
         let shares = agent.thread_shares();
         agent.spawn_registrar(store, (saved, positions), ends.progress_taken)?;
         // All of them, so that the first to be busy leaves the others their part.
@@ -131,6 +142,13 @@ impl Agent {
             watcher.run();
             true
         })?;
+        if let (loaded, Some(asks)) = ends.loads {
+            let watch = ConfigWatch::new(&agent.config, asks, loaded);
+            agent.spawn("config".into(), Role::Config, move || {
+                watch.run();
+                true
+            })?;
+        }
         Ok(Started {
             agent,
             first_look,
@@ -146,11 +164,14 @@ impl Agent {
         shared: Arc<Shared>,
         (exits, exited): (Sender<ThreadExit>, Receiver<ThreadExit>),
         found: Receiver<FoundPath>,
+        inbox: Inbox,
     ) -> (Agent, Ends) {
         let (stop_tailers, tailers_stop) = bounded(0);
         let (scheduler, scheduled) = unbounded();
         let (parked_woken, woken) = unbounded();
         let (progress, progress_taken) = bounded(PROGRESS_QUEUE);
+        let (read, reads) = unbounded();
+        let (asks, asked) = (!mode.once).then(unbounded).unzip();
         let host = rustix::system::uname();
         let memory_limit = MemoryLimit::new(config.agent.memory_limit_bytes);
         memory_limit.say();
@@ -160,6 +181,7 @@ impl Agent {
             watches: shared.watches.clone(),
             shared,
             batches: Vec::new(),
+            producer_configs: Vec::new(),
             progress: Some(progress),
             stop_tailers: Some(stop_tailers),
             tailers_stop,
@@ -168,10 +190,15 @@ impl Agent {
             exits,
             exited,
             found,
-            tailers: HashSet::new(),
+            inbox,
+            standing: Standing::default(),
+            reloading: Reloading::new(&config, reads, asks),
+            control: None,
+            tailers: HashMap::new(),
             routes: HashMap::new(),
             budget: Budget::new(memory_limit.for_lines()),
             memory_limit,
+            service_manager: ServiceManager::of_this_process(),
             producers: 0,
             has_registrar: false,
             deadline: Deadline::default(),
@@ -185,6 +212,7 @@ impl Agent {
             scheduled,
             woken,
             progress_taken,
+            loads: (read, asked),
         };
         (agent, ends)
     }
@@ -192,7 +220,7 @@ impl Agent {
     fn spawn_registrar(
         &mut self,
         store: Option<Store>,
-        (saved, positions): (Saved, Option<Positions>),
+        (saved, positions): (Saved, Option<TopicPositions>),
         progress: Receiver<Progress>,
     ) -> Result<(), AgentError> {
         let sections = self.config.logs.iter().map(|log| log.name.clone());
@@ -277,7 +305,9 @@ impl Agent {
     where
         O: Output + Send + 'static,
     {
-        let worker = Worker::new(output, batches, self.deadline.clone());
+        let (sender, configs) = unbounded();
+        self.producer_configs.push(sender);
+        let worker = Worker::new(output, batches, configs, self.deadline.clone());
         self.spawn(format!("producer-{k}"), Role::Producer, move || {
             worker.run()
         })?;
@@ -317,7 +347,7 @@ fn take_over(
     mode: Mode,
     saved: &mut Saved,
     signals: &Receiver<()>,
-) -> Result<(Vec<TakenOver>, Option<Positions>), AgentError> {
+) -> Result<(Vec<TakenOver>, Option<TopicPositions>), AgentError> {
     let Some(settings) = config.kafka.exactly_once.as_ref().filter(|_| !mode.dry_run) else {
         return Ok((Vec::new(), None));
     };
@@ -384,7 +414,7 @@ fn raise_descriptor_limit() -> u64 {
 }
 
 /// How long the start waits for file systems that do not answer.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
+pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway.
 const BATCH_QUEUE: usize = 64;
 /// Messages that may wait for the registrar while it writes.

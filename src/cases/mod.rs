@@ -26,7 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use errors::{CasesError, Errors};
 
-use crate::command_line::{DEFAULT_CONFIG, TestOptions};
+use crate::command_line::{TestOptions, default_config};
 use crate::config::{Config, read_small_file};
 use crate::nearest::nearest;
 use crate::shown::{ShownPath, escape, printable};
@@ -67,12 +67,7 @@ pub fn run(options: &TestOptions, out: &mut impl Write) -> Result<Ending, CasesE
 
 fn run_cases(options: &TestOptions, out: &mut impl Write) -> Result<Ending, CasesError> {
     let (mut inis, mut jobs) = (Vec::new(), Vec::new());
-    let config = || {
-        options
-            .config
-            .clone()
-            .unwrap_or_else(|| DEFAULT_CONFIG.into())
-    };
+    let config = || options.config.clone().unwrap_or_else(default_config);
     let files = match options.files.is_empty() {
         true => vec![cases_of(&config())],
         false => options.files.clone(),
@@ -113,7 +108,7 @@ fn run_cases(options: &TestOptions, out: &mut impl Write) -> Result<Ending, Case
 }
 
 /// The file of cases that belongs to an ini.
-fn cases_of(config: &Path) -> PathBuf {
+pub(crate) fn cases_of(config: &Path) -> PathBuf {
     match config.extension() {
         Some(extension) if extension == "ini" => config.with_extension("test.ini"),
         _ => {
@@ -241,10 +236,7 @@ fn preview(
     input: &[u8],
     out: &mut impl Write,
 ) -> Result<(), CasesError> {
-    let file = options
-        .config
-        .clone()
-        .unwrap_or_else(|| DEFAULT_CONFIG.into());
+    let file = options.config.clone().unwrap_or_else(default_config);
     let config = Config::load(&file)?;
     let Some(log) = config.logs.iter().find(|log| log.name == name) else {
         return Err(CasesError::Usage(format!(

@@ -1,4 +1,4 @@
-//! Positions as records of a compacted topic (`delivery = exactly_once`): they are committed together with what was read.
+//! TopicPositions as records of a compacted topic (`delivery = exactly_once`): they are committed together with what was read.
 //!
 //! ```text
 //! key:   1 AGENT / SERIAL      value: a line of the checkpoints file, without its checksum
@@ -15,7 +15,7 @@ use crate::progress::{Checkpoint, PositionRecord, Saved};
 /// A file that is opened again gets another serial number, and with that another key. The key before is forgotten in the
 /// transaction that has a record of the new one, and no sooner: the topic would not know the file in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Positions {
+pub struct TopicPositions {
     agent: String,
     /// Serial numbers of files that are forgotten, and are in the topic yet.
     forgotten: Vec<u64>,
@@ -32,10 +32,10 @@ struct Leaving {
     told: Vec<u64>,
 }
 
-impl Positions {
+impl TopicPositions {
     /// Of the agent with this id.
     pub fn new(agent: &str) -> Self {
-        Positions {
+        TopicPositions {
             agent: agent.to_owned(),
             forgotten: Vec::new(),
             replaced: HashMap::new(),
@@ -119,7 +119,7 @@ impl Positions {
 /// What a topic says of the files of an agent.
 #[derive(Debug)]
 pub struct ReadPositions {
-    of: Positions,
+    of: TopicPositions,
     /// By serial number; `None`: it is forgotten.
     files: BTreeMap<u64, Option<Checkpoint>>,
     /// Records that are none.
@@ -130,7 +130,7 @@ impl ReadPositions {
     /// Of the agent with this id.
     pub fn new(agent: &str) -> Self {
         ReadPositions {
-            of: Positions::new(agent),
+            of: TopicPositions::new(agent),
             files: BTreeMap::new(),
             unreadable: 0,
         }
@@ -165,7 +165,7 @@ impl ReadPositions {
     /// The file is written after the commit, so it is behind if the agent was killed in between, and it may be missing.
     /// It is ahead where nothing had to be sent: a hole, a file that was read to its end, or one that was opened again,
     /// whose older serial number it does not know any more.
-    pub fn move_on(self, saved: &mut Saved) -> (usize, Positions) {
+    pub fn move_on(self, saved: &mut Saved) -> (usize, TopicPositions) {
         let newest = saved.checkpoints.iter().map(|known| known.serial).max();
         let (mut moved, mut stale) = (0, Vec::new());
         for (serial, told) in self.files {
@@ -278,11 +278,11 @@ mod tests {
 
     #[test]
     fn what_was_committed_is_where_the_files_stand_whatever_the_checkpoints_file_knows() {
-        let mut positions = Positions::new("host/a");
+        let mut positions = TopicPositions::new("host/a");
         let mut records = positions.seal(0, &[sample(7, 100), sample(8, 5)]);
         records.extend(positions.seal(1, &[sample(7, 250), sample(9, 10)]));
         // Another agent, another version, and nonsense.
-        records.extend(Positions::new("host").seal(0, &[sample(7, 900)]));
+        records.extend(TopicPositions::new("host").seal(0, &[sample(7, 900)]));
         records.push((b"2host/a/7".to_vec(), records[0].1.clone()));
         records.push((b"\xff".to_vec(), None));
         records.push((b"1host/a/7".to_vec(), Some(b"nonsense".to_vec())));
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_topic_knows_a_file_that_was_opened_again_under_one_serial_number_at_any_time() {
-        let mut positions = Positions::new("a");
+        let mut positions = TopicPositions::new("a");
         let mut topic = positions.seal(0, &[sample(3, 100), sample(4, 1)]);
         positions.committed(0);
         positions.replace(5, &[3]);
@@ -326,7 +326,7 @@ mod tests {
             checkpoint.identity.inode.inode = inode;
             checkpoint
         };
-        let mut topic = Positions::new("a").seal(0, &[of_inode(3, 1, 100), of_inode(4, 2, 7)]);
+        let mut topic = TopicPositions::new("a").seal(0, &[of_inode(3, 1, 100), of_inode(4, 2, 7)]);
         // 3 was opened again as 5, of which the topic has nothing yet.
         let mut saved = Saved {
             checkpoints: vec![of_inode(5, 1, 100), of_inode(4, 2, 7)],

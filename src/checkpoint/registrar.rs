@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::positions::Positions;
+use super::positions::TopicPositions;
 use super::schedule::{Looks, Schedule};
 use super::store::{Entry, Store};
 use super::tracker::AckTracker;
@@ -20,6 +20,7 @@ use crate::batch::{SourceId, Span, TailChecksum};
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
 use crate::progress::{Checkpoint, CloseReason, PositionRecord, Progress, Saved, SourceState};
+use crate::snapshot::Positions;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
 #[derive(Debug)]
@@ -44,7 +45,9 @@ pub struct Registrar {
     is_to_look_again: bool,
     failing: bool,
     /// With `delivery = exactly_once`: the positions as records.
-    positions: Option<Positions>,
+    positions: Option<TopicPositions>,
+    /// The file is to be written anew: the sections stand at its beginning.
+    is_to_begin: bool,
 }
 
 #[derive(Debug)]
@@ -121,11 +124,12 @@ impl Registrar {
             is_to_look_again: false,
             failing: false,
             positions: None,
+            is_to_begin: false,
         }
     }
 
     /// Answers [`Progress::Sealed`] with records of these positions.
-    pub fn with_positions(mut self, positions: Option<Positions>) -> Self {
+    pub fn with_positions(mut self, positions: Option<TopicPositions>) -> Self {
         self.positions = positions;
         self
     }
@@ -195,6 +199,12 @@ impl Registrar {
     fn take(&mut self, progress: Progress) {
         match progress {
             Progress::LookedForAll => self.schedule.changed(),
+            Progress::Following { sections, interval } => {
+                self.is_to_begin = self.sections != sections;
+                self.sections = sections;
+                self.schedule.keep_to(interval);
+                self.schedule.changed();
+            }
             Progress::Opened {
                 source,
                 checkpoint,
@@ -240,6 +250,10 @@ impl Registrar {
                 self.schedule.changed();
             }
             Progress::Forgotten { serial } => self.forget(serial),
+            Progress::Asked(answer) => {
+                // Who asked and waits no longer has gone on without it.
+                let _ = answer.try_send(Positions::default());
+            }
             Progress::Closed {
                 source,
                 end,
@@ -445,7 +459,8 @@ impl Registrar {
         let Some(mut store) = self.store.take() else {
             return self.changes.clear();
         };
-        let done = match store.is_full().then(|| self.begin(&mut store)) {
+        let begins = store.is_full() || std::mem::take(&mut self.is_to_begin);
+        let done = match begins.then(|| self.begin(&mut store)) {
             Some(Err(error)) if store.can_append() => {
                 log::warn!("the checkpoints file grows beyond twice its size: {error}");
                 self.append(&mut store)

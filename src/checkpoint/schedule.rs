@@ -37,6 +37,11 @@ impl Schedule {
         }
     }
 
+    /// Writes come at least `interval` after each other from now on.
+    pub(super) fn keep_to(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
     /// There is something to write.
     pub(super) fn changed(&mut self) {
         self.change = self.change.max(Change::Usual);

@@ -88,6 +88,20 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the next start would meet it again, until a person has done something. Another agent may be the one
+    /// that is just stopping.
+    pub fn needs_a_person(&self) -> bool {
+        match self {
+            StoreError::Damaged { .. } | StoreError::Version { .. } => true,
+            StoreError::Folder { error, .. } | StoreError::Unreadable { error, .. } => {
+                error.kind() == io::ErrorKind::PermissionDenied
+            }
+            StoreError::Locked { .. } => false,
+        }
+    }
+}
+
 /// The state folder, locked for this process.
 #[derive(Debug)]
 pub struct Store {

@@ -6,6 +6,7 @@
 //! [`BadValue`]: super::value_types::BadValue
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fmt, io};
 
 use thiserror::Error;
@@ -17,15 +18,34 @@ use crate::shown::{LONGEST, printable};
 pub struct ConfigErrors {
     file: PathBuf,
     errors: Vec<ConfigError>,
+    watched: Vec<PathBuf>,
 }
 
 impl ConfigErrors {
     pub(super) fn new(file: &Path, mut errors: Vec<ConfigError>) -> Self {
-        errors.sort_by_key(|error| error.line.unwrap_or(usize::MAX));
+        // What concerns a file as a whole comes after its lines, and the ini comes before what it includes.
+        errors.sort_by_cached_key(|error| {
+            let line = error.line.as_ref();
+            let number = line.map_or(usize::MAX, |line| line.number);
+            let file = line.and_then(|line| line.file.clone());
+            (file.is_some() && number > 0, file, number)
+        });
         ConfigErrors {
             file: file.to_owned(),
             errors,
+            watched: vec![file.to_owned()],
         }
+    }
+
+    /// The same, of an ini that consists of these files.
+    pub(super) fn of(mut self, watched: Vec<PathBuf>) -> Self {
+        self.watched = watched;
+        self
+    }
+
+    /// The files and folders by whose change it may be mended.
+    pub fn watched(&self) -> &[PathBuf] {
+        &self.watched
     }
 
     /// The single errors, by line; what concerns the file as a whole comes last.
@@ -45,28 +65,77 @@ impl fmt::Display for ConfigErrors {
                 return write!(f, "\n{file}: and {} more", self.errors.len() - MOST);
             }
             let separator = if index == 0 { "" } else { "\n" };
-            match error.line {
-                Some(line) => write!(f, "{separator}{file}:{line}: {error}")?,
-                None => write!(f, "{separator}{file}: {error}")?,
+            f.write_str(separator)?;
+            match &error.line {
+                Some(Line { number, file: own }) => {
+                    match own {
+                        Some(own) => own.display().fmt(f)?,
+                        None => file.fmt(f)?,
+                    }
+                    match number {
+                        0 => write!(f, ": {error}")?,
+                        number => write!(f, ":{number}: {error}")?,
+                    }
+                }
+                None => write!(f, "{file}: {error}")?,
             }
         }
         Ok(())
     }
 }
 
+/// A line of the ini, or of a file that it includes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Line {
+    /// Counted from 1; 0 where the file as a whole is meant.
+    pub(super) number: usize,
+    /// `None`: the ini itself.
+    pub(super) file: Option<Arc<Path>>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Line::from(0)
+    }
+}
+
+impl From<usize> for Line {
+    fn from(number: usize) -> Self {
+        Line { number, file: None }
+    }
+}
+
+/// `line 7`, or `conf.d/web.ini:7`.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) => write!(f, "{}:{}", printable(&file.to_string_lossy()), self.number),
+            None => write!(f, "line {}", self.number),
+        }
+    }
+}
+
 /// One thing that is wrong with the ini. Displays without file and line.
 #[derive(Debug)]
 pub struct ConfigError {
-    line: Option<usize>,
+    line: Option<Line>,
     problem: Problem,
 }
 
 impl ConfigError {
-    pub(super) fn at(line: usize, problem: Problem) -> Self {
+    pub(super) fn at(line: impl Into<Line>, problem: Problem) -> Self {
         ConfigError {
-            line: Some(line),
+            line: Some(line.into()),
             problem,
         }
+    }
+
+    /// The same error in a file that is included; `None`: in the ini itself.
+    pub(super) fn of_file(mut self, file: Option<&Arc<Path>>) -> Self {
+        if let Some(file) = file {
+            self.line.get_or_insert_default().file = Some(file.clone());
+        }
+        self
     }
 
     /// An error of the file as a whole.
@@ -79,7 +148,11 @@ impl ConfigError {
 
     /// The line that it is about, counted from 1; `None` where it is about the whole file.
     pub fn line(&self) -> Option<usize> {
-        self.line
+        self.place().map(|line| line.number)
+    }
+
+    pub(super) fn place(&self) -> Option<&Line> {
+        self.line.as_ref().filter(|line| line.number > 0)
     }
 }
 
@@ -162,8 +235,10 @@ pub(super) enum Problem {
         section: Escaped,
         first_line: usize,
     },
-    #[error("duplicate section [{section}]; it begins on line {first_line}")]
-    DuplicateSection { section: Escaped, first_line: usize },
+    #[error("duplicate section [{section}]; it begins on {first_line}")]
+    DuplicateSection { section: Escaped, first_line: Line },
+    #[error("'include' stands in the ini itself; a file that is included cannot include others")]
+    IncludeInIncluded,
     #[error(
         "key {key} in [{section}] can be read in two ways\n    this is a defect of logagent: please report this line"
     )]
@@ -240,24 +315,24 @@ pub(super) enum Problem {
     },
 
     // Settings that contradict each other.
-    #[error("'{setting}' cannot stand beside '{other}' ({})\n    {hint}", place(*.other_line))]
+    #[error("'{setting}' cannot stand beside '{other}' ({})\n    {hint}", place(.other_line))]
     Conflict {
         setting: String,
         other: String,
-        other_line: Option<usize>,
+        other_line: Option<Line>,
         hint: &'static str,
     },
     #[error("'{setting}' needs {missing} beside it")]
     Lacks { setting: String, missing: String },
     #[error("'{setting}' {why}")]
     Invalid { setting: String, why: String },
-    #[error("missing key 'key' in [{section}]; 'partitioner = key' (line {line}) needs one")]
-    MissingRecordKey { section: Escaped, line: usize },
+    #[error("missing key 'key' in [{section}]; 'partitioner = key' ({line}) needs one")]
+    MissingRecordKey { section: Escaped, line: Line },
     #[error("path {path} is listed already{}", elsewhere(.other))]
     PathTaken {
         path: Escaped,
         /// Section and line; `None` if it is the same line.
-        other: Option<(Escaped, usize)>,
+        other: Option<(Escaped, Line)>,
     },
 }
 
@@ -363,16 +438,16 @@ fn and_others(others: usize) -> String {
     }
 }
 
-fn place(line: Option<usize>) -> String {
+fn place(line: &Option<Line>) -> String {
     match line {
-        Some(line) => format!("line {line}"),
+        Some(line) => line.to_string(),
         None => "the default".to_owned(),
     }
 }
 
-fn elsewhere(other: &Option<(Escaped, usize)>) -> String {
+fn elsewhere(other: &Option<(Escaped, Line)>) -> String {
     match other {
-        Some((section, line)) => format!(" in [{section}] on line {line}"),
+        Some((section, line)) => format!(" in [{section}] on {line}"),
         None => " on this line".to_owned(),
     }
 }

@@ -1,18 +1,17 @@
-//! The one table of keys, what is said of a key, and the reference ini that the table makes. Parsing, defaults and
-//! messages come from it too.
+//! The one table of keys and what is said of a key. Parsing, defaults, messages, help and the shipped ini come from it.
 
 use std::time::Duration;
 
-use super::types::{Acks, Compression, FollowLinks, Protocol, StartAt};
+use super::types::{Acks, Compression, FollowLinks, Protocol, Reload, StartAt};
 use super::value_types::kafka::is_name;
 use super::value_types::kafka::{Brokers, Headers, Partitioners};
-use super::value_types::paths::{Excludes, Folder, Paths, RotatedGlobs};
+use super::value_types::paths::{Excludes, Folder, Includes, Paths, RotatedGlobs};
 use super::value_types::records::{
     Encodings, MaskRules, MaskWords, Multilines, Parses, Rates, Regex, Samples, Times, Zones,
 };
 use super::value_types::sasl::{Mechanisms, Password, PasswordFile, TokenFile, TokenUrl};
 use super::value_types::tls::{Authorities, Certificates, PrivateKey};
-use super::value_types::{Choice, Count, Optional, Size, Text, Time, ValueType};
+use super::value_types::{Choice, Count, Listen, Optional, Size, Text, Time, ValueType};
 use crate::nearest::nearest;
 use crate::record::container::ContainerKind;
 use crate::record::json::{Content, Shape};
@@ -27,7 +26,20 @@ pub(super) fn keys_of(section: Section) -> impl Iterator<Item = &'static dyn Any
 
 /// Whether there is a key of this name, in any section.
 pub(super) fn is_key(name: &str) -> bool {
-    TABLE.iter().any(|key| is_named(*key, name))
+    keys_named(name).next().is_some()
+}
+
+/// The keys of this name, of one section at most each.
+pub(super) fn keys_named(name: &str) -> impl Iterator<Item = &'static dyn AnyKey> {
+    TABLE
+        .iter()
+        .copied()
+        .filter(move |key| is_named(*key, name))
+}
+
+/// The name of a key, in any section, that `word` is probably meant to be.
+pub(super) fn nearest_key(word: &str) -> Option<&'static str> {
+    nearest(word, TABLE.iter().map(|key| key.name()))
 }
 
 /// Whether `word` is the name of `key`: for a family, whose name ends with `.NAME`, that of one of its members.
@@ -36,6 +48,13 @@ pub(super) fn is_named(key: &dyn AnyKey, word: &str) -> bool {
         Some(family) => word.strip_prefix(family).is_some_and(is_name),
         None => key.name() == word,
     }
+}
+
+/// Whether a key of this name names a file whose content is read with the configuration.
+pub(super) fn names_file(name: &str) -> bool {
+    TABLE
+        .iter()
+        .any(|key| key.name() == name && key.names_file())
 }
 
 /// What the names of all members of a family begin with, a dot at its end; `None` if `name` is that of one key.
@@ -89,10 +108,12 @@ macro_rules! table {
 table! {
     STATE_DIR: Folder = [Agent] "state_dir", Folder, DefaultValue::Text("/var/lib/logagent"),
         "where the checkpoints are kept, and the lock against a second agent";
+    USER: Optional<Text> = [Agent] "user", Optional(Text::USERNAME), DefaultValue::Unset("logagent"),
+        "whom root becomes at the start, with the right to read every file and no other";
     PRODUCERS: Count = [Agent] "producers", Count { least: 1, most: 64 }, DefaultValue::Text("1"),
         "threads that send, each with connections of its own; each file is pinned to one of them";
     MEMORY_LIMIT: Optional<Size> = [Agent] "memory_limit",
-        Optional(Size { least: LEAST_MEMORY, most: usize::MAX }), DefaultValue::Text(""),
+        Optional(Size { least: LEAST_MEMORY, most: usize::MAX }), DefaultValue::Unset("256MiB"),
         "bound of bytes read and not acknowledged; without it half of the cgroup's, 64MiB at most";
     SHUTDOWN_TIMEOUT: Time = [Agent] "shutdown_timeout", Time { least: Duration::ZERO, most: DAY },
         DefaultValue::Text("8s"),
@@ -104,6 +125,14 @@ table! {
     DELETED_BYTES_LIMIT: Size = [Agent] "deleted_bytes_limit",
         Size { least: 0, most: usize::MAX }, DefaultValue::Text("1GiB"),
         "unread bytes of deleted files that may be kept on disk by holding them open";
+    INCLUDE: Includes = [Agent] "include", Includes, DefaultValue::Unset("conf.d/*.ini"),
+        "more files of sections, from the folder of this one on: conf.d/*.ini";
+    RELOAD: Choice<Reload> = [Agent] "reload",
+        Choice(&[("auto", Reload::Auto), ("manual", Reload::Manual)]), DefaultValue::Text("auto"),
+        "auto: a change of this file, or of one that it names, is applied; manual: only when asked";
+    METRICS_LISTEN: Optional<Listen> = [Agent] "metrics_listen", Optional(Listen),
+        DefaultValue::Unset("127.0.0.1:9787"),
+        "where /metrics for Prometheus, /healthz and a page with the status are, for all who can connect";
 
     AGENT_ID: Optional<Text> = [Agent] "id", Optional(Text::CLIENT_ID), DefaultValue::Text(""),
         "the name of this agent among all of a cluster, for exactly_once; without it, the host's";
@@ -131,7 +160,7 @@ table! {
         DefaultValue::Text("lz4"),
         "codec of the record batches; lz4, zstd: native only (legacy: none); zstd: Kafka 2.1+";
     COMPRESSION_LEVEL: Optional<Count> = [Kafka] "compression_level",
-        Optional(Count { least: 1, most: 22 }), DefaultValue::Text(""),
+        Optional(Count { least: 1, most: 22 }), DefaultValue::Unset("3"),
         "gzip: 1 to 9, default 6 (three times the CPU time of 1); zstd: 1 to 22, default 3";
     PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, DefaultValue::Text("file"),
         "what decides the partition: the file, the host, the record key, the next in turn, always N";
@@ -172,51 +201,51 @@ table! {
     TLS: Choice<bool> = [Kafka] "tls", Choice(&[("off", false), ("on", true)]),
         DefaultValue::Text("off"),
         "encrypted connections, TLS 1.2 or 1.3; the broker's certificate and name are checked";
-    TLS_CA: Optional<Authorities> = [Kafka] "tls_ca", Optional(Authorities), DefaultValue::Text(""),
+    TLS_CA: Optional<Authorities> = [Kafka] "tls_ca", Optional(Authorities), DefaultValue::Unset("/etc/logagent/ca.pem"),
         "the authorities that brokers' certificates may come from; without it, the system's";
     TLS_CERT: Optional<Certificates> = [Kafka] "tls_cert", Optional(Certificates),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("/etc/logagent/agent.pem"),
         "the client certificate, and those of the authorities between, if brokers want one";
-    TLS_KEY: Optional<PrivateKey> = [Kafka] "tls_key", Optional(PrivateKey), DefaultValue::Text(""),
+    TLS_KEY: Optional<PrivateKey> = [Kafka] "tls_key", Optional(PrivateKey), DefaultValue::Unset("/etc/logagent/agent.key"),
         "the private key of tls_cert";
     SASL_MECHANISM: Optional<Mechanisms> = [Kafka] "sasl_mechanism", Optional(Mechanisms),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("SCRAM-SHA-512"),
         "how this agent proves who it is; PLAIN and OAUTHBEARER send the secret: tls = on";
     SASL_USERNAME: Optional<Text> = [Kafka] "sasl_username", Optional(Text::USERNAME),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("logagent"),
         "the name, for PLAIN and SCRAM";
     SASL_PASSWORD: Optional<Password> = [Kafka] "sasl_password", Optional(Password),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("${KAFKA_PASSWORD}"),
         "the password; it is never shown, and can be ${NAME}; chmod 600 this file if it is here";
     SASL_PASSWORD_FILE: Optional<PasswordFile> = [Kafka] "sasl_password_file",
-        Optional(PasswordFile), DefaultValue::Text(""),
+        Optional(PasswordFile), DefaultValue::Unset("/etc/logagent/password"),
         "the password in a file of its own instead, read at the start";
     SASL_TOKEN_FILE: Optional<TokenFile> = [Kafka] "sasl_token_file", Optional(TokenFile),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("/run/secrets/token"),
         "the token for OAUTHBEARER, read again for every connection";
     SASL_TOKEN_URL: Optional<TokenUrl> = [Kafka] "sasl_token_url", Optional(TokenUrl),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("https://login.example.org/oauth2/token"),
         "the endpoint that gives out tokens for OAUTHBEARER instead (client credentials grant)";
     SASL_CLIENT_ID: Optional<Text> = [Kafka] "sasl_client_id", Optional(Text::OAUTH_CLIENT_ID),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("logagent"),
         "the name that the endpoint knows this agent by";
     SASL_CLIENT_SECRET: Optional<Password> = [Kafka] "sasl_client_secret", Optional(Password),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("${CLIENT_SECRET}"),
         "the secret that belongs to it; as with sasl_password, it can be ${NAME}";
     SASL_CLIENT_SECRET_FILE: Optional<PasswordFile> = [Kafka] "sasl_client_secret_file",
-        Optional(PasswordFile), DefaultValue::Text(""),
+        Optional(PasswordFile), DefaultValue::Unset("/etc/logagent/client_secret"),
         "the secret in a file of its own instead, read at the start";
-    SASL_SCOPE: Optional<Text> = [Kafka] "sasl_scope", Optional(Text::SCOPE), DefaultValue::Text(""),
+    SASL_SCOPE: Optional<Text> = [Kafka] "sasl_scope", Optional(Text::SCOPE), DefaultValue::Unset("kafka"),
         "what the token is to be good for, if the endpoint wants to know";
     SASL_TOKEN_CA: Optional<Authorities> = [Kafka] "sasl_token_ca", Optional(Authorities),
-        DefaultValue::Text(""),
+        DefaultValue::Unset("/etc/logagent/login-ca.pem"),
         "authorities of the endpoint's certificate; without it, those of tls_ca or the system's";
 
-    LOG_PATH: Paths = [Log] "path", Paths, DefaultValue::Required("/var/log/nginx/access.log"),
+    LOG_PATH: Paths = [Log] "path", Paths, DefaultValue::Required("/srv/shop/log/*.log"),
         "the files to follow; relative paths start at the current directory";
-    LOG_EXCLUDE: Excludes = [Log] "exclude", Excludes, DefaultValue::Text(""),
+    LOG_EXCLUDE: Excludes = [Log] "exclude", Excludes, DefaultValue::Unset("*.gz, /var/log/nginx/old-*"),
         "files to leave out, in hidden folders too";
-    LOG_ROTATED: RotatedGlobs = [Log] "rotated", RotatedGlobs, DefaultValue::Text(""),
+    LOG_ROTATED: RotatedGlobs = [Log] "rotated", RotatedGlobs, DefaultValue::Unset("/var/log/nginx/archive/access.log-*"),
         "where else rotation puts files (olddir), besides the folder of the log itself";
     LOG_FOLLOW_LINKS: Choice<FollowLinks> = [Log] "follow_links",
         Choice(&[
@@ -228,7 +257,7 @@ table! {
         "symbolic links; safe: those of root, of the agent's user or of their target's owner";
     LOG_TOPIC: Text = [Log] "topic", Text::LOG_TOPIC, DefaultValue::FromKafka("web_log"),
         "where the lines go, placeholders filled in; without it, to the topic of [kafka]";
-    LOG_KEY: Optional<Text> = [Log] "key", Optional(Text::RECORD_KEY), DefaultValue::Text(""),
+    LOG_KEY: Optional<Text> = [Log] "key", Optional(Text::RECORD_KEY), DefaultValue::Unset("{host}"),
         "key of every record, placeholders filled in; partitioner = key needs one";
     LOG_START_AT: Choice<StartAt> = [Log] "start_at",
         Choice(&[("beginning", StartAt::Beginning), ("end", StartAt::End)]),
@@ -241,14 +270,14 @@ table! {
         DefaultValue::Text("off"),
         "leave out a carriage return before the newline";
     LOG_LINE_TIMEOUT: Optional<Time> = [Log] "line_timeout",
-        Optional(Time { least: Duration::from_millis(1), most: DAY }), DefaultValue::Text(""),
+        Optional(Time { least: Duration::from_millis(1), most: DAY }), DefaultValue::Unset("30s"),
         "send a last line that has no newline after so long; what follows is another part of it";
     LOG_ROTATE_WAIT: Time = [Log] "rotate_wait", Time { least: Duration::ZERO, most: DAY },
         DefaultValue::Text("5s"),
         "how long a rotated file must be quiet to be finished, or later lines wait for an unreadable one";
 
     LOG_IGNORE_OLDER: Optional<Time> = [Log] "ignore_older",
-        Optional(Time { least: Duration::from_secs(1), most: YEARS }), DefaultValue::Text(""),
+        Optional(Time { least: Duration::from_secs(1), most: YEARS }), DefaultValue::Unset("7d"),
         "files that were not written for so long are not begun; one that was begun is finished";
     LOG_CONTAINER: Choice<Option<ContainerKind>> = [Log] "container",
         Choice(&[
@@ -264,20 +293,20 @@ table! {
     LOG_MULTILINE: Multilines = [Log] "multiline", Multilines, DefaultValue::Text("off"),
         "lines that belong together are one record: stack traces, with the line before them";
     LOG_MULTILINE_TIMEOUT: Optional<Time> = [Log] "multiline_timeout",
-        Optional(Time { least: Duration::from_millis(1), most: DAY }), DefaultValue::Text(""),
+        Optional(Time { least: Duration::from_millis(1), most: DAY }), DefaultValue::Unset("5s"),
         "how long the last record of a file waits for more lines; 2s if it is not set";
-    LOG_KEEP: Optional<Regex> = [Log] "keep", Optional(Regex), DefaultValue::Text(""),
+    LOG_KEEP: Optional<Regex> = [Log] "keep", Optional(Regex), DefaultValue::Unset("ERROR|WARN"),
         "only records that it matches are sent";
-    LOG_DROP: Optional<Regex> = [Log] "drop", Optional(Regex), DefaultValue::Text(""),
+    LOG_DROP: Optional<Regex> = [Log] "drop", Optional(Regex), DefaultValue::Unset("GET /health"),
         "records that it matches are not sent";
     LOG_DROP_NAME: Regex = [Log] "drop.NAME", Regex,
         DefaultValue::Example("drop.health = GET /(health|ready) "),
         "the same, as often as wanted, each with a name";
-    LOG_SAMPLE: Optional<Samples> = [Log] "sample", Optional(Samples), DefaultValue::Text(""),
+    LOG_SAMPLE: Optional<Samples> = [Log] "sample", Optional(Samples), DefaultValue::Unset("1/10 DEBUG"),
         "one in N records is sent, of all or of those that the regex matches";
-    LOG_RATE_LIMIT: Optional<Rates> = [Log] "rate_limit", Optional(Rates), DefaultValue::Text(""),
+    LOG_RATE_LIMIT: Optional<Rates> = [Log] "rate_limit", Optional(Rates), DefaultValue::Unset("1000/s"),
         "so much of each file in a second; the rest waits in the file, or is dropped";
-    LOG_MASK: Optional<MaskWords> = [Log] "mask", Optional(MaskWords), DefaultValue::Text(""),
+    LOG_MASK: Optional<MaskWords> = [Log] "mask", Optional(MaskWords), DefaultValue::Unset("password, bearer"),
         "secrets that are replaced by *** before anything leaves this host";
     LOG_MASK_NAME: MaskRules = [Log] "mask.NAME", MaskRules,
         DefaultValue::Example("mask.token = (token=)\\S+ => $1***"),
@@ -289,7 +318,7 @@ table! {
         "where fields come from: a JSON object, or the named groups (?<name>...) of a regex";
     LOG_TIME: Times = [Log] "time", Times, DefaultValue::Text("none"),
         "how the time of a record is written";
-    LOG_TIME_FIELD: Optional<Text> = [Log] "time_field", Optional(Text::FIELD), DefaultValue::Text(""),
+    LOG_TIME_FIELD: Optional<Text> = [Log] "time_field", Optional(Text::FIELD), DefaultValue::Unset("time_iso8601"),
         "the field that holds it: a group, or a path in the JSON object; 'time' if it is not set";
     LOG_TIME_ZONE: Zones = [Log] "time_zone", Zones, DefaultValue::Text("local"),
         "the zone of times that do not tell theirs";
@@ -347,6 +376,8 @@ pub(super) enum DefaultValue {
     Required(&'static str),
     /// As if this were written.
     Text(&'static str),
+    /// Nothing, as if this were written with nothing behind it; the text is an example.
+    Unset(&'static str),
     /// The `[kafka]` key of the same name holds; the text is an example.
     FromKafka(&'static str),
     /// Nothing; the text is an example.
@@ -372,6 +403,9 @@ pub(super) trait AnyKey: Sync {
     fn default_value(&self) -> DefaultValue;
     fn about(&self) -> &'static str;
     fn accepted(&self) -> String;
+    fn names_file(&self) -> bool;
+    #[cfg(test)]
+    fn accepts(&self, text: &str) -> bool;
 }
 
 impl<K: ValueType> AnyKey for Key<K> {
@@ -394,92 +428,13 @@ impl<K: ValueType> AnyKey for Key<K> {
     fn accepted(&self) -> String {
         self.value_type.accepted()
     }
-}
 
-/// The text of `conf/logagent.ini`, from the table of keys: a working file in which everything
-/// that has a default is commented out as `#key = default`.
-pub fn reference() -> String {
-    let mut text = HEAD.to_owned();
-    for (section, header, about) in SECTIONS {
-        text.push('\n');
-        comment(&mut text, about);
-        text.push_str(header);
-        text.push('\n');
-        for key in keys_of(section) {
-            describe(&mut text, key);
-        }
+    fn names_file(&self) -> bool {
+        K::NAMES_FILE
     }
-    text
-}
 
-fn describe(text: &mut String, key: &dyn AnyKey) {
-    text.push('\n');
-    comment(text, key.about());
-    for line in wrapped(&format!("accepted: {}", key.accepted())) {
-        comment(text, &format!("  {line}"));
+    #[cfg(test)]
+    fn accepts(&self, text: &str) -> bool {
+        self.value_type.read(text).is_ok()
     }
-    if let DefaultValue::Example(member) = key.default_value() {
-        return comment(text, &format!("  for example: {member}"));
-    }
-    let (mark, value) = match key.default_value() {
-        DefaultValue::Required(value) | DefaultValue::FromKafka(value) => ("", value),
-        DefaultValue::Text(value) | DefaultValue::Nothing(value) | DefaultValue::Example(value) => {
-            ("#", value)
-        }
-    };
-    let line = format!("{mark}{} = {value}", key.name());
-    text.push_str(line.trim_end());
-    text.push('\n');
 }
-
-/// `text` in lines of at most [`WIDEST`] characters.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= WIDEST => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            Some(_) => lines.push(format!("  {word}")),
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-/// What fits beside the mark of a comment.
-const WIDEST: usize = 94;
-
-fn comment(text: &mut String, line: &str) {
-    text.push_str("# ");
-    text.push_str(line);
-    text.push('\n');
-}
-
-const HEAD: &str = "\
-# logagent: every key, with its default where it has one.
-#
-# A line is 'key = value', a [section], or a comment that begins with # or ;. Nothing ends a value
-# but the end of its line: # and ; are part of it, quotes too.
-# Sizes take B, KiB, MiB, GiB; times take ms, s, m, h, d. ${NAME} is the environment variable NAME,
-# $${ is ${ itself. A key that is unknown, wrong or set twice is refused at the start.
-#
-# Placeholders of a [log:NAME]: {host} {log} {env.NAME}; {path} {file} {dir} {inode}, and what a
-# {name} in 'path' stands for; {offset} {stream} {json.a.b}, and the groups of 'parse = regex:...'.
-# {x:other} is 'other' where x is missing; {{ is {.
-";
-
-const SECTIONS: [(Section, &str, &str); 3] = [
-    (Section::Agent, "[agent]", "The agent itself."),
-    (
-        Section::Kafka,
-        "[kafka]",
-        "Where and how the lines are sent.",
-    ),
-    (
-        Section::Log,
-        "[log:web]",
-        "What is followed: one section [log:NAME] for each kind of log, NAME being up to you.",
-    ),
-];

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::environment::{BadReference, Env, expand};
-use super::error::{ConfigError, Escaped, Fault, Hint, Problem, RefusedValue};
+use super::error::{ConfigError, Escaped, Fault, Hint, Line, Problem, RefusedValue};
 use super::keys::{DefaultValue, Key, Section};
 use super::keys::{family_of, is_named, keys_of, meant_by};
 use super::syntax::{RawEntry, RawSection};
@@ -18,7 +18,7 @@ pub(super) struct Setting<T> {
     text: String,
     pub(super) value: T,
     /// The line that sets it; `None` for a default.
-    pub(super) line: Option<usize>,
+    pub(super) line: Option<Line>,
 }
 
 impl<T> Setting<T> {
@@ -32,10 +32,10 @@ impl<T> Setting<T> {
         let problem = Problem::Conflict {
             setting: self.assignment(),
             other: other.assignment(),
-            other_line: other.line,
+            other_line: other.line.clone(),
             hint,
         };
-        match self.line.or(other.line) {
+        match self.line.clone().or_else(|| other.line.clone()) {
             Some(line) => ConfigError::at(line, problem),
             None => ConfigError::in_file(problem),
         }
@@ -70,7 +70,7 @@ impl<T> Setting<T> {
             key: self.key.clone(),
             text: self.text.clone(),
             value,
-            line: self.line,
+            line: self.line.clone(),
         }
     }
 
@@ -114,7 +114,7 @@ impl<T> Setting<T> {
     }
 
     fn error(&self, problem: Problem) -> ConfigError {
-        match self.line {
+        match self.line.clone() {
             Some(line) => ConfigError::at(line, problem),
             None => ConfigError::in_file(problem),
         }
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
                 section: Escaped::bare(&raw.name),
                 advice,
             };
-            errors.push(ConfigError::at(entry.line, problem));
+            errors.push(ConfigError::at(entry.line.clone(), problem));
         }
         Reader {
             kind,
@@ -189,6 +189,7 @@ impl<'a> Reader<'a> {
             Lookup::Reported => None,
             Lookup::Unset => match key.default_value {
                 DefaultValue::Text(text) => self.read(key, key.name.into(), text, None),
+                DefaultValue::Unset(_) => self.read(key, key.name.into(), "", None),
                 DefaultValue::Required(example)
                 | DefaultValue::FromKafka(example)
                 | DefaultValue::Nothing(example)
@@ -198,7 +199,8 @@ impl<'a> Reader<'a> {
                         section: self.section(),
                         example,
                     };
-                    self.errors.push(ConfigError::at(self.raw.line, problem));
+                    self.errors
+                        .push(ConfigError::at(self.raw.line.clone(), problem));
                     None
                 }
             },
@@ -214,6 +216,7 @@ impl<'a> Reader<'a> {
         let setting = self.setting(key);
         match (setting, key.default_value) {
             (None, DefaultValue::Text(text)) => self.read(key, key.name.into(), text, None),
+            (None, DefaultValue::Unset(_)) => self.read(key, key.name.into(), "", None),
             (setting, _) => setting,
         }
     }
@@ -270,7 +273,12 @@ impl<'a> Reader<'a> {
         entry: &RawEntry,
     ) -> Option<Setting<K::Value>> {
         let text = self.expanded(&entry.key, entry)?;
-        self.read(key, entry.key.clone().into(), &text, Some(entry.line))
+        self.read(
+            key,
+            entry.key.clone().into(),
+            &text,
+            Some(entry.line.clone()),
+        )
     }
 
     fn expanded(&mut self, key: &str, entry: &RawEntry) -> Option<String> {
@@ -291,7 +299,8 @@ impl<'a> Reader<'a> {
                     section,
                 },
             };
-            self.errors.push(ConfigError::at(entry.line, problem));
+            self.errors
+                .push(ConfigError::at(entry.line.clone(), problem));
         }
         None
     }
@@ -301,7 +310,7 @@ impl<'a> Reader<'a> {
         key: &Key<K>,
         name: Cow<'static, str>,
         text: &str,
-        line: Option<usize>,
+        line: Option<Line>,
     ) -> Option<Setting<K::Value>> {
         match key.value_type.read(text) {
             Ok(value) => Some(Setting {
@@ -317,7 +326,7 @@ impl<'a> Reader<'a> {
                 fault: Some(fault), ..
             }) => {
                 let problem = Problem::at_place(&name, text, fault);
-                let line = line.unwrap_or(self.raw.line);
+                let line = line.unwrap_or_else(|| self.raw.line.clone());
                 self.errors.push(ConfigError::at(line, problem));
                 None
             }
@@ -338,7 +347,7 @@ impl<'a> Reader<'a> {
                     accepted: key.value_type.accepted(),
                     hint: Hint(hint),
                 };
-                let line = line.unwrap_or(self.raw.line);
+                let line = line.unwrap_or_else(|| self.raw.line.clone());
                 self.errors.push(ConfigError::at(line, problem));
                 None
             }

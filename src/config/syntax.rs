@@ -8,18 +8,20 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::Path;
+use std::sync::Arc;
 
 use ini::configparser::ini::{Ini, IniDefault};
 
-use super::error::{ConfigError, Escaped, Problem};
+use super::error::{ConfigError, Escaped, Line, Problem};
 
 /// `[name]` and what it holds.
 #[derive(Debug, Default)]
 pub(super) struct RawSection {
     /// The text between the brackets.
     pub(super) name: String,
-    /// Line of the header, from 1.
-    pub(super) line: usize,
+    /// Line of the header.
+    pub(super) line: Line,
     /// Its keys, in the order of the file, each once.
     pub(super) entries: Vec<RawEntry>,
     /// First words of lines that were refused: keys that somebody meant to set.
@@ -33,19 +35,23 @@ pub(super) struct RawEntry {
     pub(super) key: String,
     /// Text after it, without the blanks around it.
     pub(super) value: String,
-    /// Its line, from 1.
-    pub(super) line: usize,
+    /// Its line.
+    pub(super) line: Line,
 }
 
 /// All sections of `text` in its order, each once. What is wrong goes to `errors`. `is_key` knows the words
-/// that may be repeated in an error: another one may be a piece of a secret.
+/// that may be repeated in an error: another one may be a piece of a secret. `file` is where `text` stands, if that is
+/// not the ini itself.
 pub(super) fn parse(
     text: &str,
+    file: Option<&Arc<Path>>,
     is_key: impl Fn(&str) -> bool,
     errors: &mut Vec<ConfigError>,
 ) -> Vec<RawSection> {
+    let before = errors.len();
     let mut scan = Scan {
         is_key: &is_key,
+        file,
         errors,
         sections: Vec::new(),
         place: Place::Outside,
@@ -58,6 +64,8 @@ pub(super) fn parse(
     }
     let (mut sections, accepted) = (scan.sections, scan.accepted);
     read_with_crate(accepted, &mut sections, errors);
+    let own = errors.drain(before..).collect::<Vec<_>>();
+    errors.extend(own.into_iter().map(|error| error.of_file(file)));
     sections
 }
 
@@ -78,7 +86,7 @@ fn read_with_crate(accepted: String, sections: &mut [RawSection], errors: &mut V
             match values.remove(&entry.key).flatten() {
                 Some(value) if value == entry.value => entry.value = value,
                 _ => errors.push(ConfigError::at(
-                    entry.line,
+                    entry.line.clone(),
                     Problem::Ambiguous {
                         key: Escaped::quoted(&entry.key),
                         section: name.clone(),
@@ -115,6 +123,7 @@ fn parser() -> Ini {
 /// The state of the scan.
 struct Scan<'e> {
     is_key: &'e dyn Fn(&str) -> bool,
+    file: Option<&'e Arc<Path>>,
     errors: &'e mut Vec<ConfigError>,
     sections: Vec<RawSection>,
     /// Where keys go at the moment.
@@ -167,7 +176,7 @@ impl Scan<'_> {
         }
         let index = match self.section_index.entry(name.to_owned()) {
             Entry::Occupied(known) => {
-                let first_line = self.sections[*known.get()].line;
+                let first_line = self.sections[*known.get()].line.clone();
                 let section = Escaped::bare(name);
                 let index = *known.get();
                 self.refuse(
@@ -182,7 +191,10 @@ impl Scan<'_> {
             Entry::Vacant(new) => {
                 self.sections.push(RawSection {
                     name: name.to_owned(),
-                    line,
+                    line: Line {
+                        number: line,
+                        file: self.file.cloned(),
+                    },
                     ..RawSection::default()
                 });
                 *new.insert(self.sections.len() - 1)
@@ -237,7 +249,10 @@ impl Scan<'_> {
                 self.sections[index].entries.push(RawEntry {
                     key: key.to_owned(),
                     value: value.to_owned(),
-                    line,
+                    line: Line {
+                        number: line,
+                        file: self.file.cloned(),
+                    },
                 });
                 self.accept(content);
             }
@@ -265,11 +280,11 @@ mod tests {
     fn scanned(key: &str, value: &str) -> Vec<RawSection> {
         vec![RawSection {
             name: "kafka".to_owned(),
-            line: 1,
+            line: Line::from(1),
             entries: vec![RawEntry {
                 key: key.to_owned(),
                 value: value.to_owned(),
-                line: 2,
+                line: Line::from(2),
             }],
             refused_keys: vec![],
         }]

@@ -2,13 +2,14 @@
 //! of keys.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::keys::keys_of;
 use crate::config::keys::{AnyKey, DefaultValue, Section};
 use crate::config::{
     Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
-    LogConfig, Partitioner, Protocol, StartAt, reference,
+    LogConfig, Origin, Partitioner, Protocol, Reload, StartAt, help, reference,
 };
 
 use super::{Config, ConfigErrors, LogDestination};
@@ -59,12 +60,15 @@ fn defaults() -> Config {
         file: Path::new("a.ini").to_owned(),
         agent: AgentConfig {
             state_dir: "/var/lib/logagent".into(),
+            user: None,
             producers: 1,
             memory_limit_bytes: None,
             shutdown_timeout: Duration::from_secs(8),
             checkpoint_interval: Duration::from_millis(5),
             deleted_bytes_limit: 1 << 30,
             id: None,
+            reload: Reload::Auto,
+            metrics_listen: None,
         },
         kafka: KafkaConfig {
             brokers: vec![BrokerAddress {
@@ -111,6 +115,7 @@ fn defaults() -> Config {
             }
             .into(),
         ],
+        origin: Origin::default(),
     }
 }
 
@@ -128,37 +133,85 @@ fn the_shipped_ini_loads_with_every_default() {
     assert_eq!(parse(SHIPPED).unwrap(), defaults());
 }
 
+/// The shipped ini with every key set, and the names of those that were comments.
+fn all_set() -> (String, Vec<&'static str>) {
+    let (mut text, mut names) = (String::new(), Vec::new());
+    for line in SHIPPED.lines() {
+        let setting = line
+            .strip_prefix('#')
+            .filter(|rest| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()));
+        if let Some((name, _)) = setting.and_then(|setting| setting.split_once(" =")) {
+            names.push(name);
+        }
+        text.push_str(setting.unwrap_or(line));
+        text.push('\n');
+    }
+    (text, names)
+}
+
+#[test]
+fn the_shipped_ini_and_the_table_have_the_same_keys() {
+    let has_line = |key: &&dyn AnyKey| !matches!(key.default_value(), DefaultValue::Example(_));
+    let mut of_table: Vec<&str> = [Section::Agent, Section::Kafka, Section::Log]
+        .into_iter()
+        .flat_map(|section| keys_of(section).filter(has_line).map(|key| key.name()))
+        .collect();
+    let (_, mut of_file) = all_set();
+    // It opens with this one.
+    of_file.push("brokers");
+    of_table.sort_unstable();
+    of_file.sort_unstable();
+    assert_eq!(of_file, of_table);
+    for name in of_table {
+        assert!(help(name).is_ok_and(|text| text.contains(" = ")), "{name}");
+    }
+}
+
 #[test]
 fn every_default_that_the_shipped_ini_shows_is_the_one_that_holds() {
-    let mut shown = 0;
-    let all_set: String = SHIPPED
-        .lines()
-        .map(|line| match line.strip_prefix('#') {
-            Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => {
-                shown += 1;
-                format!("{setting}\n")
-            }
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    let optional = |key: &&dyn AnyKey| {
-        matches!(
-            key.default_value(),
-            DefaultValue::Text(_) | DefaultValue::Nothing(_)
-        )
-    };
-    let expected: usize = [Section::Agent, Section::Kafka, Section::Log]
-        .into_iter()
-        .map(|section| keys_of(section).filter(optional).count())
-        .sum();
-    assert_eq!(shown, expected, "each has a line '#key = default'");
-    assert_eq!(parse(&all_set).unwrap(), defaults());
+    let (text, _) = all_set();
+    let text = text
+        .replace("[log:app]", "[log:app]\ntopic = web_log")
+        .replace("\ntopic =\n", "\n");
+    let mut config = parse(&text).unwrap();
+    let mut app = Arc::into_inner(config.logs.pop().unwrap()).unwrap();
+    assert_eq!(app.name, "app");
+    app.name = "web".to_owned();
+    app.paths = config.logs[0].paths.clone();
+    assert_eq!(app, *config.logs[0]);
+    assert_eq!(config, defaults());
+}
+
+#[test]
+fn what_everybody_needs_stands_in_the_first_lines_of_the_shipped_ini() {
+    let opening: Vec<&str> = SHIPPED.lines().take(12).collect();
+    let opening = opening.join("\n");
+    assert_eq!(parse(&opening).unwrap(), defaults());
+}
+
+#[test]
+fn every_example_of_a_key_is_accepted() {
+    let sections = [Section::Agent, Section::Kafka, Section::Log];
+    for key in sections.into_iter().flat_map(keys_of) {
+        let example = match key.default_value() {
+            DefaultValue::Unset(example) => example,
+            DefaultValue::Example(member) => member.split_once(" = ").unwrap().1,
+            _ => continue,
+        };
+        // Files and variables of another host.
+        let is_elsewhere = example.starts_with(['/', '$']) && !key.accepted().contains("glob");
+        assert!(
+            is_elsewhere || key.accepts(example),
+            "{} = {example}",
+            key.name()
+        );
+    }
 }
 
 #[test]
 fn no_line_of_the_shipped_ini_needs_a_wide_terminal() {
     for line in SHIPPED.lines() {
-        assert!(line.len() <= 100, "{line}");
+        assert!(line.len() <= 80, "{line}");
     }
 }
 
@@ -169,4 +222,11 @@ fn supervisors_wait_longer_than_the_agent() {
     assert!(SUPERVISORD.lines().any(|line| line == "stopwaitsecs=10"));
     assert!(SUPERVISORD.lines().any(|line| line == "stopsignal=TERM"));
     assert!(SYSTEMD.lines().any(|line| line == "TimeoutStopSec=10"));
+}
+
+#[test]
+fn supervisors_do_not_start_again_what_a_start_cannot_mend() {
+    let line = "RestartPreventExitStatus=2 3";
+    assert!(SYSTEMD.lines().any(|found| found == line));
+    assert!(SUPERVISORD.lines().any(|found| found == "exitcodes=2,3"));
 }

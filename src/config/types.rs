@@ -1,12 +1,14 @@
 //! What the sections say, as types, and what is no error in them and yet should be known.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::BrokerAddress;
+use super::difference::Origin;
 use super::sasl::{SaslConfig, TokenOrigin};
 use super::tls::TlsConfig;
 use crate::batch::Route;
@@ -23,6 +25,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// `[log:NAME]`, in the order of the file.
     pub logs: Vec<Arc<LogConfig>>,
+    /// The files that it comes from.
+    pub origin: Origin,
 }
 
 /// `[agent]`: the process itself.
@@ -30,6 +34,8 @@ pub struct Config {
 pub struct AgentConfig {
     /// Folder of the checkpoints and the lock, absolute; need not exist.
     pub state_dir: PathBuf,
+    /// Whom root becomes at the start.
+    pub user: Option<String>,
     /// Number of producer threads, at least 1.
     pub producers: usize,
     /// Bound of file bytes that are read and not yet acknowledged; `None`: as the control group leaves room.
@@ -42,6 +48,19 @@ pub struct AgentConfig {
     pub deleted_bytes_limit: u64,
     /// What this agent is called among those of the cluster; `None`: by the name of its host.
     pub id: Option<String>,
+    /// Whether a change of the ini is applied by itself.
+    pub reload: Reload,
+    /// Where the metrics are; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// `reload`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// A change of the ini, or of a file that it names, is applied by itself.
+    Auto,
+    /// Only on SIGHUP and `logagent reload`.
+    Manual,
 }
 
 /// `[kafka]`: where and how records are sent.

@@ -435,6 +435,16 @@ impl Output for LegacyOutput {
         next
     }
 
+    fn reconfigure(&mut self, config: Arc<KafkaConfig>) {
+        // Between two requests nothing is in flight.
+        (self.config, self.client) = (config, None);
+        self.retry = Retry::default();
+        for queue in self.topics.values_mut() {
+            queue.retry = Retry::default();
+            queue.limit_bytes = self.config.batch_bytes;
+        }
+    }
+
     fn finish(&mut self) {
         self.finishing = true;
     }

@@ -3,11 +3,13 @@
 //! [`Output`] has three implementations: the native Kafka client, the legacy one and standard output, which is that of `--dry-run`.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
 use crate::batch::{Batch, Span};
+use crate::config::KafkaConfig;
 use crate::deadline::Deadline;
 use crate::progress::Progress;
 
@@ -40,6 +42,9 @@ pub trait Output {
     fn only_gathers(&self) -> bool {
         false
     }
+
+    /// Goes over to another configuration. What is not acknowledged stays, and is sent in its order as that says.
+    fn reconfigure(&mut self, _config: Arc<KafkaConfig>) {}
 
     /// No batch will come any more: what waits for more to come is sent now.
     fn finish(&mut self);
@@ -75,16 +80,24 @@ pub struct WorkerEnd {
 pub struct Worker<O> {
     output: O,
     batches: Receiver<Batch>,
+    /// Configurations to go over to.
+    configs: Receiver<Arc<KafkaConfig>>,
     deadline: Deadline,
 }
 
 impl<O: Output> Worker<O> {
     /// A worker that feeds `output` from `batches`. Once `deadline` is set and has passed, it
     /// leaves what is not acknowledged: the checkpoints stand before it.
-    pub fn new(output: O, batches: Receiver<Batch>, deadline: Deadline) -> Self {
+    pub fn new(
+        output: O,
+        batches: Receiver<Batch>,
+        configs: Receiver<Arc<KafkaConfig>>,
+        deadline: Deadline,
+    ) -> Self {
         Worker {
             output,
             batches,
+            configs,
             deadline,
         }
     }
@@ -147,6 +160,9 @@ impl<O: Output> Worker<O> {
     /// Serves the output until a batch arrives; `None` when none ever will.
     fn step(&mut self) -> io::Result<Option<Batch>> {
         loop {
+            for config in self.configs.try_iter() {
+                self.output.reconfigure(config);
+            }
             let next = self.output.poll(Instant::now());
             if let Some(failure) = self.output.take_failure() {
                 return Err(failure);
@@ -179,6 +195,11 @@ impl<O: Output> Worker<O> {
                         self.output.handle(event);
                     }
                 }
+                recv(self.configs) -> config => match config {
+                    Ok(config) => self.output.reconfigure(config),
+                    // No other one will come.
+                    Err(_) => self.configs = never(),
+                },
                 recv(timeout) -> _ => {}
             }
         }

@@ -150,6 +150,11 @@ impl Recorder {
         }
     }
 
+    /// Whether pieces of an event were made, and others will come.
+    pub fn is_inside_event(&self) -> bool {
+        self.next_piece > 0
+    }
+
     /// How long what may go on waits at the end of its file.
     pub fn patience(&self) -> Duration {
         self.patience

@@ -71,6 +71,7 @@ impl Tailer {
         // Before what they are copies of is forgotten: the tailer of a copy's own name, where it has one, asks for
         // what is known at any time.
         self.register(&mut found, &plan);
+        self.part_with_files(&found, &plan);
         let mut applied = Ok(());
         let count = plan.sources.len();
         for (at, planned) in plan.sources.iter().enumerate() {
@@ -349,6 +350,20 @@ impl Tailer {
         left.identity.born_ns = 0;
         left.state = state;
         self.remember(left);
+    }
+
+    /// A file that is opened takes the place of all that is known of its inode. What was delivered of the content that
+    /// it held before is known without a file from now on, until a copy of it can be looked at.
+    fn part_with_files(&self, found: &Found, plan: &Plan) {
+        for serial in &plan.overwritten {
+            if let Some(known) = found.seen.known.iter().find(|c| c.serial == *serial) {
+                let mut left = known.clone();
+                left.identity.inode = NO_INODE;
+                left.identity.born_ns = 0;
+                self.remember(left);
+                self.forget(*serial);
+            }
+        }
     }
 
     /// What the next look needs to know of this one.

@@ -4,6 +4,7 @@
 //! disk in a long one, so there is a bound; the oldest file goes first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::tailer_handle::TailerHandle;
@@ -11,7 +12,7 @@ use crate::tailer_handle::TailerHandle;
 /// The deleted files that are held open.
 #[derive(Debug)]
 pub struct DeletedFiles {
-    limit_bytes: u64,
+    limit_bytes: AtomicU64,
     held: Mutex<Held>,
 }
 
@@ -29,9 +30,14 @@ impl DeletedFiles {
     /// At most `limit_bytes` are held.
     pub fn new(limit_bytes: u64) -> Self {
         DeletedFiles {
-            limit_bytes,
+            limit_bytes: AtomicU64::new(limit_bytes),
             held: Mutex::default(),
         }
+    }
+
+    /// At most so many are held from the next look on.
+    pub fn limit(&self, limit_bytes: u64) {
+        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
     }
 
     /// The deleted file `serial` of this size is held open; returns whether it must be let go. Another
@@ -44,7 +50,7 @@ impl DeletedFiles {
         let before = held.files.insert(serial, (size, tailer.clone()));
         held.total_bytes -= before.map_or(0, |(size, _)| size);
         held.total_bytes += size;
-        while held.total_bytes > self.limit_bytes
+        while held.total_bytes > self.limit_bytes.load(Ordering::Relaxed)
             && let Some((oldest, (size, tailer))) = held.files.pop_first()
         {
             held.total_bytes -= size;

@@ -123,6 +123,14 @@ impl Discovery {
         Some((&pattern.text, &pattern.log))
     }
 
+    /// The section that wants `path`.
+    pub fn wanted(&self, path: &Path) -> Option<Arc<LogConfig>> {
+        match self.claim(path) {
+            Claim::Wanted(log, _) => Some(log),
+            Claim::Excluded | Claim::Unnamed => None,
+        }
+    }
+
     /// Whose file `path` is, whether a file lies there or not.
     pub(super) fn claim(&self, path: &Path) -> Claim {
         let mut first: Option<&Arc<LogConfig>> = None;

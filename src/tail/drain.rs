@@ -67,6 +67,9 @@ impl Tailer {
             .detached_since
             .is_some_and(|since| since.elapsed() >= self.log.rotate_wait);
         loop {
+            if self.is_to_change() {
+                return Ok(Drained::ToChange);
+            }
             let Some(source) = self.sources.get_mut(at) else {
                 return Ok(Drained::End);
             };

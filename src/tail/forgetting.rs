@@ -179,6 +179,7 @@ pub(super) mod tests {
     use crate::identity::{FileIdentity, Fingerprint};
     use crate::metrics::Metrics;
     use crate::progress::{Marks, Saved, SourceState};
+    use crate::tail::changes::Changes;
     use crate::tail::deleted::DeletedFiles;
     use crate::tail::descriptor_permits::DescriptorPermits;
     use crate::tail::discover::Discovery;
@@ -207,7 +208,8 @@ pub(super) mod tests {
         .unwrap();
         Arc::new(Shared {
             registry: FileRegistry::new(&saved),
-            discovery,
+            discovery: discovery.into(),
+            changes: Changes::default(),
             folders: FolderIndex::new(),
             watches: watcher.watches(),
             pool: BufferPool::new(),

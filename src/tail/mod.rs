@@ -15,7 +15,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::buffer::BufferPool;
@@ -23,6 +23,7 @@ use crate::config::LogConfig;
 use crate::metrics::Metrics;
 
 mod apply;
+pub mod changes;
 mod clock;
 mod compare;
 pub mod deleted;
@@ -51,6 +52,7 @@ pub mod registry;
 mod rotated_names;
 pub mod scheduler;
 mod source;
+pub mod survey;
 mod tailer;
 mod trouble;
 pub mod watch;
@@ -58,6 +60,7 @@ pub mod watch;
 pub use scheduler::TailerExit;
 pub use tailer::Tailer;
 
+use changes::Changes;
 use deleted::DeletedFiles;
 use descriptor_permits::DescriptorPermits;
 use discover::Discovery;
@@ -73,8 +76,10 @@ use watch::Watches;
 pub struct Shared {
     /// Which files are known.
     pub registry: FileRegistry,
-    /// Which paths are wanted.
-    pub discovery: Arc<Discovery>,
+    /// Which paths are wanted; another one after the sections have changed.
+    pub discovery: Mutex<Arc<Discovery>>,
+    /// What tailers are to do in another way.
+    pub changes: Changes,
     /// What lies in the folders of the logs.
     pub folders: FolderIndex,
     /// Wakes tailers.
@@ -93,6 +98,23 @@ pub struct Shared {
     pub once: bool,
     /// Events are gathered before tailers are woken, so that a tailer that waits needs no thread of its own.
     pub parks_at_once: bool,
+}
+
+impl Shared {
+    /// Which paths are wanted at present.
+    pub fn discovery(&self) -> Arc<Discovery> {
+        let discovery = self.discovery.lock();
+        discovery.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other paths are wanted from now on.
+    pub fn discover(&self, discovery: Arc<Discovery>) {
+        let mut current = self
+            .discovery
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = discovery;
+    }
 }
 
 /// Where the last line begins that has no newline yet, or `size`; NULs at the end are not written yet.

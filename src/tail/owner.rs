@@ -136,6 +136,6 @@ impl Tailer {
     pub(super) fn is_followed_by_itself(&self, path: &Path) -> bool {
         self.shared.watches.is_followed(path)
             || follows(&self.log, path)
-            || matches!(self.shared.discovery.claim(path), Claim::Wanted(..))
+            || matches!(self.shared.discovery().claim(path), Claim::Wanted(..))
     }
 }

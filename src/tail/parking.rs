@@ -15,6 +15,7 @@ use crate::shown::ShownPath;
 use crate::tailer_handle::TailerHandle;
 
 use super::Tailer;
+use super::changes::Ending;
 use super::descriptor_permits::SecondFiles;
 use super::found::Found;
 use super::observation::Current;
@@ -43,7 +44,8 @@ impl Tailer {
     /// Whether nothing has to be done until an event comes: one file at the path, or one closed for a while, which
     /// the kernel tells of, or one that another tailer reads.
     pub(super) fn is_settled(&self) -> bool {
-        if self.trouble.is_present()
+        if self.ending != Ending::No
+            || self.trouble.is_present()
             || self.blocked_since.is_some()
             || self.awaits_copy
             || self.must_sync
@@ -155,7 +157,7 @@ impl Tailer {
         self.descriptor_permit = None;
     }
 
-    fn is_paused_file_unchanged(&self) -> bool {
+    pub(super) fn is_paused_file_unchanged(&self) -> bool {
         let Some(paused) = &self.paused else {
             return false;
         };

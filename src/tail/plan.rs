@@ -45,6 +45,8 @@ pub(super) struct Plan {
     pub(super) gone: Vec<u64>,
     /// Checkpoints that others take the place of.
     pub(super) superseded: Vec<u64>,
+    /// Checkpoints whose file holds other content by now, while a copy of theirs may be one that cannot be looked at.
+    pub(super) overwritten: Vec<u64>,
     /// Candidates to remember.
     pub(super) registered: Vec<(usize, Registration)>,
     /// Files with something unread that cannot be read now.
@@ -285,10 +287,14 @@ impl Planner<'_> {
         Close::ContentGone
     }
 
-    /// Whether a file that was not found may be one that cannot be looked at now.
+    /// Whether a file that was not found may be one that cannot be looked at now. One that could not be read at an
+    /// earlier look either has a checkpoint, which says nothing of its content.
     fn may_be_unseen(&self) -> bool {
         let unknown = |c: &Candidate| {
-            c.readable == Readable::NotYet && self.known_at(c).is_none() && !c.is_followed
+            let known = self.known_at(c);
+            c.readable == Readable::NotYet
+                && !c.is_followed
+                && known.is_none_or(|known| known.never_had_content() && c.stat.size > 0)
         };
         self.seen.is_incomplete || self.seen.candidates.iter().any(unknown)
     }
@@ -420,8 +426,12 @@ impl Planner<'_> {
     }
 
     fn supersede(&mut self, serial: u64, close: Close) {
-        if close == Close::ContentGone && !self.plan.gone.contains(&serial) {
-            self.plan.superseded.push(serial);
+        match close {
+            Close::ContentGone if !self.plan.gone.contains(&serial) => {
+                self.plan.superseded.push(serial);
+            }
+            Close::Unfinished => self.plan.overwritten.push(serial),
+            Close::ContentGone | Close::Replaced => {}
         }
     }
 

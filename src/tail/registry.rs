@@ -74,6 +74,11 @@ impl FileRegistry {
             || known.without_skipped.iter().any(|path| is_of_section(path))
     }
 
+    /// The files of these sections were looked for; those of others were not.
+    pub fn follow_sections(&self, names: impl Iterator<Item = String>) {
+        self.lock().sections = names.collect();
+    }
+
     /// What is known of the files of `path` and not open now, oldest first, and whether an older version kept it,
     /// which did not keep the skipped files.
     pub(super) fn closed_of_path(&self, path: &Path) -> (Vec<Checkpoint>, bool) {

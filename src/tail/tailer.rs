@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rustix::io::Errno;
 
+use super::changes::Ending;
 use super::clock::now_ms;
 use super::compare::is_shortage;
 use super::descriptor_permits::{DescriptorPermit, SecondFiles};
@@ -97,6 +98,8 @@ pub struct Tailer {
     pub(super) last_event: Instant,
     /// When the section's rate allows more.
     pub(super) rate_due: Option<Instant>,
+    /// Whether its section is gone.
+    pub(super) ending: Ending,
 }
 
 /// What a look left to wait for.
@@ -169,6 +172,7 @@ impl Tailer {
             is_stale: false,
             last_event: Instant::now(),
             rate_due: None,
+            ending: Ending::No,
         }
     }
 
@@ -184,6 +188,10 @@ impl Tailer {
             if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
                 return RunOutcome::Exit(TailerExit::Stopped);
             }
+            self.take_change();
+            if self.ending != Ending::No && self.is_paused_file_unchanged() {
+                return self.end();
+            }
             self.trouble.begin();
             let next = match self.may_look() {
                 true => self.look(),
@@ -198,6 +206,7 @@ impl Tailer {
                 Wait::Stop => return RunOutcome::Exit(TailerExit::Stopped),
                 Wait::Yield => return RunOutcome::Yield,
                 Wait::Idle if self.shared.once => return RunOutcome::Exit(self.end_of_once()),
+                Wait::Idle if self.has_ended() => return self.end(),
                 Wait::Idle if self.is_done() => return RunOutcome::Exit(TailerExit::PathGone),
                 Wait::Idle => self.pause_if_wanted(),
                 // A shortage of descriptors shows again; anything else keeps `--once` from its end for ever.
@@ -213,6 +222,12 @@ impl Tailer {
                 self.last_event = Instant::now();
             }
         }
+    }
+
+    /// Its section is gone, and all that was there is read.
+    fn end(&mut self) -> RunOutcome {
+        self.close_all();
+        RunOutcome::Exit(TailerExit::Stopped)
     }
 
     /// Whether the path leads nowhere and nothing is left to read or to wait for.
@@ -264,6 +279,7 @@ impl Tailer {
         if !self.late.is_empty() {
             patience = patience.min(LATE_INTERVAL);
         }
+        patience = patience.min(self.patience_to_end().unwrap_or(patience));
         if next == Wait::Budget
             && let Some(after) = self.account.asks_again_after()
         {
@@ -312,6 +328,11 @@ impl Tailer {
                     Ok(Drained::Finished) => {}
                     Ok(Drained::Partial) => break,
                     Ok(Drained::Rate) => return Wait::Rate,
+                    Ok(Drained::ToChange) => {
+                        self.take_change();
+                        sent = true;
+                        break;
+                    }
                     // The content is not what it was: look at everything again.
                     Ok(Drained::Changed) => {
                         self.must_sync = true;
@@ -345,6 +366,9 @@ impl Tailer {
 
     /// Has the sources be what the path and the files say.
     fn follow(&mut self) -> io::Result<()> {
+        if self.ending == Ending::Reading && !self.must_sync {
+            return self.release_deleted();
+        }
         let questions = self.shared.registry.questions.take(&self.path);
         for _ in 0..MOST_SYNCS {
             if !self.must_sync && !self.is_retry_due() && !self.has_changed()? {
@@ -360,6 +384,7 @@ impl Tailer {
         }
         // Who gets no answer asks again.
         Questions::answer(questions);
+        self.note_seen();
         self.release_deleted()
     }
 
@@ -451,6 +476,8 @@ pub(super) enum Drained {
     Budget,
     /// To where the section's rate allows no more now.
     Rate,
+    /// To where the tailer can go over to another section.
+    ToChange,
     Stop,
 }
 

@@ -259,7 +259,8 @@ impl Model {
         }
     }
 
-    /// As `settle_with_marker`, and the checkpoints say so.
+    /// As `settle_with_marker`, and the checkpoints say so: of what lies at the paths, and of rotated files, which are
+    /// read later than that where they could not be read for a while.
     pub(super) fn settle_durably(&mut self) {
         self.settle_with_marker();
         let wanted: Vec<(u64, u64)> = self
@@ -278,7 +279,8 @@ impl Model {
                     .iter()
                     .any(|fields| fields[0] == offset.to_string() && fields[5] == inode.to_string())
             };
-            if wanted.iter().all(has) {
+            let is_unread = |fields: &Vec<String>| fields[10] == "open" && fields[0] != fields[1];
+            if wanted.iter().all(has) && !positions.iter().any(is_unread) {
                 break;
             }
             assert!(

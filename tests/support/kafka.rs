@@ -15,13 +15,14 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    AlterUserScramCredentialsRequest, CreateTopicsRequest, FetchRequest, ListOffsetsRequest,
-    MetadataRequest, MetadataResponse, TopicName,
+    AlterUserScramCredentialsRequest, CreateAclsRequest, CreateTopicsRequest, FetchRequest,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
 };
 
 use ring::pbkdf2;
@@ -176,6 +177,24 @@ impl RealKafka {
                 .expect("AlterUserScramCredentials is answered");
             assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
         }
+    }
+
+    /// Allows `principal` an operation on a topic; where there is an authorizer, others are forbidden it by that.
+    pub(crate) fn allow(&self, topic: &str, principal: &str, operation: i8) {
+        let creation = AclCreation::default()
+            .with_resource_type(2) // topic
+            .with_resource_name(topic.to_owned().into())
+            .with_resource_pattern_type(3) // literal
+            .with_principal(principal.to_owned().into())
+            .with_host("*".into())
+            .with_operation(operation)
+            .with_permission_type(3); // allow
+        let request = CreateAclsRequest::default().with_creations(vec![creation]);
+        let answer = self
+            .connect()
+            .call(2, &request)
+            .expect("CreateAcls is answered");
+        assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
     }
 
     // Topics.

@@ -111,6 +111,15 @@ impl Secured {
             "listener.name.token.sasl.enabled.mechanisms=OAUTHBEARER".to_owned(),
             login("token", "oauthbearer", token),
         ]);
+        if version == "4" {
+            // Whoever comes without a name may do everything, others what nothing forbids.
+            settings.extend([
+                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+                    .to_owned(),
+                "super.users=User:ANONYMOUS".to_owned(),
+                "allow.everyone.if.no.acl.found=true".to_owned(),
+            ]);
+        }
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let kafka = RealKafka::own("security", version, &settings);
         kafka.add_scram_user(USER, PASSWORD);

@@ -5,15 +5,17 @@
 //! one run. What is made beside an error is dropped in the end; `None` says that there is nothing to go on with.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::tls::{ClientCertificate, TlsConfig, TlsError};
 use crate::nearest::nearest;
 use crate::record::path_pattern::PathPattern;
 
-use super::environment::Env;
-use super::error::{ConfigError, Escaped, Problem};
+use super::difference::Origin;
+use super::environment::{Env, expand};
+use super::error::{ConfigError, Escaped, Line, Problem};
+use super::include::Raw;
 use super::keys;
 use super::keys::Section;
 use super::reader::{Lookup, Reader, Setting};
@@ -28,13 +30,14 @@ mod records;
 mod sasl;
 mod texts;
 
-/// The configuration that `sections` of `file` make, if nothing is wrong; `errors` gets what is.
+/// The configuration that the sections of `file` make, if nothing is wrong; `errors` gets what is.
 pub(super) fn resolve(
-    sections: &[RawSection],
+    raw: &Raw,
     file: &Path,
     env: Env<'_>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Config> {
+    let sections = &raw.sections[..];
     if sections.is_empty() && errors.is_empty() {
         errors.push(ConfigError::in_file(Problem::Empty));
         return None;
@@ -85,7 +88,43 @@ pub(super) fn resolve(
             .into_iter()
             .map(|log| log.map(Arc::new))
             .collect::<Option<_>>()?,
+        origin: origin(raw, file, env),
     })
+}
+
+/// Where all of it comes from.
+pub(super) fn origin(raw: &Raw, file: &Path, env: Env<'_>) -> Origin {
+    let mut origin = Origin {
+        files: raw.files.clone(),
+        watched: vec![file.to_owned()],
+        ..Origin::default()
+    };
+    origin.watched.extend_from_slice(&raw.files);
+    origin.watched.extend_from_slice(&raw.folders);
+    for section in &raw.sections {
+        let named = section
+            .entries
+            .iter()
+            .filter(|entry| keys::names_file(&entry.key));
+        let named = named.filter_map(|entry| expand(&entry.value, env).ok());
+        origin.watched.extend(named.map(PathBuf::from));
+    }
+    origin.write(&raw.sections, env);
+    origin
+}
+
+/// What `[agent] state_dir` says, or its default.
+pub(super) fn state_dir(sections: &[RawSection], env: Env<'_>) -> PathBuf {
+    let none = RawSection::default();
+    let mut errors = Vec::new();
+    let found = Sections::classify(sections, &mut errors);
+    let agent = found.agent.unwrap_or(&none);
+    let set = Reader::new(Section::Agent, agent, env, &mut errors).setting(&keys::STATE_DIR);
+    match set {
+        Some(setting) => setting.value,
+        // What is set there is no folder.
+        None => state_dir(&[], env),
+    }
 }
 
 /// The sections by meaning. One whose name is a slip is read as what was probably meant, so that
@@ -108,7 +147,7 @@ impl<'a> Sections<'a> {
                 (_, Some(("log", name))) if is_name(name) => found.logs.push((name, section)),
                 _ => {
                     let problem = found.guess(section, sections);
-                    errors.push(ConfigError::at(section.line, problem));
+                    errors.push(ConfigError::at(section.line.clone(), problem));
                 }
             }
         }
@@ -161,20 +200,28 @@ impl<'a> Sections<'a> {
 
 fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
     let state_dir = agent.setting(&keys::STATE_DIR);
+    let user = agent.setting(&keys::USER);
     let producers = agent.setting(&keys::PRODUCERS);
     let memory_limit = agent.setting(&keys::MEMORY_LIMIT);
     let shutdown_timeout = agent.setting(&keys::SHUTDOWN_TIMEOUT);
     let checkpoint_interval = agent.setting(&keys::CHECKPOINT_INTERVAL);
     let deleted_bytes_limit = agent.setting(&keys::DELETED_BYTES_LIMIT);
     let id = agent.setting(&keys::AGENT_ID);
+    // Its files are read by now.
+    agent.setting(&keys::INCLUDE);
+    let reload = agent.setting(&keys::RELOAD);
+    let metrics_listen = agent.setting(&keys::METRICS_LISTEN);
     Some(AgentConfig {
+        reload: reload?.value,
         state_dir: state_dir?.value,
+        user: user?.value,
         producers: producers?.value,
         memory_limit_bytes: memory_limit?.value,
         shutdown_timeout: shutdown_timeout?.value,
         checkpoint_interval: checkpoint_interval?.value,
         deleted_bytes_limit: deleted_bytes_limit?.value as u64,
         id: id?.value,
+        metrics_listen: metrics_listen?.value,
     })
 }
 
@@ -384,7 +431,7 @@ fn resolve_provenance(
 }
 
 /// Paths that are listed already: in which section, on which line.
-type Taken = HashMap<String, (String, usize)>;
+type Taken = HashMap<String, (String, Line)>;
 
 fn log_config(
     name: &str,
@@ -420,7 +467,7 @@ fn log_config(
         && let (None, Partitioner::Key, Some(line)) = (
             &records.destination.key,
             partitioner.value,
-            partitioner.line,
+            partitioner.line.clone(),
         )
         && !records
             .record
@@ -430,7 +477,7 @@ fn log_config(
         let section = log.section();
         let problem = Problem::MissingRecordKey { section, line };
         let key = log.raw.entries.iter().find(|entry| entry.key == "key");
-        let at = key.map_or(log.raw.line, |key| key.line);
+        let at = key.map_or(&log.raw.line, |key| &key.line).clone();
         log.errors.push(ConfigError::at(at, problem));
     }
     if let Some(path) = &path {
@@ -462,17 +509,17 @@ fn log_config(
 
 /// Adds an error for each path that is listed already.
 fn take(path: &Setting<Vec<PathPattern>>, taken: &mut Taken, log: &mut Reader<'_>) {
-    let Some(line) = path.line else { return };
+    let Some(line) = &path.line else { return };
     for glob in path.value.iter().map(PathPattern::glob) {
-        let here = (log.raw.name.clone(), line);
+        let here = (log.raw.name.clone(), line.clone());
         let Some((section, other)) = taken.insert(glob.to_owned(), here) else {
             continue;
         };
         let problem = Problem::PathTaken {
             path: Escaped::quoted(glob),
-            other: (other != line).then(|| (Escaped::bare(&section), other)),
+            other: (other != *line).then(|| (Escaped::bare(&section), other)),
         };
-        log.errors.push(ConfigError::at(line, problem));
+        log.errors.push(ConfigError::at(line.clone(), problem));
     }
 }
 

@@ -42,7 +42,8 @@ impl Texts {
             (Lookup::Unset, Lookup::Unset) => {
                 let section = log.section();
                 let problem = Problem::MissingTopic { section };
-                log.errors.push(ConfigError::at(log.raw.line, problem));
+                log.errors
+                    .push(ConfigError::at(log.raw.line.clone(), problem));
                 None
             }
             (Lookup::Reported, _) | (_, Lookup::Reported) => None,

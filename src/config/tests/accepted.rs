@@ -177,11 +177,11 @@ fn a_secret_is_in_no_message() {
     };
     let raw = |value: &str| RawSection {
         name: "kafka".to_owned(),
-        line: 1,
+        line: 1.into(),
         entries: vec![RawEntry {
             key: "password".to_owned(),
             value: value.to_owned(),
-            line: 2,
+            line: 2.into(),
         }],
         refused_keys: vec![],
     };

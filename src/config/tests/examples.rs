@@ -19,3 +19,14 @@ fn every_example_loads_without_a_warning() {
     let all = ["audit", "gbk", "java", "kubernetes", "nginx", "tenants"];
     assert_eq!(names, all);
 }
+
+#[test]
+fn the_first_ini_of_the_readme_loads_and_the_readme_is_short() {
+    let readme = include_str!("../../../README.md");
+    let (_, block) = readme.split_once("\n\n    [kafka]\n").unwrap();
+    let (block, _) = block.split_once("\n\n`").unwrap();
+    let config = parse(&format!("[kafka]\n{block}\n")).unwrap();
+    assert_eq!(config.logs.len(), 2);
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    assert!(readme.lines().count() <= 250);
+}

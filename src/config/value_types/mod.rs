@@ -7,6 +7,7 @@ pub(super) mod sasl;
 pub(super) mod tls;
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(super) trait ValueType: Sync {
     type Value: Debug;
     /// Whether a value of this type must never be printed.
     const SECRET: bool = false;
+    /// Whether it names a file whose content is read with the configuration.
+    const NAMES_FILE: bool = false;
 
     /// What is accepted, as it ends a message.
     fn accepted(&self) -> String;
@@ -172,12 +175,28 @@ impl ValueType for Text {
     }
 }
 
+/// Where to listen.
+pub(super) struct Listen;
+
+impl ValueType for Listen {
+    type Value = SocketAddr;
+
+    fn accepted(&self) -> String {
+        "an IP address of this host and a port, such as 127.0.0.1:9787 or [::1]:9787".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<SocketAddr, BadValue> {
+        text.parse().map_err(|_| BadValue::default())
+    }
+}
+
 /// Another type, or nothing.
 pub(super) struct Optional<K>(pub(super) K);
 
 impl<K: ValueType> ValueType for Optional<K> {
     type Value = Option<K::Value>;
     const SECRET: bool = K::SECRET;
+    const NAMES_FILE: bool = K::NAMES_FILE;
 
     fn accepted(&self) -> String {
         format!("{}, or nothing", self.0.accepted())

@@ -30,6 +30,25 @@ impl ValueType for Folder {
     }
 }
 
+/// Files that are included: paths and globs. They are looked for before any key is read.
+pub(crate) struct Includes;
+
+impl ValueType for Includes {
+    type Value = ();
+
+    fn accepted(&self) -> String {
+        "paths or globs (*, ?, [...]), comma separated".to_owned()
+    }
+
+    fn read(&self, text: &str) -> Result<(), BadValue> {
+        for item in items(text)? {
+            refuse_shell_syntax(item)?;
+            Pattern::new(item).map_err(|error| BadValue::part(item).hint(error.msg))?;
+        }
+        Ok(())
+    }
+}
+
 /// Files to follow: a list of paths and globs, at least one.
 pub(crate) struct Paths;
 

@@ -26,7 +26,7 @@ impl ValueType for Mechanisms {
 }
 
 impl Text {
-    /// `sasl_username`.
+    /// `sasl_username`, `user`.
     pub(crate) const USERNAME: Text = Text {
         accepted: || "a name".to_owned(),
         is_legal: |_| true,
@@ -69,6 +69,7 @@ pub(crate) struct PasswordFile;
 
 impl ValueType for PasswordFile {
     type Value = (PathBuf, Secret);
+    const NAMES_FILE: bool = true;
 
     fn accepted(&self) -> String {
         "a file that holds the password and nothing else".to_owned()

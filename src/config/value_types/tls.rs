@@ -16,6 +16,7 @@ pub(crate) struct Authorities;
 
 impl ValueType for Authorities {
     type Value = Roots;
+    const NAMES_FILE: bool = true;
 
     fn accepted(&self) -> String {
         "a PEM file of certificates".to_owned()
@@ -62,6 +63,7 @@ pub(crate) struct Certificates;
 
 impl ValueType for Certificates {
     type Value = Vec<CertificateDer<'static>>;
+    const NAMES_FILE: bool = true;
 
     fn accepted(&self) -> String {
         "a PEM file of certificates".to_owned()
@@ -91,6 +93,7 @@ pub(crate) struct PrivateKey;
 
 impl ValueType for PrivateKey {
     type Value = Arc<KeyFile>;
+    const NAMES_FILE: bool = true;
 
     fn accepted(&self) -> String {
         "a PEM file with a private key".to_owned()

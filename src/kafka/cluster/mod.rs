@@ -96,6 +96,27 @@ impl Cluster {
         }
     }
 
+    /// Closes all connections and begins with the brokers of `config`. Returns the requests that will get no answer.
+    pub(crate) fn begin_anew(
+        &mut self,
+        config: &KafkaConfig,
+        dial: Box<dyn Dial>,
+        now: Instant,
+    ) -> Vec<Pending> {
+        let brokers = std::mem::take(&mut self.brokers);
+        // No number is used again: events of the old connections are of no interest.
+        let connections = self.connections;
+        let mut random = self.random.fork();
+        *self = Cluster {
+            connections,
+            ..Cluster::new(config, dial, &mut random, now)
+        };
+        brokers
+            .into_values()
+            .flat_map(|broker| broker.pending)
+            .collect()
+    }
+
     /// The peer at the other end of a connection that is still wanted.
     pub(crate) fn peer_of(&self, connection: u64) -> Option<Peer> {
         let mut brokers = self.brokers.iter();

@@ -6,12 +6,13 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConnection};
+use rustls::{AlertDescription, CertificateError, ClientConnection, ProtocolVersion};
 
 use super::error::ConnectionError;
+use crate::certificate::valid_until;
 use crate::config::TlsConfig;
 
 const READ_BYTES: usize = 16 << 10;
@@ -60,6 +61,16 @@ impl TlsStream {
         }
         stream.flush()?;
         Ok(stream)
+    }
+
+    /// The version, and until when the broker's certificate is valid.
+    pub(super) fn facts(&self) -> (&'static str, Option<SystemTime>) {
+        let version = match self.session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "1.3",
+        };
+        let own = self.session.peer_certificates().and_then(<[_]>::first);
+        (version, own.and_then(|der| valid_until(der)))
     }
 
     /// The socket, to wait on and to shut down.

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -81,6 +81,14 @@ impl Transport {
         socket.set_read_timeout(Some(CONNECT_TIMEOUT.min(timeout)))?;
         socket.set_write_timeout(Some(timeout))?;
         Ok(socket)
+    }
+
+    /// The version of TLS and until when the broker's certificate is valid, if the stream is encrypted.
+    pub(crate) fn tls(&self) -> Option<(&'static str, Option<SystemTime>)> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => Some(stream.facts()),
+        }
     }
 
     /// A handle that ends this transport.

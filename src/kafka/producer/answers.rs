@@ -79,6 +79,7 @@ impl Machine {
             self.cluster.start_again(peer, now);
             return;
         }
+        self.note_cluster(metadata.cluster_id.as_deref(), now);
         let mut again = metadata.brokers.is_empty();
         let mut anew = false;
         for told in &metadata.topics {

@@ -65,6 +65,10 @@ pub(crate) struct Machine {
     /// With `delivery = exactly_once`.
     pub(super) transactional: Option<Box<Transactional>>,
     pub(super) batch_ids: BatchIds,
+    /// The cluster that the brokers belong to, once one has said so.
+    pub(super) cluster_id: Option<Box<str>>,
+    /// Nothing more is sent, until all goes over to another configuration.
+    pub(super) is_held: bool,
     pub(super) effects: Effects,
     /// Brokers hang up on large requests.
     pub(super) hang_ups: Condition,
@@ -86,21 +90,9 @@ impl Machine {
         mut random: fastrand::Rng,
         now: Instant,
     ) -> Self {
-        let acks = match config.acks {
-            Acks::None => 0,
-            Acks::Leader => 1,
-            Acks::All => -1,
-        };
-        // The broker gives up waiting for followers a little before we give up waiting for it.
-        let timeout_ms = (config.request_timeout * 9 / 10).as_millis();
         let is_idempotent = config.idempotence && config.acks == Acks::All;
         Machine {
-            style: ProduceStyle {
-                client_id: config.client_id.clone(),
-                acks,
-                timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
-                transactional_id: None,
-            },
+            style: style(&config),
             cluster: Cluster::new(&config, dial, &mut random, now),
             topics: Vec::new(),
             topic_numbers: HashMap::new(),
@@ -111,6 +103,8 @@ impl Machine {
             ids: ProducerIds::new(is_idempotent, &mut random, now),
             transactional: None,
             batch_ids: BatchIds::default(),
+            cluster_id: None,
+            is_held: false,
             effects: Effects::default(),
             hang_ups: Condition::default(),
             asked_next: 0,
@@ -127,7 +121,7 @@ impl Machine {
         if batch.data.is_empty() {
             return;
         }
-        let Some(batch) = self.hold(batch, now) else {
+        let Some(batch) = self.hold_back(batch, now) else {
             return;
         };
         let number = self.topic_number(&batch.destination.route.topic, now);
@@ -358,6 +352,23 @@ impl Machine {
         kind: impl Fn(&Pending) -> bool,
     ) -> Option<Pending> {
         self.cluster.broker(peer)?.answered(kind)
+    }
+}
+
+/// What Produce requests say besides the records.
+pub(super) fn style(config: &KafkaConfig) -> ProduceStyle {
+    let acks = match config.acks {
+        Acks::None => 0,
+        Acks::Leader => 1,
+        Acks::All => -1,
+    };
+    // The broker gives up waiting for followers a little before we give up waiting for it.
+    let timeout_ms = (config.request_timeout * 9 / 10).as_millis();
+    ProduceStyle {
+        client_id: config.client_id.clone(),
+        acks,
+        timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
+        transactional_id: None,
     }
 }
 

@@ -21,6 +21,7 @@
 //! | `placement.rs` | which partition a batch goes to |
 //! | `partition.rs`, `batch.rs` | order, sequence numbers, what is in flight, which file bytes it covers |
 //! | `producer_id.rs` | which producer id is good, and which sequence number is next |
+//! | `going_over.rs` | what stays and what is made anew when the configuration changes |
 //! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
 //! | `transactional.rs` | when a transaction is sealed, what is kept until it is committed |
 //! | `encoder.rs` | how lines become a record batch, and how large |
@@ -38,6 +39,7 @@ pub(crate) mod answers;
 pub(crate) mod batch;
 pub(crate) mod dead_letter;
 pub(crate) mod encoder;
+mod going_over;
 pub(crate) mod machine;
 pub(crate) mod output;
 pub(crate) mod partition;

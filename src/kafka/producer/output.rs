@@ -14,6 +14,7 @@ use crate::kafka::network::connection::Event;
 use crate::output::Output;
 
 use super::dead_letter::DeadLetters;
+use super::going_over::patience;
 use super::machine::{Machine, Now, min_deadline};
 use super::transaction::Stop;
 use super::transactional::TakenOver;
@@ -24,12 +25,15 @@ use super::transactional::TakenOver;
 /// when it can be sent at once, so encoded copies exist of what is in flight and of nothing else.
 #[derive(Debug)]
 pub(crate) struct NativeOutput {
+    k: usize,
     machine: Machine,
+    /// For connections.
+    sender: Sender<Event>,
     events: Receiver<Event>,
+    /// The configuration that it goes over to, and when at the latest.
+    next: Option<(Arc<KafkaConfig>, Instant)>,
     progress: Sender<Progress>,
     dead_letters: DeadLetters,
-    /// Number of the producer.
-    k: usize,
     is_transactional: bool,
     stopped: Option<Stop>,
 }
@@ -44,13 +48,15 @@ impl NativeOutput {
         dead_letters: Option<PathBuf>,
     ) -> Self {
         let (sender, events) = unbounded();
-        let dial = Box::new(Dialer::new(k, config.clone(), sender));
+        let dial = Box::new(Dialer::new(k, config.clone(), sender.clone()));
         NativeOutput {
+            k,
+            sender,
+            next: None,
             machine: Machine::new(config, dial, fastrand::Rng::new(), Instant::now()),
             events,
             progress,
             dead_letters: DeadLetters::new(k, dead_letters),
-            k,
             is_transactional: false,
             stopped: None,
         }
@@ -101,6 +107,16 @@ impl NativeOutput {
         drop(effects.done);
     }
 
+    /// Goes over to the next configuration when nothing is in flight, or has been for too long. Returns when that is.
+    fn go_over(&mut self, now: Instant) -> Option<Instant> {
+        let is_due = |(_, at): &mut (_, Instant)| *at <= now || !self.machine.has_in_flight();
+        if let Some((config, _)) = self.next.take_if(is_due) {
+            let dial = Box::new(Dialer::new(self.k, config.clone(), self.sender.clone()));
+            self.machine.go_over(config, dial, now);
+        }
+        self.next.as_ref().map(|(_, at)| *at)
+    }
+
     /// Puts aside the records that no broker takes.
     fn dead_letter(&mut self, now: Instant) {
         let written = self.dead_letters.flush(now);
@@ -145,13 +161,25 @@ impl Output for NativeOutput {
     }
 
     fn poll(&mut self, now: Instant) -> Option<Instant> {
+        let over = self.go_over(now);
         self.dead_letter(now);
-        let mut next = self.machine.poll(now);
+        let mut next = min_deadline(self.machine.poll(now), over);
         if self.is_transactional {
             self.report_acked();
             next = min_deadline(next, self.machine.poll(now));
         }
         min_deadline(next, self.dead_letters.due()).filter(|at| *at > now)
+    }
+
+    fn reconfigure(&mut self, config: Arc<KafkaConfig>) {
+        if self.is_transactional {
+            // Another cluster has other positions, and has to be asked for them before anything is sent.
+            log::warn!("with delivery = exactly_once, [kafka] is as it was until the next start");
+            return;
+        }
+        self.machine.hold();
+        let patience = patience(&self.machine.config);
+        self.next = Some((config, Instant::now() + patience));
     }
 
     fn only_gathers(&self) -> bool {

@@ -401,6 +401,14 @@ impl Partition {
         }
     }
 
+    /// Whether batches are signed has changed: the producer knows.
+    pub(crate) fn wants_id(&mut self) {
+        self.lose_id();
+        if matches!(self.sequencing, Sequencing::None) {
+            self.sequencing = Sequencing::Awaiting { instead_of: None };
+        }
+    }
+
     /// Takes the id that the producer has now, if it waits for one and nothing is in flight. Returns the id that
     /// the producer should give up, if it is the one that is of no use here.
     ///

@@ -50,6 +50,13 @@ impl Placement {
         }
     }
 
+    /// Chooses by another rule, once the number of partitions is known again.
+    pub(crate) fn begin_anew(&mut self, partitioner: Partitioner, batch_bytes: usize) {
+        (self.partitioner, self.batch_bytes) = (partitioner, batch_bytes);
+        self.count = 0;
+        self.settling.clear();
+    }
+
     /// How many partitions are chosen from.
     pub(crate) fn count(&self) -> i32 {
         self.count

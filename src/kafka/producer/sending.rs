@@ -36,6 +36,9 @@ type Round = BTreeMap<i32, ProduceBuilder>;
 impl Machine {
     /// Sends what can be sent now. Returns when something will be due by itself.
     pub(super) fn send_ready(&mut self, now: Instant) -> Option<Instant> {
+        if self.is_held {
+            return None;
+        }
         let transactional = self.transactional.as_deref();
         self.cluster.transaction_version =
             transactional.map(|transactional| transactional.transaction.version());

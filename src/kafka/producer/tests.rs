@@ -30,7 +30,7 @@ mod pauses;
 
 pub(super) struct Play {
     pub(super) machine: Machine,
-    dial: RecordingDial,
+    pub(super) dial: RecordingDial,
     pub(super) now: Instant,
     connections: Vec<Opened>,
 }
@@ -60,6 +60,23 @@ fn metadata_of(topics: Vec<String>, leaders: Leaders<'_>) -> Response {
         topics: topics.into_iter().map(topic).collect(),
         ..MetadataResponse::default()
     })
+}
+
+/// The same, of the cluster of this name.
+pub(super) fn told_by(cluster: &str, leaders: Leaders<'_>) -> Response {
+    let Response::Metadata(mut told) = metadata(leaders) else {
+        panic!("it is metadata");
+    };
+    told.cluster_id = Some(cluster.into());
+    Response::Metadata(told)
+}
+
+/// Producer id and sequence number of the first batch in a Produce request.
+pub(super) fn signed(request: &Request) -> (i64, i32) {
+    let bytes = &request.batches[0].1;
+    let id = bytes[43..51].try_into().expect("8 bytes");
+    let sequence = bytes[53..57].try_into().expect("4 bytes");
+    (i64::from_be_bytes(id), i32::from_be_bytes(sequence))
 }
 
 fn produced(partition: i32, error: i16) -> Response {

@@ -198,6 +198,29 @@ impl Topic {
         self.placement.is_settling() && !self.unplaced.is_empty()
     }
 
+    /// Other brokers are asked from now on for the leaders, and where batches go is chosen anew. What was said before
+    /// still tells whether they lag behind.
+    pub(crate) fn begin_anew(
+        &mut self,
+        partitioner: Partitioner,
+        batch_bytes: usize,
+        now: Instant,
+    ) {
+        for leader in &mut self.leaders {
+            leader.node = None;
+        }
+        self.placement.begin_anew(partitioner, batch_bytes);
+        if let Some(parked) = &mut self.parked {
+            parked.probe_at = now;
+        }
+    }
+
+    /// The topic is one of another cluster: nothing that is known of it counts.
+    pub(crate) fn forget_cluster(&mut self) {
+        self.leaders.clear();
+        (self.id, self.doubts, self.unknown) = (None, 0, 0);
+    }
+
     /// Takes in what metadata says. Returns whether the topic needs to be asked for again soon.
     pub(crate) fn update(&mut self, told: &TopicMetadata, now: Instant) -> bool {
         let verdict = Verdict::of(told.error);

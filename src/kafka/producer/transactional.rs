@@ -157,7 +157,7 @@ impl Machine {
     }
 
     /// Keeps a batch back that comes too late for the transaction, and otherwise gives it back.
-    pub(super) fn hold(&mut self, batch: Batch, now: Instant) -> Option<Batch> {
+    pub(super) fn hold_back(&mut self, batch: Batch, now: Instant) -> Option<Batch> {
         match &mut self.transactional {
             Some(transactional) if transactional.is_sealed() => {
                 transactional.held.push_back((batch, now));

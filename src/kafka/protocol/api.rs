@@ -35,6 +35,7 @@ pub(crate) const CREATE_TOPICS: Api = row(19, 2, 5, 5);
 pub(crate) const SASL_HANDSHAKE: Api = row(17, 1, 1, i16::MAX);
 pub(crate) const API_VERSIONS: Api = row(18, 0, 3, 3);
 pub(crate) const INIT_PRODUCER_ID: Api = row(22, 0, 4, 2);
+pub(crate) const DESCRIBE_CONFIGS: Api = row(32, 1, 4, 4);
 pub(crate) const ADD_PARTITIONS_TO_TXN: Api = row(24, 0, 3, 3);
 pub(crate) const END_TXN: Api = row(26, 0, 5, 3);
 pub(crate) const SASL_AUTHENTICATE: Api = row(36, 0, 2, 2);
@@ -91,6 +92,12 @@ impl Versions {
             offered: apis.to_vec(),
             ..Versions::default()
         }
+    }
+
+    /// The highest version of the API with this key that the broker speaks, whatever this client does; -1 for none.
+    pub(crate) fn newest(&self, key: i16) -> i16 {
+        let offered = self.offered.iter().find(|offered| offered.0 == key);
+        offered.map_or(-1, |offered| offered.2)
     }
 
     /// The highest version of `api` that both sides speak.

@@ -8,6 +8,7 @@
 
 pub(crate) mod api;
 pub(crate) mod compression;
+pub(crate) mod configs;
 pub(crate) mod error_code;
 pub(crate) mod fetch;
 pub(crate) mod record_batch;

@@ -73,6 +73,23 @@ impl Request {
         Self::plain(METADATA, version, client_id, &message)
     }
 
+    /// `Metadata` of these topics and of what the principal may do with them; none is created. Version 8 at least.
+    pub(crate) fn metadata_with_rights<'a>(
+        client_id: &str,
+        version: i16,
+        topics: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let topics = topics.map(|topic| {
+            let name = TopicName(StrBytes::from_string(topic.to_owned()));
+            MetadataRequestTopic::default().with_name(Some(name))
+        });
+        let message = MetadataRequest::default()
+            .with_topics(Some(topics.collect()))
+            .with_allow_auto_topic_creation(false)
+            .with_include_topic_authorized_operations(version >= 8);
+        Self::plain(METADATA, version, client_id, &message)
+    }
+
     /// `InitProducerId` without a transaction.
     pub(crate) fn init_producer_id(client_id: &str, version: i16) -> Self {
         let message = InitProducerIdRequest::default()

@@ -68,6 +68,8 @@ pub(crate) struct MetadataResponse {
     /// Node id, host, port.
     pub(crate) brokers: Vec<(i32, String, u16)>,
     pub(crate) topics: Vec<TopicMetadata>,
+    /// `None` where the broker does not tell.
+    pub(crate) cluster_id: Option<Box<str>>,
     /// Of the answer as a whole; 0 where the broker does not tell.
     pub(crate) error: i16,
     pub(crate) throttle_ms: i32,
@@ -84,6 +86,10 @@ pub(crate) struct TopicMetadata {
     /// Which topic of that name it is; `None` where the broker does not tell.
     pub(crate) id: Option<TopicId>,
     pub(crate) partitions: Vec<PartitionMetadata>,
+    /// Of the partition that has the fewest.
+    pub(crate) replicas: usize,
+    /// A bit for each operation that the principal may do (KIP-430); negative where the broker does not tell.
+    pub(crate) operations: i32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
@@ -110,8 +116,9 @@ impl MetadataResponse {
             r.tags()?;
             brokers.push((id, host, port));
         }
+        let mut cluster_id = None;
         if version >= 2 {
-            r.string()?; // cluster id
+            cluster_id = r.string()?.map(Into::into);
         }
         if version >= 1 {
             r.i32()?; // controller id
@@ -129,6 +136,7 @@ impl MetadataResponse {
         Ok(MetadataResponse {
             brokers,
             topics,
+            cluster_id,
             error,
             throttle_ms: to_keep_to(throttle_ms, version >= 6),
         })
@@ -149,12 +157,13 @@ impl TopicMetadata {
         }
         let count = r.array(12)?;
         let mut partitions = Vec::with_capacity(count);
+        let mut replicas = usize::MAX;
         for _ in 0..count {
             r.i16()?; // error: the leader says it all
             let index = r.i32()?;
             let leader = r.i32()?;
             let leader_epoch = if version >= 7 { r.i32()? } else { -1 };
-            r.skip_i32s()?; // replicas
+            replicas = replicas.min(r.skip_i32s()?);
             r.skip_i32s()?; // in sync
             if version >= 5 {
                 r.skip_i32s()?; // offline
@@ -166,15 +175,15 @@ impl TopicMetadata {
                 leader_epoch,
             });
         }
-        if version >= 8 {
-            r.i32()?; // authorized operations
-        }
+        let operations = if version >= 8 { r.i32()? } else { -1 };
         r.tags()?;
         Ok(TopicMetadata {
             error,
             name,
             id,
             partitions,
+            replicas: if count == 0 { 0 } else { replicas },
+            operations,
         })
     }
 }
@@ -308,12 +317,18 @@ mod tests {
                 _ => partition,
             }
         };
+        let mut logs = MetadataResponseTopic::default()
+            .with_name(Some(name("logs")))
+            .with_partitions((0..300).map(partition).collect());
+        if version >= 8 {
+            logs.topic_authorized_operations = 1 << 4;
+        }
+        let cluster = (version >= 2).then(|| StrBytes::from_static_str("kX3"));
         reference::MetadataResponse::default()
+            .with_cluster_id(cluster)
             .with_brokers(vec![broker(1, "one"), broker(2, "two.example")])
             .with_topics(vec![
-                MetadataResponseTopic::default()
-                    .with_name(Some(name("logs")))
-                    .with_partitions((0..300).map(partition).collect()),
+                logs,
                 MetadataResponseTopic::default()
                     .with_name(Some(name("none")))
                     .with_error_code(3),
@@ -354,8 +369,13 @@ mod tests {
                 (2, "two.example".to_owned(), 9_094),
             ];
             assert_eq!(read.brokers, brokers, "version {version}");
+            let cluster = (version >= 2).then_some("kX3");
+            assert_eq!(read.cluster_id.as_deref(), cluster);
             assert_eq!(read.topics.len(), 2);
             assert_eq!((&*read.topics[0].name, read.topics[0].error), ("logs", 0));
+            assert_eq!(read.topics[0].replicas, 2);
+            let operations = if version >= 8 { 1 << 4 } else { -1 };
+            assert_eq!(read.topics[0].operations, operations);
             for (index, partition) in (0..).zip(&read.topics[0].partitions) {
                 let leader_epoch = if version >= 7 { 40 + index } else { -1 };
                 let expected = PartitionMetadata {

@@ -146,10 +146,10 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    /// Passes over an array of 32-bit numbers.
-    pub(crate) fn skip_i32s(&mut self) -> Result<(), WireError> {
+    /// Passes over an array of 32-bit numbers, and says how many they are.
+    pub(crate) fn skip_i32s(&mut self) -> Result<usize, WireError> {
         let count = self.array(4)?;
-        self.bytes(count * 4).map(drop)
+        self.bytes(count * 4).map(|_| count)
     }
 
     /// Passes over the tagged fields, where the version has them.

@@ -18,7 +18,6 @@ use crate::tail::log_file::LogFile;
 use crate::tail::plan::{From, Plan, Registration};
 use crate::tail::recognise::is_same_inode;
 use crate::tail::source::Source;
-use crate::tail::source::making::Patience;
 use crate::tail::{TRUNCATED_AWAY, Tailer, last_line_start};
 
 impl Tailer {
@@ -177,24 +176,10 @@ impl Tailer {
         }
         let unread = stat.size.saturating_sub(checkpoint.offset);
         self.shared.metrics.to_read_bytes.add(unread);
-        let record = self.log.record.clone();
-        let lookahead = record.as_ref().map_or(0, |record| record.lookahead_bytes());
+        // What it reads, and what it makes of it, is set next.
         let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
-        let framer = framer.with_lookahead(lookahead);
         let mut source = Source::new(content, at, checkpoint, &stat, framer);
-        let patience = match self.shared.once {
-            true => Patience::None,
-            false => Patience::Configured,
-        };
-        source.set_line_timeout(self.log.line_timeout, patience);
-        if let Some(record) = record {
-            let counters = self.shared.metrics.records(&self.log.name);
-            if let Err(error) = source.make_records(&record, &counters, &self.destination, patience)
-            {
-                self.trouble.note(&self.path.clone(), &error);
-            }
-        }
-        if let Err(error) = source.count_sent_pieces() {
+        if let Err(error) = self.equip(&mut source) {
             self.trouble.note(&self.path.clone(), &error);
         }
         source.detached_since = detached_since;

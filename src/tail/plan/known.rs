@@ -1,6 +1,6 @@
 //! The files of checkpoints.
 
-use super::{Blocked, From, Planner, Registration};
+use super::{Blocked, Close, From, Planner, Registration};
 use crate::progress::{Checkpoint, SourceState};
 use crate::tail::observation::{Candidate, NO_INODE, Readable, has, is_file_of, is_truncated_away};
 use crate::tail::recognise::ContentMatch;
@@ -83,7 +83,9 @@ impl Planner<'_> {
         } else if !is_same && checkpoint.is_unfinished() {
             self.settled.insert(serial);
             let is_archived = self.is_archived(serial);
-            self.find_rest(checkpoint, true);
+            if self.find_rest(checkpoint, true) == Close::Unfinished {
+                self.plan.overwritten.push(serial);
+            }
             if !is_archived && !self.opened.contains_key(&at) {
                 if self.had_successor(checkpoint) {
                     // It was overwritten after it was rotated away.

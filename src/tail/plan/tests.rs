@@ -1,5 +1,6 @@
 //! The plan, situation by situation.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
@@ -219,6 +220,56 @@ fn a_file_that_may_not_be_read_for_now_is_neither_lost_nor_gone() {
     assert_eq!(plan.sources, [Planned::OpenCurrent(From::Start)]);
     assert_eq!(plan.blocked, [Blocked::Candidate(0)]);
     assert!(plan.lost.is_empty() && plan.gone.is_empty());
+}
+
+#[test]
+fn truncated_content_waits_for_copies_that_could_never_be_read_also_at_later_looks() {
+    let mut copy = candidate(1, vec![]);
+    copy.readable = Readable::NotYet;
+    let mut of_the_copy = checkpoint(8, 1, 0, copy.stat.size);
+    of_the_copy.identity.fingerprint = Fingerprint::of(b"");
+    let mut truncated = content_alone(7, 100);
+    truncated.state = SourceState::Open;
+    let mut seen = Observation {
+        current: at_path(2, vec![]),
+        known: vec![truncated, of_the_copy],
+        candidates: vec![copy],
+        ..Observation::default()
+    };
+    let waiting = plan(&seen);
+    let blocked = [Blocked::Candidate(0), Blocked::Checkpoint(7)];
+    assert_eq!(
+        BTreeSet::from_iter(waiting.blocked),
+        BTreeSet::from(blocked)
+    );
+    assert!(waiting.lost.is_empty() && waiting.gone.is_empty());
+    // It can be read at last, and holds what was delivered.
+    seen.candidates[0].readable = Readable::Yes;
+    seen.candidates[0].matches = matched(7, CONTINUES);
+    let found = plan(&seen);
+    assert_eq!(found.sources[0], Planned::Open(0, From::PositionOf(7)));
+    assert_eq!(found.superseded, [8]);
+}
+
+#[test]
+fn content_that_was_overwritten_while_nobody_looked_waits_for_a_copy_that_cannot_be_read() {
+    let mut copy = candidate(1, vec![]);
+    copy.readable = Readable::NotYet;
+    let mut seen = Observation {
+        current: at_path(2, vec![]),
+        known: vec![checkpoint(7, 2, 100, 100)],
+        candidates: vec![copy],
+        ..Observation::default()
+    };
+    let at_the_path = plan(&seen);
+    assert_eq!(at_the_path.sources, [Planned::OpenCurrent(From::Start)]);
+    assert_eq!(at_the_path.overwritten, [7]);
+    // Written anew, and rotated away after that.
+    seen.known = vec![checkpoint(7, 3, 100, 100)];
+    seen.candidates.push(candidate(3, vec![]));
+    let rotated = plan(&seen);
+    assert_eq!(rotated.overwritten, [7]);
+    assert!(rotated.lost.is_empty() && rotated.gone.is_empty());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::budget::Permit;
 use crate::buffer::{Buffer, BufferPool};
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
-use crate::record::framing::{DataEnd, Framed};
+use crate::record::framing::{DataEnd, Framed, Framer};
 use crate::record::recorder::{FileFacts, Input, Made, Recorder, Run};
 use crate::record::wide::ByteOrder;
 
@@ -31,6 +31,26 @@ pub(in crate::tail) enum Patience {
 }
 
 impl Source {
+    /// Whether pieces of an event were sent, and others will come.
+    pub(in crate::tail) fn is_inside_event(&self) -> bool {
+        let recorder = self.recorder.as_ref();
+        self.framer.is_inside_line() || recorder.is_some_and(|recorder| recorder.is_inside_event())
+    }
+
+    /// From the position on it is cut by `framer`, into lines as they are.
+    pub(in crate::tail) fn begin_anew(&mut self, framer: Framer) {
+        (self.framer, self.recorder) = (framer, None);
+        (self.pending, self.unended, self.undecided_bytes) = (None, None, 0);
+        self.no_newline_before = self.position;
+    }
+
+    /// What may go on is not waited for.
+    pub(in crate::tail) fn do_not_wait(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.do_not_wait();
+        }
+    }
+
     /// Has records made of all that is cut from now on, as `config` says.
     pub(in crate::tail) fn make_records(
         &mut self,

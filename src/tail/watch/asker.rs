@@ -30,6 +30,11 @@ impl Asker {
         }
     }
 
+    /// Looks for what `discovery` wants from now on.
+    pub(super) fn follow(&mut self, discovery: Arc<Discovery>) {
+        self.discovery = discovery;
+    }
+
     /// The lane of a path, links not followed: the job sees where they lead.
     pub(super) fn lane(&self, path: &Path) -> Lane {
         self.mounts.now().of(path)

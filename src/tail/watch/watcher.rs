@@ -21,7 +21,7 @@ use super::notices::{Notices, say};
 use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::seen::{First, FirstLook};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
-use super::watches::{WatchCommand, Watches};
+use super::watches::{Follow, WatchCommand, Watches};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, FoundPath};
 use crate::tail::lanes::Lanes;
@@ -139,6 +139,7 @@ impl Watcher {
                     WatchCommand::Reconsider(path) => {
                         self.on_unfollowed_names(vec![path.to_path_buf()])
                     }
+                    WatchCommand::Follow(follow) => self.begin_anew(*follow),
                     WatchCommand::Stop => return,
                 }
             }
@@ -146,6 +147,25 @@ impl Watcher {
                 self.read_events(&mut buffer);
             }
         }
+    }
+
+    /// Goes over to other patterns. What is under way for the old ones counts no more: all folders of the new ones are
+    /// walked through. The watches stay until that is over.
+    fn begin_anew(&mut self, follow: Follow) {
+        if let Some(first) = self.first.take() {
+            first.report();
+        }
+        let now = Instant::now();
+        self.asker.follow(follow.discovery.clone());
+        self.scans = Scans::new(follow.discovery.patterns().count(), now);
+        self.folders = Folders::default();
+        self.changed = Changed::default();
+        self.notices = Notices::default();
+        self.walks.clear();
+        self.looks.clear();
+        self.next_tidy = now + SCAN_INTERVAL;
+        (self.discovery, self.gathering) = (follow.discovery, follow.gathering);
+        self.first = Some(follow.first);
     }
 
     /// Events that follow on others wait until `gathering` is over, unless the kernel's queue fills up.

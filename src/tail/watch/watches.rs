@@ -15,15 +15,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use inotify::{WatchDescriptor, WatchMask};
 use rustix::event::EventfdFlags;
 
 use super::entries::{Table, shrink};
-use super::seen::{LookedAt, Seen};
+use super::seen::{First, FirstLook, LookedAt, Seen};
 use crate::shown::ShownPath;
-use crate::tail::discover::FoundPath;
+use crate::tail::discover::{Discovery, FoundPath};
 use crate::tailer_handle::TailerHandle;
 
 /// The watches of the process, and the tailers that they wake; shared by the watcher and all tailers.
@@ -49,8 +50,20 @@ pub(super) enum WatchCommand {
     Missing(Vec<FoundPath>),
     /// A tailer has ended: its path may lead to a file again.
     Reconsider(Arc<Path>),
+    /// Other paths are wanted from now on.
+    Follow(Box<Follow>),
     /// The watcher's thread ends.
     Stop,
+}
+
+/// What is wanted from now on.
+#[derive(Debug)]
+pub(super) struct Follow {
+    pub(super) discovery: Arc<Discovery>,
+    /// How long events wait for others.
+    pub(super) gathering: Duration,
+    /// Takes what is there.
+    pub(super) first: First,
 }
 
 impl Watches {
@@ -246,6 +259,23 @@ impl Watches {
     /// A tailer of `path` has ended: if a file lies there again, it is reported again.
     pub fn reconsider(&self, path: Arc<Path>) {
         self.tell(WatchCommand::Reconsider(path));
+    }
+
+    /// The watcher follows what `discovery` wants from now on. Gives what of it is there and not followed yet, as much
+    /// of it as is seen within `patience`.
+    pub fn follow(
+        &self,
+        discovery: Arc<Discovery>,
+        gathering: Duration,
+        patience: Duration,
+    ) -> Receiver<FirstLook> {
+        let (first, first_look) = First::new(HashSet::new(), Some(Instant::now() + patience));
+        self.tell(WatchCommand::Follow(Box::new(Follow {
+            discovery,
+            gathering,
+            first,
+        })));
+        first_look
     }
 
     /// Ends the watcher's thread.

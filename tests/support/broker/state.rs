@@ -430,7 +430,8 @@ impl State {
             response.controller_id = self.nodes.keys().next().copied().unwrap_or(-1).into();
         }
         if request.version >= 2 {
-            response.cluster_id = Some(StrBytes::from_static_str("in-process"));
+            let first = self.nodes.values().next().map(|node| node.address);
+            response.cluster_id = first.map(|first| format!("in-process {first}").into());
         }
         if request.version >= 3 {
             response.throttle_time_ms = self.throttle.as_millis() as i32;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::batch::{Batch, Destination, Framing, SourceId};
 use crate::budget::{Account, Budget};
 use crate::buffer::BufferPool;
-use crate::config::{Acks, BrokerAddress};
+use crate::config::{Acks, BrokerAddress, KafkaConfig};
 use crate::kafka::cluster::broker::Peer;
 use crate::kafka::network::connection::{ConnectionEvent, Event};
 use crate::kafka::network::error::ConnectionError;
@@ -177,6 +177,7 @@ impl Run {
                 self.oracle.is_excused = true;
             }
             86 => self.now += Duration::from_millis(self.random.u64(..3_000)),
+            88 if self.random.u8(..3) == 0 => self.go_over(),
             // Topics that are not used are dropped.
             87 if self.random.u8(..8) == 0 => self.now += Duration::from_secs(700),
             _ => match self.due {
@@ -369,11 +370,50 @@ impl Run {
         }
     }
 
+    /// The configuration changes: the brokers have what was sent, or some of it, and their answers come too late.
+    fn go_over(&mut self) {
+        self.machine.hold();
+        // Without numbers they are waited for, as long as for any answer.
+        let patience = match self.oracle.is_idempotent {
+            true => self.random.usize(..30),
+            false => usize::MAX,
+        };
+        for _ in 0..patience {
+            if !self.machine.has_in_flight() {
+                break;
+            }
+            self.any_connection_goes_on();
+            self.settle();
+        }
+        for at in 0..self.connections.len() {
+            self.handle_some(at);
+            let number = self.connections[at].opened.number;
+            for asked in &self.connections[at].asked {
+                if let Asked::Produce(batches) = asked {
+                    for sent in batches {
+                        self.oracle.answers(number, sent, true);
+                    }
+                }
+            }
+        }
+        self.connections.clear();
+        let mut config = KafkaConfig::clone(&self.machine.config);
+        config.batch_bytes = self.random.usize(200..900);
+        let dial = Box::new(self.dial.clone());
+        self.machine.go_over(Arc::new(config), dial, self.now);
+    }
+
     fn hang_up(&mut self) {
         if self.connections.is_empty() {
             return;
         }
         let at = self.random.usize(..self.connections.len());
+        self.handle_some(at);
+        self.close(at);
+    }
+
+    /// A broker handles some of what it was asked, and nobody hears of it.
+    fn handle_some(&mut self, at: usize) {
         let handled = self.random.usize(..3);
         let node = self.connections[at].node();
         let asked = std::mem::take(&mut self.connections[at].asked);
@@ -388,7 +428,6 @@ impl Run {
             }
         }
         self.connections[at].asked = asked;
-        self.close(at);
     }
 
     fn close(&mut self, at: usize) {

@@ -104,6 +104,7 @@ impl World {
             name: TOPIC.to_owned(),
             id: Some(TopicId([self.id; 16])),
             partitions: self.logs.iter().enumerate().map(partition).collect(),
+            ..TopicMetadata::default()
         }
     }
 
@@ -127,6 +128,7 @@ impl World {
                 .map(|id| (id, format!("10.0.0.{id}"), 9092))
                 .collect(),
             topics: vec![topic],
+            cluster_id: None,
             error: 0,
             throttle_ms: 0,
         }

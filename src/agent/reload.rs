@@ -1,0 +1,425 @@
+//! Another ini while the agent runs: what is different is applied, and nothing else moves.
+//!
+//! ```text
+//! SIGHUP, logagent reload --Request--> main --> config thread, which looks at the files as well
+//!                                      main <------Loaded-----/
+//!      wrong: said, and nothing changes
+//!      right: new sections  -> watcher (other patterns)         -> FirstLook -> tailers begin
+//!             other records -> tailers, at the end of an event
+//!             gone sections -> tailers, which read what is there and end
+//!             [kafka]       -> producers, with all that they have
+//! ```
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crossbeam_channel::{Receiver, Sender, never};
+
+use super::config_watch::Loaded;
+use super::wiring::FIRST_LOOK;
+use super::{Agent, counted};
+use crate::batch::Destination;
+use crate::config::{Config, ConfigErrors, Difference, LogChange};
+use crate::control::{Answer, ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
+use crate::progress::Progress;
+use crate::snapshot::ConfigStatus;
+use crate::tail::changes::Change;
+use crate::tail::discover::Discovery;
+use crate::tail::watch::FirstLook;
+
+/// Where a reload stands.
+#[derive(Debug)]
+pub(super) struct Reloading {
+    /// Asks the `config` thread; `None`: there is none (`--once`).
+    asks: Option<Sender<()>>,
+    loaded: Receiver<Loaded>,
+    /// Who waits for an answer.
+    waiting: Vec<Sender<Answer>>,
+    /// A reload that was applied and waits for what there is of the new sections.
+    begun: Option<Begun>,
+    /// How it went so far.
+    pub(super) status: ConfigStatus,
+}
+
+#[derive(Debug)]
+struct Begun {
+    first_look: Receiver<FirstLook>,
+    report: ReloadReport,
+    added: Vec<String>,
+    waiting: Vec<Sender<Answer>>,
+}
+
+impl Reloading {
+    /// Nothing was reloaded yet.
+    pub(super) fn new(config: &Config, loaded: Receiver<Loaded>, asks: Option<Sender<()>>) -> Self {
+        Reloading {
+            asks,
+            loaded,
+            waiting: Vec::new(),
+            begun: None,
+            status: ConfigStatus {
+                path: config.file.clone(),
+                modified: config.file.metadata().and_then(|file| file.modified()).ok(),
+                ..ConfigStatus::default()
+            },
+        }
+    }
+
+    /// Where another ini arrives. One after the other is applied.
+    pub(super) fn loaded(&self) -> Receiver<Loaded> {
+        match self.begun {
+            Some(_) => never(),
+            None => self.loaded.clone(),
+        }
+    }
+
+    /// What there is of the sections that the last one has added.
+    pub(super) fn first_look(&self) -> Receiver<FirstLook> {
+        let begun = self.begun.as_ref();
+        begun.map_or_else(never, |begun| begun.first_look.clone())
+    }
+}
+
+impl Agent {
+    /// Somebody wants the ini to be read again.
+    pub(super) fn on_reload(&mut self, answer: Sender<Answer>) {
+        match &self.reloading.asks {
+            // One of several readings answers all who wait.
+            Some(asks) => {
+                self.service_manager.reloading();
+                let _ = asks.send(());
+                self.reloading.waiting.push(answer);
+            }
+            None => {
+                let text = "with --once nothing is reloaded\n".to_owned();
+                let _ = answer.try_send(Answer { is_ok: false, text });
+            }
+        }
+    }
+
+    /// The ini was read again.
+    pub(super) fn on_loaded(&mut self, loaded: Loaded) {
+        let Loaded {
+            config,
+            modified,
+            is_asked,
+        } = loaded;
+        let waiting = std::mem::take(&mut self.reloading.waiting);
+        match config {
+            Ok(config) => {
+                let difference = self.config.difference(&config);
+                if difference.is_empty() {
+                    let changes = changes(&difference, &HashMap::new());
+                    self.says_the_same(config, modified, is_asked);
+                    let report = ReloadReport {
+                        ini: name_of(&self.config),
+                        modified,
+                        outcome: ReloadOutcome::Applied(changes),
+                    };
+                    self.service_manager.ready();
+                    return answer_all(&waiting, &report);
+                }
+                self.apply(config, &difference, modified, waiting);
+            }
+            Err(errors) => self.refuse(&errors, modified, waiting),
+        }
+    }
+
+    /// A comment was written, a file touched, or somebody wants to be sure.
+    fn says_the_same(&mut self, config: Config, modified: Option<SystemTime>, is_asked: bool) {
+        let same = Difference::default();
+        let config = kept(config, &self.config, &same);
+        self.config = Arc::new(config);
+        let status = &mut self.reloading.status;
+        (status.modified, status.refusal) = (modified, None);
+        if is_asked {
+            status.applied += 1;
+            status.last_applied = Some(SystemTime::now());
+            log::info!(
+                "'{}' was read again and says the same",
+                name_of(&self.config)
+            );
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        errors: &ConfigErrors,
+        modified: Option<SystemTime>,
+        waiting: Vec<Sender<Answer>>,
+    ) {
+        let status = &mut self.reloading.status;
+        status.refused += 1;
+        status.refusal = Some(errors.to_string());
+        let report = ReloadReport {
+            ini: name_of(&self.config),
+            modified,
+            outcome: ReloadOutcome::Refused {
+                in_use: status.modified,
+                why: errors.to_string(),
+            },
+        };
+        for line in report.to_string().lines() {
+            log::error!("{line}");
+        }
+        self.service_manager.ready();
+        answer_all(&waiting, &report);
+    }
+
+    fn apply(
+        &mut self,
+        config: Config,
+        difference: &Difference,
+        modified: Option<SystemTime>,
+        waiting: Vec<Sender<Answer>>,
+    ) {
+        for warning in config.warnings() {
+            log::warn!("{warning}");
+        }
+        let old = self.config.clone();
+        let config = Arc::new(kept(config, &old, difference));
+        let names = old.logs.iter().map(|log| log.name.clone());
+        self.shared.registry.follow_sections(names);
+        self.shared.deleted.limit(config.agent.deleted_bytes_limit);
+        for log in &config.logs {
+            if !old.logs.iter().any(|known| Arc::ptr_eq(known, log)) {
+                self.shared.metrics.change(log);
+            }
+        }
+        let discovery = Arc::new(Discovery::new(&config.logs, &config.agent.state_dir));
+        self.shared.discover(discovery.clone());
+        self.config = config;
+        self.change_routes();
+        let ending = self.change_tailers(&discovery);
+        if difference.kafka.is_some() {
+            let kafka = Arc::new(self.config.kafka.clone());
+            for producer in &self.producer_configs {
+                // One that has ended stops the agent.
+                let _ = producer.send(kafka.clone());
+            }
+        }
+        let gathering = self.config.kafka.gathering();
+        let first_look = self.watches.follow(discovery, gathering, FIRST_LOOK);
+        let status = &mut self.reloading.status;
+        status.applied += 1;
+        (status.modified, status.refusal) = (modified, None);
+        status.last_applied = Some(SystemTime::now());
+        let is_added = |(name, change): &(String, LogChange)| {
+            (*change == LogChange::Added).then(|| name.clone())
+        };
+        self.reloading.begun = Some(Begun {
+            first_look,
+            report: ReloadReport {
+                ini: name_of(&self.config),
+                modified,
+                outcome: ReloadOutcome::Applied(changes(difference, &ending)),
+            },
+            added: difference.logs.iter().filter_map(is_added).collect(),
+            waiting,
+        });
+    }
+
+    /// Each section has the route that it says; those of one section share their part of the memory on.
+    fn change_routes(&mut self) {
+        let config = self.config.clone();
+        let is_there = |name: &str| config.logs.iter().any(|log| log.name == name);
+        self.routes.retain(|name, _| is_there(name));
+        for log in &config.logs {
+            self.route(log);
+            let route = log.route(&self.host, config.kafka.headers);
+            if let Some((known, _)) = self.routes.get_mut(&log.name)
+                && **known != route
+            {
+                *known = Arc::new(route);
+            }
+        }
+    }
+
+    /// Has the tailers go over whose section says something else, and those end whose section is gone. Returns how many
+    /// files of each section end.
+    fn change_tailers(&mut self, discovery: &Discovery) -> HashMap<String, usize> {
+        let mut ending = HashMap::new();
+        let mut tailers = std::mem::take(&mut self.tailers);
+        for (path, tailer) in &mut tailers {
+            let Some(log) = discovery.wanted(path) else {
+                *ending.entry(tailer.log.name.clone()).or_default() += 1;
+                if !std::mem::replace(&mut tailer.is_ending, true) {
+                    self.shared.changes.put(&tailer.handle, Change::End);
+                }
+                continue;
+            };
+            let (route, share) = self.route(&log);
+            let is_same = Arc::ptr_eq(&tailer.log, &log)
+                && Arc::ptr_eq(&tailer.destination.route, &route)
+                && !tailer.is_ending;
+            if is_same {
+                continue;
+            }
+            let is_of_section = tailer.log.name == log.name;
+            let account = (!is_of_section).then(|| share.account(tailer.handle.clone()));
+            let path = path.clone();
+            tailer.destination = Arc::new(Destination { route, path });
+            (tailer.log, tailer.is_ending) = (log.clone(), false);
+            let change = Change::Section {
+                log,
+                destination: tailer.destination.clone(),
+                account,
+            };
+            self.shared.changes.put(&tailer.handle, change);
+        }
+        self.tailers = tailers;
+        ending
+    }
+
+    /// What there is of the new sections is known: it is followed, and the reload is over.
+    pub(super) fn on_reloaded(&mut self, first: Option<FirstLook>) {
+        let Some(mut begun) = self.reloading.begun.take() else {
+            return;
+        };
+        let found = first.map_or_else(Vec::new, |first| first.found);
+        let mut beginning: HashMap<String, usize> = HashMap::new();
+        for found in found {
+            *beginning.entry(found.log.name.clone()).or_default() += 1;
+            self.follow(found);
+        }
+        self.shared.descriptors.follows(self.tailers.len());
+        let sections = self.config.logs.iter().map(|log| log.name.clone());
+        self.tell(Progress::Following {
+            sections: sections.collect(),
+            interval: self.config.agent.checkpoint_interval,
+        });
+        if let ReloadOutcome::Applied(changes) = &mut begun.report.outcome {
+            for (change, name) in changes.iter_mut().zip(&begun.added) {
+                let count = beginning.get(name).copied().unwrap_or(0);
+                change.words = format!("{} begin{}", counted(count, "file"), verb_end(count));
+            }
+            say(&begun.report);
+        }
+        self.service_manager.ready();
+        answer_all(&begun.waiting, &begun.report);
+    }
+}
+
+/// `config` with what stays of `old`: sections that say the same, and what needs a restart.
+fn kept(mut config: Config, old: &Config, difference: &Difference) -> Config {
+    for log in &mut config.logs {
+        if let Some(same) = old.logs.iter().find(|known| *known == log) {
+            *log = same.clone();
+        }
+    }
+    for (section, key) in &difference.restart {
+        match (*section, *key) {
+            ("kafka", _) => config.kafka = old.kafka.clone(),
+            (_, "state_dir") => config.agent.state_dir = old.agent.state_dir.clone(),
+            (_, "user") => config.agent.user.clone_from(&old.agent.user),
+            (_, "producers") => config.agent.producers = old.agent.producers,
+            (_, "id") => config.agent.id.clone_from(&old.agent.id),
+            (_, "metrics_listen") => config.agent.metrics_listen = old.agent.metrics_listen,
+            _ => config.agent.memory_limit_bytes = old.agent.memory_limit_bytes,
+        }
+    }
+    config
+}
+
+/// The lines of the report: new sections first, whose words are still to come.
+fn changes(difference: &Difference, ending: &HashMap<String, usize>) -> Vec<ReloadChange> {
+    let change = |kind, what: String, words: String| ReloadChange { kind, what, words };
+    let mut lines = Vec::new();
+    let of_logs = |wanted: fn(&LogChange) -> Option<ChangeKind>| {
+        let logs = difference.logs.iter();
+        logs.filter_map(move |(name, log)| Some((format!("log:{name}"), name, log, wanted(log)?)))
+    };
+    let is_added = |log: &LogChange| (*log == LogChange::Added).then_some(ChangeKind::Added);
+    lines.extend(of_logs(is_added).map(|(what, _, _, kind)| change(kind, what, String::new())));
+    if let Some(keys) = &difference.kafka {
+        let keys = listed(keys, "files that it names");
+        let words = format!("{keys}: with what is on its way");
+        lines.push(change(ChangeKind::Changed, "[kafka]".to_owned(), words));
+    }
+    if !difference.agent.is_empty() {
+        let words = format!("{}: from now on", difference.agent.join(", "));
+        lines.push(change(ChangeKind::Changed, "[agent]".to_owned(), words));
+    }
+    let others = |log: &LogChange| match log {
+        LogChange::Added => None,
+        LogChange::Changed(_) => Some(ChangeKind::Changed),
+        LogChange::Removed => Some(ChangeKind::Removed),
+        LogChange::Untouched => Some(ChangeKind::Untouched),
+    };
+    let mut rest: Vec<ReloadChange> = of_logs(others)
+        .map(|(what, name, log, kind)| {
+            let words = match log {
+                LogChange::Changed(keys) => {
+                    format!("{}: from the next event on", listed(keys, "its keys"))
+                }
+                LogChange::Removed => {
+                    let count = ending.get(name).copied().unwrap_or(0);
+                    format!(
+                        "{} finish{}",
+                        counted(count, "file"),
+                        if count == 1 { "es" } else { "" }
+                    )
+                }
+                _ => "untouched".to_owned(),
+            };
+            change(kind, what, words)
+        })
+        .collect();
+    let order = |line: &ReloadChange| match line.kind {
+        ChangeKind::Added | ChangeKind::Changed => 0,
+        ChangeKind::Removed => 1,
+        _ => 2,
+    };
+    rest.sort_by_key(order);
+    lines.extend(rest);
+    lines.extend(difference.restart.iter().map(|(section, key)| {
+        let words = "changed: needs a restart, the old one stays in use".to_owned();
+        change(ChangeKind::Restart, format!("[{section}] {key}"), words)
+    }));
+    lines
+}
+
+fn listed(keys: &[String], none: &str) -> String {
+    match keys {
+        [] => none.to_owned(),
+        keys => keys.join(", "),
+    }
+}
+
+fn verb_end(count: usize) -> &'static str {
+    if count == 1 { "s" } else { "" }
+}
+
+/// What the log says of a reload that was applied.
+fn say(report: &ReloadReport) {
+    let ReloadOutcome::Applied(changes) = &report.outcome else {
+        return;
+    };
+    let short = ReloadReport {
+        outcome: ReloadOutcome::Applied(Vec::new()),
+        ..report.clone()
+    };
+    log::info!("{short}");
+    for change in changes {
+        match change.kind {
+            ChangeKind::Untouched => log::debug!("  {change}"),
+            ChangeKind::Restart => log::warn!("  {change}"),
+            _ => log::info!("  {change}"),
+        }
+    }
+}
+
+fn answer_all(waiting: &[Sender<Answer>], report: &ReloadReport) {
+    for asker in waiting {
+        // Who does not wait any more is not waited for.
+        let _ = asker.try_send(report.answer());
+    }
+}
+
+fn name_of(config: &Config) -> String {
+    let name = config.file.file_name().map(Path::new);
+    let name = name.unwrap_or(&config.file).to_string_lossy().into_owned();
+    crate::shown::printable(&name)
+}

@@ -1,0 +1,282 @@
+//! Brokers and topics: what they said, and what of it does not go together with the ini.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::report::Level::{Failure, Warning};
+use super::report::{Cell, Finding, Level, Table};
+use crate::config::{Acks, Config, LogConfig};
+use crate::kafka::probe::{Answer, Asked};
+use crate::kafka::protocol::configs::{BROKER, Configs, TOPIC};
+use crate::kafka::protocol::error_code::{UNKNOWN_TOPIC_OR_PARTITION, Verdict};
+use crate::kafka::protocol::response::TopicMetadata;
+use crate::rights::TOPIC_AUTHORIZATION_FAILED;
+
+/// The topics that sections name, with the sections; those with placeholders are known with a record only.
+pub(super) fn topics(config: &Config) -> BTreeMap<&str, Vec<&Arc<LogConfig>>> {
+    let mut topics: BTreeMap<&str, Vec<&Arc<LogConfig>>> = BTreeMap::new();
+    for log in &config.logs {
+        let is_template = log
+            .record
+            .as_ref()
+            .is_some_and(|record| record.templates.topic.is_some());
+        if !is_template {
+            topics.entry(&log.destination.topic).or_default().push(log);
+        }
+    }
+    topics
+}
+
+fn finding(level: Level, subject: impl ToString, words: impl Into<String>) -> Finding {
+    Finding {
+        level,
+        subject: subject.to_string(),
+        words: words.into(),
+    }
+}
+
+/// A row for each broker.
+pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Table {
+    let (mut rows, mut findings) = (Vec::new(), Vec::new());
+    for one in asked {
+        let address = &one.address;
+        let answer = match &one.outcome {
+            Ok(answer) => answer,
+            Err(words) => {
+                findings.push(finding(Failure, address, words.as_str()));
+                continue;
+            }
+        };
+        let tls = match answer.tls {
+            None => Cell::Nothing,
+            Some((version, None)) => Cell::Text(version.to_owned()),
+            Some((version, Some(end))) => {
+                let days = days_until(end, now);
+                if days < FEW_DAYS {
+                    findings.push(finding(
+                        Warning,
+                        address,
+                        format!("its certificate ends in {days} days"),
+                    ));
+                }
+                Cell::Text(format!("{version}, {days} days"))
+            }
+        };
+        let sasl = config
+            .kafka
+            .sasl
+            .as_ref()
+            .map(|sasl| Cell::Text(sasl.mechanism().to_owned()));
+        let round_trip = answer.round_trip.as_micros() as f64 / 1e3;
+        rows.push(vec![
+            Cell::Text(address.to_string()),
+            tls,
+            sasl.unwrap_or(Cell::Nothing),
+            Cell::Text(answer.release.to_owned()),
+            Cell::Number(leads(answer, one)),
+            Cell::Text(format!("{round_trip:.1} ms")),
+        ]);
+    }
+    Table {
+        name: "brokers",
+        columns: &[
+            ("broker", "BROKER"),
+            ("tls", "TLS"),
+            ("sasl", "SASL"),
+            ("kafka", "KAFKA"),
+            ("leads", " LEADS"),
+            ("round_trip", " ROUND TRIP"),
+        ],
+        rows,
+        findings,
+    }
+}
+
+/// How many partitions of the topics this broker leads.
+fn leads(answer: &Answer, asked: &Asked) -> u64 {
+    let address = &asked.address;
+    let mut brokers = answer.metadata.brokers.iter();
+    let own = brokers.find(|(_, host, port)| (host, port) == (&address.host, &address.port));
+    let partitions = answer
+        .metadata
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions);
+    partitions
+        .filter(|one| own.is_some_and(|own| own.0 == one.leader))
+        .count() as u64
+}
+
+fn days_until(end: SystemTime, now: SystemTime) -> u64 {
+    end.duration_since(now)
+        .map_or(0, |left| left.as_secs() / 86_400)
+}
+
+/// A row for each topic; nothing if no broker said anything.
+pub(super) fn topics_table(config: &Config, asked: &[Asked]) -> Option<Table> {
+    let answers: Vec<&Answer> = asked
+        .iter()
+        .filter_map(|one| one.outcome.as_ref().ok())
+        .collect();
+    let first = answers.first()?;
+    let setting = |kind, name: &str| {
+        let all = answers.iter().flat_map(|answer| &answer.configs);
+        let mut known = all.filter(|one| one.kind == kind && one.error == 0);
+        known.find(|one| name.is_empty() || one.name == name)
+    };
+    let makes_topics =
+        setting(BROKER, "").and_then(|broker| broker.value("auto.create.topics.enable"));
+    let (mut rows, mut findings) = (Vec::new(), Vec::new());
+    let wanted = topics(config);
+    let mut told: Vec<&TopicMetadata> = first.metadata.topics.iter().collect();
+    told.sort_by_key(|topic| &topic.name);
+    for topic in told {
+        let name = &*topic.name;
+        if topic.error != 0 {
+            findings.push(absent(topic, makes_topics));
+            continue;
+        }
+        let configs = setting(TOPIC, name);
+        let logs = wanted.get(name).map_or(&[][..], Vec::as_slice);
+        findings.extend(troubles(config, topic, configs, logs));
+        let number = |key| {
+            configs
+                .and_then(|one| one.value(key)?.parse().ok())
+                .map_or(Cell::Nothing, Cell::Number)
+        };
+        rows.push(vec![
+            Cell::Text(name.to_owned()),
+            Cell::Number(topic.partitions.len() as u64),
+            Cell::Number(topic.replicas as u64),
+            number("min.insync.replicas"),
+            number(MAX_MESSAGE_BYTES),
+            Cell::Text(if may_write(topic) { "ok" } else { "no" }.to_owned()),
+            configs.map_or(Cell::Nothing, |one| Cell::Text(time_limits(one))),
+        ]);
+    }
+    Some(Table {
+        name: "topics",
+        columns: &[
+            ("topic", "TOPIC"),
+            ("partitions", " PARTITIONS"),
+            ("replicas", " REPLICAS"),
+            ("min_insync_replicas", " MIN.ISR"),
+            ("max_message_bytes", " MAX.MESSAGE"),
+            ("write", "WRITE"),
+            ("time_limits", "TIME LIMITS"),
+        ],
+        rows,
+        findings,
+    })
+}
+
+/// What is said of a topic that the broker does not tell of.
+fn absent(topic: &TopicMetadata, makes_topics: Option<&str>) -> Finding {
+    let name = &*topic.name;
+    match topic.error {
+        UNKNOWN_TOPIC_OR_PARTITION if makes_topics == Some("true") => finding(
+            Warning,
+            name,
+            "no such topic: the broker makes it with the first record",
+        ),
+        UNKNOWN_TOPIC_OR_PARTITION => {
+            let words = "no such topic: kafka-topics.sh --create, or auto.create.topics.enable of the brokers";
+            finding(Failure, name, words)
+        }
+        TOPIC_AUTHORIZATION_FAILED => {
+            let words =
+                "not authorized: the principal needs the rights WRITE and DESCRIBE on this topic";
+            finding(Failure, name, words)
+        }
+        error => finding(Failure, name, Verdict::of(error).to_string()),
+    }
+}
+
+/// What of the ini and what of the topic do not go together.
+fn troubles(
+    config: &Config,
+    topic: &TopicMetadata,
+    configs: Option<&Configs>,
+    logs: &[&Arc<LogConfig>],
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut add = |level, words: String| found.push(finding(level, &topic.name, words));
+    if !may_write(topic) {
+        let words = "no right to write: the principal needs the right WRITE on this topic";
+        add(Failure, words.to_owned());
+    }
+    let without_leader = topic.partitions.iter().filter(|one| one.leader < 0).count();
+    if without_leader > 0 {
+        let count = topic.partitions.len();
+        add(
+            Warning,
+            format!("{without_leader} of {count} partitions have no leader now"),
+        );
+    }
+    let number = |key| configs?.value(key)?.parse::<usize>().ok();
+    if let Some(least) = number("min.insync.replicas").filter(|least| *least > topic.replicas)
+        && config.kafka.acks == Acks::All
+    {
+        let replicas = topic.replicas;
+        add(
+            Failure,
+            format!("min.insync.replicas {least}, replicas {replicas}: acks = all is refused"),
+        );
+    }
+    let longest = logs.iter().max_by_key(|log| log.max_line_bytes);
+    if let Some((most, log)) = number(MAX_MESSAGE_BYTES).zip(longest)
+        && most < log.max_line_bytes + RECORD_OVERHEAD
+    {
+        let (name, line) = (&log.name, log.max_line_bytes);
+        add(
+            Warning,
+            format!(
+                "max.message.bytes {most} is too little for max_line_bytes {line} of [log:{name}]: longer lines \
+                 become dead letters"
+            ),
+        );
+    }
+    found
+}
+
+/// Whether the principal may write to it; where the broker does not tell, it may turn out that it may not.
+fn may_write(topic: &TopicMetadata) -> bool {
+    topic.operations < 0 || topic.operations & WRITE != 0
+}
+
+/// Which times of records the topic takes.
+fn time_limits(configs: &Configs) -> String {
+    if configs.value("message.timestamp.type") == Some("LogAppendTime") {
+        return "none".to_owned();
+    }
+    let limit = |name: &str, sign: &str| {
+        let ms = configs
+            .value(&format!("message.timestamp.{name}.max.ms"))?
+            .parse()
+            .ok()?;
+        // What is beyond ten thousand years is none.
+        (ms < 10_000 * 365 * 86_400_000u64).then(|| {
+            let time = humantime::format_duration(Duration::from_millis(ms)).to_string();
+            format!("{sign}{time}")
+        })
+    };
+    let both = [
+        limit("before", "-"),
+        limit("after", "+"),
+        limit("difference", "+-"),
+    ];
+    let both: Vec<String> = both.into_iter().flatten().collect();
+    match both.is_empty() {
+        true => "none".to_owned(),
+        false => both.join(" "),
+    }
+}
+
+/// The bit of the operation WRITE (AclOperation).
+const WRITE: i32 = 1 << 4;
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+/// What a batch of one record has besides the line: headers, key, its own fields.
+const RECORD_OVERHEAD: usize = 512;
+/// From then on somebody should know.
+const FEW_DAYS: u64 = 14;

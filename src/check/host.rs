@@ -1,0 +1,289 @@
+//! This host: the state folder, and the limits of the system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock, inotify, statvfs};
+use rustix::process::{Resource, geteuid, getrlimit};
+
+use super::report::Level::{Failure, Good, Warning};
+use super::report::{Level, Report};
+use crate::agent::MemoryLimit;
+use crate::checkpoint::store;
+use crate::config::Config;
+use crate::progress::Saved;
+use crate::shown::{ShownPath, size};
+use crate::tail::descriptor_permits::DescriptorPermits;
+use crate::users::user_name;
+
+/// Looks at the state folder and reads the positions, which are none where they cannot be read.
+pub(super) fn state(config: &Config, report: &mut Report) -> Saved {
+    let folder = &config.agent.state_dir;
+    let shown = ShownPath(folder);
+    let metadata = match fs::metadata(folder) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (level, words) = missing(folder);
+            report.add(level, "state", words);
+            return Saved::default();
+        }
+        Err(error) => {
+            report.add(Failure, "state", format!("{shown}: {error}"));
+            return Saved::default();
+        }
+    };
+    let (me, owner) = (geteuid(), metadata.uid());
+    if let Err(error) = try_to_write(folder) {
+        let words = unwritable(folder, &metadata, &error);
+        report.add(Failure, "state", words);
+    } else if let Some((level, words)) = room(folder) {
+        report.add(level, "state", format!("{shown}: {words}"));
+    } else if me.is_root() && owner != 0 {
+        let name = user_name(owner);
+        let words = format!(
+            "{shown} belongs to {name}, and this is root, who may read everything: run check as {name}"
+        );
+        report.add(Warning, "state", words);
+    }
+    match store::load(folder) {
+        Ok(saved) => {
+            let open = saved.checkpoints.iter().filter(|one| one.is_unfinished());
+            let agent = match running_agent(folder) {
+                Some(agent) => format!("in use by {agent}"),
+                None => "no agent runs with it".to_owned(),
+            };
+            if report.level() != Failure {
+                let positions = match open.count() {
+                    1 => "1 position".to_owned(),
+                    count => format!("{count} positions"),
+                };
+                let words = format!("{shown}: writable, {positions}, {agent}");
+                report.add(Good, "state", words);
+            }
+            saved
+        }
+        Err(error) => {
+            report.add(Failure, "state", error.to_string().replace('\n', "; "));
+            Saved::default()
+        }
+    }
+}
+
+/// What is said of a folder in which nothing can be written.
+fn unwritable(folder: &Path, metadata: &fs::Metadata, error: &io::Error) -> String {
+    let shown = ShownPath(folder);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "{shown}: permission denied (owner {}, mode {:04o}): chown -R {} {shown}",
+            user_name(metadata.uid()),
+            metadata.mode() & 0o7777,
+            user_name(geteuid().as_raw()),
+        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("{shown}: the file system is full: positions cannot be written")
+        }
+        _ => format!("{shown}: cannot be written: {error}"),
+    }
+}
+
+/// What is said of a folder that the agent has to make.
+fn missing(folder: &Path) -> (Level, String) {
+    let shown = ShownPath(folder);
+    let there = folder.ancestors().find(|folder| folder.exists());
+    let parent = there.unwrap_or(Path::new("/"));
+    match accessat(CWD, parent, Access::WRITE_OK, AtFlags::EACCESS) {
+        Ok(()) => (Good, format!("{shown}: will be made at the start")),
+        Err(error) => {
+            let name = user_name(geteuid().as_raw());
+            let words = format!(
+                "{shown} is not there and cannot be made ({}: {error}): install -d -m 0700 -o {name} {shown}",
+                ShownPath(parent)
+            );
+            (Failure, words)
+        }
+    }
+}
+
+/// Writes a file of one page, and removes it.
+fn try_to_write(folder: &Path) -> io::Result<()> {
+    let file = folder.join(format!("check-{}", std::process::id()));
+    let mut options = OpenOptions::new();
+    let written = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&file)
+        .and_then(|mut file| {
+            file.write_all(&[0; 4096])?;
+            file.sync_all()
+        });
+    match fs::remove_file(&file) {
+        Err(error) if written.is_ok() => Err(error),
+        _ => written,
+    }
+}
+
+/// What is said of a file system that has little room.
+fn room(folder: &Path) -> Option<(Level, String)> {
+    let stat = statvfs(folder).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let has_inodes = stat.f_files == 0 || stat.f_favail > 0;
+    too_little(free, has_inodes)
+}
+
+fn too_little(free: u64, has_inodes: bool) -> Option<(Level, String)> {
+    match free {
+        _ if !has_inodes => Some((Failure, "the file system has no inode left".to_owned())),
+        0..LEAST_FREE => Some((
+            Warning,
+            format!("{} are left on the file system", size(free)),
+        )),
+        _ => None,
+    }
+}
+
+/// Who holds the lock of the folder.
+fn running_agent(folder: &Path) -> Option<String> {
+    let lock = File::open(folder.join("lock")).ok()?;
+    // Held for no longer than it takes to give it back.
+    match flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => None,
+        Err(_) => {
+            let pid = io::read_to_string(lock).unwrap_or_default();
+            Some(format!("process {}", pid.trim()))
+        }
+    }
+}
+
+/// What inotify has for `needed` files and folders.
+pub(super) fn inotify(needed: usize, report: &mut Report) {
+    let limit = |name: &str| {
+        let text = fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
+        text.trim().parse::<usize>().ok()
+    };
+    let instance = inotify::init(inotify::CreateFlags::CLOEXEC);
+    let (level, words) = match (instance, limit("max_user_watches")) {
+        (Err(error), _) => {
+            let most = limit("max_user_instances").unwrap_or_default();
+            let words = format!(
+                "no instance left of {most} ({error}): changes are looked for every 0.5 s; \
+                 sysctl fs.inotify.max_user_instances={}",
+                2 * most
+            );
+            (Warning, words)
+        }
+        (Ok(_), Some(most)) => watches(needed, most),
+        (Ok(_), None) => (Good, format!("{needed} watches")),
+    };
+    report.add(level, "inotify", words);
+}
+
+fn watches(needed: usize, most: usize) -> (Level, String) {
+    match needed > most {
+        true => {
+            let words = format!(
+                "{most} watches, {needed} needed: changes of the other files are looked for every 0.5 s; \
+                 sysctl fs.inotify.max_user_watches={}",
+                needed.next_power_of_two()
+            );
+            (Warning, words)
+        }
+        false => (Good, format!("{needed} of {most} watches")),
+    }
+}
+
+/// How many descriptors the process may have, for `files` that are followed.
+pub(super) fn descriptors(files: usize, report: &mut Report) {
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let (level, words) = descriptors_of(files as u64, most);
+    report.add(level, "files", words);
+}
+
+fn descriptors_of(files: u64, most: u64) -> (Level, String) {
+    let needed = files + DescriptorPermits::reserve(most);
+    match needed > most {
+        true => {
+            let words = format!(
+                "limit {most}, up to {needed} needed: files will take turns; LimitNOFILE={} in the unit, minfds in \
+                 supervisord.conf",
+                needed.next_power_of_two()
+            );
+            (Warning, words)
+        }
+        false => (
+            Good,
+            format!("{files} to follow, the limit of descriptors is {most}"),
+        ),
+    }
+}
+
+/// How much memory lines may take.
+pub(super) fn memory(config: &Config, report: &mut Report) {
+    let limit = MemoryLimit::new(config.agent.memory_limit_bytes);
+    report.add(Good, "memory", limit.to_string());
+}
+
+/// With less than this left, somebody should know.
+const LEAST_FREE: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_room_and_one_without_inodes_are_told_from_one_that_has_both() {
+        assert_eq!(too_little(1 << 30, true), None);
+        let (level, words) = too_little(3 << 20, true).expect("too little");
+        assert_eq!(
+            (level, &*words),
+            (Warning, "3.0 MiB are left on the file system")
+        );
+        assert_eq!(
+            too_little(1 << 30, false).map(|found| found.0),
+            Some(Failure)
+        );
+    }
+
+    #[test]
+    fn a_full_file_system_is_told_from_a_folder_of_somebody_else() {
+        let folder = Path::new("/var");
+        let metadata = fs::metadata(folder).expect("it is there");
+        let words = |kind: io::ErrorKind| unwritable(folder, &metadata, &kind.into());
+        let full = "/var: the file system is full: positions cannot be written";
+        assert_eq!(words(io::ErrorKind::StorageFull), full);
+        let denied = words(io::ErrorKind::PermissionDenied);
+        assert!(
+            denied.starts_with("/var: permission denied (owner root, mode 0"),
+            "{denied}"
+        );
+        assert!(denied.contains(": chown -R "), "{denied}");
+    }
+
+    #[test]
+    fn too_few_watches_are_a_warning_that_names_the_sysctl() {
+        let (level, words) = watches(1300, 1024);
+        assert_eq!(level, Warning);
+        assert!(words.starts_with("1024 watches, 1300 needed"), "{words}");
+        assert!(
+            words.ends_with("fs.inotify.max_user_watches=2048"),
+            "{words}"
+        );
+        assert_eq!(
+            watches(41, 190_312),
+            (Good, "41 of 190312 watches".to_owned())
+        );
+    }
+
+    #[test]
+    fn too_few_descriptors_are_a_warning_that_names_both_settings() {
+        let (level, words) = descriptors_of(1000, 1024);
+        assert_eq!(level, Warning);
+        assert!(
+            words.contains("LimitNOFILE=2048") && words.contains("minfds"),
+            "{words}"
+        );
+        assert_eq!(descriptors_of(19, 1024).0, Good);
+    }
+}

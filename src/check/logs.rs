@@ -1,0 +1,180 @@
+//! The files of each `[log:NAME]`: how many, how much of them is unread, and which cannot be read.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::process::geteuid;
+
+use super::report::{Cell, Finding, Level, Table};
+use crate::config::{Config, LogConfig, StartAt};
+use crate::identity::{FileStat, Inode};
+use crate::progress::{Checkpoint, Saved};
+use crate::shown::ShownPath;
+use crate::tail::survey::Survey;
+use crate::users::user_name;
+
+/// What is counted of a section.
+#[derive(Debug, Default)]
+struct Sum {
+    files: u64,
+    size: u64,
+    unread: u64,
+    has_position: bool,
+}
+
+/// A row for each section.
+pub(super) fn table(config: &Config, survey: &Survey, saved: &Saved) -> Table {
+    let unfinished = saved.checkpoints.iter().filter(|one| one.is_unfinished());
+    let mut positions: HashMap<Inode, &Checkpoint> = HashMap::new();
+    positions.extend(unfinished.map(|one| (one.identity.inode, one)));
+    let mut rows = Vec::new();
+    let mut findings = Vec::new();
+    for log in &config.logs {
+        let is_new = saved
+            .sections
+            .iter()
+            .flatten()
+            .all(|section| *section != log.name);
+        let mut sum = Sum::default();
+        let mut unreadable = Vec::new();
+        for (path, (owner, found)) in &survey.files {
+            if !Arc::ptr_eq(owner, log) {
+                continue;
+            }
+            sum.files += 1;
+            match found {
+                Ok(stat) => sum.add(log, stat, positions.get(&stat.inode).copied(), is_new),
+                Err(error) => unreadable.push((path, error)),
+            }
+        }
+        findings.extend(refused(log, &unreadable));
+        let closed = survey
+            .closed
+            .iter()
+            .filter(|(_, owner)| Arc::ptr_eq(owner, log));
+        findings.extend(closed.map(|(folder, _)| closed_folder(log, folder)));
+        if sum.files == 0 {
+            findings.push(Finding {
+                level: Level::Warning,
+                subject: log.name.clone(),
+                words: format!("no file matches {}", log.paths.join(", ")),
+            });
+        }
+        rows.push(row(log, &sum));
+    }
+    Table {
+        name: "logs",
+        columns: &[
+            ("log", "LOG"),
+            ("files", " FILES"),
+            ("size_bytes", " SIZE"),
+            ("unread_bytes", " UNREAD"),
+            ("start", "START"),
+            ("topic", "TOPIC"),
+            ("encoding", "ENCODING"),
+        ],
+        rows,
+        findings,
+    }
+}
+
+impl Sum {
+    fn add(
+        &mut self,
+        log: &LogConfig,
+        stat: &FileStat,
+        position: Option<&Checkpoint>,
+        is_new: bool,
+    ) {
+        self.size += stat.size;
+        self.unread += match position {
+            Some(position) => {
+                self.has_position = true;
+                stat.size.saturating_sub(position.offset)
+            }
+            // Of a section that is known, a file without a position came later.
+            None if is_new && log.start_at == StartAt::End => 0,
+            None => stat.size,
+        };
+    }
+}
+
+fn row(log: &LogConfig, sum: &Sum) -> Vec<Cell> {
+    let start = match log.start_at {
+        _ if sum.has_position => "position",
+        StartAt::Beginning => "beginning",
+        StartAt::End => "end",
+    };
+    let encoding = log
+        .record
+        .as_ref()
+        .map_or("utf-8", |record| record.encoding.name());
+    let text = |text: &str| Cell::Text(text.to_owned());
+    vec![
+        text(&log.name),
+        Cell::Number(sum.files),
+        Cell::Bytes(sum.size),
+        Cell::Bytes(sum.unread),
+        text(start),
+        text(&log.destination.topic),
+        text(encoding),
+    ]
+}
+
+/// What is said of files that cannot be read: the first ones each, and how many more there are.
+fn refused(log: &LogConfig, unreadable: &[(&PathBuf, &io::Error)]) -> Vec<Finding> {
+    let finding = |words: String| Finding {
+        level: Level::Failure,
+        subject: log.name.clone(),
+        words,
+    };
+    let shown = unreadable.iter().take(MOST_NAMED);
+    let mut findings: Vec<Finding> = shown
+        .map(|(path, error)| finding(format!("{}: {}", ShownPath(path), why(path, error))))
+        .collect();
+    if let Some(more) = unreadable
+        .len()
+        .checked_sub(MOST_NAMED)
+        .filter(|more| *more > 0)
+    {
+        findings.push(finding(format!(
+            "and {more} files more that cannot be read"
+        )));
+    }
+    findings
+}
+
+fn why(path: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let rights = rights(path);
+    let name = user_name(geteuid().as_raw());
+    format!("permission denied{rights}: setfacl -m u:{name}:r, or CAP_DAC_READ_SEARCH")
+}
+
+fn closed_folder(log: &LogConfig, folder: &Path) -> Finding {
+    let (shown, rights) = (ShownPath(folder), rights(folder));
+    let name = user_name(geteuid().as_raw());
+    Finding {
+        level: Level::Failure,
+        subject: log.name.clone(),
+        words: format!(
+            "folder {shown}: permission denied{rights}: setfacl -m u:{name}:rx, or CAP_DAC_READ_SEARCH"
+        ),
+    }
+}
+
+fn rights(path: &Path) -> String {
+    let Ok(metadata) = path.metadata() else {
+        return String::new();
+    };
+    let (owner, mode) = (user_name(metadata.uid()), metadata.mode() & 0o7777);
+    format!(" (owner {owner}, mode {mode:04o})")
+}
+
+/// Files of a section that are named.
+const MOST_NAMED: usize = 5;

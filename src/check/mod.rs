@@ -1,0 +1,169 @@
+//! `logagent check`: whether ini, host, files, brokers and topics are as the agent needs them. It connects as the
+//! agent does, sends no line, and takes 10 s at most, whatever hangs.
+//!
+//! ```text
+//! report   what was found: a screen, JSON
+//! host     the state folder, limits of the system
+//! logs     the files of each section
+//! cluster  brokers and topics, from what kafka::probe was told
+//! ```
+
+mod cluster;
+mod host;
+mod logs;
+mod report;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, bounded};
+
+pub use report::Level;
+
+use crate::cases::{self, Ending};
+use crate::command_line::{CheckOptions, TestOptions};
+use crate::config::{Config, ConfigErrors};
+use crate::kafka::probe::{self, Asked};
+use crate::shown::ShownPath;
+use crate::tail::discover::Discovery;
+use crate::tail::survey::{Survey, survey};
+use report::Report;
+
+/// Why nothing can be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The ini is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The screen could not be printed.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Looks at everything, prints it to `out`, and says how bad the worst is.
+///
+/// # Errors
+/// If the ini is refused, or `out` takes nothing any more.
+pub fn run(options: &CheckOptions, out: &mut dyn Write) -> Result<Level, CheckError> {
+    let until = Instant::now() + MOST;
+    let config = match Config::load(&options.config) {
+        Ok(config) => Arc::new(config),
+        Err(errors) if options.json => {
+            let mut report = Report {
+                title: options.config.display().to_string(),
+                ..Report::default()
+            };
+            report.add(Level::Failure, "ini", errors.to_string());
+            out.write_all(report.json().as_bytes())?;
+            return Ok(Level::Failure);
+        }
+        Err(errors) => return Err(errors.into()),
+    };
+    let report = report(options, &config, until);
+    let text = match options.json {
+        true => report.json(),
+        false => {
+            report.screen(io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        }
+    };
+    out.write_all(text.as_bytes())?;
+    Ok(report.level())
+}
+
+fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Report {
+    let mut report = Report::default();
+    // Both may hang.
+    let files = look_for_files(config.clone());
+    let brokers = (!options.offline).then(|| ask_brokers(config.clone(), until - LAST));
+    for warning in config.warnings() {
+        report.add(Level::Warning, "ini", warning);
+    }
+    if !options.no_test {
+        run_cases(options, &mut report);
+    }
+    let saved = host::state(config, &mut report);
+    let found = files.recv_deadline(until - LAST);
+    let survey = found.unwrap_or_else(|_| {
+        report.add(Level::Failure, "files", "a file system does not answer");
+        Survey::default()
+    });
+    let files = survey.files.len();
+    host::inotify(files + survey.folders, &mut report);
+    host::descriptors(files, &mut report);
+    host::memory(config, &mut report);
+    report.tables.push(logs::table(config, &survey, &saved));
+    if let Some(asked) = brokers.map(|brokers| brokers.recv_deadline(until).unwrap_or_default()) {
+        let now = SystemTime::now();
+        report.tables.push(cluster::brokers(config, &asked, now));
+        report.tables.extend(cluster::topics_table(config, &asked));
+    }
+    let counted =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    report.title = format!(
+        "{}  {}, {}",
+        ShownPath(&config.file),
+        counted(config.logs.len(), "log"),
+        counted(files, "file")
+    );
+    report
+}
+
+/// The files, from a thread that ends when the file systems have answered.
+fn look_for_files(config: Arc<Config>) -> Receiver<Survey> {
+    let (sender, found) = bounded(1);
+    in_a_thread(move || {
+        let discovery = Discovery::new(&config.logs, &config.agent.state_dir);
+        let _ = sender.send(survey(&discovery));
+    });
+    found
+}
+
+/// The brokers, from a thread that ends at `until`.
+fn ask_brokers(config: Arc<Config>, until: Instant) -> Receiver<Vec<Asked>> {
+    let (sender, asked) = bounded(1);
+    in_a_thread(move || {
+        let topics = cluster::topics(&config)
+            .into_keys()
+            .map(str::to_owned)
+            .collect();
+        let kafka = Arc::new(config.kafka.clone());
+        let _ = sender.send(probe::ask_all(&kafka, &topics, until));
+    });
+    asked
+}
+
+fn in_a_thread(body: impl FnOnce() + Send + 'static) {
+    // Without it nobody sends, which is noticed.
+    if let Err(error) = thread::Builder::new().name("check".to_owned()).spawn(body) {
+        log::debug!("a thread cannot be started: {error}");
+    }
+}
+
+/// Runs the cases beside the ini, if there are any.
+fn run_cases(options: &CheckOptions, report: &mut Report) {
+    let file = cases::cases_of(&options.config);
+    if !file.exists() {
+        return;
+    }
+    let test = TestOptions {
+        config: Some(options.config.clone()),
+        ..TestOptions::default()
+    };
+    let mut screen = Vec::new();
+    let ended = cases::run(&test, &mut screen);
+    let screen = String::from_utf8_lossy(&screen);
+    let last = screen.lines().last().unwrap_or_default();
+    let (level, words) = match ended {
+        Ok(Ending::Good) => (Level::Good, last.to_owned()),
+        Ok(Ending::Failed) => (Level::Failure, format!("{last}: see logagent test")),
+        Err(error) => (Level::Failure, error.to_string()),
+    };
+    report.add(level, "cases", words);
+}
+
+/// How long everything may take.
+const MOST: Duration = Duration::from_secs(10);
+/// What is left of it for the screen.
+const LAST: Duration = Duration::from_millis(500);

@@ -1,0 +1,204 @@
+//! The one table of commands. A row is all that is said of a command anywhere: `--help`, the man page and the
+//! completions are made of it.
+
+use super::{
+    Command, Given, UsageError, make_check, make_help, make_reload, make_run, make_test,
+    make_verify,
+};
+
+/// One command.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    /// The option that stands for it.
+    pub(super) letter: Option<char>,
+    /// What may follow on its name, in brackets if it can be left out.
+    pub(super) operands: &'static str,
+    pub(super) most_operands: usize,
+    /// What it does.
+    pub(super) help: &'static str,
+    /// What else there is to know: paragraphs, each a line.
+    pub(super) more: &'static str,
+    pub(super) options: &'static [OptionRow],
+    /// Makes the command of what was given.
+    pub(super) make: fn(Given) -> Result<Command, UsageError>,
+}
+
+impl Row {
+    /// Its own options, and those of every command.
+    pub(super) fn all_options(&self) -> impl Iterator<Item = &'static OptionRow> {
+        self.options.iter().chain(COMMON)
+    }
+}
+
+/// One option.
+pub(super) struct OptionRow {
+    pub(super) long: &'static str,
+    pub(super) letter: Option<char>,
+    /// The name of its value; empty: it has none.
+    pub(super) value: &'static str,
+    /// What it does.
+    pub(super) help: &'static str,
+}
+
+/// An option: its name, its letter, the name of its value, what it does.
+const fn option(
+    long: &'static str,
+    letter: Option<char>,
+    value: &'static str,
+    help: &'static str,
+) -> OptionRow {
+    OptionRow {
+        long,
+        letter,
+        value,
+        help,
+    }
+}
+
+pub(super) const COMMANDS: &[Row] = &[
+    Row {
+        name: "run",
+        letter: None,
+        operands: "",
+        most_operands: 0,
+        help: "follow files until a signal stops it; what 'logagent' alone does",
+        more: "SIGINT or SIGTERM stops: what is in flight is waited for up to [agent] shutdown_timeout. A second one stops \
+               at once, with exit code 1.\n\
+               SIGHUP reads the ini again, as 'logagent reload' does.\n\
+               Log lines go to standard error; RUST_LOG=debug shows more of them.",
+        options: &[
+            option(
+                "dry-run",
+                None,
+                "",
+                "print topic, key and line of what would be sent; needs no Kafka, moves no position",
+            ),
+            option(
+                "once",
+                None,
+                "",
+                "ship what is there now, then exit; with --dry-run, print it and exit",
+            ),
+        ],
+        make: make_run,
+    },
+    Row {
+        name: "check",
+        letter: Some('t'),
+        operands: "",
+        most_operands: 0,
+        help: "look whether ini, files, rights, brokers and topics are as the agent needs them",
+        more: "It connects to the brokers as the agent does and sends no line; 10 s at most. Run it as the agent's user.\n\
+               Exit codes: 0 all is well, 1 something should be looked at, 2 the agent cannot do its work.",
+        options: &[
+            option("offline", None, "", "ask no broker"),
+            option("json", None, "", "JSON instead of a screen"),
+            option("no-test", None, "", "leave out the cases beside the ini"),
+        ],
+        make: make_check,
+    },
+    Row {
+        name: "test",
+        letter: None,
+        operands: "[CASES...]",
+        most_operands: usize::MAX,
+        help: "run the cases of a configuration, NAME.test.ini beside NAME.ini; needs no Kafka",
+        more: "Exit codes: 0 all cases are good, 1 one failed, 2 a file is refused.",
+        options: &[
+            option(
+                "accept",
+                None,
+                "",
+                "write the records to the files that cases name with 'out'",
+            ),
+            option(
+                "strict",
+                None,
+                "",
+                "a rule (keep, drop, sample, mask) that no case tests is a failure",
+            ),
+            option(
+                "log",
+                None,
+                "NAME",
+                "print what [log:NAME] makes of standard input, instead of cases",
+            ),
+            option(
+                "path",
+                None,
+                "PATH",
+                "the file that standard input stands for, for placeholders",
+            ),
+        ],
+        make: make_test,
+    },
+    Row {
+        name: "verify",
+        letter: None,
+        operands: "",
+        most_operands: 0,
+        help: "whether the topics hold the bytes of the files, each once",
+        more: "Needs provenance = on. A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.",
+        options: &[
+            option(
+                "topic",
+                None,
+                "TOPIC",
+                "this topic alone, and not all of the settings",
+            ),
+            option("since", None, "TIME", "records from then on"),
+            option("until", None, "TIME", "records before then"),
+            option("json", None, "", "print one JSON object"),
+        ],
+        make: make_verify,
+    },
+    Row {
+        name: "reload",
+        letter: None,
+        operands: "",
+        most_operands: 0,
+        help: "have the running agent read its ini again, and print what that changes",
+        more: "Exit codes: 0 it is applied, 1 it is refused and the old one stays in use, 2 no agent answers.",
+        options: &[],
+        make: make_reload,
+    },
+    Row {
+        name: "help",
+        letter: None,
+        operands: "[COMMAND | config [KEY]]",
+        most_operands: 2,
+        help: "print help for a command, or for the keys of the ini",
+        more: "'logagent help config' prints an ini that has every key with its default, 'logagent help config linger' \
+               what one key is for.",
+        options: &[
+            option("man", None, "", "print the man page, logagent(1)"),
+            option(
+                "completions",
+                None,
+                "SHELL",
+                "print the completions for bash, zsh or fish",
+            ),
+        ],
+        make: make_help,
+    },
+];
+
+/// Options of every command.
+pub(super) const COMMON: &[OptionRow] = &[
+    option(
+        "config",
+        Some('c'),
+        "FILE",
+        "settings (default: conf/logagent.ini or else /etc/logagent/logagent.ini)",
+    ),
+    option("help", Some('h'), "", "this text, or that of a command"),
+    option("version", Some('V'), "", "the version"),
+];
+
+/// What the program is.
+pub(super) const ABOUT: &str = "follows log files and delivers every line to Apache Kafka";
+
+/// What the exit codes mean where a command does not say otherwise.
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 it failed and may be started again; 2 usage or configuration; \
+    3 no start can mend it before a person does: the positions are damaged or of another version, the state folder may \
+    not be written.";

@@ -1,0 +1,280 @@
+//! What two configurations differ in: which sections came, went and changed, and by which keys.
+
+use std::path::PathBuf;
+
+use super::environment::{Env, expand};
+use super::syntax::RawSection;
+use super::types::{Config, LogConfig};
+
+/// Where a configuration comes from. It is no part of what it says: two that say the same are equal.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// Files that were included, sorted.
+    pub files: Vec<PathBuf>,
+    /// Files and folders whose change may change what it says: the ini and what it includes, certificates, keys and
+    /// secrets.
+    pub watched: Vec<PathBuf>,
+    /// What was written, to name what is different: of a value, its checksum.
+    pub(super) written: Vec<(String, Vec<(String, u32)>)>,
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
+
+impl Origin {
+    pub(super) fn write(&mut self, sections: &[RawSection], env: Env<'_>) {
+        for section in sections {
+            let keys = section.entries.iter().map(|entry| {
+                let value = expand(&entry.value, env).unwrap_or_default();
+                (entry.key.clone(), crc32c::crc32c(value.as_bytes()))
+            });
+            self.written.push((section.name.clone(), keys.collect()));
+        }
+    }
+
+    fn keys(&self, section: &str) -> &[(String, u32)] {
+        let mut sections = self.written.iter();
+        let found = sections.find(|(name, _)| name == section);
+        found.map_or(&[], |(_, keys)| keys)
+    }
+
+    /// The keys of a section that are not written alike, in the order of the newer file, then those that went.
+    fn differing(&self, newer: &Origin, section: &str) -> Vec<String> {
+        let (old, new) = (self.keys(section), newer.keys(section));
+        let came = new.iter().filter(|key| !old.contains(key));
+        let went = old
+            .iter()
+            .filter(|(key, _)| !new.iter().any(|(name, _)| name == key));
+        came.chain(went).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// What becomes of a `[log:NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogChange {
+    /// It is new.
+    Added,
+    /// It is not there any more.
+    Removed,
+    /// It differs in these keys.
+    Changed(Vec<String>),
+    /// It says the same.
+    Untouched,
+}
+
+/// What is different.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Difference {
+    /// Keys of `[agent]` that can be applied.
+    pub agent: Vec<&'static str>,
+    /// Settings that need a restart: section and key.
+    pub restart: Vec<(&'static str, &'static str)>,
+    /// Keys of `[kafka]`, if it says something else; empty where files that it names have other content.
+    pub kafka: Option<Vec<String>>,
+    /// All sections: those of the newer configuration in their order, then those that went.
+    pub logs: Vec<(String, LogChange)>,
+}
+
+impl Difference {
+    /// Whether both say the same.
+    pub fn is_empty(&self) -> bool {
+        self.agent.is_empty()
+            && self.restart.is_empty()
+            && self.kafka.is_none()
+            && self
+                .logs
+                .iter()
+                .all(|(_, change)| *change == LogChange::Untouched)
+    }
+}
+
+impl Config {
+    /// What is different in `newer`.
+    pub fn difference(&self, newer: &Config) -> Difference {
+        let mut difference = Difference::default();
+        let (old, new) = (&self.agent, &newer.agent);
+        let Difference { agent, restart, .. } = &mut difference;
+        let mut note =
+            |differs: bool, key: &'static str, is_applied: bool| match (differs, is_applied) {
+                (false, _) => {}
+                (true, true) => agent.push(key),
+                (true, false) => restart.push(("agent", key)),
+            };
+        note(old.state_dir != new.state_dir, "state_dir", false);
+        note(old.user != new.user, "user", false);
+        note(old.producers != new.producers, "producers", false);
+        let memory = (old.memory_limit_bytes, new.memory_limit_bytes);
+        note(memory.0 != memory.1, "memory_limit", false);
+        let timeouts = (old.shutdown_timeout, new.shutdown_timeout);
+        note(timeouts.0 != timeouts.1, "shutdown_timeout", true);
+        let intervals = (old.checkpoint_interval, new.checkpoint_interval);
+        note(intervals.0 != intervals.1, "checkpoint_interval", true);
+        let limits = (old.deleted_bytes_limit, new.deleted_bytes_limit);
+        note(limits.0 != limits.1, "deleted_bytes_limit", true);
+        note(old.reload != new.reload, "reload", true);
+        let listens = (old.metrics_listen, new.metrics_listen);
+        note(listens.0 != listens.1, "metrics_listen", false);
+        note(old.id != new.id, "id", false);
+        if self.kafka.protocol != newer.kafka.protocol {
+            difference.restart.push(("kafka", "protocol"));
+        } else if self.kafka.exactly_once.is_some() != newer.kafka.exactly_once.is_some() {
+            difference.restart.push(("kafka", "delivery"));
+        } else if self.kafka.exactly_once.is_some() && self.kafka != newer.kafka {
+            // Another cluster has other positions, and is asked for them before anything is sent.
+            difference.restart.push(("kafka", "beside delivery = exactly_once"));
+        } else if self.kafka != newer.kafka {
+            difference.kafka = Some(self.origin.differing(&newer.origin, "kafka"));
+        }
+        difference.logs = self.changed_logs(newer);
+        difference
+    }
+
+    fn changed_logs(&self, newer: &Config) -> Vec<(String, LogChange)> {
+        let find = |config: &'_ Config, name: &str| -> Option<std::sync::Arc<LogConfig>> {
+            config.logs.iter().find(|log| log.name == name).cloned()
+        };
+        let headers_differ = self.kafka.headers != newer.kafka.headers;
+        let mut logs: Vec<(String, LogChange)> = Vec::new();
+        for log in &newer.logs {
+            let change = match find(self, &log.name) {
+                None => LogChange::Added,
+                Some(old) if old == *log && !headers_differ => LogChange::Untouched,
+                Some(_) => {
+                    let section = format!("log:{}", log.name);
+                    let mut keys = self.origin.differing(&newer.origin, &section);
+                    if keys.is_empty() {
+                        // What it leaves to [kafka].
+                        let of_kafka = self.origin.differing(&newer.origin, "kafka");
+                        let shared = of_kafka.iter().filter(|key| SHARED.contains(&&***key));
+                        keys.extend(shared.map(|key| format!("[kafka] {key}")));
+                    }
+                    LogChange::Changed(keys)
+                }
+            };
+            logs.push((log.name.clone(), change));
+        }
+        let went = self
+            .logs
+            .iter()
+            .filter(|log| find(newer, &log.name).is_none());
+        logs.extend(went.map(|log| (log.name.clone(), LogChange::Removed)));
+        logs
+    }
+}
+
+/// Keys of `[kafka]` that are about the records of each section.
+const SHARED: [&str; 2] = ["topic", "headers"];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const INI: &str = "[agent]\nstate_dir = /s\n[kafka]\nbrokers = a:1\ntopic = t\n\
+                       [log:web]\npath = /w\n[log:app]\npath = /a\ndrop.debug = DEBUG\n";
+
+    fn parse(text: &str) -> Config {
+        let env = |name: &str| (name == "HOST").then(|| "node7".to_owned());
+        Config::parse(text, Path::new("a.ini"), &env).unwrap()
+    }
+
+    fn difference(newer: &str) -> Difference {
+        parse(INI).difference(&parse(newer))
+    }
+
+    fn untouched(names: &[&str]) -> Vec<(String, LogChange)> {
+        let names = names.iter();
+        names
+            .map(|name| ((*name).to_owned(), LogChange::Untouched))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_written_in_another_way_and_says_the_same_is_no_difference() {
+        let newer = INI.replace("[log:web]", "# a comment\nlinger = 250ms\n[log:web]");
+        assert!(difference(&newer).is_empty());
+        assert!(difference(INI).is_empty());
+        let turned = "[log:app]\npath = /a\ndrop.debug = DEBUG\n[log:web]\npath = /w\n\
+                      [kafka]\nbrokers = a:1\ntopic = t\n[agent]\nstate_dir = /s\n";
+        assert_eq!(difference(turned).logs, untouched(&["app", "web"]));
+    }
+
+    #[test]
+    fn sections_come_go_and_change_by_their_keys() {
+        let newer = INI
+            .replace(
+                "drop.debug = DEBUG\n",
+                "rate_limit = 10/s\ndrop.info = INFO\n",
+            )
+            .replace("[log:web]\npath = /w", "[log:audit]\npath = /audit");
+        let changed = ["rate_limit", "drop.info", "drop.debug"];
+        let changed = LogChange::Changed(changed.map(str::to_owned).to_vec());
+        let expected = [
+            ("audit".to_owned(), LogChange::Added),
+            ("app".to_owned(), changed),
+            ("web".to_owned(), LogChange::Removed),
+        ];
+        assert_eq!(difference(&newer).logs, expected);
+    }
+
+    #[test]
+    fn what_sections_leave_to_kafka_changes_them_all() {
+        let newer = difference(&INI.replace("topic = t", "topic = other"));
+        let topic = LogChange::Changed(vec!["[kafka] topic".to_owned()]);
+        assert!(
+            newer.logs.iter().all(|(_, change)| *change == topic),
+            "{newer:?}"
+        );
+        assert_eq!(
+            newer.kafka, None,
+            "brokers and the way to them are the same"
+        );
+        let headers = difference(&INI.replace("topic = t", "topic = t\nheaders = host"));
+        let changed = LogChange::Changed(vec!["[kafka] headers".to_owned()]);
+        assert!(
+            headers.logs.iter().all(|(_, change)| *change == changed),
+            "{headers:?}"
+        );
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_told_from_what_is_applied() {
+        let newer = INI
+            .replace(
+                "/s\n",
+                "/other\nproducers = 2\nshutdown_timeout = 3s\nreload = manual\n",
+            )
+            .replace("a:1", "a:1,${HOST}:2");
+        let newer = difference(&newer);
+        assert_eq!(
+            newer.restart,
+            [("agent", "state_dir"), ("agent", "producers")]
+        );
+        assert_eq!(newer.agent, ["shutdown_timeout", "reload"]);
+        assert_eq!(newer.kafka, Some(vec!["brokers".to_owned()]));
+        assert_eq!(newer.logs, untouched(&["web", "app"]));
+    }
+
+    #[test]
+    fn a_secret_that_was_changed_in_its_file_is_a_difference_without_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        let sasl = format!(
+            "topic = t\nsasl_mechanism = SCRAM-SHA-256\nsasl_username = u\nsasl_password_file = {}",
+            file.display()
+        );
+        let text = INI.replace("topic = t", &sasl);
+        std::fs::write(&file, "one").unwrap();
+        let old = parse(&text);
+        assert!(old.origin.watched.contains(&file), "{:?}", old.origin);
+        std::fs::write(&file, "two").unwrap();
+        assert_eq!(old.difference(&parse(&text)).kafka, Some(vec![]));
+    }
+}

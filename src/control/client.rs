@@ -1,0 +1,89 @@
+//! How a command asks the running agent.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Answer, socket};
+use crate::config::Config;
+use crate::shown::ShownPath;
+
+/// Why nothing was answered.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error(
+        "no agent answers at '{}': {error}\n{}",
+        ShownPath(path),
+        advice(error, ini)
+    )]
+    NoAgent {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The ini that named the folder.
+        ini: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// An agent listens and does not answer.
+    #[error("the agent does not answer: {0}")]
+    Silent(#[from] io::Error),
+}
+
+/// What to do about it.
+fn advice(error: &io::Error, ini: &Path) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "only the user of the agent and root may ask it: try it with sudo".to_owned()
+        }
+        _ => format!(
+            "the folder is [agent] state_dir of '{}'; start the agent with it, or name its ini with --config FILE",
+            ShownPath(ini)
+        ),
+    }
+}
+
+/// Asks the agent that runs with `ini`, and returns its answer. `line` is a request without its newline.
+pub fn ask(ini: &Path, line: &str) -> Result<Answer, AskError> {
+    let mut answer = open(ini, line)?;
+    let mut text = String::new();
+    answer.lines.read_to_string(&mut text)?;
+    Ok(Answer {
+        is_ok: answer.is_ok,
+        text,
+    })
+}
+
+/// An answer whose lines are still to come.
+#[derive(Debug)]
+pub(super) struct OpenAnswer {
+    pub(super) is_ok: bool,
+    pub(super) lines: BufReader<UnixStream>,
+}
+
+/// Asks, and reads whether the request was taken.
+pub(super) fn open(ini: &Path, line: &str) -> Result<OpenAnswer, AskError> {
+    let folder = Config::state_dir(ini);
+    let mut stream = socket::connect_in(&folder).map_err(|error| AskError::NoAgent {
+        path: folder.join(socket::NAME),
+        ini: ini.to_owned(),
+        error,
+    })?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    let mut lines = BufReader::new(stream);
+    let mut first = String::new();
+    lines.read_line(&mut first)?;
+    match first.trim_end() {
+        word @ ("ok" | "failed") => Ok(OpenAnswer {
+            is_ok: word == "ok",
+            lines,
+        }),
+        _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+    }
+}
+
+/// Longer than the agent takes for anything.
+const PATIENCE: Duration = Duration::from_secs(70);

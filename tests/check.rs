@@ -1,0 +1,244 @@
+//! `logagent check` against this host and an in-process broker: each trouble has a line of its own.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::ApiKey;
+
+use crate::support::agent::Ended;
+use crate::support::env::{Env, TOPIC, lines};
+
+fn check(env: &Env, more: &[&str]) -> Ended {
+    env.run(&[&["check"], more].concat())
+}
+
+/// The findings of the screen that begin with this mark, each on one line, without blanks that only make columns.
+pub(crate) fn findings(screen: &str, mark: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut is_in = false;
+    for line in screen.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [first, rest @ ..] if *first == mark && line.starts_with("  ") => {
+                is_in = true;
+                found.push(rest.join(" "));
+            }
+            [_, ..] if is_in && line.starts_with("          ") => {
+                *found.last_mut().unwrap() += &format!(" {}", words.join(" "));
+            }
+            _ => is_in = false,
+        }
+    }
+    found
+}
+
+#[test]
+fn where_all_is_well_it_says_so_ends_with_0_and_sends_nothing() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..1000);
+    env.start();
+    env.expect_lines(&lines(0..1000));
+    env.write_lines("app.log", 1000..1001);
+    env.expect_lines(&lines(0..1001));
+    let pid = env.agent().pid();
+    let running = check(&env, &[]);
+    assert_eq!(running.code, Some(0), "{}", running.stdout);
+    let state = findings(&running.stdout, "ok").remove(0);
+    assert!(
+        state.ends_with(&format!("in use by process {pid}")),
+        "{state}"
+    );
+    env.stop();
+    env.write_lines("app.log", 1001..1101);
+    let produced = env.broker.requests(ApiKey::Produce);
+
+    let ended = check(&env, &[]);
+    assert_eq!(
+        (ended.code, &*ended.stderr),
+        (Some(0), ""),
+        "{}",
+        ended.stdout
+    );
+    let screen = ended.stdout;
+    assert!(screen.ends_with("\n0 errors, 0 warnings\n"), "{screen}");
+    assert!(
+        screen.lines().all(|line| line.chars().count() < 80),
+        "{screen}"
+    );
+    let state = format!(
+        "state {}: writable, 1 position, no agent runs with it",
+        env.state_dir().display()
+    );
+    assert_eq!(findings(&screen, "ok")[0], state);
+    let row = |first: &str| {
+        let mut rows = screen
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        rows.find(|row| row.starts_with(first))
+            .unwrap_or_else(|| panic!("{first} is not in:\n{screen}"))
+    };
+    assert_eq!(
+        row("app "),
+        format!("app 1 9.7 KiB 1000 B position {TOPIC} utf-8")
+    );
+    assert!(row(&env.broker.brokers()).ends_with(" ms"), "{screen}");
+    assert!(
+        row("TOPIC PARTITIONS ").ends_with("TIME LIMITS"),
+        "{screen}"
+    );
+    assert!(row(&format!("{TOPIC} ")).contains(" ok"), "{screen}");
+    assert_eq!(
+        env.broker.requests(ApiKey::Produce),
+        produced,
+        "a line was sent"
+    );
+    assert_eq!(env.broker.count(TOPIC), 1001);
+
+    let json = check(&env, &["--json"]);
+    assert_eq!(json.code, Some(0));
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["errors"], &json["warnings"]), (&0.into(), &0.into()));
+    assert_eq!(json["logs"]["rows"][0]["unread_bytes"], 1000);
+    assert_eq!(json["topics"]["rows"][0]["write"], "ok");
+    assert_eq!(json["brokers"]["rows"][0]["broker"], env.broker.brokers());
+}
+
+#[test]
+fn brokers_that_cannot_be_reached_are_told_from_each_other_within_ten_seconds() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    // Nobody listens; connections are dropped, as by a firewall; it listens and says nothing.
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&silent, 0).unwrap();
+    let silent = (silent.local_addr().unwrap(), silent);
+    let _waits = TcpStream::connect(silent.0).unwrap();
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = (mute.local_addr().unwrap(), mute);
+    let brokers = format!(
+        "{closed},{},{},nosuch.invalid:9092,{}",
+        silent.0,
+        mute.0,
+        env.broker.brokers()
+    );
+    env.set("kafka", "brokers", &brokers);
+    let began = Instant::now();
+    let ended = check(&env, &[]);
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    let found = findings(&ended.stdout, "FAIL");
+    let expected = [
+        format!("{closed} connection refused: nothing listens on this port"),
+        format!(
+            "{} no connection within 3s: silence, as of a firewall",
+            silent.0
+        ),
+        format!("{} no answer to the first request within 3s", mute.0),
+        "nosuch.invalid:9092 'nosuch.invalid' does not resolve: ".to_owned(),
+    ];
+    assert_eq!(found.len(), 4, "{}", ended.stdout);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert!(
+        ended.stdout.contains(" ms\n"),
+        "the last one answers: {}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_its_owner_and_the_mend() {
+    let env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.write_lines("shut.log", 0..10);
+    env.make_folder("deep");
+    for (name, mode) in [("shut.log", 0o000), ("", 0o755)] {
+        fs::set_permissions(env.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let ended = env
+        .run_bound_by_permissions(&["check", "--offline"])
+        .unwrap();
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    let found = findings(&ended.stdout, "FAIL");
+    let place = format!("{}: permission denied (owner ", env.path("shut.log"));
+    assert_eq!(found.len(), 1, "{}", ended.stdout);
+    let words = found[0].replace(' ', "");
+    assert!(words.contains(&place.replace(' ', "")), "{found:?}");
+    assert!(
+        words.contains("mode0000):setfacl-mu:") && words.contains(":r,orCAP_DAC_READ_SEARCH"),
+        "{found:?}"
+    );
+    assert!(!ended.stdout.contains("BROKER"), "{}", ended.stdout);
+    assert_eq!(env.broker.accepted(1), 0, "nobody was asked");
+}
+
+#[test]
+fn a_state_folder_of_somebody_else_and_positions_that_are_damaged_are_named() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.expect_lines(&lines(0..10));
+    env.stop();
+    let set_mode =
+        |mode| fs::set_permissions(env.state_dir(), fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o500);
+    let ended = env
+        .run_bound_by_permissions(&["check", "--offline"])
+        .unwrap();
+    set_mode(0o700);
+    let found = findings(&ended.stdout, "FAIL");
+    assert_eq!((ended.code, found.len()), (Some(2), 1), "{}", ended.stdout);
+    assert!(
+        found[0].contains("permission denied (owner") && found[0].contains("mode 0500): chown -R"),
+        "{found:?}"
+    );
+    assert!(found[0].starts_with("state "), "{found:?}");
+
+    fs::write(env.checkpoints(), "nonsense\n").unwrap();
+    let ended = check(&env, &["--offline"]);
+    let found = findings(&ended.stdout, "FAIL");
+    assert_eq!((ended.code, found.len()), (Some(2), 1), "{}", ended.stdout);
+    assert!(found[0].contains("damaged"), "{found:?}");
+}
+
+#[test]
+fn what_only_should_be_known_ends_with_1_and_a_refused_ini_or_case_with_2() {
+    let env = Env::new();
+    let ended = check(&env, &["--offline"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert!(
+        findings(&ended.stdout, "WARN")[0].starts_with("app no file matches"),
+        "{}",
+        ended.stdout
+    );
+
+    env.write_lines("app.log", 0..10);
+    let cases = env.config().with_extension("test.ini");
+    fs::write(&cases, "[test:one]\nlog = app\n< a\n> b\n").unwrap();
+    let ended = check(&env, &["--offline"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    assert_eq!(
+        findings(&ended.stdout, "FAIL"),
+        ["cases 1 case, 1 failed: see logagent test"]
+    );
+    assert_eq!(check(&env, &["--offline", "--no-test"]).code, Some(0));
+
+    let mut env = Env::new();
+    env.set("kafka", "acks", "2");
+    let ended = check(&env, &[]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(2), ""));
+    assert!(ended.stderr.contains("acks"), "{}", ended.stderr);
+    let ended = check(&env, &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((ended.code, &json["errors"]), (Some(2), &1.into()));
+}
