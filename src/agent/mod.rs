@@ -23,7 +23,6 @@ mod wiring;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +37,7 @@ use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
+use crate::checkpoint::positions::producer_of;
 use crate::config::{Config, KafkaConfig, LogConfig};
 use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
@@ -306,7 +306,7 @@ impl Agent {
             log = wanted;
         }
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
-        let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
+        let producer = producer_of(&path, self.batches.len());
         let handle = TailerHandle::new(self.parked_woken.clone());
         self.watches.register(path.clone(), handle.clone());
         let (route, share) = self.route(&log);

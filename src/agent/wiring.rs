@@ -121,6 +121,7 @@ impl Agent {
         let (mut agent, ends) =
             Agent::with_channels(config, mode, shared, (exits, exited), found, inbox);
         let shares = agent.thread_shares();
+        let positions = positions.map(|positions| positions.with_producers(shares.producers));
         agent.spawn_registrar(store, (saved, positions), ends.progress_taken)?;
         // All of them, so that the first to be busy leaves the others their part.
         for log in &agent.config.clone().logs {
@@ -364,7 +365,7 @@ fn take_over(
             settings.positions_topic
         );
     }
-    let (moved, positions) = read.move_on(saved);
+    let (moved, positions) = read.move_on(saved, config.agent.producers);
     log::info!("delivers exactly once as '{agent}'; {moved} positions are from the topic");
     Ok((taken, Some(positions)))
 }

@@ -6,6 +6,8 @@
 //! The first byte is the version. A key without value is a file that is forgotten.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::store;
 use crate::progress::{Checkpoint, PositionRecord, Saved};
@@ -17,8 +19,15 @@ use crate::progress::{Checkpoint, PositionRecord, Saved};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicPositions {
     agent: String,
-    /// Serial numbers of files that are forgotten, and are in the topic yet.
-    forgotten: Vec<u64>,
+    /// How many producers there are. The records of a file are all in transactions of its own one, so that they are in
+    /// their order.
+    producers: usize,
+    /// Serial numbers of files that are forgotten, and are in the topic yet, with their producers.
+    forgotten: Vec<(u64, usize)>,
+    /// The same, since the last transaction: a file that goes on where this one ended may be opened only now.
+    just_forgotten: Vec<(u64, usize)>,
+    /// Serial numbers of files that are not read from their beginning, of which the topic has no record.
+    untold: HashMap<u64, usize>,
     /// Those that others took the place of, of which there is no record in the topic.
     replaced: HashMap<u64, Vec<u64>>,
     /// What is in the transaction of a producer.
@@ -37,29 +46,41 @@ impl TopicPositions {
     pub fn new(agent: &str) -> Self {
         TopicPositions {
             agent: agent.to_owned(),
+            producers: 1,
             forgotten: Vec::new(),
+            just_forgotten: Vec::new(),
+            untold: HashMap::new(),
             replaced: HashMap::new(),
             leaving: HashMap::new(),
         }
     }
 
     /// A file is forgotten, unless another serial number took the place of this one.
-    pub(super) fn forget(&mut self, serial: u64) {
+    pub(super) fn forget(&mut self, serial: u64, path: &Path) {
+        self.untold.remove(&serial);
         if !self
             .replaced
             .values()
             .any(|others| others.contains(&serial))
         {
-            self.forgotten.push(serial);
-            self.forgotten
-                .extend(self.replaced.remove(&serial).into_iter().flatten());
+            let producer = producer_of(path, self.producers);
+            let others = self.replaced.remove(&serial).into_iter().flatten();
+            let all = std::iter::once(serial).chain(others);
+            self.just_forgotten
+                .extend(all.map(|serial| (serial, producer)));
         }
     }
 
-    /// `serial` takes the place of others.
-    pub(super) fn replace(&mut self, serial: u64, others: &[u64]) {
+    /// A file is opened, and takes the place of others.
+    pub(super) fn open(&mut self, checkpoint: &Checkpoint, others: &[u64]) {
+        let serial = checkpoint.serial;
+        if checkpoint.offset > 0 {
+            self.untold
+                .insert(serial, producer_of(&checkpoint.path, self.producers));
+        }
         let mut all = others.to_vec();
         for other in others {
+            self.untold.remove(other);
             all.extend(self.replaced.remove(other).into_iter().flatten());
         }
         if !all.is_empty() {
@@ -74,7 +95,14 @@ impl TopicPositions {
         checkpoints: &[Checkpoint],
     ) -> Vec<PositionRecord> {
         let leaving = self.leaving.entry(producer).or_default();
-        leaving.forgotten.append(&mut self.forgotten);
+        let is_mine = |(_, of): &mut (u64, usize)| *of == producer;
+        leaving.forgotten.extend(
+            self.forgotten
+                .extract_if(.., is_mine)
+                .map(|(serial, _)| serial),
+        );
+        self.forgotten
+            .extend(self.just_forgotten.extract_if(.., is_mine));
         leaving.told = checkpoints
             .iter()
             .map(|checkpoint| checkpoint.serial)
@@ -101,7 +129,20 @@ impl TopicPositions {
     pub(super) fn committed(&mut self, producer: usize) {
         for serial in self.leaving.remove(&producer).unwrap_or_default().told {
             self.replaced.remove(&serial);
+            self.untold.remove(&serial);
         }
+    }
+
+    /// Serial numbers of which a transaction of that producer is to have a record.
+    pub(super) fn untold(&self, producer: usize) -> impl Iterator<Item = u64> {
+        let mine = self.untold.iter().filter(move |(_, of)| **of == producer);
+        mine.map(|(serial, _)| *serial)
+    }
+
+    /// Of an agent with so many producers.
+    pub fn with_producers(mut self, producers: usize) -> Self {
+        self.producers = producers;
+        self
     }
 
     fn key(&self, serial: u64) -> Vec<u8> {
@@ -165,7 +206,7 @@ impl ReadPositions {
     /// The file is written after the commit, so it is behind if the agent was killed in between, and it may be missing.
     /// It is ahead where nothing had to be sent: a hole, a file that was read to its end, or one that was opened again,
     /// whose older serial number it does not know any more.
-    pub fn move_on(self, saved: &mut Saved) -> (usize, TopicPositions) {
+    pub fn move_on(self, saved: &mut Saved, producers: usize) -> (usize, TopicPositions) {
         let newest = saved.checkpoints.iter().map(|known| known.serial).max();
         let (mut moved, mut stale) = (0, Vec::new());
         for (serial, told) in self.files {
@@ -193,7 +234,7 @@ impl ReadPositions {
                 (None, Some(told)) => stale.push(told),
             }
         }
-        let mut positions = self.of;
+        let mut positions = self.of.with_producers(producers);
         for stale in stale {
             let all = || saved.checkpoints.iter().rev();
             let now = all().find(|known| is_same(known, &stale));
@@ -204,11 +245,16 @@ impl ReadPositions {
                     .entry(now.serial)
                     .or_default()
                     .push(stale.serial),
-                None => positions.forgotten.push(stale.serial),
+                None => positions.forget(stale.serial, &stale.path),
             }
         }
         (moved, positions)
     }
+}
+
+/// The producer that has the lines of the file that is followed at `path`.
+pub fn producer_of(path: &Path, producers: usize) -> usize {
+    crc32c::crc32c(path.as_os_str().as_bytes()) as usize % producers.max(1)
 }
 
 /// Whether the two are of one file with one content.
@@ -227,8 +273,6 @@ const VERSION: &str = "1";
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::batch::TailChecksum;
     use crate::identity::{FileIdentity, Fingerprint, Inode};
@@ -270,7 +314,7 @@ mod tests {
             checkpoints: known.to_vec(),
             ..Saved::default()
         };
-        read.move_on(&mut saved);
+        read.move_on(&mut saved, 1);
         let all = saved.checkpoints.iter();
         all.map(|checkpoint| (checkpoint.serial, checkpoint.offset))
             .collect()
@@ -301,22 +345,30 @@ mod tests {
         let mut positions = TopicPositions::new("a");
         let mut topic = positions.seal(0, &[sample(3, 100), sample(4, 1)]);
         positions.committed(0);
-        positions.replace(5, &[3]);
-        positions.replace(6, &[5]);
+        positions.open(&sample(5, 100), &[3]);
+        positions.open(&sample(6, 100), &[5]);
+        assert_eq!(positions.untold(0).collect::<Vec<_>>(), [6]);
         // Its last bytes under the old number are done with only now.
-        positions.forget(3);
-        positions.forget(4);
+        let path = sample(3, 0).path;
+        positions.forget(3, &path);
+        positions.forget(4, &path);
+        assert_eq!(
+            positions.seal(0, &[]),
+            [],
+            "what goes on where 4 ended may come yet"
+        );
         let aborted = positions.seal(0, &[]);
         assert_eq!(aborted.len(), 1, "4 is forgotten, 3 is not");
         topic.extend(positions.seal(0, &[]));
         positions.committed(0);
         assert_eq!(moved(read("a", &topic), &[]), [(3, 100)]);
-        let aborted = positions.seal(1, &[sample(6, 150)]);
+        let aborted = positions.seal(0, &[sample(6, 150)]);
         assert_eq!(aborted.len(), 3);
-        topic.extend(positions.seal(1, &[sample(6, 200)]));
-        positions.committed(1);
+        topic.extend(positions.seal(0, &[sample(6, 200)]));
+        positions.committed(0);
         assert_eq!(moved(read("a", &topic), &[]), [(6, 200)]);
-        assert_eq!(positions.seal(1, &[sample(6, 300)]).len(), 1);
+        assert_eq!(positions.seal(0, &[sample(6, 300)]).len(), 1);
+        assert_eq!(positions.untold(0).count(), 0);
     }
 
     #[test]
@@ -332,7 +384,7 @@ mod tests {
             checkpoints: vec![of_inode(5, 1, 100), of_inode(4, 2, 7)],
             ..Saved::default()
         };
-        let (moved_on, mut positions) = read("a", &topic).move_on(&mut saved);
+        let (moved_on, mut positions) = read("a", &topic).move_on(&mut saved, 1);
         assert_eq!(moved_on, 0);
         assert_eq!(
             positions.seal(0, &[of_inode(4, 2, 8)]).len(),
@@ -344,7 +396,7 @@ mod tests {
         // It was killed as well, so there are both, and then the file is missing.
         topic.extend(later.into_iter().filter(|record| record.1.is_some()));
         assert_eq!(moved(read("a", &topic), &[]), [(4, 7), (5, 150)]);
-        let (_, mut positions) = read("a", &topic).move_on(&mut Saved::default());
+        let (_, mut positions) = read("a", &topic).move_on(&mut Saved::default(), 1);
         assert_eq!(positions.seal(0, &[of_inode(5, 1, 160)]).len(), 2);
     }
 }

@@ -271,8 +271,8 @@ impl Registrar {
     }
 
     fn forget(&mut self, serial: u64) {
-        if self.rest.remove(&serial).is_some() {
-            self.has_gone(serial);
+        if let Some(checkpoint) = self.rest.remove(&serial) {
+            self.has_gone(&checkpoint);
             self.changes.forget(serial);
             self.schedule.changed();
             if self.rest.capacity() > 4 * self.rest.len().max(LEAST_ROOM) {
@@ -284,9 +284,9 @@ impl Registrar {
     }
 
     /// A file is not known any more.
-    fn has_gone(&mut self, serial: u64) {
+    fn has_gone(&mut self, checkpoint: &Checkpoint) {
         if let Some(positions) = &mut self.positions {
-            positions.forget(serial);
+            positions.forget(checkpoint.serial, &checkpoint.path);
         }
     }
 
@@ -312,7 +312,7 @@ impl Registrar {
         // replaced now, a crash would lose what is not acknowledged; and were it kept after that, the next start
         // would find it at a place that was passed long ago.
         if let Some(positions) = &mut self.positions {
-            positions.replace(checkpoint.serial, &replaces);
+            positions.open(&checkpoint, &replaces);
         }
         replaces.retain(|serial| {
             self.rest.remove(serial).is_some() || !self.forget_when_acknowledged(*serial)
@@ -396,8 +396,21 @@ impl Registrar {
                 moved.push(checkpoint);
             }
         }
-        let positions = self.positions.as_mut();
-        positions.map_or_else(Vec::new, |positions| positions.seal(producer, &moved))
+        let Some(positions) = &mut self.positions else {
+            return Vec::new();
+        };
+        for serial in positions.untold(producer).collect::<Vec<_>>() {
+            let mut open = self.open.values().map(|tracked| &tracked.checkpoint);
+            let known = open
+                .find(|known| known.serial == serial)
+                .or_else(|| self.rest.get(&serial));
+            if let Some(known) = known
+                && moved.iter().all(|moved| moved.serial != serial)
+            {
+                moved.push(known.clone());
+            }
+        }
+        positions.seal(producer, &moved)
     }
 
     /// A source that is read to its end and wholly acknowledged needs no tracker any more.
@@ -421,7 +434,7 @@ impl Registrar {
         let serial = tracked.checkpoint.serial;
         tracked.checkpoint.state = match why {
             CloseReason::ContentGone => {
-                self.has_gone(serial);
+                self.has_gone(&tracked.checkpoint);
                 return self.changes.forget(serial);
             }
             CloseReason::Finished => SourceState::Finished,

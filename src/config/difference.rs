@@ -126,7 +126,9 @@ impl Config {
             difference.restart.push(("kafka", "delivery"));
         } else if self.kafka.exactly_once.is_some() && self.kafka != newer.kafka {
             // Another cluster has other positions, and is asked for them before anything is sent.
-            difference.restart.push(("kafka", "beside delivery = exactly_once"));
+            difference
+                .restart
+                .push(("kafka", "beside delivery = exactly_once"));
         } else if self.kafka != newer.kafka {
             difference.kafka = Some(self.origin.differing(&newer.origin, "kafka"));
         }

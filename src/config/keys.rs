@@ -134,7 +134,7 @@ table! {
         DefaultValue::Unset("127.0.0.1:9787"),
         "where /metrics for Prometheus, /healthz and a page with the status are, for all who can connect";
 
-    AGENT_ID: Optional<Text> = [Agent] "id", Optional(Text::CLIENT_ID), DefaultValue::Text(""),
+    AGENT_ID: Optional<Text> = [Agent] "id", Optional(Text::CLIENT_ID), DefaultValue::Unset("web1"),
         "the name of this agent among all of a cluster, for exactly_once; without it, the host's";
 
     BROKERS: Brokers = [Kafka] "brokers", Brokers, DefaultValue::Required("localhost:9092"),
