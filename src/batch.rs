@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::budget::Permit;
 use crate::buffer::Buffer;
 use crate::identity::FileTag;
+use crate::metrics::SectionCounters;
 
 pub use crate::progress::{Checkpoint, CloseReason, Mark, Marks, Progress, SourceState};
 
@@ -135,6 +136,10 @@ pub struct Route {
     pub has_provenance: bool,
     /// A carriage return at the end of a line is not part of the record.
     pub strip_cr: bool,
+    /// What is counted of the section.
+    pub counters: Arc<SectionCounters>,
+    /// Its lines are its records, so that only these tell how many lines there are.
+    pub counts_lines: bool,
 }
 
 /// How the events lie in a batch's bytes.
@@ -343,6 +348,20 @@ impl Batch {
     pub(crate) fn lines_from(&self, position: usize) -> Lines<'_> {
         let strip_cr = self.destination.route.strip_cr;
         Lines::new(&self.data, strip_cr, position)
+    }
+
+    /// The next `records` of it are taken for their way: where these are the lines as they are, nobody has counted
+    /// them yet.
+    pub fn count_lines(&self, records: u64) {
+        let route = &self.destination.route;
+        match self.framing {
+            _ if !route.counts_lines => {}
+            Framing::Part(piece) => {
+                route.counters.lines.add(u64::from(piece.last));
+                route.counters.split.add(u64::from(piece.index == 1));
+            }
+            _ => route.counters.lines.add(records),
+        }
     }
 
     /// The span of the events between two positions.

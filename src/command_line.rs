@@ -33,6 +33,8 @@ pub enum Command {
     Check(CheckOptions),
     /// Have the running agent read its ini again.
     Reload(PathBuf),
+    /// Set the position of a file, while no agent runs.
+    Rewind(RewindOptions),
     /// Print a text: help or version.
     Print(String),
 }
@@ -78,6 +80,28 @@ pub struct VerifyOptions {
     pub until_ms: Option<i64>,
     /// Print one JSON object.
     pub json: bool,
+}
+
+/// `logagent rewind`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewindOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The file.
+    pub path: PathBuf,
+    /// Where to.
+    pub to: To,
+    /// Do not ask back.
+    pub yes: bool,
+}
+
+/// Where a position is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// To the first line that begins there or behind.
+    Offset(u64),
+    /// Behind the last whole line.
+    End,
 }
 
 /// `logagent check`.
@@ -314,6 +338,25 @@ fn make_help(given: Given) -> Result<Command, UsageError> {
 
 fn make_reload(given: Given) -> Result<Command, UsageError> {
     Ok(Command::Reload(given.config_or_default()))
+}
+
+fn make_rewind(given: Given) -> Result<Command, UsageError> {
+    let (config, yes) = (given.config_or_default(), given.has("yes"));
+    let to = given.text("to").and_then(|to| match &*to {
+        "end" => Some(To::End),
+        offset => offset.parse().map(To::Offset).ok(),
+    });
+    match (<[OsString; 1]>::try_from(given.operands), to) {
+        (Ok([path]), Some(to)) => Ok(Command::Rewind(RewindOptions {
+            config,
+            path: path.into(),
+            to,
+            yes,
+        })),
+        _ => Err(UsageError::Conflict(
+            "'logagent rewind' takes one path and a place: rewind PATH --to 0, --to end or --to OFFSET",
+        )),
+    }
 }
 
 fn make_test(given: Given) -> Result<Command, UsageError> {

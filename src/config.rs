@@ -13,7 +13,7 @@
 //! text, syntax, include               from files to sections with raw values
 //! reader                              one section: looks a key up, expands it, reads it as its type
 //! resolve/                            from raw values to the types; what contradicts each other
-//! difference                          what two configurations differ in
+//! origin, difference                  where it comes from; what two configurations differ in
 //! error, environment                  what all of these need
 //! ```
 //! Uses go one way, without a circle. A new key is a row in `keys`, a field in `types` and a line in
@@ -25,6 +25,7 @@ mod environment;
 mod error;
 mod include;
 mod keys;
+mod origin;
 mod reader;
 mod reference;
 mod resolve;
@@ -40,8 +41,9 @@ mod value_types;
 
 use std::path::{Path, PathBuf};
 
-pub use difference::{Difference, LogChange, Origin};
+pub use difference::{Difference, LogChange};
 pub use error::{ConfigError, ConfigErrors};
+pub use origin::Origin;
 pub use reference::{help, reference};
 pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, TokenOrigin};
 

@@ -7,6 +7,7 @@
 //! - **Checkpoint**: identity of a source and the offset up to which everything is acknowledged.
 //!   **Registrar**: the thread that moves them. **Lag**: bytes in the file past the checkpoint.
 //! - **Lost bytes**: bytes that went away unread.
+//! - **Condition**: something that is wrong for a while, with a reason. The **board** shows those that are entered.
 //!
 //! # Flow
 //! ```text

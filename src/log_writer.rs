@@ -11,6 +11,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::env;
 use std::io::{self, Write};
 use std::mem;
 use std::panic;
@@ -18,7 +19,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use log::Level;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::fstat;
 
 /// Where lines of the log go. Every write is one line, or several that belong together.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ pub struct LogWriter(Arc<Queue>);
 struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// Standard error goes to systemd's journal.
+    is_journal: bool,
 }
 
 #[derive(Debug, Default)]
@@ -50,11 +55,17 @@ enum Entry {
 impl LogWriter {
     /// Starts the thread `log`, which writes to standard error. It ends with the process.
     pub fn to_standard_error() -> io::Result<Self> {
-        LogWriter::start(StandardError)
+        let stream = env::var("JOURNAL_STREAM").ok();
+        let is_journal = fstat(io::stderr())
+            .is_ok_and(|stat| stream == Some(format!("{}:{}", stat.st_dev, stat.st_ino)));
+        LogWriter::start(StandardError, is_journal)
     }
 
-    fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let queue = Arc::<Queue>::default();
+    fn start(out: impl Write + Send + 'static, is_journal: bool) -> io::Result<Self> {
+        let queue = Arc::new(Queue {
+            is_journal,
+            ..Queue::default()
+        });
         let taken = queue.clone();
         thread::Builder::new()
             .name("log".into())
@@ -63,9 +74,17 @@ impl LogWriter {
         Ok(LogWriter(queue))
     }
 
-    /// Appends a text of one or several lines, as it is.
+    /// Appends an error of one or several lines, as it is.
     pub fn say(&self, text: &str) {
-        self.0.push(format!("{text}\n").into_bytes());
+        let prefix = self.prefix(Level::Error);
+        let lines = text.lines().map(|line| [prefix, line, "\n"].concat());
+        self.0.push(lines.collect::<String>().into_bytes());
+    }
+
+    /// What a line of this level begins with, for systemd's journal to know the level (sd-daemon(3)). Nothing where
+    /// standard error goes elsewhere.
+    pub fn prefix(&self, level: Level) -> &'static str {
+        self.0.prefix(level)
     }
 
     /// Waits until everything is written or dropped, for `time` at most.
@@ -86,7 +105,7 @@ impl LogWriter {
             let name = thread::current().name().unwrap_or("unnamed").to_owned();
             // `panic` says what and where, on two lines.
             let text = panic.to_string().replace('\n', " ");
-            queue.push(line(&format!("ERROR thread '{name}' {text}")));
+            queue.push(queue.line(Level::Error, &format!("thread '{name}' {text}")));
         }));
     }
 }
@@ -159,7 +178,7 @@ impl Queue {
             };
             let head = match lost {
                 0 => Vec::new(),
-                lost => line(&format!("WARN  {lost} log lines were dropped")),
+                lost => self.line(Level::Warn, &format!("{lost} log lines were dropped")),
             };
             let written = out.write_all(&head).and_then(|()| {
                 lost = 0;
@@ -171,6 +190,23 @@ impl Queue {
             self.state().is_writing = false;
             self.changed.notify_all();
         }
+    }
+
+    fn prefix(&self, level: Level) -> &'static str {
+        match level {
+            _ if !self.is_journal => "",
+            Level::Error => "<3>",
+            Level::Warn => "<4>",
+            Level::Info => "<6>",
+            Level::Debug | Level::Trace => "<7>",
+        }
+    }
+
+    /// A line of the log that does not come from `log`, which may be what is in trouble.
+    fn line(&self, level: Level, text: &str) -> Vec<u8> {
+        let now = humantime::format_rfc3339_millis(SystemTime::now());
+        let prefix = self.prefix(level);
+        format!("{prefix}{now} {level:<5} {text}\n").into_bytes()
     }
 
     /// Waits for an entry.
@@ -187,12 +223,6 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
-}
-
-/// A line of the log that does not come from `log`, which may be what is in trouble.
-fn line(text: &str) -> Vec<u8> {
-    let now = humantime::format_rfc3339_millis(SystemTime::now());
-    format!("{now} {text}\n").into_bytes()
 }
 
 /// File descriptor 2, without the lock that `eprintln!` takes: nobody must wait for that either.
@@ -261,13 +291,29 @@ mod tests {
     }
 
     fn slow() -> (LogWriter, Sender<io::Result<()>>, Receiver<String>) {
+        slow_to(false)
+    }
+
+    fn slow_to(is_journal: bool) -> (LogWriter, Sender<io::Result<()>>, Receiver<String>) {
         let ((permit, permits), (taken, lines)) = (channel(), channel());
-        let writer = LogWriter::start(Slow { permits, taken }).expect("a thread");
+        let writer = LogWriter::start(Slow { permits, taken }, is_journal).expect("a thread");
         (writer, permit, lines)
     }
 
     fn next(lines: &Receiver<String>) -> String {
         lines.recv_timeout(SOON).expect("a line is written")
+    }
+
+    #[test]
+    fn each_line_for_the_journal_begins_with_its_level() {
+        let (writer, permit, lines) = slow_to(true);
+        drop(permit);
+        writer.say("logagent: no\ntry --help");
+        assert_eq!(next(&lines), "<3>logagent: no\n<3>try --help\n");
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Trace];
+        let prefixes = levels.map(|level| writer.prefix(level));
+        assert_eq!(prefixes, ["<3>", "<4>", "<6>", "<7>"]);
+        assert_eq!(slow().0.prefix(Level::Error), "");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -15,7 +15,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use logagent::agent::{Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
 use logagent::check::{self, CheckError};
-use logagent::command_line::{Command, RunOptions, UsageError};
+use logagent::checkpoint::rewind::{Rewind, RewindError};
+use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Inbox, Request};
 use logagent::log_writer::LogWriter;
@@ -80,6 +81,12 @@ enum Failure {
     Agent(#[from] AgentError),
     #[error("logagent: {0}")]
     Ask(#[from] AskError),
+    #[error("logagent: {0}")]
+    Rewind(#[from] RewindError),
+    #[error(
+        "logagent: standard input is no terminal to ask back at: nothing was changed; say --yes"
+    )]
+    NotAsked,
 }
 
 impl Failure {
@@ -94,7 +101,9 @@ impl Failure {
             | Failure::User(_)
             | Failure::Cases(_)
             | Failure::Verify(_)
-            | Failure::Ask(_) => ExitCode::from(2),
+            | Failure::Ask(_)
+            | Failure::Rewind(_)
+            | Failure::NotAsked => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
     }
@@ -159,6 +168,7 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
                 false => ExitCode::FAILURE,
             })
         }
+        Command::Rewind(options) => rewind(&options),
         Command::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;
@@ -166,6 +176,30 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// `logagent rewind`.
+fn rewind(options: &RewindOptions) -> Result<ExitCode, Failure> {
+    let state_dir = Config::state_dir(&options.config);
+    let rewind = Rewind::prepare(&state_dir, &options.path, options.to)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{rewind}")?;
+    if !options.yes {
+        if !io::stdin().is_terminal() {
+            return Err(Failure::NotAsked);
+        }
+        write!(out, "Do it? [y/N] ")?;
+        out.flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        if !["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
+            writeln!(out, "nothing was changed")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    rewind.apply()?;
+    writeln!(out, "done: the agent goes on there when it is started")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `logagent run`.
@@ -195,12 +229,14 @@ fn start_logger(log: &LogWriter) {
 
 fn start_logger_at(log: &LogWriter, level: &str) {
     let environment = env_logger::Env::default().default_filter_or(level.to_owned());
+    let writer = log.clone();
     env_logger::Builder::from_env(environment)
         .target(env_logger::Target::Pipe(Box::new(log.clone())))
-        .format(|out, record| {
+        .format(move |out, record| {
             writeln!(
                 out,
-                "{} {:<5} {}",
+                "{}{} {:<5} {}",
+                writer.prefix(record.level()),
                 humantime::format_rfc3339_millis(SystemTime::now()),
                 record.level(),
                 record.args()

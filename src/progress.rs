@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use crate::batch::{SourceId, Span, TailChecksum};
 use crate::identity::{FileIdentity, FileTag};
+use crate::metrics::SectionCounters;
 use crate::snapshot::Positions;
 
 /// Identity of a source and the offset up to which everything is acknowledged.
@@ -153,8 +154,8 @@ pub enum Progress {
         checkpoint: Checkpoint,
         /// Serial numbers of checkpoints that this one takes the place of.
         replaces: Vec<u64>,
-        /// Where the tailer shows how long the file is, in bytes.
-        size: Arc<AtomicU64>,
+        /// What the tailer shows of it.
+        shown: Arc<ShownSource>,
     },
     /// The file is now better known: its fingerprint grew.
     Known {
@@ -189,6 +190,8 @@ pub enum Progress {
         /// What was in it.
         spans: Vec<Span>,
     },
+    /// Nothing of this span goes to Kafka: filters have dropped all of it.
+    Filtered(Span),
     /// The file has a hole here: NULs that nobody wrote. There is nothing to send and nothing to wait for.
     Skipped(Span),
     /// The source is not read any more.
@@ -204,6 +207,46 @@ pub enum Progress {
     },
     /// Somebody wants to know how all of them stand after what was told before.
     Asked(Sender<Positions>),
+}
+
+/// What a tailer shows of a source while it has it open, in bytes.
+#[derive(Debug, Default)]
+pub struct ShownSource {
+    /// Counters of its section.
+    pub counters: Arc<SectionCounters>,
+    size: AtomicU64,
+    unended: AtomicU64,
+}
+
+impl ShownSource {
+    /// Of a source of the section that has these counters.
+    pub fn new(counters: Arc<SectionCounters>, size: u64) -> Self {
+        ShownSource {
+            counters,
+            size: AtomicU64::new(size),
+            ..ShownSource::default()
+        }
+    }
+
+    /// The file has so many bytes.
+    pub fn show_size(&self, bytes: u64) {
+        self.size.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The last of them are the beginning of a line or an event, whose end is awaited.
+    pub fn show_unended(&self, bytes: u64) {
+        self.unended.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes the file has.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// How many of them wait for the end of their line or event.
+    pub fn unended(&self) -> u64 {
+        self.unended.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a source is not read any more.

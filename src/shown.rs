@@ -6,6 +6,7 @@
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Shows a path: printable characters as they are, others as `\n` or `\u{1b}`, bytes that are not UTF-8 as
 /// `\xff`.
@@ -20,6 +21,44 @@ impl fmt::Display for ShownPath<'_> {
             }
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shows a number of bytes as people read it: `0 B`, `812 MiB`, `1.2 GiB`.
+#[derive(Debug, Clone, Copy)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        let (mut value, mut unit) = (self.0 as f64, 0);
+        while value >= 1023.5 && unit + 1 < units.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        let decimals = usize::from(unit > 0 && value < 99.95);
+        write!(f, "{value:.decimals$} {}", units[unit])
+    }
+}
+
+/// Shows how long something lasts, in its two largest units: `9s`, `4m10s`, `3d4h`.
+#[derive(Debug, Clone, Copy)]
+pub struct Lasts(pub Duration);
+
+impl fmt::Display for Lasts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+        let first = units.iter().position(|(unit, _)| seconds >= *unit);
+        let mut left = seconds;
+        for (unit, name) in units.iter().skip(first.unwrap_or(3)).take(2) {
+            let count = left / unit;
+            left %= unit;
+            if count > 0 || seconds == 0 {
+                write!(f, "{count}{name}")?;
             }
         }
         Ok(())
@@ -47,21 +86,6 @@ pub(crate) fn printable(text: &str) -> String {
         let _ = escape(character, &mut shown);
     }
     shown
-}
-
-/// `12 KiB`, `1.1 GiB`: two digits at least, and no more than needed.
-pub(crate) fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    while value >= 1023.5
-        && let Some(next) = units.next()
-    {
-        value /= 1024.0;
-        unit = next;
-    }
-    let digits = usize::from(value < 9.95 && unit != "B");
-    format!("{value:.digits$} {unit}")
 }
 
 /// Appends `head` and behind it `text`, in lines of at most [`WIDTH`] characters that begin below the first word.
@@ -94,21 +118,33 @@ pub(crate) const LONGEST: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
+
     use std::ffi::OsStr;
 
     #[test]
-    fn a_size_has_two_digits_or_more_and_the_unit_that_makes_it_short() {
-        for (bytes, shown) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1 << 10, "1.0 KiB"),
-            (12_400, "12 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (1_181_116_006, "1.1 GiB"),
-            (u64::MAX, "16777216 TiB"),
-        ] {
-            assert_eq!(size(bytes), shown);
-        }
+    fn sizes_and_times_are_short_and_rounded() {
+        let sizes = [
+            0,
+            999,
+            1023,
+            1024,
+            1536,
+            102_348,
+            104_858_000,
+            1 << 30,
+            1_288_490_188,
+        ];
+        let shown = sizes.map(|bytes| Size(bytes).to_string());
+        assert_eq!(
+            shown,
+            [
+                "0 B", "999 B", "1023 B", "1.0 KiB", "1.5 KiB", "99.9 KiB", "100 MiB", "1.0 GiB",
+                "1.2 GiB"
+            ]
+        );
+        let times = [0, 9, 60, 250, 3600, 273_700];
+        let shown = times.map(|seconds| Lasts(Duration::from_secs(seconds)).to_string());
+        assert_eq!(shown, ["0s", "9s", "1m", "4m10s", "1h", "3d4h"]);
     }
 
     #[test]

@@ -206,6 +206,8 @@ pub struct ConditionStatus {
     pub since: SystemTime,
     /// The level of its lines in the log. `Error`: bytes are at stake, or a person is needed.
     pub level: log::Level,
+    /// When it is tried again, where that is known.
+    pub next_try: Option<SystemTime>,
 }
 
 /// What the registrar knows.
@@ -213,6 +215,8 @@ pub struct ConditionStatus {
 pub struct Positions {
     /// The files.
     pub files: Vec<FileStatus>,
+    /// How many are open.
+    pub open: u64,
     /// The positions.
     pub status: PositionsStatus,
 }

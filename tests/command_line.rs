@@ -330,7 +330,7 @@ fn a_dry_run_that_cannot_print_ends_with_1_and_the_reason() {
             let last = stderr.lines().last().unwrap_or_default();
             assert!(last.starts_with("logagent: standard output: "), "{stderr}");
             assert!(
-                stderr.contains("; 0 bytes would have been sent"),
+                stderr.contains("(0 bytes, 0 records) would have been sent"),
                 "{stderr}"
             );
         }

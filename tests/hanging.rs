@@ -239,7 +239,10 @@ fn a_pipe_that_is_read_again_says_how_many_lines_were_dropped() {
         log.len()
     );
     let last = log.lines().last().unwrap_or_default();
-    assert!(last.contains(" bytes were delivered by this run"), "{last}");
+    assert!(
+        last.contains(" bytes) were delivered by this run"),
+        "{last}"
+    );
 }
 
 #[test]

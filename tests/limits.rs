@@ -216,9 +216,10 @@ fn with_a_full_state_folder_delivery_goes_on_and_checkpoints_resume_when_there_i
     env.write_lines("app.log", 200..300);
     let complaints = stop_and_expect(&env, agent, 300);
     assert!(
-        complaints.len() == 1
-            && complaints[0].contains("ERROR")
-            && complaints[0].contains("No space left on device"),
+        complaints.len() == 2
+            && complaints.iter().all(|line| line.contains("ERROR"))
+            && complaints[0].contains("No space left on device")
+            && complaints[1].contains("checkpoints are written again"),
         "{complaints:#?}"
     );
     assert_eq!(env.broker.values(TOPIC), lines(0..300));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -239,6 +239,68 @@ fn what_waits_for_a_cluster_that_is_given_up_goes_to_the_other_one() {
     other.assert_clean();
 }
 
+/// `logagent rewind` without a terminal.
+fn rewind(env: &Env, arguments: &[&str]) -> Output {
+    let mut command = Agent::command();
+    command
+        .arg("rewind")
+        .args(arguments)
+        .arg("--config")
+        .arg(env.config());
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn a_file_is_sent_again_from_where_its_position_is_set_to() {
+    let mut env = Env::following_one_path();
+    env.write_lines("app.log", 0..20);
+    env.start();
+    let path = env.path("app.log");
+    env.wait_for_records(20);
+    let output = rewind(&env, &[&path, "--to", "0", "--yes"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("is in use by process"), "{said}");
+    env.stop();
+    let output = rewind(&env, &[&path, "--to", "0"]);
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "nobody was asked: {output:?}"
+    );
+    let other = env.path("other.log");
+    env.append("other.log", "");
+    assert_eq!(
+        rewind(&env, &[&other, "--to", "0", "-y"]).status.code(),
+        Some(2)
+    );
+    // Two bytes into the second line: from the third.
+    let length = lines(0..1)[0].len() as u64 + 1;
+    let output = rewind(&env, &[&path, "-y", "--to", &(length + 2).to_string()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{:?}", output.stderr);
+    assert!(
+        said.contains(&format!("the next one begins at {}", 2 * length)),
+        "{said}"
+    );
+    env.start();
+    let sent: Vec<String> = lines(0..20).into_iter().chain(lines(2..20)).collect();
+    env.stop_and_expect_lines(&sent);
+    assert!(
+        rewind(&env, &[&path, "--to", "0", "--yes"])
+            .status
+            .success()
+    );
+    assert!(
+        rewind(&env, &[&path, "--to", "end", "--yes"])
+            .status
+            .success()
+    );
+    env.start();
+    env.write_lines("app.log", 20..30);
+    let sent: Vec<String> = sent.into_iter().chain(lines(20..30)).collect();
+    env.stop_and_expect_lines(&sent);
+}
+
 /// Lines of a file, a bounded number a second, until it is told to stop; each has its number.
 fn writer(
     mut file: File,
@@ -361,6 +423,7 @@ fn reload_under_load(env: &mut Env, rounds: u64, ways: &[Way]) -> HashMap<String
     // All of them are followed in the end.
     let come = env.path("come.log");
     env.set("log:come", "path", &come);
+    go(env, &ways[ways.len() - 1]);
     reloaded(env);
     stop.store(true, Ordering::Relaxed);
     let written = writers.map(|(name, writer)| (name.to_owned(), writer.join().unwrap()));
@@ -419,9 +482,9 @@ fn reloads_under_load_lose_no_line_and_send_none_twice() {
         env.broker.create_topic(topic, 1);
     }
     let address = env.broker.brokers();
-    let port = address.rsplit(':').next().unwrap().to_owned();
+    // With the first one there is an outage until the next.
     let ways = [
-        format!("localhost:{port}"),
+        "127.0.0.1:1".to_owned(),
         format!("127.0.0.1:1,{address}"),
         address,
     ];

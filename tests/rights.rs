@@ -142,8 +142,8 @@ fn a_folder_that_cannot_be_listed_loses_nothing_that_is_rotated_in_it() {
     env.wait_for_records(50);
     env.wait_for_log("recovered", SOON);
     let log_dir = env.log_dir().display().to_string();
-    let warnings = env.agent().count_log(&["WARN", &log_dir]);
-    let recovered = env.agent().count_log(&["INFO", "recovered"]);
+    let warnings = env.agent().count_log(&["WARN", &log_dir, "retrying"]);
+    let recovered = env.agent().count_log(&["WARN", "recovered"]);
     assert_eq!((warnings, recovered), (1, 1), "{}", env.log());
     env.stop();
     assert_eq!(sorted(env.broker.values(TOPIC)), sorted(lines(0..50)));
@@ -172,7 +172,7 @@ fn each_outage_of_a_file_is_one_warning_and_one_line_when_it_is_over_and_its_thr
         set_mode(&env, "in", 0o755);
         env.write_lines("in/app.log", outage * 10..outage * 10 + 10);
         env.wait_for_records(outage * 10 + 10);
-        let over = |env: &mut Env| env.agent().count_log(&["INFO", "app.log' recovered"]);
+        let over = |env: &mut Env| env.agent().count_log(&["WARN", "app.log' recovered"]);
         while over(&mut env) < outage {
             assert!(std::time::Instant::now() < deadline, "{}", env.log());
             std::thread::sleep(Duration::from_millis(20));

@@ -4,6 +4,8 @@
 //!             FoundPath, ThreadExit             stop: tailers, then producers, then registrar
 //! watch, all ------------------> main (Agent::run) -------------------------------------------->
 //!
+//! control --Request--> main --Progress::Asked--> registrar --Positions--> main --Snapshot--> whoever asked
+//!
 //! main --Message--> scheduler <--Message, Tailer--> tail:<path>, one for each file that is not quiet
 //!
 //! tail:<path> --Batch (bounded, one channel per producer)--> producer-<k> --Progress--> registrar
@@ -17,6 +19,7 @@ mod control_group;
 mod memory_limit;
 mod reload;
 mod standing;
+mod summary;
 mod supervisor;
 mod threads;
 mod wiring;
@@ -31,7 +34,7 @@ use thiserror::Error;
 
 pub(crate) use self::memory_limit::MemoryLimit;
 use self::reload::Reloading;
-use self::standing::Standing;
+use self::standing::{Followed, Standing};
 use self::threads::ThreadExit;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
@@ -164,16 +167,6 @@ pub struct Agent {
     /// Records that Kafka will never take.
     refused: u64,
     interrupted: bool,
-}
-
-/// A tailer, as the main thread knows it.
-#[derive(Debug)]
-struct Followed {
-    handle: TailerHandle,
-    log: Arc<LogConfig>,
-    destination: Arc<Destination>,
-    /// No section has its path: it was told to end.
-    is_ending: bool,
 }
 
 impl Agent {
@@ -319,6 +312,7 @@ impl Agent {
             log: log.clone(),
             destination: destination.clone(),
             is_ending: false,
+            size: stat.map_or(0, |stat| stat.size),
         };
         self.tailers.insert(path.clone(), followed);
         let registry = &self.shared.registry;
@@ -356,7 +350,9 @@ impl Agent {
         if let Some(route) = self.routes.get(&log.name) {
             return route.clone();
         }
-        let route = Arc::new(log.route(&self.host, self.config.kafka.headers));
+        let counters = self.shared.metrics.section(log);
+        let route = log.route(&self.host, self.config.kafka.headers, counters);
+        let route = Arc::new(route);
         let route = (route, self.budget.route());
         self.routes.insert(log.name.clone(), route.clone());
         route

@@ -24,7 +24,6 @@ use crate::batch::Destination;
 use crate::config::{Config, ConfigErrors, Difference, LogChange};
 use crate::control::{Answer, ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
 use crate::progress::Progress;
-use crate::snapshot::ConfigStatus;
 use crate::tail::changes::Change;
 use crate::tail::discover::Discovery;
 use crate::tail::watch::FirstLook;
@@ -39,8 +38,6 @@ pub(super) struct Reloading {
     waiting: Vec<Sender<Answer>>,
     /// A reload that was applied and waits for what there is of the new sections.
     begun: Option<Begun>,
-    /// How it went so far.
-    pub(super) status: ConfigStatus,
 }
 
 #[derive(Debug)]
@@ -53,17 +50,12 @@ struct Begun {
 
 impl Reloading {
     /// Nothing was reloaded yet.
-    pub(super) fn new(config: &Config, loaded: Receiver<Loaded>, asks: Option<Sender<()>>) -> Self {
+    pub(super) fn new(loaded: Receiver<Loaded>, asks: Option<Sender<()>>) -> Self {
         Reloading {
             asks,
             loaded,
             waiting: Vec::new(),
             begun: None,
-            status: ConfigStatus {
-                path: config.file.clone(),
-                modified: config.file.metadata().and_then(|file| file.modified()).ok(),
-                ..ConfigStatus::default()
-            },
         }
     }
 
@@ -132,7 +124,7 @@ impl Agent {
         let same = Difference::default();
         let config = kept(config, &self.config, &same);
         self.config = Arc::new(config);
-        let status = &mut self.reloading.status;
+        let status = &mut self.standing.config;
         (status.modified, status.refusal) = (modified, None);
         if is_asked {
             status.applied += 1;
@@ -150,7 +142,7 @@ impl Agent {
         modified: Option<SystemTime>,
         waiting: Vec<Sender<Answer>>,
     ) {
-        let status = &mut self.reloading.status;
+        let status = &mut self.standing.config;
         status.refused += 1;
         status.refusal = Some(errors.to_string());
         let report = ReloadReport {
@@ -185,7 +177,7 @@ impl Agent {
         self.shared.deleted.limit(config.agent.deleted_bytes_limit);
         for log in &config.logs {
             if !old.logs.iter().any(|known| Arc::ptr_eq(known, log)) {
-                self.shared.metrics.change(log);
+                self.shared.metrics.section(log);
             }
         }
         let discovery = Arc::new(Discovery::new(&config.logs, &config.agent.state_dir));
@@ -202,7 +194,7 @@ impl Agent {
         }
         let gathering = self.config.kafka.gathering();
         let first_look = self.watches.follow(discovery, gathering, FIRST_LOOK);
-        let status = &mut self.reloading.status;
+        let status = &mut self.standing.config;
         status.applied += 1;
         (status.modified, status.refusal) = (modified, None);
         status.last_applied = Some(SystemTime::now());
@@ -228,7 +220,8 @@ impl Agent {
         self.routes.retain(|name, _| is_there(name));
         for log in &config.logs {
             self.route(log);
-            let route = log.route(&self.host, config.kafka.headers);
+            let counters = self.shared.metrics.section(log);
+            let route = log.route(&self.host, config.kafka.headers, counters);
             if let Some((known, _)) = self.routes.get_mut(&log.name)
                 && **known != route
             {

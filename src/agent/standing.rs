@@ -1,29 +1,100 @@
-//! How everything stands, for whoever asks the main thread.
+//! How everything stands, for whoever asks the main thread, and for its own line in the log each minute.
 //!
 //! What is counted is read where it is counted. What only the registrar knows it is asked for, and the main thread goes
 //! on meanwhile: an answer that does not come in time is missing in the snapshot, which says so.
 
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
+use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::Agent;
+use super::summary::{Totals, still_wrong};
+use crate::batch::Destination;
+use crate::config::{Config, LogConfig};
 use crate::control::Request;
 use crate::progress::Progress;
-use crate::snapshot::{Positions, Snapshot};
+use crate::shown::ShownPath;
+use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
+use crate::tailer_handle::TailerHandle;
 
 /// Snapshots that are asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Standing {
     /// Who gets the one that is being gathered.
-    asking: Vec<Sender<Snapshot>>,
+    asking: Vec<Asker>,
     /// Who came after that was begun: theirs is another one.
-    later: Vec<Sender<Snapshot>>,
+    later: Vec<Asker>,
     /// Where the registrar answers, and until when that is waited for.
     awaited: Option<(Receiver<Positions>, Instant)>,
+    /// What the last line of the log has told.
+    told: Totals,
+    started: SystemTime,
+    /// The ini in use.
+    pub(super) config: ConfigStatus,
+}
+
+#[derive(Debug)]
+enum Asker {
+    Operator(Sender<Snapshot>),
+    /// The main thread itself.
+    Summary,
+}
+
+/// A tailer, as the main thread knows it.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) handle: TailerHandle,
+    /// Its section, and where its records go.
+    pub(super) log: Arc<LogConfig>,
+    pub(super) destination: Arc<Destination>,
+    /// No section has its path: it was told to end.
+    pub(super) is_ending: bool,
+    /// The size that its file had when it was found, in bytes.
+    pub(super) size: u64,
 }
 
 impl Standing {
+    /// That of an agent that starts now.
+    pub(super) fn new(config: &Config) -> Self {
+        let metadata = fs::metadata(&config.file);
+        Standing {
+            asking: Vec::new(),
+            later: Vec::new(),
+            awaited: None,
+            told: Totals::default(),
+            started: SystemTime::now(),
+            config: ConfigStatus {
+                path: config.file.clone(),
+                modified: metadata.and_then(|metadata| metadata.modified()).ok(),
+                ..ConfigStatus::default()
+            },
+        }
+    }
+
+    /// Has `ask` ask the registrar, if somebody waits for a snapshot and none is being gathered. `false` says that it
+    /// cannot even be asked.
+    fn begin(&mut self, now: Instant, ask: impl FnOnce(Sender<Positions>) -> bool) {
+        if self.awaited.is_some() || self.later.is_empty() {
+            return;
+        }
+        self.asking = std::mem::take(&mut self.later);
+        let (answer, answers) = bounded(1);
+        let until = match ask(answer) {
+            true => now + PATIENCE,
+            false => now,
+        };
+        self.awaited = Some((answers, until));
+    }
+
+    /// Nothing is waited for any more. Returns who gets what there is.
+    fn end(&mut self) -> Vec<Asker> {
+        self.awaited = None;
+        std::mem::take(&mut self.asking)
+    }
+
     /// Where the registrar answers.
     pub(super) fn answers(&self) -> Receiver<Positions> {
         let awaited = self.awaited.as_ref();
@@ -41,55 +112,177 @@ impl Agent {
     /// Serves what somebody asks.
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
-            Request::Snapshot(answer) => self.standing.later.push(answer),
+            Request::Snapshot(answer) => self.standing.later.push(Asker::Operator(answer)),
             Request::Reload(answer) => self.on_reload(answer),
         }
         self.begin_snapshot();
     }
 
-    /// Asks the registrar, if somebody waits for a snapshot and none is being gathered.
+    /// A minute is over.
+    pub(super) fn on_minute(&mut self) {
+        self.shared.descriptors.follows(self.tailers.len());
+        self.standing.later.push(Asker::Summary);
+        self.begin_snapshot();
+    }
+
     fn begin_snapshot(&mut self) {
-        let standing = &mut self.standing;
-        if standing.awaited.is_some() || standing.later.is_empty() {
-            return;
-        }
-        standing.asking = std::mem::take(&mut standing.later);
-        let (answer, answers) = bounded(1);
-        let asked = match &self.progress {
-            Some(registrar) => registrar.try_send(Progress::Asked(answer)),
-            None => Err(TrySendError::Disconnected(Progress::Asked(answer))),
-        };
-        // Where it cannot even be asked the answer is overdue at once.
-        let patience = asked.map_or(Duration::ZERO, |()| PATIENCE);
-        standing.awaited = Some((answers, Instant::now() + patience));
+        let registrar = self.progress.as_ref();
+        // Its queue may be full, and the main thread waits for nobody.
+        let ask = |answer| registrar.is_some_and(|r| r.try_send(Progress::Asked(answer)).is_ok());
+        self.standing.begin(Instant::now(), ask);
     }
 
     /// Hands out the snapshot; without positions if the registrar has not answered.
     pub(super) fn end_snapshot(&mut self, positions: Option<Positions>) {
-        self.standing.awaited = None;
+        let askers = self.standing.end();
         let snapshot = self.snapshot(positions);
-        for asker in std::mem::take(&mut self.standing.asking) {
-            // Who does not wait any more is not waited for.
-            let _ = asker.try_send(snapshot.clone());
+        for asker in askers {
+            match asker {
+                // Who does not wait any more is not waited for.
+                Asker::Operator(asker) => drop(asker.try_send(snapshot.clone())),
+                Asker::Summary => self.summarise(&snapshot),
+            }
         }
         self.begin_snapshot();
     }
 
-    fn snapshot(&self, positions: Option<Positions>) -> Snapshot {
-        let mut snapshot = Snapshot {
-            config: self.reloading.status.clone(),
-            ..Snapshot::default()
-        };
-        match positions {
-            Some(positions) => {
-                snapshot.files = positions.files;
-                snapshot.positions = positions.status;
-            }
-            None => snapshot.unanswered.push("registrar".to_owned()),
+    /// Says what has moved since the last time, and what still is wrong.
+    fn summarise(&mut self, snapshot: &Snapshot) {
+        let totals = Totals::of(snapshot);
+        if let Some(line) = totals.since(&self.standing.told, snapshot, SystemTime::now()) {
+            log::info!("{line}");
         }
+        self.standing.told = totals;
+        for (condition, lasted) in self.shared.metrics.board.due(Instant::now()) {
+            let line = still_wrong(&condition, lasted, snapshot, &self.config.logs);
+            log::log!(condition.level, "{line}");
+        }
+    }
+
+    fn snapshot(&self, positions: Option<Positions>) -> Snapshot {
+        let metrics = &self.shared.metrics;
+        let conditions = metrics.board.all();
+        let (positions, unanswered) = match positions {
+            Some(positions) => (positions, Vec::new()),
+            None => (Positions::default(), vec!["registrar".to_owned()]),
+        };
+        let mut snapshot = Snapshot {
+            process: ProcessStatus {
+                pid: std::process::id(),
+                started: Some(self.standing.started),
+                memory_used: self.budget.used_bytes() as u64,
+                memory_limit: self.memory_limit.bytes as u64,
+                threads: fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count() as u64),
+                files_open: positions.open,
+            },
+            config: self.standing.config.clone(),
+            logs: metrics.logs(),
+            files: positions.files,
+            topics: metrics.topics(&conditions),
+            brokers: metrics.brokers(&conditions),
+            produce_errors: metrics.produce_errors(),
+            produce_latency: metrics.produce_latency(),
+            positions: positions.status,
+            conditions,
+            unanswered,
+        };
+        self.complete_files(&mut snapshot);
         snapshot
+    }
+
+    /// Adds the files that have no position yet, and what keeps each of them from being read or sent.
+    fn complete_files(&self, snapshot: &mut Snapshot) {
+        let conditions = &snapshot.conditions;
+        let wrong: HashSet<&str> = conditions.iter().map(|c| &*c.subject).collect();
+        let is_cut_off = wrong.contains("all brokers");
+        let mut waiting: HashMap<&str, bool> = HashMap::new();
+        for log in &self.config.logs {
+            let topic = format!("topic {}", log.destination.topic);
+            waiting.insert(&log.name, is_cut_off || wrong.contains(&*topic));
+        }
+        let files = &mut snapshot.files;
+        // Of a file that no section follows any more nobody reads on.
+        files.retain(|file| !file.log.is_empty() || self.tailers.contains_key(&*file.path));
+        let known: HashSet<_> = files.iter().map(|file| file.path.clone()).collect();
+        let missing = self
+            .tailers
+            .iter()
+            .filter(|(path, _)| !known.contains(&***path));
+        files.extend(missing.map(|(path, followed)| FileStatus {
+            path: path.to_path_buf(),
+            size: followed.size,
+            state: FileState::Behind,
+            ..FileStatus::default()
+        }));
+        for file in files {
+            if file.log.is_empty()
+                && let Some(followed) = self.tailers.get(&*file.path)
+            {
+                file.log.clone_from(&followed.log.name);
+            }
+            let may_fail = file.state != FileState::Rotated && !wrong.is_empty();
+            if may_fail && wrong.contains(&*ShownPath(&file.path).to_string()) {
+                file.state = FileState::Failed;
+            } else if file.state == FileState::Behind && waiting.get(&*file.log) == Some(&true) {
+                file.state = FileState::Waiting;
+            }
+        }
     }
 }
 
 /// So long an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// So often the log says what has moved.
+pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INI: &str = "[kafka]\nbrokers = k:1\ntopic = t\n[log:a]\npath = /a\n";
+
+    fn standing() -> Standing {
+        let config = Config::parse(INI, std::path::Path::new("/nowhere.ini"), &|_| None);
+        Standing::new(&config.expect("a good ini"))
+    }
+
+    #[test]
+    fn who_asks_while_a_snapshot_is_gathered_gets_the_next_one() {
+        let mut standing = standing();
+        standing.later.push(Asker::Summary);
+        let mut registrar = None;
+        let now = Instant::now();
+        let ask = |answer| registrar.replace(answer).is_none();
+        standing.begin(now, ask);
+        standing.later.push(Asker::Summary);
+        standing.later.push(Asker::Summary);
+        standing.begin(now, |_| panic!("it was asked"));
+        let answer = registrar.expect("it was asked");
+        answer.send(Positions::default()).expect("it is awaited");
+        assert!(standing.answers().try_recv().is_ok());
+        assert_eq!(standing.end().len(), 1);
+        standing.begin(now, |_| true);
+        assert_eq!(standing.end().len(), 2);
+        standing.begin(now, |_| panic!("nobody wants it"));
+    }
+
+    #[test]
+    fn a_registrar_that_hangs_or_cannot_be_asked_is_waited_for_as_long_as_half_a_second_and_not_at_all()
+     {
+        let mut standing = standing();
+        for (can_be_asked, patience) in [(true, PATIENCE), (false, Duration::ZERO)] {
+            standing.later.push(Asker::Summary);
+            let began = Instant::now();
+            let mut registrar = None;
+            standing.begin(began, |answer| {
+                registrar = Some(answer);
+                can_be_asked
+            });
+            let overdue = standing.overdue().recv().expect("it comes");
+            assert!(overdue.duration_since(began) >= patience);
+            assert!(overdue.duration_since(began) < patience + Duration::from_secs(5));
+            assert_eq!(standing.end().len(), 1);
+        }
+        assert!(standing.overdue().try_recv().is_err() && standing.answers().try_recv().is_err());
+    }
+}

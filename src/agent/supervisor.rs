@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select, tick};
 
+use super::standing::SUMMARY_INTERVAL;
 use super::threads::{Outcome, Role, ThreadExit};
 use super::wiring::agent_id;
 use super::{Agent, AgentError};
 use crate::kafka::producer::transaction::Stop;
 use crate::progress::Progress;
+use crate::shown::Size;
 use crate::tail::forgetting::{FORGET_INTERVAL, Forgetting, LookedFor};
 
 impl Agent {
@@ -23,6 +25,7 @@ impl Agent {
             false => tick(FORGET_INTERVAL),
         };
         let watchdog = self.service_manager.watchdog().map_or(never(), tick);
+        let minute = tick(SUMMARY_INTERVAL);
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;
@@ -53,6 +56,7 @@ impl Agent {
                     self.on_loaded(loaded);
                 },
                 recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),
+                recv(minute) -> _ => self.on_minute(),
                 recv(forget) -> _ => forgetting.look(),
                 recv(watchdog) -> _ => self.service_manager.alive(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
@@ -168,11 +172,18 @@ impl Agent {
                 }
             }
         }
-        let acked = self.shared.metrics.acked_bytes.value();
+        let metrics = &self.shared.metrics;
+        let acked = metrics.acked_bytes.value();
+        let (size, logs) = (Size(acked), metrics.logs());
+        let records: u64 = logs.iter().map(|log| log.acked_records).sum();
         if self.mode.dry_run {
-            log::info!("stopped; {acked} bytes would have been sent");
+            log::info!(
+                "stopped; {size} of log files ({acked} bytes, {records} records) would have been sent"
+            );
         } else {
-            log::info!("stopped; {acked} bytes were delivered by this run");
+            log::info!(
+                "stopped; {size} of log files ({acked} bytes) were delivered by this run as {records} records"
+            );
         }
     }
 

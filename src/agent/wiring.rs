@@ -84,6 +84,8 @@ impl Agent {
         let (found_sender, found) = unbounded();
         let (exits, exited) = unbounded();
         let lanes = lanes(exits.clone());
+        let metrics = Arc::new(Metrics::new(&config.logs));
+        lanes.report_to(&metrics.board);
         // What does not answer at the start is followed later, except with --once, where there is no later.
         let patience = (!mode.once).then_some(FIRST_LOOK);
         let discovery = Arc::new(Discovery::new(&config.logs, &config.agent.state_dir));
@@ -99,10 +101,12 @@ impl Agent {
             name: "watch".to_owned(),
             error,
         })?;
+        let watcher = watcher.report_to(&metrics.board);
         let (permits, thread_pressure) = (
             DescriptorPermits::new(descriptors),
             Arc::<ThreadPressure>::default(),
         );
+        permits.report_to(&metrics.board);
         let shared = Arc::new(Shared {
             registry: FileRegistry::new(&saved),
             discovery: Mutex::new(discovery),
@@ -113,7 +117,7 @@ impl Agent {
             descriptors: permits.clone(),
             thread_pressure: thread_pressure.clone(),
             deleted: DeletedFiles::new(config.agent.deleted_bytes_limit),
-            metrics: Arc::new(Metrics::new(&config.logs)),
+            metrics,
             once: mode.once,
             parks_at_once: !config.kafka.gathering().is_zero(),
         });
@@ -134,7 +138,8 @@ impl Agent {
         let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
         let scheduler = Scheduler::new(messages, calls, thread_pressure, permits, lanes, report)
             .with_most_threads(shares.tailers.min(agent.memory_limit.threads()))
-            .with_pace(gathering);
+            .with_pace(gathering)
+            .report_to(&agent.shared.metrics.board);
         agent.spawn("scheduler".into(), Role::Scheduler, move || {
             scheduler.run();
             true
@@ -192,8 +197,8 @@ impl Agent {
             exited,
             found,
             inbox,
-            standing: Standing::default(),
-            reloading: Reloading::new(&config, reads, asks),
+            standing: Standing::new(&config),
+            reloading: Reloading::new(reads, asks),
             control: None,
             tailers: HashMap::new(),
             routes: HashMap::new(),
@@ -282,7 +287,13 @@ impl Agent {
             match self.config.kafka.protocol {
                 Protocol::Native => {
                     let dead_letters = self.config.agent.state_dir.join("dead-letter");
-                    let output = NativeOutput::new(k, kafka, progress.clone(), Some(dead_letters));
+                    let output = NativeOutput::new(
+                        k,
+                        kafka,
+                        self.shared.metrics.clone(),
+                        progress.clone(),
+                        Some(dead_letters),
+                    );
                     let output = match taken.next() {
                         None => output,
                         Some(taken) => output.with_transactions(taken, most_bytes),
@@ -290,7 +301,11 @@ impl Agent {
                     self.spawn_producer(k, output, batches)?;
                 }
                 Protocol::Legacy => {
-                    self.spawn_producer(k, LegacyOutput::new(kafka, progress.clone()), batches)?;
+                    self.spawn_producer(
+                        k,
+                        LegacyOutput::new(kafka, self.shared.metrics.clone(), progress.clone()),
+                        batches,
+                    )?;
                 }
             }
         }

@@ -103,7 +103,7 @@ pub(super) fn destination(config: &Config, log: &LogConfig, path: &Path) -> Arc<
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
     Arc::new(Destination {
-        route: Arc::new(log.route(&host, config.kafka.headers)),
+        route: Arc::new(log.route(&host, config.kafka.headers, Arc::default())),
         path: path.into(),
     })
 }

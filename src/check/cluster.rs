@@ -48,17 +48,15 @@ pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Tabl
                 continue;
             }
         };
-        let tls = match answer.tls {
-            None => Cell::Nothing,
-            Some((version, None)) => Cell::Text(version.to_owned()),
-            Some((version, Some(end))) => {
+        let version = answer.tls.map(|version| version.trim_start_matches("TLS "));
+        let tls = match (version, answer.certificate_end) {
+            (None, _) => Cell::Nothing,
+            (Some(version), None) => Cell::Text(version.to_owned()),
+            (Some(version), Some(end)) => {
                 let days = days_until(end, now);
                 if days < FEW_DAYS {
-                    findings.push(finding(
-                        Warning,
-                        address,
-                        format!("its certificate ends in {days} days"),
-                    ));
+                    let words = format!("its certificate ends in {days} days");
+                    findings.push(finding(Warning, address, words));
                 }
                 Cell::Text(format!("{version}, {days} days"))
             }
@@ -73,7 +71,7 @@ pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Tabl
             Cell::Text(address.to_string()),
             tls,
             sasl.unwrap_or(Cell::Nothing),
-            Cell::Text(answer.release.to_owned()),
+            Cell::Text(answer.release.unwrap_or("old").to_owned()),
             Cell::Number(leads(answer, one)),
             Cell::Text(format!("{round_trip:.1} ms")),
         ]);

@@ -14,7 +14,7 @@ use crate::agent::MemoryLimit;
 use crate::checkpoint::store;
 use crate::config::Config;
 use crate::progress::Saved;
-use crate::shown::{ShownPath, size};
+use crate::shown::{ShownPath, Size};
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::users::user_name;
 
@@ -138,7 +138,7 @@ fn too_little(free: u64, has_inodes: bool) -> Option<(Level, String)> {
         _ if !has_inodes => Some((Failure, "the file system has no inode left".to_owned())),
         0..LEAST_FREE => Some((
             Warning,
-            format!("{} are left on the file system", size(free)),
+            format!("{} are left on the file system", Size(free)),
         )),
         _ => None,
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::record::json_text::push_string;
-use crate::shown::{WIDTH, size, wrap};
+use crate::shown::{Size, WIDTH, wrap};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ impl Cell {
         match self {
             Cell::Text(text) => text.clone(),
             Cell::Number(number) => number.to_string(),
-            Cell::Bytes(bytes) => size(*bytes),
+            Cell::Bytes(bytes) => Size(*bytes).to_string(),
             Cell::Nothing => "-".to_owned(),
         }
     }
@@ -309,9 +309,9 @@ mod tests {
   WARN  files     limit 1024, up to 1190 needed: files will take turns, which
                   is slow
 
-LOG                                                     FILES    SIZE  START
-web                                                         2  12 KiB  position
-a-name-of-a-log-that-is-longer-than-what-fits-on-a-...     14       -  end
+LOG                                                   FILES      SIZE  START
+web                                                       2  12.1 KiB  position
+a-name-of-a-log-that-is-longer-than-what-fits-on-...     14         -  end
   FAIL  web       /var/log/\"x\": permission denied
 
 1 error, 1 warning

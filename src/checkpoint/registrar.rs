@@ -6,21 +6,25 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use log::Level;
 
+use super::behind::Behind;
 use super::positions::TopicPositions;
 use super::schedule::{Looks, Schedule};
 use super::store::{Entry, Store};
 use super::tracker::AckTracker;
 use super::tracker::Changes;
 use crate::batch::{SourceId, Span, TailChecksum};
+use crate::condition::Condition;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
-use crate::progress::{Checkpoint, CloseReason, PositionRecord, Progress, Saved, SourceState};
-use crate::snapshot::Positions;
+use crate::progress::{
+    Checkpoint, CloseReason, PositionRecord, Progress, Saved, ShownSource, SourceState,
+};
+use crate::snapshot::PositionsStatus;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
 #[derive(Debug)]
@@ -43,7 +47,8 @@ pub struct Registrar {
     has_acked: bool,
     /// Sizes were not written because their sources had just moved.
     is_to_look_again: bool,
-    failing: bool,
+    trouble: Condition,
+    status: PositionsStatus,
     /// With `delivery = exactly_once`: the positions as records.
     positions: Option<TopicPositions>,
     /// The file is to be written anew: the sections stand at its beginning.
@@ -54,7 +59,8 @@ pub struct Registrar {
 struct Tracked {
     checkpoint: Checkpoint,
     tracker: AckTracker,
-    size: Arc<AtomicU64>,
+    shown: Arc<ShownSource>,
+    behind: Behind,
     /// Set when the tailer has read it to its end: that end, and why.
     end: Option<(u64, CloseReason)>,
     /// The position that was written last, which becomes a mark when a later one is written.
@@ -77,8 +83,7 @@ impl Tracked {
     }
 
     fn seen_size(&self) -> u64 {
-        let size = self.size.load(Ordering::Relaxed);
-        size.max(self.checkpoint.offset)
+        self.shown.size().max(self.checkpoint.offset)
     }
 
     /// Makes the checkpoint what it is when it is written.
@@ -109,6 +114,7 @@ impl Registrar {
         metrics: Arc<Metrics>,
     ) -> Self {
         let checkpoints = saved.checkpoints.into_iter();
+        let board = metrics.board.clone();
         Registrar {
             store,
             sections: saved.sections.unwrap_or_default(),
@@ -122,7 +128,8 @@ impl Registrar {
             looks: Looks::default(),
             has_acked: false,
             is_to_look_again: false,
-            failing: false,
+            trouble: Condition::on(&board),
+            status: PositionsStatus::default(),
             positions: None,
             is_to_begin: false,
         }
@@ -209,8 +216,8 @@ impl Registrar {
                 source,
                 checkpoint,
                 replaces,
-                size,
-            } => self.open(source, checkpoint, replaces, size),
+                shown,
+            } => self.open(source, checkpoint, replaces, shown),
             Progress::Known { source, identity } => {
                 if let Some(tracked) = self.open.get_mut(&source) {
                     // Content that nothing is known of cannot be told from other content: a crash in between,
@@ -225,8 +232,7 @@ impl Registrar {
             Progress::Acked(spans) => {
                 self.has_acked = true;
                 for span in spans {
-                    self.metrics.acked_bytes.add(span.end - span.start);
-                    self.move_to(&span);
+                    self.done_with(&span);
                 }
             }
             Progress::Sealed {
@@ -243,7 +249,8 @@ impl Registrar {
                 }
                 self.take(Progress::Acked(spans));
             }
-            Progress::Skipped(span) => self.move_to(&span),
+            Progress::Filtered(span) => self.done_with(&span),
+            Progress::Skipped(span) => self.move_to(&span, 0),
             Progress::Registered(checkpoint) => {
                 self.changes.rest.push(checkpoint.serial);
                 self.rest.insert(checkpoint.serial, checkpoint);
@@ -252,7 +259,7 @@ impl Registrar {
             Progress::Forgotten { serial } => self.forget(serial),
             Progress::Asked(answer) => {
                 // Who asked and waits no longer has gone on without it.
-                let _ = answer.try_send(Positions::default());
+                let _ = answer.try_send(self.positions(SystemTime::now()));
             }
             Progress::Closed {
                 source,
@@ -306,7 +313,7 @@ impl Registrar {
         source: SourceId,
         checkpoint: Checkpoint,
         mut replaces: Vec<u64>,
-        size: Arc<AtomicU64>,
+        shown: Arc<ShownSource>,
     ) {
         // A source that was closed while some of it was on its way, and opened again behind that: were its checkpoint
         // replaced now, a crash would lose what is not acknowledged; and were it kept after that, the next start
@@ -322,11 +329,19 @@ impl Registrar {
         // it a file that nobody looks for.
         self.schedule.changed_urgently();
         let tracker = AckTracker::new(checkpoint.offset, checkpoint.tail_checksum);
+        let mut behind = Behind::default();
+        // What is there now was written before its last change.
+        let modified = Duration::from_nanos(u64::try_from(checkpoint.modified_ns).unwrap_or(0));
+        if shown.size() > checkpoint.offset {
+            let changed = SystemTime::UNIX_EPOCH + modified;
+            behind.saw(shown.size(), changed.min(SystemTime::now()));
+        }
         let tracked = Tracked {
             written: (checkpoint.offset, checkpoint.tail_checksum),
             checkpoint,
             tracker,
-            size,
+            shown,
+            behind,
             end: None,
             change: Change::Nothing,
             has_moved_since_look: false,
@@ -347,19 +362,30 @@ impl Registrar {
         self.schedule.changed();
     }
 
-    /// Moves the checkpoint of a source over a span that is acknowledged or a hole. An acknowledgement for a
-    /// source that is done for (a truncated one) has no checkpoint to move.
-    fn move_to(&mut self, span: &Span) {
+    /// The bytes of a span are acknowledged, or filters have dropped them.
+    fn done_with(&mut self, span: &Span) {
+        let bytes = span.end - span.start;
+        self.metrics.acked_bytes.add(bytes);
+        self.move_to(span, bytes);
+    }
+
+    /// Moves the checkpoint of a source over a span that is done with, of which `bytes` count, or a hole. An
+    /// acknowledgement for a source that is done for (a truncated one) has no checkpoint to move.
+    fn move_to(&mut self, span: &Span, bytes: u64) {
         let Some(Tracked {
             checkpoint,
             tracker,
             has_moved_since_look,
+            shown,
+            behind,
             ..
         }) = self.open.get_mut(&span.source).map(Box::as_mut)
         else {
             return;
         };
+        shown.counters.acked_bytes.add(bytes);
         if tracker.ack(span) {
+            behind.passed(tracker.offset());
             checkpoint.offset = tracker.offset();
             checkpoint.tail_checksum = tracker.tail_checksum();
             *has_moved_since_look = true;
@@ -447,6 +473,7 @@ impl Registrar {
     /// Has what grew be written with its size. What moves is written with it anyway.
     fn look_at_sizes(&mut self) {
         self.is_to_look_again = false;
+        let now = SystemTime::now();
         let mut has_found = false;
         for (source, tracked) in &mut self.open {
             let has_moved = std::mem::take(&mut tracked.has_moved_since_look);
@@ -454,6 +481,7 @@ impl Registrar {
                 continue;
             }
             has_found = true;
+            tracked.behind.saw(tracked.seen_size(), now);
             if has_moved {
                 self.is_to_look_again = true;
                 continue;
@@ -540,28 +568,34 @@ impl Registrar {
         match done {
             Ok(()) => {
                 self.schedule.succeeded();
-                if std::mem::take(&mut self.failing) {
-                    log::info!("checkpoints are written again");
+                self.status.written = Some(SystemTime::now());
+                if let Some(left) = self.trouble.leave() {
+                    log::log!(left.level, "checkpoints are written again{left}");
                 }
             }
             Err(error) => {
                 self.schedule.failed(now);
-                if std::mem::replace(&mut self.failing, true) {
-                    return log::debug!("checkpoints cannot be written: {error}");
+                self.status.failures += 1;
+                let trouble = self.trouble.enter(Level::Error, &POSITIONS, &error, now);
+                match trouble.say(now) {
+                    Some(passed_over) => log::error!(
+                        "checkpoints cannot be written: {error}; delivery goes on, but a restart would send again \
+                         what is acknowledged from now on{passed_over}"
+                    ),
+                    None => log::debug!("checkpoints cannot be written: {error}"),
                 }
-                log::error!(
-                    "checkpoints cannot be written: {error}; delivery goes on, but a restart would send again \
-                     what is acknowledged from now on"
-                );
             }
         }
     }
 }
 
+/// What the condition that they cannot be written is about.
+const POSITIONS: &str = "positions";
 /// The table of files that nobody reads is not made smaller than for so many.
 const LEAST_ROOM: usize = 256;
 /// So many messages are taken before it is looked at the clock again.
 const TOGETHER: usize = 256;
 
+mod standing;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,8 @@
 //! completions are made of it.
 
 use super::{
-    Command, Given, UsageError, make_check, make_help, make_reload, make_run, make_test,
-    make_verify,
+    Command, Given, UsageError, make_check, make_help, make_reload, make_rewind, make_run,
+    make_test, make_verify,
 };
 
 /// One command.
@@ -161,6 +161,25 @@ pub(super) const COMMANDS: &[Row] = &[
         more: "Exit codes: 0 it is applied, 1 it is refused and the old one stays in use, 2 no agent answers.",
         options: &[],
         make: make_reload,
+    },
+    Row {
+        name: "rewind",
+        letter: None,
+        operands: "PATH",
+        most_operands: 1,
+        help: "set the position of a file, to have it sent again; while no agent runs",
+        more: "It says what that means and asks back; without a terminal it needs --yes.\n\
+               Exit codes: 0 done, 1 nothing was changed, 2 it cannot be done.",
+        options: &[
+            option(
+                "to",
+                None,
+                "PLACE",
+                "0, end, or an offset: the line that begins there or next",
+            ),
+            option("yes", Some('y'), "", "do not ask back"),
+        ],
+        make: make_rewind,
     },
     Row {
         name: "help",

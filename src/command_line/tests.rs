@@ -162,3 +162,26 @@ fn help_is_had_for_a_key_of_the_ini() {
     let error = "'logagent help' takes no argument 'x'";
     assert_eq!(parse(&["help", "test", "x"]), Err(error.to_owned()));
 }
+
+#[test]
+fn a_rewind_takes_one_path_and_a_place() {
+    let rewind = |to, yes| {
+        Ok(Command::Rewind(RewindOptions {
+            config: "x.ini".into(),
+            path: "/a".into(),
+            to,
+            yes,
+        }))
+    };
+    let zero = ["rewind", "/a", "--to", "0", "-c", "x.ini"];
+    assert_eq!(parse(&zero), rewind(To::Offset(0), false));
+    let end = ["rewind", "-y", "--to=end", "/a", "-c", "x.ini"];
+    assert_eq!(parse(&end), rewind(To::End, true));
+    for wrong in [
+        &["rewind", "/a"][..],
+        &["rewind", "/a", "--to", "-1"],
+        &["rewind", "--to", "0"],
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong:?}");
+    }
+}

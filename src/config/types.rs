@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::BrokerAddress;
-use super::difference::Origin;
+use super::origin::Origin;
 use super::sasl::{SaslConfig, TokenOrigin};
 use super::tls::TlsConfig;
 use crate::batch::Route;
+use crate::metrics::SectionCounters;
 use crate::record::RecordConfig;
 
 /// Everything `logagent.ini` says.
@@ -221,7 +222,12 @@ pub struct LogConfig {
 
 impl LogConfig {
     /// Headers, key and topic that the records of its files get, as far as they are the same for all.
-    pub fn route(&self, host: &str, headers: HeaderChoice) -> Route {
+    pub fn route(
+        &self,
+        host: &str,
+        headers: HeaderChoice,
+        counters: Arc<SectionCounters>,
+    ) -> Route {
         let of_host = headers
             .host
             .then(|| ("host".to_owned(), host.as_bytes().to_vec()));
@@ -239,6 +245,8 @@ impl LogConfig {
             with_path: headers.path,
             has_provenance: headers.provenance,
             strip_cr: self.strip_cr,
+            counters,
+            counts_lines: self.record.is_none(),
         }
     }
 }

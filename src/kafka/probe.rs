@@ -11,7 +11,7 @@ use crossbeam_channel::{Sender, unbounded};
 use super::network::client::Client;
 use super::network::error::ConnectionError;
 use super::network::token::TokenSource;
-use super::protocol::api::{DESCRIBE_CONFIGS, INIT_PRODUCER_ID, METADATA, PRODUCE, Versions};
+use super::protocol::api::{DESCRIBE_CONFIGS, INIT_PRODUCER_ID, METADATA, PRODUCE};
 use super::protocol::configs::{self, BROKER, Configs, TOPIC};
 use super::protocol::error_code::Verdict;
 use super::protocol::request::Request;
@@ -29,10 +29,12 @@ pub(crate) struct Asked {
 /// What one broker says.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The version of TLS and until when its certificate is valid, if the connection is encrypted.
-    pub(crate) tls: Option<(&'static str, Option<SystemTime>)>,
+    /// The version of TLS, if the connection is encrypted.
+    pub(crate) tls: Option<&'static str>,
+    /// Until when its certificate is valid.
+    pub(crate) certificate_end: Option<SystemTime>,
     /// Its release, as far as the versions of its APIs tell.
-    pub(crate) release: &'static str,
+    pub(crate) release: Option<&'static str>,
     /// Of one question.
     pub(crate) round_trip: Duration,
     /// Brokers, and the topics that were asked for.
@@ -133,8 +135,9 @@ fn ask_one(
         ask_for_producer_id(&mut client, &config)?;
     }
     Ok(Answer {
-        tls: client.transport.tls(),
-        release: release(&client.versions),
+        tls: client.transport.tls_version(),
+        certificate_end: client.transport.certificate_end(),
+        release: client.versions.release(),
         round_trip,
         configs: ask_for_configs(&mut client, address, &config, &metadata)?,
         metadata,
@@ -204,33 +207,6 @@ fn words(error: &ConnectionError) -> String {
     }
 }
 
-/// The release of a broker that speaks these versions: the first row that it reaches in both.
-fn release(versions: &Versions) -> &'static str {
-    let (produce, fetch) = (versions.newest(PRODUCE.key), versions.newest(FETCH_KEY));
-    let reached = RELEASES
-        .iter()
-        .find(|row| produce >= row.0 && fetch >= row.1);
-    reached.map_or("old", |row| row.2)
-}
-
-/// The newest versions of Produce and Fetch (`clients/src/main/resources/common/message` of each release).
-const RELEASES: [(i16, i16, &str); 14] = [
-    (13, 18, "4.1+"),
-    (12, 17, "4.0"),
-    (11, 17, "3.9"),
-    (11, 16, "3.8"),
-    (10, 16, "3.7"),
-    (9, 15, "3.5+"),
-    (9, 13, "3.1+"),
-    (9, 12, "2.8+"),
-    (8, 11, "2.4+"),
-    (7, 10, "2.1+"),
-    (6, 8, "2.0"),
-    (5, 7, "1.1"),
-    (5, 6, "1.0"),
-    (3, 5, "0.11"),
-];
-const FETCH_KEY: i16 = 1;
 /// From this version of Produce on WRITE on a topic is the right to be idempotent, too.
 const OWN_RIGHT_IS_ENOUGH: i16 = 9;
 /// No step takes longer: connecting, a handshake, an answer.
@@ -244,25 +220,3 @@ const TOPIC_KEYS: &[&str] = &[
     "message.timestamp.difference.max.ms",
 ];
 const BROKER_KEYS: &[&str] = &["auto.create.topics.enable"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_release_is_that_of_the_newest_versions() {
-        for (produce, fetch, expected) in [
-            (13, 18, "4.1+"),
-            (20, 30, "4.1+"),
-            (12, 17, "4.0"),
-            (11, 17, "3.9"),
-            (9, 12, "2.8+"),
-            (8, 12, "2.4+"),
-            (3, 5, "0.11"),
-            (2, 3, "old"),
-        ] {
-            let versions = Versions::offering(&[(0, 0, produce), (1, 0, fetch)]);
-            assert_eq!(release(&versions), expected, "{produce} {fetch}");
-        }
-    }
-}

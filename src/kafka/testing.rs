@@ -41,6 +41,8 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
         with_path: false,
         has_provenance: false,
         strip_cr: false,
+        counters: Arc::default(),
+        counts_lines: true,
     }
 }
 

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, never};
 use kafka::client::{KafkaClient, ProduceMessage, RequiredAcks};
 use kafka::error::KafkaCode;
+use log::Level;
 
 use super::Output;
 use crate::batch::{Batch, Progress};
 use crate::condition::Condition;
 use crate::config::{Acks, Compression, KafkaConfig, Partitioner};
+use crate::metrics::Metrics;
 use crate::partitioner;
 use crate::resolve::Resolver;
 use crate::rights;
@@ -40,6 +42,7 @@ pub struct LegacyOutput {
     trouble: Condition,
     /// Records that were left out.
     refused: u64,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +107,11 @@ struct Cut {
 
 impl LegacyOutput {
     /// An output that acknowledges on `progress`. It connects when there is something to send.
-    pub fn new(config: Arc<KafkaConfig>, progress: Sender<Progress>) -> Self {
+    pub fn new(
+        config: Arc<KafkaConfig>,
+        metrics: Arc<Metrics>,
+        progress: Sender<Progress>,
+    ) -> Self {
         LegacyOutput {
             config,
             client: None,
@@ -113,8 +120,9 @@ impl LegacyOutput {
             topics: HashMap::new(),
             finishing: false,
             retry: Retry::default(),
-            trouble: Condition::default(),
+            trouble: Condition::on(&metrics.board),
             refused: 0,
+            metrics,
         }
     }
 
@@ -198,7 +206,10 @@ impl LegacyOutput {
             .flat_map(|c| &c.partition_confirms)
             .find_map(|p| p.offset.err());
         match refused {
-            None => self.acknowledge(topic, &cut),
+            None => {
+                self.count(topic, &cut);
+                self.acknowledge(topic, &cut);
+            }
             Some(KafkaCode::MessageSizeTooLarge) if cut.records == 1 => {
                 let queue = &self.topics[topic];
                 let batch = &queue.batches[cut.last];
@@ -208,12 +219,30 @@ impl LegacyOutput {
                     batch.start + cut.to as u64
                 );
                 self.refused += 1;
+                let counters = self.metrics.topic(topic);
+                counters.dead_letters.add("MESSAGE_TOO_LARGE", 1);
                 self.acknowledge(topic, &cut);
                 return Ok(None);
             }
             Some(code) => return Ok(Some(code.into())),
         }
         Ok(None)
+    }
+
+    /// Counts what Kafka has taken.
+    fn count(&self, topic: &Arc<str>, cut: &Cut) {
+        let Some(queue) = self.topics.get(topic) else {
+            return;
+        };
+        let counters = self.metrics.topic(topic);
+        counters.acked_records.add(cut.records as u64);
+        for (at, batch) in queue.batches.iter().enumerate().take(cut.last + 1) {
+            let from = if at == 0 { queue.sent } else { 0 };
+            let records = batch.records_from(from);
+            let taken = records.take_while(|(to, _)| at < cut.last || *to <= cut.to);
+            let counters = &batch.destination.route.counters;
+            counters.acked_records.add(taken.count() as u64);
+        }
     }
 
     fn acknowledge(&mut self, topic: &Arc<str>, cut: &Cut) {
@@ -242,11 +271,11 @@ impl LegacyOutput {
             }
         }
         queue.oldest = (!queue.batches.is_empty()).then(Instant::now);
-        if queue.trouble.leave() {
-            log::info!("topic '{topic}' has recovered");
+        if let Some(left) = queue.trouble.leave() {
+            log::log!(left.level, "topic '{topic}' has recovered{left}");
         }
-        if self.trouble.leave() {
-            log::info!("broker reachable again");
+        if let Some(left) = self.trouble.leave() {
+            log::log!(left.level, "broker reachable again{left}");
         }
         queue.retry = Retry::default();
         queue.limit_bytes = self.config.batch_bytes;
@@ -272,14 +301,17 @@ impl LegacyOutput {
             Some(code) => {
                 queue.retry.fail(now);
                 // A new topic needs a few tries.
-                if queue.retry.failures >= PARK_AFTER
-                    && let Some(passed_over) = queue.trouble.enter(error, now).say(now)
-                {
-                    let advice = rights::missing(code as i16);
-                    let level = match advice {
-                        Some(_) => log::Level::Error,
-                        None => log::Level::Warn,
-                    };
+                if queue.retry.failures < PARK_AFTER {
+                    return;
+                }
+                let advice = rights::missing(code as i16);
+                let level = match advice {
+                    Some(_) => Level::Error,
+                    None => Level::Warn,
+                };
+                let trouble = queue.trouble.shown_on(&self.metrics.board);
+                trouble.enter(level, &format_args!("topic {topic}"), error, now);
+                if let Some(passed_over) = trouble.say(now) {
                     let advice = advice.unwrap_or_default();
                     log::log!(
                         level,
@@ -289,7 +321,10 @@ impl LegacyOutput {
             }
             None => {
                 self.retry.fail(now);
-                if let Some(passed_over) = self.trouble.enter(error, now).say(now) {
+                let reason = format_args!("none reachable: {error}");
+                let trouble = &mut self.trouble;
+                trouble.enter(Level::Warn, &"all brokers", &reason, now);
+                if let Some(passed_over) = trouble.say(now) {
                     log::warn!("no broker reachable: {error}; retrying{passed_over}");
                 }
             }
@@ -384,6 +419,7 @@ impl Output for LegacyOutput {
 
     fn accept(&mut self, batch: Batch) {
         let limit_bytes = self.config.batch_bytes;
+        batch.count_lines(batch.records().count() as u64);
         let queue = self
             .topics
             .entry(batch.destination.route.topic.clone())

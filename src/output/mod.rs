@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use crate::batch::{Batch, Span};
+use crate::batch::{Batch, Destination, Span};
 use crate::config::KafkaConfig;
 use crate::deadline::Deadline;
 use crate::progress::Progress;
@@ -218,6 +218,8 @@ pub struct StdoutOutput {
     events: Receiver<()>,
     /// What is printed and may lie in the buffer of `out`.
     printed: Vec<Span>,
+    /// How many records that is, and whose.
+    records: Vec<(Arc<Destination>, u64)>,
     /// Why it takes nothing any more.
     failure: Option<io::Error>,
 }
@@ -230,6 +232,7 @@ impl StdoutOutput {
             progress,
             events: never(),
             printed: Vec::new(),
+            records: Vec::new(),
             failure: None,
         }
     }
@@ -260,8 +263,13 @@ impl Output for StdoutOutput {
 
     fn accept(&mut self, batch: Batch) {
         let Some(out) = &mut self.out else { return };
+        let records = batch.records().count() as u64;
+        batch.count_lines(records);
         match print(out, &batch) {
-            Ok(()) => self.printed.push(batch.span(0, batch.data.len())),
+            Ok(()) => {
+                self.printed.push(batch.span(0, batch.data.len()));
+                self.records.push((batch.destination, records));
+            }
             Err(error) => self.fail(error),
         }
     }
@@ -276,6 +284,10 @@ impl Output for StdoutOutput {
         match self.out.as_mut()?.flush() {
             Ok(()) if self.printed.is_empty() => {}
             Ok(()) => {
+                for (destination, records) in self.records.drain(..) {
+                    let counters = &destination.route.counters;
+                    counters.acked_records.add(records);
+                }
                 let printed = std::mem::take(&mut self.printed);
                 let _ = self.progress.send(Progress::Acked(printed));
             }

@@ -1,10 +1,14 @@
 //! What there is to count about the records of a section.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of one section, shared by its files.
 #[derive(Debug, Default)]
 pub struct RecordCounters {
+    /// Lines.
+    pub lines: AtomicU64,
     /// Events, after assembly and before filters.
     pub events: AtomicU64,
     /// Dropped by each rule of the filter, in its order.
@@ -25,16 +29,50 @@ pub struct RecordCounters {
     pub untimed: AtomicU64,
     /// Events in pieces.
     pub split: AtomicU64,
+    /// The names of the rules that drop, and of those that mask.
+    names: [Box<[Arc<str>]>; 2],
 }
 
 impl RecordCounters {
-    /// Counters for so many rules.
-    pub fn new(drops: usize, masks: usize) -> Self {
+    /// Counters for the rules of these names.
+    pub fn new(drops: &[Arc<str>], masks: &[Arc<str>]) -> Self {
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         RecordCounters {
-            dropped: zeros(drops),
-            masked: zeros(masks),
+            dropped: zeros(drops.len()),
+            masked: zeros(masks.len()),
+            names: [drops.into(), masks.into()],
             ..RecordCounters::default()
+        }
+    }
+
+    /// Whether they are for the rules of these names.
+    pub fn are_of(&self, drops: &[Arc<str>], masks: &[Arc<str>]) -> bool {
+        *self.names[0] == *drops && *self.names[1] == *masks
+    }
+
+    /// Adds what each rule dropped. Of those that stand for keys that need not be set, only what was counted.
+    pub fn add_dropped(&self, to: &mut BTreeMap<String, u64>) {
+        add_all(&self.names[0], &self.dropped, to);
+        add_all(
+            &[RATE_LIMIT.into()],
+            std::slice::from_ref(&self.rate_dropped),
+            to,
+        );
+    }
+
+    /// Adds what each rule masked.
+    pub fn add_masked(&self, to: &mut BTreeMap<String, u64>) {
+        add_all(&self.names[1], &self.masked, to);
+    }
+}
+
+const RATE_LIMIT: &str = "rate_limit";
+
+fn add_all(names: &[Arc<str>], counters: &[AtomicU64], to: &mut BTreeMap<String, u64>) {
+    for (name, counter) in names.iter().zip(counters) {
+        let count = counter.load(Ordering::Relaxed);
+        if count > 0 || name.contains('.') {
+            *to.entry(name.to_string()).or_default() += count;
         }
     }
 }

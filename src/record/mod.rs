@@ -233,7 +233,7 @@ impl RecordConfig {
 
     /// Counters for its rules.
     pub fn counters(&self) -> RecordCounters {
-        RecordCounters::new(self.filter.names().len(), self.masks.names().len())
+        RecordCounters::new(self.filter.names(), self.masks.names())
     }
 
     /// Whether records have a key.

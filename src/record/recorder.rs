@@ -264,6 +264,10 @@ impl Recorder {
             add(&self.counters.events, events);
             add(&self.counters.split, u64::from(piece.is_some()));
         }
+        add(
+            &self.counters.lines,
+            self.lines(input, bytes, events, piece),
+        );
         if let Some(bucket) = self.waiting_bucket() {
             bucket.charge(Instant::now(), events, bytes as u64);
         }
@@ -274,6 +278,20 @@ impl Recorder {
             bytes,
             as_read: None,
             runs: self.render(input, bytes, piece),
+        }
+    }
+
+    /// How many lines the first `bytes` are, which are so many events.
+    fn lines(&self, input: &Input<'_>, bytes: usize, events: u64, piece: Option<Piece>) -> u64 {
+        match (&self.cutter, piece, input.framing) {
+            (_, Some(piece), Framing::Part(_)) => u64::from(piece.last),
+            (Cutter::Lines, None, _) => events,
+            // Where a character has two bytes, other ones may look like a newline: the count is about right.
+            _ => {
+                let lines = input.data.get(..bytes).unwrap_or_default();
+                let unended = lines.last().is_some_and(|last| *last != b'\n');
+                memchr::memchr_iter(b'\n', lines).count() as u64 + u64::from(unended)
+            }
         }
     }
 

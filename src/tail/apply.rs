@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
+use super::Tailer;
 use super::compare::{Probe, fresh};
 use super::found::{CandidateFile, Found};
 use super::growth::{note_begun, note_growth};
@@ -13,7 +14,6 @@ use super::observation::{NO_INODE, Verdict};
 use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned, Registration, plan};
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
-use super::{TRUNCATED_AWAY, Tailer};
 use crate::identity::FileStat;
 use crate::progress::{Checkpoint, CloseReason, Progress, SourceState};
 use crate::shown::ShownPath;
@@ -140,9 +140,9 @@ impl Tailer {
                          could be found, so they (and what was added later) cannot be read any more",
                         known.identity
                     );
-                    self.report_lost(lost.bytes, lost.offset, &why);
+                    self.report_lost(crate::metrics::Lost::Deleted, lost.bytes, lost.offset, &why);
                 }
-                None => self.report_lost(lost.bytes, lost.offset, TRUNCATED_AWAY),
+                None => self.report_truncated(lost.bytes, lost.offset),
             }
         }
         for serial in &plan.gone {

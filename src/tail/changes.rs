@@ -5,18 +5,12 @@
 //! read twice and nothing is passed over. A tailer without a change does not notice that there are others.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use super::Tailer;
-use super::source::Source;
-use super::source::making::Patience;
 use crate::batch::Destination;
 use crate::budget::Account;
 use crate::config::LogConfig;
-use crate::record::framing::Framer;
 use crate::tailer_handle::TailerHandle;
 
 /// What becomes of a tailer.
@@ -57,11 +51,11 @@ impl Changes {
     }
 
     /// Whether there is a change for the tailer that `may` be taken.
-    fn is_for(&self, id: u64, may: impl Fn(&Change) -> bool) -> bool {
+    pub(super) fn is_for(&self, id: u64, may: impl Fn(&Change) -> bool) -> bool {
         self.are_there.load(Ordering::Acquire) && self.lock().get(&id).is_some_and(may)
     }
 
-    fn take_if(&self, id: u64, may: impl Fn(&Change) -> bool) -> Option<Change> {
+    pub(super) fn take_if(&self, id: u64, may: impl Fn(&Change) -> bool) -> Option<Change> {
         if !self.are_there.load(Ordering::Acquire) {
             return None;
         }
@@ -90,95 +84,6 @@ pub(super) enum Ending {
     /// It reads what was there, and looks for nothing more.
     Reading,
 }
-
-impl Tailer {
-    fn may_take(&self, change: &Change) -> bool {
-        matches!(change, Change::End) || !self.sources.iter().any(Source::is_inside_event)
-    }
-
-    /// Whether there is a change that can be taken now.
-    pub(super) fn is_to_change(&self) -> bool {
-        let changes = &self.shared.changes;
-        changes.is_for(self.handle.id(), |change| self.may_take(change))
-    }
-
-    /// Takes the change that there is for it, if it can.
-    pub(super) fn take_change(&mut self) {
-        let changes = &self.shared.changes;
-        match changes.take_if(self.handle.id(), |change| self.may_take(change)) {
-            Some(Change::End) if self.ending == Ending::No => {
-                (self.ending, self.must_sync) = (Ending::Asked, true);
-            }
-            None | Some(Change::End) => {}
-            Some(Change::Section {
-                log,
-                destination,
-                account,
-            }) => {
-                (self.log, self.destination) = (log, destination);
-                self.account = account.unwrap_or_else(|| self.account.clone());
-                (self.ending, self.must_sync, self.rate_due) = (Ending::No, true, None);
-                for mut source in std::mem::take(&mut self.sources) {
-                    if let Err(error) = self.equip(&mut source) {
-                        self.trouble.note(&self.path.clone(), &error);
-                    }
-                    self.sources.push_back(source);
-                }
-            }
-        }
-    }
-
-    /// Has a source make from its position on what the section says.
-    pub(super) fn equip(&self, source: &mut Source) -> io::Result<()> {
-        let record = self.log.record.as_ref();
-        let lookahead = record.map_or(0, |record| record.lookahead_bytes());
-        let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
-        source.begin_anew(framer.with_lookahead(lookahead));
-        let patience = match self.shared.once {
-            true => Patience::None,
-            false => Patience::Configured,
-        };
-        source.set_line_timeout(self.log.line_timeout, patience);
-        let mut equipped = Ok(());
-        if let Some(record) = record {
-            let counters = self.shared.metrics.records(&self.log.name);
-            equipped = source.make_records(record, &counters, &self.destination, patience);
-        }
-        equipped.and(source.count_sent_pieces())
-    }
-
-    /// What is there has been seen: from now on it is read, and nothing waits for more.
-    pub(super) fn note_seen(&mut self) {
-        if self.ending == Ending::Asked && !self.must_sync {
-            self.ending = Ending::Reading;
-            for source in &mut self.sources {
-                source.do_not_wait();
-                source.set_line_timeout(self.log.line_timeout, Patience::None);
-            }
-        }
-    }
-
-    /// Whether it was told to end and has read what was there, as far as it can be read. What was rotated away is
-    /// waited for until it is finished.
-    pub(super) fn has_ended(&self) -> bool {
-        match self.ending {
-            Ending::No => false,
-            Ending::Asked => self.trouble.is_present(),
-            Ending::Reading => {
-                let is_current = |source: &Source| source.detached_since.is_none();
-                self.trouble.is_present() || self.sources.iter().all(is_current)
-            }
-        }
-    }
-
-    /// How long it waits at most before it looks whether it can end.
-    pub(super) fn patience_to_end(&self) -> Option<Duration> {
-        (self.ending != Ending::No).then_some(END_INTERVAL)
-    }
-}
-
-/// How often a tailer that is to end looks.
-const END_INTERVAL: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,11 @@
 //! close their file and give their permit back; the others wait in line.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use log::Level;
+
+use crate::condition::{Board, Condition};
 use crate::tailer_handle::{TailerHandle, WaitList};
 
 /// The descriptor permits of the process.
@@ -31,6 +34,8 @@ struct Inner {
     /// How many files are followed, as far as is known.
     files: usize,
     warned: bool,
+    /// There are fewer permits than files.
+    shortage: Condition,
 }
 
 impl DescriptorPermits {
@@ -46,6 +51,7 @@ impl DescriptorPermits {
             waiting: WaitList::default(),
             files: 0,
             warned: false,
+            shortage: Condition::default(),
         };
         Arc::new(DescriptorPermits {
             limit,
@@ -63,9 +69,25 @@ impl DescriptorPermits {
         (RESERVE + limit.saturating_sub(RESERVE) / 8).min(most)
     }
 
-    /// `files` are followed: for the warning that there are more of them than permits.
+    /// Has `board` show it where there are fewer permits than files.
+    pub fn report_to(&self, board: &Board) {
+        self.lock().shortage.shown_on(board);
+    }
+
+    /// `files` are followed: for the warning that there are more of them than permits, and the end of that.
     pub fn follows(&self, files: usize) {
-        self.lock().files = files;
+        let mut inner = self.lock();
+        inner.files = files;
+        let permits = self.limit.saturating_sub(Self::reserve(self.limit)).max(1);
+        if inner.waiting.is_empty()
+            && files as u64 <= permits
+            && let Some(left) = inner.shortage.leave()
+        {
+            log::log!(
+                left.level,
+                "there are descriptors for all {files} files again{left}"
+            );
+        }
     }
 
     /// So few files are followed that the log can name each that is opened.
@@ -170,15 +192,23 @@ impl Inner {
     }
 
     fn warn_once(&mut self, limit: u64) {
-        if !std::mem::replace(&mut self.warned, true) {
-            log::warn!(
-                "{} files to follow, and {} of {limit} descriptors (ulimit -n) are for them: files take turns at \
-                 being open; a higher LimitNOFILE, minfds or ulimit -n spares that",
-                self.files,
-                limit
-                    .saturating_sub(DescriptorPermits::reserve(limit))
-                    .max(1)
-            );
+        self.warned = true;
+        if self.shortage.is_entered() {
+            return;
+        }
+        let now = Instant::now();
+        let reason = format!(
+            "{} files to follow, and {} of {limit} descriptors (ulimit -n) are for them: files take turns at \
+             being open; a higher LimitNOFILE, minfds or ulimit -n spares that",
+            self.files,
+            limit
+                .saturating_sub(DescriptorPermits::reserve(limit))
+                .max(1)
+        );
+        self.shortage
+            .enter(Level::Warn, &"descriptors", &reason, now);
+        if let Some(passed_over) = self.shortage.say(now) {
+            log::warn!("{reason}{passed_over}");
         }
     }
 }
@@ -334,7 +364,7 @@ mod tests {
         let hanging: Vec<_> = (0..MOST_BRIEF_OPENS)
             .map(|_| permits.brief_open())
             .collect();
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         drop(permits.brief_open());
         assert!(start.elapsed() >= BRIEF_OPEN_PATIENCE);
         drop(hanging);

@@ -1,7 +1,7 @@
 //! Reading what was seen: sources to their end, old ones first, batches to the producer.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::select;
 
@@ -12,6 +12,7 @@ use super::source::Source;
 use super::source::{Chunk, ReadOutcome};
 use super::tailer::Drained;
 use crate::batch::{Batch, Span};
+use crate::metrics::Lost;
 use crate::progress::{CloseReason, Progress};
 use crate::record::framing::Growth;
 use crate::shown::ShownPath;
@@ -39,6 +40,7 @@ impl Tailer {
             self.retire(&source, CloseReason::ContentGone);
             if lost > 0 {
                 self.report_lost(
+                    Lost::Limit,
                     lost,
                     source.position,
                     "are in a deleted file that exceeds [agent] deleted_bytes_limit",
@@ -48,9 +50,15 @@ impl Tailer {
         Ok(())
     }
 
+    /// Bytes that a truncation took.
+    pub(super) fn report_truncated(&self, bytes: u64, offset: u64) {
+        let why = "were truncated away before they were read";
+        self.report_lost(Lost::Truncated, bytes, offset, why);
+    }
+
     /// Bytes that nobody can read any more.
-    pub(super) fn report_lost(&self, bytes: u64, offset: u64, why: &str) {
-        self.shared.metrics.lost_bytes.add(bytes);
+    pub(super) fn report_lost(&self, kind: Lost, bytes: u64, offset: u64, why: &str) {
+        self.destination.route.counters.lose(kind, bytes);
         log::error!(
             "'{}': {bytes} bytes from offset {offset} on {why} and are lost",
             ShownPath(&self.path)
@@ -77,13 +85,18 @@ impl Tailer {
                 true => Growth::Finished,
                 false => Growth::Possible,
             };
-            if let Some(wait) = source.rate_wait(until, Instant::now()) {
-                self.rate_due = Some(Instant::now() + wait);
+            let wait = source.rate_wait(until, Instant::now());
+            if self.waits_for_rate(wait) {
                 return Ok(Drained::Rate);
             }
+            let Some(source) = self.sources.get_mut(at) else {
+                return Ok(Drained::End);
+            };
+            let counters = &self.destination.route.counters;
             match source.read(until, growth, &self.account, &self.shared.pool)? {
                 ReadOutcome::Batch(chunk) => {
                     *sent = true;
+                    counters.read_bytes.add(chunk.data.len() as u64);
                     if let Ok(Some(fingerprint)) = grown_fingerprint(source) {
                         grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
                     }
@@ -93,12 +106,12 @@ impl Tailer {
                 }
                 ReadOutcome::Made(span, chunks) => {
                     *sent = true;
+                    counters.read_bytes.add(span.end - span.start);
                     if let Ok(Some(fingerprint)) = grown_fingerprint(source) {
                         grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
                     }
                     if chunks.is_empty() {
-                        // Nothing of it goes to Kafka.
-                        let _ = self.progress.send(Progress::Skipped(span));
+                        let _ = self.progress.send(Progress::Filtered(span));
                     }
                     if !chunks.into_iter().all(|chunk| self.send(at, chunk)) {
                         return Ok(Drained::Stop);
@@ -123,11 +136,32 @@ impl Tailer {
                 }
                 // Lines of the next file must not come before the end of this one.
                 ReadOutcome::End { partial } if partial > 0 && source.detached_since.is_some() => {
+                    source.shown.show_unended(partial);
                     return Ok(Drained::Partial);
                 }
-                ReadOutcome::End { .. } => return Ok(Drained::End),
+                ReadOutcome::End { partial } => {
+                    source.shown.show_unended(partial);
+                    return Ok(Drained::End);
+                }
             }
         }
+    }
+
+    /// Whether the next bytes wait for the section's rate, which gives them `wait`. How long they did is counted.
+    fn waits_for_rate(&mut self, wait: Option<Duration>) -> bool {
+        if wait.is_none() && self.rate_limited_since.is_none() {
+            return false;
+        }
+        let now = Instant::now();
+        let since = *self.rate_limited_since.get_or_insert(now);
+        self.rate_due = wait.map(|wait| now + wait);
+        if wait.is_none() {
+            let ms = u64::try_from(now.duration_since(since).as_millis());
+            let counters = &self.destination.route.counters;
+            counters.rate_limited_ms.add(ms.unwrap_or(0));
+            self.rate_limited_since = None;
+        }
+        wait.is_some()
     }
 
     /// Counts NULs of source number `at` as done, and says so once for each source.

@@ -13,6 +13,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
+use crate::condition::{Board, Condition};
 use crate::log_writer::panic_message;
 
 /// Whose queue a job stands in.
@@ -50,7 +53,8 @@ struct State {
     /// Jobs in all queues.
     waiting: usize,
     last_number: u64,
-    warned: bool,
+    /// No thread can be started.
+    shortage: Condition,
 }
 
 #[derive(Default)]
@@ -76,6 +80,11 @@ impl Lanes {
             changed: Condvar::new(),
             on_panic: Box::new(on_panic),
         }))
+    }
+
+    /// Has `board` show it where no thread can be started.
+    pub fn report_to(&self, board: &Board) {
+        self.0.lock().shortage.shown_on(board);
     }
 
     /// Has `job` done by a thread of the lane, after the jobs that stand there already.
@@ -112,13 +121,22 @@ impl Shared {
             .stack_size(STACK_BYTES)
             .spawn(move || work(&shared));
         match started {
-            Ok(_) => state.threads += 1,
-            Err(error) if !std::mem::replace(&mut state.warned, true) => {
-                log::warn!(
-                    "no thread can be started to look for files: {error}; it is tried again"
-                );
+            Ok(_) => {
+                state.threads += 1;
+                if let Some(left) = state.shortage.leave() {
+                    log::log!(left.level, "threads that look for files start again{left}");
+                }
             }
-            Err(_) => {}
+            Err(error) => {
+                let now = Instant::now();
+                let shortage = &mut state.shortage;
+                shortage.enter(Level::Warn, &"threads that look for files", &error, now);
+                if let Some(passed_over) = shortage.say(now) {
+                    log::warn!(
+                        "no thread can be started to look for files: {error}; it is tried again{passed_over}"
+                    );
+                }
+            }
         }
     }
 }

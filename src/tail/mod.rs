@@ -34,6 +34,7 @@ mod family;
 pub mod folder_index;
 pub mod forgetting;
 mod found;
+mod going_over;
 mod growth;
 pub mod lanes;
 mod links;
@@ -137,8 +138,6 @@ pub fn follows(log: &LogConfig, path: &Path) -> bool {
     paths.any(|text| Pattern::new(text).is_ok_and(|pattern| pattern.matches_path(path)))
 }
 
-/// Why bytes of a truncated file are lost.
-const TRUNCATED_AWAY: &str = "were truncated away before they were read";
 /// How often a file is looked at without being asked to: the kernel's events are hints only.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a file is looked at whose NULs may be overwritten, which no event tells.

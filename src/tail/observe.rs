@@ -413,6 +413,7 @@ mod tests {
                     path: false,
                     provenance: false,
                 },
+                Arc::default(),
             )),
             path: path.clone(),
         };

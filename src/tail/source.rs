@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::clock::mtime_is_ambiguous;
@@ -14,7 +13,8 @@ use crate::batch::{SourceId, TailChecksum};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
 use crate::identity::FileStat;
-use crate::progress::{Checkpoint, Marks};
+use crate::metrics::SectionCounters;
+use crate::progress::{Checkpoint, Marks, ShownSource};
 use crate::record::framing::{DataEnd, Framed, Framer, Growth};
 use crate::record::recorder::Recorder;
 
@@ -37,8 +37,8 @@ pub(super) struct Source {
     pub(super) checkpoint: Checkpoint,
     /// What the file held before it was truncated to nothing, as long as nothing is in it.
     pub(super) before: Option<Box<Checkpoint>>,
-    /// `size`, for who writes the checkpoints.
-    pub(super) shared_size: Arc<AtomicU64>,
+    /// For who writes the checkpoints.
+    pub(super) shown: Arc<ShownSource>,
     /// Everything before is read and on its way.
     pub(super) position: u64,
     /// The bytes before `position`.
@@ -84,6 +84,7 @@ impl Source {
         checkpoint: Checkpoint,
         stat: &FileStat,
         framer: Framer,
+        counters: Arc<SectionCounters>,
     ) -> Self {
         // Of a file that was empty it is known when it was, and what it holds now is not its content yet.
         let (size, modified_ns) = match checkpoint.never_had_content() {
@@ -94,7 +95,7 @@ impl Source {
             id: SourceId::next(),
             content,
             opened_path,
-            shared_size: Arc::new(AtomicU64::new(size)),
+            shown: Arc::new(ShownSource::new(counters, size)),
             position: checkpoint.offset,
             tail_checksum: checkpoint.tail_checksum,
             marks: checkpoint.marks.clone(),
@@ -231,8 +232,7 @@ impl Source {
     }
 
     fn show_size(&self) {
-        self.shared_size
-            .store(self.written_size(), Ordering::Relaxed);
+        self.shown.show_size(self.written_size());
     }
 
     /// The checkpoint that it has when everything that was read is acknowledged.

@@ -96,10 +96,11 @@ pub struct Tailer {
     pub(super) is_stale: bool,
     /// When it was last woken.
     pub(super) last_event: Instant,
-    /// When the section's rate allows more.
+    /// When the section's rate allows more, and since when that is waited for.
     pub(super) rate_due: Option<Instant>,
     /// Whether its section is gone.
     pub(super) ending: Ending,
+    pub(super) rate_limited_since: Option<Instant>,
 }
 
 /// What a look left to wait for.
@@ -143,7 +144,6 @@ impl Tailer {
             path,
             log,
             destination,
-            shared,
             account,
             handle,
             batches,
@@ -163,7 +163,7 @@ impl Tailer {
             honours_start_at,
             stat_when_found: stat_when_found.map(Box::new),
             target: None,
-            trouble: Trouble::default(),
+            trouble: Trouble::on(&shared.metrics.board),
             had_trouble_at_sync: false,
             was_sync_incomplete: false,
             blocked_since: None,
@@ -172,7 +172,9 @@ impl Tailer {
             is_stale: false,
             last_event: Instant::now(),
             rate_due: None,
+            rate_limited_since: None,
             ending: Ending::No,
+            shared,
         }
     }
 

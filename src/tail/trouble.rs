@@ -4,26 +4,33 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
+use log::Level;
+
+use crate::condition::{Board, Condition};
 use crate::shown::ShownPath;
 
-/// The trouble of one tailer. A WARN line when it begins or changes, an INFO line when a look goes without any.
+/// The trouble of one tailer. A WARN line when it begins or changes, and one when a look goes without any.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
-    now: Option<Box<Present>>,
+    board: Board,
+    /// Made when there is some: most tailers never have any.
+    condition: Option<Box<Condition>>,
     /// The look under way has met some.
     is_met: bool,
 }
 
-#[derive(Debug)]
-struct Present {
-    text: String,
-    since: Instant,
-}
-
 impl Trouble {
+    /// Trouble that `board` shows.
+    pub(super) fn on(board: &Board) -> Self {
+        Trouble {
+            board: board.clone(),
+            ..Trouble::default()
+        }
+    }
+
     /// Whether there is any.
     pub(super) fn is_present(&self) -> bool {
-        self.now.is_some()
+        self.condition.as_ref().is_some_and(|c| c.is_entered())
     }
 
     /// A look begins.
@@ -42,31 +49,29 @@ impl Trouble {
         if std::mem::replace(&mut self.is_met, true) {
             return;
         }
-        let text = format!("'{}' cannot be read: {error}", ShownPath(path));
-        match &mut self.now {
-            Some(now) if now.text == text => {}
-            Some(now) => {
-                log::warn!("{text}; retrying");
-                now.text = text;
-            }
-            None => {
-                log::warn!("{text}; its position is kept, retrying");
-                let since = Instant::now();
-                self.now = Some(Box::new(Present { text, since }));
-            }
+        let board = &self.board;
+        let condition = self
+            .condition
+            .get_or_insert_with(|| Box::new(Condition::on(board)));
+        let path = ShownPath(path);
+        let reason = format!("'{path}' cannot be read: {error}");
+        let is_another = condition.reason().is_some_and(|before| before != reason);
+        let now = Instant::now();
+        condition.enter(Level::Warn, &path, &reason, now);
+        if let Some(passed_over) = condition.say(now) {
+            log::warn!("{reason}; its position is kept, retrying{passed_over}");
+        } else if is_another {
+            log::warn!("{reason}; retrying");
         }
     }
 
     /// The look at `path` is over.
     pub(super) fn end(&mut self, path: &Path) {
         if !self.is_met
-            && let Some(past) = self.now.take()
+            && let Some(condition) = &mut self.condition
+            && let Some(left) = condition.leave()
         {
-            log::info!(
-                "'{}' recovered after {} s",
-                ShownPath(path),
-                past.since.elapsed().as_secs()
-            );
+            log::log!(left.level, "'{}' recovered{left}", ShownPath(path));
         }
     }
 }

@@ -226,7 +226,7 @@ impl Checker<'_> {
         let before_len = usize::try_from(start - before_at).ok()?;
         let before = self.read(file, before_at, before_len)?.to_vec();
         let destination = Arc::new(Destination {
-            route: Arc::new(log.route("", self.config.kafka.headers)),
+            route: Arc::new(log.route("", self.config.kafka.headers, Arc::default())),
             path: self.files[file].path.clone(),
         });
         let facts = FileFacts {

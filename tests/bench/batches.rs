@@ -42,6 +42,8 @@ pub(crate) fn batch(headers: Headers) -> Batch {
                 with_path,
                 has_provenance: false,
                 strip_cr: false,
+                counters: Arc::default(),
+                counts_lines: true,
             }),
             path: Path::new("/var/log/nginx/access.log").into(),
         }),

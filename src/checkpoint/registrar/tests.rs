@@ -3,7 +3,7 @@
 use super::*;
 use crate::batch::TailChecksum;
 use crate::identity::{FileIdentity, Fingerprint, Inode};
-use crate::progress::Marks;
+use crate::progress::{Marks, ShownSource};
 use crossbeam_channel::unbounded;
 use std::path::Path;
 
@@ -54,7 +54,7 @@ fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {
         source,
         checkpoint: checkpoint(inode, offset),
         replaces: vec![inode],
-        size: Arc::default(),
+        shown: Arc::default(),
     }
 }
 
@@ -167,7 +167,7 @@ fn a_file_that_is_opened_again_before_all_of_it_is_acknowledged_stands_at_both_p
                     source: again,
                     checkpoint: same(8, 100),
                     replaces: vec![7],
-                    size: Arc::default(),
+                    shown: Arc::default(),
                 },
             ]
         };
@@ -226,7 +226,7 @@ struct Followed {
     source: SourceId,
     serial: u64,
     acked: u64,
-    size: Arc<AtomicU64>,
+    size: Arc<ShownSource>,
 }
 
 /// Something that a tailer or an output may tell now.
@@ -238,14 +238,14 @@ fn random_message(
 ) -> Progress {
     *serial += 1;
     let (serial, last) = (*serial, followed.len());
-    let opened = |offset, replaces, size: &Arc<AtomicU64>, source| Progress::Opened {
+    let opened = |offset, replaces, size: &Arc<ShownSource>, source| Progress::Opened {
         source,
         checkpoint: Checkpoint {
             serial,
             ..checkpoint(serial, offset)
         },
         replaces,
-        size: size.clone(),
+        shown: size.clone(),
     };
     match random.u32(0..20) {
         0..3 if !followed.is_empty() => {
@@ -286,7 +286,7 @@ fn random_message(
             identity: checkpoint(serial, 0).identity,
         },
         6..10 => {
-            let (source, size) = (SourceId::next(), Arc::<AtomicU64>::default());
+            let (source, size) = (SourceId::next(), Arc::<ShownSource>::default());
             let count = random.usize(0..=closed.len().min(2));
             let replaces = closed.drain(..count).collect();
             let acked = random.u64(0..50);
@@ -303,8 +303,7 @@ fn random_message(
             let one = &mut followed[random.usize(0..last)];
             let start = one.acked;
             one.acked += random.u64(1..30);
-            one.size
-                .store(one.acked + random.u64(0..10), Ordering::Relaxed);
+            one.size.show_size(one.acked + random.u64(0..10));
             let tail_checksum = TailChecksum::of(&one.acked.to_le_bytes());
             Progress::Acked(vec![Span {
                 tail_checksum,
@@ -357,14 +356,14 @@ fn whatever_is_told_and_whenever_it_is_written_a_restart_knows_all_that_was_writ
 fn of_ten_thousand_files_a_write_takes_the_one_that_moved_and_a_look_the_one_that_grew() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut registrar = begun(Store::open(folder.path()).expect("opens"));
-    let sources: Vec<(SourceId, Arc<AtomicU64>)> = (1..=10_000)
+    let sources: Vec<(SourceId, Arc<ShownSource>)> = (1..=10_000)
         .map(|serial| {
-            let (source, size) = (SourceId::next(), Arc::<AtomicU64>::default());
+            let (source, size) = (SourceId::next(), Arc::<ShownSource>::default());
             registrar.take(Progress::Opened {
                 source,
                 checkpoint: checkpoint(serial, 0),
                 replaces: vec![],
-                size: size.clone(),
+                shown: size.clone(),
             });
             (source, size)
         })
@@ -379,7 +378,7 @@ fn of_ten_thousand_files_a_write_takes_the_one_that_moved_and_a_look_the_one_tha
     registrar.write_all();
     assert!((1..100).contains(&(size() - begun)), "{}", size() - begun);
     let moved = size();
-    sources[8].1.store(500, Ordering::Relaxed);
+    sources[8].1.show_size(500);
     registrar.metrics.has_grown.set();
     registrar.write_what_is_due(Instant::now() + Duration::from_secs(1));
     assert!((1..100).contains(&(size() - moved)), "{}", size() - moved);
@@ -400,13 +399,16 @@ fn a_store_that_fails_is_told_of_once_and_everything_is_written_when_it_can_be()
     std::fs::write(obstacle.join("in"), "").expect("is made");
     let now = Instant::now() + Duration::from_secs(1);
     registrar.write_what_is_due(now);
-    assert!(registrar.failing && !folder.path().join("checkpoints").exists());
+    assert!(registrar.trouble.is_entered() && !folder.path().join("checkpoints").exists());
     registrar.take(Progress::Acked(vec![span(source, 0, 10)]));
     std::fs::remove_dir_all(&obstacle).expect("is removed");
     registrar.write_what_is_due(now + Duration::from_millis(500));
-    assert!(registrar.failing, "it is not tried all the time");
+    assert!(
+        registrar.trouble.is_entered(),
+        "it is not tried all the time"
+    );
     registrar.write_what_is_due(now + Duration::from_secs(5));
-    assert!(!registrar.failing);
+    assert!(!registrar.trouble.is_entered());
     let loaded = super::super::store::load(folder.path()).expect("loads");
     assert_eq!(loaded.checkpoints, known(&registrar));
     assert_eq!(loaded.checkpoints[0].offset, 10);

@@ -12,12 +12,12 @@ use crate::config::tls::{ClientCertificate, TlsConfig, TlsError};
 use crate::nearest::nearest;
 use crate::record::path_pattern::PathPattern;
 
-use super::difference::Origin;
 use super::environment::{Env, expand};
 use super::error::{ConfigError, Escaped, Line, Problem};
 use super::include::Raw;
 use super::keys;
 use super::keys::Section;
+use super::origin::Origin;
 use super::reader::{Lookup, Reader, Setting};
 use super::syntax::RawSection;
 use super::types::{

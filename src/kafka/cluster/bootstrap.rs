@@ -3,9 +3,35 @@
 use std::time::{Duration, Instant};
 
 use super::Cluster;
-use super::broker::{Broker, Peer, State};
+use super::broker::{Broker, Dial, Peer, Pending, State};
+use crate::config::KafkaConfig;
 
 impl Cluster {
+    /// Closes all connections and begins with the brokers of `config`. Returns the requests that will get no answer.
+    pub(crate) fn begin_anew(
+        &mut self,
+        config: &KafkaConfig,
+        dial: Box<dyn Dial>,
+        now: Instant,
+    ) -> Vec<Pending> {
+        let brokers = std::mem::take(&mut self.brokers);
+        // No number is used again: events of the old connections are of no interest.
+        let connections = self.connections;
+        let mut random = self.random.fork();
+        let metrics = self.metrics.clone();
+        // What is wrong is over when a broker answers, whichever it is.
+        let unreachable = std::mem::take(&mut self.unreachable);
+        *self = Cluster {
+            connections,
+            unreachable,
+            ..Cluster::new(config, dial, metrics, &mut random, now)
+        };
+        brokers
+            .into_values()
+            .flat_map(|broker| broker.pending)
+            .collect()
+    }
+
     /// Closes connections that were idle for so long that something on the way may have forgotten them. Returns
     /// when the next one is due.
     pub(crate) fn close_idle(&mut self, now: Instant) -> Option<Instant> {
@@ -20,6 +46,9 @@ impl Cluster {
                 Some(at) if at <= now => {
                     log::debug!("broker {}: idle, closed", broker.address);
                     broker.state = State::Down { until: None };
+                    if matches!(peer, Peer::Seed(_)) {
+                        broker.share.goes_down();
+                    }
                 }
                 Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 None => {}
@@ -44,10 +73,13 @@ impl Cluster {
             return false;
         };
         let state = std::mem::replace(&mut seed.state, State::Down { until: None });
-        let pending = std::mem::take(&mut seed.pending);
+        let pending = seed.give_up_pending();
         let throttled_until = seed.throttled_until.take();
+        let about = seed.share.about();
+        seed.share.goes_down();
         if let Some(member) = self.brokers.get_mut(&member) {
-            (member.state, member.pending) = (state, pending);
+            member.take_over(state, pending);
+            member.share.comes_up(&about);
             member.throttled_until = throttled_until;
         }
         self.retire_seeds();
@@ -73,6 +105,7 @@ impl Cluster {
         for (peer, broker) in &mut self.brokers {
             if matches!(peer, Peer::Seed(_)) && broker.is_up() && broker.pending.is_empty() {
                 broker.state = State::Down { until: None };
+                broker.share.goes_down();
             }
         }
     }

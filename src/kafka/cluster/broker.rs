@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use crate::backoff::Backoff;
-use crate::condition::Condition;
+use crate::condition::{Board, Condition};
 use crate::config::{BrokerAddress, KafkaConfig};
 use crate::kafka::network::connection::{Connection, Event, Handle};
 use crate::kafka::network::token::TokenSource;
 use crate::kafka::protocol::api::{Api, TransactionVersion, Versions};
 use crate::kafka::protocol::request::Request;
+use crate::metrics::{BrokerCounters, Metrics};
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +48,7 @@ pub(crate) struct BatchRef {
     pub(crate) partition: usize,
     pub(crate) id: BatchId,
     pub(crate) attempt: u32,
+    pub(crate) bytes: u32,
 }
 
 /// A request without an answer.
@@ -56,8 +58,15 @@ pub(crate) enum Pending {
     InitProducerId,
     /// A question about a transaction.
     Transaction,
-    /// In the order in which the request carries them.
-    Produce(Vec<BatchRef>),
+    /// The batches in the order in which the request carries them.
+    Produce(Vec<BatchRef>, Sent),
+}
+
+/// How much a request of Produce carries, and when it was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) bytes: u64,
+    pub(crate) at: Instant,
 }
 
 impl Pending {
@@ -74,7 +83,7 @@ impl Pending {
     }
 
     pub(crate) fn is_produce(&self) -> bool {
-        matches!(self, Pending::Produce(_))
+        matches!(self, Pending::Produce(..))
     }
 }
 
@@ -108,20 +117,97 @@ pub(crate) struct Broker {
     pub(super) throttled_until: Option<Instant>,
     /// It cannot be reached or does not answer.
     pub(super) trouble: Condition,
-    /// The same for a failure that only a person can mend.
-    pub(super) needs_a_person: Condition,
+    pub(super) share: Share,
+}
+
+/// What one producer counts of a broker; what goes up and down is taken back in the end.
+#[derive(Debug)]
+pub(super) struct Share {
+    counters: Arc<BrokerCounters>,
+    requests: u64,
+    bytes: u64,
+    is_member: bool,
+    is_up: bool,
+}
+
+impl Share {
+    fn new(metrics: &Metrics, peer: Peer, address: &BrokerAddress) -> Self {
+        let counters = metrics.broker(&address.to_string());
+        let is_member = matches!(peer, Peer::Node(_));
+        counters.members.add(u64::from(is_member));
+        Share {
+            counters,
+            requests: 0,
+            bytes: 0,
+            is_member,
+            is_up: false,
+        }
+    }
+
+    fn show(&mut self, pending: &VecDeque<Pending>) {
+        let (mut requests, mut bytes) = (0, 0);
+        for pending in pending {
+            if let Pending::Produce(_, sent) = pending {
+                requests += 1;
+                bytes += sent.bytes;
+            }
+        }
+        for (gauge, now, before) in [
+            (
+                &self.counters.in_flight_requests,
+                requests,
+                &mut self.requests,
+            ),
+            (&self.counters.in_flight_bytes, bytes, &mut self.bytes),
+        ] {
+            gauge.add(now);
+            gauge.take(std::mem::replace(before, now));
+        }
+    }
+
+    /// A connection is ready; whether what was found there is news.
+    pub(super) fn comes_up(&mut self, about: &str) -> bool {
+        self.goes_down();
+        self.is_up = true;
+        self.counters.is_up(about)
+    }
+
+    /// What was found there last.
+    pub(super) fn about(&self) -> String {
+        self.counters.about()
+    }
+
+    /// It is none any more, and was not closed for want of use.
+    pub(super) fn goes_down(&mut self) {
+        if std::mem::take(&mut self.is_up) {
+            self.counters.is_down();
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.show(&VecDeque::new());
+        self.goes_down();
+        self.counters.members.take(u64::from(self.is_member));
+    }
 }
 
 impl Broker {
-    pub(super) fn new(address: BrokerAddress, random: &mut fastrand::Rng) -> Self {
+    pub(super) fn new(
+        peer: Peer,
+        address: BrokerAddress,
+        metrics: &Metrics,
+        random: &mut fastrand::Rng,
+    ) -> Self {
         Broker {
+            share: Share::new(metrics, peer, &address),
             address,
             state: State::Down { until: None },
             pending: VecDeque::new(),
             backoff: Backoff::new(random),
             throttled_until: None,
-            trouble: Condition::default(),
-            needs_a_person: Condition::default(),
+            trouble: Condition::on(&metrics.board),
         }
     }
 
@@ -162,7 +248,11 @@ impl Broker {
         if let State::Up { handle, used, .. } = &mut self.state {
             handle.send(request);
             *used = now;
+            if pending.is_produce() {
+                self.share.counters.requests.add(1);
+            }
             self.pending.push_back(pending);
+            self.share.show(&self.pending);
         }
     }
 
@@ -174,7 +264,35 @@ impl Broker {
         // With acks=0 a Produce request is done when it is written, before older questions are
         // answered, so the oldest of all may be of another kind.
         let position = self.pending.iter().position(kind)?;
-        self.pending.remove(position)
+        let pending = self.pending.remove(position);
+        self.share.show(&self.pending);
+        pending
+    }
+
+    /// A request of Produce was answered, or written where no answer comes.
+    pub(crate) fn took(&self, sent: Sent, now: Instant) {
+        let time = now.saturating_duration_since(sent.at);
+        self.share.counters.took(time);
+    }
+
+    /// Takes what will get no answer.
+    pub(super) fn give_up_pending(&mut self) -> VecDeque<Pending> {
+        let pending = std::mem::take(&mut self.pending);
+        self.share.show(&self.pending);
+        pending
+    }
+
+    /// Takes over what was asked on the connection of another one.
+    pub(super) fn take_over(&mut self, state: State, pending: VecDeque<Pending>) {
+        (self.state, self.pending) = (state, pending);
+        self.share.show(&self.pending);
+    }
+
+    /// The address is another one.
+    pub(super) fn moves_to(&mut self, peer: Peer, address: BrokerAddress, metrics: &Metrics) {
+        self.share = Share::new(metrics, peer, &address);
+        self.share.show(&self.pending);
+        self.address = address;
     }
 
     /// The broker will not listen for so long, whatever it is asked (KIP-219).
@@ -202,8 +320,8 @@ impl Broker {
     /// would otherwise be lost and found again with each attempt.
     pub(super) fn works(&mut self) {
         self.backoff.reset();
-        if self.trouble.leave() | self.needs_a_person.leave() {
-            log::info!("broker {} has recovered", self.address);
+        if let Some(left) = self.trouble.leave() {
+            log::log!(left.level, "broker {} has recovered{left}", self.address);
         }
     }
 }
@@ -230,11 +348,16 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     /// Connections of producer `k`, which tell `events` how they fare.
-    pub(crate) fn new(k: usize, config: Arc<KafkaConfig>, events: Sender<Event>) -> Self {
+    pub(crate) fn new(
+        k: usize,
+        config: Arc<KafkaConfig>,
+        board: &Board,
+        events: Sender<Event>,
+    ) -> Self {
         Dialer {
             k,
             config,
-            tokens: Arc::default(),
+            tokens: Arc::new(TokenSource::new(board)),
             events,
         }
     }

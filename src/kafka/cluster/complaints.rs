@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use log::Level;
+
 use crate::kafka::network::error::ConnectionError;
 
 use super::Cluster;
-use super::broker::Peer;
+use super::broker::{Peer, State};
 
 impl Cluster {
     /// The connection to `peer` is over, or could not be made.
@@ -15,14 +17,23 @@ impl Cluster {
             return;
         };
         let address = &broker.address;
+        let level = match error.needs_a_person() {
+            true => Level::Error,
+            false => Level::Warn,
+        };
+        let subject = format_args!("broker {address}");
+        broker.trouble.enter(level, &subject, error, now);
+        if let State::Down { until: Some(until) } = &broker.state {
+            broker.trouble.tries_again(*until, now);
+        }
         if error.needs_a_person() {
-            if let Some(passed_over) = broker.needs_a_person.enter(error, now).say(now) {
+            if let Some(passed_over) = broker.trouble.say(now) {
                 log::error!("broker {address}: {error}; retrying{passed_over}");
             }
         } else if let Peer::Node(id) = peer
             // Of a bootstrap broker it only matters whether another one answers.
             && !is_unreachable
-            && let Some(passed_over) = broker.trouble.enter(error, now).say(now)
+            && let Some(passed_over) = broker.trouble.say(now)
         {
             log::warn!("broker {id} at {address}: {error}; retrying{passed_over}");
         }
@@ -30,9 +41,12 @@ impl Cluster {
 
     /// A bootstrap broker has hung up instead of answering.
     pub(super) fn complain_unheard(&mut self, peer: Peer, error: &ConnectionError, now: Instant) {
-        if let Some(passed_over) = self.unheard.enter(error, now).say(now)
-            && let Some(broker) = self.brokers.get(&peer)
-        {
+        let Some(broker) = self.brokers.get(&peer) else {
+            return;
+        };
+        let subject = format_args!("bootstrap broker {}", broker.address);
+        let unheard = self.unheard.enter(Level::Warn, &subject, error, now);
+        if let Some(passed_over) = unheard.say(now) {
             let advice = match self.logs_in {
                 false => "; perhaps it wants sasl_mechanism",
                 true => "",
@@ -52,11 +66,14 @@ impl Cluster {
         now: Instant,
     ) {
         // What needs a person was said already.
-        if !error.needs_a_person()
-            && let Some(passed_over) = self.unreachable.enter(error, now).say(now)
-            && let Some(broker) = self.brokers.get(&peer)
-        {
-            let address = &broker.address;
+        let Some(broker) = self.brokers.get(&peer).filter(|_| !error.needs_a_person()) else {
+            return;
+        };
+        let address = &broker.address;
+        let reason = format_args!("none reachable: {address}: {error}");
+        let unreachable = &mut self.unreachable;
+        unreachable.enter(Level::Warn, &"all brokers", &reason, now);
+        if let Some(passed_over) = unreachable.say(now) {
             log::warn!("no broker reachable: {address}: {error}; retrying{passed_over}");
         }
     }

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use log::Level;
+
 use crate::backoff::Backoff;
 use crate::condition::Condition;
 use crate::config::{BrokerAddress, KafkaConfig};
@@ -21,6 +23,7 @@ use crate::kafka::network::transport::Hangup;
 use crate::kafka::protocol::api::{METADATA, PRODUCE, TransactionVersion, Versions};
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::MetadataResponse;
+use crate::metrics::Metrics;
 
 use broker::{Broker, Dial, Peer, Pending, State};
 use metadata_schedule::MetadataSchedule;
@@ -46,6 +49,7 @@ pub(crate) struct Cluster {
     unreachable: Condition,
     /// A bootstrap broker hangs up when it is asked.
     unheard: Condition,
+    metrics: Arc<Metrics>,
     random: fastrand::Rng,
 }
 
@@ -71,12 +75,17 @@ impl Cluster {
     pub(crate) fn new(
         config: &KafkaConfig,
         dial: Box<dyn Dial>,
+        metrics: Arc<Metrics>,
         random: &mut fastrand::Rng,
         now: Instant,
     ) -> Self {
         let seeds = config.brokers.iter().enumerate();
         let brokers = seeds
-            .map(|(n, address)| (Peer::Seed(n), Broker::new(address.clone(), random)))
+            .map(|(n, address)| {
+                let peer = Peer::Seed(n);
+                let broker = Broker::new(peer, address.clone(), &metrics, random);
+                (peer, broker)
+            })
             .collect();
         Cluster {
             client_id: config.client_id.clone(),
@@ -90,31 +99,11 @@ impl Cluster {
             candidate: 0,
             trying: None,
             round_backoff: Backoff::new(random),
-            unreachable: Condition::default(),
-            unheard: Condition::default(),
+            unreachable: Condition::on(&metrics.board),
+            unheard: Condition::on(&metrics.board),
+            metrics,
             random: random.fork(),
         }
-    }
-
-    /// Closes all connections and begins with the brokers of `config`. Returns the requests that will get no answer.
-    pub(crate) fn begin_anew(
-        &mut self,
-        config: &KafkaConfig,
-        dial: Box<dyn Dial>,
-        now: Instant,
-    ) -> Vec<Pending> {
-        let brokers = std::mem::take(&mut self.brokers);
-        // No number is used again: events of the old connections are of no interest.
-        let connections = self.connections;
-        let mut random = self.random.fork();
-        *self = Cluster {
-            connections,
-            ..Cluster::new(config, dial, &mut random, now)
-        };
-        brokers
-            .into_values()
-            .flat_map(|broker| broker.pending)
-            .collect()
     }
 
     /// The peer at the other end of a connection that is still wanted.
@@ -226,7 +215,9 @@ impl Cluster {
         match self.dial.open(number, peer, &broker.address) {
             Ok(handle) => broker.state = State::Opening { number, handle },
             Err(error) => {
-                if let Some(passed_over) = broker.trouble.enter(&error, now).say(now) {
+                let subject = format_args!("broker {}", broker.address);
+                let trouble = broker.trouble.enter(Level::Warn, &subject, &error, now);
+                if let Some(passed_over) = trouble.say(now) {
                     log::warn!("cannot start a connection thread: {error}; retrying{passed_over}");
                 }
                 let until = Some(now + broker.backoff.pause());
@@ -240,6 +231,7 @@ impl Cluster {
         &mut self,
         peer: Peer,
         versions: Versions,
+        about: &str,
         hangup: Option<Hangup>,
         now: Instant,
     ) {
@@ -260,6 +252,11 @@ impl Cluster {
             used: now,
         };
         broker.throttled_until = None;
+        let level = match broker.share.comes_up(about) {
+            true => Level::Info,
+            false => Level::Debug,
+        };
+        log::log!(level, "broker {} is connected: {about}", broker.address);
         if self.trying == Some(peer) {
             self.trying = None;
         }
@@ -280,8 +277,9 @@ impl Cluster {
         if !self.unreachable.is_entered() {
             return;
         }
-        if self.unreachable.leave() {
-            log::info!("broker reachable again: {}", broker.address);
+        if let Some(left) = self.unreachable.leave() {
+            let address = &broker.address;
+            log::log!(left.level, "broker reachable again: {address}{left}");
         }
         // What kept all of them away is over, so none waits for the end of a pause that was due to it.
         for broker in self.brokers.values_mut() {
@@ -305,7 +303,7 @@ impl Cluster {
             State::Up { has_answered, .. } => (true, *has_answered),
             _ => (false, false),
         };
-        let pending = std::mem::take(&mut broker.pending);
+        let pending = broker.give_up_pending();
         if has_answered && pending.is_empty() {
             // The usual end of a connection that was idle for long.
             log::debug!("broker {}: {error}", broker.address);
@@ -320,6 +318,7 @@ impl Cluster {
             };
             let until = Some(now + pause);
             broker.state = State::Down { until };
+            broker.share.goes_down();
             self.complain(peer, error, now);
             self.schedule.want();
         }
@@ -421,17 +420,26 @@ impl Cluster {
                 host: host.clone(),
                 port: *port,
             };
-            let random = &mut self.random;
+            let (peer, metrics, random) = (Peer::Node(*id), &self.metrics, &mut self.random);
             let broker = self
                 .brokers
-                .entry(Peer::Node(*id))
-                .or_insert_with(|| Broker::new(address.clone(), random));
+                .entry(peer)
+                .or_insert_with(|| Broker::new(peer, address.clone(), metrics, random));
             if broker.address != address {
                 log::info!("broker {id} moved from {} to {address}", broker.address);
-                broker.address = address;
+                broker.moves_to(peer, address, metrics);
                 if let State::Down { until } = &mut broker.state {
                     *until = None;
                 }
+            }
+        }
+        // Who the members are is known: whether others can be reached matters no longer.
+        for (peer, broker) in &mut self.brokers {
+            if matches!(peer, Peer::Seed(_))
+                && let Some(left) = broker.trouble.leave()
+            {
+                let address = &broker.address;
+                log::log!(left.level, "broker {address} is not needed any more{left}");
             }
         }
         let named: HashSet<i32> = metadata.brokers.iter().map(|(id, ..)| *id).collect();

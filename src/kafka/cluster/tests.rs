@@ -23,7 +23,7 @@ fn cluster(seeds: usize) -> Cluster {
     // Nobody answers on the connections: the test says how they end.
     let dial = Box::new(RecordingDial::default());
     let mut random = fastrand::Rng::with_seed(1);
-    Cluster::new(&config, dial, &mut random, Instant::now())
+    Cluster::new(&config, dial, Arc::default(), &mut random, Instant::now())
 }
 
 fn members(ids: impl IntoIterator<Item = i32>) -> MetadataResponse {
@@ -69,10 +69,16 @@ fn bootstrapped(seed: &str, now: Instant) -> (Cluster, RecordingDial) {
     config.brokers = vec![nowhere(seed)];
     let dial = RecordingDial::default();
     let mut random = fastrand::Rng::with_seed(1);
-    let mut cluster = Cluster::new(&config, Box::new(dial.clone()), &mut random, now);
+    let mut cluster = Cluster::new(
+        &config,
+        Box::new(dial.clone()),
+        Arc::default(),
+        &mut random,
+        now,
+    );
     cluster.ask_if_due(|| (Vec::new(), 1), now);
     assert_eq!(cluster.trying, Some(Peer::Seed(0)));
-    cluster.connected(Peer::Seed(0), Versions::default(), None, now);
+    cluster.connected(Peer::Seed(0), Versions::default(), "", None, now);
     tell(&mut cluster, now, false);
     (cluster, dial)
 }

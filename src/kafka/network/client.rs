@@ -63,6 +63,15 @@ impl<'a> Client<'a> {
         Err(ConnectionError::Refused(35))
     }
 
+    /// What was found there, for people.
+    pub(crate) fn about(&self) -> String {
+        let release = self.versions.release().unwrap_or("of unknown age");
+        let tls = self.transport.tls_version().unwrap_or("no TLS");
+        let sasl = self.config.sasl.as_ref();
+        let login = sasl.map_or("no login", |sasl| sasl.mechanism());
+        ["Kafka ", release, ", ", tls, ", ", login].concat()
+    }
+
     /// Says who we are, if that is wanted. Returns when to say it again.
     pub(crate) fn authenticate(
         &mut self,

@@ -32,6 +32,8 @@ pub(crate) enum ConnectionEvent {
     /// Requests can be sent.
     Connected {
         versions: Versions,
+        /// What was found there, for people: `Kafka 4.1, TLS 1.3, SCRAM-SHA-512`.
+        about: String,
         hangup: Option<Hangup>,
     },
     /// The answer to the oldest unanswered request.
@@ -167,6 +169,7 @@ impl Connection {
         let mut renew_at = client.authenticate(&self.tokens)?;
         self.tell(ConnectionEvent::Connected {
             versions: client.versions.clone(),
+            about: client.about(),
             hangup: Some(client.transport.hangup()?),
         });
         let mut unanswered: VecDeque<Unanswered> = VecDeque::new();

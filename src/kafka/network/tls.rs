@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::{Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConnection, ProtocolVersion};
+use rustls::{AlertDescription, CertificateError, ClientConnection};
 
 use super::error::ConnectionError;
 use crate::certificate::valid_until;
@@ -63,14 +63,19 @@ impl TlsStream {
         Ok(stream)
     }
 
-    /// The version, and until when the broker's certificate is valid.
-    pub(super) fn facts(&self) -> (&'static str, Option<SystemTime>) {
-        let version = match self.session.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => "1.2",
-            _ => "1.3",
-        };
+    /// Until when the broker's certificate is valid.
+    pub(super) fn certificate_end(&self) -> Option<SystemTime> {
         let own = self.session.peer_certificates().and_then(<[_]>::first);
-        (version, own.and_then(|der| valid_until(der)))
+        own.and_then(|der| valid_until(der))
+    }
+
+    /// What both sides speak.
+    pub(crate) fn version(&self) -> &'static str {
+        match self.session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            _ => "TLS",
+        }
     }
 
     /// The socket, to wait on and to shut down.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use log::Level;
 use tinyjson::JsonValue;
 
 use super::error::ConnectionError;
 use super::http::{self, Reply};
 use super::transport::Transport;
-use crate::condition::Condition;
+use crate::condition::{Board, Condition};
 use crate::config::{ClientCredentials, Secret, read_small_file};
 use crate::kafka::protocol::response::printable;
 
@@ -46,6 +47,14 @@ struct Token {
 }
 
 impl TokenSource {
+    /// One whose trouble `board` shows.
+    pub(crate) fn new(board: &Board) -> Self {
+        TokenSource(Mutex::new(Known {
+            trouble: Condition::on(board),
+            ..Known::default()
+        }))
+    }
+
     /// A token that is good for now.
     pub(crate) fn token(
         &self,
@@ -70,19 +79,23 @@ impl TokenSource {
                 // Without a lifetime it is for one connection.
                 known.token = lifetime.and_then(|lifetime| Token::new(&secret, lifetime));
                 known.failed = None;
-                if known.trouble.leave() {
-                    log::info!("token endpoint {}: recovered", client.endpoint);
+                if let Some(left) = known.trouble.leave() {
+                    let endpoint = &client.endpoint;
+                    log::log!(left.level, "token endpoint {endpoint}: recovered{left}");
                 }
                 Ok(secret)
             }
             Err(why) => {
-                let why = format!("token endpoint {}: {why}", client.endpoint);
+                let subject = format!("token endpoint {}", client.endpoint);
+                known
+                    .trouble
+                    .enter(Level::Warn, &subject, &why, Instant::now());
+                let why = format!("{subject}: {why}");
                 let old = known.token.take();
                 known.failed = Some((Instant::now(), why.clone()));
                 match old.filter(|old| Instant::now() < old.good_until) {
                     Some(old) => {
-                        let trouble = known.trouble.enter(&why, Instant::now());
-                        if let Some(passed_over) = trouble.say(Instant::now()) {
+                        if let Some(passed_over) = known.trouble.say(Instant::now()) {
                             log::warn!("{why}; going on with the token of before{passed_over}");
                         }
                         let secret = old.secret.clone();

@@ -83,11 +83,19 @@ impl Transport {
         Ok(socket)
     }
 
-    /// The version of TLS and until when the broker's certificate is valid, if the stream is encrypted.
-    pub(crate) fn tls(&self) -> Option<(&'static str, Option<SystemTime>)> {
+    /// Until when the broker's certificate is valid, if there is one.
+    pub(crate) fn certificate_end(&self) -> Option<SystemTime> {
         match &self.stream {
             Stream::Plain(_) => None,
-            Stream::Tls(stream) => Some(stream.facts()),
+            Stream::Tls(stream) => stream.certificate_end(),
+        }
+    }
+
+    /// The version of TLS, if there is any.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => Some(stream.version()),
         }
     }
 

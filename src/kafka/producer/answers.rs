@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kafka::cluster::broker::{BatchRef, Peer, Pending};
+use log::Level;
+
+use crate::kafka::cluster::broker::{BatchRef, Peer, Pending, Sent};
 use crate::kafka::network::error::ConnectionError;
 use crate::kafka::protocol::error_code::{Action, REBOOTSTRAP_REQUIRED, Verdict, Written};
 use crate::kafka::protocol::response::{
     MetadataResponse, PartitionResponse, ProduceResponse, Response,
 };
 
+use super::batch::RecordBatch;
 use super::machine::{Machine, Now};
 use super::partition::Failed;
 use super::topic::Topic;
@@ -45,7 +48,8 @@ impl Machine {
             }
             Response::Produce(answer) => {
                 let pending = self.settle_pending(peer, Pending::is_produce);
-                if let Some(Pending::Produce(batches)) = pending {
+                if let Some(Pending::Produce(batches, sent)) = pending {
+                    self.took(peer, &batches, sent, now.at);
                     self.cluster.works(peer);
                     self.produced(&batches, &answer, now);
                 }
@@ -61,10 +65,30 @@ impl Machine {
 
     /// With `acks=0` a request is done when it is written.
     pub(super) fn written(&mut self, peer: Peer, now: Instant) {
-        if let Some(Pending::Produce(batches)) = self.settle_pending(peer, Pending::is_produce) {
+        let pending = self.settle_pending(peer, Pending::is_produce);
+        if let Some(Pending::Produce(batches, sent)) = pending {
+            self.took(peer, &batches, sent, now);
             self.cluster.works(peer);
             for batch in &batches {
                 self.acknowledge(batch, now);
+            }
+        }
+    }
+
+    /// A request of Produce is done.
+    fn took(&mut self, peer: Peer, batches: &[BatchRef], sent: Sent, now: Instant) {
+        if let Some(broker) = self.cluster.broker(peer) {
+            broker.took(sent, now);
+        }
+        self.arrive(batches);
+    }
+
+    /// These batches are on their way no more.
+    pub(super) fn arrive(&self, batches: &[BatchRef]) {
+        for batch in batches {
+            if let Some(Some(topic)) = self.topics.get(batch.topic) {
+                let in_flight = &topic.counters.in_flight_bytes;
+                in_flight.take(u64::from(batch.bytes));
             }
         }
     }
@@ -128,6 +152,7 @@ impl Machine {
                 Some(told) if told.error == 0 => self.acknowledge(batch, now.at),
                 Some(told) => {
                     let verdict = Verdict::of(told.error);
+                    self.metrics.produce_failed(verdict.name);
                     if verdict.action == Action::Acknowledged {
                         self.acknowledge(batch, now.at);
                     } else {
@@ -177,6 +202,9 @@ impl Machine {
             },
         };
         topic.on_acked();
+        if let Some(acked) = &acked {
+            count_acked(topic, acked);
+        }
         if topic.is_settling() || topic.settle() {
             self.settle_topic(batch.topic, now);
         }
@@ -300,7 +328,7 @@ impl Machine {
         let pending = self.cluster.closed(peer, error, now);
         self.transaction_lost(peer);
         let was_alone = match pending.front() {
-            Some(Pending::Produce(batches)) => pending.len() == 1 && batches.len() == 1,
+            Some(Pending::Produce(batches, _)) => pending.len() == 1 && batches.len() == 1,
             _ => false,
         };
         for pending in pending {
@@ -312,7 +340,8 @@ impl Machine {
                         transactional.transaction.unanswered(now);
                     }
                 }
-                Pending::Produce(batches) => {
+                Pending::Produce(batches, _) => {
+                    self.arrive(&batches);
                     for batch in &batches {
                         self.unanswered(batch, error, was_alone, now);
                     }
@@ -358,7 +387,9 @@ impl Machine {
             log::error!("cannot divide a record batch: {error}");
         }
         let name = &topic.name;
-        if let Some(passed_over) = self.hang_ups.enter("brokers hang up", now).say(now) {
+        let hang_ups = &mut self.hang_ups;
+        hang_ups.enter(Level::Error, &"requests", &"brokers hang up", now);
+        if let Some(passed_over) = hang_ups.say(now) {
             log::error!(
                 "topic '{name}': brokers hang up on a request of {bytes} bytes again and again, so its batches are \
                  made smaller; raise socket.request.max.bytes of the brokers, or the limit of a proxy before them, \
@@ -366,6 +397,19 @@ impl Machine {
             );
         }
         self.hang_ups.leave();
+    }
+}
+
+fn records(count: i32) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+/// Counts the records of a batch that is done.
+pub(super) fn count_acked(topic: &Topic, acked: &RecordBatch) {
+    topic.counters.acked_records.add(records(acked.records));
+    for covered in acked.coverage.iter() {
+        let counters = &covered.destination.route.counters;
+        counters.acked_records.add(records(covered.records));
     }
 }
 

@@ -74,6 +74,7 @@ impl RecordBatch {
             if to > first.from {
                 let records = encoder.writer.records() - before;
                 coverage.add(&first.batch, first.from, to, records);
+                first.batch.count_lines(u64::try_from(records).unwrap_or(0));
                 queue.bytes -= to - first.from;
                 first.from = to;
             }
@@ -304,7 +305,7 @@ pub(crate) struct Coverage(Vec<CoveredSpan>);
 pub(crate) struct CoveredSpan {
     pub(crate) destination: Arc<Destination>,
     pub(crate) span: Span,
-    records: i32,
+    pub(crate) records: i32,
     /// The file holds the records as they are, each with a newline.
     is_of_lines: bool,
 }

@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::batch::Span;
 use crate::condition::Condition;
 use crate::kafka::protocol::error_code::Verdict;
+use crate::metrics::Metrics;
 use crate::shown::ShownPath;
 
 /// Records are brought to disk together, after so long at most: waiting for the disk for each of
@@ -44,6 +47,7 @@ pub(crate) struct DeadLetters {
     flush_at: Option<Instant>,
     /// They cannot be written.
     stuck: Condition,
+    metrics: Arc<Metrics>,
 }
 
 /// What is not on disk yet.
@@ -52,18 +56,21 @@ struct Waiting {
     bytes: Vec<u8>,
     spans: Vec<Span>,
     log: Vec<String>,
+    /// The topic and the reason of each.
+    reasons: Vec<(Arc<str>, &'static str)>,
 }
 
 impl DeadLetters {
     /// Dead letters of producer `k` in `dir`; without one they are logged only.
-    pub(crate) fn new(k: usize, dir: Option<PathBuf>) -> Self {
+    pub(crate) fn new(k: usize, dir: Option<PathBuf>, metrics: Arc<Metrics>) -> Self {
         DeadLetters {
             file: dir.map(|dir| dir.join(format!("refused-{k}"))),
             open: None,
             count: 0,
             waiting: Waiting::default(),
             flush_at: None,
-            stuck: Condition::default(),
+            stuck: Condition::on(&metrics.board),
+            metrics,
         }
     }
 
@@ -98,6 +105,7 @@ impl DeadLetters {
             record.len()
         );
         let waiting = &mut self.waiting;
+        waiting.reasons.push((topic.clone(), why.name));
         waiting.bytes.extend_from_slice(head.as_bytes());
         waiting.bytes.extend_from_slice(record);
         waiting.bytes.push(b'\n');
@@ -137,16 +145,27 @@ impl DeadLetters {
             // What of it is in the file stays there: twice is better than not at all.
             self.open = None;
             self.flush_at = Some(now + PAUSE);
-            if let Some(passed_over) = self.stuck.enter(&error, now).say(now) {
+            let stuck = &mut self.stuck;
+            stuck.enter(Level::Error, &"dead letters", &error, now);
+            stuck.tries_again(now + PAUSE, now);
+            if let Some(passed_over) = stuck.say(now) {
                 log::error!("cannot write the dead letters: {error}; retrying{passed_over}");
             }
             return Vec::new();
         }
-        if self.stuck.leave() {
-            log::info!("the dead letters can be written again");
+        if let Some(left) = self.stuck.leave() {
+            log::log!(left.level, "the dead letters can be written again{left}");
         }
         self.flush_at = None;
-        let Waiting { spans, log, .. } = std::mem::take(&mut self.waiting);
+        let Waiting {
+            spans,
+            log,
+            reasons,
+            ..
+        } = std::mem::take(&mut self.waiting);
+        for (topic, reason) in reasons {
+            self.metrics.topic(&topic).dead_letters.add(reason, 1);
+        }
         for line in log {
             log::error!("{line}");
         }
@@ -220,7 +239,7 @@ mod tests {
         let folder = dir.path().join("state/dead-letter");
         let now = Instant::now();
         for start in [0, 1] {
-            let mut letters = DeadLetters::new(start, Some(folder.clone()));
+            let mut letters = DeadLetters::new(start, Some(folder.clone()), Arc::default());
             for offset in [7, 90] {
                 take(&mut letters, offset, now);
             }
@@ -242,7 +261,7 @@ mod tests {
         let folder = dir.path().join("dead-letter");
         // A file where the folder has to be.
         std::fs::write(&folder, "").expect("a file");
-        let mut letters = DeadLetters::new(0, Some(folder.clone()));
+        let mut letters = DeadLetters::new(0, Some(folder.clone()), Arc::default());
         let mut now = Instant::now();
         let mut buried = 0;
         while letters.have_room() {

@@ -47,7 +47,8 @@ impl Machine {
                 // With transactions nothing goes over.
                 Pending::Metadata | Pending::Transaction => {}
                 Pending::InitProducerId => self.ids.unanswered(now),
-                Pending::Produce(batches) => {
+                Pending::Produce(batches, _) => {
+                    self.arrive(&batches);
                     for batch in &batches {
                         if let Some(partition) = self.partition(batch.topic, batch.partition) {
                             partition.fail(batch, true, now);
@@ -59,7 +60,7 @@ impl Machine {
         let was_idempotent = is_idempotent(&self.config);
         let is_idempotent = is_idempotent(&config);
         if was_idempotent != is_idempotent {
-            self.ids = ProducerIds::new(is_idempotent, &mut self.random, now);
+            self.ids = ProducerIds::new(is_idempotent, &self.metrics.board, &mut self.random, now);
         }
         for topic in self.topics.iter_mut().flatten() {
             topic.begin_anew(config.partitioner, config.batch_bytes, now);
@@ -117,9 +118,27 @@ mod tests {
 
     use super::*;
     use crate::config::Compression;
-    use crate::kafka::producer::tests::{Play, all_produced, metadata, signed, told_by};
+    use crate::kafka::producer::tests::{Leaders, Play, all_produced, metadata};
     use crate::kafka::protocol::request::Request;
+    use crate::kafka::protocol::response::Response;
     use crate::kafka::testing::destination_of;
+
+    /// Metadata of the cluster of this name.
+    fn told_by(cluster: &str, leaders: Leaders<'_>) -> Response {
+        let Response::Metadata(mut told) = metadata(leaders) else {
+            panic!("it is metadata");
+        };
+        told.cluster_id = Some(cluster.into());
+        Response::Metadata(told)
+    }
+
+    /// Producer id and sequence number of the first batch in a Produce request.
+    fn signed(request: &Request) -> (i64, i32) {
+        let bytes = &request.batches[0].1;
+        let id = bytes[43..51].try_into().expect("8 bytes");
+        let sequence = bytes[53..57].try_into().expect("4 bytes");
+        (i64::from_be_bytes(id), i32::from_be_bytes(sequence))
+    }
 
     const LEADERS: &[(i32, i32)] = &[(1, 0)];
 

@@ -13,6 +13,7 @@ use crate::kafka::cluster::broker::Dial;
 use crate::kafka::cluster::broker::{BatchIds, Peer, Pending};
 use crate::kafka::network::connection::{ConnectionEvent, Event};
 use crate::kafka::protocol::request::ProduceStyle;
+use crate::metrics::Metrics;
 
 use super::batch::RecordBatch;
 use super::dead_letter::RefusedRecord;
@@ -80,6 +81,7 @@ pub(crate) struct Machine {
     /// When the idle buffers are freed.
     trim_at: Option<Instant>,
     pub(super) random: fastrand::Rng,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Machine {
@@ -87,20 +89,21 @@ impl Machine {
     pub(crate) fn new(
         config: Arc<KafkaConfig>,
         dial: Box<dyn Dial>,
+        metrics: Arc<Metrics>,
         mut random: fastrand::Rng,
         now: Instant,
     ) -> Self {
         let is_idempotent = config.idempotence && config.acks == Acks::All;
         Machine {
             style: style(&config),
-            cluster: Cluster::new(&config, dial, &mut random, now),
+            cluster: Cluster::new(&config, dial, metrics.clone(), &mut random, now),
             topics: Vec::new(),
             topic_numbers: HashMap::new(),
             free_numbers: BTreeSet::new(),
             ready: Vec::new(),
             turn: 0,
             encoder: Encoder::new(config.compression, config.batch_bytes),
-            ids: ProducerIds::new(is_idempotent, &mut random, now),
+            ids: ProducerIds::new(is_idempotent, &metrics.board, &mut random, now),
             transactional: None,
             batch_ids: BatchIds::default(),
             cluster_id: None,
@@ -113,6 +116,7 @@ impl Machine {
             trim_at: None,
             random,
             config,
+            metrics,
         }
     }
 
@@ -137,11 +141,16 @@ impl Machine {
             return;
         };
         match event.what {
-            ConnectionEvent::Connected { versions, hangup } => {
+            ConnectionEvent::Connected {
+                versions,
+                about,
+                hangup,
+            } => {
                 if let Some(transactional) = &mut self.transactional {
                     transactional.transaction.told(versions.features);
                 }
-                self.cluster.connected(peer, versions, hangup, now.at);
+                self.cluster
+                    .connected(peer, versions, &about, hangup, now.at);
             }
             ConnectionEvent::Answered(answer) => self.answered(peer, answer, now),
             ConnectionEvent::Written => self.written(peer, now.at),
@@ -252,8 +261,8 @@ impl Machine {
             self.topics.len() - 1
         });
         let (partitioner, batch_bytes) = (self.config.partitioner, self.config.batch_bytes);
-        let random = &mut self.random;
-        let topic = Topic::new(name.clone(), partitioner, batch_bytes, random, now);
+        let (metrics, random) = (&self.metrics, &mut self.random);
+        let topic = Topic::new(name.clone(), partitioner, batch_bytes, metrics, random, now);
         self.topics[number] = Some(topic);
         self.topic_numbers.insert(name.clone(), number);
         self.cluster.schedule.want();

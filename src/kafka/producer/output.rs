@@ -11,6 +11,7 @@ use crate::batch::{Batch, Progress, Span};
 use crate::config::KafkaConfig;
 use crate::kafka::cluster::broker::Dialer;
 use crate::kafka::network::connection::Event;
+use crate::metrics::Metrics;
 use crate::output::Output;
 
 use super::dead_letter::DeadLetters;
@@ -44,19 +45,23 @@ impl NativeOutput {
     pub(crate) fn new(
         k: usize,
         config: Arc<KafkaConfig>,
+        metrics: Arc<Metrics>,
         progress: Sender<Progress>,
         dead_letters: Option<PathBuf>,
     ) -> Self {
         let (sender, events) = unbounded();
-        let dial = Box::new(Dialer::new(k, config.clone(), sender.clone()));
+        let board = &metrics.board;
+        let dial = Box::new(Dialer::new(k, config.clone(), board, sender.clone()));
+        let random = fastrand::Rng::new();
+        let dead_letters = DeadLetters::new(k, dead_letters, metrics.clone());
         NativeOutput {
             k,
             sender,
             next: None,
-            machine: Machine::new(config, dial, fastrand::Rng::new(), Instant::now()),
+            machine: Machine::new(config, dial, metrics, random, Instant::now()),
             events,
             progress,
-            dead_letters: DeadLetters::new(k, dead_letters),
+            dead_letters,
             is_transactional: false,
             stopped: None,
         }
@@ -111,7 +116,9 @@ impl NativeOutput {
     fn go_over(&mut self, now: Instant) -> Option<Instant> {
         let is_due = |(_, at): &mut (_, Instant)| *at <= now || !self.machine.has_in_flight();
         if let Some((config, _)) = self.next.take_if(is_due) {
-            let dial = Box::new(Dialer::new(self.k, config.clone(), self.sender.clone()));
+            let board = &self.machine.metrics.board;
+            let sender = self.sender.clone();
+            let dial = Box::new(Dialer::new(self.k, config.clone(), board, sender));
             self.machine.go_over(config, dial, now);
         }
         self.next.as_ref().map(|(_, at)| *at)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::condition::Condition;
+use crate::condition::{Board, Condition};
 use crate::kafka::cluster::Cluster;
 use crate::kafka::cluster::broker::Pending;
 use crate::kafka::cluster::metadata_schedule::ANSWER_PATIENCE;
@@ -47,7 +47,12 @@ pub(crate) struct ProducerIds {
 
 impl ProducerIds {
     /// Without `idempotence` there is never an id.
-    pub(crate) fn new(idempotence: bool, random: &mut fastrand::Rng, now: Instant) -> Self {
+    pub(crate) fn new(
+        idempotence: bool,
+        board: &Board,
+        random: &mut fastrand::Rng,
+        now: Instant,
+    ) -> Self {
         ProducerIds {
             state: if idempotence {
                 State::Wanted(now)
@@ -55,7 +60,7 @@ impl ProducerIds {
                 State::Off
             },
             backoff: Backoff::new(random),
-            refusal: Condition::default(),
+            refusal: Condition::on(board),
         }
     }
 
@@ -120,8 +125,11 @@ impl ProducerIds {
         } = answer;
         if error == 0 {
             self.backoff.reset();
-            if self.refusal.leave() {
-                log::info!("the brokers give out producer ids again: recovered");
+            if let Some(left) = self.refusal.leave() {
+                log::log!(
+                    left.level,
+                    "the brokers give out producer ids again: recovered{left}"
+                );
             }
             log::debug!("producer id {id} epoch {epoch}");
             self.state = State::Known(ProducerId { id, epoch });
@@ -130,11 +138,12 @@ impl ProducerIds {
         let verdict = Verdict::of(error);
         let pause = self.backoff.pause();
         let lasts = verdict.action == Action::Park || pause > QUIET_PAUSE;
-        self.refusal.enter(verdict, now);
+        let level = verdict.level_when_parked();
+        self.refusal.enter(level, &"producer ids", &verdict, now);
         if lasts && let Some(passed_over) = self.refusal.say(now) {
             let advice = verdict.missing_right().unwrap_or_default();
             log::log!(
-                verdict.level_when_parked(),
+                level,
                 "the brokers give out no producer id, and nothing is sent without: {verdict}{advice}; \
                  retrying{passed_over}"
             );
@@ -184,6 +193,8 @@ impl Sequencing {
 
 #[cfg(test)]
 mod tests {
+    use log::Level;
+
     use super::*;
 
     /// What becomes of a question that is answered so.
@@ -211,7 +222,12 @@ mod tests {
             .chain([i16::MIN, i16::MAX])
             .filter(|code| *code != 0)
         {
-            let mut ids = ProducerIds::new(true, &mut fastrand::Rng::with_seed(1), Instant::now());
+            let mut ids = ProducerIds::new(
+                true,
+                &Board::default(),
+                &mut fastrand::Rng::with_seed(1),
+                Instant::now(),
+            );
             let mut now = Instant::now();
             for failures in 0..100 {
                 let next = after(&mut ids, code, now).expect("asked again");
@@ -221,8 +237,12 @@ mod tests {
                 assert!((least..=10_000).contains(&pause), "{code}: {pause} ms");
                 now = next;
             }
-            assert!(ids.refusal.leave(), "{code} is worth a line by now");
-            ids.refusal.enter("again", now);
+            assert!(
+                ids.refusal.leave().is_some(),
+                "{code} is worth a line by now"
+            );
+            ids.refusal
+                .enter(Level::Warn, &"producer ids", &"again", now);
             assert_eq!(after(&mut ids, 0, now), None);
             let id = ProducerId { id: 7, epoch: 0 };
             assert_eq!(ids.state(), ProducerState::Id(id));

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::kafka::cluster::Room;
 use crate::kafka::cluster::Slot;
-use crate::kafka::cluster::broker::{BatchRef, Pending};
+use crate::kafka::cluster::broker::{BatchRef, Pending, Sent};
 use crate::kafka::protocol::request::ProduceBatch;
 
 use super::machine::{Machine, min_deadline};
@@ -133,11 +135,13 @@ impl Machine {
         partition.last_turn = self.turn;
         let (encoder, ids) = (&mut self.encoder, &mut self.batch_ids);
         let (id, attempt, bytes) = partition.next(leader, encoder, ids, now);
+        topic.counters.sends(bytes.len(), attempt);
         let batch = BatchRef {
             topic: number,
             partition: index,
             id,
             attempt,
+            bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
         };
         let produce = ProduceBatch {
             topic: name,
@@ -159,7 +163,9 @@ impl Machine {
         if !partition.leaderless.is_entered() {
             self.cluster.schedule.want_early_probe(now);
         }
-        let leaderless = partition.leaderless.enter("no leader", now);
+        let leaderless = partition.leaderless.shown_on(&self.metrics.board);
+        let subject = format_args!("partition {index} of topic {name}");
+        leaderless.enter(Level::Warn, &subject, &"no leader", now);
         if let Some(passed_over) = leaderless.say_after(LEADERLESS_PATIENCE, now) {
             let seconds = LEADERLESS_PATIENCE.as_secs();
             log::warn!(
@@ -178,7 +184,11 @@ impl Machine {
         if let Some(transactional) = &mut self.transactional {
             transactional.sends(bytes, now);
         }
-        let pending = Pending::Produce(refs);
+        let sent = Sent {
+            bytes: bytes as u64,
+            at: now,
+        };
+        let pending = Pending::Produce(refs, sent);
         self.cluster
             .send_produce(&builder.slot, request, pending, now);
     }

@@ -62,23 +62,6 @@ fn metadata_of(topics: Vec<String>, leaders: Leaders<'_>) -> Response {
     })
 }
 
-/// The same, of the cluster of this name.
-pub(super) fn told_by(cluster: &str, leaders: Leaders<'_>) -> Response {
-    let Response::Metadata(mut told) = metadata(leaders) else {
-        panic!("it is metadata");
-    };
-    told.cluster_id = Some(cluster.into());
-    Response::Metadata(told)
-}
-
-/// Producer id and sequence number of the first batch in a Produce request.
-pub(super) fn signed(request: &Request) -> (i64, i32) {
-    let bytes = &request.batches[0].1;
-    let id = bytes[43..51].try_into().expect("8 bytes");
-    let sequence = bytes[53..57].try_into().expect("4 bytes");
-    (i64::from_be_bytes(id), i32::from_be_bytes(sequence))
-}
-
 fn produced(partition: i32, error: i16) -> Response {
     produced_at([("t".to_owned(), partition)].into_iter(), error)
 }
@@ -131,7 +114,13 @@ impl Play {
         let dial = RecordingDial::default();
         let now = Instant::now();
         let random = fastrand::Rng::with_seed(1);
-        let machine = Machine::new(Arc::new(config), Box::new(dial.clone()), random, now);
+        let machine = Machine::new(
+            Arc::new(config),
+            Box::new(dial.clone()),
+            Arc::default(),
+            random,
+            now,
+        );
         Play {
             machine,
             dial,
@@ -172,6 +161,7 @@ impl Play {
                     number,
                     ConnectionEvent::Connected {
                         versions,
+                        about: String::new(),
                         hangup: None,
                     },
                 );

@@ -13,6 +13,7 @@ use crate::kafka::protocol::error_code::{
 };
 use crate::kafka::protocol::record_batch::ProducerId;
 use crate::kafka::protocol::response::{TopicId, TopicMetadata};
+use crate::metrics::{Metrics, TopicCounters};
 use crate::partitioner;
 
 use super::batch::RecordBatch;
@@ -49,6 +50,7 @@ pub(crate) struct Leader {
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
+    pub(crate) counters: Arc<TopicCounters>,
     /// By index. Of 100,000 topics with 30 partitions each, few have something to do.
     leaders: Vec<Leader>,
     pub(crate) partitions: Partitions,
@@ -80,10 +82,12 @@ impl Topic {
         name: Arc<str>,
         partitioner: Partitioner,
         batch_bytes: usize,
+        metrics: &Metrics,
         random: &mut fastrand::Rng,
         now: Instant,
     ) -> Self {
         Topic {
+            counters: metrics.topic(&name),
             name,
             leaders: Vec::new(),
             partitions: Partitions::new(),
@@ -96,7 +100,7 @@ impl Topic {
             unknown: 0,
             waited: false,
             parked: None,
-            refusal: Condition::default(),
+            refusal: Condition::on(&metrics.board),
             complained: None,
             suppressed: 0,
             spent_ids: Vec::new(),
@@ -316,8 +320,12 @@ impl Topic {
             };
             self.leaders[index] = Leader { node, epoch };
             if let (Some(node), Some(partition)) = (node, self.partitions.get_mut(&index)) {
-                if partition.leaderless.leave() {
-                    log::info!("topic '{}' partition {index} has a leader again", self.name);
+                if let Some(left) = partition.leaderless.leave() {
+                    let name = &self.name;
+                    log::log!(
+                        left.level,
+                        "topic '{name}' partition {index} has a leader again{left}"
+                    );
                 }
                 if known.node != Some(node) || epoch > known.epoch {
                     partition.leader_changed(node);
@@ -426,9 +434,13 @@ impl Topic {
                 });
             }
         }
-        if let Some(passed_over) = self.refusal.enter(reason, now).say(now) {
-            let name = &self.name;
-            let level = verdict.level_when_parked();
+        let (name, level) = (&self.name, verdict.level_when_parked());
+        let subject = format_args!("topic {name}");
+        self.refusal.enter(level, &subject, &reason, now);
+        if let Some(parked) = &self.parked {
+            self.refusal.tries_again(parked.probe_at, now);
+        }
+        if let Some(passed_over) = self.refusal.say(now) {
             let advice = verdict.missing_right().unwrap_or_default();
             log::log!(
                 level,
@@ -446,8 +458,8 @@ impl Topic {
 
     fn unpark(&mut self) {
         self.parked = None;
-        if self.refusal.leave() {
-            log::info!("topic '{}' has recovered", self.name);
+        if let Some(left) = self.refusal.leave() {
+            log::log!(left.level, "topic '{}' has recovered{left}", self.name);
         }
     }
 

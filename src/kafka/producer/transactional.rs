@@ -30,6 +30,7 @@ use crate::kafka::protocol::transaction::Transactions;
 
 use crate::progress::PositionRecord;
 
+use super::answers::count_acked;
 use super::batch::RecordBatch;
 use super::machine::{Machine, min_deadline};
 use super::producer_id::ProducerIds;
@@ -149,7 +150,7 @@ impl Machine {
     pub(crate) fn with_transactions(mut self, taken: TakenOver, now: Instant) -> Self {
         let transactional = Transactional::new(taken, &mut self.random, now);
         // The one of the transactional id is used, and no other.
-        self.ids = ProducerIds::new(false, &mut self.random, now);
+        self.ids = ProducerIds::new(false, &self.metrics.board, &mut self.random, now);
         self.style.transactional_id = Some(transactional.settings.transactions.id.clone());
         self.encoder.makes_transactional();
         self.transactional = Some(Box::new(transactional));
@@ -335,7 +336,12 @@ impl Machine {
         };
         match transaction.trouble() {
             Some(verdict) => {
-                let trouble = transactional.trouble.enter(verdict, now);
+                let trouble = transactional.trouble.enter(
+                    verdict.level_when_parked(),
+                    &"the coordinator of transactions",
+                    &verdict,
+                    now,
+                );
                 if let Some(passed_over) = trouble.say_after(PATIENCE, now) {
                     log::log!(
                         verdict.level_when_parked(),
@@ -345,7 +351,7 @@ impl Machine {
                 }
             }
             None => {
-                if transactional.trouble.leave() {
+                if transactional.trouble.leave().is_some() {
                     log::info!("the coordinator of transactions has recovered");
                 }
             }
@@ -414,11 +420,14 @@ impl Machine {
                     let Some(topic) = self.topics.get_mut(number).and_then(Option::as_mut) else {
                         continue;
                     };
+                    let mut acked = Vec::new();
                     for partition in topic.partitions.values_mut() {
-                        for batch in partition.take_retained(&mut self.encoder) {
-                            self.effects.acked.extend(batch.spans());
-                            self.effects.done.push(batch);
-                        }
+                        acked.append(&mut partition.take_retained(&mut self.encoder));
+                    }
+                    for batch in acked {
+                        count_acked(topic, &batch);
+                        self.effects.acked.extend(batch.spans());
+                        self.effects.done.push(batch);
                     }
                 }
             }

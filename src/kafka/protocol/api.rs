@@ -126,6 +126,38 @@ impl Versions {
     }
 }
 
+impl Versions {
+    /// The release of Kafka that speaks so: the oldest one that does.
+    pub(crate) fn release(&self) -> Option<&'static str> {
+        let has = |(key, version, _): &&(i16, i16, &str)| self.newest(*key) >= *version;
+        RELEASES
+            .iter()
+            .rev()
+            .find(has)
+            .map(|(.., release)| *release)
+    }
+}
+
+/// Which release came with which version of Produce or Fetch.
+const RELEASES: [(i16, i16, &str); 16] = [
+    (PRODUCE.key, 3, "0.11"),
+    (PRODUCE.key, 5, "1.0"),
+    (FETCH.key, 7, "1.1"),
+    (PRODUCE.key, 6, "2.0"),
+    (PRODUCE.key, 7, "2.1"),
+    (FETCH.key, 11, "2.3"),
+    (PRODUCE.key, 8, "2.4"),
+    (FETCH.key, 12, "2.7"),
+    (PRODUCE.key, 9, "2.8"),
+    (FETCH.key, 13, "3.1"),
+    (FETCH.key, 15, "3.5"),
+    (PRODUCE.key, 10, "3.7"),
+    (PRODUCE.key, 11, "3.8"),
+    (FETCH.key, 17, "3.9"),
+    (PRODUCE.key, 12, "4.0"),
+    (PRODUCE.key, 13, "4.1 or later"),
+];
+
 /// The response to `ApiVersions`: the error code and what the broker speaks.
 ///
 /// The header of this answer never has tagged fields. A broker that does not know the asked version
@@ -182,6 +214,18 @@ mod tests {
     use kafka_protocol::messages::ApiVersionsResponse;
     use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
     use kafka_protocol::protocol::StrBytes;
+
+    #[test]
+    fn the_release_is_told_by_the_newest_version_that_came_with_one() {
+        let release =
+            |produce, fetch| Versions::offering(&[(0, 0, produce), (1, 0, fetch)]).release();
+        assert_eq!(release(3, 5), Some("0.11"));
+        assert_eq!(release(8, 11), Some("2.4"));
+        assert_eq!(release(9, 13), Some("3.1"));
+        assert_eq!(release(11, 17), Some("3.9"));
+        assert_eq!(release(14, 20), Some("4.1 or later"));
+        assert_eq!(release(2, 3), None);
+    }
 
     #[test]
     fn versions_are_negotiated_also_with_a_broker_that_falls_back() {

@@ -14,7 +14,7 @@ fn legacy(partitioner: Partitioner) -> (KafkaConfig, LegacyOutput) {
         ..config(&BrokerAddress { host, port })
     };
     let (progress, _) = crossbeam_channel::unbounded();
-    let output = LegacyOutput::new(Arc::new(config.clone()), progress);
+    let output = LegacyOutput::new(Arc::new(config.clone()), Arc::default(), progress);
     (config, output)
 }
 

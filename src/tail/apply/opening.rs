@@ -18,7 +18,7 @@ use crate::tail::log_file::LogFile;
 use crate::tail::plan::{From, Plan, Registration};
 use crate::tail::recognise::is_same_inode;
 use crate::tail::source::Source;
-use crate::tail::{TRUNCATED_AWAY, Tailer, last_line_start};
+use crate::tail::{Tailer, last_line_start};
 
 impl Tailer {
     pub(super) fn open_rotated(
@@ -172,13 +172,14 @@ impl Tailer {
         );
         let saved = stat.size.max(checkpoint.offset);
         if seen > saved {
-            self.report_lost(seen - saved, saved, TRUNCATED_AWAY);
+            self.report_truncated(seen - saved, saved);
         }
         let unread = stat.size.saturating_sub(checkpoint.offset);
         self.shared.metrics.to_read_bytes.add(unread);
         // What it reads, and what it makes of it, is set next.
         let framer = Framer::new(self.log.max_line_bytes, self.log.strip_cr);
-        let mut source = Source::new(content, at, checkpoint, &stat, framer);
+        let counters = self.destination.route.counters.clone();
+        let mut source = Source::new(content, at, checkpoint, &stat, framer, counters);
         if let Err(error) = self.equip(&mut source) {
             self.trouble.note(&self.path.clone(), &error);
         }
@@ -192,7 +193,7 @@ impl Tailer {
             source: source.id,
             checkpoint: source.checkpoint.clone(),
             replaces,
-            size: source.shared_size.clone(),
+            shown: source.shown.clone(),
         });
         self.sources.push_back(source);
         true

@@ -39,6 +39,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 
 use super::descriptor_permits::DescriptorPermits;
 use super::lanes::{Lane, Lanes};
+use crate::condition::Board;
 use line::{Device, Line, MOST_THREADS, SHORT_RUN};
 pub use task::{Expected, Message, RunOutcome, TailerExit, TailerReport, Task};
 use threads::Threads;
@@ -141,6 +142,13 @@ where
     #[must_use]
     pub fn with_most_threads(mut self, most: usize) -> Self {
         self.threads.allow(most);
+        self
+    }
+
+    /// Has `board` show it where the system gives no more threads.
+    #[must_use]
+    pub fn report_to(mut self, board: &Board) -> Self {
+        self.threads.report_to(board);
         self
     }
 

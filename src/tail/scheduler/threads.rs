@@ -9,9 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use log::Level;
 
 use super::line::SHORT_RUN;
 use super::task::{Message, RunOutcome, TailerReport, Task};
+use crate::condition::{Board, Condition};
 use crate::log_writer::panic_message;
 
 /// The threads of the scheduler. Each runs one tailer after another.
@@ -34,6 +36,8 @@ pub(super) struct Threads<T, R> {
     stall: (u64, Instant),
     /// Since when there is a thread without a tailer.
     idle_since: Option<Instant>,
+    /// The system gives no more.
+    shortage: Condition,
 }
 
 /// What a thread is told.
@@ -63,7 +67,13 @@ where
             runs_over: 0,
             stall: (0, Instant::now()),
             idle_since: None,
+            shortage: Condition::default(),
         }
+    }
+
+    /// Has `board` show it where the system gives no more.
+    pub(super) fn report_to(&mut self, board: &Board) {
+        self.shortage.shown_on(board);
     }
 
     /// There are no more than `most`, however many the system would give.
@@ -160,11 +170,15 @@ where
     /// The system gives no more threads: fewer than there are must do, since connections need some, too.
     fn cap(&mut self, error: &io::Error) {
         self.most = self.count.saturating_sub(LEFT_TO_CONNECTIONS).max(1);
-        log::warn!(
+        let reason = format!(
             "no more than {} threads for files can be started: {error}; {} are used, and files take turns",
-            self.count,
-            self.most
+            self.count, self.most
         );
+        let now = Instant::now();
+        self.shortage.enter(Level::Warn, &"threads", &reason, now);
+        if self.shortage.say(now).is_some() {
+            log::warn!("{reason}");
+        }
     }
 
     /// Ends the threads that have had nothing to do for a while.

@@ -53,7 +53,14 @@ impl Reading {
             modified_ns: 0,
         };
         let framer = Framer::new(max_line_bytes, false);
-        let mut source = Source::new(content, path.clone().into(), checkpoint, &stat, framer);
+        let mut source = Source::new(
+            content,
+            path.clone().into(),
+            checkpoint,
+            &stat,
+            framer,
+            Arc::default(),
+        );
         source.record_stat(&stat);
         let (woken, _) = crossbeam_channel::unbounded();
         Reading {
@@ -77,7 +84,7 @@ impl Reading {
             .expect("is regular");
         let framer = Framer::new(self.source.framer.max_line_bytes(), false);
         let path = self.source.opened_path.clone();
-        self.source = Source::new(content, path, checkpoint, &stat, framer);
+        self.source = Source::new(content, path, checkpoint, &stat, framer, Arc::default());
         self.source.record_stat(&stat);
         self.source.count_sent_pieces().expect("reads");
     }

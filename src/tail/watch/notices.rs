@@ -8,6 +8,7 @@ use log::Level;
 
 use super::entries::shrink;
 use super::seen::Trouble;
+use crate::condition::{Board, Condition};
 use crate::shown::ShownPath;
 use crate::tail::discover::Discovery;
 
@@ -15,7 +16,7 @@ use crate::tail::discover::Discovery;
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     /// About paths, each with the time at which the trouble was seen last.
-    paths: HashMap<PathBuf, (std::mem::Discriminant<Trouble>, Instant)>,
+    paths: HashMap<PathBuf, Noticed>,
     /// About patterns.
     patterns: BTreeSet<(u32, PatternNotice)>,
     /// Of two sections that want the same file.
@@ -23,6 +24,16 @@ pub(super) struct Notices {
     tallies: HashMap<u32, Tally>,
     /// Patterns whose first scan is over.
     scanned: BTreeSet<u32>,
+    board: Board,
+}
+
+#[derive(Debug)]
+struct Noticed {
+    kind: std::mem::Discriminant<Trouble>,
+    /// When a look met it last.
+    seen: Instant,
+    /// What somebody can mend and waits to be read.
+    condition: Option<Box<Condition>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +58,11 @@ struct Tally {
 pub(super) type Line = (Level, String);
 
 impl Notices {
+    /// Has `board` show paths that cannot be read.
+    pub(super) fn report_to(&mut self, board: &Board) {
+        self.board = board.clone();
+    }
+
     /// A scan of the pattern has come upon a file that is read.
     pub(super) fn file(&mut self, pattern: u32) {
         if !self.scanned.contains(&pattern) {
@@ -91,15 +107,30 @@ impl Notices {
             _ => path,
         };
         let kind = std::mem::discriminant(trouble);
-        let before = self.paths.get(about).map(|(kind, _)| *kind);
-        if before.is_none() && self.paths.len() >= MOST_PATHS {
+        let now = Instant::now();
+        if let Some(noticed) = self.paths.get_mut(about)
+            && noticed.kind == kind
+        {
+            noticed.seen = now;
             return None;
         }
-        self.paths.insert(about.to_owned(), (kind, Instant::now()));
-        if before == Some(kind) {
+        if self.paths.len() >= MOST_PATHS && !self.paths.contains_key(about) {
             return None;
         }
-        Some((Level::Warn, words(path, trouble)))
+        let words = words(path, trouble);
+        let mut noticed = Noticed {
+            kind,
+            seen: now,
+            condition: None,
+        };
+        if let Trouble::MayNotEnter(_) | Trouble::MayNotList(..) | Trouble::Failed(_) = trouble {
+            let mut condition = Box::new(Condition::on(&self.board));
+            let entered = condition.enter(Level::Warn, &ShownPath(about), &words, now);
+            entered.say(now);
+            noticed.condition = Some(condition);
+        }
+        self.paths.insert(about.to_owned(), noticed);
+        Some((Level::Warn, words))
     }
 
     fn compressed(&mut self, discovery: &Discovery, pattern: u32, path: &Path) -> Option<Line> {
@@ -161,19 +192,38 @@ impl Notices {
 
     /// The file at `path` can be read, or has gone: should there be trouble with it again, it is said again.
     pub(super) fn forget(&mut self, path: &Path) {
-        self.paths.remove(path);
+        if let Some(noticed) = self.paths.remove(path) {
+            noticed.end(path);
+        }
     }
 
     /// Forgets troubles that no scan has seen for a while.
     pub(super) fn tidy(&mut self, now: Instant) {
-        self.paths
-            .retain(|_, (_, seen)| now.duration_since(*seen) < KEPT_FOR);
+        let is_over =
+            |_: &PathBuf, noticed: &mut Noticed| now.duration_since(noticed.seen) >= KEPT_FOR;
+        for (path, noticed) in self.paths.extract_if(is_over) {
+            noticed.end(&path);
+        }
         shrink(&mut self.paths);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.paths.len() + self.patterns.len() + self.pairs.len() + self.tallies.len()
+    }
+}
+
+impl Noticed {
+    fn end(self, path: &Path) {
+        if let Some(mut condition) = self.condition
+            && let Some(left) = condition.leave()
+        {
+            log::log!(
+                left.level,
+                "'{}' is no trouble any more{left}",
+                ShownPath(path)
+            );
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `watch` thread: it hears what happened, decides what to look at, and reports the files found.
 
+mod following;
 mod names;
 
 use std::collections::{HashMap, HashSet};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use inotify::Inotify;
+use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::asker::Asker;
@@ -21,7 +23,8 @@ use super::notices::{Notices, say};
 use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::seen::{First, FirstLook};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
-use super::watches::{Follow, WatchCommand, Watches};
+use super::watches::{WatchCommand, Watches};
+use crate::condition::{Board, Condition};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, FoundPath};
 use crate::tail::lanes::Lanes;
@@ -40,6 +43,9 @@ pub struct Watcher {
     folders: Folders,
     changed: Changed,
     notices: Notices,
+    /// Patterns whose folders do not answer.
+    hanging: HashMap<u32, Condition>,
+    board: Board,
     scans: Scans,
     /// The walks that are under way.
     walks: HashMap<u64, Walk>,
@@ -104,6 +110,8 @@ impl Watcher {
             folders: Folders::default(),
             changed: Changed::default(),
             notices: Notices::default(),
+            hanging: HashMap::new(),
+            board: Board::default(),
             walks: HashMap::new(),
             last_walk: 0,
             looks: HashMap::new(),
@@ -113,6 +121,15 @@ impl Watcher {
             gathers_until: now,
         };
         Ok((watcher, first_look))
+    }
+
+    /// Has `board` show what is wrong with paths and watches.
+    #[must_use]
+    pub fn report_to(mut self, board: &Board) -> Self {
+        self.board = board.clone();
+        self.notices.report_to(board);
+        self.watches.report_to(board);
+        self
     }
 
     /// What tailers need to be woken.
@@ -147,25 +164,6 @@ impl Watcher {
                 self.read_events(&mut buffer);
             }
         }
-    }
-
-    /// Goes over to other patterns. What is under way for the old ones counts no more: all folders of the new ones are
-    /// walked through. The watches stay until that is over.
-    fn begin_anew(&mut self, follow: Follow) {
-        if let Some(first) = self.first.take() {
-            first.report();
-        }
-        let now = Instant::now();
-        self.asker.follow(follow.discovery.clone());
-        self.scans = Scans::new(follow.discovery.patterns().count(), now);
-        self.folders = Folders::default();
-        self.changed = Changed::default();
-        self.notices = Notices::default();
-        self.walks.clear();
-        self.looks.clear();
-        self.next_tidy = now + SCAN_INTERVAL;
-        (self.discovery, self.gathering) = (follow.discovery, follow.gathering);
-        self.first = Some(follow.first);
     }
 
     /// Events that follow on others wait until `gathering` is over, unless the kernel's queue fills up.
@@ -336,9 +334,17 @@ impl Watcher {
         let Progress::Over { number, did_hang } = self.scans.end(pattern, part) else {
             return;
         };
-        if did_hang && let Some((text, log)) = self.discovery.pattern(pattern) {
+        if did_hang
+            && let Some(mut condition) = self.hanging.remove(&pattern)
+            && let Some(left) = condition.leave()
+            && let Some((text, log)) = self.discovery.pattern(pattern)
+        {
             let text = ShownPath(Path::new(text));
-            log::info!("[log:{}] the folders of '{text}' answer again", log.name);
+            log::log!(
+                left.level,
+                "[log:{}] the folders of '{text}' answer again{left}",
+                log.name
+            );
         }
         self.folders.prune(pattern, number);
         if self.folders.untold().contains(&pattern) || self.inotify.is_none() {
@@ -425,10 +431,16 @@ impl Watcher {
         for pattern in self.scans.newly_hanging(patience, now) {
             if let Some((text, log)) = self.discovery.pattern(pattern) {
                 let text = ShownPath(Path::new(text));
-                log::warn!(
-                    "[log:{}] folders of '{text}' do not answer; all others are followed meanwhile",
-                    log.name
-                );
+                let condition = self.hanging.entry(pattern).or_default();
+                let reason = "its folders do not answer; all others are followed meanwhile";
+                condition.shown_on(&self.board);
+                condition.enter(Level::Warn, &text, &reason, now);
+                if condition.say(now).is_some() {
+                    log::warn!(
+                        "[log:{}] folders of '{text}' do not answer; all others are followed meanwhile",
+                        log.name
+                    );
+                }
             }
         }
     }
@@ -437,6 +449,7 @@ impl Watcher {
     fn tidy(&mut self, now: Instant) {
         self.warn_of_hanging(HANGS, now);
         self.notices.tidy(now);
+        self.watches.see_to_refusal(now);
         shrink(&mut self.looks);
         shrink(&mut self.walks);
         let targets = self.watches.target_folders();

@@ -13,16 +13,18 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use inotify::{WatchDescriptor, WatchMask};
+use log::Level;
 use rustix::event::EventfdFlags;
 
 use super::entries::{Table, shrink};
 use super::seen::{First, FirstLook, LookedAt, Seen};
+use crate::condition::{Board, Condition};
 use crate::shown::ShownPath;
 use crate::tail::discover::{Discovery, FoundPath};
 use crate::tailer_handle::TailerHandle;
@@ -33,10 +35,20 @@ pub struct Watches {
     /// None: the kernel gave no instance.
     pub(super) inotify: Option<inotify::Watches>,
     inner: Mutex<Table>,
-    warned: AtomicBool,
+    /// The kernel gives no watches, or tells nothing.
+    refusal: Mutex<Refusal>,
     inbox: Sender<WatchCommand>,
     /// Wakes the watcher out of its wait.
     pub(super) doorbell: OwnedFd,
+}
+
+/// That watches are refused.
+#[derive(Debug, Default)]
+struct Refusal {
+    condition: Condition,
+    last: Option<Instant>,
+    /// It was said that a file system sends no events.
+    is_said: bool,
 }
 
 /// What the watcher is told.
@@ -75,7 +87,7 @@ impl Watches {
         Ok(Watches {
             inotify,
             inner: Mutex::default(),
-            warned: AtomicBool::new(false),
+            refusal: Mutex::default(),
             inbox,
             doorbell: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
@@ -292,11 +304,19 @@ impl Watches {
 
     pub(super) fn warn_once(&self, error: &io::Error, path: &Path) {
         let path = ShownPath(path);
-        if self.warned.swap(true, Ordering::Relaxed) {
+        let now = Instant::now();
+        let mut refusal = self.refusal();
+        let errno = rustix::io::Errno::from_io_error(error);
+        let is_said = match errno {
+            // That is no trouble, and stays as it is.
+            None => std::mem::replace(&mut refusal.is_said, true),
+            Some(_) => refusal.condition.is_entered(),
+        };
+        if is_said {
             log::debug!("'{path}' is polled: {error}");
             return;
         }
-        let hint = match rustix::io::Errno::from_io_error(error) {
+        let hint = match errno {
             Some(rustix::io::Errno::NOSPC) => {
                 "; sysctl fs.inotify.max_user_watches bounds the watches of a user"
             }
@@ -305,9 +325,41 @@ impl Watches {
             }
             _ => "",
         };
-        log::warn!(
+        let reason = format!(
             "no inotify watch for '{path}': {error}{hint}; files without a watch are polled"
         );
+        if errno.is_none() {
+            return log::warn!("{reason}");
+        }
+        refusal.last = Some(now);
+        let condition = &mut refusal.condition;
+        condition.enter(Level::Warn, &"inotify watches", &reason, now);
+        if let Some(passed_over) = condition.say(now) {
+            log::warn!("{reason}{passed_over}");
+        }
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `board` show it where there are no watches.
+    pub fn report_to(&self, board: &Board) {
+        self.refusal().condition.shown_on(board);
+    }
+
+    /// To be called now and then: says so when none was refused for a while.
+    pub(super) fn see_to_refusal(&self, now: Instant) {
+        let mut refusal = self.refusal();
+        if self.inotify.is_none() {
+            return;
+        }
+        let is_over = |last: Instant| now.duration_since(last) >= REFUSAL_LASTS;
+        if refusal.last.is_some_and(is_over)
+            && let Some(left) = refusal.condition.leave()
+        {
+            log::log!(left.level, "no inotify watch was refused lately{left}");
+        }
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
@@ -422,3 +474,6 @@ impl Drop for FileWatch {
         }
     }
 }
+
+/// Watches that were refused are worth a word for so long after the last of them.
+const REFUSAL_LASTS: Duration = Duration::from_secs(600);

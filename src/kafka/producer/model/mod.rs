@@ -2,6 +2,7 @@
 //! of leaders, metadata that lags behind, growth, topics that are made again smaller, and time. No thread and no
 //! socket. After each step the oracle has its say; at the end everything must be delivered.
 
+mod going_over;
 mod world;
 
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::batch::{Batch, Destination, Framing, SourceId};
 use crate::budget::{Account, Budget};
 use crate::buffer::BufferPool;
-use crate::config::{Acks, BrokerAddress, KafkaConfig};
+use crate::config::{Acks, BrokerAddress};
 use crate::kafka::cluster::broker::Peer;
 use crate::kafka::network::connection::{ConnectionEvent, Event};
 use crate::kafka::network::error::ConnectionError;
@@ -99,7 +100,7 @@ impl Run {
         let dial = RecordingDial::default();
         let now = Instant::now();
         let boxed = Box::new(dial.clone());
-        let machine = Machine::new(Arc::new(config), boxed, random.fork(), now);
+        let machine = Machine::new(Arc::new(config), boxed, Arc::default(), random.fork(), now);
         let files = (0..6).map(|n| (SourceId::next(), destination_of(&format!("/log/{n}"))));
         let files: Vec<_> = files.collect();
         let mut oracle = Oracle::default();
@@ -291,6 +292,7 @@ impl Run {
             let versions = Versions::offering(&offered);
             let what = ConnectionEvent::Connected {
                 versions,
+                about: String::new(),
                 hangup: None,
             };
             return self.tell(number, what);
@@ -368,39 +370,6 @@ impl Run {
             partitions,
             throttle_ms: 0,
         }
-    }
-
-    /// The configuration changes: the brokers have what was sent, or some of it, and their answers come too late.
-    fn go_over(&mut self) {
-        self.machine.hold();
-        // Without numbers they are waited for, as long as for any answer.
-        let patience = match self.oracle.is_idempotent {
-            true => self.random.usize(..30),
-            false => usize::MAX,
-        };
-        for _ in 0..patience {
-            if !self.machine.has_in_flight() {
-                break;
-            }
-            self.any_connection_goes_on();
-            self.settle();
-        }
-        for at in 0..self.connections.len() {
-            self.handle_some(at);
-            let number = self.connections[at].opened.number;
-            for asked in &self.connections[at].asked {
-                if let Asked::Produce(batches) = asked {
-                    for sent in batches {
-                        self.oracle.answers(number, sent, true);
-                    }
-                }
-            }
-        }
-        self.connections.clear();
-        let mut config = KafkaConfig::clone(&self.machine.config);
-        config.batch_bytes = self.random.usize(200..900);
-        let dial = Box::new(self.dial.clone());
-        self.machine.go_over(Arc::new(config), dial, self.now);
     }
 
     fn hang_up(&mut self) {

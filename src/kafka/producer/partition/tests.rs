@@ -68,6 +68,7 @@ impl Play {
             partition: 0,
             id,
             attempt,
+            bytes: 0,
         }
     }
 

@@ -25,7 +25,7 @@ impl Section {
         let config = parsed.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         let log = &config.logs[0];
         let destination = Destination {
-            route: Arc::new(log.route("node7", config.kafka.headers)),
+            route: Arc::new(log.route("node7", config.kafka.headers, Arc::default())),
             path: Path::new("/log/shop.log").into(),
         };
         Section {
