@@ -91,16 +91,26 @@ fn write(logs: &Path, stop: &AtomicBool) -> Vec<String> {
     written
 }
 
+/// Also where a test fails meanwhile.
+struct StopsWriter<'a>(&'a AtomicBool);
+
+impl Drop for StopsWriter<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Has `harm` done to the agent again and again while files are written and rotated.
 fn run(kafka: &RealKafka, name: &str, count: u32, harm: impl Fn(&mut Env, u32)) {
     let (mut env, topic) = exactly_once(kafka, name);
     let (logs, stop) = (env.log_dir(), AtomicBool::new(false));
     let written = thread::scope(|scope| {
         let writer = scope.spawn(|| write(&logs, &stop));
+        let stops = StopsWriter(&stop);
         for n in 0..count {
             harm(&mut env, n);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         writer.join().expect("the writer ends")
     });
     expect_success(&env.run(&["run", "--once"]));
@@ -175,6 +185,8 @@ fn an_agent_that_slept_beyond_the_time_out_goes_on_by_itself() {
         env.set("kafka", "commit_interval", "2s");
         env.start();
         env.wait_for_log("is read from offset", SOON);
+        // Until a transaction is open, which is so for nearly all of its 2 s.
+        thread::sleep(Duration::from_millis(2_700));
         env.signal(Signal::STOP);
         thread::sleep(Duration::from_secs(16));
         env.signal(Signal::CONT);
