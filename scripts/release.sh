@@ -100,7 +100,7 @@ debian_package() {
     "$binary" help --completions zsh >"$root/usr/share/zsh/vendor-completions/_logagent"
     "$binary" help --completions fish >"$root/usr/share/fish/vendor_completions.d/logagent.fish"
     install -m 0644 README.md "$doc/README.md"
-    cp -R conf/examples conf/kubernetes conf/logrotate conf/supervisord "$doc/examples/"
+    cp -R conf/examples conf/grafana conf/kubernetes conf/logrotate conf/prometheus conf/supervisord "$doc/examples/"
     sed -i 's|/usr/local/bin/|/usr/bin/|' "$doc"/examples/supervisord/*
     cat >"$doc/copyright" <<'TEXT'
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/

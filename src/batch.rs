@@ -19,6 +19,7 @@ use crate::budget::Permit;
 use crate::buffer::Buffer;
 use crate::identity::FileTag;
 use crate::metrics::SectionCounters;
+use crate::tap::TapPoint;
 
 pub use crate::progress::{Checkpoint, CloseReason, Mark, Marks, Progress, SourceState};
 
@@ -136,6 +137,8 @@ pub struct Route {
     pub has_provenance: bool,
     /// A carriage return at the end of a line is not part of the record.
     pub strip_cr: bool,
+    /// Where somebody may look at the records.
+    pub tap: TapPoint,
     /// What is counted of the section.
     pub counters: Arc<SectionCounters>,
     /// Its lines are its records, so that only these tell how many lines there are.
@@ -390,6 +393,15 @@ impl Batch {
             return own.key;
         }
         self.destination.route.key.as_deref()
+    }
+
+    /// The CreateTime of the record that begins at `position`, in ms since 1970.
+    pub(crate) fn timestamp_ms_at(&self, position: usize) -> i64 {
+        match &self.framing {
+            Framing::Events(events) => events.own_of(events.index_at(position)),
+            _ => None,
+        }
+        .map_or(self.read_at_ms, |own| own.timestamp_ms)
     }
 
     /// Whether an event goes on in the next batch (true), ends in this one that began in an earlier one (false),

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt};
 
 use crate::config;
 use crate::nearest::nearest;
@@ -27,14 +27,18 @@ pub enum Command {
     Run(RunOptions),
     /// Run the cases of a configuration.
     Test(TestOptions),
-    /// Hold topics against files.
-    Verify(VerifyOptions),
     /// Look whether everything is as the agent needs it.
     Check(CheckOptions),
     /// Have the running agent read its ini again.
     Reload(PathBuf),
+    /// Ask the running agent how it stands.
+    Status(StatusOptions),
+    /// Show records of the running agent.
+    Tap(TapOptions),
     /// Set the position of a file, while no agent runs.
     Rewind(RewindOptions),
+    /// Hold topics against files.
+    Verify(VerifyOptions),
     /// Print a text: help or version.
     Print(String),
 }
@@ -65,21 +69,6 @@ pub struct TestOptions {
     pub accept: bool,
     /// A rule that no case tests is a failure.
     pub strict: bool,
-}
-
-/// `logagent verify`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifyOptions {
-    /// The ini.
-    pub config: PathBuf,
-    /// The topic; `None`: all of the ini.
-    pub topic: Option<String>,
-    /// Only records of this time and later, in ms since 1970.
-    pub since_ms: Option<i64>,
-    /// Only records before this time, in ms since 1970.
-    pub until_ms: Option<i64>,
-    /// Print one JSON object.
-    pub json: bool,
 }
 
 /// `logagent rewind`.
@@ -115,6 +104,47 @@ pub struct CheckOptions {
     pub json: bool,
     /// Leave out the cases of the configuration.
     pub no_test: bool,
+}
+
+/// `logagent verify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The topic; `None`: all of the ini.
+    pub topic: Option<String>,
+    /// Only records of this time and later, in ms since 1970.
+    pub since_ms: Option<i64>,
+    /// Only records before this time, in ms since 1970.
+    pub until_ms: Option<i64>,
+    /// Print one JSON object.
+    pub json: bool,
+}
+
+/// `logagent status`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StatusOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// Again and again.
+    pub watch: bool,
+    /// Numbers for programs.
+    pub json: bool,
+    /// Files at their end, too.
+    pub all: bool,
+    /// A section's name or a file's path.
+    pub only: Option<String>,
+}
+
+/// `logagent tap`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TapOptions {
+    /// The ini.
+    pub config: PathBuf,
+    /// The section.
+    pub log: String,
+    /// So many records; `None`: without end.
+    pub count: Option<u64>,
 }
 
 /// Why the arguments cannot be understood.
@@ -340,6 +370,40 @@ fn make_reload(given: Given) -> Result<Command, UsageError> {
     Ok(Command::Reload(given.config_or_default()))
 }
 
+fn make_status(given: Given) -> Result<Command, UsageError> {
+    Ok(Command::Status(StatusOptions {
+        config: given.config_or_default(),
+        watch: given.has("watch"),
+        json: given.has("json"),
+        all: given.has("all"),
+        only: given.operands.into_iter().next().map(shown),
+    }))
+}
+
+fn make_top(mut given: Given) -> Result<Command, UsageError> {
+    given.options.push(("watch", None));
+    make_status(given)
+}
+
+fn make_tap(given: Given) -> Result<Command, UsageError> {
+    let count = given.value("count").map(|count| {
+        count.parse_with(|text| match text.parse() {
+            Ok(0) | Err(_) => Err("a number from 1 on is wanted"),
+            Ok(count) => Ok(count),
+        })
+    });
+    Ok(Command::Tap(TapOptions {
+        config: given.config_or_default(),
+        count: count.transpose()?,
+        log: given
+            .operands
+            .into_iter()
+            .next()
+            .map(shown)
+            .unwrap_or_default(),
+    }))
+}
+
 fn make_rewind(given: Given) -> Result<Command, UsageError> {
     let (config, yes) = (given.config_or_default(), given.has("yes"));
     let to = given.text("to").and_then(|to| match &*to {
@@ -379,10 +443,9 @@ fn make_test(given: Given) -> Result<Command, UsageError> {
 }
 
 fn make_verify(given: Given) -> Result<Command, UsageError> {
-    let topic = given.value("topic");
-    let time = |option| match given.value(option) {
+    let time = |option| match given.text(option) {
         None => Ok(None),
-        Some(value) => parse_time(&value.to_string_lossy(), SystemTime::now())
+        Some(text) => parse_time(&text, SystemTime::now())
             .map(Some)
             .ok_or(UsageError::Conflict(
                 "a TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago",
@@ -390,7 +453,7 @@ fn make_verify(given: Given) -> Result<Command, UsageError> {
     };
     Ok(Command::Verify(VerifyOptions {
         config: given.config_or_default(),
-        topic: topic.map(|topic| topic.to_string_lossy().into_owned()),
+        topic: given.text("topic"),
         since_ms: time("since")?,
         until_ms: time("until")?,
         json: given.has("json"),

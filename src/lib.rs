@@ -70,5 +70,6 @@ pub mod shown;
 pub mod snapshot;
 pub mod tail;
 pub mod tailer_handle;
+pub mod tap;
 pub mod users;
 pub mod verify;

@@ -18,9 +18,9 @@ use logagent::check::{self, CheckError};
 use logagent::checkpoint::rewind::{Rewind, RewindError};
 use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
-use logagent::control::{self, AskError, Inbox, Request};
+use logagent::control::{self, AskError, Health, Inbox, Request};
 use logagent::log_writer::LogWriter;
-use logagent::privileges::{UserError, become_user, make_folder};
+use logagent::privileges::{UserError, become_owner, become_user, make_folder};
 use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 
@@ -93,6 +93,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Cases(CasesError::Output(_)) => ExitCode::FAILURE,
+            Failure::Ask(AskError::Output(_) | AskError::Refused(_)) => ExitCode::FAILURE,
             Failure::Agent(error) if error.needs_a_person() => ExitCode::from(3),
             Failure::Check(CheckError::Output(_)) => ExitCode::FAILURE,
             Failure::Usage(_)
@@ -100,9 +101,9 @@ impl Failure {
             | Failure::Config(_)
             | Failure::User(_)
             | Failure::Cases(_)
-            | Failure::Verify(_)
             | Failure::Ask(_)
             | Failure::Rewind(_)
+            | Failure::Verify(_)
             | Failure::NotAsked => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
         }
@@ -123,6 +124,11 @@ fn prepare() -> Result<Prepared, Failure> {
         Command::Run(options) => Some(Config::load(&options.config)?),
         // What is wrong with it is a part of what is found.
         Command::Check(options) => Config::load(&options.config).ok(),
+        Command::Rewind(options) => {
+            // The agent has to read what is written. If that fails, root goes on as root.
+            let _ = become_owner(&Config::state_dir(&options.config));
+            None
+        }
         _ => None,
     };
     if let Some(config) = &config
@@ -149,12 +155,16 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
                 Ending::Failed => ExitCode::FAILURE,
             })
         }
-        Command::Verify(options) => {
-            start_logger_at(log, "warn");
-            let mut out = BufWriter::new(io::stdout().lock());
-            let code = verify::run(&options, &mut out)?;
-            out.flush()?;
-            Ok(ExitCode::from(code))
+        Command::Status(options) => {
+            let health = control::status(&options, &mut io::stdout().lock())?;
+            Ok(match health {
+                Health::Well => ExitCode::SUCCESS,
+                Health::Wrong => ExitCode::FAILURE,
+            })
+        }
+        Command::Tap(options) => {
+            control::tap(&options, &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Check(options) => {
             let level = check::run(&options, &mut io::stdout().lock())?;
@@ -169,6 +179,13 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
             })
         }
         Command::Rewind(options) => rewind(&options),
+        Command::Verify(options) => {
+            start_logger_at(log, "warn");
+            let mut out = BufWriter::new(io::stdout().lock());
+            let code = verify::run(&options, &mut out)?;
+            out.flush()?;
+            Ok(ExitCode::from(code))
+        }
         Command::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes())?;

@@ -6,10 +6,10 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::Path;
 
-use rustix::process::geteuid;
+use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities,
     set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
@@ -42,6 +42,22 @@ pub fn become_user(name: &str) -> Result<(), UserError> {
         return Err(failed("only root can become another user".to_owned()));
     }
     change(&user).map_err(|error| failed(error.to_string()))
+}
+
+/// Makes the calling thread, which must be the only one, one of the user that `folder` belongs to, if it is root's: so
+/// that what is written there can be read by that user.
+///
+/// # Errors
+/// If the system refuses. A folder that is not there changes nothing.
+pub fn become_owner(folder: &Path) -> io::Result<()> {
+    match fs::metadata(folder) {
+        Ok(metadata) if geteuid().is_root() && metadata.uid() != 0 => change(&User {
+            uid: Uid::from_raw(metadata.uid()),
+            gid: Gid::from_raw(metadata.gid()),
+            groups: Vec::new(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn change(user: &User) -> io::Result<()> {

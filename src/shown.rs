@@ -39,7 +39,7 @@ impl fmt::Display for Size {
             value /= 1024.0;
             unit += 1;
         }
-        let decimals = usize::from(unit > 0 && value < 99.95);
+        let decimals = usize::from(unit > 0 && value < 9.95);
         write!(f, "{value:.decimals$} {}", units[unit])
     }
 }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "0 B", "999 B", "1023 B", "1.0 KiB", "1.5 KiB", "99.9 KiB", "100 MiB", "1.0 GiB",
+                "0 B", "999 B", "1023 B", "1.0 KiB", "1.5 KiB", "100 KiB", "100 MiB", "1.0 GiB",
                 "1.2 GiB"
             ]
         );

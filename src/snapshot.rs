@@ -33,6 +33,8 @@ pub struct Snapshot {
 /// The process.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ProcessStatus {
+    /// Version of the agent, without its name.
+    pub version: String,
     /// Process id.
     pub pid: u32,
     /// When it was started.
@@ -134,6 +136,11 @@ impl FileStatus {
     /// Bytes past the position.
     pub fn lag(&self) -> u64 {
         self.size.saturating_sub(self.position)
+    }
+
+    /// Bytes past the position, but for the beginning of a line whose end is still to be written.
+    pub fn waits(&self) -> u64 {
+        self.lag().saturating_sub(self.unended)
     }
 }
 

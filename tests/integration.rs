@@ -47,6 +47,7 @@ mod reload;
 mod restart;
 mod rights;
 mod rotation;
+mod screens;
 mod shares;
 mod standing;
 mod static_binary;

@@ -107,13 +107,17 @@ fn each_trouble_with_a_broker_or_a_topic_is_told_from_the_others() {
     );
     assert!(screen_of_agent.contains("-1h +"), "{screen_of_agent}");
 
-    let screen = screen(&secured, "TLS", &secured.tls(), &[&good]);
+    let screen = screen(&secured, "MUTUAL", &secured.mutual(), &[&good]);
     let certificate = screen
         .lines()
         .find(|line| line.contains("1.3, "))
         .unwrap_or_default();
     assert!(certificate.contains(" days  "), "{screen}");
-    assert!(screen.ends_with("\n0 errors, 0 warnings\n"), "{screen}");
+    let own = findings(&screen, "ok");
+    let own = own.iter().filter(|one| one.starts_with("tls ")).count();
+    assert_eq!(own, 2, "its own certificate and the authority: {screen}");
+    // A key that others can read is warned of.
+    assert!(screen.ends_with("\n0 errors, 1 warning\n"), "{screen}");
     println!("{screen_of_agent}{screen}");
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::real_kafka_verify::verify;
 use crate::support::env::Env;
 use crate::support::kafka::RealKafka;
 
@@ -56,6 +57,7 @@ fn run(name: &str, end: impl Fn(&mut Env)) -> usize {
     let glob = env.path("?.log");
     env.set("kafka", "brokers", kafka.brokers())
         .set("kafka", "topic", &topic)
+        .set("kafka", "provenance", "on")
         .set("log:app", "path", &glob)
         .set("log:app", "rotate_wait", "1s");
     env.unset("agent", "checkpoint_interval");
@@ -101,6 +103,18 @@ fn run(name: &str, end: impl Fn(&mut Env)) -> usize {
         let file: usize = file.parse().expect("a number");
         assert_eq!(n, next[file].to_string(), "of file {file}");
         next[file] += 1;
+    }
+    // `logagent verify` finds the same without knowing what was written.
+    let (_, said) = verify(&env, &[]);
+    assert_eq!(said["twice"], all.len() - total, "{said}");
+    for kind in [
+        "missing",
+        "changed",
+        "foreign",
+        "out_of_order",
+        "overlapping",
+    ] {
+        assert_eq!(said[kind], 0, "{said}");
     }
     println!(
         "{name}: {total} lines in {FILES} files, {} records, all there, in order, {} more than once",

@@ -36,7 +36,7 @@ fn tagging(kafka: &RealKafka, topic: &str) -> Env {
 }
 
 /// Runs `verify`: the exit code, and what it says.
-fn verify(env: &Env, options: &[&str]) -> (Option<i32>, Value) {
+pub(crate) fn verify(env: &Env, options: &[&str]) -> (Option<i32>, Value) {
     let arguments = [&["verify", "--json"], options].concat();
     let Ended {
         code,
@@ -161,9 +161,10 @@ fn produce(client: &mut Client, topic: &str, records: Bytes, transaction: Option
 }
 
 /// Two files with 60 lines each, and their records in Kafka, in order.
-fn two_files(kafka: &RealKafka, name: &str) -> (Env, Vec<Record>, [String; 2]) {
-    let topic = kafka.fresh_topic(name, 1);
-    let env = tagging(kafka, &topic);
+fn two_files(kafka: &RealKafka, codec: &str) -> (Env, Vec<Record>, [String; 2]) {
+    let topic = kafka.fresh_topic(codec, 1);
+    let mut env = tagging(kafka, &topic);
+    env.set("kafka", "compression", codec);
     let texts = [text("a", 60), text("b", 60)];
     env.append("a.log", &texts[0]);
     env.append("b.log", &texts[1]);
@@ -185,7 +186,7 @@ fn two_files(kafka: &RealKafka, name: &str) -> (Env, Vec<Record>, [String; 2]) {
 #[test]
 fn verify_finds_each_damage_that_was_planted_in_every_codec() {
     let kafka = RealKafka::current();
-    let (env, records, [a, b]) = two_files(&kafka, "planted");
+    let (env, records, [a, b]) = two_files(&kafka, "snappy");
     let span = |kind: &str, file: &str, text: &str, line: usize| {
         let (from, to) = (start(text, line), start(text, line + 1));
         (kind.to_owned(), format!("{file}.log"), from, to)
@@ -227,7 +228,7 @@ fn verify_finds_each_damage_that_was_planted_in_every_codec() {
 #[test]
 fn verify_sees_what_a_consumer_of_committed_records_sees() {
     let kafka = RealKafka::current();
-    let (env, records, _) = two_files(&kafka, "committed");
+    let (env, records, _) = two_files(&kafka, "gzip");
     let topic = kafka.fresh_topic("transactions", 1);
     let id = kafka.fresh_name("verify");
     let mut client = Client::connect(kafka.brokers()).unwrap();
@@ -305,7 +306,7 @@ fn verify_reads_what_librdkafka_has_written() {
         return;
     }
     let kafka = RealKafka::current();
-    let (env, records, _) = two_files(&kafka, "kcat");
+    let (env, records, _) = two_files(&kafka, "zstd");
     let topic = kafka.fresh_topic("librdkafka", 1);
     for (n, record) in records.iter().take(35).enumerate() {
         let codec = ["none", "gzip", "snappy", "lz4", "zstd"][n % 5];
@@ -445,4 +446,63 @@ fn verify_counts_what_was_sent_again_after_a_kill() {
     );
     assert_eq!(findings(&said), [twice]);
     assert_eq!(said["twice"], 80);
+}
+
+#[test]
+fn verify_knows_dead_letters_and_what_nobody_wrote() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_name("letters");
+    kafka.create_topic(&topic, 1, &[("max.message.bytes", "3000")]);
+    let mut env = tagging(&kafka, &topic);
+    let mut random = fastrand::Rng::with_seed(8);
+    let mut noise = |len: usize| -> String {
+        let letters = std::iter::repeat_with(|| random.alphanumeric());
+        letters.take(len).collect()
+    };
+    env.append("app.log", format!("one\n{}\ntwo\n", noise(9_000)));
+    let hole = env.open("hole.log");
+    hole.set_len(300_000).unwrap();
+    env.append("hole.log", "behind the hole\n");
+    env.start();
+    kafka.wait_for_records(&topic, 3, LONG);
+    env.wait_for_checkpoint_at_the_end_of("app.log");
+    env.wait_for_checkpoint_at_the_end_of("hole.log");
+    env.stop();
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    assert_eq!(said["dead_letters_bytes"], 9_001, "{said}");
+    assert_eq!(said["nul_bytes"], 300_000, "{said}");
+    // Without the letter the line is missing, and so is what the topic alone can say of it.
+    std::fs::remove_dir_all(env.state_dir().join("dead-letter")).unwrap();
+    let (code, said) = verify(&env, &[]);
+    let missing = ("missing".to_owned(), "app.log".to_owned(), 4, 9_005);
+    assert_eq!((code, findings(&said)), (Some(1), vec![missing]));
+}
+
+#[test]
+fn verify_says_what_it_cannot_tell() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_topic("refused", 1);
+    let mut env = tagging(&kafka, &topic);
+    env.append("app.log", "line\n");
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let missing = kafka.fresh_name("nowhere");
+    let ended = env.run(&["verify", "--topic", &missing]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("UNKNOWN_TOPIC_OR_PARTITION"),
+        "{}",
+        ended.stderr
+    );
+    // Of a time when there was nothing yet, all is outside of what was asked for.
+    let (code, said) = verify(&env, &["--since", "2035-01-01T00:00:00Z"]);
+    assert_eq!(
+        (code, &said["not_read_bytes"]),
+        (Some(0), &5.into()),
+        "{said}"
+    );
+    env.set("kafka", "protocol", "legacy")
+        .set("kafka", "provenance", "off");
+    assert_eq!(env.run(&["verify"]).code, Some(2));
 }

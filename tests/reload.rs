@@ -118,6 +118,25 @@ fn sections_come_change_and_go_and_an_untouched_one_keeps_its_thread() {
 }
 
 #[test]
+fn a_new_section_begins_where_its_start_at_says_and_its_later_files_at_their_beginning() {
+    let mut env = Env::following_one_path();
+    env.set("agent", "reload", "manual");
+    env.start();
+    let path = env.path("new-*.log");
+    env.set("log:new", "path", &path)
+        .set("log:new", "start_at", "end");
+    env.append("new-1.log", "old\n");
+    assert!(reloaded(&env).starts_with("  + log:new        1 file begins\n"));
+    env.append("new-1.log", "one\n");
+    env.append("new-2.log", "two\n");
+    env.wait_for_records(2);
+    env.stop();
+    let mut values = env.broker.values(TOPIC);
+    values.sort();
+    assert_eq!(values, ["one", "two"]);
+}
+
+#[test]
 fn a_section_that_comes_back_goes_on_where_it_stood() {
     let mut env = Env::following_one_path();
     let keep = env.path("keep.log");
@@ -199,6 +218,26 @@ fn an_ini_that_was_saved_is_applied_by_itself_and_one_that_is_half_written_is_wa
     env.wait_for_records(1);
     fs::remove_file(conf.join("more.ini")).unwrap();
     env.wait_for_log("- log:more       1 file finishes", SOON);
+}
+
+#[test]
+fn a_secret_that_is_mended_in_its_file_is_read_again_by_itself() {
+    let mut env = Env::following_one_path();
+    env.broker.require_login("agent", "right");
+    let file = env.config().with_file_name("password");
+    fs::write(&file, "wrong").unwrap();
+    env.set("kafka", "sasl_mechanism", "PLAIN")
+        .set("kafka", "sasl_username", "agent")
+        .set("kafka", "sasl_password_file", &file.display().to_string());
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.wait_for_log("refuses the credentials", SOON);
+    fs::write(&file, "right").unwrap();
+    env.wait_for_log(
+        "~ [kafka]        files that it names: with what is on its way",
+        SOON,
+    );
+    env.stop_and_expect_lines(&lines(0..100));
 }
 
 #[test]

@@ -287,6 +287,17 @@ fn root_becomes_the_user_of_the_ini_who_may_read_every_file_and_nothing_else() {
     );
     env.stop();
 
+    // Root sets a position, and the agent can go on from it.
+    let ended = env.run(&["rewind", &env.path("app.log"), "--to", "0", "--yes"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        fs::metadata(env.checkpoints()).unwrap().uid().to_string(),
+        uid
+    );
+    env.start();
+    env.wait_for_records(20);
+    env.stop();
+
     let ended = env.run(&["check", "--offline"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stdout);
     env.set("agent", "user", "no-such-user");

@@ -295,3 +295,45 @@ fn every_number_is_what_a_consumer_counts_through_a_parked_topic_a_dead_letter_a
     agent.stop();
     env.broker.assert_clean();
 }
+
+#[test]
+fn what_is_wrong_is_one_line_at_its_beginning_and_one_of_the_same_level_at_its_end_however_many_producers_meet_it()
+ {
+    let mut env = Env::new();
+    env.set("agent", "producers", "3");
+    for number in 0..12 {
+        env.write_lines(&format!("{number}.log"), 0..10);
+    }
+    env.broker.on(ApiKey::Produce).forever().error(29);
+    env.start();
+    env.wait_for_log("topic 'logs' is parked", LONG);
+    // All three have tried.
+    let deadline = Instant::now() + LONG;
+    while env.broker.produce_errors(29) < 9 {
+        assert!(Instant::now() < deadline, "{}", env.broker.report());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    env.broker.heal();
+    env.wait_for_records(120);
+    env.wait_for_log("topic 'logs' has recovered after", LONG);
+    let log = env.stop().stderr;
+    let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        count(" ERROR topic 'logs' is parked: TOPIC_AUTHORIZATION_FAILED (29)"),
+        1,
+        "{log}"
+    );
+    assert_eq!(count(" ERROR topic 'logs' has recovered after"), 1, "{log}");
+    assert_eq!(count(" INFO  broker "), 1, "{log}");
+    assert_eq!(
+        count(" is connected: Kafka 4.0, no TLS, no login"),
+        1,
+        "{log}"
+    );
+    assert_eq!(
+        count(" bytes) were delivered by this run as 120 records"),
+        1,
+        "{log}"
+    );
+    assert!(env.broker.take_violations().is_empty());
+}

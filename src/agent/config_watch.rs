@@ -1,17 +1,16 @@
-//! The `config` thread: reads the ini again, when it is asked to and when it has changed.
+//! Whether the ini has changed, and what it says now.
 //!
 //! Editors rename, write in pieces, and Kubernetes turns a link over: so the files are looked at, by their names, once a
 //! second, and are read when they have looked the same for two looks after a change. No event tells of all of that on all
-//! file systems, and a look is a few system calls. The main thread never waits for the file system of the ini.
+//! file systems, and a look is a few system calls. A `scan-<n>` thread looks: the main thread never waits for the file
+//! system of the ini.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-
-use crate::config::{Config, ConfigErrors, Reload};
+use crate::config::{Config, ConfigErrors};
 
 /// The ini as it is now.
 #[derive(Debug)]
@@ -23,52 +22,30 @@ pub(super) struct Loaded {
     pub(super) is_asked: bool,
 }
 
-/// The body of the `config` thread. It ends when nobody can ask any more.
+/// The ini and all files that it consists of. It goes to the thread that looks and comes back.
 #[derive(Debug)]
 pub(super) struct ConfigWatch {
     file: PathBuf,
     /// Files and folders whose change may change what it says.
     watched: Vec<PathBuf>,
-    reload: Reload,
-    asks: Receiver<()>,
-    loaded: Sender<Loaded>,
     stillness: Stillness,
 }
 
 impl ConfigWatch {
-    /// Watches what `config` comes from. Each of `asks` is one reading.
-    pub(super) fn new(config: &Config, asks: Receiver<()>, loaded: Sender<Loaded>) -> Self {
+    /// Watches what `config` comes from.
+    pub(super) fn new(config: &Config) -> Self {
         let watched = config.origin.watched.clone();
         ConfigWatch {
             file: config.file.clone(),
             stillness: Stillness::of(looks(&watched)),
             watched,
-            reload: config.agent.reload,
-            asks,
-            loaded,
         }
     }
 
-    /// Runs on the `config` thread.
-    pub(super) fn run(mut self) {
-        loop {
-            let asked = match self.reload {
-                Reload::Auto => self.asks.recv_timeout(LOOK_INTERVAL),
-                Reload::Manual => self.asks.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            let is_asked = match asked {
-                Ok(()) => true,
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) if self.stillness.look(looks(&self.watched)) => {
-                    false
-                }
-                Err(RecvTimeoutError::Timeout) => continue,
-            };
-            let loaded = self.load(is_asked);
-            if self.loaded.send(loaded).is_err() {
-                return;
-            }
-        }
+    /// Reads the ini, if somebody asked or if it has changed and is quiet again.
+    pub(super) fn look(&mut self, is_asked: bool) -> Option<Loaded> {
+        let is_due = is_asked || self.stillness.look(looks(&self.watched));
+        is_due.then(|| self.load(is_asked))
     }
 
     fn load(&mut self, is_asked: bool) -> Loaded {
@@ -77,10 +54,7 @@ impl ConfigWatch {
         // What changed while it was read is read again.
         let is_torn = looks(&self.watched) != before;
         let (watched, included) = match &config {
-            Ok(config) => {
-                self.reload = config.agent.reload;
-                (config.origin.watched.clone(), &config.origin.files[..])
-            }
+            Ok(config) => (config.origin.watched.clone(), &config.origin.files[..]),
             Err(errors) => (errors.watched().to_vec(), &[][..]),
         };
         self.watched = watched;
@@ -138,7 +112,7 @@ impl Stillness {
 }
 
 /// How often they are looked at; so long they must be quiet.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -54,6 +54,7 @@ use crate::tail::scheduler::Message;
 use crate::tail::watch::{FirstLook, Watches};
 use crate::tail::{self, Shared, Tailer};
 use crate::tailer_handle::TailerHandle;
+use crate::tap::Tap;
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -152,6 +153,8 @@ pub struct Agent {
     reloading: Reloading,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,
+    /// Where operators look at records.
+    tap: Arc<Tap>,
     /// The paths that have a tailer.
     tailers: HashMap<Arc<Path>, Followed>,
     /// By the name of the section.
@@ -221,7 +224,8 @@ impl Agent {
         if !self.mode.once && !self.mode.dry_run {
             let settings = &self.config.agent;
             let inbox = self.inbox.sender();
-            self.control = Control::start(&settings.state_dir, settings.metrics_listen, inbox);
+            let (folder, tap) = (&settings.state_dir, self.tap.clone());
+            self.control = Control::start(folder, settings.metrics_listen, inbox, tap);
         }
     }
 
@@ -351,7 +355,8 @@ impl Agent {
             return route.clone();
         }
         let counters = self.shared.metrics.section(log);
-        let route = log.route(&self.host, self.config.kafka.headers, counters);
+        let mut route = log.route(&self.host, self.config.kafka.headers, counters);
+        route.tap = self.tap.point(&log.name);
         let route = Arc::new(route);
         let route = (route, self.budget.route());
         self.routes.insert(log.name.clone(), route.clone());

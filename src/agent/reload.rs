@@ -1,8 +1,8 @@
 //! Another ini while the agent runs: what is different is applied, and nothing else moves.
 //!
 //! ```text
-//! SIGHUP, logagent reload --Request--> main --> config thread, which looks at the files as well
-//!                                      main <------Loaded-----/
+//! SIGHUP, logagent reload --Request--> main --ConfigWatch--> scan-<n>, which looks at the files
+//! once a second -------------------------^ <---Loaded--------/
 //!      wrong: said, and nothing changes
 //!      right: new sections  -> watcher (other patterns)         -> FirstLook -> tailers begin
 //!             other records -> tailers, at the end of an event
@@ -13,32 +13,41 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, never};
+use crossbeam_channel::{Receiver, Sender, never, tick, unbounded};
 
-use super::config_watch::Loaded;
+use super::config_watch::{ConfigWatch, LOOK_INTERVAL, Loaded};
 use super::wiring::FIRST_LOOK;
 use super::{Agent, counted};
 use crate::batch::Destination;
-use crate::config::{Config, ConfigErrors, Difference, LogChange};
+use crate::config::{Config, ConfigErrors, Difference, LogChange, Reload};
 use crate::control::{Answer, ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
 use crate::progress::Progress;
 use crate::tail::changes::Change;
 use crate::tail::discover::Discovery;
+use crate::tail::lanes::{Lane, Lanes};
 use crate::tail::watch::FirstLook;
 
 /// Where a reload stands.
 #[derive(Debug)]
 pub(super) struct Reloading {
-    /// Asks the `config` thread; `None`: there is none (`--once`).
-    asks: Option<Sender<()>>,
-    loaded: Receiver<Loaded>,
-    /// Who waits for an answer.
+    /// `None`: it is away, with a thread that looks.
+    watch: Option<Box<ConfigWatch>>,
+    /// Where it is looked; `None`: nothing is reloaded (`--once`).
+    lanes: Option<Lanes>,
+    looked: (Sender<Looked>, Receiver<Looked>),
+    seconds: Receiver<Instant>,
+    /// Who wants the ini to be read, and is not answered by a reading that has begun.
     waiting: Vec<Sender<Answer>>,
+    /// Whom the reading answers that is under way.
+    reading: Vec<Sender<Answer>>,
     /// A reload that was applied and waits for what there is of the new sections.
     begun: Option<Begun>,
 }
+
+/// What comes back of a look.
+type Looked = (Box<ConfigWatch>, Option<Loaded>);
 
 #[derive(Debug)]
 struct Begun {
@@ -50,21 +59,52 @@ struct Begun {
 
 impl Reloading {
     /// Nothing was reloaded yet.
-    pub(super) fn new(loaded: Receiver<Loaded>, asks: Option<Sender<()>>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Reloading {
-            asks,
-            loaded,
+            watch: Some(Box::new(ConfigWatch::new(config))),
+            lanes: None,
+            looked: unbounded(),
+            seconds: tick(LOOK_INTERVAL),
             waiting: Vec::new(),
+            reading: Vec::new(),
             begun: None,
         }
     }
 
-    /// Where another ini arrives. One after the other is applied.
-    pub(super) fn loaded(&self) -> Receiver<Loaded> {
-        match self.begun {
-            Some(_) => never(),
-            None => self.loaded.clone(),
+    /// Threads of `lanes` look at the ini from now on.
+    pub(super) fn look_with(&mut self, lanes: Lanes) {
+        self.lanes = Some(lanes);
+    }
+
+    /// When it is to be looked whether the ini has changed.
+    pub(super) fn due(&self, reload: Reload) -> Receiver<Instant> {
+        match (reload, &self.lanes) {
+            (Reload::Auto, Some(_)) => self.seconds.clone(),
+            _ => never(),
         }
+    }
+
+    /// Where what was seen of the ini arrives.
+    pub(super) fn looked(&self) -> &Receiver<Looked> {
+        &self.looked.1
+    }
+
+    /// Has somebody look at the ini, if nobody does. One reload comes after the other.
+    pub(super) fn look(&mut self) {
+        if self.begun.is_some() {
+            return;
+        }
+        let (Some(lanes), Some(mut watch)) = (&self.lanes, self.watch.take()) else {
+            return;
+        };
+        self.reading.append(&mut self.waiting);
+        let is_asked = !self.reading.is_empty();
+        let looked = self.looked.0.clone();
+        lanes.submit(Lane::Unknown, move || {
+            let loaded = watch.look(is_asked);
+            // Without a main thread the process is about to end.
+            let _ = looked.send((watch, loaded));
+        });
     }
 
     /// What there is of the sections that the last one has added.
@@ -77,28 +117,33 @@ impl Reloading {
 impl Agent {
     /// Somebody wants the ini to be read again.
     pub(super) fn on_reload(&mut self, answer: Sender<Answer>) {
-        match &self.reloading.asks {
-            // One of several readings answers all who wait.
-            Some(asks) => {
-                self.service_manager.reloading();
-                let _ = asks.send(());
-                self.reloading.waiting.push(answer);
-            }
-            None => {
-                let text = "with --once nothing is reloaded\n".to_owned();
-                let _ = answer.try_send(Answer { is_ok: false, text });
-            }
+        if self.reloading.lanes.is_none() {
+            let text = "with --once nothing is reloaded\n".to_owned();
+            let _ = answer.try_send(Answer { is_ok: false, text });
+            return;
+        }
+        self.reloading.waiting.push(answer);
+        self.reloading.look();
+    }
+
+    /// It was looked at the ini.
+    pub(super) fn on_looked(&mut self, (watch, loaded): Looked) {
+        self.reloading.watch = Some(watch);
+        if let Some(loaded) = loaded {
+            self.on_loaded(loaded);
+        }
+        if !self.reloading.waiting.is_empty() {
+            self.reloading.look();
         }
     }
 
-    /// The ini was read again.
-    pub(super) fn on_loaded(&mut self, loaded: Loaded) {
+    fn on_loaded(&mut self, loaded: Loaded) {
         let Loaded {
             config,
             modified,
             is_asked,
         } = loaded;
-        let waiting = std::mem::take(&mut self.reloading.waiting);
+        let waiting = std::mem::take(&mut self.reloading.reading);
         match config {
             Ok(config) => {
                 let difference = self.config.difference(&config);
@@ -195,6 +240,7 @@ impl Agent {
         let gathering = self.config.kafka.gathering();
         let first_look = self.watches.follow(discovery, gathering, FIRST_LOOK);
         let status = &mut self.standing.config;
+        status.certificates = self.config.certificates();
         status.applied += 1;
         (status.modified, status.refusal) = (modified, None);
         status.last_applied = Some(SystemTime::now());
@@ -221,7 +267,8 @@ impl Agent {
         for log in &config.logs {
             self.route(log);
             let counters = self.shared.metrics.section(log);
-            let route = log.route(&self.host, config.kafka.headers, counters);
+            let mut route = log.route(&self.host, config.kafka.headers, counters);
+            route.tap = self.tap.point(&log.name);
             if let Some((known, _)) = self.routes.get_mut(&log.name)
                 && **known != route
             {
@@ -292,6 +339,9 @@ impl Agent {
         }
         self.service_manager.ready();
         answer_all(&begun.waiting, &begun.report);
+        if !self.reloading.waiting.is_empty() {
+            self.reloading.look();
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never};
 use super::Agent;
 use super::summary::{Totals, still_wrong};
 use crate::batch::Destination;
-use crate::config::{Config, LogConfig};
+use crate::config::{Config, LogConfig, TlsConfig};
 use crate::control::Request;
 use crate::progress::Progress;
 use crate::shown::ShownPath;
@@ -69,6 +69,7 @@ impl Standing {
             config: ConfigStatus {
                 path: config.file.clone(),
                 modified: metadata.and_then(|metadata| metadata.modified()).ok(),
+                certificates: config.certificates(),
                 ..ConfigStatus::default()
             },
         }
@@ -161,6 +162,7 @@ impl Agent {
 
     fn snapshot(&self, positions: Option<Positions>) -> Snapshot {
         let metrics = &self.shared.metrics;
+        let tls = self.config.kafka.tls.as_ref();
         let conditions = metrics.board.all();
         let (positions, unanswered) = match positions {
             Some(positions) => (positions, Vec::new()),
@@ -168,6 +170,7 @@ impl Agent {
         };
         let mut snapshot = Snapshot {
             process: ProcessStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 started: Some(self.standing.started),
                 memory_used: self.budget.used_bytes() as u64,
@@ -175,7 +178,10 @@ impl Agent {
                 threads: fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count() as u64),
                 files_open: positions.open,
             },
-            config: self.standing.config.clone(),
+            config: ConfigStatus {
+                certificates: tls.map_or_else(Vec::new, TlsConfig::certificates),
+                ..self.standing.config.clone()
+            },
             logs: metrics.logs(),
             files: positions.files,
             topics: metrics.topics(&conditions),

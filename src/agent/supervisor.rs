@@ -52,8 +52,9 @@ impl Agent {
                 },
                 recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
                 recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
-                recv(self.reloading.loaded()) -> loaded => if let Ok(loaded) = loaded {
-                    self.on_loaded(loaded);
+                recv(self.reloading.due(self.config.agent.reload)) -> _ => self.reloading.look(),
+                recv(self.reloading.looked()) -> looked => if let Ok(looked) = looked {
+                    self.on_looked(looked);
                 },
                 recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),
                 recv(minute) -> _ => self.on_minute(),
@@ -83,7 +84,7 @@ impl Agent {
             }
             Role::Producer => self.producers -= 1,
             Role::Registrar => self.has_registrar = false,
-            Role::Watcher | Role::Scheduler | Role::Config => {}
+            Role::Watcher | Role::Scheduler => {}
         }
         match outcome {
             Outcome::Panicked(message) => {

@@ -32,7 +32,6 @@ pub(super) enum Role {
     Producer,
     Registrar,
     Watcher,
-    Config,
 }
 
 #[derive(Debug)]
@@ -186,7 +185,7 @@ fn of_group(folder: &Path) -> Option<ThreadLimit> {
     })
 }
 
-/// The registrar, the scheduler, the watcher, the one that reads the ini, and two that ask file systems.
+/// The registrar, the scheduler, the watcher, the one that answers clients, and two that ask file systems.
 const OTHERS: usize = 6;
 /// A producer, and its connections to the first brokers.
 const EACH_PRODUCER: usize = 3;

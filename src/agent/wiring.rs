@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::config_watch::{ConfigWatch, Loaded};
 use super::memory_limit::MemoryLimit;
 use super::reload::Reloading;
 use super::standing::Standing;
@@ -59,8 +58,6 @@ struct Ends {
     scheduled: Receiver<Message<Tailer>>,
     woken: Receiver<u64>,
     progress_taken: Receiver<Progress>,
-    /// Where the `config` thread tells of the ini.
-    loads: (Sender<Loaded>, Option<Receiver<()>>),
 }
 
 impl Agent {
@@ -124,6 +121,9 @@ impl Agent {
         let gathering = config.kafka.gathering();
         let (mut agent, ends) =
             Agent::with_channels(config, mode, shared, (exits, exited), found, inbox);
+        if !mode.once {
+            agent.reloading.look_with(lanes.clone());
+        }
         let shares = agent.thread_shares();
         let positions = positions.map(|positions| positions.with_producers(shares.producers));
         agent.spawn_registrar(store, (saved, positions), ends.progress_taken)?;
@@ -148,13 +148,6 @@ impl Agent {
             watcher.run();
             true
         })?;
-        if let (loaded, Some(asks)) = ends.loads {
-            let watch = ConfigWatch::new(&agent.config, asks, loaded);
-            agent.spawn("config".into(), Role::Config, move || {
-                watch.run();
-                true
-            })?;
-        }
         Ok(Started {
             agent,
             first_look,
@@ -176,8 +169,6 @@ impl Agent {
         let (scheduler, scheduled) = unbounded();
         let (parked_woken, woken) = unbounded();
         let (progress, progress_taken) = bounded(PROGRESS_QUEUE);
-        let (read, reads) = unbounded();
-        let (asks, asked) = (!mode.once).then(unbounded).unzip();
         let host = rustix::system::uname();
         let memory_limit = MemoryLimit::new(config.agent.memory_limit_bytes);
         memory_limit.say();
@@ -198,8 +189,9 @@ impl Agent {
             found,
             inbox,
             standing: Standing::new(&config),
-            reloading: Reloading::new(reads, asks),
+            reloading: Reloading::new(&config),
             control: None,
+            tap: Arc::default(),
             tailers: HashMap::new(),
             routes: HashMap::new(),
             budget: Budget::new(memory_limit.for_lines()),
@@ -218,7 +210,6 @@ impl Agent {
             scheduled,
             woken,
             progress_taken,
-            loads: (read, asked),
         };
         (agent, ends)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::report::Level::{Failure, Warning};
+use super::report::Level::{Failure, Good, Warning};
 use super::report::{Cell, Finding, Level, Table};
 use crate::config::{Acks, Config, LogConfig};
 use crate::kafka::probe::{Answer, Asked};
@@ -12,6 +12,7 @@ use crate::kafka::protocol::configs::{BROKER, Configs, TOPIC};
 use crate::kafka::protocol::error_code::{UNKNOWN_TOPIC_OR_PARTITION, Verdict};
 use crate::kafka::protocol::response::TopicMetadata;
 use crate::rights::TOPIC_AUTHORIZATION_FAILED;
+use crate::shown::ShownPath;
 
 /// The topics that sections name, with the sections; those with placeholders are known with a record only.
 pub(super) fn topics(config: &Config) -> BTreeMap<&str, Vec<&Arc<LogConfig>>> {
@@ -89,6 +90,22 @@ pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Tabl
         rows,
         findings,
     }
+}
+
+/// What is said of the certificates in files that the ini names.
+pub(super) fn own_certificates(config: &Config, now: SystemTime) -> Vec<Finding> {
+    let certificates = config.certificates().into_iter();
+    let said = certificates.map(|(file, end)| {
+        let days = days_until(end, now);
+        let level = match days {
+            _ if end <= now => Failure,
+            0..FEW_DAYS => Warning,
+            _ => Good,
+        };
+        let shown = ShownPath(&file);
+        finding(level, "tls", format!("{shown}: {days} days left"))
+    });
+    said.collect()
 }
 
 /// How many partitions of the topics this broker leads.

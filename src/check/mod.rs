@@ -93,6 +93,8 @@ fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Repor
     host::inotify(files + survey.folders, &mut report);
     host::descriptors(files, &mut report);
     host::memory(config, &mut report);
+    let certificates = cluster::own_certificates(config, SystemTime::now());
+    report.findings.extend(certificates);
     report.tables.push(logs::table(config, &survey, &saved));
     if let Some(asked) = brokers.map(|brokers| brokers.recv_deadline(until).unwrap_or_default()) {
         let now = SystemTime::now();

@@ -309,9 +309,9 @@ mod tests {
   WARN  files     limit 1024, up to 1190 needed: files will take turns, which
                   is slow
 
-LOG                                                   FILES      SIZE  START
-web                                                       2  12.1 KiB  position
-a-name-of-a-log-that-is-longer-than-what-fits-on-...     14         -  end
+LOG                                                     FILES    SIZE  START
+web                                                         2  12 KiB  position
+a-name-of-a-log-that-is-longer-than-what-fits-on-a-...     14       -  end
   FAIL  web       /var/log/\"x\": permission denied
 
 1 error, 1 warning

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::store::{FILE, Store, StoreError};
+use super::store::{Store, StoreError};
 use crate::batch::TailChecksum;
 use crate::command_line::To;
 use crate::identity::FileStat;
@@ -69,11 +69,15 @@ pub struct Rewind {
 impl Rewind {
     /// Finds the position of the file at `path` in the state folder, which no agent may have.
     pub fn prepare(state_dir: &Path, path: &Path, asked: To) -> Result<Rewind, RewindError> {
-        if !state_dir.join(FILE).exists() {
-            return Err(RewindError::NoPositions(state_dir.to_owned()));
+        let none = || RewindError::NoPositions(state_dir.to_owned());
+        if !state_dir.is_dir() {
+            return Err(none());
         }
         let store = Store::open(state_dir)?;
         let saved = store.load()?;
+        if saved.checkpoints.is_empty() {
+            return Err(none());
+        }
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let failed = |error| RewindError::File {
             path: path.clone(),

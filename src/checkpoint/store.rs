@@ -22,9 +22,8 @@ use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 pub use self::append_log::Entry;
-pub(super) use self::append_log::FILE;
 use self::append_log::Folder;
-use self::append_log::Log;
+use self::append_log::{FILE, Log};
 use self::format::{OLDEST, VERSION};
 use crate::progress::{Checkpoint, Saved};
 

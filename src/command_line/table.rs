@@ -3,7 +3,7 @@
 
 use super::{
     Command, Given, UsageError, make_check, make_help, make_reload, make_rewind, make_run,
-    make_test, make_verify,
+    make_status, make_tap, make_test, make_top, make_verify,
 };
 
 /// One command.
@@ -133,26 +133,6 @@ pub(super) const COMMANDS: &[Row] = &[
         make: make_test,
     },
     Row {
-        name: "verify",
-        letter: None,
-        operands: "",
-        most_operands: 0,
-        help: "whether the topics hold the bytes of the files, each once",
-        more: "Needs provenance = on. A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.",
-        options: &[
-            option(
-                "topic",
-                None,
-                "TOPIC",
-                "this topic alone, and not all of the settings",
-            ),
-            option("since", None, "TIME", "records from then on"),
-            option("until", None, "TIME", "records before then"),
-            option("json", None, "", "print one JSON object"),
-        ],
-        make: make_verify,
-    },
-    Row {
         name: "reload",
         letter: None,
         operands: "",
@@ -161,6 +141,56 @@ pub(super) const COMMANDS: &[Row] = &[
         more: "Exit codes: 0 it is applied, 1 it is refused and the old one stays in use, 2 no agent answers.",
         options: &[],
         make: make_reload,
+    },
+    Row {
+        name: "status",
+        letter: None,
+        operands: "[NAME | PATH]",
+        most_operands: 1,
+        help: "print how the running agent stands, or a section or a file of it",
+        more: "A file is behind when a byte of it has waited for 10 s. AGE is how long the oldest byte that is not \
+               acknowledged has waited, LOST what went away unread since the start.\n\
+               Exit codes: 0 all is well, 1 something is behind, parked, lost or wrong, 2 no agent answers.",
+        options: &[
+            option(
+                "watch",
+                Some('w'),
+                "",
+                "again every 2 s; keys: q ends, a all files, l by lag, p by path",
+            ),
+            option("json", None, "", "the numbers, for programs"),
+            option("all", Some('a'), "", "files at their end, too"),
+        ],
+        make: make_status,
+    },
+    Row {
+        name: "top",
+        letter: None,
+        operands: "[NAME | PATH]",
+        most_operands: 1,
+        help: "the same as 'status --watch'",
+        more: "",
+        options: &[
+            option("json", None, "", "the numbers, for programs"),
+            option("all", Some('a'), "", "files at their end, too"),
+        ],
+        make: make_top,
+    },
+    Row {
+        name: "tap",
+        letter: None,
+        operands: "NAME",
+        most_operands: 1,
+        help: "print records of [log:NAME] as they go, masked; they are copies, which hold up nothing",
+        more: "Records that come faster than they can be shown are left out and counted. On a terminal the beginning of \
+               each is shown, elsewhere all of it, up to 16 KiB.",
+        options: &[option(
+            "count",
+            Some('n'),
+            "COUNT",
+            "so many of them, then exit",
+        )],
+        make: make_tap,
     },
     Row {
         name: "rewind",
@@ -180,6 +210,29 @@ pub(super) const COMMANDS: &[Row] = &[
             option("yes", Some('y'), "", "do not ask back"),
         ],
         make: make_rewind,
+    },
+    Row {
+        name: "verify",
+        letter: None,
+        operands: "",
+        most_operands: 0,
+        help: "look whether the topics hold the bytes of the files, each once; needs provenance = on",
+        more: "It reads the topics from their beginning to the end that they have now, and the files, rotated and packed \
+               ones too. The agent may run meanwhile.\n\
+               A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.\n\
+               Exit codes: 0 all is there, once; 1 there are differences; 2 it cannot be told, or not of all.",
+        options: &[
+            option(
+                "topic",
+                None,
+                "TOPIC",
+                "read this topic, and not all of the ini",
+            ),
+            option("since", None, "TIME", "read records from then on"),
+            option("until", None, "TIME", "read records before then"),
+            option("json", None, "", "JSON instead of a screen"),
+        ],
+        make: make_verify,
     },
     Row {
         name: "help",

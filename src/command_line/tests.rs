@@ -185,3 +185,15 @@ fn a_rewind_takes_one_path_and_a_place() {
         assert!(parse(wrong).is_err(), "{wrong:?}");
     }
 }
+
+#[test]
+fn a_time_is_one_of_a_clock_or_one_ago() {
+    let now = UNIX_EPOCH + std::time::Duration::from_secs(86_400 * 2);
+    let parse_then = |text| parse_time(text, now);
+    assert_eq!(parse_then("1970-01-02T00:00:01Z"), Some(86_401_000));
+    assert_eq!(parse_then("1970-01-02 00:00:01"), Some(86_401_000));
+    assert_eq!(parse_then("1d"), Some(86_400_000));
+    assert_eq!(parse_then("10d"), None);
+    assert_eq!(parse_then("soon"), None);
+    assert!(parse(&["verify", "--since", "yesterday"]).is_err());
+}

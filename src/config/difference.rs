@@ -1,6 +1,6 @@
 //! What two configurations differ in: which sections came, went and changed, and by which keys.
 
-use super::types::{Config, LogConfig};
+use super::types::{Config, KafkaConfig, LogConfig};
 
 /// What becomes of a `[log:NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,12 @@ impl Config {
             difference
                 .restart
                 .push(("kafka", "beside delivery = exactly_once"));
-        } else if self.kafka != newer.kafka {
+        } else if (KafkaConfig {
+            // Of the sections' records: producers have no part in them.
+            headers: self.kafka.headers,
+            ..newer.kafka.clone()
+        }) != self.kafka
+        {
             difference.kafka = Some(self.origin.differing(&newer.origin, "kafka"));
         }
         difference.logs = self.changed_logs(newer);
@@ -187,6 +192,7 @@ mod tests {
             "brokers and the way to them are the same"
         );
         let headers = difference(&INI.replace("topic = t", "topic = t\nheaders = host"));
+        assert_eq!(headers.kafka, None);
         let changed = LogChange::Changed(vec!["[kafka] headers".to_owned()]);
         assert!(
             headers.logs.iter().all(|(_, change)| *change == changed),

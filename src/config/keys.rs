@@ -197,7 +197,7 @@ table! {
         "headers of every record; native only (legacy: none)";
     PROVENANCE: Choice<bool> = [Kafka] "provenance", Choice(&[("off", false), ("on", true)]),
         DefaultValue::Text("off"),
-        "header 'at' = FILE:OFFSET of every record, for 'logagent verify'; native only";
+        "header at = FILE:OFFSET of every record, for 'logagent verify'; native only";
     TLS: Choice<bool> = [Kafka] "tls", Choice(&[("off", false), ("on", true)]),
         DefaultValue::Text("off"),
         "encrypted connections, TLS 1.2 or 1.3; the broker's certificate and name are checked";

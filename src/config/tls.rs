@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
@@ -11,6 +12,8 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+
+use crate::certificate::valid_until;
 
 /// `tls = on`: which authorities are trusted, and who we are.
 #[derive(Clone)]
@@ -56,6 +59,24 @@ impl TlsConfig {
         self.certificate.is_some()
     }
 
+    /// The files of certificates, and when each is of no more use: that of authorities with the last of them, the own
+    /// one with the first of its chain.
+    pub fn certificates(&self) -> Vec<(PathBuf, SystemTime)> {
+        let ends = |all: &[CertificateDer<'static>]| {
+            let ends = all.iter().filter_map(|der| valid_until(der));
+            ends.collect::<Vec<_>>()
+        };
+        let roots = self.roots.as_ref().and_then(|roots| {
+            let last = ends(&roots.certificates).into_iter().max()?;
+            Some((roots.file.clone(), last))
+        });
+        let own = self.certificate.as_ref().and_then(|own| {
+            let first = ends(&own.chain).into_iter().min()?;
+            Some((own.file.clone(), first))
+        });
+        roots.into_iter().chain(own).collect()
+    }
+
     /// Where the private key lies.
     pub fn key_file(&self) -> Option<&Path> {
         let certificate = self.certificate.as_ref()?;
@@ -96,6 +117,7 @@ pub(super) struct Roots {
 /// A certificate, those of the authorities between, and the private key.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct ClientCertificate {
+    pub(super) file: PathBuf,
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: Arc<KeyFile>,
 }
@@ -153,7 +175,7 @@ fn client(
         .with_custom_certificate_verifier(Arc::new(verifier));
     match certificate {
         None => Ok(builder.with_no_client_auth()),
-        Some(ClientCertificate { chain, key }) => {
+        Some(ClientCertificate { chain, key, .. }) => {
             builder.with_client_auth_cert(chain.clone(), key.key.clone_key())
         }
     }
@@ -256,12 +278,16 @@ mod tests {
 
     /// A self-signed certificate of an authority for `localhost`, from 2020 to 2030.
     fn of_an_authority() -> CertificateDer<'static> {
+        ending(2030)
+    }
+
+    fn ending(year: i32) -> CertificateDer<'static> {
         let key = KeyPair::generate().expect("a key");
         let names = vec!["localhost".to_owned()];
         let mut params = CertificateParams::new(names).expect("a name");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2030, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
         let certificate = params.self_signed(&key).expect("a certificate");
         certificate.der().clone()
     }
@@ -285,6 +311,18 @@ mod tests {
         let now = UnixTime::since_unix_epoch(since_1970);
         let verified = verifier.verify_server_cert(shown, &[], &name, &[], now);
         verified.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn authorities_are_of_use_until_the_last_of_them_ends() {
+        let roots = Roots {
+            file: "/etc/ca.pem".into(),
+            certificates: vec![ending(2031), ending(2040), ending(2033)],
+            left_out: Vec::new(),
+        };
+        let config = TlsConfig::new(Some(roots), None).expect("they can be used");
+        let ends = SystemTime::from(date_time_ymd(2040, 1, 1));
+        assert_eq!(config.certificates(), [("/etc/ca.pem".into(), ends)]);
     }
 
     #[test]

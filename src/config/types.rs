@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::address::BrokerAddress;
 use super::origin::Origin;
@@ -14,6 +14,7 @@ use super::tls::TlsConfig;
 use crate::batch::Route;
 use crate::metrics::SectionCounters;
 use crate::record::RecordConfig;
+use crate::tap::TapPoint;
 
 /// Everything `logagent.ini` says.
 #[derive(Debug, PartialEq, Eq)]
@@ -245,6 +246,7 @@ impl LogConfig {
             with_path: headers.path,
             has_provenance: headers.provenance,
             strip_cr: self.strip_cr,
+            tap: TapPoint::default(),
             counters,
             counts_lines: self.record.is_none(),
         }
@@ -284,6 +286,14 @@ pub enum StartAt {
 }
 
 impl Config {
+    /// Files with certificates, and when each is of no more use.
+    pub fn certificates(&self) -> Vec<(PathBuf, SystemTime)> {
+        self.kafka
+            .tls
+            .as_ref()
+            .map_or_else(Vec::new, TlsConfig::certificates)
+    }
+
     /// What is no error and yet should be known, one line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = of_sasl(self);

@@ -26,9 +26,15 @@ pub enum AskError {
         /// What the system said.
         error: io::Error,
     },
-    /// An agent listens and does not answer.
-    #[error("the agent does not answer: {0}")]
+    /// An agent listens and does not answer, or has ended.
+    #[error("the agent does not answer any more: {0}")]
     Silent(#[from] io::Error),
+    /// It answers, and that is not what was asked for.
+    #[error("{0}")]
+    Refused(String),
+    /// The answer cannot be printed.
+    #[error("standard output: {0}")]
+    Output(io::Error),
 }
 
 /// What to do about it.

@@ -12,15 +12,32 @@
 //! behind it, and the end of the connection. A new request is a variant of [`Request`] and a row in `server::WORDS`.
 
 mod client;
+mod exposition;
+mod http;
+mod look;
+mod measures;
+mod metrics_table;
+mod page;
 mod reload;
+mod screen;
 mod server;
 mod socket;
+mod status;
+mod stream;
+mod table;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests;
+mod thread;
+mod wire;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 pub use client::{AskError, ask};
+pub use look::tap;
 pub use reload::{ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
-pub use server::Control;
+pub use status::{Health, status};
+pub use thread::Control;
 
 use crate::snapshot::Snapshot;
 

@@ -4,137 +4,73 @@
 //! over, so a client that hangs holds up nobody.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, read, write};
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
-use super::{Answer, Request, socket};
-use crate::log_writer::panic_message;
-use crate::shown::ShownPath;
+use super::exposition::Exposition;
+use super::http::{self, Target};
+use super::screen::{Screen, View};
+use super::socket::Endpoint;
+use super::stream::{Output, read_some};
+use super::{Answer, Request, wire};
 use crate::snapshot::Snapshot;
+use crate::tap::{Looking, Tap};
 
 /// What makes a step of a request; the second argument is the rest of its line.
-type Make = fn(&Server, &str) -> Step;
+type Make = fn(&mut Server, &str) -> Step;
 
 /// The words of requests on the socket.
 const WORDS: &[(&str, Make)] = &[
-    ("status", |server, _| {
-        server.ask(Request::Snapshot, Asked::Snapshot)
+    ("status", |server, _| server.ask_for(Purpose::Json)),
+    ("tap", |server, rest| {
+        let (name, count) = rest.split_once(' ').unwrap_or((rest, ""));
+        server.ask_for(Purpose::Tap {
+            log: name.to_owned(),
+            left: count.parse().ok(),
+        })
     }),
-    ("reload", |server, _| {
-        server.ask(Request::Reload, Asked::Words)
-    }),
+    ("reload", |server, _| server.ask(Request::Reload)),
 ];
-
-/// The running `control` thread, owned by the main thread. Dropping it ends the thread and takes the socket away.
-#[derive(Debug)]
-pub struct Control {
-    /// Its other end is what the thread polls.
-    stop: Option<UnixStream>,
-    /// Disconnected when the thread has ended.
-    ended: Receiver<()>,
-    path: PathBuf,
-}
-
-impl Control {
-    /// Listens in `state_dir`, whose lock the process holds, and at `metrics`. What cannot be had is said in the log:
-    /// the agent does its work without it.
-    pub fn start(
-        state_dir: &Path,
-        metrics: Option<SocketAddr>,
-        inbox: Sender<Request>,
-    ) -> Option<Control> {
-        let path = state_dir.join(socket::NAME);
-        let socket = socket::listen_in(state_dir);
-        let socket = socket
-            .inspect_err(|error| {
-                log::warn!(
-                    "'{}': {error}; 'logagent status' cannot ask this agent",
-                    ShownPath(&path)
-                );
-            })
-            .ok();
-        if socket.is_none() && metrics.is_none() {
-            return None;
-        }
-        let started = UnixStream::pair().and_then(|(stop, stopped)| {
-            let (ends, ended) = bounded::<()>(0);
-            let server = Server {
-                socket,
-                metrics: metrics.map(Endpoint::new),
-                stopped,
-                inbox,
-                connections: Vec::new(),
-            };
-            let body = move || {
-                let _ends = ends;
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| server.run())) {
-                    log::error!(
-                        "thread 'control' panicked: {}; status and metrics are not answered any more",
-                        panic_message(&*panic)
-                    );
-                }
-            };
-            thread::Builder::new()
-                .name("control".into())
-                .stack_size(STACK_BYTES)
-                .spawn(body)?;
-            Ok(Control {
-                stop: Some(stop),
-                ended,
-                path,
-            })
-        });
-        started
-            .inspect_err(|error| log::warn!("thread 'control' cannot be started: {error}"))
-            .ok()
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.stop = None;
-        let _ = self.ended.recv_timeout(LAST_STEP);
-        let _ = fs::remove_file(&self.path);
-    }
-}
 
 /// The body of the `control` thread. It owns the listeners and all connections, and ends when the other end of
 /// `stopped` is closed.
-struct Server {
+pub(super) struct Server {
     socket: Option<UnixListener>,
     metrics: Option<Endpoint>,
     stopped: UnixStream,
     inbox: Sender<Request>,
+    tap: Arc<Tap>,
+    exposition: Exposition,
+    /// Since when parts of the agent have not answered the main thread.
+    silent: Option<Instant>,
     connections: Vec<Connection>,
-}
-
-/// Where metrics are asked for.
-struct Endpoint {
-    address: SocketAddr,
-    /// None: the address is taken, or not there.
-    listener: Option<TcpListener>,
-    /// When it is tried again.
-    next: Instant,
-    is_said: bool,
 }
 
 /// One client.
 struct Connection {
     stream: OwnedFd,
-    is_http: bool,
+    client: Client,
     step: Step,
     /// When it is given up.
     until: Instant,
+}
+
+/// Who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// A command, on the socket.
+    Command,
+    /// Prometheus or a browser.
+    Http { is_head: bool },
 }
 
 /// Where a connection stands.
@@ -143,8 +79,12 @@ enum Step {
     Reading(Vec<u8>),
     /// The main thread was asked.
     Waiting(Asked),
-    /// Its answer is written: how much of it was.
-    Writing(Vec<u8>, usize),
+    /// A page shows rates: the first snapshot, and when it was taken.
+    Pausing(Box<Snapshot>, Instant),
+    /// Its answer is written.
+    Writing(Output),
+    /// Records are written as they go: how many are left.
+    Tapping(Looking, Option<u64>, Output),
     /// Everything is written. What it still sends is read, since to close before would take the answer from it.
     Ending,
 }
@@ -152,13 +92,47 @@ enum Step {
 /// What the main thread was asked.
 enum Asked {
     /// For numbers.
-    Snapshot(Receiver<Snapshot>),
+    Snapshot(Receiver<Snapshot>, Purpose),
     /// For something that it answers in words.
     Words(Receiver<Answer>),
 }
 
+/// What becomes of a snapshot.
+#[derive(Clone)]
+enum Purpose {
+    Json,
+    Tap {
+        log: String,
+        left: Option<u64>,
+    },
+    Metrics,
+    Health,
+    Page,
+    /// With the one before, and when that was.
+    PageSince(Box<Snapshot>, Instant),
+}
+
 impl Server {
-    fn run(mut self) {
+    pub(super) fn new(
+        socket: Option<UnixListener>,
+        metrics: Option<SocketAddr>,
+        stopped: UnixStream,
+        inbox: Sender<Request>,
+        tap: Arc<Tap>,
+    ) -> Server {
+        Server {
+            socket,
+            metrics: metrics.map(Endpoint::new),
+            stopped,
+            inbox,
+            tap,
+            exposition: Exposition::default(),
+            silent: None,
+            connections: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
         loop {
             let now = Instant::now();
             if let Some(endpoint) = &mut self.metrics {
@@ -169,7 +143,7 @@ impl Server {
             let now = Instant::now();
             let mut connections = std::mem::take(&mut self.connections);
             connections.retain_mut(|connection| self.serve(connection, now));
-            self.connections = connections;
+            self.connections.append(&mut connections);
         }
     }
 
@@ -181,14 +155,24 @@ impl Server {
         }
         let mut fds = vec![PollFd::new(&self.stopped, PollFlags::IN)];
         for connection in &self.connections {
-            match connection.step {
-                Step::Reading(_) | Step::Ending => {
-                    fds.push(PollFd::new(&connection.stream, PollFlags::IN))
-                }
-                Step::Writing(..) => fds.push(PollFd::new(&connection.stream, PollFlags::OUT)),
-                // Channels cannot be polled, and answers come soon.
-                Step::Waiting(_) => until = Some(now + LOOK),
+            let flags = match &connection.step {
+                Step::Reading(_) | Step::Ending => PollFlags::IN,
+                Step::Writing(_) => PollFlags::OUT,
+                // Its end is seen.
+                Step::Tapping(.., output) if output.is_empty() => PollFlags::IN,
+                Step::Tapping(..) => PollFlags::IN | PollFlags::OUT,
+                Step::Waiting(_) | Step::Pausing(..) => PollFlags::empty(),
+            };
+            if !flags.is_empty() {
+                fds.push(PollFd::new(&connection.stream, flags));
             }
+            // Channels cannot be polled, and answers come soon.
+            let look = match &connection.step {
+                Step::Waiting(_) => LOOK,
+                Step::Tapping(.., output) if output.is_empty() => LOOK_AT_RECORDS,
+                _ => continue,
+            };
+            until = Some(until.map_or(now + look, |until| until.min(now + look)));
         }
         let listeners = [
             self.socket.as_ref().map(AsFd::as_fd),
@@ -199,7 +183,9 @@ impl Server {
         ];
         let places = [0, 1].map(|kind| {
             let of_kind = self.connections.iter();
-            let of_kind = of_kind.filter(|one| one.is_http == (kind == 1)).count();
+            let of_kind = of_kind
+                .filter(|one| (one.client != Client::Command) == (kind == 1))
+                .count();
             // Others wait at the door.
             let listener = listeners[kind].filter(|_| of_kind < MOST_CONNECTIONS)?;
             fds.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
@@ -227,12 +213,12 @@ impl Server {
 
     fn accept(&mut self, ready: [bool; 2]) {
         let until = Instant::now() + PATIENCE;
-        let mut let_in = |stream: io::Result<OwnedFd>, is_http| {
+        let mut let_in = |stream: io::Result<OwnedFd>, client| {
             // A client that has gone already is none.
             let Ok(stream) = stream else { return };
             self.connections.push(Connection {
                 stream,
-                is_http,
+                client,
                 step: Step::Reading(Vec::new()),
                 until,
             });
@@ -242,7 +228,7 @@ impl Server {
                 stream.set_nonblocking(true)?;
                 Ok(stream.into())
             });
-            let_in(accepted, false);
+            let_in(accepted, Client::Command);
         }
         let endpoint = self.metrics.as_ref();
         let listener = endpoint.and_then(|endpoint| endpoint.listener.as_ref());
@@ -251,39 +237,57 @@ impl Server {
                 stream.set_nonblocking(true)?;
                 Ok(stream.into())
             });
-            let_in(accepted, true);
+            let_in(accepted, Client::Http { is_head: false });
         }
     }
 
     /// Does what can be done for a client at once; false once it is over with it.
-    fn serve(&self, connection: &mut Connection, now: Instant) -> bool {
+    fn serve(&mut self, connection: &mut Connection, now: Instant) -> bool {
         loop {
-            let Connection { stream, step, .. } = connection;
+            let Connection {
+                stream,
+                client,
+                step,
+                until,
+            } = connection;
             let next = match step {
                 Step::Reading(head) => match read_some(stream, head) {
-                    Ok(true) => self.take(head),
+                    Ok(true) => self.take(client, head),
                     Ok(false) => break,
                     Err(_) => return false,
                 },
-                Step::Waiting(asked) => match self.look(asked) {
+                Step::Waiting(asked) => match self.look(*client, asked) {
                     Some(next) => next,
-                    None if now >= connection.until => failed("the agent is busy, or stopping"),
+                    None if now >= *until => client.failed(SILENT),
                     None => return true,
                 },
-                Step::Writing(bytes, written) => match write(&*stream, &bytes[*written..]) {
-                    Ok(count) => {
-                        *written += count;
-                        if *written < bytes.len() {
-                            connection.until = now + PATIENCE;
-                            continue;
-                        }
+                Step::Pausing(before, at) if now >= *at + BETWEEN => {
+                    self.ask_for(Purpose::PageSince(std::mem::take(before), *at))
+                }
+                Step::Pausing(..) => return true,
+                Step::Writing(output) => match output.write(stream) {
+                    Ok(true) => {
                         let _ = shutdown(&*stream, Shutdown::Write);
                         Step::Ending
                     }
-                    Err(Errno::INTR) => continue,
-                    Err(Errno::AGAIN) => break,
+                    Ok(false) => break,
                     Err(_) => return false,
                 },
+                Step::Tapping(looking, left, output) => {
+                    if read_some(stream, &mut Vec::new()).is_err() {
+                        return false;
+                    }
+                    output.take_records(looking, left);
+                    match output.write(stream) {
+                        Ok(true) if *left == Some(0) => Step::Writing(Output::default()),
+                        Ok(true) => {
+                            *until = now + PATIENCE;
+                            return true;
+                        }
+                        Ok(false) => break,
+                        Err(_) => return false,
+                    }
+                }
                 Step::Ending => match read_some(stream, &mut Vec::new()) {
                     Ok(_) => break,
                     Err(_) => return false,
@@ -291,10 +295,17 @@ impl Server {
             };
             let patience = match &next {
                 Step::Waiting(Asked::Words(_)) => LONG_PATIENCE,
+                Step::Pausing(..) => BETWEEN,
                 Step::Ending => LAST_STEP,
                 _ => PATIENCE,
             };
-            connection.until = now + patience;
+            // A request is not given more time by each of its bytes.
+            if !matches!(
+                (&connection.step, &next),
+                (Step::Reading(_), Step::Reading(_))
+            ) {
+                connection.until = now + patience;
+            }
             connection.step = next;
             if matches!(connection.step, Step::Reading(_)) {
                 break;
@@ -304,253 +315,152 @@ impl Server {
     }
 
     /// The step that follows on what was read so far.
-    fn take(&self, head: &mut Vec<u8>) -> Step {
+    fn take(&mut self, client: &mut Client, head: &mut Vec<u8>) -> Step {
+        if let Client::Http { is_head } = client {
+            let Some(asked) = http::parse(head) else {
+                return Step::Reading(std::mem::take(head));
+            };
+            *is_head = asked.is_head;
+            return match asked.target {
+                Ok(Target::Metrics) => self.ask_for(Purpose::Metrics),
+                Ok(Target::Health) => self.ask_for(Purpose::Health),
+                Ok(Target::Page) => self.ask_for(Purpose::Page),
+                Err(status) => client.said(status, http::TEXT, &format!("{status}\n")),
+            };
+        }
         let Some(end) = head.iter().position(|byte| *byte == b'\n') else {
             return match head.len() < LONGEST_REQUEST {
                 true => Step::Reading(std::mem::take(head)),
-                false => failed("the request is too long"),
+                false => client.failed("the request is too long"),
             };
         };
         let line = String::from_utf8_lossy(&head[..end]);
         let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
         match WORDS.iter().find(|(name, _)| *name == word) {
             Some((_, make)) => make(self, rest),
-            None => failed("this agent does not know the request; is it of another version?"),
+            None => {
+                client.failed("this agent does not know the request; is it of another version?")
+            }
         }
     }
 
-    /// Puts a request to the main thread.
-    fn ask<T>(&self, request: fn(Sender<T>) -> Request, asked: fn(Receiver<T>) -> Asked) -> Step {
+    fn ask_for(&mut self, purpose: Purpose) -> Step {
         let (sender, answer) = bounded(1);
-        match self.inbox.try_send(request(sender)) {
-            Ok(()) => Step::Waiting(asked(answer)),
-            Err(TrySendError::Full(_)) => failed("the agent is busy"),
-            Err(TrySendError::Disconnected(_)) => failed("the agent is stopping"),
-        }
+        // Where it finds no room the answer never comes, as where nobody looks.
+        let _ = self.inbox.try_send(Request::Snapshot(sender));
+        Step::Waiting(Asked::Snapshot(answer, purpose))
+    }
+
+    /// Puts to the main thread what it answers in words.
+    fn ask(&mut self, request: fn(Sender<Answer>) -> Request) -> Step {
+        let (sender, answer) = bounded(1);
+        let _ = self.inbox.try_send(request(sender));
+        Step::Waiting(Asked::Words(answer))
     }
 
     /// The step that follows on an answer; `None`: there is none yet.
-    fn look(&self, asked: &Asked) -> Option<Step> {
-        match asked {
-            Asked::Snapshot(answer) => Some(match answer.try_recv() {
-                Ok(snapshot) => said(true, &format!("{snapshot:?}\n")),
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => failed("the agent is stopping"),
+    fn look(&mut self, client: Client, asked: &Asked) -> Option<Step> {
+        let found = match asked {
+            Asked::Snapshot(answer, purpose) => answer
+                .try_recv()
+                .map(|snapshot| self.use_snapshot(client, snapshot, purpose.clone())),
+            Asked::Words(answer) => answer.try_recv().map(|answer| {
+                let word = if answer.is_ok { "ok" } else { "failed" };
+                client.said(word, http::TEXT, &answer.text)
             }),
-            Asked::Words(answer) => Some(match answer.try_recv() {
-                Ok(answer) => said(answer.is_ok, &answer.text),
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => failed("the agent is stopping"),
-            }),
-        }
-    }
-}
-
-impl Endpoint {
-    fn new(address: SocketAddr) -> Endpoint {
-        Endpoint {
-            address,
-            listener: None,
-            next: Instant::now(),
-            is_said: false,
+        };
+        match found {
+            Ok(step) => Some(step),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(client.failed(SILENT)),
         }
     }
 
-    /// Listens, if it does not and it is time to try.
-    fn listen(&mut self, now: Instant) {
-        if self.listener.is_some() || now < self.next {
-            return;
+    fn use_snapshot(&mut self, client: Client, mut snapshot: Snapshot, purpose: Purpose) -> Step {
+        let now = SystemTime::now();
+        let ok = client.ok();
+        match snapshot.unanswered.is_empty() {
+            true => self.silent = None,
+            false => drop(self.silent.get_or_insert_with(Instant::now)),
         }
-        let listener = TcpListener::bind(self.address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
-        match listener {
-            Ok(listener) => {
-                log::info!("metrics at http://{}/metrics", self.address);
-                self.listener = Some(listener);
+        let silent = self.silent.map_or(Duration::ZERO, |since| since.elapsed());
+        match purpose {
+            Purpose::Json => {
+                let mut json = wire::to_json(&mut snapshot);
+                json.push(b'\n');
+                client.said(ok, http::TEXT, &String::from_utf8_lossy(&json))
             }
-            Err(error) => {
-                if !std::mem::replace(&mut self.is_said, true) {
-                    log::warn!("metrics_listen = {}: {error}; retrying", self.address);
+            Purpose::Metrics => {
+                client.said(ok, http::METRICS, &self.exposition.text(&snapshot, now))
+            }
+            Purpose::Health => match http::complaints(&snapshot, silent, now) {
+                text if text.is_empty() => client.said(ok, http::TEXT, "ok\n"),
+                text => client.said(http::UNAVAILABLE, http::TEXT, &text),
+            },
+            Purpose::Page => Step::Pausing(Box::new(snapshot), Instant::now()),
+            Purpose::PageSince(before, at) => {
+                let view = View {
+                    most_files: 100,
+                    ..View::default()
+                };
+                let screen = Screen::new((&before, &snapshot), at.elapsed(), now, &view);
+                client.said(ok, http::HTML, &screen.html())
+            }
+            Purpose::Tap { log, left } => {
+                if !snapshot.logs.iter().any(|known| known.name == log) {
+                    let names = snapshot.logs.iter().map(|known| &*known.name);
+                    let names: Vec<&str> = names.collect();
+                    let names = names.join(", ");
+                    return client.failed(&format!("there is no [log:{log}]; there are: {names}"));
                 }
-                self.next = now + AGAIN;
+                match self.tap.look_on(&log) {
+                    Some(looking) => Step::Tapping(looking, left, Output::new(b"ok\n".to_vec())),
+                    None => client.failed("too many look on already"),
+                }
             }
         }
     }
 }
 
-/// Reads what is there behind `head`; false if that is nothing.
-fn read_some(stream: &OwnedFd, head: &mut Vec<u8>) -> Result<bool, Errno> {
-    let mut buffer = [0; 1024];
-    match read(stream, &mut buffer) {
-        Ok(0) => Err(Errno::PIPE),
-        Ok(count) => {
-            head.extend_from_slice(&buffer[..count]);
-            Ok(true)
+impl Client {
+    /// What begins an answer.
+    fn ok(self) -> &'static str {
+        match self {
+            Client::Command => "ok",
+            Client::Http { .. } => "200 OK",
         }
-        Err(Errno::AGAIN | Errno::INTR) => Ok(false),
-        Err(error) => Err(error),
     }
-}
 
-fn failed(why: &str) -> Step {
-    said(false, &format!("{why}\n"))
-}
+    fn failed(self, why: &str) -> Step {
+        let word = match self {
+            Client::Command => "failed",
+            Client::Http { .. } => http::UNAVAILABLE,
+        };
+        self.said(word, http::TEXT, &format!("{why}\n"))
+    }
 
-/// An answer in words, as the socket has it.
-fn said(is_ok: bool, text: &str) -> Step {
-    let word = if is_ok { "ok" } else { "failed" };
-    Step::Writing(format!("{word}\n{text}").into_bytes(), 0)
+    fn said(self, status: &str, kind: &str, text: &str) -> Step {
+        Step::Writing(Output::new(match self {
+            Client::Command => format!("{status}\n{text}").into_bytes(),
+            Client::Http { is_head } => http::response(status, kind, text, is_head),
+        }))
+    }
 }
 
 /// Connections of each kind at the same time.
-const MOST_CONNECTIONS: usize = 16;
+pub(super) const MOST_CONNECTIONS: usize = 16;
 /// How long a client may take for its request, and for any part of the answer; and the main thread for a snapshot.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+pub(super) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// How long the main thread may take for what it answers in words.
 const LONG_PATIENCE: Duration = Duration::from_secs(60);
+/// The time between the two snapshots of a page.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// How often records are looked for.
+const LOOK_AT_RECORDS: Duration = Duration::from_millis(20);
+const SILENT: &str = "the agent is busy, or stopping: its main thread does not answer";
 /// How often an answer is looked for.
 const LOOK: Duration = Duration::from_millis(5);
-/// When an address that cannot be had is tried again.
-const AGAIN: Duration = Duration::from_secs(10);
 /// How long the end of the agent waits for the thread, and a connection's for the client.
-const LAST_STEP: Duration = Duration::from_millis(500);
+pub(super) const LAST_STEP: Duration = Duration::from_millis(500);
 /// Bytes of a request.
-const LONGEST_REQUEST: usize = 8 << 10;
-const STACK_BYTES: usize = 512 << 10;
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
-mod tests {
-    use std::io::{Read, Write};
-    use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::net::UnixListener;
-
-    use crossbeam_channel::unbounded;
-
-    use super::*;
-    use crate::control::{AskError, ask};
-
-    /// An ini whose state folder is `folder`.
-    fn ini(folder: &Path) -> PathBuf {
-        let ini = folder.join("a.ini");
-        fs::write(
-            &ini,
-            format!(
-                "[agent]\nstate_dir = {}\n[kafka]\nnonsense\n",
-                folder.display()
-            ),
-        )
-        .unwrap();
-        ini
-    }
-
-    /// A main thread that answers until all senders are gone.
-    fn main_thread() -> Sender<Request> {
-        let (inbox, requests) = unbounded();
-        thread::spawn(move || {
-            for request in requests {
-                match request {
-                    Request::Snapshot(sender) => sender.send(Snapshot::default()).unwrap(),
-                    Request::Reload(answer) => drop(answer),
-                }
-            }
-        });
-        inbox
-    }
-
-    #[test]
-    fn the_socket_is_for_the_agents_user_alone_replaces_a_stale_one_and_goes_at_the_end() {
-        for depth in [0, 3] {
-            let folder = tempfile::tempdir().unwrap();
-            // With a path that has no room in an address, too.
-            let state = folder
-                .path()
-                .join("d/".to_owned() + &format!("{}/", "x".repeat(60)).repeat(depth));
-            fs::create_dir_all(&state).unwrap();
-            let path = state.join(socket::NAME);
-            if depth == 0 {
-                drop(UnixListener::bind(&path).unwrap());
-                assert!(path.exists());
-            }
-            let control = Control::start(&state, None, main_thread()).unwrap();
-            let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-            let answer = ask(&ini(&state), "status").unwrap();
-            assert!(answer.is_ok, "{answer:?}");
-            drop(control);
-            assert!(!path.exists());
-            let nobody = ask(&ini(&state), "status").unwrap_err().to_string();
-            assert!(nobody.contains("no agent answers at"), "{nobody}");
-            assert!(nobody.contains("control.sock"), "{nobody}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_socket_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(socket::NAME), "x").unwrap();
-        assert!(Control::start(folder.path(), None, main_thread()).is_none());
-        assert!(folder.path().join(socket::NAME).exists());
-    }
-
-    #[test]
-    fn clients_that_hang_hold_up_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        let ini = ini(folder.path());
-        let _control = Control::start(folder.path(), None, main_thread()).unwrap();
-        let silent: Vec<_> = (0..MOST_CONNECTIONS - 1)
-            .map(|_| socket::connect_in(folder.path()).unwrap())
-            .collect();
-        let begin = Instant::now();
-        assert!(ask(&ini, "status").unwrap().is_ok);
-        assert!(begin.elapsed() < PATIENCE);
-        // And are let go after a time.
-        let mut first = &silent[0];
-        let mut end = Vec::new();
-        first.set_read_timeout(Some(2 * PATIENCE)).unwrap();
-        assert_eq!(first.read_to_end(&mut end).unwrap(), 0);
-        assert!(begin.elapsed() >= PATIENCE);
-    }
-
-    #[test]
-    fn a_request_that_is_unknown_too_long_or_comes_in_pieces_is_answered() {
-        let folder = tempfile::tempdir().unwrap();
-        let ini = ini(folder.path());
-        let _control = Control::start(folder.path(), None, main_thread()).unwrap();
-        let unknown = ask(&ini, "fly").unwrap();
-        assert!(!unknown.is_ok && unknown.text.contains("does not know"));
-        let long = ask(&ini, &"x".repeat(LONGEST_REQUEST)).unwrap();
-        assert!(!long.is_ok && long.text.contains("too long"));
-        let mut client = socket::connect_in(folder.path()).unwrap();
-        for byte in b"status\n" {
-            client.write_all(&[*byte]).unwrap();
-        }
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("ok\n"), "{answer}");
-    }
-
-    #[test]
-    fn an_agent_that_does_not_look_into_its_inbox_is_told_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let ini = ini(folder.path());
-        let (inbox, _requests) = bounded(1);
-        let _control = Control::start(folder.path(), None, inbox).unwrap();
-        let first = thread::spawn({
-            let ini = ini.clone();
-            move || ask(&ini, "status")
-        });
-        let begin = Instant::now();
-        while !ask(&ini, "status").unwrap().text.contains("is busy\n") {
-            assert!(begin.elapsed() < 2 * PATIENCE);
-        }
-        let first = first.join().unwrap().unwrap();
-        assert!(!first.is_ok && first.text.contains("busy"), "{first:?}");
-        assert!(matches!(
-            ask(Path::new("/nowhere.ini"), "status"),
-            Err(AskError::NoAgent { .. })
-        ));
-    }
-}
+pub(super) const LONGEST_REQUEST: usize = 8 << 10;

@@ -1,12 +1,14 @@
-//! The socket in the state folder.
+//! Where clients knock: the socket in the state folder, and the address of the metrics.
 
 use std::fs::{self, File};
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, fchmod, open};
 use rustix::net::{
@@ -58,7 +60,53 @@ fn address(folder: &Path) -> io::Result<(PathBuf, Option<File>)> {
     Ok((short.into(), Some(folder)))
 }
 
+/// Where metrics are asked for.
+pub(super) struct Endpoint {
+    address: SocketAddr,
+    /// None: the address is taken, or not there.
+    pub(super) listener: Option<TcpListener>,
+    /// When it is tried again.
+    pub(super) next: Instant,
+    is_said: bool,
+}
+
+impl Endpoint {
+    pub(super) fn new(address: SocketAddr) -> Endpoint {
+        Endpoint {
+            address,
+            listener: None,
+            next: Instant::now(),
+            is_said: false,
+        }
+    }
+
+    /// Listens, if it does not and it is time to try.
+    pub(super) fn listen(&mut self, now: Instant) {
+        if self.listener.is_some() || now < self.next {
+            return;
+        }
+        let listener = TcpListener::bind(self.address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        match listener {
+            Ok(listener) => {
+                log::info!("metrics at http://{}/metrics", self.address);
+                self.listener = Some(listener);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_said, true) {
+                    log::warn!("metrics_listen = {}: {error}; retrying", self.address);
+                }
+                self.next = now + AGAIN;
+            }
+        }
+    }
+}
+
 /// Bytes of a path in `sockaddr_un`, without the NUL behind it (unix(7)).
 const LONGEST_ADDRESS: usize = 107;
 /// Clients that may wait to be let in.
 const BACKLOG: i32 = 16;
+/// When an address that cannot be had is tried again.
+const AGAIN: Duration = Duration::from_secs(10);

@@ -21,6 +21,7 @@ use crate::kafka::cluster::broker::Peer;
 use crate::kafka::network::connection::Handle;
 use crate::kafka::protocol::request::Request;
 use crate::tailer_handle::testing::handle;
+use crate::tap::TapPoint;
 
 pub(crate) fn destination(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Arc<Destination> {
     Arc::new(Destination {
@@ -41,6 +42,7 @@ fn route(topic: &str, key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Route {
         with_path: false,
         has_provenance: false,
         strip_cr: false,
+        tap: TapPoint::default(),
         counters: Arc::default(),
         counts_lines: true,
     }

@@ -418,6 +418,7 @@ impl Output for LegacyOutput {
     type Event = ();
 
     fn accept(&mut self, batch: Batch) {
+        batch.destination.route.tap.show(&batch, None);
         let limit_bytes = self.config.batch_bytes;
         batch.count_lines(batch.records().count() as u64);
         let queue = self

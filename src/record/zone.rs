@@ -66,7 +66,7 @@ impl Zone {
     }
 
     /// Seconds east of Greenwich at a moment of UTC.
-    fn offset_at(&self, utc_s: i64) -> i64 {
+    pub(crate) fn offset_at(&self, utc_s: i64) -> i64 {
         match self {
             Zone::Fixed(offset_s) => *offset_s,
             Zone::Ruled(zone) => ruled_offset_at(zone, utc_s).unwrap_or(0),

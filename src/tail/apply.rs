@@ -10,12 +10,12 @@ use super::Tailer;
 use super::compare::{Probe, fresh};
 use super::found::{CandidateFile, Found};
 use super::growth::{note_begun, note_growth};
-use super::observation::{NO_INODE, Verdict};
-use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned, Registration, plan};
+use super::observation::Verdict;
+use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned, plan};
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
 use crate::identity::FileStat;
-use crate::progress::{Checkpoint, CloseReason, Progress, SourceState};
+use crate::progress::{Checkpoint, CloseReason, Progress};
 use crate::shown::ShownPath;
 
 impl Tailer {
@@ -332,38 +332,6 @@ impl Tailer {
         let _ = self.progress.send(ended);
         self.has_current |= is_current && pushed;
         Ok(())
-    }
-
-    /// The inode of a truncated source holds other content now. What it held is found by that: to be read on, or to
-    /// know copies and archives of it that are not to be seen yet.
-    fn remember_truncated(&self, old: &Source, plan: &Plan) {
-        let mut left = old.checkpoint_now();
-        let copy = Registration::CopyOf(left.serial);
-        let state = match plan.closed.get(&left.serial) {
-            Some(Close::Unfinished) => SourceState::Open,
-            Some(Close::ContentGone) if !plan.registered.iter().any(|(_, what)| *what == copy) => {
-                SourceState::Finished
-            }
-            _ => return,
-        };
-        left.identity.inode = NO_INODE;
-        left.identity.born_ns = 0;
-        left.state = state;
-        self.remember(left);
-    }
-
-    /// A file that is opened takes the place of all that is known of its inode. What was delivered of the content that
-    /// it held before is known without a file from now on, until a copy of it can be looked at.
-    fn part_with_files(&self, found: &Found, plan: &Plan) {
-        for serial in &plan.overwritten {
-            if let Some(known) = found.seen.known.iter().find(|c| c.serial == *serial) {
-                let mut left = known.clone();
-                left.identity.inode = NO_INODE;
-                left.identity.born_ns = 0;
-                self.remember(left);
-                self.forget(*serial);
-            }
-        }
     }
 
     /// What the next look needs to know of this one.

@@ -199,6 +199,7 @@ impl Tailer {
         let Source { id, checkpoint, .. } = &self.sources[at];
         let (source, tag) = (*id, checkpoint.tag);
         let destination = destination.unwrap_or_else(|| self.destination.clone());
+        let tag = tag.filter(|_| destination.route.has_provenance);
         let batch = Batch {
             destination,
             source,

@@ -29,6 +29,8 @@ pub(super) struct File {
     pub(super) has_file_bytes: bool,
     /// Where the last record of each partition ended.
     last: Vec<(i32, u64)>,
+    /// How often another content was looked for.
+    searches: u32,
 }
 
 /// Holds records against files.
@@ -202,6 +204,7 @@ impl<'a> Checker<'a> {
             content,
             has_file_bytes,
             last: Vec::new(),
+            searches: 0,
         });
         self.index.insert(tag, number);
         number
@@ -229,6 +232,10 @@ impl<'a> Checker<'a> {
             return Some(is_right);
         }
         // Another file may have begun with the same line.
+        if self.files[file].searches >= MOST_SEARCHES {
+            return Some(false);
+        }
+        self.files[file].searches += 1;
         let (tag, path) = (self.files[file].tag, self.files[file].path.clone());
         let section = self.files[file]
             .log
@@ -324,7 +331,9 @@ const MOST_BYTES: usize = 8 << 20;
 /// No line is longer.
 const MOST_LINE: usize = 1 << 20;
 /// So many files are open at a time.
-const MOST_OPEN: usize = 48;
+const MOST_OPEN: usize = 128;
+/// So often another file is looked for that has the bytes of a record.
+const MOST_SEARCHES: u32 = 8;
 
 #[cfg(test)]
 mod tests {

@@ -210,7 +210,14 @@ impl Content {
         let end = start + len as u64;
         if start < self.start || end > self.start + self.window.len() as u64 {
             self.reopen();
-            self.window.resize(len.max(WINDOW_BYTES), 0);
+            // Who reads on is given more at a time; where records of many files alternate, little is used.
+            let behind = start.wrapping_sub(self.start);
+            let is_next = behind > 0 && behind <= self.window.len() as u64;
+            let step = match is_next {
+                true => (2 * self.window.len()).clamp(LEAST_WINDOW, MOST_WINDOW),
+                false => LEAST_WINDOW,
+            };
+            self.window.resize(len.max(step), 0);
             self.start = start;
             let file = self.file.as_mut();
             let count = file.map_or(0, |file| file.read_at(&mut self.window, start).unwrap_or(0));
@@ -240,6 +247,7 @@ pub(super) fn section_of(config: &Config, path: &Path) -> Option<usize> {
 /// What a fingerprint covers.
 const HEAD_BYTES: usize = 1024;
 /// What is read at a time.
-const WINDOW_BYTES: usize = 128 << 10;
+const LEAST_WINDOW: usize = 8 << 10;
+const MOST_WINDOW: usize = 64 << 10;
 /// So many files of a folder are looked at.
 const MOST_FILES: usize = 100_000;

@@ -50,7 +50,8 @@ impl Checker<'_> {
             .record_of(file)
             .is_some_and(|record| record.drops_events());
         let end = self.files[file].tiles.end();
-        if !drops || end >= start {
+        // What lies before all records is looked at in the end: there may be other reasons.
+        if !drops || end >= start || end == 0 {
             return;
         }
         if let Some(reason) = self.dropped(file, end, start) {

@@ -42,6 +42,7 @@ pub(crate) fn batch(headers: Headers) -> Batch {
                 with_path,
                 has_provenance: false,
                 strip_cr: false,
+                tap: Default::default(),
                 counters: Arc::default(),
                 counts_lines: true,
             }),

@@ -216,7 +216,7 @@ pub(crate) fn render<'a>(
 }
 
 /// The file.
-pub(in crate::checkpoint) const FILE: &str = "checkpoints";
+pub(super) const FILE: &str = "checkpoints";
 const NEW: &str = "checkpoints.new";
 const PREVIOUS: &str = "checkpoints.prev";
 /// A generation may become so long whatever it began with.

@@ -546,7 +546,8 @@ pub(super) fn tls(
         return None;
     }
     let certificate = match (&cert.value, &key.value) {
-        (Some(chain), Some(key)) => Some(ClientCertificate {
+        (Some((file, chain)), Some(key)) => Some(ClientCertificate {
+            file: file.clone(),
             chain: chain.clone(),
             key: key.clone(),
         }),

@@ -1,6 +1,7 @@
 //! Files of certificates and keys. They are read at the start, so that a wrong one is refused with its line
 //! in the ini.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -62,7 +63,7 @@ fn as_root(certificate: CertificateDer<'static>) -> Result<CertificateDer<'stati
 pub(crate) struct Certificates;
 
 impl ValueType for Certificates {
-    type Value = Vec<CertificateDer<'static>>;
+    type Value = (PathBuf, Vec<CertificateDer<'static>>);
     const NAMES_FILE: bool = true;
 
     fn accepted(&self) -> String {
@@ -84,7 +85,7 @@ impl ValueType for Certificates {
                 ))
             })?;
         }
-        Ok(certificates)
+        Ok((text.into(), certificates))
     }
 }
 

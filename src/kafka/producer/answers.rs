@@ -11,7 +11,6 @@ use crate::kafka::protocol::response::{
     MetadataResponse, PartitionResponse, ProduceResponse, Response,
 };
 
-use super::batch::RecordBatch;
 use super::machine::{Machine, Now};
 use super::partition::Failed;
 use super::topic::Topic;
@@ -203,7 +202,7 @@ impl Machine {
         };
         topic.on_acked();
         if let Some(acked) = &acked {
-            count_acked(topic, acked);
+            topic.count_acked(acked);
         }
         if topic.is_settling() || topic.settle() {
             self.settle_topic(batch.topic, now);
@@ -240,15 +239,10 @@ impl Machine {
         message: Option<&str>,
         now: Now,
     ) -> Option<&'static str> {
-        if self.transactional.is_some() {
-            if verdict.code == CONCURRENT_TRANSACTIONS {
-                let partition = self.partition(batch.topic, batch.partition)?;
-                partition.retry_at(now.at + CONCURRENT_PAUSE);
-                return None;
-            }
-            if self.transaction_refused(verdict, failed.is_oldest, now.at) {
-                return Some(ABORTED);
-            }
+        if self.transactional.is_some()
+            && let Some(complaint) = self.act_in_transaction(batch, verdict, failed, now.at)
+        {
+            return complaint;
         }
         let topic = self.topics[batch.topic].as_mut()?;
         let partition = topic.partitions.get_mut(&batch.partition)?;
@@ -292,6 +286,23 @@ impl Machine {
                 None
             }
         }
+    }
+
+    /// Does what the failure of a batch means for its transaction, if that is all there is to do.
+    fn act_in_transaction(
+        &mut self,
+        batch: &BatchRef,
+        verdict: Verdict,
+        failed: Failed,
+        now: Instant,
+    ) -> Option<Option<&'static str>> {
+        if verdict.code == CONCURRENT_TRANSACTIONS {
+            let partition = self.partition(batch.topic, batch.partition)?;
+            partition.retry_at(now + CONCURRENT_PAUSE);
+            return Some(None);
+        }
+        let is_refused = self.transaction_refused(verdict, failed.is_oldest, now);
+        is_refused.then_some(Some(ABORTED))
     }
 
     fn complain(
@@ -397,19 +408,6 @@ impl Machine {
             );
         }
         self.hang_ups.leave();
-    }
-}
-
-fn records(count: i32) -> u64 {
-    u64::try_from(count).unwrap_or(0)
-}
-
-/// Counts the records of a batch that is done.
-pub(super) fn count_acked(topic: &Topic, acked: &RecordBatch) {
-    topic.counters.acked_records.add(records(acked.records));
-    for covered in acked.coverage.iter() {
-        let counters = &covered.destination.route.counters;
-        counters.acked_records.add(records(covered.records));
     }
 }
 

@@ -85,16 +85,8 @@ impl Machine {
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));
         let name = topic.name.clone();
         let partition = topic.partitions.get_mut(&index)?;
-        let transactional = self.transactional.as_deref_mut();
-        match transactional
-            .as_deref()
-            .map(|transactional| &transactional.transaction)
-        {
-            Some(transaction) => {
-                if transaction.is_open() || transaction.has_begun() {
-                    partition.sign_with(transaction.producer(), transaction.version());
-                }
-            }
+        match self.transactional.as_deref() {
+            Some(transactional) => transactional.sign(partition),
             None => {
                 if let Some(useless) = partition.adopt_id(self.ids.state()) {
                     self.ids.discard(useless, now);
@@ -115,7 +107,7 @@ impl Machine {
             return None;
         };
         let place = i32::try_from(index).unwrap_or(i32::MAX);
-        if let Some(transactional) = transactional
+        if let Some(transactional) = self.transactional.as_deref_mut()
             && !transactional.transaction.admits(&(name.clone(), place))
         {
             return None;

@@ -166,6 +166,8 @@ impl Topic {
         match self.placement.choose(&batch, &self.partitions, has_leader) {
             Place::Later => Err((batch, since)),
             Place::At(index) => {
+                let route = &batch.destination.route;
+                route.tap.show(&batch, Some(index));
                 let random = &mut self.random;
                 let partition = self.partitions.entry(index);
                 partition
@@ -446,6 +448,16 @@ impl Topic {
                 level,
                 "topic '{name}' is parked: {reason}{advice}; retrying every 10 s{passed_over}"
             );
+        }
+    }
+
+    /// Counts the records of a batch that is done.
+    pub(crate) fn count_acked(&self, acked: &RecordBatch) {
+        let count = |records: i32| u64::from(records.unsigned_abs());
+        self.counters.acked_records.add(count(acked.records));
+        for covered in acked.coverage.iter() {
+            let counters = &covered.destination.route.counters;
+            counters.acked_records.add(count(covered.records));
         }
     }
 

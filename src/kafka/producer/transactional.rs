@@ -30,9 +30,9 @@ use crate::kafka::protocol::transaction::Transactions;
 
 use crate::progress::PositionRecord;
 
-use super::answers::count_acked;
 use super::batch::RecordBatch;
 use super::machine::{Machine, min_deadline};
+use super::partition::Partition;
 use super::producer_id::ProducerIds;
 use super::transaction::{End, Outcome, Place, Question, Transaction};
 
@@ -125,6 +125,14 @@ impl Transactional {
     /// A topic has got a batch that is kept until the commit.
     pub(super) fn retains(&mut self, topic: usize) {
         self.touched.insert(topic);
+    }
+
+    /// Signs what waits in a partition, where something may go.
+    pub(super) fn sign(&self, partition: &mut Partition) {
+        let transaction = &self.transaction;
+        if transaction.is_open() || transaction.has_begun() {
+            partition.sign_with(transaction.producer(), transaction.version());
+        }
     }
 
     fn seal_at(&self) -> Option<Instant> {
@@ -425,7 +433,7 @@ impl Machine {
                         acked.append(&mut partition.take_retained(&mut self.encoder));
                     }
                     for batch in acked {
-                        count_acked(topic, &batch);
+                        topic.count_acked(&batch);
                         self.effects.acked.extend(batch.spans());
                         self.effects.done.push(batch);
                     }

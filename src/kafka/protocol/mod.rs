@@ -2,8 +2,8 @@
 //! and no threads, only bytes.
 //!
 //! `api.rs` has one row for each API. `wire.rs` reads and writes single fields within bounds; `request.rs`,
-//! which has both sides of SASL, and `response.rs` make messages of them; `transaction.rs` has those of transactions and
-//! `fetch.rs` those for who reads topics. `record_batch.rs` writes record batches with `compression.rs`
+//! which has both sides of SASL, and `response.rs` make messages of them, `transaction.rs` those of transactions, and
+//! `fetch.rs` those that read topics. `record_batch.rs` writes record batches with `compression.rs`
 //! and takes them apart. `error_code.rs` is the one table that says what an error code means.
 
 pub(crate) mod api;

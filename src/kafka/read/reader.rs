@@ -169,7 +169,9 @@ impl<'a> TopicReader<'a> {
         if let Trouble::Final(error) = trouble {
             return Err(error);
         }
-        log::debug!("topic '{}': {trouble}", self.topic);
+        if self.backoff.failures() % SAY_EVERY == SAY_EVERY - 1 {
+            log::warn!("topic '{}': {trouble}; retrying", self.topic);
+        }
         self.links.clear();
         if self.progress.elapsed() > PATIENCE {
             return Err(ReadError::Stuck {
@@ -441,5 +443,7 @@ const WAIT_MS: i32 = 500;
 const USUAL_UNPACKED: usize = 4 << 20;
 /// Nothing is read for so long: it is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What does not work is said from the fourth time on.
+const SAY_EVERY: u32 = 4;
 const MOST_PAUSE: Duration = Duration::from_secs(1);
 const OFFSET_OUT_OF_RANGE: i16 = 1;

@@ -15,7 +15,8 @@ use crate::tail::clock::now_ms;
 use crate::tail::compare::{fresh, identify, identity_of, matches_of};
 use crate::tail::found::{CandidateFile, Found};
 use crate::tail::log_file::LogFile;
-use crate::tail::plan::{From, Plan, Registration};
+use crate::tail::observation::NO_INODE;
+use crate::tail::plan::{Close, From, Plan, Registration};
 use crate::tail::recognise::is_same_inode;
 use crate::tail::source::Source;
 use crate::tail::{Tailer, last_line_start};
@@ -293,6 +294,38 @@ impl Tailer {
             state: SourceState::Open,
             serial: 0,
             modified_ns: stat.modified_ns,
+        }
+    }
+
+    /// The inode of a truncated source holds other content now. What it held is found by that: to be read on, or to
+    /// know copies and archives of it that are not to be seen yet.
+    pub(super) fn remember_truncated(&self, old: &Source, plan: &Plan) {
+        let mut left = old.checkpoint_now();
+        let copy = Registration::CopyOf(left.serial);
+        let state = match plan.closed.get(&left.serial) {
+            Some(Close::Unfinished) => SourceState::Open,
+            Some(Close::ContentGone) if !plan.registered.iter().any(|(_, what)| *what == copy) => {
+                SourceState::Finished
+            }
+            _ => return,
+        };
+        left.identity.inode = NO_INODE;
+        left.identity.born_ns = 0;
+        left.state = state;
+        self.remember(left);
+    }
+
+    /// A file that is opened takes the place of all that is known of its inode. What was delivered of the content that
+    /// it held before is known without a file from now on, until a copy of it can be looked at.
+    pub(super) fn part_with_files(&self, found: &Found, plan: &Plan) {
+        for serial in &plan.overwritten {
+            if let Some(known) = found.seen.known.iter().find(|c| c.serial == *serial) {
+                let mut left = known.clone();
+                left.identity.inode = NO_INODE;
+                left.identity.born_ns = 0;
+                self.remember(left);
+                self.forget(*serial);
+            }
         }
     }
 

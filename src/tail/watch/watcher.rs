@@ -1,6 +1,7 @@
 //! The `watch` thread: it hears what happened, decides what to look at, and reports the files found.
 
 mod following;
+mod hanging;
 mod names;
 
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use inotify::Inotify;
-use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::asker::Asker;
@@ -25,7 +25,6 @@ use super::seen::{First, FirstLook};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
 use super::watches::{WatchCommand, Watches};
 use crate::condition::{Board, Condition};
-use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery, FoundPath};
 use crate::tail::lanes::Lanes;
 
@@ -121,15 +120,6 @@ impl Watcher {
             gathers_until: now,
         };
         Ok((watcher, first_look))
-    }
-
-    /// Has `board` show what is wrong with paths and watches.
-    #[must_use]
-    pub fn report_to(mut self, board: &Board) -> Self {
-        self.board = board.clone();
-        self.notices.report_to(board);
-        self.watches.report_to(board);
-        self
     }
 
     /// What tailers need to be woken.
@@ -334,17 +324,8 @@ impl Watcher {
         let Progress::Over { number, did_hang } = self.scans.end(pattern, part) else {
             return;
         };
-        if did_hang
-            && let Some(mut condition) = self.hanging.remove(&pattern)
-            && let Some(left) = condition.leave()
-            && let Some((text, log)) = self.discovery.pattern(pattern)
-        {
-            let text = ShownPath(Path::new(text));
-            log::log!(
-                left.level,
-                "[log:{}] the folders of '{text}' answer again{left}",
-                log.name
-            );
+        if did_hang {
+            self.answers_again(pattern);
         }
         self.folders.prune(pattern, number);
         if self.folders.untold().contains(&pattern) || self.inotify.is_none() {
@@ -423,25 +404,6 @@ impl Watcher {
         if let Some(first) = self.first.take_if(|first| first.is_over(is_complete, now)) {
             first.report();
             self.warn_of_hanging(Duration::ZERO, now);
-        }
-    }
-
-    /// One WARN for each pattern whose folders have not answered for `patience`.
-    fn warn_of_hanging(&mut self, patience: Duration, now: Instant) {
-        for pattern in self.scans.newly_hanging(patience, now) {
-            if let Some((text, log)) = self.discovery.pattern(pattern) {
-                let text = ShownPath(Path::new(text));
-                let condition = self.hanging.entry(pattern).or_default();
-                let reason = "its folders do not answer; all others are followed meanwhile";
-                condition.shown_on(&self.board);
-                condition.enter(Level::Warn, &text, &reason, now);
-                if condition.say(now).is_some() {
-                    log::warn!(
-                        "[log:{}] folders of '{text}' do not answer; all others are followed meanwhile",
-                        log.name
-                    );
-                }
-            }
         }
     }
 

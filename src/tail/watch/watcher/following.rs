@@ -21,6 +21,9 @@ impl Watcher {
         self.folders = Folders::default();
         self.changed = Changed::default();
         self.notices = Notices::default();
+        self.notices.report_to(&self.board);
+        // They are about patterns of the old numbers.
+        self.hanging.clear();
         self.walks.clear();
         self.looks.clear();
         self.next_tidy = now + SCAN_INTERVAL;

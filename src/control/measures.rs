@@ -1,0 +1,194 @@
+//! Figures as an operator reads them, in few columns.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::record::civil::date_of_day;
+use crate::record::zone::Zone;
+use crate::shown::Size;
+use crate::snapshot::Latency;
+
+/// `1.2 GiB`, `812 MiB`, `0 B`.
+pub(super) fn size(bytes: u64) -> String {
+    Size(bytes).to_string()
+}
+
+/// As [`size`], and `0` for nothing.
+pub(super) fn bytes_or_none(number: u64) -> String {
+    match number {
+        0 => "0".to_owned(),
+        number => size(number),
+    }
+}
+
+/// `88110`, `12 M`: at most seven columns.
+pub(super) fn count(number: u64) -> String {
+    match number {
+        0..10_000_000 => number.to_string(),
+        10_000_000..10_000_000_000 => format!("{} M", number / 1_000_000),
+        _ => format!("{:.1e}", number as f64),
+    }
+}
+
+/// `7s`, `4m10s`, `3h12m`, `3d 4h`.
+pub(super) fn age(age: Duration) -> String {
+    let s = age.as_secs();
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// The first part of it: `7s`, `4m`, `3d`.
+pub(super) fn about(time: Duration) -> String {
+    let mut text = age(time);
+    if let Some(end) = text.find(|one: char| one.is_ascii_alphabetic()) {
+        text.truncate(end + 1);
+    }
+    text
+}
+
+/// `0.4 s ago`, `12 min ago`.
+pub(super) fn ago(age: Duration) -> String {
+    let s = age.as_secs();
+    match s {
+        0..10 => format!("{s}.{} s ago", age.subsec_millis() / 100),
+        10..60 => format!("{s} s ago"),
+        60..3600 => format!("{} min ago", s / 60),
+        3600..86_400 => format!("{} h ago", s / 3600),
+        _ => format!("{} d ago", s / 86_400),
+    }
+}
+
+/// `14:02` if it is less than a day from `now`, else `2026-11-24`, by the clock of this host.
+pub(super) fn clock(time: SystemTime, now: SystemTime) -> String {
+    let local = local_ms(time);
+    let apart = now
+        .duration_since(time)
+        .unwrap_or_else(|error| error.duration());
+    if apart < Duration::from_secs(86_400) {
+        return time_of_day(local)[..5].to_owned();
+    }
+    let (year, month, day) = date_of_day(local.div_euclid(86_400_000));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// `15:20:11.402`, by the clock of this host.
+pub(super) fn clock_ms(time: SystemTime) -> String {
+    time_of_day(local_ms(time))
+}
+
+fn time_of_day(local_ms: i64) -> String {
+    let ms = local_ms.rem_euclid(86_400_000);
+    let (s, ms) = (ms / 1000, ms % 1000);
+    format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600, s % 3600 / 60, s % 60)
+}
+
+/// Milliseconds since 1970 of the wall clock.
+fn local_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2);
+    let tz = std::env::var("TZ").ok();
+    let zone = Zone::parse("local", tz.as_deref()).unwrap_or(Zone::Fixed(0));
+    ms + zone.offset_at(ms / 1000) * 1000
+}
+
+/// What was added in one second.
+pub(super) fn rate(before: u64, now: u64, elapsed: Duration) -> u64 {
+    let added = now.saturating_sub(before) as f64;
+    (added / elapsed.as_secs_f64().max(0.001)).round() as u64
+}
+
+/// How long the slowest of all but so many in a thousand took, in ms: of those since `before`, or of all if there are
+/// none.
+pub(super) fn per_mille_ms(before: Option<&Latency>, now: &Latency, per_mille: u64) -> String {
+    let mut counts = now.counts;
+    if let Some(before) = before {
+        for (count, before) in counts.iter_mut().zip(before.counts) {
+            *count = count.saturating_sub(before);
+        }
+    }
+    if counts.iter().all(|count| *count == 0) {
+        counts = now.counts;
+    }
+    let all: u64 = counts.iter().sum();
+    if all == 0 {
+        return "-".to_owned();
+    }
+    let wanted = (all * per_mille) as f64 / 1000.0;
+    let (mut below, mut from) = (0.0, 0.0);
+    for (at, count) in counts.iter().enumerate() {
+        let Some(to) = Latency::BOUNDS.get(at) else {
+            break;
+        };
+        if below + *count as f64 >= wanted {
+            let part = (wanted - below) / (*count as f64).max(1.0);
+            return format!("{:.1}", (from + (to - from) * part) * 1000.0);
+        }
+        (below, from) = (below + *count as f64, *to);
+    }
+    format!(">{}", from * 1000.0)
+}
+
+/// In ASCII, without anything that a terminal obeys.
+pub(super) fn plain(text: &str) -> String {
+    match text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        true => text.to_owned(),
+        false => text
+            .chars()
+            .map(|character| match character {
+                ' '..='~' => character.to_string(),
+                _ => character.escape_default().to_string(),
+            })
+            .collect(),
+    }
+}
+
+/// `text`, which is ASCII, in at most `width` columns.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    match text.len() {
+        len if len <= width => text.to_owned(),
+        _ => format!("{}...", &text[..width.saturating_sub(3)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_take_few_columns() {
+        assert_eq!(count(9_999_999), "9999999");
+        assert_eq!(count(12_400_000), "12 M");
+        for shift in 0..64 {
+            let number = u64::MAX >> shift;
+            assert!(count(number).len() <= 7);
+        }
+        let ages = [7, 250, 11_520, 273_600].map(|s| age(Duration::from_secs(s)));
+        assert_eq!(ages, ["7s", "4m10s", "3h12m", "3d 4h"]);
+        assert_eq!(about(Duration::from_secs(250)), "4m");
+        let agos = [400, 12_000, 730_000].map(|ms| ago(Duration::from_millis(ms)));
+        assert_eq!(agos, ["0.4 s ago", "12 s ago", "12 min ago"]);
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_written_out_and_what_is_too_long_is_cut() {
+        assert_eq!(plain("a\x1b[2J\u{e4}\n"), "a\\u{1b}[2J\\u{e4}\\n");
+        assert_eq!(cut("abcdefgh", 8), "abcdefgh");
+        assert_eq!(cut("abcdefghi", 8), "abcde...");
+    }
+
+    #[test]
+    fn percentiles_come_from_the_requests_since_the_snapshot_before() {
+        let mut before = Latency::default();
+        assert_eq!(per_mille_ms(None, &before, 500), "-");
+        before.counts[9] = 1000;
+        let mut now = before.clone();
+        assert_eq!(per_mille_ms(Some(&before), &now, 500), "750.0");
+        now.counts[0] = 100;
+        assert_eq!(per_mille_ms(Some(&before), &now, 500), "0.5");
+        now.counts[13] = 100_000;
+        assert_eq!(per_mille_ms(Some(&before), &now, 990), ">10000");
+    }
+}

@@ -1,0 +1,395 @@
+//! What is made of a snapshot: screens, JSON, metrics.
+
+use super::*;
+
+/// Two seconds later.
+fn later(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.logs[2].read_bytes += 17_000_000;
+    snapshot.logs[2].acked_bytes += 16_800_000;
+    snapshot.logs[1].read_bytes += 634_880;
+    snapshot.topics[2].acked_records += 82_408;
+    snapshot.topics[0].acked_records += 3_260;
+    snapshot
+}
+
+fn screen(now: &Snapshot, view: &View) -> Screen {
+    let before = sample();
+    Screen::new((&before, now), Duration::from_secs(2), at(), view)
+}
+
+fn few() -> View {
+    View {
+        most_files: 20,
+        ..View::default()
+    }
+}
+
+#[test]
+fn the_screen_has_the_form_that_operators_know() {
+    let screen = screen(&later(sample()), &few());
+    let text = screen.text(false);
+    let (head, rest) = text.split_once('\n').unwrap();
+    // The time is that of this host.
+    let (before, after) = head.split_once(" of ").unwrap();
+    assert_eq!(before, "logagent 0.2.0  pid 4711  up 3d 4h  logagent.ini");
+    assert!(after.ends_with(":02, reloaded 12 min ago"), "{after}");
+    assert_eq!(
+        rest,
+        "\
+BEHIND  2 of 19 files, 1.2 GiB, oldest line 4m10s    lost 0 B  dead letters 2
+
+LOG    FILES  BEHIND      LAG    AGE   READ/s  ACKED/s  DROPPED  LOST
+app       13       1  1.2 GiB  4m10s  8.1 MiB  8.0 MiB     1203     0
+web        4       1   12 KiB     0s  310 KiB      0 B    88110     0
+audit      2       0        0     0s      0 B      0 B        0     0
+
+FILE, worst first                            POSITION      SIZE       LAG    AGE
+/srv/shop/log/app.log                         812 MiB   2.0 GiB   1.2 GiB  4m10s
+/var/log/nginx/access.log                     1.1 GiB   1.1 GiB    12 KiB     0s
+... 17 files at their end (-a shows all)
+
+TOPIC    RECORDS/s  IN FLIGHT  RETRIES  STATE
+audit            0        0 B       12  PARKED 2m: not authorized, again in 7s
+app_log      41204    3.1 MiB        0  ok
+web_log       1630    102 KiB        0  ok
+
+BROKER       UP     IN FLIGHT  p50 ms  p99 ms  LAST ERROR
+kafka3:9093  no             0       -       -  timed out, again in 4s
+kafka1:9093  3d 4h          2     3.9     9.5  -
+kafka2:9093  3d 4h          1       -       -  -
+memory 31 of 64 MiB   positions written 0.4 s ago   threads 9   files open 21
+"
+    );
+    // What no other table shows comes first.
+    let mut snapshot = later(sample());
+    snapshot.conditions[0].subject = "/var/log/secret.log".to_owned();
+    let text = screen_of(&snapshot);
+    let conditions = "\n\nFOR  WHAT IS WRONG\n2m   /var/log/secret.log: not authorized\n\nLOG ";
+    assert!(text.contains(conditions), "{text}");
+}
+
+fn screen_of(snapshot: &Snapshot) -> String {
+    screen(snapshot, &few()).text(false)
+}
+
+#[test]
+fn no_line_has_more_than_80_columns_or_anything_but_ascii_whatever_the_names_are() {
+    let mut snapshot = later(sample());
+    let long = "\u{1b}[2J\u{4e2d}\u{e4}".repeat(30);
+    snapshot.config.path = format!("/{long}").into();
+    snapshot.config.refusal = Some(long.clone());
+    snapshot.unanswered.push(long.clone());
+    snapshot.conditions[0].reason = long.clone();
+    snapshot.topics[1].name = "t".repeat(249);
+    snapshot.topics[1].parked = Some((long.clone(), ago(99)));
+    snapshot.brokers[2].address = format!("{}:9093", "b".repeat(250));
+    snapshot.brokers[2].last_error = Some(long.clone());
+    snapshot.files[1].path = format!("/srv/{long}/app.log").into();
+    (snapshot.files[1].size, snapshot.files[1].behind_since) = (u64::MAX, Some(UNIX_EPOCH));
+    snapshot.logs[2].name = "l".repeat(200);
+    snapshot.logs[2].dropped[0].1 = u64::MAX;
+    snapshot.logs[2].lost_bytes = vec![("deleted", u64::MAX)];
+    (snapshot.logs[2].read_bytes, snapshot.logs[2].acked_bytes) = (u64::MAX, u64::MAX);
+    for order in [Order::Worst, Order::Lag, Order::Path] {
+        let view = View {
+            all: true,
+            order,
+            ..few()
+        };
+        let screen = screen(&snapshot, &view);
+        for line in screen.text(false).lines() {
+            assert!(
+                line.len() <= 80 && line.is_ascii() && !line.contains('\x1b'),
+                "{line}"
+            );
+        }
+        let page = screen.html();
+        assert!(!page.contains('\x1b') && !page.contains("://"), "{page}");
+        // What is bad is red, and what is not has no colour.
+        let coloured = screen.text(true);
+        assert!(coloured.contains("\x1b[31mBEHIND\x1b[0m"));
+        let plain = coloured.replace("\x1b[31m", "").replace("\x1b[0m", "");
+        assert_eq!(plain, screen.text(false));
+    }
+}
+
+#[test]
+fn one_word_says_whether_somebody_should_look() {
+    let mut snapshot = sample();
+    let mut words = vec![screen(&snapshot, &few()).word];
+    snapshot.files[1].position = snapshot.files[1].size;
+    words.push(screen(&snapshot, &few()).word);
+    snapshot.topics[1].parked = None;
+    words.push(screen(&snapshot, &few()).word);
+    snapshot.conditions.clear();
+    words.push(screen(&snapshot, &few()).word);
+    snapshot.logs[0].lost_bytes = vec![("truncated", 1)];
+    words.push(screen(&snapshot, &few()).word);
+    snapshot.files[0].state = FileState::Failed;
+    words.push(screen(&snapshot, &few()).word);
+    assert_eq!(words, ["BEHIND", "PARKED", "WRONG", "OK", "LOST", "FAILED"]);
+    // The beginning of a line that nobody has ended is not behind.
+    let mut snapshot = sample();
+    snapshot.files[1].unended = snapshot.files[1].lag();
+    assert_eq!(screen(&snapshot, &few()).word, "PARKED");
+}
+
+#[test]
+fn a_section_or_a_file_can_be_looked_at_alone() {
+    let only = |only: &str| View {
+        only: Some(only.to_owned()),
+        ..few()
+    };
+    let text = screen(&sample(), &only("web")).text(false);
+    assert!(text.contains("OK  1 of 4 files, 12 KiB"), "{text}");
+    assert!(text.contains("/srv/4.log") && !text.contains("/srv/0.log") && !text.contains("TOPIC"));
+    let text = screen(&sample(), &only("/srv/shop/log/app.log")).text(false);
+    assert!(text.contains("BEHIND  1 of 1 files, 1.2 GiB"), "{text}");
+    let text = screen(&sample(), &only("access.log")).text(false);
+    assert!(text.contains("OK  1 of 1 files, 12 KiB"), "{text}");
+    assert!(screen(&sample(), &only("cess.log")).missing.is_some());
+    assert!(screen(&sample(), &only("fly")).missing.is_some());
+}
+
+#[test]
+fn a_snapshot_comes_back_from_json_as_it_was_but_for_what_no_text_can_hold() {
+    let mut snapshot = later(sample());
+    snapshot.logs[0].lost_bytes = vec![("limit", 7)];
+    snapshot.config.refusal = Some("line 3: \"x\"\n".to_owned());
+    snapshot.unanswered.push("registrar".to_owned());
+    (snapshot.positions.is_due, snapshot.positions.failures) = (true, 3);
+    let json = String::from_utf8(wire::to_json(&mut snapshot)).unwrap();
+    assert_eq!(wire::from_json::<Snapshot>(&json), Some(snapshot.clone()));
+    // A strict reader takes it too, and finds what it looks for.
+    let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(read["files"][1]["lag_bytes"], 1229_u64 << 20);
+    assert_eq!(read["topics"][1]["parked"]["reason"], "not authorized");
+    assert_eq!(read["logs"][2]["dropped_events"]["drop.debug"], 1203);
+    assert_eq!(read["brokers"][2]["up_since_ms"], serde_json::Value::Null);
+    assert_eq!(wire::from_json::<Snapshot>("[1]"), None);
+    let other =
+        wire::from_json::<Snapshot>("{\"new\":1,\"logs\":[{\"name\":7}],\"files\":{}}").unwrap();
+    assert_eq!((other.logs.len(), other.files.len()), (1, 0));
+}
+
+/// The series of a text in Prometheus' format, each with its labels; what is wrong with the form fails.
+pub(super) fn series(text: &str) -> Vec<(String, f64)> {
+    let is_name = |name: &str| {
+        let mut characters = name.chars();
+        characters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+            && characters.all(|one| one.is_ascii_alphanumeric() || one == '_')
+    };
+    assert!(text.ends_with('\n'));
+    let (mut seen, mut named) = (BTreeSet::new(), BTreeSet::new());
+    let (mut metric, mut kind, mut found) = (String::new(), String::new(), Vec::new());
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, words) = help.split_once(' ').unwrap();
+            assert!(
+                is_name(name) && words.ends_with('.') && !words.contains('\\'),
+                "{line}"
+            );
+            assert!(named.insert(name.to_owned()), "twice: {line}");
+            metric = name.to_owned();
+            continue;
+        }
+        if let Some(of) = line.strip_prefix("# TYPE ") {
+            let (name, of) = of.split_once(' ').unwrap();
+            assert_eq!(name, metric);
+            assert!(["counter", "gauge", "histogram"].contains(&of), "{line}");
+            assert_eq!(of == "counter", name.ends_with("_total"), "{line}");
+            kind = of.to_owned();
+            continue;
+        }
+        let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
+        let base = match &*kind {
+            "histogram" => name
+                .trim_end_matches("_bucket")
+                .trim_end_matches("_sum")
+                .trim_end_matches("_count"),
+            _ => name,
+        };
+        assert_eq!(base, metric, "{line}");
+        let mut rest = rest;
+        if let Some(labels) = rest.strip_prefix('{') {
+            let mut labels = labels;
+            loop {
+                let (label, value) = labels.split_once("=\"").unwrap();
+                assert!(is_name(label), "{line}");
+                let mut is_escaped = false;
+                let end = value.find(|one: char| {
+                    let is_end = one == '"' && !is_escaped;
+                    assert!(!is_escaped || ['\\', '"', 'n'].contains(&one), "{line}");
+                    is_escaped = one == '\\' && !is_escaped;
+                    is_end
+                });
+                labels = &value[end.unwrap() + 1..];
+                match labels.strip_prefix(',') {
+                    Some(more) => labels = more,
+                    None => break,
+                }
+            }
+            rest = labels.strip_prefix('}').unwrap();
+        }
+        let value: f64 = rest.strip_prefix(' ').unwrap().parse().unwrap();
+        let labelled = line[..line.len() - rest.len()].to_owned();
+        assert!(seen.insert(labelled.clone()), "twice: {line}");
+        found.push((labelled, value));
+    }
+    found
+}
+
+pub(super) fn value(series: &[(String, f64)], name: &str) -> f64 {
+    let found = series.iter().find(|(known, _)| known == name);
+    found
+        .unwrap_or_else(|| panic!("{name} is missing in {series:#?}"))
+        .1
+}
+
+#[test]
+fn the_metrics_are_in_prometheus_format_and_have_the_numbers_of_the_snapshot() {
+    let text = Exposition::default().text(&later(sample()), at());
+    let series = series(&text);
+    for (name, expected) in [
+        ("logagent_build_info{version=\"0.2.0\"}", 1.0),
+        ("logagent_config_reloads_total{result=\"applied\"}", 1.0),
+        ("logagent_config_last_reload_success", 1.0),
+        ("logagent_files{log=\"app\",state=\"behind\"}", 1.0),
+        ("logagent_files{log=\"app\",state=\"failed\"}", 0.0),
+        ("logagent_read_bytes_total{log=\"app\"}", 17_000_000.0),
+        (
+            "logagent_dropped_events_total{log=\"web\",rule=\"drop.debug\"}",
+            88110.0,
+        ),
+        (
+            "logagent_parse_failures_total{log=\"app\",stage=\"json\"}",
+            3.0,
+        ),
+        (
+            "logagent_lost_bytes_total{log=\"app\",reason=\"deleted\"}",
+            0.0,
+        ),
+        (
+            "logagent_dead_letter_records_total{topic=\"web_log\",reason=\"INVALID_RECORD\"}",
+            2.0,
+        ),
+        ("logagent_lag_bytes{log=\"app\"}", (1229_u64 << 20) as f64),
+        ("logagent_lag_seconds{log=\"app\"}", 250.0),
+        ("logagent_lag_seconds{log=\"audit\"}", 0.0),
+        ("logagent_topic_parked{topic=\"audit\"}", 1.0),
+        ("logagent_topics_parked", 1.0),
+        (
+            "logagent_produce_errors_total{error=\"NOT_LEADER_OR_FOLLOWER\"}",
+            4.0,
+        ),
+        (
+            "logagent_produce_latency_seconds_bucket{le=\"0.0025\"}",
+            0.0,
+        ),
+        (
+            "logagent_produce_latency_seconds_bucket{le=\"0.005\"}",
+            90.0,
+        ),
+        (
+            "logagent_produce_latency_seconds_bucket{le=\"+Inf\"}",
+            100.0,
+        ),
+        ("logagent_produce_latency_seconds_sum", 0.512345),
+        ("logagent_produce_latency_seconds_count", 100.0),
+        ("logagent_broker_up{broker=\"kafka3:9093\"}", 0.0),
+        ("logagent_checkpoint_age_seconds", 0.0),
+    ] {
+        assert_eq!(value(&series, name), expected, "{name}");
+    }
+    let escaped =
+        "logagent_tls_certificate_expiry_timestamp_seconds{file=\"/etc/a \\\"b\\\".pem\"}";
+    assert_eq!(value(&series, escaped), 1_764_342_840.0);
+    assert!(value(&series, "process_resident_memory_bytes") > 1e6);
+    assert!(value(&series, "process_open_fds") > 2.0);
+    assert!(value(&series, "process_cpu_seconds_total") >= 0.0);
+}
+
+#[test]
+fn topics_beyond_the_first_are_counted_together_and_keep_their_place() {
+    let mut exposition = Exposition::default();
+    let mut snapshot = Snapshot::default();
+    let topic = |n: usize| TopicStatus {
+        name: format!("t{n}"),
+        acked_records: 1,
+        ..TopicStatus::default()
+    };
+    snapshot.topics = (100..100 + MOST_TOPICS).map(topic).collect();
+    exposition.text(&snapshot, at());
+    snapshot.topics.splice(0..0, (0..7).map(topic));
+    let series = series(&exposition.text(&snapshot, at()));
+    assert_eq!(
+        value(&series, "logagent_acked_records_total{topic=\"other\"}"),
+        7.0
+    );
+    assert_eq!(
+        value(&series, "logagent_acked_records_total{topic=\"t100\"}"),
+        1.0
+    );
+    let named = series
+        .iter()
+        .filter(|(name, _)| name.starts_with("logagent_acked_records_total"));
+    assert_eq!(named.count(), MOST_TOPICS + 1);
+}
+
+#[test]
+fn every_query_of_alerts_and_dashboard_names_metrics_that_exist() {
+    let known = series(&Exposition::default().text(&later(sample()), at()));
+    let known: BTreeSet<&str> = (known.iter())
+        .map(|(name, _)| name.split('{').next().unwrap_or_default())
+        .collect();
+    let alerts = include_str!("../../../conf/prometheus/alerts.yml");
+    let dashboard = include_str!("../../../conf/grafana/dashboard.json");
+    let _: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let mut count = 0;
+    for text in [alerts, dashboard] {
+        let words = text.split(|one: char| !one.is_ascii_alphanumeric() && one != '_');
+        for word in
+            words.filter(|word| word.starts_with("logagent_") || word.starts_with("process_"))
+        {
+            count += 1;
+            assert!(known.contains(word), "{word} is no metric");
+        }
+    }
+    assert!(count > 40, "{count}");
+    for alert in [
+        "lost_bytes_total",
+        "lag_seconds > 300",
+        "topics_parked > 0",
+        "dead_letter_records_total",
+        "checkpoint_age_seconds > 30",
+        "last_reload_success == 0",
+        "14 * 86400",
+        "up{job=\"logagent\"} == 0",
+    ] {
+        assert!(alerts.contains(alert), "no alert has {alert}");
+    }
+}
+
+#[test]
+fn only_what_a_restart_mends_is_unhealthy() {
+    let mut snapshot = sample();
+    assert_eq!(http::complaints(&snapshot, Duration::ZERO, at()), "");
+    snapshot.positions.is_due = true;
+    snapshot.positions.failures = 3;
+    assert_eq!(http::complaints(&snapshot, Duration::ZERO, at()), "");
+    snapshot.positions.written = Some(ago(31));
+    assert_eq!(
+        http::complaints(&snapshot, Duration::ZERO, at()),
+        "the positions cannot be written\n"
+    );
+    // A part that is silent for a moment waits for its disk.
+    snapshot.unanswered.push("registrar".to_owned());
+    assert!(!http::complaints(&snapshot, Duration::from_secs(29), at()).contains("registrar"));
+    let silent = http::complaints(&snapshot, Duration::from_secs(30), at());
+    assert!(
+        silent.starts_with("registrar does not answer\n"),
+        "{silent}"
+    );
+}

@@ -1,0 +1,388 @@
+//! What an operator sees of a running agent: status, tap, metrics.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::agent::{Agent, Ended};
+use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
+
+/// `logagent status` with these arguments; every line of it fits.
+fn status(env: &Env, arguments: &[&str]) -> Ended {
+    let ended = env.run(&[&["status"], arguments].concat());
+    for line in ended.stdout.lines() {
+        assert!(line.len() <= 80 && line.is_ascii(), "{line}");
+    }
+    ended
+}
+
+/// The numbers, once they are as wanted.
+fn wait_for_numbers(env: &Env, deadline: Duration, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut numbers = Value::Null;
+    wait_until(
+        deadline,
+        || {
+            let ended = env.run(&["status", "--json"]);
+            numbers = serde_json::from_str(&ended.stdout).unwrap_or_default();
+            is_wanted(&numbers)
+        },
+        || "the status to be as wanted".to_owned(),
+    );
+    numbers
+}
+
+/// A port that is free, for `metrics_listen`.
+fn free_address() -> String {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().to_string()
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    body.to_owned()
+}
+
+/// The series of a scrape.
+fn scrape(address: &str) -> HashMap<String, f64> {
+    let text = get(address, "/metrics");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
+    let mut env = Env::new();
+    env.broker.auto_create(None);
+    let path = env.path("new.txt");
+    env.set("log:new", "path", &path)
+        .set("log:new", "topic", "missing");
+    let none = status(&env, &[]);
+    assert_eq!((none.code, &*none.stdout), (Some(2), ""));
+    let socket = env.state_dir().join("control.sock");
+    let hints = [
+        "no agent answers at",
+        &socket.display().to_string(),
+        "--config FILE",
+    ];
+    assert!(
+        hints.iter().all(|hint| none.stderr.contains(hint)),
+        "{}",
+        none.stderr
+    );
+
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    wait_for_numbers(&env, SOON, |numbers| {
+        numbers["files"][0]["state"] == "at_end"
+    });
+    let well = status(&env, &[]);
+    assert_eq!(well.code, Some(0), "{}", well.stdout);
+    assert!(
+        well.stdout.contains("\nOK  1 file at its end    lost 0 B"),
+        "{}",
+        well.stdout
+    );
+    assert!(
+        well.stdout
+            .contains("\n... 1 files at their end (-a shows all)\n")
+    );
+
+    env.write_lines("new.txt", 0..1000);
+    let numbers = wait_for_numbers(&env, SOON, |numbers| {
+        let topics = numbers["topics"].as_array().into_iter().flatten();
+        topics
+            .clone()
+            .any(|topic| topic["parked"]["since_ms"].is_u64())
+    });
+    let file = |numbers: &Value, log: &str| {
+        let files = numbers["files"].as_array().unwrap().iter();
+        files
+            .clone()
+            .find(|file| file["log"] == log)
+            .unwrap()
+            .clone()
+    };
+    let size = file(&numbers, "new")["size"].as_u64().unwrap();
+    assert_eq!(file(&numbers, "new")["lag_bytes"].as_u64(), Some(size));
+    let wrong = status(&env, &[]);
+    assert_eq!(wrong.code, Some(1), "{}", wrong.stdout);
+    let state = wrong
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("missing "));
+    assert!(state.unwrap().contains("  PARKED "), "{}", wrong.stdout);
+    // The other section is well.
+    assert_eq!(status(&env, &["app"]).code, Some(0));
+    assert_eq!(status(&env, &["new"]).stdout.lines().count(), 9);
+    let unknown = status(&env, &["fly"]);
+    assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""));
+    env.broker.create_topic("missing", 1);
+    wait_for_numbers(&env, 2 * SOON, |numbers| {
+        file(numbers, "new")["lag_bytes"] == 0
+    });
+    env.stop();
+    assert!(!socket.exists());
+    assert_eq!(status(&env, &[]).code, Some(2));
+}
+
+#[test]
+fn status_tells_what_is_behind_while_kafka_is_away() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    env.broker.down(1);
+    env.write_lines("app.log", 10..2010);
+    let numbers = wait_for_numbers(&env, SOON, |numbers| {
+        numbers["files"][0]["lag_bytes"].as_u64() > Some(10_000)
+            && numbers["brokers"][0]["up_since_ms"].is_null()
+    });
+    assert_eq!(numbers["process"]["pid"], env.agent().pid());
+    assert!(numbers["files"][0]["behind_since_ms"].is_u64());
+    let screen = status(&env, &[]).stdout;
+    let mut brokers = screen
+        .lines()
+        .skip_while(|line| !line.starts_with("BROKER"));
+    assert!(brokers.nth(1).unwrap().contains("  no  "), "{screen}");
+    assert!(screen.contains("\nFOR  WHAT IS WRONG\n"), "{screen}");
+    // A watch that nobody sees on a terminal has two lines each time.
+    let mut watching = env.command(&["top"]);
+    watching.env("TERM", "dumb");
+    let watching = Agent::spawn(watching);
+    watching.wait_for_stdout("\nBEHIND  1 of 1 files, ", 2 * SOON);
+    drop(watching);
+    assert_eq!(status(&env, &[]).code, Some(1));
+    env.broker.up(1);
+    env.wait_for_records(2010);
+    wait_for_numbers(&env, SOON, |numbers| numbers["files"][0]["lag_bytes"] == 0);
+    assert_eq!(status(&env, &[]).code, Some(0));
+    env.stop();
+}
+
+#[test]
+fn a_killed_agents_socket_is_replaced_also_where_its_path_is_long() {
+    let mut env = Env::new();
+    let folder = env.state_dir().join("s".repeat(120));
+    env.set("agent", "state_dir", &folder.display().to_string());
+    env.start();
+    env.kill();
+    assert!(folder.join("control.sock").exists());
+    assert_eq!(status(&env, &[]).code, Some(2));
+    env.start();
+    assert_eq!(status(&env, &[]).code, Some(0));
+    // A broken ini, or one whose secrets are not there, does not keep anybody from asking.
+    env.set("kafka", "sasl_password", "${NOT_SET}")
+        .set("log:x", "nonsense", "1");
+    assert_eq!(status(&env, &[]).code, Some(0));
+    env.stop();
+    assert!(!folder.join("control.sock").exists());
+}
+
+#[test]
+fn a_tap_shows_records_masked_and_one_that_is_not_read_holds_up_nothing() {
+    let mut env = Env::new();
+    env.set("log:app", "mask.token", "(token=)\\S+ => $1***")
+        .set("log:app", "multiline", "indent")
+        .set("log:app", "multiline_timeout", "50ms")
+        .set("log:app", "key", "{host}");
+    env.append("app.log", "first\n");
+    env.start();
+    env.wait_for_records(1);
+    let unknown = env.run(&["tap", "fly"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown
+            .stderr
+            .contains("there is no [log:fly]; there are: app"),
+        "{}",
+        unknown.stderr
+    );
+
+    // Somebody who asks and does not read.
+    let mut hung = UnixStream::connect(env.state_dir().join("control.sock")).unwrap();
+    hung.write_all(b"tap app\n").unwrap();
+    let mut hung = BufReader::new(hung);
+    let mut line = String::new();
+    hung.read_line(&mut line).unwrap();
+    assert_eq!(line, "ok\n");
+
+    let mut tap = Agent::spawn(env.command(&["tap", "app", "-n", "2"]));
+    // It looks on as soon as it shows anything: one record after the other until then.
+    let begin = Instant::now();
+    let mut count = 1;
+    while tap.is_running() {
+        assert!(begin.elapsed() < SOON);
+        env.append("app.log", "order token=secret \x1b[2J\n  at a\n  at b\n");
+        count += 1;
+        env.wait_for_records(count);
+    }
+    let shown = tap.wait_exit(SOON);
+    assert_eq!((shown.code, &*shown.stderr), (Some(0), ""));
+    let lines: Vec<&str> = shown.stdout.lines().collect();
+    assert_eq!(lines.len(), 8, "{}", shown.stdout);
+    assert!(
+        lines[0].starts_with(&format!("{TOPIC}[0] key=")),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[0].contains(&format!("  {}:", env.path("app.log"))),
+        "{}",
+        lines[0]
+    );
+    assert_eq!(
+        lines[1..4],
+        ["  order token=*** \\u{1b}[2J", "    at a", "    at b"]
+    );
+
+    // After a reload, too.
+    env.set("log:app", "header.team", "shop");
+    assert_eq!(env.run(&["reload"]).code, Some(0));
+    let mut tap = Agent::spawn(env.command(&["tap", "app", "-n", "1"]));
+    while tap.is_running() {
+        assert!(begin.elapsed() < 2 * SOON);
+        env.append("app.log", "more\n");
+        count += 1;
+        env.wait_for_records(count);
+    }
+    assert!(tap.wait_exit(SOON).stdout.ends_with("\n  more\n"));
+
+    // The one that hangs: what found no room is counted.
+    let more: String = (0..30_000)
+        .map(|n| format!("line {n} {}\n", "x".repeat(80)))
+        .collect();
+    let begin = Instant::now();
+    env.append("app.log", more);
+    count += 30_000;
+    env.broker.wait_for_count(TOPIC, count, 3 * SOON);
+    let took = begin.elapsed();
+    let (mut seen, mut missed) = (0, 0);
+    while seen + missed < 30_000 {
+        line.clear();
+        hung.read_line(&mut line).unwrap();
+        if line.is_empty() {
+            break;
+        }
+        let record: Value = serde_json::from_str(&line).unwrap();
+        assert!(!line.contains("secret"), "{line}");
+        seen += 1;
+        missed += record["missed"].as_u64().unwrap();
+        // It reads again, so there is room for one more.
+        if seen % 500 == 0 {
+            env.append("app.log", "more\n");
+        }
+    }
+    assert!(missed > 1000, "{seen} seen, {missed} missed, in {took:?}");
+    env.stop();
+}
+
+#[test]
+fn metrics_status_and_kafka_agree_after_a_load_that_was_scraped_while_clients_hung() {
+    let mut env = Env::with_partitions(4);
+    let address = free_address();
+    env.set("agent", "metrics_listen", &address)
+        .set("log:app", "drop.debug", "DEBUG");
+    env.start();
+    env.wait_for_log("metrics at http://", SOON);
+    let _hung: Vec<TcpStream> = (0..10)
+        .map(|_| TcpStream::connect(&address).unwrap())
+        .collect();
+    let mut bytes = 0;
+    for chunk in 0..20 {
+        let numbers = chunk * 1000..(chunk + 1) * 1000;
+        let text = lines(numbers).join("\n") + "\nDEBUG nothing\n";
+        bytes += text.len();
+        env.append(&format!("{}.log", chunk % 3), text);
+        let series = scrape(&address);
+        assert!(series["logagent_read_lines_total{log=\"app\"}"] <= bytes as f64);
+    }
+    env.wait_for_records(20_000);
+    let numbers = wait_for_numbers(&env, SOON, |numbers| {
+        numbers["logs"][0]["acked_bytes"].as_u64() == Some(bytes as u64)
+    });
+    let series = scrape(&address);
+    for (name, field, expected) in [
+        (
+            "logagent_read_bytes_total{log=\"app\"}",
+            "read_bytes",
+            bytes,
+        ),
+        (
+            "logagent_read_lines_total{log=\"app\"}",
+            "read_lines",
+            20_020,
+        ),
+        ("logagent_events_total{log=\"app\"}", "events", 20_020),
+        (
+            "logagent_acked_bytes_total{log=\"app\"}",
+            "acked_bytes",
+            bytes,
+        ),
+    ] {
+        assert_eq!(series[name], expected as f64, "{name}");
+        assert_eq!(
+            numbers["logs"][0][field].as_u64(),
+            Some(expected as u64),
+            "{field}"
+        );
+    }
+    assert_eq!(
+        series["logagent_dropped_events_total{log=\"app\",rule=\"drop.debug\"}"],
+        20.0
+    );
+    assert_eq!(
+        series[&format!("logagent_acked_records_total{{topic=\"{TOPIC}\"}}")],
+        20_000.0
+    );
+    assert_eq!(series["logagent_lag_bytes{log=\"app\"}"], 0.0);
+    assert_eq!(series["logagent_files{log=\"app\",state=\"at_end\"}"], 3.0);
+    assert!(series["logagent_produce_latency_seconds_count"] > 0.0);
+    assert_eq!(get(&address, "/healthz"), "ok\n");
+    assert!(get(&address, "/").contains("<td data-n=\"LOG\">app"));
+    // Two agents do not share an address: the second does its work without.
+    let mut other = Env::new();
+    other.set("agent", "metrics_listen", &address);
+    other.write_lines("app.log", 0..10);
+    other.start();
+    other.wait_for_records(10);
+    other.wait_for_log("WARN  metrics_listen = ", SOON);
+    other.stop();
+    env.stop();
+}
+
+#[test]
+fn with_once_and_dry_run_nobody_is_listened_to() {
+    let mut env = Env::new();
+    let address = free_address();
+    env.set("agent", "metrics_listen", &address);
+    env.write_lines("app.log", 0..10);
+    let mut agent = env.spawn(&["--dry-run"]);
+    agent.wait_for_stdout("line", SOON);
+    assert!(TcpStream::connect(&address).is_err());
+    assert!(!env.state_dir().join("control.sock").exists());
+    agent.signal(rustix::process::Signal::TERM);
+    assert_eq!(agent.wait_exit(SOON).code, Some(0));
+    // Somebody else's output is no terminal: nothing waits for it.
+    let mut command = env.command(&["status"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    assert_eq!(command.status().unwrap().code(), Some(2));
+}
