@@ -177,8 +177,10 @@ fn of_two_agents_with_one_id_the_older_ends_with_3_and_says_so() {
     expect_once(&kafka, &topic, &[lines(0), lines(300)].concat());
 }
 
-/// A machine that was suspended: the coordinator has aborted its transaction meanwhile, and the agent goes on.
+/// A machine that was suspended: the coordinator has aborted its transaction meanwhile, and the agent goes on. It takes
+/// 25 s, of which the coordinator's own 10 s cannot be made fewer.
 #[test]
+#[ignore = "25 s of waiting; run it with --ignored"]
 fn an_agent_that_slept_beyond_the_time_out_goes_on_by_itself() {
     let kafka = RealKafka::current();
     run(&kafka, "once-slept", 1, |env, _| {
