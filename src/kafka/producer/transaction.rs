@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::kafka::protocol::api::{Features, TransactionVersion};
-use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict, Written};
+use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict};
 use crate::kafka::protocol::record_batch::ProducerId;
 
 /// A topic and the number of a partition.
@@ -65,11 +65,13 @@ pub(crate) enum Outcome {
 }
 
 /// Why a producer cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stop {
     /// Another one has taken over the transactional id.
+    #[error("another agent has taken over this agent's transactional ids")]
     Fenced,
     /// What was committed is to be read from Kafka: a new start does that.
+    #[error("whether a transaction was committed is not known; the next start reads it from Kafka")]
     StartAgain,
 }
 
@@ -110,8 +112,6 @@ pub(crate) struct Transaction {
     version: TransactionVersion,
     /// The newest that brokers have told.
     features: Features,
-    /// The epoch of what was known as finalized when the transaction began.
-    begun_at: i64,
     /// Node id.
     coordinator: Option<i32>,
     /// Below version 2, what was to be added to this transaction.
@@ -149,7 +149,6 @@ impl Transaction {
             producer,
             version: features.transaction_version,
             features,
-            begun_at: features.epoch,
             coordinator: None,
             partitions: BTreeMap::new(),
             unanswered: None,
@@ -210,10 +209,7 @@ impl Transaction {
                 self.state = State::Renewing { is_aborted: false };
                 return false;
             }
-            State::Idle => {
-                self.begun_at = self.features.epoch;
-                self.state = State::Open;
-            }
+            State::Idle => self.state = State::Open,
             State::Open | State::Sealed => {}
             _ => return false,
         }
@@ -237,10 +233,19 @@ impl Transaction {
     }
 
     /// Everything in it is acknowledged, the positions too.
-    pub(crate) fn commit(&mut self) {
-        if self.state == State::Sealed {
-            self.end(End::Commit);
+    pub(crate) fn commit(&mut self) -> Option<Outcome> {
+        match self.state {
+            // Nothing of it had to be sent.
+            State::Idle => return Some(Outcome::Committed),
+            State::Open | State::Sealed => self.end(End::Commit),
+            _ => {}
         }
+        None
+    }
+
+    /// The connection to the coordinator is lost, and nothing was asked there.
+    pub(crate) fn lost_coordinator(&mut self) {
+        self.coordinator = None;
     }
 
     /// A batch of it was answered with an error.
@@ -390,10 +395,10 @@ impl Transaction {
         self.asks_version = false;
         self.concurrent_since = Some(now);
         self.told(features);
-        if self.features.epoch != self.begun_at {
+        if self.features.transaction_version < self.version {
+            self.version = self.features.transaction_version;
             self.is_murky = true;
         }
-        self.version = self.version.min(self.features.transaction_version);
     }
 
     /// The coordinator says which partitions belong to the transaction now. Returns those that are refused for good,
@@ -509,118 +514,6 @@ impl Transaction {
         self.trouble = None;
         self.not_before = now;
     }
-
-    /// A question was answered with an error.
-    fn refused(&mut self, asked: Asked, error: i16, now: Instant) -> Option<Outcome> {
-        let verdict = Verdict::of(error);
-        if verdict.written != Written::NotAppended && error != CONCURRENT && error != NOT_ATTEMPTED
-        {
-            let question = match self.state {
-                State::Ending(end) => Question::End(end),
-                _ => Question::NextEpoch(self.producer),
-            };
-            self.is_unclear(&question);
-        }
-        if error == CONCURRENT {
-            let since = *self.concurrent_since.get_or_insert(now);
-            self.asks_version = self.version == TransactionVersion::Two
-                && now.saturating_duration_since(since) > SUSPICIOUSLY_LONG;
-            self.not_before = now + CONCURRENT_PAUSE;
-            return None;
-        }
-        self.concurrent_since = None;
-        self.not_before = now + self.backoff.pause();
-        self.trouble = Some(verdict);
-        match verdict.in_transaction(asked) {
-            Reaction::Same => None,
-            Reaction::Coordinator => {
-                self.coordinator = None;
-                None
-            }
-            Reaction::Wait => {
-                self.not_before = now + WAIT;
-                None
-            }
-            Reaction::Abort | Reaction::AbortClassic => self.cannot_go_on(error),
-            Reaction::Doubt => match (self.version, error, self.state) {
-                // Below version 2 the coordinator looks at the epoch first: it is ours, and there is nothing to end.
-                (TransactionVersion::Classic, INVALID_STATE, State::Ending(End::Abort)) => {
-                    self.state = State::Renewing { is_aborted: true };
-                    None
-                }
-                (TransactionVersion::Classic, INVALID_STATE, _) => self.cannot_go_on(error),
-                _ => self.doubt(),
-            },
-            Reaction::Fenced if self.is_murky => {
-                // A request of ours that came late may have done it.
-                self.stop(Stop::StartAgain)
-            }
-            Reaction::Fenced
-                if self.version == TransactionVersion::Two && !self.is_version_sure =>
-            {
-                // The time-out leaves another epoch behind if the cluster has gone back.
-                self.is_version_sure = true;
-                self.asks_version = true;
-                None
-            }
-            Reaction::Fenced => self.stop(Stop::Fenced),
-            Reaction::StartAgain => self.stop(Stop::StartAgain),
-        }
-    }
-
-    /// The cluster has gone back to the version before.
-    fn go_back(&mut self) {
-        self.version = TransactionVersion::Classic;
-        self.features.transaction_version = TransactionVersion::Classic;
-        self.is_murky = true;
-    }
-
-    /// The coordinator wants the transaction to be aborted, or made in another way.
-    fn cannot_go_on(&mut self, error: i16) -> Option<Outcome> {
-        if error == UNSUPPORTED_VERSION {
-            self.go_back();
-            return None;
-        }
-        match self.state {
-            State::Ending(End::Commit) if self.is_commit_murky => self.stop(Stop::StartAgain),
-            State::Open | State::Sealed | State::Ending(End::Commit) => {
-                self.end(End::Abort);
-                None
-            }
-            _ => None,
-        }
-    }
-
-    /// The epoch is refused. If a commit may have taken effect, below version 2 no question to the coordinator tells
-    /// that from the time-out:
-    ///
-    /// The commit took effect, its answer was lost, and another producer took over before it was sent again. It is
-    /// refused now, and the epoch after ours is that of the other producer, which would be taken over in turn.
-    fn doubt(&mut self) -> Option<Outcome> {
-        if self.version == TransactionVersion::Classic {
-            let is_ending = matches!(self.state, State::Ending(_));
-            let mut known = self.partitions.values();
-            let was_open = known.clone().any(|adding| *adding == Adding::Added);
-            if self.is_commit_murky || self.producer.epoch == i16::MAX {
-                return self.stop(Stop::StartAgain);
-            }
-            if !was_open {
-                // Nothing was open that could take too long, unless it was opened by a request without an answer.
-                let is_clear = !self.is_murky && known.all(|adding| *adding == Adding::Wanted);
-                return self.stop(match is_clear && !is_ending {
-                    true => Stop::Fenced,
-                    false => Stop::StartAgain,
-                });
-            }
-        }
-        self.state = State::Doubting;
-        None
-    }
-
-    fn stop(&mut self, why: Stop) -> Option<Outcome> {
-        self.state = State::Stopped(why);
-        Some(Outcome::Stopped(why))
-    }
 }
 
 const UNSUPPORTED_VERSION: i16 = 35;
@@ -636,3 +529,4 @@ const WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod model;
+mod refusal;
