@@ -21,59 +21,20 @@
 //!   that is late would count for the next transaction otherwise.
 //! - `Committed` and `Aborted` come once for each transaction. After `Stopped` nothing comes.
 
+#[cfg(test)]
+mod model;
+mod question;
+mod refusal;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::question::{End, Outcome, Place, Question, Stop};
 use crate::backoff::Backoff;
 use crate::kafka::protocol::api::{Features, TransactionVersion};
 use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict};
 use crate::kafka::protocol::record_batch::ProducerId;
-
-/// A topic and the number of a partition.
-pub(crate) type Place = (Arc<str>, i32);
-
-/// How a transaction ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Commit,
-    Abort,
-}
-
-/// What goes out next. `FindCoordinator` goes to any broker, the others to the coordinator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Question {
-    FindCoordinator,
-    /// What the cluster has finalized.
-    Features,
-    /// Below version 2: these belong to the transaction.
-    AddPartitions(Vec<Place>),
-    End(End),
-    /// `InitProducerId` with this: the epoch after it.
-    NextEpoch(ProducerId),
-}
-
-/// What became of a transaction, and with that of the batches in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// They are in Kafka for good.
-    Committed,
-    /// Nobody will ever see them: they go again, signed with what [`Transaction::producer`] is now.
-    Aborted,
-    /// The producer cannot go on.
-    Stopped(Stop),
-}
-
-/// Why a producer cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Stop {
-    /// Another one has taken over the transactional id.
-    #[error("another agent has taken over this agent's transactional ids")]
-    Fenced,
-    /// What was committed is to be read from Kafka: a new start does that.
-    #[error("whether a transaction was committed is not known; the next start reads it from Kafka")]
-    StartAgain,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -526,7 +487,3 @@ const CONCURRENT_PAUSE: Duration = Duration::from_millis(20);
 const SUSPICIOUSLY_LONG: Duration = Duration::from_secs(2);
 /// How long a refusal is left alone that only a person can end.
 const WAIT: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod model;
-mod refusal;
