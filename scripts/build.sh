@@ -36,8 +36,14 @@ if rustc --edition 2024 --crate-name probe -o target/probe -C link-arg=-Wl,--icf
 then
     flags+=" -C link-arg=-Wl,--icf=all"
 fi
+# Nothing unwinds (src/panics.rs), so nobody looks up where the tables for that are.
+flags+=" -C link-arg=-Wl,--no-eh-frame-hdr"
 # zstd is unpacked only where a rotated file was compressed: one way to do it, the smaller one, is enough, and
 # 60 KB less. No panic goes through C, so that needs no unwind tables.
+# The searches of its levels above 12 take another 80 KB and more time than a log shipper has: there it packs as at 12.
+for search in BTLAZY2 BTOPT BTULTRA; do
+    CFLAGS="${CFLAGS:-} -DZSTD_EXCLUDE_${search}_BLOCK_COMPRESSOR"
+done
 export CFLAGS="${CFLAGS:-} -DHUF_FORCE_DECOMPRESS_X1=1 -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1 -fno-asynchronous-unwind-tables -fno-unwind-tables"
 # What `logagent --version` says of the commit: its hash, a + where files differ from it, its day. Nothing else of
 # when and where it is built goes into the binary.

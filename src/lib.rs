@@ -58,6 +58,7 @@ mod memory;
 pub mod metrics;
 mod nearest;
 pub mod output;
+pub mod panics;
 mod partitioner;
 pub mod privileges;
 pub mod progress;

@@ -9,7 +9,6 @@
 //! Panics go the same way ([`LogWriter::take_panics`]): a message that is printed by the thread itself would keep it
 //! from ending, and the agent from noticing.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::env;
 use std::io::{self, Write};
@@ -22,6 +21,8 @@ use std::time::{Duration, SystemTime};
 use log::Level;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::fstat;
+
+use crate::panics;
 
 /// Where lines of the log go. Every write is one line, or several that belong together.
 #[derive(Debug, Clone)]
@@ -100,12 +101,14 @@ impl LogWriter {
 
     /// From now on the message of a panic is a line of the log.
     pub fn take_panics(&self) {
-        let queue = self.0.clone();
+        let log = self.clone();
         panic::set_hook(Box::new(move |panic| {
+            let queue = &log.0;
             let name = thread::current().name().unwrap_or("unnamed").to_owned();
             // `panic` says what and where, on two lines.
             let text = panic.to_string().replace('\n', " ");
             queue.push(queue.line(Level::Error, &format!("thread '{name}' {text}")));
+            panics::reported(panic.payload(), || log.flush_within(LAST_WORDS));
         }));
     }
 }
@@ -253,15 +256,10 @@ impl Write for StandardError {
 
 /// Bound of what waits to be written.
 const MAX_BYTES: usize = 256 << 10;
+/// How long the words of a panic may take to be written before the process ends.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Enough for a loop that writes.
 const STACK_BYTES: usize = 128 << 10;
-
-/// The words of a panic that was caught.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into())
-}
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@ use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Health, Inbox, Request};
 use logagent::log_writer::LogWriter;
+use logagent::panics;
 use logagent::privileges::{UserError, become_owner, become_user, make_folder};
 use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
@@ -31,7 +32,8 @@ const SAME_REQUEST: Duration = Duration::from_millis(300);
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let prepared = catch_unwind(prepare);
+    panics::end_the_process();
+    let prepared = prepare();
     let log = match LogWriter::to_standard_error() {
         Ok(log) => log,
         Err(error) => {
@@ -44,8 +46,8 @@ fn main() -> ExitCode {
     };
     log.take_panics();
     // The log has the words of a panic; its exit code is one of those that are promised.
-    let run = || prepared.map(|prepared| run(prepared?, &log));
-    let code = match catch_unwind(AssertUnwindSafe(run)).and_then(|ended| ended) {
+    let run = || run(prepared?, &log);
+    let code = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => {
             log.say(&failure.to_string());

@@ -36,7 +36,7 @@ mod tests {
     use std::panic::catch_unwind;
 
     use super::*;
-    use crate::log_writer::panic_message;
+    use crate::panics::panic_message;
 
     #[test]
     fn what_the_system_refuses_names_the_setting_that_asks_for_less() {

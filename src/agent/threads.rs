@@ -2,7 +2,6 @@
 //! who has them where they are few: the producers and their connections first, since without them nothing is
 //! delivered; what is left follows files, which take turns.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::{fs, thread};
@@ -10,8 +9,8 @@ use std::{fs, thread};
 use crossbeam_channel::Sender;
 use rustix::process::{Resource, getrlimit, getuid};
 
-use crate::log_writer::panic_message;
 use crate::output::WorkerEnd;
+use crate::panics::caught;
 use crate::tail::lanes::Lanes;
 
 use super::{AgentError, control_group};
@@ -24,7 +23,7 @@ pub(super) struct ThreadExit {
     pub(super) outcome: Outcome,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Role {
     /// What it followed.
     Tailer(Arc<Path>),
@@ -67,10 +66,20 @@ pub(super) fn spawn<B: Into<Outcome>>(
     body: impl FnOnce() -> B + Send + 'static,
 ) -> Result<(), AgentError> {
     let thread_name = name.clone();
+    let told = (exits.clone(), name.clone(), role.clone());
+    let report = move |words| {
+        let (exits, name, role) = told;
+        let outcome = Outcome::Panicked(words);
+        let _ = exits.send(ThreadExit {
+            name,
+            role,
+            outcome,
+        });
+    };
     let run = move || {
-        let outcome = match catch_unwind(AssertUnwindSafe(body)) {
+        let outcome = match caught(report, body) {
             Ok(done) => done.into(),
-            Err(panic) => Outcome::Panicked(panic_message(&*panic)),
+            Err(words) => Outcome::Panicked(words),
         };
         let _ = exits.send(ThreadExit {
             name,

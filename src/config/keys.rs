@@ -161,7 +161,7 @@ table! {
         "codec of the record batches; lz4, zstd: native only (legacy: none); zstd: Kafka 2.1+";
     COMPRESSION_LEVEL: Optional<Count> = [Kafka] "compression_level",
         Optional(Count { least: 1, most: 22 }), DefaultValue::Unset("3"),
-        "gzip: 1 to 9, default 6 (three times the CPU time of 1); zstd: 1 to 22, default 3";
+        "gzip: 1 to 9, default 6 (three times the CPU time of 1); zstd: 1 to 22, default 3; the static binary packs above 12 as at 12";
     PARTITIONER: Partitioners = [Kafka] "partitioner", Partitioners, DefaultValue::Text("file"),
         "what decides the partition: the file, the host, the record key, the next in turn, always N";
     BATCH_BYTES: Size = [Kafka] "batch_bytes", Size { least: 1 << 10, most: MOST_BATCH },

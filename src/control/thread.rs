@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, thread};
@@ -11,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::server::{LAST_STEP, Server};
 use super::{Request, socket};
-use crate::log_writer::panic_message;
+use crate::panics::caught;
 use crate::shown::ShownPath;
 use crate::tap::Tap;
 
@@ -52,11 +51,13 @@ impl Control {
             let server = Server::new(socket, metrics, stopped, inbox, tap);
             let body = move || {
                 let _ends = ends;
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| server.run())) {
+                let report = |words: String| {
                     log::error!(
-                        "thread 'control' panicked: {}; status and metrics are not answered any more",
-                        panic_message(&*panic)
+                        "thread 'control' panicked: {words}; status and metrics are not answered any more"
                     );
+                };
+                if let Err(words) = caught(report, || server.run()) {
+                    report(words);
                 }
             };
             thread::Builder::new()

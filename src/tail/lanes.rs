@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::condition::{Board, Condition};
-use crate::log_writer::panic_message;
+use crate::panics::caught;
 
 /// Whose queue a job stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -187,8 +186,9 @@ fn work(shared: &Arc<Shared>) {
             let number = state.begin(lane, now);
             shared.see_to_a_thread(&mut state);
             drop(state);
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
-                (shared.on_panic)(panic_message(&*panic));
+            let told = shared.clone();
+            if let Err(words) = caught(move |words| (told.on_panic)(words), job) {
+                (shared.on_panic)(words);
             }
             state = shared.lock();
             state.end(lane, number);

@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use log::Level;
 use super::line::SHORT_RUN;
 use super::task::{Message, RunOutcome, TailerReport, Task};
 use crate::condition::{Board, Condition};
-use crate::log_writer::panic_message;
+use crate::panics::caught;
 
 /// The threads of the scheduler. Each runs one tailer after another.
 #[derive(Debug)]
@@ -201,7 +200,7 @@ fn work<T: Task>(
     taken: &Receiver<Order<T>>,
     sender: &Sender<Message<T>>,
     is_named: bool,
-    report: impl Fn(TailerReport),
+    report: impl Fn(TailerReport) + Clone + 'static,
 ) {
     while let Ok(Order::Run(mut task)) = taken.recv() {
         let (path, log) = task.followed();
@@ -210,13 +209,20 @@ fn work<T: Task>(
         }
         let id = task.handle().id();
         task.handle().moves();
-        let how = match catch_unwind(AssertUnwindSafe(|| task.run())) {
+        let told = (report.clone(), sender.clone(), path.clone(), log.clone());
+        let on_panic = move |words| {
+            let (report, sender, path, log) = told;
+            let how = Err(words);
+            report(TailerReport { path, log, how });
+            let _ = sender.send(Message::TailerEnded(id));
+        };
+        let how = match caught(on_panic, || task.run()) {
             Ok(RunOutcome::Exit(end)) => Ok(end),
             Ok(outcome) => {
                 let _ = sender.send(Message::Returned(task, outcome));
                 continue;
             }
-            Err(panic) => Err(panic_message(&*panic)),
+            Err(words) => Err(words),
         };
         drop(task);
         report(TailerReport { path, log, how });
