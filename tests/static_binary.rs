@@ -234,3 +234,35 @@ fn static_binary_survives_the_names_that_the_legacy_output_has_the_c_library_loo
         assert!(agent.is_running(), "{host}: {}", agent.log());
     }
 }
+
+/// The released binary unwinds no stack. That no memory is had is the one panic that can be caused from outside.
+#[test]
+fn static_binary_ends_in_order_and_with_1_when_a_thread_panics() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path().display();
+    let log = folder.path().join("a.log");
+    fs::write(&log, "a line of thirty-two bytes, here\n".repeat(1_300_000)).expect("is written");
+    let ini = folder.path().join("logagent.ini");
+    let text = format!(
+        "[agent]\nstate_dir = {at}/state\nshutdown_timeout = 1s\n[kafka]\nbrokers = 127.0.0.1:9\n[log:a]\npath = {at}/a.log\n\
+         topic = a\n"
+    );
+    fs::write(&ini, text).expect("is written");
+    for once in ["", "--once"] {
+        let begun = Instant::now();
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -v 40000; exec \"$0\" --config \"$1\" $2"])
+            .arg(needed("LOGAGENT_TEST_STATIC"))
+            .args([&ini, Path::new(once)])
+            .output()
+            .expect("runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("set a smaller [agent] memory_limit"),
+            "{said}"
+        );
+        assert!(said.contains("stopped; "), "{said}");
+        assert!(begun.elapsed() < SOON, "{said}");
+    }
+}

@@ -121,7 +121,8 @@ impl Agent {
         self.service_manager.stopping();
         let mut signals = signals.clone();
         let mut until = None;
-        if !self.mode.once || !self.tailers.is_empty() {
+        // A thread that has panicked may hold what others wait for.
+        if !self.mode.once || !self.tailers.is_empty() || self.failure.is_some() {
             until = Some(self.set_deadline());
             signals = never();
         }
