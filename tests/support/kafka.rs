@@ -284,6 +284,14 @@ impl RealKafka {
         self.console(&format!("--include={topics}"), n)
     }
 
+    /// The values that a read_committed consumer sees, by Kafka's console consumer, until nothing comes for a while.
+    pub(crate) fn committed(&self, topic: &str) -> Vec<String> {
+        let isolation = ["--isolation-level", "read_committed"];
+        let arguments = [&["consume", topic, "--timeout-ms", "4000"], &isolation[..]].concat();
+        let output = text(script(Some(&self.address), &arguments));
+        output.lines().map(str::to_owned).collect()
+    }
+
     fn console(&self, topics: &str, n: usize) -> Vec<Consumed> {
         let n = n.to_string();
         let mut arguments = vec![

@@ -8,7 +8,7 @@ use crate::budget::Permit;
 use crate::kafka::cluster::broker::BatchId;
 use crate::kafka::protocol::error_code::Verdict;
 use crate::kafka::protocol::record_batch::{
-    ProducerId, RawRecord, Unpacked, sequence_after, stamp,
+    ProducerId, RawRecord, Unpacked, encoded_parts, sequence_after, stamp,
 };
 use crate::kafka::protocol::wire::WireError;
 use crate::memory;
@@ -102,6 +102,45 @@ impl RecordBatch {
         let rest = queue.batches.front().map(|rest| &rest.batch.permit);
         batch.count_copy(rest);
         batch
+    }
+
+    /// Encodes records of the positions topic.
+    pub(crate) fn of_records(
+        id: BatchId,
+        records: &[(Vec<u8>, Option<Vec<u8>>)],
+        unix_ms: i64,
+        encoder: &mut Encoder,
+    ) -> RecordBatch {
+        let buffer = encoder.buffer();
+        encoder.writer.start(buffer);
+        for (key, value) in records {
+            let parts = encoded_parts(key, value.as_deref());
+            encoder
+                .writer
+                .append_raw(&RawRecord::encoded(unix_ms, &parts));
+        }
+        let (bytes, records) = encoder.finish();
+        RecordBatch {
+            id,
+            state: BatchState::Waiting,
+            bytes,
+            records,
+            base_sequence: -1,
+            maybe_written: false,
+            attempts: 0,
+            hang_ups: 0,
+            coverage: Coverage::default(),
+            permits: Vec::new(),
+        }
+    }
+
+    /// Counts in the memory budget what is left of it: the encoded bytes.
+    pub(crate) fn count_as_encoded(&mut self) {
+        let mut left = self.bytes.capacity();
+        for permit in &mut self.permits {
+            permit.shrink_to(left);
+            left -= permit.bytes();
+        }
     }
 
     /// Counts in the memory budget what the encoded bytes take beyond the permits, for the same file, or that of

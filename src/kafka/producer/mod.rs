@@ -23,6 +23,7 @@
 //! | `producer_id.rs` | which producer id is good, and which sequence number is next |
 //! | `going_over.rs` | what stays and what is made anew when the configuration changes |
 //! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
+//! | `transactional.rs` | when a transaction is sealed, what is kept until it is committed |
 //! | `encoder.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
@@ -47,8 +48,8 @@ pub(crate) mod planted;
 pub(crate) mod producer_id;
 pub(crate) mod sending;
 pub(crate) mod topic;
-#[expect(dead_code, reason = "for delivery = exactly_once")]
 pub(crate) mod transaction;
+pub(crate) mod transactional;
 
 #[cfg(test)]
 mod model;

@@ -41,6 +41,9 @@ impl Machine {
         if self.is_held {
             return None;
         }
+        let transactional = self.transactional.as_deref();
+        self.cluster.transaction_version =
+            transactional.map(|transactional| transactional.transaction.version());
         loop {
             let mut round = Round::new();
             self.turn = self.turn.wrapping_add(1);
@@ -82,8 +85,13 @@ impl Machine {
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));
         let name = topic.name.clone();
         let partition = topic.partitions.get_mut(&index)?;
-        if let Some(useless) = partition.adopt_id(self.ids.state()) {
-            self.ids.discard(useless, now);
+        match self.transactional.as_deref() {
+            Some(transactional) => transactional.sign(partition),
+            None => {
+                if let Some(useless) = partition.adopt_id(self.ids.state()) {
+                    self.ids.discard(useless, now);
+                }
+            }
         }
         // A request takes no second batch of a partition.
         let may_go_along = partition.last_turn != self.turn
@@ -98,6 +106,12 @@ impl Machine {
             self.has_no_leader(number, index, now);
             return None;
         };
+        let place = i32::try_from(index).unwrap_or(i32::MAX);
+        if let Some(transactional) = self.transactional.as_deref_mut()
+            && !transactional.transaction.admits(&(name.clone(), place))
+        {
+            return None;
+        }
         let (bytes, is_alone) = partition.next_size(self.config.batch_bytes);
         match round.get(&leader) {
             Some(builder) if builder.refuses(bytes, is_alone) => return None,
@@ -123,7 +137,7 @@ impl Machine {
         };
         let produce = ProduceBatch {
             topic: name,
-            partition: i32::try_from(index).unwrap_or(i32::MAX),
+            partition: place,
             bytes,
         };
         round.get_mut(&leader)?.add(batch, produce);
@@ -159,6 +173,9 @@ impl Machine {
         let request = self.style.request(builder.slot.version, &produce);
         let (count, bytes) = (refs.len(), builder.bytes);
         log::debug!("to broker {node}: {count} batches, {bytes} bytes");
+        if let Some(transactional) = &mut self.transactional {
+            transactional.sends(bytes, now);
+        }
         let sent = Sent {
             bytes: bytes as u64,
             at: now,
