@@ -60,6 +60,16 @@ fn expect_once(kafka: &RealKafka, topic: &str, written: &[String]) {
         twice.len(),
         first(&twice)
     );
+    for file in ["a ", "b "] {
+        let of = |lines: &[String]| -> Vec<String> {
+            let of_file = lines.iter().filter(|line| line.starts_with(file));
+            of_file.cloned().collect()
+        };
+        let (committed, written) = (of(&committed), of(written));
+        let mut pairs = committed.iter().zip(&written);
+        let wrong = pairs.find(|(committed, written)| committed != written);
+        assert_eq!(wrong, None, "another line than was written at this place");
+    }
 }
 
 fn append(path: &Path, lines: &[String]) {

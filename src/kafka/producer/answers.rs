@@ -202,7 +202,7 @@ impl Machine {
         };
         topic.on_acked();
         if let Some(acked) = &acked {
-            topic.count_acked(acked);
+            acked.count_acked(&topic.counters);
         }
         if topic.is_settling() || topic.settle() {
             self.settle_topic(batch.topic, now);

@@ -12,6 +12,7 @@ use crate::kafka::protocol::record_batch::{
 };
 use crate::kafka::protocol::wire::WireError;
 use crate::memory;
+use crate::metrics::TopicCounters;
 
 use super::encoder::Encoder;
 
@@ -131,6 +132,16 @@ impl RecordBatch {
             hang_ups: 0,
             coverage: Coverage::default(),
             permits: Vec::new(),
+        }
+    }
+
+    /// Counts its records as acknowledged, those of its topic and those of its sections.
+    pub(crate) fn count_acked(&self, topic: &TopicCounters) {
+        let count = |records: i32| u64::from(records.unsigned_abs());
+        topic.acked_records.add(count(self.records));
+        for covered in self.coverage.iter() {
+            let counters = &covered.destination.route.counters;
+            counters.acked_records.add(count(covered.records));
         }
     }
 

@@ -23,7 +23,8 @@
 //! | `producer_id.rs` | which producer id is good, and which sequence number is next |
 //! | `going_over.rs` | what stays and what is made anew when the configuration changes |
 //! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
-//! | `transactional.rs` | when a transaction is sealed, what is kept until it is committed |
+//! | `transactional.rs` | what is in the transaction, and how far it is |
+//! | `committing.rs` | what the machine does for it: sealed, asked, committed, sent again |
 //! | `encoder.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
@@ -37,6 +38,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod batch;
+pub(crate) mod committing;
 pub(crate) mod dead_letter;
 pub(crate) mod encoder;
 mod going_over;

@@ -1,6 +1,7 @@
 //! Which batches go into a request now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -11,7 +12,9 @@ use crate::kafka::cluster::broker::{BatchRef, Pending, Sent};
 use crate::kafka::protocol::request::ProduceBatch;
 
 use super::machine::{Machine, min_deadline};
-use super::partition::Readiness;
+use super::partition::{Partition, Readiness};
+use super::producer_id::ProducerIds;
+use super::transactional::Transactional;
 
 /// A Produce request in the making: there is room for it, so what is put in here is sent.
 #[derive(Debug)]
@@ -85,14 +88,7 @@ impl Machine {
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));
         let name = topic.name.clone();
         let partition = topic.partitions.get_mut(&index)?;
-        match self.transactional.as_deref() {
-            Some(transactional) => transactional.sign(partition),
-            None => {
-                if let Some(useless) = partition.adopt_id(self.ids.state()) {
-                    self.ids.discard(useless, now);
-                }
-            }
-        }
+        sign(partition, self.transactional.as_deref(), &mut self.ids, now);
         // A request takes no second batch of a partition.
         let may_go_along = partition.last_turn != self.turn
             && leader.is_some_and(|leader| round.contains_key(&leader));
@@ -106,10 +102,7 @@ impl Machine {
             self.has_no_leader(number, index, now);
             return None;
         };
-        let place = i32::try_from(index).unwrap_or(i32::MAX);
-        if let Some(transactional) = self.transactional.as_deref_mut()
-            && !transactional.transaction.admits(&(name.clone(), place))
-        {
+        if !admits(self.transactional.as_deref_mut(), &name, index) {
             return None;
         }
         let (bytes, is_alone) = partition.next_size(self.config.batch_bytes);
@@ -137,7 +130,7 @@ impl Machine {
         };
         let produce = ProduceBatch {
             topic: name,
-            partition: place,
+            partition: i32::try_from(index).unwrap_or(i32::MAX),
             bytes,
         };
         round.get_mut(&leader)?.add(batch, produce);
@@ -186,6 +179,33 @@ impl Machine {
     }
 }
 
+/// Signs what waits in a partition, if something signs it now.
+fn sign(
+    partition: &mut Partition,
+    transactional: Option<&Transactional>,
+    ids: &mut ProducerIds,
+    now: Instant,
+) {
+    match transactional {
+        Some(transactional) => transactional.sign(partition),
+        None => {
+            if let Some(useless) = partition.adopt_id(ids.state()) {
+                ids.discard(useless, now);
+            }
+        }
+    }
+}
+
+/// Whether a batch may go to a partition, as far as there is a transaction.
+fn admits(transactional: Option<&mut Transactional>, topic: &Arc<str>, partition: usize) -> bool {
+    transactional.is_none_or(|transactional| {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        transactional
+            .transaction
+            .admits(&(topic.clone(), partition))
+    })
+}
+
 impl Linger {
     /// Whether a partition that is so is taken by this pass; if not, when to look again.
     fn admits(self, readiness: &Readiness, may_go_along: bool) -> Result<(), Option<Instant>> {
@@ -226,8 +246,6 @@ const LEADERLESS_PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::kafka::producer::model::places_of;
     use crate::kafka::producer::tests::{Play, all_produced, metadata};

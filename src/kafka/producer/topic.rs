@@ -451,16 +451,6 @@ impl Topic {
         }
     }
 
-    /// Counts the records of a batch that is done.
-    pub(crate) fn count_acked(&self, acked: &RecordBatch) {
-        let count = |records: i32| u64::from(records.unsigned_abs());
-        self.counters.acked_records.add(count(acked.records));
-        for covered in acked.coverage.iter() {
-            let counters = &covered.destination.route.counters;
-            counters.acked_records.add(count(covered.records));
-        }
-    }
-
     /// A batch of it was acknowledged.
     pub(crate) fn on_acked(&mut self) {
         if self.parked.is_some() {

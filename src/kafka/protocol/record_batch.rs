@@ -24,14 +24,12 @@ mod unpacked;
 
 use origin::Origin;
 pub(super) use unpacked::HEAD_BYTES;
+use unpacked::TRANSACTIONAL;
 pub(crate) use unpacked::{RawRecord, Unpacked, encoded_parts};
 
 /// Room for everything of a record before its key: three varints of 10 bytes and the attributes,
 /// and then a null key and the length of the value.
 const RECORD_HEAD_BYTES: usize = 48;
-
-/// The bit of the attributes that makes a batch part of a transaction.
-const TRANSACTIONAL: i16 = 1 << 4;
 
 /// What the batches of an idempotent producer are stamped with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -110,3 +110,5 @@ impl Unpacked {
 
 /// Bytes of a record batch before its records.
 pub(in crate::kafka::protocol) const HEAD_BYTES: usize = 61;
+/// The bit of the attributes that makes a batch part of a transaction.
+pub(super) const TRANSACTIONAL: i16 = 1 << 4;
