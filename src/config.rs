@@ -50,8 +50,8 @@ pub use sasl::{ClientCredentials, Login, SaslConfig, Secret, TokenEndpoint, Toke
 pub use address::BrokerAddress;
 pub use tls::TlsConfig;
 pub use types::{
-    Acks, AgentConfig, Compression, Config, FollowLinks, HeaderChoice, KafkaConfig, LogConfig,
-    LogDestination, Partitioner, Protocol, Reload, StartAt,
+    Acks, AgentConfig, Compression, Config, ExactlyOnce, FollowLinks, HeaderChoice, KafkaConfig,
+    LogConfig, LogDestination, Partitioner, Protocol, Reload, StartAt,
 };
 
 pub(crate) use keys::LEAST_MEMORY;

@@ -135,6 +135,9 @@ impl Marks {
     }
 }
 
+/// A record of the topic of positions: key, and value; without one the key is forgotten.
+pub type PositionRecord = (Vec<u8>, Option<Vec<u8>>);
+
 /// What the registrar is told, over one channel: nothing else moves a checkpoint.
 #[derive(Debug)]
 pub enum Progress {
@@ -175,6 +178,23 @@ pub enum Progress {
     },
     /// Kafka has the records of these spans (or they are in the dead-letter file).
     Acked(Vec<Span>),
+    /// With `delivery = exactly_once`: these spans are in the transaction that a producer is about to commit. Where
+    /// their sources stand once it is committed goes back; nothing moves yet.
+    Sealed {
+        /// Number of the producer.
+        producer: usize,
+        /// What is in the transaction.
+        spans: Vec<Span>,
+        /// Where the answer goes.
+        reply: Sender<Vec<PositionRecord>>,
+    },
+    /// The transaction of [`Progress::Sealed`] is committed.
+    Committed {
+        /// Number of the producer.
+        producer: usize,
+        /// What was in it.
+        spans: Vec<Span>,
+    },
     /// Nothing of this span goes to Kafka: filters have dropped all of it.
     Filtered(Span),
     /// The file has a hole here: NULs that nobody wrote. There is nothing to send and nothing to wait for.

@@ -31,6 +31,7 @@ mod real_kafka;
 mod real_kafka_chaos;
 mod real_kafka_check;
 mod real_kafka_cluster;
+mod real_kafka_exactly_once;
 mod real_kafka_kill;
 mod real_kafka_loggers;
 mod real_kafka_logrotate_matrix;

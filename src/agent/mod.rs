@@ -26,7 +26,6 @@ mod wiring;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,9 +40,11 @@ use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
 use crate::checkpoint::StoreError;
+use crate::checkpoint::positions::producer_of;
 use crate::config::{Config, KafkaConfig, LogConfig};
 use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
+use crate::kafka::takeover::TakeoverError;
 use crate::progress::Progress;
 use crate::progress_bar::{BYTES, ProgressBar};
 use crate::service_manager::ServiceManager;
@@ -95,6 +96,18 @@ pub enum AgentError {
     /// `--once`, and Kafka will never take some records.
     #[error("{} refused by Kafka: see the log and the folder 'dead-letter' below [agent] state_dir", records(*.0))]
     Refused(u64),
+    /// Another agent has this one's id, and delivers exactly once.
+    #[error(
+        "another agent has taken over the transactional ids of '{0}'; nothing is lost, and nothing is there twice\n\
+         two agents that share an id, as cloned hosts do, cannot both run: set [agent] id in one of them"
+    )]
+    Fenced(String),
+    /// Exactly once cannot begin.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
+    /// What was committed has to be read anew.
+    #[error("{0}")]
+    StartAgain(String),
     /// The stop's deadline passed, or `--once` could not deliver everything.
     #[error("not everything is delivered; a later start sends the rest")]
     Unfinished,
@@ -103,7 +116,11 @@ pub enum AgentError {
 impl AgentError {
     /// Whether the next start would meet it again, until a person has done something: exit code 3.
     pub fn needs_a_person(&self) -> bool {
-        matches!(self, AgentError::Store(error) if error.needs_a_person())
+        match self {
+            AgentError::Store(error) => error.needs_a_person(),
+            AgentError::Fenced(_) | AgentError::Takeover(TakeoverError::Refused(_)) => true,
+            _ => false,
+        }
     }
 }
 
@@ -170,7 +187,10 @@ impl Agent {
             forgetting,
             checkpoints,
             descriptors,
-        } = Agent::start(config, mode, inbox)?;
+        } = match Agent::start(config, mode, inbox, signals) {
+            Err(AgentError::Takeover(TakeoverError::Stopped)) if !mode.once => return Ok(()),
+            started => started?,
+        };
         agent.listen();
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, checkpoints, descriptors);
@@ -283,7 +303,7 @@ impl Agent {
             log = wanted;
         }
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
-        let producer = crc32c::crc32c(path.as_os_str().as_bytes()) as usize % self.batches.len();
+        let producer = producer_of(&path, self.batches.len());
         let handle = TailerHandle::new(self.parked_woken.clone());
         self.watches.register(path.clone(), handle.clone());
         let (route, share) = self.route(&log);

@@ -359,6 +359,7 @@ fn kept(mut config: Config, old: &Config, difference: &Difference) -> Config {
             (_, "state_dir") => config.agent.state_dir = old.agent.state_dir.clone(),
             (_, "user") => config.agent.user.clone_from(&old.agent.user),
             (_, "producers") => config.agent.producers = old.agent.producers,
+            (_, "id") => config.agent.id.clone_from(&old.agent.id),
             (_, "metrics_listen") => config.agent.metrics_listen = old.agent.metrics_listen,
             _ => config.agent.memory_limit_bytes = old.agent.memory_limit_bytes,
         }

@@ -6,7 +6,9 @@ use crossbeam_channel::{Receiver, never, select, tick};
 
 use super::standing::SUMMARY_INTERVAL;
 use super::threads::{Outcome, Role, ThreadExit};
+use super::wiring::agent_id;
 use super::{Agent, AgentError};
+use crate::kafka::producer::transaction::Stop;
 use crate::progress::Progress;
 use crate::shown::Size;
 use crate::tail::forgetting::{FORGET_INTERVAL, Forgetting, LookedFor};
@@ -96,7 +98,12 @@ impl Agent {
                 self.left_undone |= !end.is_complete;
                 self.refused += end.refused;
                 if let Some(error) = end.failure {
-                    self.failure.get_or_insert(AgentError::Output(error));
+                    let stop = error.get_ref().and_then(|error| error.downcast_ref());
+                    self.failure.get_or_insert(match stop {
+                        Some(Stop::Fenced) => AgentError::Fenced(agent_id(&self.config)),
+                        Some(stop @ Stop::StartAgain) => AgentError::StartAgain(stop.to_string()),
+                        None => AgentError::Output(error),
+                    });
                 }
             }
         }

@@ -15,11 +15,14 @@ use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
 use crate::budget::Budget;
 use crate::buffer::BufferPool;
+use crate::checkpoint::positions::{ReadPositions, TopicPositions};
 use crate::checkpoint::{self, Registrar, Store};
 use crate::config::{Config, Protocol};
 use crate::control::Inbox;
 use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
+use crate::kafka::producer::transactional::TakenOver;
+use crate::kafka::takeover::Takeover;
 use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
 use crate::output::{Output, StdoutOutput, Worker};
@@ -59,10 +62,16 @@ struct Ends {
 
 impl Agent {
     /// Loads the positions, makes the channels and starts the threads.
-    pub(super) fn start(config: Config, mode: Mode, inbox: Inbox) -> Result<Started, AgentError> {
+    pub(super) fn start(
+        config: Config,
+        mode: Mode,
+        inbox: Inbox,
+        signals: &Receiver<()>,
+    ) -> Result<Started, AgentError> {
         let config = Arc::new(config);
         let descriptors = raise_descriptor_limit();
-        let (store, saved) = open_store(&config, mode)?;
+        let (store, mut saved) = open_store(&config, mode)?;
+        let (taken, positions) = take_over(&config, mode, &mut saved, signals)?;
         let checkpoints = saved.checkpoints.len();
         let known_paths: HashSet<Arc<Path>> = saved
             .checkpoints
@@ -105,12 +114,13 @@ impl Agent {
             agent.reloading.look_with(lanes.clone());
         }
         let shares = agent.thread_shares();
-        agent.spawn_registrar(store, saved, ends.progress_taken)?;
+        let positions = positions.map(|positions| positions.with_producers(shares.producers));
+        agent.spawn_registrar(store, (saved, positions), ends.progress_taken)?;
         // All of them, so that the first to be busy leaves the others their part.
         for log in &agent.config.clone().logs {
             agent.route(log);
         }
-        agent.spawn_producers(shares.producers)?;
+        agent.spawn_producers(shares.producers, taken)?;
         let messages = (agent.scheduler.clone(), ends.scheduled);
         let calls = (ends.woken, agent.tailers_stop.clone());
         let report = report_to(agent.exits.clone());
@@ -196,7 +206,7 @@ impl Agent {
     fn spawn_registrar(
         &mut self,
         store: Option<Store>,
-        saved: Saved,
+        (saved, positions): (Saved, Option<TopicPositions>),
         progress: Receiver<Progress>,
     ) -> Result<(), AgentError> {
         let sections = self.config.logs.iter().map(|log| log.name.clone());
@@ -211,6 +221,7 @@ impl Agent {
             self.deadline.clone(),
             self.shared.metrics.clone(),
         );
+        let registrar = registrar.with_positions(positions);
         self.spawn("registrar".into(), Role::Registrar, move || {
             registrar.run();
             true
@@ -238,7 +249,10 @@ impl Agent {
         }
     }
 
-    fn spawn_producers(&mut self, count: usize) -> Result<(), AgentError> {
+    fn spawn_producers(&mut self, count: usize, taken: Vec<TakenOver>) -> Result<(), AgentError> {
+        // A part of the memory, so that files are read while a transaction is ended.
+        let most_bytes = self.memory_limit.for_lines() / 4 / count.max(1);
+        let mut taken = taken.into_iter();
         let Some(progress) = self.progress.clone() else {
             return Ok(());
         };
@@ -260,6 +274,10 @@ impl Agent {
                         progress.clone(),
                         Some(dead_letters),
                     );
+                    let output = match taken.next() {
+                        None => output,
+                        Some(taken) => output.with_transactions(taken, most_bytes),
+                    };
                     self.spawn_producer(k, output, batches)?;
                 }
                 Protocol::Legacy => {
@@ -342,6 +360,46 @@ fn open_store(config: &Config, mode: Mode) -> Result<(Option<Store>, Saved), Age
     let store = Store::open(&config.agent.state_dir)?;
     let saved = store.load()?;
     Ok((Some(store), saved))
+}
+
+/// With `delivery = exactly_once`: the transactional ids, one for each producer, which no other agent has now; and
+/// `saved` is what was committed under them.
+fn take_over(
+    config: &Config,
+    mode: Mode,
+    saved: &mut Saved,
+    signals: &Receiver<()>,
+) -> Result<(Vec<TakenOver>, Option<TopicPositions>), AgentError> {
+    let Some(settings) = config.kafka.exactly_once.as_ref().filter(|_| !mode.dry_run) else {
+        return Ok((Vec::new(), None));
+    };
+    let agent = agent_id(config);
+    let mut takeover = Takeover::new(&config.kafka, settings, &agent);
+    let mut read = ReadPositions::new(&agent);
+    let mut take = |key: &[u8], value: Option<&[u8]>| read.take(key, value);
+    let is_stopped = || !signals.is_empty();
+    let taken = takeover.run(config.agent.producers, &is_stopped, &mut take)?;
+    if read.unreadable() > 0 {
+        log::warn!(
+            "{} records of topic '{}' are no positions, and are left out",
+            read.unreadable(),
+            settings.positions_topic
+        );
+    }
+    let (moved, positions) = read.move_on(saved, config.agent.producers);
+    log::info!("delivers exactly once as '{agent}'; {moved} positions are from the topic");
+    Ok((taken, Some(positions)))
+}
+
+/// What this agent is called among all those of a cluster.
+pub(super) fn agent_id(config: &Config) -> String {
+    let host = || {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    };
+    config.agent.id.clone().unwrap_or_else(host)
 }
 
 /// Tells the main thread of tailers that have ended.

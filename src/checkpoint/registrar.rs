@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::Level;
 
 use super::behind::Behind;
+use super::positions::TopicPositions;
 use super::schedule::{Looks, Schedule};
 use super::store::{Entry, Store};
 use super::tracker::AckTracker;
@@ -20,7 +21,9 @@ use crate::batch::{SourceId, Span, TailChecksum};
 use crate::condition::Condition;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
-use crate::progress::{Checkpoint, CloseReason, Progress, Saved, ShownSource, SourceState};
+use crate::progress::{
+    Checkpoint, CloseReason, PositionRecord, Progress, Saved, ShownSource, SourceState,
+};
 use crate::snapshot::PositionsStatus;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
@@ -46,6 +49,8 @@ pub struct Registrar {
     is_to_look_again: bool,
     trouble: Condition,
     status: PositionsStatus,
+    /// With `delivery = exactly_once`: the positions as records.
+    positions: Option<TopicPositions>,
     /// The file is to be written anew: the sections stand at its beginning.
     is_to_begin: bool,
 }
@@ -125,8 +130,15 @@ impl Registrar {
             is_to_look_again: false,
             trouble: Condition::on(&board),
             status: PositionsStatus::default(),
+            positions: None,
             is_to_begin: false,
         }
+    }
+
+    /// Answers [`Progress::Sealed`] with records of these positions.
+    pub fn with_positions(mut self, positions: Option<TopicPositions>) -> Self {
+        self.positions = positions;
+        self
     }
 
     /// Runs on the `registrar` thread. Ends when all senders of progress are gone, or at the
@@ -223,6 +235,20 @@ impl Registrar {
                     self.done_with(&span);
                 }
             }
+            Progress::Sealed {
+                producer,
+                spans,
+                reply,
+            } => {
+                // A producer that is gone does not care.
+                let _ = reply.send(self.positions_after(producer, &spans));
+            }
+            Progress::Committed { producer, spans } => {
+                if let Some(positions) = &mut self.positions {
+                    positions.committed(producer);
+                }
+                self.take(Progress::Acked(spans));
+            }
             Progress::Filtered(span) => self.done_with(&span),
             Progress::Skipped(span) => self.move_to(&span, 0),
             Progress::Registered(checkpoint) => {
@@ -252,7 +278,8 @@ impl Registrar {
     }
 
     fn forget(&mut self, serial: u64) {
-        if self.rest.remove(&serial).is_some() {
+        if let Some(checkpoint) = self.rest.remove(&serial) {
+            self.has_gone(&checkpoint);
             self.changes.forget(serial);
             self.schedule.changed();
             if self.rest.capacity() > 4 * self.rest.len().max(LEAST_ROOM) {
@@ -261,6 +288,13 @@ impl Registrar {
             return;
         }
         self.forget_when_acknowledged(serial);
+    }
+
+    /// A file is not known any more.
+    fn has_gone(&mut self, checkpoint: &Checkpoint) {
+        if let Some(positions) = &mut self.positions {
+            positions.forget(checkpoint.serial, &checkpoint.path);
+        }
     }
 
     /// Has a source forgotten once all of it is acknowledged; false unless it was closed before that.
@@ -284,6 +318,9 @@ impl Registrar {
         // A source that was closed while some of it was on its way, and opened again behind that: were its checkpoint
         // replaced now, a crash would lose what is not acknowledged; and were it kept after that, the next start
         // would find it at a place that was passed long ago.
+        if let Some(positions) = &mut self.positions {
+            positions.open(&checkpoint, &replaces);
+        }
         replaces.retain(|serial| {
             self.rest.remove(serial).is_some() || !self.forget_when_acknowledged(*serial)
         });
@@ -357,6 +394,51 @@ impl Registrar {
         }
     }
 
+    /// Where sources stand once `spans` are acknowledged, as records.
+    fn positions_after(&mut self, producer: usize, spans: &[Span]) -> Vec<PositionRecord> {
+        // Serial numbers that the topic has and the file has not are news after a crash. So those that are new are in the
+        // file first.
+        if self.schedule.has_changes() {
+            self.write(Instant::now());
+        }
+        let mut trackers: HashMap<SourceId, AckTracker> = HashMap::new();
+        for span in spans {
+            if let Some(tracked) = self.open.get(&span.source) {
+                let tracker = trackers.entry(span.source);
+                tracker.or_insert_with(|| tracked.tracker.clone()).ack(span);
+            }
+        }
+        let mut moved = Vec::new();
+        for (source, tracker) in trackers {
+            let Some(tracked) = self.open.get(&source) else {
+                continue;
+            };
+            let mut checkpoint = tracked.checkpoint.clone();
+            if tracker.offset() > checkpoint.offset {
+                checkpoint.marks.add(tracked.written.0, tracked.written.1);
+                checkpoint.offset = tracker.offset();
+                checkpoint.tail_checksum = tracker.tail_checksum();
+                checkpoint.size = tracked.seen_size().max(checkpoint.offset);
+                moved.push(checkpoint);
+            }
+        }
+        let Some(positions) = &mut self.positions else {
+            return Vec::new();
+        };
+        for serial in positions.untold(producer).collect::<Vec<_>>() {
+            let mut open = self.open.values().map(|tracked| &tracked.checkpoint);
+            let known = open
+                .find(|known| known.serial == serial)
+                .or_else(|| self.rest.get(&serial));
+            if let Some(known) = known
+                && moved.iter().all(|moved| moved.serial != serial)
+            {
+                moved.push(known.clone());
+            }
+        }
+        positions.seal(producer, &moved)
+    }
+
     /// A source that is read to its end and wholly acknowledged needs no tracker any more.
     fn retire_if_done(&mut self, source: SourceId) {
         let Some(Tracked {
@@ -377,7 +459,10 @@ impl Registrar {
         tracked.settle();
         let serial = tracked.checkpoint.serial;
         tracked.checkpoint.state = match why {
-            CloseReason::ContentGone => return self.changes.forget(serial),
+            CloseReason::ContentGone => {
+                self.has_gone(&tracked.checkpoint);
+                return self.changes.forget(serial);
+            }
             CloseReason::Finished => SourceState::Finished,
             CloseReason::Paused => SourceState::Open,
         };

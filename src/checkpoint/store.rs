@@ -236,6 +236,22 @@ pub fn load(folder: &Path) -> Result<Saved, StoreError> {
     }
 }
 
+/// A checkpoint as a line, without its checksum.
+pub(super) fn line_of(checkpoint: &Checkpoint) -> String {
+    let mut line = String::new();
+    format::write_source(&mut line, checkpoint, &[]);
+    line
+}
+
+/// What [`line_of`] has written.
+pub(super) fn checkpoint_of(line: &[u8]) -> Option<Checkpoint> {
+    let line = std::str::from_utf8(line).ok()?;
+    match format::parse_line(line, format::Version::Four)? {
+        format::Line::Source(checkpoint, _) => Some(checkpoint),
+        _ => None,
+    }
+}
+
 /// The way out that keeps the most.
 fn cut(path: &Path, whole_until: Option<usize>) -> String {
     whole_until.map_or_else(String::new, |bytes| {

@@ -8,7 +8,7 @@ use crate::progress::Checkpoint;
 use super::store::Entry;
 
 /// Follows the acknowledged prefix of one source.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AckTracker {
     offset: u64,
     tail_checksum: TailChecksum,

@@ -67,8 +67,16 @@ impl Config {
         note(old.reload != new.reload, "reload", true);
         let listens = (old.metrics_listen, new.metrics_listen);
         note(listens.0 != listens.1, "metrics_listen", false);
+        note(old.id != new.id, "id", false);
         if self.kafka.protocol != newer.kafka.protocol {
             difference.restart.push(("kafka", "protocol"));
+        } else if self.kafka.exactly_once.is_some() != newer.kafka.exactly_once.is_some() {
+            difference.restart.push(("kafka", "delivery"));
+        } else if self.kafka.exactly_once.is_some() && self.kafka != newer.kafka {
+            // Another cluster has other positions, and is asked for them before anything is sent.
+            difference
+                .restart
+                .push(("kafka", "beside delivery = exactly_once"));
         } else if (KafkaConfig {
             // Of the sections' records: producers have no part in them.
             headers: self.kafka.headers,

@@ -134,6 +134,9 @@ table! {
         DefaultValue::Unset("127.0.0.1:9787"),
         "where /metrics for Prometheus, /healthz and a page with the status are, for all who can connect";
 
+    AGENT_ID: Optional<Text> = [Agent] "id", Optional(Text::CLIENT_ID), DefaultValue::Unset("web1"),
+        "the name of this agent among all of a cluster, for exactly_once; without it, the host's";
+
     BROKERS: Brokers = [Kafka] "brokers", Brokers, DefaultValue::Required("localhost:9092"),
         "the brokers to begin with; they name the others";
     TOPIC: Text = [Kafka] "topic", Text::TOPIC, DefaultValue::Nothing("logs"),
@@ -175,6 +178,21 @@ table! {
     IDEMPOTENCE: Choice<bool> = [Kafka] "idempotence", Choice(&[("on", true), ("off", false)]),
         DefaultValue::Text("on"),
         "retries neither duplicate nor reorder; native with acks = all only (otherwise off)";
+    DELIVERY: Choice<bool> = [Kafka] "delivery",
+        Choice(&[("at_least_once", false), ("exactly_once", true)]),
+        DefaultValue::Text("at_least_once"),
+        "exactly_once: in transactions, for read_committed consumers; Kafka 2.5+, best with 4.0+";
+    COMMIT_INTERVAL: Time = [Kafka] "commit_interval",
+        Time { least: Duration::from_millis(50), most: Duration::from_secs(60) },
+        DefaultValue::Text("1s"),
+        "exactly_once: how long a transaction is filled; its lines are visible after it";
+    TRANSACTION_TIMEOUT: Time = [Kafka] "transaction_timeout",
+        Time { least: Duration::from_secs(5), most: Duration::from_secs(900) },
+        DefaultValue::Text("60s"),
+        "exactly_once: so long consumers wait behind an agent that was killed";
+    POSITIONS_TOPIC: Text = [Kafka] "positions_topic", Text::TOPIC,
+        DefaultValue::Text("logagent-positions"),
+        "exactly_once: the compacted topic where positions are kept; it is made if it is missing";
     HEADERS: Headers = [Kafka] "headers", Headers, DefaultValue::Text("host,path"),
         "headers of every record; native only (legacy: none)";
     PROVENANCE: Choice<bool> = [Kafka] "provenance", Choice(&[("off", false), ("on", true)]),

@@ -66,6 +66,7 @@ fn defaults() -> Config {
             shutdown_timeout: Duration::from_secs(8),
             checkpoint_interval: Duration::from_millis(5),
             deleted_bytes_limit: 1 << 30,
+            id: None,
             reload: Reload::Auto,
             metrics_listen: None,
         },
@@ -82,6 +83,7 @@ fn defaults() -> Config {
             linger: Duration::from_millis(250),
             request_timeout: Duration::from_secs(30),
             client_id: "logagent".to_owned(),
+            exactly_once: None,
             idempotence: true,
             headers: HeaderChoice {
                 host: true,

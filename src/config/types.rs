@@ -48,6 +48,8 @@ pub struct AgentConfig {
     pub checkpoint_interval: Duration,
     /// Bound of unread bytes in deleted files that are held open.
     pub deleted_bytes_limit: u64,
+    /// What this agent is called among those of the cluster; `None`: by the name of its host.
+    pub id: Option<String>,
     /// Whether a change of the ini is applied by itself.
     pub reload: Reload,
     /// Where the metrics are; `None`: nowhere.
@@ -84,6 +86,8 @@ pub struct KafkaConfig {
     pub request_timeout: Duration,
     /// Name that the brokers' logs and quotas know us by.
     pub client_id: String,
+    /// Each line is committed once, with transactions; `None`: at least once.
+    pub exactly_once: Option<ExactlyOnce>,
     /// Idempotent producer; only with `acks=all`.
     pub idempotence: bool,
     /// Which headers each record carries.
@@ -109,6 +113,17 @@ impl KafkaConfig {
     pub fn batch_linger(&self) -> Duration {
         self.linger - self.gathering()
     }
+}
+
+/// `delivery = exactly_once`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExactlyOnce {
+    /// How long a transaction is filled before it is committed.
+    pub commit_interval: Duration,
+    /// After so long the brokers abort a transaction.
+    pub transaction_timeout: Duration,
+    /// The compacted topic of the positions.
+    pub positions_topic: String,
 }
 
 /// `protocol`.

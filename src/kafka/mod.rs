@@ -27,6 +27,7 @@ pub(crate) mod probe;
 pub(crate) mod producer;
 pub(crate) mod protocol;
 pub(crate) mod read;
+pub(crate) mod takeover;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -91,6 +91,7 @@ pub(crate) fn config(broker: &BrokerAddress) -> KafkaConfig {
         linger: Duration::ZERO,
         request_timeout: Duration::from_secs(10),
         client_id: "test".into(),
+        exactly_once: None,
         idempotence: true,
         headers: HeaderChoice {
             host: false,

@@ -4,7 +4,7 @@
 //! `LOGAGENT_TEST_KAFKA`, `LOGAGENT_TEST_KAFKA_3` and `LOGAGENT_TEST_KAFKA_2`. Tests that need one are in
 //! modules whose names begin with `real_kafka`. They share the brokers, so each makes a topic of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::num::NonZeroU32;
@@ -18,6 +18,7 @@ use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredent
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
@@ -360,13 +361,37 @@ impl RealKafka {
             let end = self.end_offset(topic, partition);
             let mut next = 0;
             while next < end {
-                let bytes = self.at_leader(topic, partition, |client| {
-                    fetch(client, topic, partition, next)
+                let data = self.at_leader(topic, partition, |client| {
+                    fetch(client, topic, partition, next, READ_UNCOMMITTED)
                 });
+                let bytes = data.records.unwrap_or_default();
                 next = read_batches(&bytes, partition, next, &mut batches, &mut records);
             }
         }
         records
+    }
+
+    /// The values that a read_committed consumer sees, by partition and offset, up to where the topic ends now. Fails
+    /// if a transaction stays open.
+    pub(crate) fn committed(&self, topic: &str) -> Vec<String> {
+        let mut values = Vec::new();
+        for partition in 0..self.partitions(topic) {
+            let end = self.end_offset(topic, partition);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            let mut next = 0;
+            while next < end {
+                let data = self.at_leader(topic, partition, |client| {
+                    fetch(client, topic, partition, next, READ_COMMITTED)
+                });
+                next = read_committed(&data, next, &mut values);
+                assert!(
+                    next >= end || Instant::now() < deadline,
+                    "partition {partition} of '{topic}' ends at {end}, and a transaction is open at {}",
+                    data.last_stable_offset
+                );
+            }
+        }
+        values
     }
 
     /// The end offset of a partition.
@@ -473,7 +498,13 @@ fn end_offset(client: &mut Client, topic: &str, partition: i32) -> Result<i64, S
     }
 }
 
-fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Result<Vec<u8>, String> {
+fn fetch(
+    client: &mut Client,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    isolation: i8,
+) -> Result<PartitionData, String> {
     const MAX_BYTES: i32 = 16 << 20;
     let partition = FetchPartition::default()
         .with_partition(partition)
@@ -487,14 +518,66 @@ fn fetch(client: &mut Client, topic: &str, partition: i32, offset: i64) -> Resul
         .with_max_wait_ms(1000)
         .with_min_bytes(1)
         .with_max_bytes(MAX_BYTES)
+        .with_isolation_level(isolation)
         .with_topics(vec![topic]);
     let answer = client.call(4, &request);
     let answer = answer.map_err(|error| error.to_string())?;
     let partition = &answer.responses[0].partitions[0];
     match partition.error_code {
-        0 => Ok(partition.records.clone().unwrap_or_default().to_vec()),
+        0 => Ok(partition.clone()),
         code => Err(format!("Fetch: error {code}")),
     }
+}
+
+/// The first whole batch of what was fetched, without its base offset, and that offset.
+fn split_batch(bytes: &mut &[u8]) -> Option<(i64, Vec<u8>)> {
+    let (base, rest) = bytes.split_first_chunk::<8>()?;
+    let (length, _) = rest.split_first_chunk::<4>()?;
+    let (batch, rest) = bytes.split_at_checked(12 + u32::from_be_bytes(*length) as usize)?;
+    *bytes = rest;
+    // Producers write base offset 0, and the checksum does not cover it.
+    let mut batch = batch.to_vec();
+    batch[..8].fill(0);
+    Some((i64::from_be_bytes(*base), batch))
+}
+
+/// The values of what was fetched that belong to no aborted transaction, and the offset to go on from. As Kafka's own
+/// consumer does it (CompletedFetch.java).
+fn read_committed(data: &PartitionData, from: i64, values: &mut Vec<String>) -> i64 {
+    let mut coming = data.aborted_transactions.clone().unwrap_or_default();
+    coming.sort_by_key(|aborted| std::cmp::Reverse(aborted.first_offset));
+    let (mut aborted, mut next) = (BTreeSet::new(), from);
+    let bytes = data.records.clone().unwrap_or_default();
+    let mut bytes = &bytes[..];
+    while let Some((base, batch)) = split_batch(&mut bytes) {
+        let attributes = i16::from_be_bytes([batch[21], batch[22]]);
+        let last = i32::from_be_bytes(batch[23..27].try_into().unwrap());
+        let producer = i64::from_be_bytes(batch[43..51].try_into().unwrap());
+        next = base + i64::from(last) + 1;
+        while coming.last().is_some_and(|one| one.first_offset < next) {
+            aborted.extend(coming.pop().map(|one| one.producer_id.0));
+        }
+        let is_transactional = attributes & record_batch::TRANSACTIONAL != 0;
+        if attributes & CONTROL != 0 {
+            // Of one record: the key ends with its type, and the value, of six bytes, and no headers follow.
+            let is_abort = batch[batch.len() - 10..batch.len() - 8] == [0, 0];
+            if is_abort {
+                aborted.remove(&producer);
+            }
+        } else if !is_transactional || !aborted.contains(&producer) {
+            let read = match is_transactional {
+                true => record_batch::read_transactional(&batch),
+                false => record_batch::read(&batch),
+            };
+            let read = read.unwrap_or_else(|refused| panic!("{refused:?}"));
+            let records = read.records.into_iter().zip(base..);
+            let new = records.filter(|(_, offset)| *offset >= from);
+            values.extend(new.map(|(record, _)| {
+                String::from_utf8(record.value.unwrap_or_default()).expect("UTF-8")
+            }));
+        }
+    }
+    next
 }
 
 /// Reads whole batches (the last one may be cut) and gives the offset to go on from.
@@ -506,17 +589,9 @@ fn read_batches(
     records: &mut Vec<Record>,
 ) -> i64 {
     let mut next = from;
-    while let Some((base, rest)) = bytes.split_first_chunk::<8>()
-        && let Some((length, _)) = rest.split_first_chunk::<4>()
-        && let Some((batch, rest)) =
-            bytes.split_at_checked(12 + u32::from_be_bytes(*length) as usize)
-    {
-        bytes = rest;
-        // Producers write base offset 0, and the checksum does not cover it.
-        let mut batch = batch.to_vec();
-        batch[..8].fill(0);
+    while let Some((base, batch)) = split_batch(&mut bytes) {
         let batch = record_batch::read(&batch).unwrap_or_else(|refused| panic!("{refused:?}"));
-        next = i64::from_be_bytes(*base);
+        next = base;
         for record in batch.records {
             if next >= from {
                 records.push(Record {
@@ -577,6 +652,12 @@ fn parse_consumed(line: &[u8]) -> Consumed {
         headers,
     }
 }
+
+/// Isolation levels.
+const READ_UNCOMMITTED: i8 = 0;
+const READ_COMMITTED: i8 = 1;
+/// The bit of the attributes of a batch that is no data.
+const CONTROL: i16 = 1 << 5;
 
 /// Different in each call, process and run.
 fn unique() -> String {

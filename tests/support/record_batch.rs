@@ -56,6 +56,9 @@ pub(crate) const CORRUPT_MESSAGE: i16 = 2;
 pub(crate) const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
 pub(crate) const INVALID_RECORD: i16 = 87;
 
+/// The bit of the attributes that makes a batch part of a transaction.
+pub(crate) const TRANSACTIONAL: i16 = 1 << 4;
+
 fn corrupt(why: impl Into<String>) -> Refused {
     Refused {
         code: CORRUPT_MESSAGE,
@@ -72,6 +75,15 @@ fn invalid(why: impl Into<String>) -> Refused {
 
 /// Reads `bytes`, which must be exactly one batch.
 pub(crate) fn read(bytes: &[u8]) -> Result<RecordBatch, Refused> {
+    read_of_kind(0, bytes)
+}
+
+/// The same of a batch in a transaction.
+pub(crate) fn read_transactional(bytes: &[u8]) -> Result<RecordBatch, Refused> {
+    read_of_kind(TRANSACTIONAL, bytes)
+}
+
+fn read_of_kind(kind: i16, bytes: &[u8]) -> Result<RecordBatch, Refused> {
     let mut input = Input(bytes);
     let base_offset = input.i64()?;
     let length = input.i32()?;
@@ -92,9 +104,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<RecordBatch, Refused> {
         return Err(corrupt(format!("CRC {crc:#010x}, computed {actual:#010x}")));
     }
     let attributes = input.i16()?;
-    if attributes & !0x7 != 0 {
+    if attributes & !0x7 != kind {
         return Err(invalid(format!(
-            "attributes {attributes:#06x}: only a codec is expected of a plain producer"
+            "attributes {attributes:#06x}: only a codec and {kind:#06x} are expected"
         )));
     }
     let last_offset_delta = input.i32()?;

@@ -21,8 +21,8 @@ use super::origin::Origin;
 use super::reader::{Lookup, Reader, Setting};
 use super::syntax::RawSection;
 use super::types::{
-    Acks, AgentConfig, Compression, Config, HeaderChoice, KafkaConfig, LogConfig, Partitioner,
-    Protocol,
+    Acks, AgentConfig, Compression, Config, ExactlyOnce, HeaderChoice, KafkaConfig, LogConfig,
+    Partitioner, Protocol,
 };
 use super::value_types::kafka::is_name;
 
@@ -206,6 +206,7 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
     let shutdown_timeout = agent.setting(&keys::SHUTDOWN_TIMEOUT);
     let checkpoint_interval = agent.setting(&keys::CHECKPOINT_INTERVAL);
     let deleted_bytes_limit = agent.setting(&keys::DELETED_BYTES_LIMIT);
+    let id = agent.setting(&keys::AGENT_ID);
     // Its files are read by now.
     agent.setting(&keys::INCLUDE);
     let reload = agent.setting(&keys::RELOAD);
@@ -219,6 +220,7 @@ fn agent_config(mut agent: Reader<'_>) -> Option<AgentConfig> {
         shutdown_timeout: shutdown_timeout?.value,
         checkpoint_interval: checkpoint_interval?.value,
         deleted_bytes_limit: deleted_bytes_limit?.value as u64,
+        id: id?.value,
         metrics_listen: metrics_listen?.value,
     })
 }
@@ -229,6 +231,8 @@ struct LogDefaults {
     partitioner: Option<Setting<Partitioner>>,
     protocol: Option<Setting<Protocol>>,
 }
+
+const ONE_PARTITION: &str = "the lines of a file must go to one partition";
 
 fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option<KafkaConfig> {
     log_defaults.topic = kafka.lookup(&keys::TOPIC);
@@ -244,6 +248,12 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
     let request_timeout = kafka.setting(&keys::REQUEST_TIMEOUT);
     let client_id = kafka.setting(&keys::CLIENT_ID);
     let idempotence = kafka.setting(&keys::IDEMPOTENCE);
+    let delivery = kafka.setting(&keys::DELIVERY);
+    let exactly_once = [
+        kafka.setting(&keys::COMMIT_INTERVAL),
+        kafka.setting(&keys::TRANSACTION_TIMEOUT),
+    ];
+    let positions_topic = kafka.setting(&keys::POSITIONS_TOPIC);
     let headers = kafka.setting(&keys::HEADERS);
     let provenance = kafka.setting(&keys::PROVENANCE);
     let tls = tls(&mut kafka, protocol.as_ref());
@@ -252,6 +262,42 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
 
     let errors = kafka.errors;
     let compression = resolve_compression(compression, level, protocol.as_ref(), errors);
+    if let Some(delivery) = delivery.as_ref().filter(|delivery| delivery.value) {
+        let (is_legacy, is_all) = (
+            |p: &Protocol| *p == Protocol::Legacy,
+            |a: &Acks| *a == Acks::All,
+        );
+        refuse_beside(
+            delivery,
+            protocol.as_ref(),
+            is_legacy,
+            "legacy has no transactions",
+            errors,
+        );
+        refuse_beside(
+            delivery,
+            acks.as_ref(),
+            |a| !is_all(a),
+            "transactions need acks = all",
+            errors,
+        );
+        refuse_beside(
+            delivery,
+            idempotence.as_ref(),
+            |on| !on,
+            "transactions need idempotence",
+            errors,
+        );
+        let partitioner = log_defaults.partitioner.as_ref();
+        let is_in_turn = |p: &Partitioner| *p == Partitioner::RoundRobin;
+        refuse_beside(delivery, partitioner, is_in_turn, ONE_PARTITION, errors);
+    }
+    let [interval, timeout] = exactly_once;
+    let exactly_once = ExactlyOnce {
+        commit_interval: interval?.value,
+        transaction_timeout: timeout?.value,
+        positions_topic: positions_topic?.value,
+    };
     let idempotence = resolve_idempotence(idempotence, protocol.as_ref(), acks.as_ref(), errors);
     let headers = resolve_headers(headers, protocol.as_ref(), errors);
     let provenance = resolve_provenance(provenance, protocol.as_ref(), errors);
@@ -265,6 +311,7 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
         linger: linger?.value,
         request_timeout: request_timeout?.value,
         client_id: client_id?.value,
+        exactly_once: delivery?.value.then_some(exactly_once),
         idempotence: idempotence?,
         headers: HeaderChoice {
             provenance: provenance?,
@@ -334,6 +381,19 @@ fn resolve_idempotence(
         errors.push(idempotence.conflict(acks, "idempotence needs acks = all"));
     }
     Some(true)
+}
+
+/// Adds an error if `delivery = exactly_once` stands beside a setting that it cannot be kept with.
+fn refuse_beside<T: Clone>(
+    delivery: &Setting<bool>,
+    other: Option<&Setting<T>>,
+    is_bad: impl Fn(&T) -> bool,
+    why: &'static str,
+    errors: &mut Vec<ConfigError>,
+) {
+    if let Some(other) = other.filter(|other| is_bad(&other.value)) {
+        errors.push(delivery.conflict(other, why));
+    }
 }
 
 /// The legacy message format has no headers; the default is none there.

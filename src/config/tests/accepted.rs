@@ -6,7 +6,8 @@ use crate::config::reader::Reader;
 use crate::config::syntax::{RawEntry, RawSection};
 use crate::config::value_types::{BadValue, ValueType};
 use crate::config::{
-    Acks, Compression, FollowLinks, HeaderChoice, KafkaConfig, Partitioner, Protocol, StartAt,
+    Acks, Compression, ExactlyOnce, FollowLinks, HeaderChoice, KafkaConfig, Partitioner, Protocol,
+    StartAt,
 };
 
 const NO_HEADERS: HeaderChoice = HeaderChoice {
@@ -76,6 +77,22 @@ fn logs_keep_their_order_and_inherit_the_topic() {
     assert_eq!(config.logs[0].start_at, StartAt::End);
     assert_eq!(config.logs[2].paths, ["/c/*.log", "/d"]);
     assert_eq!(config.logs[2].exclude, ["*.gz"]);
+}
+
+#[test]
+fn delivery_is_at_least_once_unless_more_is_asked_for() {
+    assert_eq!(kafka("").exactly_once, None);
+    assert_eq!(
+        kafka("delivery = at_least_once\ncommit_interval = 3s").exactly_once,
+        None
+    );
+    let exactly_once = kafka("delivery = exactly_once\ncommit_interval = 3s").exactly_once;
+    let expected = ExactlyOnce {
+        commit_interval: Duration::from_secs(3),
+        transaction_timeout: Duration::from_secs(60),
+        positions_topic: "logagent-positions".to_owned(),
+    };
+    assert_eq!(exactly_once, Some(expected));
 }
 
 #[test]

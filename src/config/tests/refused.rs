@@ -265,7 +265,7 @@ a.ini:4: unknown key 'Linger' in [kafka]; did you mean 'linger'?
 a.ini:5: unknown key 'linger_ms' in [kafka]; did you mean 'linger'?
 a.ini:6: unknown key 'batch-bytes' in [kafka]; did you mean 'batch_bytes'?
 a.ini:7: unknown key 'plugin_folder' in [kafka]
-    keys are brokers, topic, protocol, acks, compression, compression_level, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, headers, provenance, tls, tls_ca, tls_cert, tls_key, sasl_mechanism, sasl_username, sasl_password, sasl_password_file, sasl_token_file, sasl_token_url, sasl_client_id, sasl_client_secret, sasl_client_secret_file, sasl_scope, sasl_token_ca"
+    keys are brokers, topic, protocol, acks, compression, compression_level, partitioner, batch_bytes, linger, request_timeout, client_id, idempotence, delivery, commit_interval, transaction_timeout, positions_topic, headers, provenance, tls, tls_ca, tls_cert, tls_key, sasl_mechanism, sasl_username, sasl_password, sasl_password_file, sasl_token_file, sasl_token_url, sasl_client_id, sasl_client_secret, sasl_client_secret_file, sasl_scope, sasl_token_ca"
     );
     assert_eq!(
         log_errors("compression = none"),
@@ -408,6 +408,24 @@ a.ini:5: 'compression_level = 1' cannot stand beside 'protocol = legacy' (line 6
         "\
 a.ini:5: 'idempotence = on' cannot stand beside 'acks = 1' (line 4)
     idempotence needs acks = all"
+    );
+    assert_eq!(
+        kafka_errors(
+            "delivery = exactly_once\nacks = 1\nidempotence = off\npartitioner = round_robin"
+        ),
+        "\
+a.ini:4: 'delivery = exactly_once' cannot stand beside 'acks = 1' (line 5)
+    transactions need acks = all
+a.ini:4: 'delivery = exactly_once' cannot stand beside 'idempotence = off' (line 6)
+    transactions need idempotence
+a.ini:4: 'delivery = exactly_once' cannot stand beside 'partitioner = round_robin' (line 7)
+    the lines of a file must go to one partition"
+    );
+    assert_eq!(
+        kafka_errors("delivery = exactly_once\nprotocol = legacy\nheaders = none"),
+        "\
+a.ini:4: 'delivery = exactly_once' cannot stand beside 'protocol = legacy' (line 5)
+    legacy has no transactions"
     );
     assert_eq!(
         kafka_errors(

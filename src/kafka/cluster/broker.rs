@@ -13,7 +13,7 @@ use crate::condition::{Board, Condition};
 use crate::config::{BrokerAddress, KafkaConfig};
 use crate::kafka::network::connection::{Connection, Event, Handle};
 use crate::kafka::network::token::TokenSource;
-use crate::kafka::protocol::api::{Api, Versions};
+use crate::kafka::protocol::api::{Api, TransactionVersion, Versions};
 use crate::kafka::protocol::request::Request;
 use crate::metrics::{BrokerCounters, Metrics};
 
@@ -56,6 +56,8 @@ pub(crate) struct BatchRef {
 pub(crate) enum Pending {
     Metadata,
     InitProducerId,
+    /// A question about a transaction.
+    Transaction,
     /// The batches in the order in which the request carries them.
     Produce(Vec<BatchRef>, Sent),
 }
@@ -74,6 +76,10 @@ impl Pending {
 
     pub(crate) fn is_init_producer_id(&self) -> bool {
         matches!(self, Pending::InitProducerId)
+    }
+
+    pub(crate) fn is_transaction(&self) -> bool {
+        matches!(self, Pending::Transaction)
     }
 
     pub(crate) fn is_produce(&self) -> bool {
@@ -225,6 +231,14 @@ impl Broker {
     pub(crate) fn version(&self, api: Api) -> Option<i16> {
         match &self.state {
             State::Up { versions, .. } => versions.of(api),
+            _ => None,
+        }
+    }
+
+    /// As [`Broker::version`], of a request that belongs to a transaction.
+    pub(crate) fn version_in(&self, api: Api, transaction: TransactionVersion) -> Option<i16> {
+        match &self.state {
+            State::Up { versions, .. } => versions.in_transaction(api, transaction),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ use crate::condition::Condition;
 use crate::config::{BrokerAddress, KafkaConfig};
 use crate::kafka::network::error::ConnectionError;
 use crate::kafka::network::transport::Hangup;
-use crate::kafka::protocol::api::{METADATA, PRODUCE, Versions};
+use crate::kafka::protocol::api::{METADATA, PRODUCE, TransactionVersion, Versions};
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::MetadataResponse;
 use crate::metrics::Metrics;
@@ -37,6 +37,8 @@ pub(crate) struct Cluster {
     brokers: BTreeMap<Peer, Broker>,
     connections: u64,
     pub(crate) schedule: MetadataSchedule,
+    /// How the transaction is made that Produce requests belong to; `None`: they belong to none.
+    pub(crate) transaction_version: Option<TransactionVersion>,
     /// So that not always the same one of several that are as good is asked.
     turn: usize,
     /// Which of [`Cluster::candidates`] is asked for metadata next, when none is connected.
@@ -92,6 +94,7 @@ impl Cluster {
             brokers,
             connections: 0,
             schedule: MetadataSchedule::new(random, now),
+            transaction_version: None,
             turn: 0,
             candidate: 0,
             trying: None,
@@ -138,7 +141,11 @@ impl Cluster {
         if let Some(until) = broker.listens_from(now) {
             return Room::At(until);
         }
-        match broker.version(PRODUCE) {
+        let version = match self.transaction_version {
+            None => broker.version(PRODUCE),
+            Some(transaction) => broker.version_in(PRODUCE, transaction),
+        };
+        match version {
             Some(version) if broker.has_room() && (!alone || broker.pending.is_empty()) => {
                 Room::Slot(Slot { peer, version })
             }
@@ -167,22 +174,28 @@ impl Cluster {
         now: Instant,
         asked: impl Fn(&Pending) -> bool,
     ) -> Option<&mut Broker> {
+        let peer = self.any_peer(now, asked)?;
+        self.brokers.get_mut(&peer)
+    }
+
+    /// As [`Cluster::any`]: which it is.
+    pub(crate) fn any_peer(
+        &mut self,
+        now: Instant,
+        asked: impl Fn(&Pending) -> bool,
+    ) -> Option<Peer> {
         self.turn = self.turn.wrapping_add(1);
         let count = self.brokers.len();
         let (schedule, turn) = (&self.schedule, self.turn);
-        let free = self
-            .brokers
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, (_, broker))| {
-                let is_free = broker.has_room() && broker.listens_from(now).is_none();
-                is_free && !broker.pending.iter().any(&asked)
-            });
+        let free = self.brokers.iter().enumerate().filter(|(_, (_, broker))| {
+            let is_free = broker.has_room() && broker.listens_from(now).is_none();
+            is_free && !broker.pending.iter().any(&asked)
+        });
         let best = free.min_by_key(|(n, (peer, broker))| {
             let was_in_vain = schedule.was_in_vain(**peer);
             (was_in_vain, broker.pending.len(), (n + turn) % count)
         });
-        best.map(|(_, (_, broker))| broker)
+        best.map(|(_, (peer, _))| *peer)
     }
 
     /// When the first of the connected brokers that do not listen for now will do so again.

@@ -1,6 +1,6 @@
 //! What an answer, or its absence, changes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::Level;
 
@@ -21,9 +21,10 @@ impl Machine {
             Response::Metadata(metadata) => metadata.throttle_ms,
             Response::InitProducerId(answer) => answer.throttle_ms,
             Response::Produce(answer) => answer.throttle_ms,
-            Response::FindCoordinator(_)
-            | Response::AddPartitionsToTxn(_)
-            | Response::EndTxn(_) => 0,
+            Response::FindCoordinator(answer) => answer.throttle_ms,
+            Response::AddPartitionsToTxn(answer) => answer.throttle_ms,
+            Response::EndTxn(answer) => answer.throttle_ms,
+            Response::ApiVersions(_) | Response::CreateTopics(_) => 0,
         };
         match self.cluster.broker(peer) {
             Some(broker) => broker.throttle(throttle_ms, now.at),
@@ -36,7 +37,7 @@ impl Machine {
                     self.update(peer, &metadata, now.at);
                 }
             }
-            Response::InitProducerId(answer) => {
+            Response::InitProducerId(answer) if self.transactional.is_none() => {
                 if self
                     .settle_pending(peer, Pending::is_init_producer_id)
                     .is_some()
@@ -52,9 +53,12 @@ impl Machine {
                     self.produced(&batches, &answer, now);
                 }
             }
-            Response::FindCoordinator(_)
-            | Response::AddPartitionsToTxn(_)
-            | Response::EndTxn(_) => {}
+            answer => {
+                if self.settle_pending(peer, Pending::is_transaction).is_some() {
+                    self.cluster.works(peer);
+                    self.transaction_answered(answer, now.at);
+                }
+            }
         }
     }
 
@@ -183,20 +187,30 @@ impl Machine {
         let Some(partition) = topic.partitions.get_mut(&batch.partition) else {
             return;
         };
-        let Some(acked) = partition.acknowledge(batch, &mut self.encoder) else {
-            return;
+        let acked = match &mut self.transactional {
+            Some(transactional) => {
+                if !partition.retain(batch) {
+                    return;
+                }
+                transactional.retains(batch.topic);
+                None
+            }
+            None => match partition.acknowledge(batch, &mut self.encoder) {
+                None => return,
+                acked => acked,
+            },
         };
         topic.on_acked();
-        topic.counters.acked_records.add(records(acked.records));
-        for covered in acked.coverage.iter() {
-            let counters = &covered.destination.route.counters;
-            counters.acked_records.add(records(covered.records));
+        if let Some(acked) = &acked {
+            acked.count_acked(&topic.counters);
         }
         if topic.is_settling() || topic.settle() {
             self.settle_topic(batch.topic, now);
         }
-        self.effects.acked.extend(acked.spans());
-        self.effects.done.push(acked);
+        if let Some(acked) = acked {
+            self.effects.acked.extend(acked.spans());
+            self.effects.done.push(acked);
+        }
     }
 
     /// A batch was answered with an error.
@@ -225,6 +239,11 @@ impl Machine {
         message: Option<&str>,
         now: Now,
     ) -> Option<&'static str> {
+        if self.transactional.is_some()
+            && let Some(complaint) = self.act_in_transaction(batch, verdict, failed, now.at)
+        {
+            return complaint;
+        }
         let topic = self.topics[batch.topic].as_mut()?;
         let partition = topic.partitions.get_mut(&batch.partition)?;
         let encoder = &mut self.encoder;
@@ -269,6 +288,23 @@ impl Machine {
         }
     }
 
+    /// Does what the failure of a batch means for its transaction, if that is all there is to do.
+    fn act_in_transaction(
+        &mut self,
+        batch: &BatchRef,
+        verdict: Verdict,
+        failed: Failed,
+        now: Instant,
+    ) -> Option<Option<&'static str>> {
+        if verdict.code == CONCURRENT_TRANSACTIONS {
+            let partition = self.partition(batch.topic, batch.partition)?;
+            partition.retry_at(now + CONCURRENT_PAUSE);
+            return Some(None);
+        }
+        let is_refused = self.transaction_refused(verdict, failed.is_oldest, now);
+        is_refused.then_some(Some(ABORTED))
+    }
+
     fn complain(
         &mut self,
         batch: &BatchRef,
@@ -301,6 +337,7 @@ impl Machine {
             "a connection thread panicked"
         );
         let pending = self.cluster.closed(peer, error, now);
+        self.transaction_lost(peer);
         let was_alone = match pending.front() {
             Some(Pending::Produce(batches, _)) => pending.len() == 1 && batches.len() == 1,
             _ => false,
@@ -309,6 +346,11 @@ impl Machine {
             match pending {
                 Pending::Metadata => {}
                 Pending::InitProducerId => self.ids.unanswered(now),
+                Pending::Transaction => {
+                    if let Some(transactional) = &mut self.transactional {
+                        transactional.transaction.unanswered(now);
+                    }
+                }
                 Pending::Produce(batches, _) => {
                     self.arrive(&batches);
                     for batch in &batches {
@@ -369,14 +411,14 @@ impl Machine {
     }
 }
 
-fn records(count: i32) -> u64 {
-    u64::try_from(count).unwrap_or(0)
-}
-
 const RETRYING: &str = "retrying";
 const NEW_ID: &str = "retrying under a new producer id";
 const NEW_ID_MAYBE_TWICE: &str =
     "retrying under a new producer id; as an answer was lost before, records may be duplicated";
 const RETIMED: &str =
     "retrying with the time of now; when the records were read goes with them as header read_at";
+const ABORTED: &str = "the transaction it was in has to be made anew";
 const MESSAGE_TOO_LARGE: i16 = 10;
+/// The transaction before is not wholly ended, which takes some milliseconds.
+const CONCURRENT_TRANSACTIONS: i16 = 51;
+const CONCURRENT_PAUSE: Duration = Duration::from_millis(20);

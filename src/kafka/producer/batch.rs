@@ -8,10 +8,11 @@ use crate::budget::Permit;
 use crate::kafka::cluster::broker::BatchId;
 use crate::kafka::protocol::error_code::Verdict;
 use crate::kafka::protocol::record_batch::{
-    ProducerId, RawRecord, Unpacked, sequence_after, stamp,
+    ProducerId, RawRecord, Unpacked, encoded_parts, sequence_after, stamp,
 };
 use crate::kafka::protocol::wire::WireError;
 use crate::memory;
+use crate::metrics::TopicCounters;
 
 use super::encoder::Encoder;
 
@@ -102,6 +103,55 @@ impl RecordBatch {
         let rest = queue.batches.front().map(|rest| &rest.batch.permit);
         batch.count_copy(rest);
         batch
+    }
+
+    /// Encodes records of the positions topic.
+    pub(crate) fn of_records(
+        id: BatchId,
+        records: &[(Vec<u8>, Option<Vec<u8>>)],
+        unix_ms: i64,
+        encoder: &mut Encoder,
+    ) -> RecordBatch {
+        let buffer = encoder.buffer();
+        encoder.writer.start(buffer);
+        for (key, value) in records {
+            let parts = encoded_parts(key, value.as_deref());
+            encoder
+                .writer
+                .append_raw(&RawRecord::encoded(unix_ms, &parts));
+        }
+        let (bytes, records) = encoder.finish();
+        RecordBatch {
+            id,
+            state: BatchState::Waiting,
+            bytes,
+            records,
+            base_sequence: -1,
+            maybe_written: false,
+            attempts: 0,
+            hang_ups: 0,
+            coverage: Coverage::default(),
+            permits: Vec::new(),
+        }
+    }
+
+    /// Counts its records as acknowledged, those of its topic and those of its sections.
+    pub(crate) fn count_acked(&self, topic: &TopicCounters) {
+        let count = |records: i32| u64::from(records.unsigned_abs());
+        topic.acked_records.add(count(self.records));
+        for covered in self.coverage.iter() {
+            let counters = &covered.destination.route.counters;
+            counters.acked_records.add(count(covered.records));
+        }
+    }
+
+    /// Counts in the memory budget what is left of it: the encoded bytes.
+    pub(crate) fn count_as_encoded(&mut self) {
+        let mut left = self.bytes.capacity();
+        for permit in &mut self.permits {
+            permit.shrink_to(left);
+            left -= permit.bytes();
+        }
     }
 
     /// Counts in the memory budget what the encoded bytes take beyond the permits, for the same file, or that of

@@ -32,6 +32,11 @@ impl Encoder {
         }
     }
 
+    /// From now on each record batch is part of a transaction.
+    pub(crate) fn makes_transactional(&mut self) {
+        self.writer.makes_transactional();
+    }
+
     /// A buffer to encode into.
     pub(crate) fn buffer(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()

@@ -44,7 +44,8 @@ impl Machine {
     pub(crate) fn go_over(&mut self, config: Arc<KafkaConfig>, dial: Box<dyn Dial>, now: Instant) {
         for pending in self.cluster.begin_anew(&config, dial, now) {
             match pending {
-                Pending::Metadata => {}
+                // With transactions nothing goes over.
+                Pending::Metadata | Pending::Transaction => {}
                 Pending::InitProducerId => self.ids.unanswered(now),
                 Pending::Produce(batches, _) => {
                     self.arrive(&batches);

@@ -21,6 +21,8 @@ use super::encoder::Encoder;
 use super::partition::{LingerPolicy, Partition};
 use super::producer_id::ProducerIds;
 use super::topic::Topic;
+use super::transaction::Stop;
+use super::transactional::Transactional;
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,10 @@ pub(crate) struct Now {
 pub(crate) struct Effects {
     /// File bytes that Kafka has.
     pub(crate) acked: Vec<Span>,
+    /// What a sealed transaction covers: the machine waits to be told where the files stand then.
+    pub(crate) sealed: Option<Vec<Span>>,
+    /// The producer cannot go on.
+    pub(crate) stopped: Option<Stop>,
     /// The batches of these. Dropping them gives their memory back, which is to happen after the report.
     pub(crate) done: Vec<RecordBatch>,
 }
@@ -57,6 +63,8 @@ pub(crate) struct Machine {
     pub(super) turn: usize,
     pub(super) encoder: Encoder,
     pub(super) ids: ProducerIds,
+    /// With `delivery = exactly_once`.
+    pub(super) transactional: Option<Box<Transactional>>,
     pub(super) batch_ids: BatchIds,
     /// The cluster that the brokers belong to, once one has said so.
     pub(super) cluster_id: Option<Box<str>>,
@@ -69,7 +77,7 @@ pub(crate) struct Machine {
     asked_next: usize,
     /// When topics that nobody uses are looked for.
     drop_at: Instant,
-    finishing: bool,
+    pub(super) finishing: bool,
     /// When the idle buffers are freed.
     trim_at: Option<Instant>,
     pub(super) random: fastrand::Rng,
@@ -96,6 +104,7 @@ impl Machine {
             turn: 0,
             encoder: Encoder::new(config.compression, config.batch_bytes),
             ids: ProducerIds::new(is_idempotent, &metrics.board, &mut random, now),
+            transactional: None,
             batch_ids: BatchIds::default(),
             cluster_id: None,
             is_held: false,
@@ -116,6 +125,9 @@ impl Machine {
         if batch.data.is_empty() {
             return;
         }
+        let Some(batch) = self.hold_back(batch, now) else {
+            return;
+        };
         let number = self.topic_number(&batch.destination.route.topic, now);
         let topic = self.topics[number].as_mut().expect("it has a number");
         if let Some(partition) = topic.push(batch, now) {
@@ -133,9 +145,13 @@ impl Machine {
                 versions,
                 about,
                 hangup,
-            } => self
-                .cluster
-                .connected(peer, versions, &about, hangup, now.at),
+            } => {
+                if let Some(transactional) = &mut self.transactional {
+                    transactional.transaction.told(versions.features);
+                }
+                self.cluster
+                    .connected(peer, versions, &about, hangup, now.at);
+            }
             ConnectionEvent::Answered(answer) => self.answered(peer, answer, now),
             ConnectionEvent::Written => self.written(peer, now.at),
             ConnectionEvent::Closed(error) => self.closed(peer, &error, now.at),
@@ -150,6 +166,9 @@ impl Machine {
         }
         let idle = self.cluster.close_idle(now);
         let mut next = min_deadline(idle, self.send_ready(now));
+        if self.transactional.is_some() {
+            next = min_deadline(next, self.drive_transaction(now));
+        }
         if self.has_topics() {
             next = min_deadline(next, self.ask_for_metadata(now));
             let client_id = &self.config.client_id;
@@ -216,20 +235,24 @@ impl Machine {
         self.finishing = true;
     }
 
-    /// Nothing that was pushed is unacknowledged.
+    /// Nothing that was pushed is unacknowledged, or not committed.
     pub(crate) fn is_idle(&self) -> bool {
+        let mut transactional = self.transactional.iter();
         self.topics.iter().flatten().all(Topic::is_empty)
+            && transactional.all(|transactional| transactional.is_idle())
     }
 
     /// When a batch is full enough or old enough to go.
     pub(super) fn policy(&self) -> Option<LingerPolicy> {
-        (!self.finishing).then_some(LingerPolicy {
+        let mut transactional = self.transactional.iter();
+        let is_sealed = transactional.any(|transactional| transactional.is_sealed());
+        (!self.finishing && !is_sealed).then_some(LingerPolicy {
             batch_bytes: self.config.batch_bytes,
             linger: self.config.batch_linger(),
         })
     }
 
-    fn topic_number(&mut self, name: &Arc<str>, now: Instant) -> usize {
+    pub(super) fn topic_number(&mut self, name: &Arc<str>, now: Instant) -> usize {
         if let Some(number) = self.topic_numbers.get(name) {
             return *number;
         }

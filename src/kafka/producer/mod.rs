@@ -23,6 +23,8 @@
 //! | `producer_id.rs` | which producer id is good, and which sequence number is next |
 //! | `going_over.rs` | what stays and what is made anew when the configuration changes |
 //! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
+//! | `transactional.rs` | what is in the transaction, and how far it is |
+//! | `committing.rs` | what the machine does for it: sealed, asked, committed, sent again |
 //! | `encoder.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
@@ -36,6 +38,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod batch;
+pub(crate) mod committing;
 pub(crate) mod dead_letter;
 pub(crate) mod encoder;
 mod going_over;
@@ -47,8 +50,8 @@ pub(crate) mod planted;
 pub(crate) mod producer_id;
 pub(crate) mod sending;
 pub(crate) mod topic;
-#[expect(dead_code, reason = "for delivery = exactly_once")]
 pub(crate) mod transaction;
+pub(crate) mod transactional;
 
 #[cfg(test)]
 mod model;

@@ -1,10 +1,11 @@
 //! The native output: a [`Machine`] with a clock, connections, dead letters and the channel to the registrar.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::batch::{Batch, Progress, Span};
 use crate::config::KafkaConfig;
@@ -16,6 +17,8 @@ use crate::output::Output;
 use super::dead_letter::DeadLetters;
 use super::going_over::patience;
 use super::machine::{Machine, Now, min_deadline};
+use super::transaction::Stop;
+use super::transactional::TakenOver;
 
 /// The native Kafka client as an [`Output`].
 ///
@@ -32,6 +35,8 @@ pub(crate) struct NativeOutput {
     next: Option<(Arc<KafkaConfig>, Instant)>,
     progress: Sender<Progress>,
     dead_letters: DeadLetters,
+    is_transactional: bool,
+    stopped: Option<Stop>,
 }
 
 impl NativeOutput {
@@ -57,19 +62,52 @@ impl NativeOutput {
             events,
             progress,
             dead_letters,
+            is_transactional: false,
+            stopped: None,
         }
+    }
+
+    /// The same with transactions.
+    pub(crate) fn with_transactions(mut self, mut taken: TakenOver, most_bytes: usize) -> Self {
+        taken.settings.most_bytes = most_bytes;
+        self.machine = self.machine.with_transactions(taken, Instant::now());
+        self.is_transactional = true;
+        self
     }
 
     fn report(&self, spans: Vec<Span>) {
         if !spans.is_empty() {
+            let producer = self.k;
             // Without a registrar the process is about to end.
-            let _ = self.progress.send(Progress::Acked(spans));
+            let _ = self.progress.send(match self.is_transactional {
+                true => Progress::Committed { producer, spans },
+                false => Progress::Acked(spans),
+            });
+        }
+    }
+
+    /// Has the registrar say where the files stand once a transaction is committed, which it does at once.
+    fn send_positions(&mut self, spans: Vec<Span>, now: Now) {
+        let (reply, records) = bounded(1);
+        let asked = Progress::Sealed {
+            producer: self.k,
+            spans,
+            reply,
+        };
+        if self.progress.send(asked).is_ok()
+            && let Ok(records) = records.recv()
+        {
+            self.machine.send_positions(&records, now.unix_ms, now.at);
         }
     }
 
     fn report_acked(&mut self) {
         let effects = self.machine.take_effects();
         self.report(effects.acked);
+        self.stopped = self.stopped.or(effects.stopped);
+        if let Some(spans) = effects.sealed {
+            self.send_positions(spans, now());
+        }
         // Now the memory of these batches may be used for others.
         drop(effects.done);
     }
@@ -89,13 +127,27 @@ impl NativeOutput {
     /// Puts aside the records that no broker takes.
     fn dead_letter(&mut self, now: Instant) {
         let written = self.dead_letters.flush(now);
-        self.report(written);
+        if self.is_transactional {
+            self.machine.put_aside(written, now);
+        } else {
+            self.report(written);
+        }
         while self.dead_letters.have_room()
             && let Some((refused, batch)) = self.machine.take_refused(now)
         {
             self.dead_letters.take(&refused, now);
             self.dead_letters.covers(batch.spans());
         }
+        self.machine.waits_for_disk(!self.dead_letters.is_empty());
+    }
+}
+
+fn now() -> Now {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let unix_ms = since_1970.map_or(0, |time| time.as_millis());
+    Now {
+        at: Instant::now(),
+        unix_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
     }
 }
 
@@ -111,24 +163,27 @@ impl Output for NativeOutput {
     }
 
     fn handle(&mut self, event: Event) {
-        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let unix_ms = since_1970.map_or(0, |time| time.as_millis());
-        let now = Now {
-            at: Instant::now(),
-            unix_ms: i64::try_from(unix_ms).unwrap_or(i64::MAX),
-        };
-        self.machine.on_event(event, now);
+        self.machine.on_event(event, now());
         self.report_acked();
     }
 
     fn poll(&mut self, now: Instant) -> Option<Instant> {
         let over = self.go_over(now);
         self.dead_letter(now);
-        let next = min_deadline(self.machine.poll(now), over);
+        let mut next = min_deadline(self.machine.poll(now), over);
+        if self.is_transactional {
+            self.report_acked();
+            next = min_deadline(next, self.machine.poll(now));
+        }
         min_deadline(next, self.dead_letters.due()).filter(|at| *at > now)
     }
 
     fn reconfigure(&mut self, config: Arc<KafkaConfig>) {
+        if self.is_transactional {
+            // Another cluster has other positions, and has to be asked for them before anything is sent.
+            log::warn!("with delivery = exactly_once, [kafka] is as it was until the next start");
+            return;
+        }
         self.machine.hold();
         let patience = patience(&self.machine.config);
         self.next = Some((config, Instant::now() + patience));
@@ -143,7 +198,12 @@ impl Output for NativeOutput {
     }
 
     fn is_idle(&self) -> bool {
-        self.machine.is_idle() && self.dead_letters.is_empty()
+        self.stopped.is_some() || self.machine.is_idle() && self.dead_letters.is_empty()
+    }
+
+    fn take_failure(&mut self) -> Option<io::Error> {
+        let stop = self.stopped.take()?;
+        Some(io::Error::other(stop))
     }
 
     fn refused(&self) -> u64 {

@@ -89,6 +89,8 @@ pub(crate) struct Failed {
 pub(crate) struct Partition {
     queue: Queue,
     batches: VecDeque<RecordBatch>,
+    /// Batches of the open transaction that are acknowledged, as they were answered.
+    retained: Vec<RecordBatch>,
     mode: Mode,
     backoff: Backoff,
     sequencing: Sequencing,
@@ -110,6 +112,7 @@ impl Partition {
         Partition {
             queue: Queue::default(),
             batches: VecDeque::new(),
+            retained: Vec::new(),
             mode: Mode::Flowing,
             backoff: Backoff::new(random),
             sequencing: Sequencing::Awaiting { instead_of: None },
@@ -303,16 +306,21 @@ impl Partition {
         batch: &BatchRef,
         encoder: &mut Encoder,
     ) -> Option<RecordBatch> {
-        let mut batch = self.batches.remove(self.position(batch)?)?;
+        let mut batch = self.take_acknowledged(batch)?;
+        if let Some(buffer) = Arc::into_inner(std::mem::take(&mut batch.bytes)) {
+            encoder.return_buffer(buffer);
+        }
+        Some(batch)
+    }
+
+    fn take_acknowledged(&mut self, batch: &BatchRef) -> Option<RecordBatch> {
+        let batch = self.batches.remove(self.position(batch)?)?;
         if !matches!(self.mode, Mode::Draining { .. }) {
             self.mode = Mode::Flowing;
             self.backoff.reset();
             self.is_leader_doubted = false;
         }
         self.settle_mode();
-        if let Some(buffer) = Arc::into_inner(std::mem::take(&mut batch.bytes)) {
-            encoder.return_buffer(buffer);
-        }
         Some(batch)
     }
 
@@ -366,6 +374,7 @@ impl Partition {
     /// batches go after those that are here, with the next sequence numbers. They keep their ids, which are
     /// unique in the producer: an answer to a batch of this partition can be for none of the others.
     pub(crate) fn merge(&mut self, gone: Partition) {
+        self.retained.extend(gone.retained);
         for mut batch in gone.batches {
             self.sequencing.stamp_next(&mut batch);
             self.batches.push_back(batch);
@@ -449,5 +458,6 @@ const SMALL_BYTES: usize = 16 << 10;
 const MAX_IN_FLIGHT: usize = 5;
 
 mod refusal;
+mod retained;
 #[cfg(test)]
 mod tests;

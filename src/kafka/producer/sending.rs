@@ -1,6 +1,7 @@
 //! Which batches go into a request now.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -11,7 +12,9 @@ use crate::kafka::cluster::broker::{BatchRef, Pending, Sent};
 use crate::kafka::protocol::request::ProduceBatch;
 
 use super::machine::{Machine, min_deadline};
-use super::partition::Readiness;
+use super::partition::{Partition, Readiness};
+use super::producer_id::ProducerIds;
+use super::transactional::Transactional;
 
 /// A Produce request in the making: there is room for it, so what is put in here is sent.
 #[derive(Debug)]
@@ -41,6 +44,9 @@ impl Machine {
         if self.is_held {
             return None;
         }
+        let transactional = self.transactional.as_deref();
+        self.cluster.transaction_version =
+            transactional.map(|transactional| transactional.transaction.version());
         loop {
             let mut round = Round::new();
             self.turn = self.turn.wrapping_add(1);
@@ -82,9 +88,7 @@ impl Machine {
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));
         let name = topic.name.clone();
         let partition = topic.partitions.get_mut(&index)?;
-        if let Some(useless) = partition.adopt_id(self.ids.state()) {
-            self.ids.discard(useless, now);
-        }
+        sign(partition, self.transactional.as_deref(), &mut self.ids, now);
         // A request takes no second batch of a partition.
         let may_go_along = partition.last_turn != self.turn
             && leader.is_some_and(|leader| round.contains_key(&leader));
@@ -98,6 +102,9 @@ impl Machine {
             self.has_no_leader(number, index, now);
             return None;
         };
+        if !admits(self.transactional.as_deref_mut(), &name, index) {
+            return None;
+        }
         let (bytes, is_alone) = partition.next_size(self.config.batch_bytes);
         match round.get(&leader) {
             Some(builder) if builder.refuses(bytes, is_alone) => return None,
@@ -159,6 +166,9 @@ impl Machine {
         let request = self.style.request(builder.slot.version, &produce);
         let (count, bytes) = (refs.len(), builder.bytes);
         log::debug!("to broker {node}: {count} batches, {bytes} bytes");
+        if let Some(transactional) = &mut self.transactional {
+            transactional.sends(bytes, now);
+        }
         let sent = Sent {
             bytes: bytes as u64,
             at: now,
@@ -167,6 +177,33 @@ impl Machine {
         self.cluster
             .send_produce(&builder.slot, request, pending, now);
     }
+}
+
+/// Signs what waits in a partition, if something signs it now.
+fn sign(
+    partition: &mut Partition,
+    transactional: Option<&Transactional>,
+    ids: &mut ProducerIds,
+    now: Instant,
+) {
+    match transactional {
+        Some(transactional) => transactional.sign(partition),
+        None => {
+            if let Some(useless) = partition.adopt_id(ids.state()) {
+                ids.discard(useless, now);
+            }
+        }
+    }
+}
+
+/// Whether a batch may go to a partition, as far as there is a transaction.
+fn admits(transactional: Option<&mut Transactional>, topic: &Arc<str>, partition: usize) -> bool {
+    transactional.is_none_or(|transactional| {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        transactional
+            .transaction
+            .admits(&(topic.clone(), partition))
+    })
 }
 
 impl Linger {
@@ -209,8 +246,6 @@ const LEADERLESS_PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::kafka::producer::model::places_of;
     use crate::kafka::producer::tests::{Play, all_produced, metadata};

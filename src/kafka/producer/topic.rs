@@ -16,6 +16,7 @@ use crate::kafka::protocol::response::{TopicId, TopicMetadata};
 use crate::metrics::{Metrics, TopicCounters};
 use crate::partitioner;
 
+use super::batch::RecordBatch;
 use super::partition::Partition;
 use super::placement::{Partitions, Place, Placement};
 use super::planted::{self, Bug};
@@ -138,6 +139,16 @@ impl Topic {
         self.place(batch, now)
             .map_err(|batch| self.unplaced.push_back(batch))
             .ok()
+    }
+
+    /// Takes a batch that is encoded already, for a certain partition.
+    pub(crate) fn push_encoded(&mut self, index: usize, batch: RecordBatch, now: Instant) {
+        self.used = now;
+        let random = &mut self.random;
+        let partition = self.partitions.entry(index);
+        partition
+            .or_insert_with(|| Partition::new(random))
+            .push_encoded(batch);
     }
 
     #[expect(
@@ -361,7 +372,7 @@ impl Topic {
             let producer = gone.as_ref().and_then(Partition::producer);
             self.spent_ids.extend(producer);
             if let Some(partition) = gone
-                && !partition.is_empty()
+                && (!partition.is_empty() || partition.has_retained())
             {
                 let random = &mut self.random;
                 let to = self.partitions.entry(index % count);
@@ -386,7 +397,9 @@ impl Topic {
     /// Whether metadata is to be asked for. A topic that nothing was sent to for long is left out,
     /// so that it is not made again after somebody has deleted it, and dropped.
     pub(crate) fn is_of_interest(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.used) < INTEREST || !self.is_empty()
+        now.saturating_duration_since(self.used) < INTEREST
+            || !self.is_empty()
+            || self.partitions.values().any(Partition::has_retained)
     }
 
     /// Batches wait for better metadata than there is.

@@ -21,6 +21,11 @@
 //!   that is late would count for the next transaction otherwise.
 //! - `Committed` and `Aborted` come once for each transaction. After `Stopped` nothing comes.
 
+#[cfg(test)]
+mod model;
+mod question;
+mod refusal;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,8 +73,6 @@ pub(crate) struct Transaction {
     version: TransactionVersion,
     /// The newest that brokers have told.
     features: Features,
-    /// The epoch of what was known as finalized when the transaction began.
-    begun_at: i64,
     /// Node id.
     coordinator: Option<i32>,
     /// Below version 2, what was to be added to this transaction.
@@ -107,7 +110,6 @@ impl Transaction {
             producer,
             version: features.transaction_version,
             features,
-            begun_at: features.epoch,
             coordinator: None,
             partitions: BTreeMap::new(),
             unanswered: None,
@@ -168,10 +170,7 @@ impl Transaction {
                 self.state = State::Renewing { is_aborted: false };
                 return false;
             }
-            State::Idle => {
-                self.begun_at = self.features.epoch;
-                self.state = State::Open;
-            }
+            State::Idle => self.state = State::Open,
             State::Open | State::Sealed => {}
             _ => return false,
         }
@@ -195,10 +194,19 @@ impl Transaction {
     }
 
     /// Everything in it is acknowledged, the positions too.
-    pub(crate) fn commit(&mut self) {
-        if self.state == State::Sealed {
-            self.end(End::Commit);
+    pub(crate) fn commit(&mut self) -> Option<Outcome> {
+        match self.state {
+            // Nothing of it had to be sent.
+            State::Idle => return Some(Outcome::Committed),
+            State::Open | State::Sealed => self.end(End::Commit),
+            _ => {}
         }
+        None
+    }
+
+    /// The connection to the coordinator is lost, and nothing was asked there.
+    pub(crate) fn lost_coordinator(&mut self) {
+        self.coordinator = None;
     }
 
     /// A batch of it was answered with an error.
@@ -348,10 +356,10 @@ impl Transaction {
         self.asks_version = false;
         self.concurrent_since = Some(now);
         self.told(features);
-        if self.features.epoch != self.begun_at {
+        if self.features.transaction_version < self.version {
+            self.version = self.features.transaction_version;
             self.is_murky = true;
         }
-        self.version = self.version.min(self.features.transaction_version);
     }
 
     /// The coordinator says which partitions belong to the transaction now. Returns those that are refused for good,
@@ -479,8 +487,3 @@ const CONCURRENT_PAUSE: Duration = Duration::from_millis(20);
 const SUSPICIOUSLY_LONG: Duration = Duration::from_secs(2);
 /// How long a refusal is left alone that only a person can end.
 const WAIT: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod model;
-mod question;
-mod refusal;

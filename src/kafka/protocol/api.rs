@@ -31,6 +31,7 @@ pub(crate) const FETCH: Api = row(1, 4, 12, 12);
 pub(crate) const LIST_OFFSETS: Api = row(2, 2, 6, 6);
 pub(crate) const METADATA: Api = row(3, 0, 13, 9);
 pub(crate) const FIND_COORDINATOR: Api = row(10, 1, 4, 3);
+pub(crate) const CREATE_TOPICS: Api = row(19, 2, 5, 5);
 pub(crate) const SASL_HANDSHAKE: Api = row(17, 1, 1, i16::MAX);
 pub(crate) const API_VERSIONS: Api = row(18, 0, 3, 3);
 pub(crate) const INIT_PRODUCER_ID: Api = row(22, 0, 4, 2);
@@ -108,7 +109,6 @@ impl Versions {
     ///
     /// Produce 12 and EndTxn 5 are what makes a transaction one of version 2, and brokers of a cluster that has not
     /// finalized it list them all the same: they answer the first with error 35 and the second with 51, for ever.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for delivery = exactly_once"))]
     pub(crate) fn in_transaction(&self, api: Api, version: TransactionVersion) -> Option<i16> {
         let most = match (api, version) {
             (PRODUCE, TransactionVersion::Classic) => 11,

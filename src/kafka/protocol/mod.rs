@@ -14,6 +14,5 @@ pub(crate) mod fetch;
 pub(crate) mod record_batch;
 pub(crate) mod request;
 pub(crate) mod response;
-#[cfg_attr(not(test), expect(dead_code, reason = "for delivery = exactly_once"))]
 pub(crate) mod transaction;
 pub(crate) mod wire;

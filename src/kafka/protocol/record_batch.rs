@@ -24,7 +24,8 @@ mod unpacked;
 
 use origin::Origin;
 pub(super) use unpacked::HEAD_BYTES;
-pub(crate) use unpacked::{RawRecord, Unpacked};
+use unpacked::TRANSACTIONAL;
+pub(crate) use unpacked::{RawRecord, Unpacked, encoded_parts};
 
 /// Room for everything of a record before its key: three varints of 10 bytes and the attributes,
 /// and then a null key and the length of the value.
@@ -66,6 +67,8 @@ pub(crate) struct BatchWriter {
     template: Template,
     /// Room for a record that has parts of its own.
     rest: Vec<u8>,
+    /// The attributes of all batches besides the codec.
+    attributes: i16,
 }
 
 impl BatchWriter {
@@ -75,6 +78,11 @@ impl BatchWriter {
         room.resize(HEAD_BYTES, 0);
         self.bytes = room;
         self.records = 0;
+    }
+
+    /// From now on each batch is part of a transaction.
+    pub(crate) fn makes_transactional(&mut self) {
+        self.attributes = TRANSACTIONAL;
     }
 
     /// Records so far.
@@ -266,7 +274,7 @@ impl BatchWriter {
         // The leader epoch is the broker's business; -1 is what clients send.
         batch[12..16].copy_from_slice(&(-1i32).to_be_bytes());
         batch[16] = 2;
-        batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+        batch[21..23].copy_from_slice(&(attributes | self.attributes).to_be_bytes());
         batch[23..27].copy_from_slice(&(self.records - 1).to_be_bytes());
         batch[27..35].copy_from_slice(&self.first_timestamp.to_be_bytes());
         batch[35..43].copy_from_slice(&self.max_timestamp.to_be_bytes());

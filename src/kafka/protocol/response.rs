@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::api::{
-    ADD_PARTITIONS_TO_TXN, Api, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID, METADATA, PRODUCE,
+    ADD_PARTITIONS_TO_TXN, API_VERSIONS, Api, CREATE_TOPICS, END_TXN, FIND_COORDINATOR, Features,
+    INIT_PRODUCER_ID, METADATA, PRODUCE, api_versions,
 };
 use super::transaction::{AddPartitionsToTxnResponse, EndTxnResponse, FindCoordinatorResponse};
 use super::wire::{Reader, WireError, to_keep_to};
@@ -20,11 +21,18 @@ pub(crate) enum Response {
     FindCoordinator(FindCoordinatorResponse),
     AddPartitionsToTxn(AddPartitionsToTxnResponse),
     EndTxn(EndTxnResponse),
+    ApiVersions(Features),
+    /// The error code of the one topic that was to be made.
+    CreateTopics(i16),
 }
 
 impl Response {
     /// Reads the body after the correlation id.
     pub(crate) fn read(api: Api, version: i16, body: &[u8]) -> Result<Response, WireError> {
+        if api == API_VERSIONS {
+            let (_, versions) = api_versions(body, version)?;
+            return Ok(Response::ApiVersions(versions.features));
+        }
         let mut r = Reader::new(body, api.is_flexible(version));
         r.tags()?;
         let answer = match api {
@@ -38,6 +46,13 @@ impl Response {
             }
             ADD_PARTITIONS_TO_TXN => {
                 Response::AddPartitionsToTxn(AddPartitionsToTxnResponse::read(&mut r, version)?)
+            }
+            CREATE_TOPICS => {
+                // What follows the code describes the topic, which is of no interest.
+                r.i32()?; // throttle time
+                r.array(4)?;
+                r.string()?;
+                return Ok(Response::CreateTopics(r.i16()?));
             }
             END_TXN => Response::EndTxn(EndTxnResponse::read(&mut r, version)?),
             _ => return Err(WireError::Range),
@@ -458,7 +473,7 @@ mod tests {
                     damaged[at] = random.choice([0, 1, 0x7f, 0x80, 0xff]).unwrap_or(3);
                 }
                 let _ = Response::read(api, version, &damaged);
-                let _ = super::super::api::api_versions(&damaged, 3);
+                let _ = api_versions(&damaged, 3);
             }
         }
     }

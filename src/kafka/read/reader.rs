@@ -66,7 +66,7 @@ pub(crate) struct Partition {
     /// The first offset that the broker still has.
     pub(crate) first: i64,
     pub(super) next: i64,
-    pub(super) end: i64,
+    pub(crate) end: i64,
     /// What is asked for; more if a batch is larger.
     pub(super) most_bytes: i32,
 }

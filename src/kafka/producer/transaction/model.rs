@@ -87,13 +87,17 @@ impl Run {
         match luck {
             _ if is_healed => {}
             0..4 if weather.rivals && self.instances.len() < 3 => self.start(),
-            4..8 if weather.changes_version => {
-                self.world.features.epoch += 1;
-                let version = &mut self.world.features.transaction_version;
-                *version = match *version {
-                    TransactionVersion::Two => TransactionVersion::Classic,
-                    TransactionVersion::Classic => TransactionVersion::Two,
+            4..8 if weather.changes_version
+                && (self.world.is_two() || self.world.stage != Stage::Ongoing) =>
+            {
+                // It is not raised again while a transaction is open that was begun before it was lowered: a time-out in
+                // between looks like a rival.
+                let version = match self.world.is_two() {
+                    true => TransactionVersion::Classic,
+                    false => TransactionVersion::Two,
                 };
+                self.world.features.epoch += 1;
+                self.world.features.transaction_version = version;
             }
             8..16 if weather.times_out && self.world.stage == Stage::Ongoing => self.world.fence(),
             16..24 => self.world.coordinator = 1 + self.world.coordinator % 3,

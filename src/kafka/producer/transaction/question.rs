@@ -32,17 +32,19 @@ pub(crate) enum Question {
 pub(crate) enum Outcome {
     /// They are in Kafka for good.
     Committed,
-    /// Nobody will ever see them: they go again, signed with what `Transaction::producer` is now.
+    /// Nobody will ever see them: they go again, signed with what [`Transaction::producer`] is now.
     Aborted,
     /// The producer cannot go on.
     Stopped(Stop),
 }
 
 /// Why a producer cannot go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stop {
     /// Another one has taken over the transactional id.
+    #[error("another agent has taken over this agent's transactional ids")]
     Fenced,
     /// What was committed is to be read from Kafka: a new start does that.
+    #[error("whether a transaction was committed is not known; the next start reads it from Kafka")]
     StartAgain,
 }

@@ -1,13 +1,14 @@
-//! What a transaction does when it is refused.
+//! What an error in answer to a question means.
 
 use std::time::Instant;
+
+use crate::kafka::protocol::api::TransactionVersion;
+use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict, Written};
 
 use super::{
     Adding, CONCURRENT, CONCURRENT_PAUSE, End, INVALID_STATE, NOT_ATTEMPTED, Outcome, Question,
     SUSPICIOUSLY_LONG, State, Stop, Transaction, UNSUPPORTED_VERSION, WAIT,
 };
-use crate::kafka::protocol::api::TransactionVersion;
-use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict, Written};
 
 impl Transaction {
     /// A question was answered with an error.

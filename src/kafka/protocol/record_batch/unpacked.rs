@@ -1,5 +1,6 @@
 //! Our own record batches taken apart.
 
+use crate::batch::push_sized;
 use crate::kafka::protocol::compression::Codec;
 use crate::kafka::protocol::wire::{Reader, WireError};
 
@@ -21,7 +22,30 @@ pub(crate) struct RawRecord<'a> {
     pub(crate) value: &'a [u8],
 }
 
+/// Key and value as a record has them, without headers.
+pub(crate) fn encoded_parts(key: &[u8], value: Option<&[u8]>) -> Vec<u8> {
+    let mut parts = Vec::with_capacity(key.len() + value.map_or(0, <[u8]>::len) + 12);
+    push_sized(&mut parts, key);
+    match value {
+        Some(value) => push_sized(&mut parts, value),
+        // A length of -1.
+        None => parts.push(1),
+    }
+    parts.push(0);
+    parts
+}
+
 impl<'a> RawRecord<'a> {
+    /// A record of [`encoded_parts`].
+    pub(crate) fn encoded(timestamp: i64, parts: &'a [u8]) -> Self {
+        RawRecord {
+            timestamp,
+            rest: parts,
+            headers: &[],
+            value: &[],
+        }
+    }
+
     /// A record of which only the value matters.
     #[cfg(test)]
     pub(crate) fn of_value(value: &'a [u8]) -> Self {
@@ -86,3 +110,5 @@ impl Unpacked {
 
 /// Bytes of a record batch before its records.
 pub(in crate::kafka::protocol) const HEAD_BYTES: usize = 61;
+/// The bit of the attributes that makes a batch part of a transaction.
+pub(super) const TRANSACTIONAL: i16 = 1 << 4;

@@ -99,7 +99,7 @@ impl Instance {
             && self.parts.iter().all(is_empty)
         {
             match self.has_positions {
-                true => self.transaction.commit(),
+                true => drop(self.transaction.commit()),
                 false => {
                     self.has_positions = true;
                     let mut positions = [0; DATA];

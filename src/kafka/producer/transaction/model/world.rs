@@ -199,7 +199,10 @@ impl World {
     /// The transaction is aborted by the coordinator, and its producer fenced.
     pub(super) fn fence(&mut self) {
         let before = self.producer;
-        self.producer.epoch += 1;
+        match before.epoch {
+            i16::MAX => self.bump(true),
+            _ => self.producer.epoch += 1,
+        }
         self.last = if self.is_two() { before } else { NOBODY };
         self.prepare(End::Abort, self.producer);
     }

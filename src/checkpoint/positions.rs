@@ -1,0 +1,402 @@
+//! TopicPositions as records of a compacted topic (`delivery = exactly_once`): they are committed together with what was read.
+//!
+//! ```text
+//! key:   1 AGENT / SERIAL      value: a line of the checkpoints file, without its checksum
+//! ```
+//! The first byte is the version. A key without value is a file that is forgotten.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::store;
+use crate::progress::{Checkpoint, PositionRecord, Saved};
+
+/// The records of one agent.
+///
+/// A file that is opened again gets another serial number, and with that another key. The key before is forgotten in the
+/// transaction that has a record of the new one, and no sooner: the topic would not know the file in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPositions {
+    agent: String,
+    /// How many producers there are. The records of a file are all in transactions of its own one, so that they are in
+    /// their order.
+    producers: usize,
+    /// Serial numbers of files that are forgotten, and are in the topic yet, with their producers.
+    forgotten: Vec<(u64, usize)>,
+    /// The same, since the last transaction: a file that goes on where this one ended may be opened only now.
+    just_forgotten: Vec<(u64, usize)>,
+    /// Serial numbers of files that are not read from their beginning, of which the topic has no record.
+    untold: HashMap<u64, usize>,
+    /// Those that others took the place of, of which there is no record in the topic.
+    replaced: HashMap<u64, Vec<u64>>,
+    /// What is in the transaction of a producer.
+    leaving: HashMap<usize, Leaving>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Leaving {
+    forgotten: Vec<u64>,
+    /// Serial numbers that have a record in it.
+    told: Vec<u64>,
+}
+
+impl TopicPositions {
+    /// Of the agent with this id.
+    pub fn new(agent: &str) -> Self {
+        TopicPositions {
+            agent: agent.to_owned(),
+            producers: 1,
+            forgotten: Vec::new(),
+            just_forgotten: Vec::new(),
+            untold: HashMap::new(),
+            replaced: HashMap::new(),
+            leaving: HashMap::new(),
+        }
+    }
+
+    /// A file is forgotten, unless another serial number took the place of this one.
+    pub(super) fn forget(&mut self, serial: u64, path: &Path) {
+        self.untold.remove(&serial);
+        if !self
+            .replaced
+            .values()
+            .any(|others| others.contains(&serial))
+        {
+            let producer = producer_of(path, self.producers);
+            let others = self.replaced.remove(&serial).into_iter().flatten();
+            let all = std::iter::once(serial).chain(others);
+            self.just_forgotten
+                .extend(all.map(|serial| (serial, producer)));
+        }
+    }
+
+    /// A file is opened, and takes the place of others.
+    pub(super) fn open(&mut self, checkpoint: &Checkpoint, others: &[u64]) {
+        let serial = checkpoint.serial;
+        if checkpoint.offset > 0 {
+            self.untold
+                .insert(serial, producer_of(&checkpoint.path, self.producers));
+        }
+        let mut all = others.to_vec();
+        for other in others {
+            self.untold.remove(other);
+            all.extend(self.replaced.remove(other).into_iter().flatten());
+        }
+        if !all.is_empty() {
+            self.replaced.insert(serial, all);
+        }
+    }
+
+    /// The records of a transaction of a producer, after which the files of `checkpoints` stand there.
+    pub(super) fn seal(
+        &mut self,
+        producer: usize,
+        checkpoints: &[Checkpoint],
+    ) -> Vec<PositionRecord> {
+        let leaving = self.leaving.entry(producer).or_default();
+        let is_mine = |(_, of): &mut (u64, usize)| *of == producer;
+        leaving.forgotten.extend(
+            self.forgotten
+                .extract_if(.., is_mine)
+                .map(|(serial, _)| serial),
+        );
+        self.forgotten
+            .extend(self.just_forgotten.extract_if(.., is_mine));
+        leaving.told = checkpoints
+            .iter()
+            .map(|checkpoint| checkpoint.serial)
+            .collect();
+        let mut gone = leaving.forgotten.clone();
+        gone.extend(
+            leaving
+                .told
+                .iter()
+                .filter_map(|serial| self.replaced.get(serial))
+                .flatten(),
+        );
+        let gone = gone.into_iter().map(|serial| (self.key(serial), None));
+        let told = checkpoints.iter().map(|checkpoint| self.record(checkpoint));
+        gone.chain(told).collect()
+    }
+
+    fn record(&self, checkpoint: &Checkpoint) -> PositionRecord {
+        let line = store::line_of(checkpoint);
+        (self.key(checkpoint.serial), Some(line.into_bytes()))
+    }
+
+    /// The transaction is committed.
+    pub(super) fn committed(&mut self, producer: usize) {
+        for serial in self.leaving.remove(&producer).unwrap_or_default().told {
+            self.replaced.remove(&serial);
+            self.untold.remove(&serial);
+        }
+    }
+
+    /// Serial numbers of which a transaction of that producer is to have a record.
+    pub(super) fn untold(&self, producer: usize) -> impl Iterator<Item = u64> {
+        let mine = self.untold.iter().filter(move |(_, of)| **of == producer);
+        mine.map(|(serial, _)| *serial)
+    }
+
+    /// Of an agent with so many producers.
+    pub fn with_producers(mut self, producers: usize) -> Self {
+        self.producers = producers;
+        self
+    }
+
+    fn key(&self, serial: u64) -> Vec<u8> {
+        format!("{VERSION}{}/{serial}", self.agent).into_bytes()
+    }
+
+    /// The serial number, if the key is one of this agent.
+    fn serial(&self, key: &[u8]) -> Option<u64> {
+        let key = std::str::from_utf8(key).ok()?.strip_prefix(VERSION)?;
+        let (agent, serial) = key.rsplit_once('/')?;
+        serial.parse().ok().filter(|_| agent == self.agent)
+    }
+}
+
+/// What a topic says of the files of an agent.
+#[derive(Debug)]
+pub struct ReadPositions {
+    of: TopicPositions,
+    /// By serial number; `None`: it is forgotten.
+    files: BTreeMap<u64, Option<Checkpoint>>,
+    /// Records that are none.
+    unreadable: u64,
+}
+
+impl ReadPositions {
+    /// Of the agent with this id.
+    pub fn new(agent: &str) -> Self {
+        ReadPositions {
+            of: TopicPositions::new(agent),
+            files: BTreeMap::new(),
+            unreadable: 0,
+        }
+    }
+
+    /// Takes the next record.
+    pub fn take(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let Some(serial) = self.of.serial(key) else {
+            return;
+        };
+        let checkpoint = match value {
+            None => None,
+            Some(line) => match store::checkpoint_of(line) {
+                Some(checkpoint) => Some(checkpoint),
+                None => {
+                    self.unreadable += 1;
+                    return;
+                }
+            },
+        };
+        self.files.insert(serial, checkpoint);
+    }
+
+    /// How many records were none.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// What the checkpoints file has `saved`, moved to where the topic says that the files stand. Returns how many files
+    /// are farther than it knew, and what the topic has to forget.
+    ///
+    /// The file is written after the commit, so it is behind if the agent was killed in between, and it may be missing.
+    /// It is ahead where nothing had to be sent: a hole, a file that was read to its end, or one that was opened again,
+    /// whose older serial number it does not know any more.
+    pub fn move_on(self, saved: &mut Saved, producers: usize) -> (usize, TopicPositions) {
+        let newest = saved.checkpoints.iter().map(|known| known.serial).max();
+        let (mut moved, mut stale) = (0, Vec::new());
+        for (serial, told) in self.files {
+            let known = saved
+                .checkpoints
+                .iter_mut()
+                .find(|known| known.serial == serial);
+            match (known, told) {
+                (_, None) => {}
+                (Some(known), Some(told)) => {
+                    if told.offset > known.offset {
+                        moved += 1;
+                        *known = told;
+                    }
+                }
+                (None, Some(told)) if newest.is_none_or(|newest| serial > newest) => {
+                    // The newer number of two that one file had: the agent was killed before it could forget the other.
+                    let mut known = saved.checkpoints.iter();
+                    if let Some(at) = known.position(|known| is_same(known, &told)) {
+                        stale.push(saved.checkpoints.swap_remove(at));
+                    }
+                    moved += 1;
+                    saved.checkpoints.push(told);
+                }
+                (None, Some(told)) => stale.push(told),
+            }
+        }
+        let mut positions = self.of.with_producers(producers);
+        for stale in stale {
+            let all = || saved.checkpoints.iter().rev();
+            let now = all().find(|known| is_same(known, &stale));
+            // A copy of what was truncated.
+            match now.or_else(|| all().find(|known| has_same_beginning(known, &stale))) {
+                Some(now) => positions
+                    .replaced
+                    .entry(now.serial)
+                    .or_default()
+                    .push(stale.serial),
+                None => positions.forget(stale.serial, &stale.path),
+            }
+        }
+        (moved, positions)
+    }
+}
+
+/// The producer that has the lines of the file that is followed at `path`.
+pub fn producer_of(path: &Path, producers: usize) -> usize {
+    crc32c::crc32c(path.as_os_str().as_bytes()) as usize % producers.max(1)
+}
+
+/// Whether the two are of one file with one content.
+fn is_same(one: &Checkpoint, other: &Checkpoint) -> bool {
+    let (a, b) = (&one.identity, &other.identity);
+    (a.inode, a.born_ns) == (b.inode, b.born_ns) && has_same_beginning(one, other)
+}
+
+fn has_same_beginning(one: &Checkpoint, other: &Checkpoint) -> bool {
+    let (a, b) = (&one.identity.fingerprint, &other.identity.fingerprint);
+    (a.len, a.hash) == (b.len, b.hash)
+}
+
+/// The first byte of a key.
+const VERSION: &str = "1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::TailChecksum;
+    use crate::identity::{FileIdentity, Fingerprint, Inode};
+    use crate::progress::{Marks, SourceState};
+
+    fn sample(serial: u64, offset: u64) -> Checkpoint {
+        let inode = Inode {
+            device: 1,
+            inode: serial,
+        };
+        Checkpoint {
+            path: Path::new("/var/log/a b.log").into(),
+            identity: FileIdentity {
+                inode,
+                born_ns: 7,
+                fingerprint: Fingerprint::of(b"first line"),
+            },
+            offset,
+            size: offset,
+            tail_checksum: TailChecksum::of(b"last line"),
+            marks: Marks::default(),
+            tag: None,
+            state: SourceState::Open,
+            serial,
+            modified_ns: 9,
+        }
+    }
+
+    fn read(of: &str, records: &[PositionRecord]) -> ReadPositions {
+        let mut read = ReadPositions::new(of);
+        for (key, value) in records {
+            read.take(key, value.as_deref());
+        }
+        read
+    }
+
+    fn moved(read: ReadPositions, known: &[Checkpoint]) -> Vec<(u64, u64)> {
+        let mut saved = Saved {
+            checkpoints: known.to_vec(),
+            ..Saved::default()
+        };
+        read.move_on(&mut saved, 1);
+        let all = saved.checkpoints.iter();
+        all.map(|checkpoint| (checkpoint.serial, checkpoint.offset))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_committed_is_where_the_files_stand_whatever_the_checkpoints_file_knows() {
+        let mut positions = TopicPositions::new("host/a");
+        let mut records = positions.seal(0, &[sample(7, 100), sample(8, 5)]);
+        records.extend(positions.seal(1, &[sample(7, 250), sample(9, 10)]));
+        // Another agent, another version, and nonsense.
+        records.extend(TopicPositions::new("host").seal(0, &[sample(7, 900)]));
+        records.push((b"2host/a/7".to_vec(), records[0].1.clone()));
+        records.push((b"\xff".to_vec(), None));
+        records.push((b"1host/a/7".to_vec(), Some(b"nonsense".to_vec())));
+        let read = || read("host/a", &records);
+        assert_eq!(read().unreadable(), 1);
+        let all = [(7, 250), (8, 5), (9, 10)];
+        assert_eq!(moved(read(), &[]), all, "the file is missing");
+        assert_eq!(moved(read(), &[sample(7, 100)]), all, "it is behind");
+        // It is ahead: of the file 8 it knows that it was opened again as 10.
+        let ahead = [sample(7, 100), sample(9, 300), sample(10, 5)];
+        assert_eq!(moved(read(), &ahead), [(7, 250), (9, 300), (10, 5)]);
+    }
+
+    #[test]
+    fn the_topic_knows_a_file_that_was_opened_again_under_one_serial_number_at_any_time() {
+        let mut positions = TopicPositions::new("a");
+        let mut topic = positions.seal(0, &[sample(3, 100), sample(4, 1)]);
+        positions.committed(0);
+        positions.open(&sample(5, 100), &[3]);
+        positions.open(&sample(6, 100), &[5]);
+        assert_eq!(positions.untold(0).collect::<Vec<_>>(), [6]);
+        // Its last bytes under the old number are done with only now.
+        let path = sample(3, 0).path;
+        positions.forget(3, &path);
+        positions.forget(4, &path);
+        assert_eq!(
+            positions.seal(0, &[]),
+            [],
+            "what goes on where 4 ended may come yet"
+        );
+        let aborted = positions.seal(0, &[]);
+        assert_eq!(aborted.len(), 1, "4 is forgotten, 3 is not");
+        topic.extend(positions.seal(0, &[]));
+        positions.committed(0);
+        assert_eq!(moved(read("a", &topic), &[]), [(3, 100)]);
+        let aborted = positions.seal(0, &[sample(6, 150)]);
+        assert_eq!(aborted.len(), 3);
+        topic.extend(positions.seal(0, &[sample(6, 200)]));
+        positions.committed(0);
+        assert_eq!(moved(read("a", &topic), &[]), [(6, 200)]);
+        assert_eq!(positions.seal(0, &[sample(6, 300)]).len(), 1);
+        assert_eq!(positions.untold(0).count(), 0);
+    }
+
+    #[test]
+    fn a_serial_number_that_a_killed_agent_could_not_forget_is_forgotten_by_the_next() {
+        let of_inode = |serial, inode, offset| {
+            let mut checkpoint = sample(serial, offset);
+            checkpoint.identity.inode.inode = inode;
+            checkpoint
+        };
+        let mut topic = TopicPositions::new("a").seal(0, &[of_inode(3, 1, 100), of_inode(4, 2, 7)]);
+        // 3 was opened again as 5, of which the topic has nothing yet.
+        let mut saved = Saved {
+            checkpoints: vec![of_inode(5, 1, 100), of_inode(4, 2, 7)],
+            ..Saved::default()
+        };
+        let (moved_on, mut positions) = read("a", &topic).move_on(&mut saved, 1);
+        assert_eq!(moved_on, 0);
+        assert_eq!(
+            positions.seal(0, &[of_inode(4, 2, 8)]).len(),
+            1,
+            "3 stands for 5 as yet"
+        );
+        let later = positions.seal(0, &[of_inode(5, 1, 150)]);
+        assert_eq!(later.len(), 2);
+        // It was killed as well, so there are both, and then the file is missing.
+        topic.extend(later.into_iter().filter(|record| record.1.is_some()));
+        assert_eq!(moved(read("a", &topic), &[]), [(4, 7), (5, 150)]);
+        let (_, mut positions) = read("a", &topic).move_on(&mut Saved::default(), 1);
+        assert_eq!(positions.seal(0, &[of_inode(5, 1, 160)]).len(), 2);
+    }
+}

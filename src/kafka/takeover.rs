@@ -1,0 +1,415 @@
+//! How an agent begins to deliver exactly once: it takes over its transactional ids, which puts an end to whatever an
+//! earlier instance of it had open, and only then reads where the files stand.
+//!
+//! ```text
+//!  find or make the topic of positions -> for each producer: FindCoordinator, InitProducerId -> read the positions
+//! ```
+//! Were the positions read first, an instance that still runs could commit after that, and its lines would be sent
+//! again. It all runs on the thread that starts the agent, and is tried again for as long as it takes.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{CreateTopicsRequest, ListOffsetsRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::backoff::Backoff;
+use crate::config::{BrokerAddress, ExactlyOnce, KafkaConfig};
+use crate::kafka::network::client::Client;
+use crate::kafka::network::error::ConnectionError;
+use crate::kafka::network::token::TokenSource;
+use crate::kafka::producer::transaction::Place;
+use crate::kafka::producer::transactional::{TakenOver, TransactionSettings};
+use crate::kafka::protocol::api::{
+    CREATE_TOPICS, FIND_COORDINATOR, Features, INIT_PRODUCER_ID, LIST_OFFSETS, METADATA,
+};
+use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict};
+use crate::kafka::protocol::fetch::read_offsets;
+use crate::kafka::protocol::record_batch::ProducerId;
+use crate::kafka::protocol::request::Request;
+use crate::kafka::protocol::response::{MetadataResponse, Response};
+use crate::kafka::protocol::transaction::Transactions;
+use crate::kafka::read::reader::{Found, Period, ReadError, TopicReader};
+use crate::partitioner;
+
+/// Why an agent cannot deliver exactly once.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeoverError {
+    /// Nobody can mend it but a person.
+    #[error("{0}")]
+    Refused(String),
+    /// A stop was asked for meanwhile.
+    #[error("stopped before the brokers had said where the files stand")]
+    Stopped,
+}
+
+/// Something that may be over when it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("{0}: {1}")]
+    Connection(BrokerAddress, ConnectionError),
+    #[error("{0}")]
+    Code(Verdict),
+    #[error("{0}")]
+    Words(&'static str),
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Final(String),
+}
+
+/// Takes keys and values.
+type Take<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
+
+/// The agent that takes over.
+pub(crate) struct Takeover<'a> {
+    config: &'a KafkaConfig,
+    settings: &'a ExactlyOnce,
+    /// What its transactional ids and keys begin with.
+    agent: &'a str,
+    tokens: TokenSource,
+    features: Features,
+}
+
+impl<'a> Takeover<'a> {
+    pub(crate) fn new(config: &'a KafkaConfig, settings: &'a ExactlyOnce, agent: &'a str) -> Self {
+        Takeover {
+            config,
+            settings,
+            agent,
+            tokens: TokenSource::default(),
+            features: Features::default(),
+        }
+    }
+
+    /// Takes over the ids of so many producers. What was committed under them is shown to `take`,
+    /// all of it in its order, and perhaps again from its beginning.
+    pub(crate) fn run(
+        &mut self,
+        producers: usize,
+        is_stopped: &dyn Fn() -> bool,
+        take: Take<'_>,
+    ) -> Result<Vec<TakenOver>, TakeoverError> {
+        let mut backoff = Backoff::new(&mut fastrand::Rng::new());
+        let since = Instant::now();
+        let mut said = false;
+        loop {
+            let trouble = match self.attempt(producers, take) {
+                Ok(taken) => return Ok(taken),
+                Err(Trouble::Final(words)) => return Err(TakeoverError::Refused(words)),
+                Err(trouble) => trouble,
+            };
+            if since.elapsed() > PATIENCE && !std::mem::replace(&mut said, true) {
+                log::warn!("exactly once cannot begin: {trouble}; retrying");
+            }
+            log::debug!("exactly once cannot begin: {trouble}");
+            let until = Instant::now() + backoff.pause();
+            while Instant::now() < until {
+                if is_stopped() {
+                    return Err(TakeoverError::Stopped);
+                }
+                thread::sleep(STEP);
+            }
+        }
+    }
+
+    fn attempt(&mut self, producers: usize, take: Take<'_>) -> Result<Vec<TakenOver>, Trouble> {
+        let address = self.any_broker()?;
+        let metadata = self.positions_topic(&address)?;
+        let partitions = metadata
+            .topics
+            .first()
+            .map_or(&[][..], |topic| &topic.partitions);
+        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+        let index = partitioner::of_key(self.agent.as_bytes(), count);
+        let positions: Place = (self.settings.positions_topic.as_str().into(), index);
+        let timeout_ms = self.settings.transaction_timeout.as_millis();
+        let mut taken = Vec::new();
+        for k in 0..producers {
+            let transactions = Transactions {
+                id: format!("{PREFIX}{}-{k}", self.agent),
+                timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
+            };
+            let producer = self.take_over(&address, &transactions)?;
+            taken.push(TakenOver {
+                producer,
+                features: Features::default(),
+                settings: TransactionSettings {
+                    transactions,
+                    positions: positions.clone(),
+                    interval: self.settings.commit_interval,
+                    most_bytes: usize::MAX,
+                },
+            });
+        }
+        for taken in &mut taken {
+            taken.features = self.features;
+        }
+        let leader = partitions.iter().find(|partition| partition.index == index);
+        let leader = leader.map_or(-1, |partition| partition.leader);
+        let end = self.end_of(&metadata, leader, index)?;
+        self.read_positions(index, end, take)?;
+        Ok(taken)
+    }
+
+    fn connect(&mut self, address: &BrokerAddress) -> Result<Client<'a>, Trouble> {
+        let failed = |error| Trouble::Connection(address.clone(), error);
+        let mut client = Client::connect(address, self.config).map_err(failed)?;
+        client.authenticate(&self.tokens).map_err(failed)?;
+        let features = client.versions.features;
+        if features.epoch >= self.features.epoch {
+            self.features = features;
+        }
+        if client
+            .versions
+            .of(INIT_PRODUCER_ID)
+            .is_none_or(|version| version < 3)
+        {
+            return Err(Trouble::Final(format!(
+                "'delivery = exactly_once' needs Kafka 2.5 or later, and {address} is older"
+            )));
+        }
+        Ok(client)
+    }
+
+    fn call(
+        &self,
+        client: &mut Client<'_>,
+        address: &BrokerAddress,
+        request: Request,
+    ) -> Result<Response, Trouble> {
+        let answer = client.call(request, self.config.request_timeout);
+        answer.map_err(|error| Trouble::Connection(address.clone(), error))
+    }
+
+    fn any_broker(&mut self) -> Result<BrokerAddress, Trouble> {
+        let mut result = Err(Trouble::Words("no broker"));
+        for address in &self.config.brokers {
+            match self.connect(address) {
+                Ok(_) => return Ok(address.clone()),
+                Err(trouble @ Trouble::Final(_)) => return Err(trouble),
+                Err(trouble) => result = Err(trouble),
+            }
+        }
+        result
+    }
+
+    /// The topic of positions, which is made if it is missing.
+    fn positions_topic(&mut self, address: &BrokerAddress) -> Result<MetadataResponse, Trouble> {
+        let name = &self.settings.positions_topic;
+        let mut client = self.connect(address)?;
+        let version = client.versions.of(METADATA).unwrap_or(4);
+        // Brokers must not make it by themselves: it would not be compacted.
+        let request = Request::metadata_of(&self.config.client_id, version, name);
+        let Response::Metadata(metadata) = self.call(&mut client, address, request)? else {
+            return Err(Trouble::Words("no metadata"));
+        };
+        match metadata.topics.first().map(|topic| topic.error) {
+            Some(0) => Ok(metadata),
+            Some(UNKNOWN_TOPIC) => {
+                self.make_topic(&metadata)?;
+                Err(Trouble::Words("the topic of positions was just made"))
+            }
+            Some(code) => Err(self.code(code, Asked::Produce)),
+            None => Err(Trouble::Words("no metadata of the topic of positions")),
+        }
+    }
+
+    fn make_topic(&mut self, metadata: &MetadataResponse) -> Result<(), Trouble> {
+        let name = self.settings.positions_topic.clone();
+        let config = |(name, value)| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_value(Some(StrBytes::from_static_str(value)))
+        };
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(StrBytes::from_string(name.clone())))
+            .with_num_partitions(PARTITIONS)
+            .with_replication_factor(i16::try_from(metadata.brokers.len().clamp(1, 3)).unwrap_or(1))
+            .with_configs(TOPIC_CONFIGS.iter().copied().map(config).collect());
+        let message = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(10_000);
+        // Before KRaft only the controller makes topics.
+        let mut result = Err(Trouble::Words("no broker makes the topic of positions"));
+        for (_, host, port) in &metadata.brokers {
+            let address = BrokerAddress {
+                host: host.clone(),
+                port: *port,
+            };
+            let mut client = self.connect(&address)?;
+            let Some(version) = client.versions.of(CREATE_TOPICS) else {
+                continue;
+            };
+            let client_id = &self.config.client_id;
+            let request = Request::plain(CREATE_TOPICS, version, client_id, &message);
+            let Response::CreateTopics(code) = self.call(&mut client, &address, request)? else {
+                continue;
+            };
+            match code {
+                0 | TOPIC_EXISTS => {
+                    log::info!("topic '{name}' was made, for the positions");
+                    return Ok(());
+                }
+                code => result = Err(Trouble::Code(Verdict::of(code))),
+            }
+        }
+        result
+    }
+
+    /// Becomes the one producer of a transactional id.
+    fn take_over(
+        &mut self,
+        any: &BrokerAddress,
+        transactions: &Transactions,
+    ) -> Result<ProducerId, Trouble> {
+        let client_id = &self.config.client_id;
+        let mut client = self.connect(any)?;
+        let version = client.versions.of(FIND_COORDINATOR).unwrap_or(1);
+        let request = Request::find_coordinator(client_id, version, &transactions.id);
+        let Response::FindCoordinator(found) = self.call(&mut client, any, request)? else {
+            return Err(Trouble::Words("no coordinator"));
+        };
+        if found.error != 0 {
+            return Err(self.code(found.error, Asked::FindCoordinator));
+        }
+        let (_, host, port) = found.broker;
+        let address = BrokerAddress { host, port };
+        let mut client = self.connect(&address)?;
+        let version = client.versions.of(INIT_PRODUCER_ID).unwrap_or(3);
+        for _ in 0..MOST_CONCURRENT {
+            let request = Request::init_transactions(client_id, version, transactions, None);
+            let Response::InitProducerId(answer) = self.call(&mut client, &address, request)?
+            else {
+                return Err(Trouble::Words("no producer id"));
+            };
+            match answer.error {
+                0 => {
+                    return Ok(ProducerId {
+                        id: answer.id,
+                        epoch: answer.epoch,
+                    });
+                }
+                // A transaction of an earlier instance is ended first.
+                CONCURRENT_TRANSACTIONS => thread::sleep(STEP),
+                code => return Err(self.code(code, Asked::InitProducerId)),
+            }
+        }
+        Err(Trouble::Code(Verdict::of(CONCURRENT_TRANSACTIONS)))
+    }
+
+    fn code(&self, code: i16, asked: Asked) -> Trouble {
+        let verdict = Verdict::of(code);
+        let timeout = self.settings.transaction_timeout;
+        match (code, verdict.in_transaction(asked)) {
+            (INVALID_TIMEOUT, _) => Trouble::Final(format!(
+                "'transaction_timeout = {timeout:?}' is longer than transaction.max.timeout.ms of the brokers allows"
+            )),
+            (_, Reaction::Wait) => {
+                log::error!(
+                    "exactly once cannot begin: {verdict}{}",
+                    verdict.missing_right().unwrap_or_default()
+                );
+                Trouble::Code(verdict)
+            }
+            _ => Trouble::Code(verdict),
+        }
+    }
+
+    /// Where the partition ends, open transactions included.
+    fn end_of(
+        &mut self,
+        metadata: &MetadataResponse,
+        leader: i32,
+        index: i32,
+    ) -> Result<i64, Trouble> {
+        let mut brokers = metadata.brokers.iter();
+        let Some((_, host, port)) = brokers.find(|(node, ..)| *node == leader) else {
+            return Err(Trouble::Words("the positions have no leader"));
+        };
+        let address = BrokerAddress {
+            host: host.clone(),
+            port: *port,
+        };
+        let mut client = self.connect(&address)?;
+        let version = client.versions.of(LIST_OFFSETS).unwrap_or(2);
+        let partition = ListOffsetsPartition::default()
+            .with_partition_index(index)
+            .with_timestamp(-1);
+        let name = TopicName(StrBytes::from_string(self.settings.positions_topic.clone()));
+        let message = ListOffsetsRequest::default()
+            .with_replica_id((-1).into())
+            .with_isolation_level(0)
+            .with_topics(vec![
+                ListOffsetsTopic::default()
+                    .with_name(name)
+                    .with_partitions(vec![partition]),
+            ]);
+        let request = Request::plain(LIST_OFFSETS, version, &self.config.client_id, &message);
+        let until = Instant::now() + self.config.request_timeout;
+        let answer = client.transport.ask(request, until);
+        let answer = answer.map_err(|error| Trouble::Connection(address.clone(), error))?;
+        let told = read_offsets(&answer, version)
+            .map_err(|error| Trouble::Connection(address, ConnectionError::Malformed(error)))?;
+        match told.first() {
+            Some((_, 0, offset)) => Ok(*offset),
+            Some((_, code, _)) => Err(Trouble::Code(Verdict::of(*code))),
+            None => Err(Trouble::Words("no offset")),
+        }
+    }
+
+    /// Shows what is committed in the partition before `end`. What lies behind a transaction that is still open cannot
+    /// be seen: it is one of another agent, or of an id that this one has no more, and is waited for.
+    fn read_positions(&self, index: i32, end: i64, take: Take<'_>) -> Result<(), Trouble> {
+        let topic = &self.settings.positions_topic;
+        let mut reader = TopicReader::open(self.config, topic, Period::default())?;
+        reader
+            .partitions
+            .retain(|partition| partition.index == index);
+        let stable = reader
+            .partitions
+            .first()
+            .map_or(0, |partition| partition.end);
+        if stable < end {
+            return Err(Trouble::Words(
+                "another producer's transaction is open in the topic of positions",
+            ));
+        }
+        let mut damage = None;
+        let mut found = |found: Found<'_>| match found {
+            Found::Record(_, record) => take(record.key.unwrap_or_default(), record.value),
+            Found::Unreadable(_, offset, error) => damage = Some((offset, error)),
+            Found::Aborted(_) | Found::Expired => {}
+        };
+        while reader.read(&mut found)? {}
+        match damage {
+            None => Ok(()),
+            Some((offset, error)) => Err(Trouble::Final(format!(
+                "topic '{topic}' partition {index}: what stands at offset {offset} cannot be read: {error}"
+            ))),
+        }
+    }
+}
+
+/// What transactional ids begin with.
+const PREFIX: &str = "logagent-";
+/// Of the topic of positions: each agent uses one.
+const PARTITIONS: i32 = 16;
+/// An active segment is never compacted, so it is kept small.
+const TOPIC_CONFIGS: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("segment.bytes", "16777216"),
+    ("segment.ms", "3600000"),
+    ("min.cleanable.dirty.ratio", "0.1"),
+];
+const UNKNOWN_TOPIC: i16 = 3;
+const TOPIC_EXISTS: i16 = 36;
+const INVALID_TIMEOUT: i16 = 50;
+const CONCURRENT_TRANSACTIONS: i16 = 51;
+const STEP: Duration = Duration::from_millis(20);
+/// Within two seconds a transaction is ended, or its coordinator is in trouble.
+const MOST_CONCURRENT: u32 = 100;
+/// Brokers that start together with the agent are no reason for a line in the log.
+const PATIENCE: Duration = Duration::from_secs(3);
