@@ -53,6 +53,7 @@ pub mod deadline;
 pub mod fuzz;
 pub mod identity;
 pub mod kafka;
+pub mod left_out;
 pub mod log_writer;
 mod memory;
 pub mod metrics;

@@ -3,13 +3,18 @@
 //! What is counted for lines is counted for many at a time, with relaxed atomics; a lock is taken where a file is
 //! opened, a topic or a broker is first seen, or something fails.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+mod counters;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use self::counters::{Bounded, lock};
+pub use self::counters::{Counter, Flag, Gauge, MOST_NAMES, Tally};
 use crate::condition::Board;
 use crate::config::LogConfig;
+use crate::left_out::LeftOut;
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
 use crate::snapshot::{BrokerStatus, ConditionStatus, Latency, LogStatus, TopicStatus};
@@ -25,6 +30,8 @@ pub struct Metrics {
     pub has_grown: Flag,
     /// What is wrong at present.
     pub board: Board,
+    /// What patterns name and is not followed.
+    pub left_out: LeftOut,
     /// Errors that Produce was answered with.
     produce_errors: Tally,
     sections: Mutex<Vec<Arc<SectionCounters>>>,
@@ -49,6 +56,8 @@ pub struct SectionCounters {
     pub acked_records: Counter,
     /// What went away before it was read, in the order of [`Lost::ALL`].
     lost_bytes: [Counter; Lost::ALL.len()],
+    /// When something was lost last, in ms since 1970; 0 if nothing was.
+    last_lost_ms: AtomicU64,
     /// How long files waited for the section's rate, in ms.
     pub rate_limited_ms: Counter,
     /// The first one is in use; the others counted for rules that were changed.
@@ -232,6 +241,7 @@ impl Metrics {
                 dead_letters: counters.dead_letters.all(),
                 parked: trouble.map(|trouble| (trouble.reason.clone(), trouble.since)),
                 next_try: trouble.and_then(|trouble| trouble.next_try),
+                acked_rate: 0,
             }
         };
         self.topics.map(topic)
@@ -252,6 +262,7 @@ impl Metrics {
                 in_flight_bytes: counters.in_flight_bytes.value(),
                 requests: counters.requests.value(),
                 latency: counters.latency(),
+                recent_latency: Latency::default(),
                 last_error: trouble.map(|trouble| trouble.reason.clone()),
                 next_try: trouble.and_then(|trouble| trouble.next_try),
             })
@@ -298,6 +309,9 @@ impl SectionCounters {
 
     /// Bytes are lost.
     pub fn lose(&self, why: Lost, bytes: u64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_ms = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(0);
+        self.last_lost_ms.store(now_ms, Ordering::Relaxed);
         self.lost_bytes[why as usize].add(bytes);
     }
 
@@ -350,7 +364,12 @@ impl SectionCounters {
                 .iter()
                 .map(|(why, name)| (*name, self.lost_bytes[*why as usize].value()))
                 .collect(),
+            last_lost: match self.last_lost_ms.load(Ordering::Relaxed) {
+                0 => None,
+                ms => UNIX_EPOCH.checked_add(Duration::from_millis(ms)),
+            },
             rate_limited: Duration::from_millis(self.rate_limited_ms.value()),
+            ..LogStatus::default()
         }
     }
 }
@@ -363,117 +382,6 @@ impl PartialEq for SectionCounters {
 }
 
 impl Eq for SectionCounters {}
-
-/// Counters by name, of a bounded number of names.
-#[derive(Debug)]
-struct Bounded<T>(Mutex<BTreeMap<String, Arc<T>>>);
-
-impl<T> Default for Bounded<T> {
-    fn default() -> Self {
-        Bounded(Mutex::default())
-    }
-}
-
-impl<T: Default> Bounded<T> {
-    fn named(&self, name: &str) -> Arc<T> {
-        let mut known = lock(&self.0);
-        if let Some(counters) = known.get(name) {
-            return counters.clone();
-        }
-        let name = match known.len() < MOST_NAMES {
-            true => name,
-            false => OTHERS,
-        };
-        known.entry(name.to_owned()).or_default().clone()
-    }
-
-    fn map<R>(&self, f: impl Fn(&str, &T) -> R) -> Vec<R> {
-        let known = lock(&self.0);
-        known.iter().map(|(name, one)| f(name, one)).collect()
-    }
-}
-
-/// How often what happened, of few things.
-#[derive(Debug, Default)]
-pub struct Tally(Mutex<BTreeMap<&'static str, u64>>);
-
-impl Tally {
-    /// It happened `count` times more.
-    pub fn add(&self, what: &'static str, count: u64) {
-        *lock(&self.0).entry(what).or_default() += count;
-    }
-
-    fn all(&self) -> Vec<(String, u64)> {
-        let all = lock(&self.0);
-        all.iter()
-            .map(|(what, count)| ((*what).to_owned(), *count))
-            .collect()
-    }
-}
-
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Set by many, taken by one.
-#[derive(Debug, Default)]
-pub struct Flag(AtomicBool);
-
-impl Flag {
-    /// Sets it.
-    pub fn set(&self) {
-        // Most find it set, and a mere look does not take it from the other processors.
-        if !self.0.load(Ordering::Relaxed) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether it was set since the last time.
-    pub fn take(&self) -> bool {
-        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
-    }
-}
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `count`.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// The sum so far.
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number that goes up and down: each adds and takes what is its own.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    /// Adds `count`.
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Takes what was added.
-    pub fn take(&self, count: u64) {
-        self.0.fetch_sub(count, Ordering::Relaxed);
-    }
-
-    /// What it is now.
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// So many topics, and so many brokers, have counters of their own.
-pub const MOST_NAMES: usize = 200;
-const OTHERS: &str = "other";
 
 #[cfg(test)]
 mod tests {

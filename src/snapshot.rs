@@ -28,6 +28,25 @@ pub struct Snapshot {
     pub positions: PositionsStatus,
     /// The parts of the agent that did not answer in time. What they know is missing here.
     pub unanswered: Vec<String>,
+    /// The first of the paths that a pattern names and that are not followed.
+    pub not_followed: Vec<NotFollowed>,
+    /// How many there are of them, by why.
+    pub not_followed_counts: Vec<(String, u64)>,
+    /// How long the time was that rates are averages of.
+    pub rates_over: Duration,
+}
+
+/// A path that a pattern names and that is not followed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NotFollowed {
+    /// The path.
+    pub path: PathBuf,
+    /// The name of the section.
+    pub log: String,
+    /// The kind, as they are counted.
+    pub kind: String,
+    /// Why: `second name of '/srv/app.log'`, `excluded by '*.old'`.
+    pub reason: String,
 }
 
 /// The process.
@@ -93,8 +112,14 @@ pub struct LogStatus {
     pub acked_records: u64,
     /// Bytes that went away unread: `truncated`, `deleted`, `limit`.
     pub lost_bytes: Vec<(&'static str, u64)>,
+    /// When bytes were lost last.
+    pub last_lost: Option<SystemTime>,
     /// How long `rate_limit` made files wait.
     pub rate_limited: Duration,
+    /// Bytes that were read in a second of late: see [`Snapshot::rates_over`].
+    pub read_rate: u64,
+    /// Bytes that were done with in a second of late.
+    pub acked_rate: u64,
 }
 
 /// What a file is doing.
@@ -161,6 +186,8 @@ pub struct TopicStatus {
     pub parked: Option<(String, SystemTime)>,
     /// When it is tried again, if it is parked.
     pub next_try: Option<SystemTime>,
+    /// Records that were acknowledged in a second of late.
+    pub acked_rate: u64,
 }
 
 /// One broker.
@@ -180,6 +207,8 @@ pub struct BrokerStatus {
     pub requests: u64,
     /// How long Produce took.
     pub latency: Latency,
+    /// How long it took of late.
+    pub recent_latency: Latency,
     /// The last error, and when it is tried again.
     pub last_error: Option<String>,
     /// When it is connected to again, if it is down.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kafka_protocol::messages::ApiKey;
 
@@ -241,4 +241,64 @@ fn what_only_should_be_known_ends_with_1_and_a_refused_ini_or_case_with_2() {
     let ended = check(&env, &["--json"]);
     let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((ended.code, &json["errors"]), (Some(2), &1.into()));
+}
+
+#[test]
+fn second_names_and_files_that_are_left_out_are_not_counted() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    fs::hard_link(env.log_dir().join("app.log"), env.log_dir().join("b.log")).unwrap();
+    env.symlink("app.log", "c.log");
+    env.append("old.log", "old\n");
+    let long_ago = SystemTime::now() - Duration::from_secs(7200);
+    env.open("old.log").set_modified(long_ago).unwrap();
+    env.set("log:app", "ignore_older", "1h");
+    let ended = check(&env, &["--offline"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    let well = findings(&ended.stdout, "ok");
+    let left_out = "app 2 second names of files, 1 file older than ignore_older: not read";
+    assert!(well.iter().any(|line| line == left_out), "{}", ended.stdout);
+    assert!(ended.stdout.contains("1 log, 1 file\n"), "{}", ended.stdout);
+    let json = check(&env, &["--offline", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["logs"]["rows"][0]["files"], 1, "{json:#}");
+    assert_eq!(json["logs"]["rows"][0]["unread_bytes"], 70, "{json:#}");
+}
+
+#[test]
+fn where_the_metrics_listen_is_tried_and_may_be_the_agents_own() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..1);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    env.set("agent", "metrics_listen", &address);
+    let ended = check(&env, &["--offline"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    let in_use = format!("metrics {address} is in use by another program");
+    assert!(
+        findings(&ended.stdout, "WARN")[0].starts_with(&in_use),
+        "{}",
+        ended.stdout
+    );
+    drop(taken);
+    let said = |env: &Env| {
+        let ended = check(env, &["--offline"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+        let well = findings(&ended.stdout, "ok");
+        assert!(
+            well.iter().any(|line| line.starts_with("clock 2")),
+            "{well:?}"
+        );
+        well.into_iter()
+            .find(|line| line.starts_with("metrics "))
+            .unwrap()
+    };
+    assert_eq!(said(&env), format!("metrics {address} is free"));
+    env.start();
+    env.wait_for_log("metrics at http://", Duration::from_secs(10));
+    assert_eq!(
+        said(&env),
+        format!("metrics {address}, by the agent that runs")
+    );
+    env.stop();
 }

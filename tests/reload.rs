@@ -185,6 +185,24 @@ fn sighup_reloads_and_a_wrong_ini_changes_nothing() {
         "! [agent] state_dir changed: needs a restart, the old one stays in use",
         SOON,
     );
+    // What still waits for a restart is said again, and is not taken for applied.
+    env.set("agent", "state_dir", &env.state_dir().display().to_string())
+        .set("agent", "memory_limit", "32MiB");
+    save(&env);
+    let output = reload(&env);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("changes only 1 setting that waits for a restart\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("  ! [agent] memory_limit changed: needs a restart"),
+        "{said}"
+    );
+    env.unset("agent", "memory_limit");
+    save(&env);
+    assert!(reload(&env).status.success());
     env.write_lines("app.log", 5..10);
     env.stop_and_expect_lines(&lines(0..10));
 }
@@ -197,6 +215,12 @@ fn without_an_agent_a_reload_says_so() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("no agent answers"), "{said}");
+    fs::remove_file(env.config()).unwrap();
+    let output = reload(&env);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let none = format!("there is no ini '{}'", env.config().display());
+    assert!(said.contains(&none), "{said}");
 }
 
 #[test]

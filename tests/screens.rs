@@ -1,11 +1,12 @@
 //! What an operator sees of a running agent: status, tap, metrics.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -103,7 +104,7 @@ fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
     );
     assert!(
         well.stdout
-            .contains("\n... 1 files at their end (-a shows all)\n")
+            .contains("\n... 1 file at its end (-a shows all)\n")
     );
 
     env.write_lines("new.txt", 0..1000);
@@ -132,7 +133,11 @@ fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
     assert!(state.unwrap().contains("  PARKED "), "{}", wrong.stdout);
     // The other section is well.
     assert_eq!(status(&env, &["app"]).code, Some(0));
-    assert_eq!(status(&env, &["new"]).stdout.lines().count(), 9);
+    let new = status(&env, &["new"]).stdout;
+    assert!(
+        new.contains("\nWAITING  1 of 1 file, ") && !new.contains("app.log"),
+        "{new}"
+    );
     let unknown = status(&env, &["fly"]);
     assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""));
     env.broker.create_topic("missing", 1);
@@ -155,6 +160,9 @@ fn status_tells_what_is_behind_while_kafka_is_away() {
     let numbers = wait_for_numbers(&env, SOON, |numbers| {
         numbers["files"][0]["lag_bytes"].as_u64() > Some(10_000)
             && numbers["brokers"][0]["up_since_ms"].is_null()
+            && numbers["conditions"]
+                .as_array()
+                .is_some_and(|all| all.len() > 1)
     });
     assert_eq!(numbers["process"]["pid"], env.agent().pid());
     assert!(numbers["files"][0]["behind_since_ms"].is_u64());
@@ -168,12 +176,15 @@ fn status_tells_what_is_behind_while_kafka_is_away() {
     let mut watching = env.command(&["top"]);
     watching.env("TERM", "dumb");
     let watching = Agent::spawn(watching);
-    watching.wait_for_stdout("\nBEHIND  1 of 1 files, ", 2 * SOON);
+    watching.wait_for_stdout("\nBEHIND  1 of 1 file, ", 2 * SOON);
     drop(watching);
     assert_eq!(status(&env, &[]).code, Some(1));
     env.broker.up(1);
     env.wait_for_records(2010);
-    wait_for_numbers(&env, SOON, |numbers| numbers["files"][0]["lag_bytes"] == 0);
+    wait_for_numbers(&env, SOON, |numbers| {
+        let conditions = numbers["conditions"].as_array();
+        numbers["files"][0]["lag_bytes"] == 0 && conditions.is_some_and(Vec::is_empty)
+    });
     assert_eq!(status(&env, &[]).code, Some(0));
     env.stop();
 }
@@ -385,4 +396,134 @@ fn with_once_and_dry_run_nobody_is_listened_to() {
     let mut command = env.command(&["status"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     assert_eq!(command.status().unwrap().code(), Some(2));
+}
+
+#[test]
+fn what_is_not_followed_is_not_behind_and_says_why_it_is_not() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    let at = |name: &str| env.log_dir().join(name);
+    fs::hard_link(at("app.log"), at("hard.log")).unwrap();
+    env.symlink("app.log", "soft.log");
+    env.append("old.log", "old\n");
+    let long_ago = SystemTime::now() - Duration::from_secs(7200);
+    env.open("old.log").set_modified(long_ago).unwrap();
+    env.append("a.old.log", "excluded\n");
+    env.append("other.txt", "not named\n");
+    fs::hard_link(at("app.log"), at("app.txt")).unwrap();
+    let _socket = UnixListener::bind(at("socket.log")).unwrap();
+    let dangling = at("dangling.log");
+    env.symlink("nothing", "dangling.log");
+    env.append("partial.log", "no end");
+    let (old, socket, other, excluded) = (
+        at("old.log"),
+        at("socket.log"),
+        at("other.txt"),
+        at("a.old.log"),
+    );
+    let (gone, twin) = (at("gone.log"), at("app.txt"));
+    let also = env.path("app.*");
+    env.set("log:app", "ignore_older", "1h")
+        .set("log:app", "exclude", "*.old.log")
+        .set("log:later", "path", &also)
+        .set("log:later", "exclude", "*.txt");
+    env.start();
+    env.wait_for_records(10);
+    let numbers = wait_for_numbers(&env, SOON, |numbers| {
+        let counts = &numbers["not_followed_counts"];
+        let files = numbers["files"].as_array().into_iter().flatten();
+        let is_read = |file: &Value| file["lag_bytes"] == 0 && file["size"] != 0;
+        files.clone().all(is_read)
+            && counts["second names"] == 2
+            && counts["older than ignore_older"] == 1
+            && counts["excluded"] == 2
+            && counts["not regular files"] == 1
+            && counts["links to nothing"] == 1
+    });
+    let files = numbers["files"].as_array().unwrap();
+    assert_eq!(files.len(), 2, "{numbers:#}");
+    // The beginning of a line is no lag, on the screen or here.
+    let partial = files.iter().find(|file| file["unended_bytes"] == 6);
+    assert_eq!(partial.unwrap()["lag_bytes"], 0);
+    let screen = status(&env, &[]);
+    assert_eq!(screen.code, Some(0), "{}", screen.stdout);
+    for words in [
+        "\nOK  2 files at their end",
+        "  NOT FOLLOWED\n",
+        " 2 second names",
+    ] {
+        assert!(screen.stdout.contains(words), "{}", screen.stdout);
+    }
+
+    // Each path has one answer.
+    let first = files.iter().find(|file| file["size"] != 6).unwrap();
+    let first = first["path"].as_str().unwrap();
+    let name = |name: &str| env.log_dir().join(name).display().to_string();
+    let seconds = ["app.log", "hard.log", "soft.log"].map(name);
+    for second in seconds.iter().filter(|path| *path != first) {
+        let ended = status(&env, &[second]);
+        assert_eq!(ended.code, Some(1));
+        let words = ended
+            .stdout
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(
+            words.contains(&format!("{second}: second name of '{first}'")),
+            "{words}"
+        );
+    }
+    let ended = status(&env, &[first]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("\nfollowed by [log:app]"),
+        "{}",
+        ended.stdout
+    );
+    for (path, reason) in [
+        (
+            &old,
+            "older than ignore_older; it is followed once it is written to",
+        ),
+        (&excluded, "excluded by '*.old.log'"),
+        (&socket, "not a regular file"),
+        (&dangling, "a link to nothing"),
+        (&other, "no section of the ini names it"),
+        (&twin, "excluded by '*.txt'"),
+        (
+            &gone,
+            "there is no such file; [log:app] follows it when it appears",
+        ),
+    ] {
+        let path = path.display().to_string();
+        let ended = status(&env, &[&path]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+        assert!(
+            ended.stdout.contains("\nNOT FOLLOWED\n"),
+            "{}",
+            ended.stdout
+        );
+        let words = ended
+            .stdout
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(words.contains(&format!("{path}: {reason}")), "{words}");
+        let ended = env.run(&["status", "--json", &path]);
+        let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(ended.code, Some(1));
+        assert_eq!(json["not_followed"][0]["reason"], reason, "{json:#}");
+    }
+
+    // It is followed when it is written to, and when its first name has gone.
+    env.append("old.log", "new\n");
+    wait_for_numbers(&env, SOON, |numbers| {
+        numbers["not_followed_counts"]["older than ignore_older"].is_null()
+    });
+    env.wait_for_records(12);
+    fs::remove_file(&excluded).unwrap();
+    wait_for_numbers(&env, SOON, |numbers| {
+        numbers["not_followed_counts"]["excluded"] == 1
+    });
+    env.stop();
 }

@@ -17,6 +17,7 @@
 mod config_watch;
 mod control_group;
 mod memory_limit;
+mod rates;
 mod reload;
 mod standing;
 mod summary;

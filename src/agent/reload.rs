@@ -84,6 +84,11 @@ impl Reloading {
         }
     }
 
+    /// The threads that look at what may hang.
+    pub(super) fn lanes(&self) -> Option<&Lanes> {
+        self.lanes.as_ref()
+    }
+
     /// Where what was seen of the ini arrives.
     pub(super) fn looked(&self) -> &Receiver<Looked> {
         &self.looked.1
@@ -441,11 +446,7 @@ fn say(report: &ReloadReport) {
     let ReloadOutcome::Applied(changes) = &report.outcome else {
         return;
     };
-    let short = ReloadReport {
-        outcome: ReloadOutcome::Applied(Vec::new()),
-        ..report.clone()
-    };
-    log::info!("{short}");
+    log::info!("{}", report.head());
     for change in changes {
         match change.kind {
             ChangeKind::Untouched => log::debug!("  {change}"),

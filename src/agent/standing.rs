@@ -5,19 +5,23 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::Agent;
+use super::rates::Rates;
 use super::summary::{Totals, still_wrong};
 use crate::batch::Destination;
 use crate::config::{Config, LogConfig, TlsConfig};
-use crate::control::Request;
+use crate::control::{Answer, Request};
 use crate::progress::Progress;
 use crate::shown::ShownPath;
 use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
+use crate::tail::explain::{Explained, explain, explain_known};
+use crate::tail::lanes::Lane;
 use crate::tailer_handle::TailerHandle;
 
 /// Snapshots that are asked for.
@@ -31,6 +35,7 @@ pub(super) struct Standing {
     awaited: Option<(Receiver<Positions>, Instant)>,
     /// What the last line of the log has told.
     told: Totals,
+    pub(super) rates: Rates,
     started: SystemTime,
     /// The ini in use.
     pub(super) config: ConfigStatus,
@@ -65,6 +70,7 @@ impl Standing {
             later: Vec::new(),
             awaited: None,
             told: Totals::default(),
+            rates: Rates::new(Instant::now()),
             started: SystemTime::now(),
             config: ConfigStatus {
                 path: config.file.clone(),
@@ -115,8 +121,28 @@ impl Agent {
         match request {
             Request::Snapshot(answer) => self.standing.later.push(Asker::Operator(answer)),
             Request::Reload(answer) => self.on_reload(answer),
+            Request::Why(path, answer) => self.on_why(path, answer),
         }
         self.begin_snapshot();
+    }
+
+    /// Somebody asks about a path. A thread that may hang looks where it is not known here.
+    fn on_why(&self, path: PathBuf, answer: Sender<Answer>) {
+        let tell = move |explained: Explained| {
+            let Explained { is_followed, words } = explained;
+            let text = format!("{words}\n");
+            // Who does not wait any more is not waited for.
+            let is_ok = is_followed;
+            let _ = answer.try_send(Answer { is_ok, text });
+        };
+        match (explain_known(&self.shared, &path), self.reloading.lanes()) {
+            (Some(known), _) => tell(known),
+            (None, Some(lanes)) => {
+                let shared = self.shared.clone();
+                lanes.submit(Lane::Questions, move || tell(explain(&shared, &path)));
+            }
+            (None, None) => {}
+        }
     }
 
     /// A minute is over.
@@ -191,8 +217,12 @@ impl Agent {
             positions: positions.status,
             conditions,
             unanswered,
+            ..Snapshot::default()
         };
+        let left_out = metrics.left_out.all();
+        (snapshot.not_followed, snapshot.not_followed_counts) = left_out;
         self.complete_files(&mut snapshot);
+        self.standing.rates.complete(&mut snapshot, Instant::now());
         snapshot
     }
 
@@ -210,10 +240,11 @@ impl Agent {
         // Of a file that no section follows any more nobody reads on.
         files.retain(|file| !file.log.is_empty() || self.tailers.contains_key(&*file.path));
         let known: HashSet<_> = files.iter().map(|file| file.path.clone()).collect();
-        let missing = self
-            .tailers
-            .iter()
-            .filter(|(path, _)| !known.contains(&***path));
+        let left_out = &self.shared.metrics.left_out;
+        let missing = self.tailers.iter().filter(|(path, _)| {
+            // What another tailer reads, or nobody, is behind with nothing.
+            !known.contains(&***path) && !left_out.is_left_by_tailer(path)
+        });
         files.extend(missing.map(|(path, followed)| FileStatus {
             path: path.to_path_buf(),
             size: followed.size,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select, tick};
 
+use super::rates;
 use super::standing::SUMMARY_INTERVAL;
 use super::threads::{Outcome, Role, ThreadExit};
 use super::wiring::agent_id;
@@ -26,6 +27,7 @@ impl Agent {
         };
         let watchdog = self.service_manager.watchdog().map_or(never(), tick);
         let minute = tick(SUMMARY_INTERVAL);
+        let sample = tick(rates::INTERVAL);
         loop {
             if self.failure.is_some() || (self.mode.once && self.tailers.is_empty()) {
                 return;
@@ -58,6 +60,7 @@ impl Agent {
                 },
                 recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),
                 recv(minute) -> _ => self.on_minute(),
+                recv(sample) -> _ => self.standing.rates.sample(&self.shared.metrics, Instant::now()),
                 recv(forget) -> _ => forgetting.look(),
                 recv(watchdog) -> _ => self.service_manager.alive(),
                 recv(looked_for) -> looked_for => if let Ok(looked_for) = looked_for {
@@ -80,6 +83,7 @@ impl Agent {
                 if let Some(tailer) = self.tailers.remove(path) {
                     self.shared.changes.forget(&tailer.handle);
                 }
+                self.shared.metrics.left_out.forget(path);
                 self.watches.unregister(path);
             }
             Role::Producer => self.producers -= 1,

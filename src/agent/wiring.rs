@@ -98,7 +98,7 @@ impl Agent {
             name: "watch".to_owned(),
             error,
         })?;
-        let watcher = watcher.report_to(&metrics.board);
+        let watcher = watcher.report_to(&metrics);
         let (permits, thread_pressure) = (
             DescriptorPermits::new(descriptors),
             Arc::<ThreadPressure>::default(),

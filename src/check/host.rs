@@ -1,9 +1,11 @@
 //! This host: the state folder, and the limits of the system.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock, inotify, statvfs};
 use rustix::process::{Resource, geteuid, getrlimit};
@@ -12,9 +14,11 @@ use super::report::Level::{Failure, Good, Warning};
 use super::report::{Level, Report};
 use crate::agent::MemoryLimit;
 use crate::checkpoint::store;
+use crate::command_line::CheckOptions;
 use crate::config::Config;
+use crate::control;
 use crate::progress::Saved;
-use crate::shown::{ShownPath, Size};
+use crate::shown::{Lasts, ShownPath, Size};
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::users::user_name;
 
@@ -225,6 +229,89 @@ pub(super) fn memory(config: &Config, report: &mut Report) {
     report.add(Good, "memory", limit.to_string());
 }
 
+/// Whether the clock of this host can be right. Kafka tells no time to who sends it nothing, so it is held against the
+/// newest of the files, each with its last change in ns since 1970.
+pub(super) fn clock<'a>(
+    files: impl Iterator<Item = (&'a Path, i64)>,
+    now: SystemTime,
+    report: &mut Report,
+) {
+    let now_ms = now
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
+    let now_ns = i64::try_from(now_ms * 1_000_000).unwrap_or(i64::MAX);
+    let newest = files.max_by_key(|(_, modified_ns)| *modified_ns);
+    let ahead = newest.map_or(0, |(_, modified_ns)| modified_ns.saturating_sub(now_ns));
+    let shown = humantime::format_rfc3339_seconds(now);
+    let (level, words) = match newest {
+        _ if now_ns < BUILT_NS => {
+            let words = format!("{shown} is before this agent was written: set it");
+            (Warning, words)
+        }
+        Some((path, _)) if ahead > MOST_AHEAD_NS => {
+            let ahead = Lasts(Duration::from_nanos(ahead.unsigned_abs()));
+            let path = ShownPath(path);
+            let words = format!("{shown}, and {path} was changed {ahead} later: is it behind?");
+            (Warning, words)
+        }
+        _ => (Good, format!("{shown}, and no file is from later")),
+    };
+    report.add(level, "clock", words);
+}
+
+/// Whether the metrics can be listened at, or are by the agent that runs with this state folder.
+pub(super) fn metrics(options: &CheckOptions, config: &Config, report: &mut Report) {
+    let Some(address) = config.agent.metrics_listen else {
+        return;
+    };
+    let (level, words) = match TcpListener::bind(address) {
+        Ok(_) => (Good, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            match started(&options.config).is_some_and(|at| serves_since(address) == Some(at)) {
+                true => (Good, format!("{address}, by the agent that runs")),
+                false => {
+                    let words = format!(
+                        "{address} is in use by another program: there will be no metrics until it is free"
+                    );
+                    (Warning, words)
+                }
+            }
+        }
+        Err(error) => (Warning, format!("{address} cannot be listened at: {error}")),
+    };
+    report.add(level, "metrics", words);
+}
+
+/// When the agent was started that runs with this ini, in s since 1970.
+fn started(ini: &Path) -> Option<u64> {
+    let answer = control::ask(ini, "status").ok()?;
+    let (_, rest) = answer.text.split_once("\"started_ms\":")?;
+    let ms = rest.split(',').next()?.parse::<u64>().ok()?;
+    Some(ms / 1000)
+}
+
+/// When the agent was started that serves metrics there, in s since 1970.
+fn serves_since(address: SocketAddr) -> Option<u64> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = Vec::new();
+    // What else listens there may never end.
+    stream.take(MOST_METRICS).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.strip_prefix("logagent_start_time_seconds "))?;
+    line.split('.').next()?.parse().ok()
+}
+
+/// A file may be changed so much later than now: on a server with a clock of its own.
+const MOST_AHEAD_NS: i64 = 60_000_000_000;
+/// 2024-01-01: no host that is set right is before it.
+const BUILT_NS: i64 = 1_704_067_200_000_000_000;
+/// How long who listens may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MOST_METRICS: u64 = 1 << 20;
 /// With less than this left, somebody should know.
 const LEAST_FREE: u64 = 16 << 20;
 
@@ -259,6 +346,29 @@ mod tests {
             "{denied}"
         );
         assert!(denied.contains(": chown -R "), "{denied}");
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_right_is_a_warning() {
+        let said = |now_s: u64, modified_s: i64| {
+            let mut report = Report::default();
+            let files = [(Path::new("/a.log"), modified_s * 1_000_000_000)];
+            let now = UNIX_EPOCH + Duration::from_secs(now_s);
+            clock(files.into_iter(), now, &mut report);
+            let found = report.findings.remove(0);
+            (found.level, found.words)
+        };
+        let (level, words) = said(0, 0);
+        assert_eq!(level, Warning);
+        assert!(
+            words.starts_with("1970-01-01T00:00:00Z is before"),
+            "{words}"
+        );
+        let now = 1_800_000_000;
+        let (level, words) = said(now, 1_800_007_200);
+        assert_eq!(level, Warning);
+        assert!(words.contains("/a.log was changed 2h later"), "{words}");
+        assert_eq!(said(now, 1_800_000_059).0, Good);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The files of each `[log:NAME]`: how many, how much of them is unread, and which cannot be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::geteuid;
 
@@ -23,15 +24,26 @@ struct Sum {
     size: u64,
     unread: u64,
     has_position: bool,
+    /// Files that another path leads to as well, which is counted.
+    second_names: u64,
+    /// Files that nobody has begun and that `ignore_older` leaves out.
+    older: u64,
 }
 
 /// A row for each section.
-pub(super) fn table(config: &Config, survey: &Survey, saved: &Saved) -> Table {
+pub(super) fn table(
+    config: &Config,
+    survey: &Survey,
+    saved: &Saved,
+    now: SystemTime,
+) -> (Table, u64) {
     let unfinished = saved.checkpoints.iter().filter(|one| one.is_unfinished());
     let mut positions: HashMap<Inode, &Checkpoint> = HashMap::new();
     positions.extend(unfinished.map(|one| (one.identity.inode, one)));
     let mut rows = Vec::new();
     let mut findings = Vec::new();
+    let mut first_names: HashSet<Inode> = HashSet::new();
+    let mut files = 0;
     for log in &config.logs {
         let is_new = saved
             .sections
@@ -44,10 +56,13 @@ pub(super) fn table(config: &Config, survey: &Survey, saved: &Saved) -> Table {
             if !Arc::ptr_eq(owner, log) {
                 continue;
             }
-            sum.files += 1;
             match found {
-                Ok(stat) => sum.add(log, stat, positions.get(&stat.inode).copied(), is_new),
-                Err(error) => unreadable.push((path, error)),
+                Ok(stat) if !first_names.insert(stat.inode) => sum.second_names += 1,
+                Ok(stat) => sum.add(log, stat, positions.get(&stat.inode).copied(), is_new, now),
+                Err(error) => {
+                    sum.files += 1;
+                    unreadable.push((path, error));
+                }
             }
         }
         findings.extend(refused(log, &unreadable));
@@ -56,7 +71,9 @@ pub(super) fn table(config: &Config, survey: &Survey, saved: &Saved) -> Table {
             .iter()
             .filter(|(_, owner)| Arc::ptr_eq(owner, log));
         findings.extend(closed.map(|(folder, _)| closed_folder(log, folder)));
-        if sum.files == 0 {
+        findings.extend(left_out(log, &sum));
+        files += sum.files;
+        if sum.files + sum.second_names + sum.older == 0 {
             findings.push(Finding {
                 level: Level::Warning,
                 subject: log.name.clone(),
@@ -65,7 +82,7 @@ pub(super) fn table(config: &Config, survey: &Survey, saved: &Saved) -> Table {
         }
         rows.push(row(log, &sum));
     }
-    Table {
+    let table = Table {
         name: "logs",
         columns: &[
             ("log", "LOG"),
@@ -78,7 +95,8 @@ pub(super) fn table(config: &Config, survey: &Survey, saved: &Saved) -> Table {
         ],
         rows,
         findings,
-    }
+    };
+    (table, files)
 }
 
 impl Sum {
@@ -88,7 +106,13 @@ impl Sum {
         stat: &FileStat,
         position: Option<&Checkpoint>,
         is_new: bool,
+        now: SystemTime,
     ) {
+        if position.is_none() && is_too_old(log, stat, now) {
+            self.older += 1;
+            return;
+        }
+        self.files += 1;
         self.size += stat.size;
         self.unread += match position {
             Some(position) => {
@@ -122,6 +146,33 @@ fn row(log: &LogConfig, sum: &Sum) -> Vec<Cell> {
         text(&log.destination.topic),
         text(encoding),
     ]
+}
+
+fn is_too_old(log: &LogConfig, stat: &FileStat, now: SystemTime) -> bool {
+    let modified = Duration::from_nanos(u64::try_from(stat.modified_ns).unwrap_or(0));
+    let age = now.duration_since(SystemTime::UNIX_EPOCH + modified);
+    log.ignore_older
+        .is_some_and(|most| age.is_ok_and(|age| age > most))
+}
+
+/// What is said of files that are not read because they need not be.
+fn left_out(log: &LogConfig, sum: &Sum) -> Option<Finding> {
+    let second = match sum.second_names {
+        0 => None,
+        1 => Some("1 second name of a file".to_owned()),
+        count => Some(format!("{count} second names of files")),
+    };
+    let older = match sum.older {
+        0 => None,
+        1 => Some("1 file older than ignore_older".to_owned()),
+        count => Some(format!("{count} files older than ignore_older")),
+    };
+    let parts: Vec<String> = second.into_iter().chain(older).collect();
+    (!parts.is_empty()).then(|| Finding {
+        level: Level::Good,
+        subject: log.name.clone(),
+        words: format!("{}: not read", parts.join(", ")),
+    })
 }
 
 /// What is said of files that cannot be read: the first ones each, and how many more there are.

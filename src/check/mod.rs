@@ -93,21 +93,28 @@ fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Repor
     host::inotify(files + survey.folders, &mut report);
     host::descriptors(files, &mut report);
     host::memory(config, &mut report);
+    let stats = survey.files.iter().filter_map(|(path, (_, found))| {
+        let stat = found.as_ref().ok()?;
+        Some((&**path, stat.modified_ns))
+    });
+    host::clock(stats, SystemTime::now(), &mut report);
+    host::metrics(options, config, &mut report);
     let certificates = cluster::own_certificates(config, SystemTime::now());
     report.findings.extend(certificates);
-    report.tables.push(logs::table(config, &survey, &saved));
+    let (table, followed) = logs::table(config, &survey, &saved, SystemTime::now());
+    report.tables.push(table);
     if let Some(asked) = brokers.map(|brokers| brokers.recv_deadline(until).unwrap_or_default()) {
         let now = SystemTime::now();
         report.tables.push(cluster::brokers(config, &asked, now));
         report.tables.extend(cluster::topics_table(config, &asked));
     }
     let counted =
-        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     report.title = format!(
         "{}  {}, {}",
         ShownPath(&config.file),
-        counted(config.logs.len(), "log"),
-        counted(files, "file")
+        counted(config.logs.len() as u64, "log"),
+        counted(followed, "file")
     );
     report
 }

@@ -138,7 +138,8 @@ pub(super) const COMMANDS: &[Row] = &[
         operands: "",
         most_operands: 0,
         help: "have the running agent read its ini again, and print what that changes",
-        more: "Exit codes: 0 it is applied, 1 it is refused and the old one stays in use, 2 no agent answers.",
+        more: "Exit codes: 0 it is applied, 1 it is refused and the old one stays in use, or a setting of it waits for a \
+               restart, 2 no agent answers, or there is no ini.",
         options: &[],
         make: make_reload,
     },
@@ -148,9 +149,13 @@ pub(super) const COMMANDS: &[Row] = &[
         operands: "[NAME | PATH]",
         most_operands: 1,
         help: "print how the running agent stands, or a section or a file of it",
-        more: "A file is behind when a byte of it has waited for 10 s. AGE is how long the oldest byte that is not \
-               acknowledged has waited, LOST what went away unread since the start.\n\
-               Exit codes: 0 all is well, 1 something is behind, parked or lost, 2 no agent answers.",
+        more: "With PATH it says whether that is followed and by which section, or why not.\n\
+               A file is behind when a byte of it has waited for 10 s; the beginning of a line whose end is not written \
+               yet does not count. AGE is how long the oldest byte that is not acknowledged has waited, LOST what went \
+               away unread since the start. READ/s, ACKED/s, RECORDS/s and the latencies are averages of the last 10 \
+               to 20 s.\n\
+               Exit codes: 0 all is well, 1 something is behind, parked or wrong, bytes were lost in the last hour, or \
+               PATH is not followed, 2 no agent answers, or there is no ini.",
         options: &[
             option(
                 "watch",

@@ -26,6 +26,9 @@ pub enum AskError {
         /// What the system said.
         error: io::Error,
     },
+    /// There is nothing that says where an agent would listen.
+    #[error("there is no ini '{}': name it with --config FILE", ShownPath(.0))]
+    NoIni(PathBuf),
     /// An agent listens and does not answer, or has ended.
     #[error("the agent does not answer any more: {0}")]
     Silent(#[from] io::Error),
@@ -70,6 +73,11 @@ pub(super) struct OpenAnswer {
 
 /// Asks, and reads whether the request was taken.
 pub(super) fn open(ini: &Path, line: &str) -> Result<OpenAnswer, AskError> {
+    if let Err(error) = ini.metadata()
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        return Err(AskError::NoIni(ini.to_owned()));
+    }
     let folder = Config::state_dir(ini);
     let mut stream = socket::connect_in(&folder).map_err(|error| AskError::NoAgent {
         path: folder.join(socket::NAME),

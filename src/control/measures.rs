@@ -94,24 +94,12 @@ fn local_ms(time: SystemTime) -> i64 {
     ms + zone.offset_at(ms / 1000) * 1000
 }
 
-/// What was added in one second.
-pub(super) fn rate(before: u64, now: u64, elapsed: Duration) -> u64 {
-    let added = now.saturating_sub(before) as f64;
-    (added / elapsed.as_secs_f64().max(0.001)).round() as u64
-}
-
-/// How long the slowest of all but so many in a thousand took, in ms: of those since `before`, or of all if there are
-/// none.
-pub(super) fn per_mille_ms(before: Option<&Latency>, now: &Latency, per_mille: u64) -> String {
-    let mut counts = now.counts;
-    if let Some(before) = before {
-        for (count, before) in counts.iter_mut().zip(before.counts) {
-            *count = count.saturating_sub(before);
-        }
-    }
-    if counts.iter().all(|count| *count == 0) {
-        counts = now.counts;
-    }
+/// How long the slowest of all but so many in a thousand took, in ms: of the recent ones, or of all if there are none.
+pub(super) fn per_mille_ms(recent: &Latency, all: &Latency, per_mille: u64) -> String {
+    let counts = match recent.counts.iter().all(|count| *count == 0) {
+        true => all.counts,
+        false => recent.counts,
+    };
     let all: u64 = counts.iter().sum();
     if all == 0 {
         return "-".to_owned();
@@ -180,15 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_come_from_the_requests_since_the_snapshot_before() {
-        let mut before = Latency::default();
-        assert_eq!(per_mille_ms(None, &before, 500), "-");
-        before.counts[9] = 1000;
-        let mut now = before.clone();
-        assert_eq!(per_mille_ms(Some(&before), &now, 500), "750.0");
-        now.counts[0] = 100;
-        assert_eq!(per_mille_ms(Some(&before), &now, 500), "0.5");
-        now.counts[13] = 100_000;
-        assert_eq!(per_mille_ms(Some(&before), &now, 990), ">10000");
+    fn percentiles_come_from_the_recent_requests_or_from_all_if_there_are_none() {
+        let (mut recent, mut all) = (Latency::default(), Latency::default());
+        assert_eq!(per_mille_ms(&recent, &all, 500), "-");
+        all.counts[9] = 1000;
+        assert_eq!(per_mille_ms(&recent, &all, 500), "750.0");
+        recent.counts[0] = 100;
+        assert_eq!(per_mille_ms(&recent, &all, 500), "0.5");
+        recent.counts[13] = 100_000;
+        assert_eq!(per_mille_ms(&recent, &all, 990), ">10000");
     }
 }

@@ -31,6 +31,8 @@ mod tests;
 mod thread;
 mod wire;
 
+use std::path::PathBuf;
+
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 pub use client::{AskError, ask};
@@ -48,6 +50,8 @@ pub enum Request {
     Snapshot(Sender<Snapshot>),
     /// To read the ini again; the answer is what has become of it.
     Reload(Sender<Answer>),
+    /// Whether a path is followed; the answer is by which section, or why not.
+    Why(PathBuf, Sender<Answer>),
 }
 
 /// An answer in words.

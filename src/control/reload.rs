@@ -57,31 +57,61 @@ pub enum ChangeKind {
 }
 
 impl ReloadReport {
-    /// For whoever asked.
+    /// For whoever asked. It is as asked if all that the ini says is in use.
     pub fn answer(&self) -> Answer {
-        Answer {
-            is_ok: matches!(self.outcome, ReloadOutcome::Applied(_)),
-            text: format!("{self}\n"),
-        }
+        let is_ok = match &self.outcome {
+            ReloadOutcome::Applied(changes) => waiting(changes) == 0,
+            ReloadOutcome::Refused { .. } => false,
+        };
+        let text = format!("{self}\n");
+        Answer { is_ok, text }
+    }
+
+    /// Its first line.
+    pub fn head(&self) -> String {
+        let ReloadReport { ini, modified, .. } = self;
+        let what = match &self.outcome {
+            ReloadOutcome::Applied(changes) => applied(changes),
+            ReloadOutcome::Refused { in_use, .. } => {
+                format!("refused, {} stays in use", Clock(*in_use))
+            }
+        };
+        format!("{ini} of {} {what}", Clock(*modified))
     }
 }
 
 impl fmt::Display for ReloadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ReloadReport { ini, modified, .. } = self;
-        write!(f, "{ini} of {} ", Clock(*modified))?;
+        f.write_str(&self.head())?;
         match &self.outcome {
-            ReloadOutcome::Applied(changes) => {
-                f.write_str("applied")?;
-                changes
-                    .iter()
-                    .try_for_each(|change| write!(f, "\n  {change}"))
-            }
-            ReloadOutcome::Refused { in_use, why } => {
-                write!(f, "refused, {} stays in use", Clock(*in_use))?;
+            ReloadOutcome::Applied(changes) => changes
+                .iter()
+                .try_for_each(|change| write!(f, "\n  {change}")),
+            ReloadOutcome::Refused { why, .. } => {
                 why.lines().try_for_each(|line| write!(f, "\n  {line}"))
             }
         }
+    }
+}
+
+/// How many settings wait for a restart.
+fn waiting(changes: &[ReloadChange]) -> usize {
+    let waiting = changes.iter().filter(|one| one.kind == ChangeKind::Restart);
+    waiting.count()
+}
+
+/// What became of an ini that is right.
+fn applied(changes: &[ReloadChange]) -> String {
+    let still = |kind| matches!(kind, ChangeKind::Restart | ChangeKind::Untouched);
+    let is_nothing = changes.iter().all(|change| still(change.kind));
+    let settings = match waiting(changes) {
+        0 => return "applied".to_owned(),
+        1 => "1 setting that waits for a restart".to_owned(),
+        count => format!("{count} settings that wait for a restart"),
+    };
+    match is_nothing {
+        true => format!("changes only {settings}"),
+        false => format!("applied but for {settings}"),
     }
 }
 
@@ -148,12 +178,31 @@ mod tests {
                 ),
             ]),
         };
-        let screen = "logagent.ini of 15:20:11Z applied\n  \
+        let screen = "logagent.ini of 15:20:11Z applied but for 1 setting that waits for a restart\n  \
                       + log:audit      3 files begin\n  \
                       ~ log:app        drop.debug: from the next event on\n  \
                       ! [agent] state_dir changed: needs a restart\n";
         assert_eq!(report.answer().text, screen);
-        assert!(report.answer().is_ok);
+        assert!(!report.answer().is_ok);
+        let head = |changes: Vec<ReloadChange>| {
+            let outcome = ReloadOutcome::Applied(changes);
+            let report = ReloadReport {
+                outcome,
+                ..report.clone()
+            };
+            (report.answer().is_ok, report.head())
+        };
+        let untouched = || change(ChangeKind::Untouched, "log:web", "untouched");
+        let restart = change(
+            ChangeKind::Restart,
+            "[agent] user",
+            "changed: needs a restart",
+        );
+        let all = (true, "logagent.ini of 15:20:11Z applied".to_owned());
+        assert_eq!(head(vec![untouched()]), all);
+        let none = "logagent.ini of 15:20:11Z changes only 2 settings that wait for a restart";
+        let none = (false, none.to_owned());
+        assert_eq!(head(vec![untouched(), restart.clone(), restart]), none);
         report.modified = at(15, 21, 40);
         report.outcome = ReloadOutcome::Refused {
             in_use: at(15, 20, 11),

@@ -1,13 +1,14 @@
-//! The status as an operator sees it: tables made of two snapshots, for a terminal of 80 columns and for a browser.
+//! The status as an operator sees it: tables made of a snapshot, for a terminal of 80 columns and for a browser.
 
+mod parts;
+
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::measures::{
-    about, age, ago, bytes_or_none, clock, count, cut, per_mille_ms, plain, rate, size,
-};
+use super::measures::{about, age, ago, bytes_or_none, clock, count, cut, plain, size};
 use super::table::{Column, GREEN, RED, RESET, Row, Table, WIDTH};
-use crate::shown::ShownPath;
-use crate::snapshot::{BrokerStatus, FileState, FileStatus, LogStatus, Snapshot, TopicStatus};
+use crate::shown::{ShownPath, wrap};
+use crate::snapshot::{FileState, FileStatus, LogStatus, Snapshot};
 
 /// What is looked at.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +50,8 @@ pub(super) struct Screen {
 
 /// A file is behind when it has waited for so long; what is younger is on its way.
 pub(super) const BEHIND_AFTER: Duration = Duration::from_secs(10);
+/// What was lost within this time is a reason to look; the count stays.
+pub(super) const LOST_FOR: Duration = Duration::from_secs(3600);
 /// Nothing is wrong.
 pub(super) const WELL: &str = "OK";
 const LOGS: &[(&str, Column)] = &[
@@ -77,58 +80,34 @@ const POSITION: (&str, Column) = ("POSITION", Column::Figure);
 const SIZE: (&str, Column) = ("    SIZE", Column::Figure);
 const LAG: (&str, Column) = ("     LAG", Column::Figure);
 const AGE: (&str, Column) = ("  AGE", Column::Figure);
-const TOPICS: &[(&str, Column)] = &[
-    ("TOPIC", Column::Word),
-    ("RECORDS/s", Column::Figure),
-    ("IN FLIGHT", Column::Figure),
-    ("RETRIES", Column::Figure),
-    ("STATE", Column::Text),
-];
-const BROKERS: &[(&str, Column)] = &[
-    ("BROKER", Column::Word),
-    ("UP", Column::Word),
-    ("IN FLIGHT", Column::Figure),
-    ("p50 ms", Column::Figure),
-    ("p99 ms", Column::Figure),
-    ("LAST ERROR", Column::Text),
-];
-const CONDITIONS: &[(&str, Column)] = &[("FOR", Column::Word), ("WHAT IS WRONG", Column::Text)];
-
-/// Two snapshots, and the time between them.
-struct Pair<'a> {
-    before: &'a Snapshot,
+/// A snapshot, and when it is looked at.
+struct Moment<'a> {
     now: &'a Snapshot,
-    elapsed: Duration,
     at: SystemTime,
 }
 
 impl View {
     /// Whether a file is of what is looked at: of a section, or under this name in any folder.
     pub(super) fn shows_file(&self, file: &FileStatus) -> bool {
+        self.shows(&file.path, &file.log)
+    }
+
+    /// The same of a path and its section.
+    pub(super) fn shows(&self, path: &Path, log: &str) -> bool {
         let Some(only) = &self.only else { return true };
-        let path = ShownPath(&file.path).to_string();
+        let path = ShownPath(path).to_string();
         let is_named = || {
             path.strip_suffix(&**only)
                 .is_some_and(|folder| folder.ends_with('/'))
         };
-        file.log == *only || path == *only || is_named()
+        log == only || path == *only || is_named()
     }
 }
 
 impl Screen {
-    /// What `now` shows at the time `at`, with the rates since `before`.
-    pub(super) fn new(
-        (before, now): (&Snapshot, &Snapshot),
-        elapsed: Duration,
-        at: SystemTime,
-        view: &View,
-    ) -> Screen {
-        let pair = Pair {
-            before,
-            now,
-            elapsed,
-            at,
-        };
+    /// What `now` shows at the time `at`.
+    pub(super) fn new(now: &Snapshot, at: SystemTime, view: &View) -> Screen {
+        let moment = Moment { now, at };
         let mut files: Vec<&FileStatus> = now.files.iter().collect();
         let mut logs: Vec<&LogStatus> = now.logs.iter().collect();
         files.retain(|file| view.shows_file(file));
@@ -136,27 +115,37 @@ impl Screen {
             let of_file = |log: &LogStatus| files.iter().any(|file| file.log == log.name);
             logs.retain(|log| log.name == *only || of_file(log));
         }
+        let left_out = moment.left_out(view);
         let missing = (view.only.iter())
-            .find(|_| files.is_empty() && logs.is_empty())
+            .find(|_| files.is_empty() && logs.is_empty() && left_out.rows.is_empty())
             .map(|only| format!("the agent follows no file '{only}' and has no [log:{only}]"));
-        let (word, sum) = pair.sum(&files, &logs, view.only.is_none());
+        let conditions = moment.conditions(&files, view);
+        let is_wrong =
+            !conditions.rows.is_empty() || (view.only.is_none() && !now.conditions.is_empty());
+        let (word, sum) = moment.sum(&files, &logs, view.only.is_none(), is_wrong);
+        let is_not_followed = view.only.is_some() && files.is_empty() && logs.is_empty();
+        let (word, sum) = match is_not_followed {
+            true => ("NOT FOLLOWED", String::new()),
+            false => (word, sum),
+        };
         let most = |most| if view.all { usize::MAX } else { most };
         let mut tables = vec![
-            pair.logs(&files, &logs).first(most(40)),
-            pair.files(files, view),
+            conditions.first(most(10)),
+            moment.logs(&files, &logs).first(most(40)),
+            moment.files(files, view),
+            left_out,
         ];
         if view.only.is_none() {
-            tables.insert(0, pair.conditions().first(most(10)));
-            tables.push(pair.topics().first(most(20)));
-            tables.push(pair.brokers().first(most(20)));
+            tables.push(moment.topics().first(most(20)));
+            tables.push(moment.brokers().first(most(20)));
         }
         tables.retain(|table| !table.rows.is_empty() || !table.note.is_empty());
         Screen {
-            head: pair.head(),
+            head: moment.head(),
             word,
             sum,
             tables,
-            foot: pair.foot(),
+            foot: moment.foot(),
             missing,
         }
     }
@@ -164,24 +153,31 @@ impl Screen {
     /// As lines of at most 80 columns, in plain ASCII.
     pub(super) fn text(&self, has_colour: bool) -> String {
         let mut text = format!("{}\n", cut(&plain(&self.head), WIDTH));
-        let sum = cut(&format!("{}  {}", self.word, plain(&self.sum)), WIDTH);
+        let (sum, about) = self.sum.split_once('\n').unwrap_or((&self.sum, ""));
+        let sum = cut(&format!("{}  {}", self.word, plain(sum)), WIDTH);
         let (word, rest) = sum.split_at(self.word.len().min(sum.len()));
+        let rest = rest.trim_end();
         let colour = if self.word == WELL { GREEN } else { RED };
         text.push_str(&match has_colour {
             true => format!("{colour}{word}{RESET}{rest}\n"),
             false => format!("{word}{rest}\n"),
         });
+        if !about.is_empty() {
+            wrap(&mut text, "", &plain(about));
+        }
         for table in &self.tables {
             text.push('\n');
             table.push_text(&mut text, has_colour);
         }
-        text.push_str(&cut(&plain(&self.foot), WIDTH));
-        text.push('\n');
+        for line in self.foot.lines() {
+            text.push_str(&cut(&plain(line), WIDTH));
+            text.push('\n');
+        }
         text
     }
 }
 
-impl Pair<'_> {
+impl Moment<'_> {
     fn head(&self) -> String {
         let (process, config) = (&self.now.process, &self.now.config);
         let since = |time: Option<SystemTime>| self.since(time);
@@ -206,6 +202,7 @@ impl Pair<'_> {
         files: &[&FileStatus],
         logs: &[&LogStatus],
         is_all: bool,
+        is_wrong: bool,
     ) -> (&'static str, String) {
         let waiting = files.iter().filter(|file| file.waits() > 0).count();
         let lag: u64 = files.iter().map(|file| file.waits()).sum();
@@ -213,37 +210,47 @@ impl Pair<'_> {
         let lost: u64 = logs.iter().map(|log| sum(&log.lost_bytes)).sum();
         let topics = self.now.topics.iter().filter(|_| is_all);
         let letters: u64 = topics.clone().map(|topic| sum(&topic.dead_letters)).sum();
-        let is_wrong = self
-            .now
-            .conditions
-            .iter()
-            .any(|one| one.level == log::Level::Error);
+        let last_lost = logs.iter().filter_map(|log| log.last_lost).max();
+        let last_lost = self.since(last_lost).filter(|_| lost > 0);
         let word = if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
             "BEHIND"
         } else if files.iter().any(|file| file.state == FileState::Failed) {
             "FAILED"
         } else if topics.clone().any(|topic| topic.parked.is_some()) {
             "PARKED"
-        } else if lost > 0 {
+        } else if last_lost.is_some_and(|since| since < LOST_FOR) {
             "LOST"
-        } else if is_all
-            && (is_wrong || !self.now.unanswered.is_empty() || self.now.config.refusal.is_some())
-        {
+        } else if !is_all && files.iter().any(|file| file.state == FileState::Waiting) {
+            // What it waits for stands in the whole status.
+            "WAITING"
+        } else if is_wrong {
             "WRONG"
         } else {
             WELL
         };
+        let of = match files.len() {
+            1 => "1 file".to_owned(),
+            count => format!("{count} files"),
+        };
         let mut text = match waiting {
             0 if files.len() == 1 => "1 file at its end".to_owned(),
-            0 => format!("{} files at their end", files.len()),
-            _ => format!("{waiting} of {} files, {}", files.len(), size(lag)),
+            0 => format!("{of} at their end"),
+            _ => format!("{waiting} of {of}, {}", size(lag)),
         };
         if let Some(oldest) = oldest {
             text.push_str(&format!(", oldest line {}", age(oldest)));
         }
         text.push_str(&format!("    lost {}", size(lost)));
+        if let Some(since) = last_lost {
+            text.push_str(&format!(" {}", ago(since)));
+        }
         if is_all {
             text.push_str(&format!("  dead letters {}", count(letters)));
+        }
+        if word.len() + 2 + text.len() > WIDTH {
+            text = text
+                .replace(", oldest line ", ", oldest ")
+                .replace("    ", "  ");
         }
         (word, text)
     }
@@ -275,14 +282,6 @@ impl Pair<'_> {
             let own = || files.iter().copied().filter(|file| file.log == log.name);
             let lag: u64 = own().map(FileStatus::waits).sum();
             let oldest = self.oldest(own()).unwrap_or_default();
-            let before = self
-                .before
-                .logs
-                .iter()
-                .find(|before| before.name == log.name);
-            let rate = |value: fn(&LogStatus) -> u64| {
-                size(rate(before.map_or(0, value), value(log), self.elapsed))
-            };
             let lost = sum(&log.lost_bytes);
             let cells = vec![
                 log.name.clone(),
@@ -290,8 +289,8 @@ impl Pair<'_> {
                 count(own().filter(|file| file.waits() > 0).count() as u64),
                 bytes_or_none(lag),
                 age(oldest),
-                rate(|log| log.read_bytes),
-                rate(|log| log.acked_bytes),
+                size(log.read_rate),
+                size(log.acked_rate),
                 count(sum(&log.dropped)),
                 bytes_or_none(lost),
             ];
@@ -345,120 +344,17 @@ impl Pair<'_> {
         });
         let mut table = Table::new(FILES[view.order as usize], rows);
         let more = files.len().saturating_sub(most);
-        let more_text = (more > 0).then(|| format!("{more} more that are not"));
-        let end_text = (at_end > 0).then(|| format!("{at_end} files"));
-        let parts: Vec<String> = more_text.into_iter().chain(end_text).collect();
-        if !parts.is_empty() {
-            table.note = format!("... {} at their end (-a shows all)", parts.join(", "));
-        }
-        table
-    }
-
-    fn topics(&self) -> Table {
-        let mut topics: Vec<(u64, &TopicStatus)> = Vec::new();
-        for topic in &self.now.topics {
-            let before = self
-                .before
-                .topics
-                .iter()
-                .find(|before| before.name == topic.name);
-            let before = before.map_or(0, |before| before.acked_records);
-            topics.push((rate(before, topic.acked_records, self.elapsed), topic));
-        }
-        topics.sort_by_key(|(rate, topic)| {
-            (
-                topic.parked.is_none(),
-                std::cmp::Reverse(*rate),
-                &topic.name,
-            )
-        });
-        let rows = topics.iter().map(|(rate, topic)| Row {
-            cells: vec![
-                topic.name.clone(),
-                count(*rate),
-                size(topic.in_flight_bytes),
-                count(topic.retries),
-                match &topic.parked {
-                    Some((reason, since)) => {
-                        let since = about(self.since(Some(*since)).unwrap_or_default());
-                        format!("PARKED {since}: {reason}{}", self.until(topic.next_try))
-                    }
-                    None => "ok".to_owned(),
-                },
-            ],
-            is_bad: topic.parked.is_some(),
-        });
-        Table::new(TOPICS, rows)
-    }
-
-    fn brokers(&self) -> Table {
-        let mut brokers: Vec<&BrokerStatus> = self.now.brokers.iter().collect();
-        brokers.sort_by_key(|broker| (broker.up_since.is_some(), &broker.address));
-        let rows = brokers.iter().map(|broker| {
-            let before = self
-                .before
-                .brokers
-                .iter()
-                .find(|before| before.address == broker.address);
-            let before = before.map(|before| &before.latency);
-            let latency = |per_mille| per_mille_ms(before, &broker.latency, per_mille);
-            let up = self.since(broker.up_since);
-            Row {
-                cells: vec![
-                    broker.address.clone(),
-                    up.map_or_else(|| "no".to_owned(), age),
-                    count(broker.in_flight_requests),
-                    latency(500),
-                    latency(990),
-                    match &broker.last_error {
-                        Some(error) if up.is_none() => {
-                            format!("{error}{}", self.until(broker.next_try))
-                        }
-                        Some(error) => error.clone(),
-                        None => "-".to_owned(),
-                    },
-                ],
-                is_bad: up.is_none(),
-            }
-        });
-        Table::new(BROKERS, rows)
-    }
-
-    /// What is wrong and is not to be seen in the other tables.
-    fn conditions(&self) -> Table {
-        let is_seen = |subject: &str| match subject.split_once(' ') {
-            Some(("topic", name)) => {
-                let mut topics = self.now.topics.iter();
-                topics.any(|topic| topic.name == name && topic.parked.is_some())
-            }
-            Some(("broker", name)) => {
-                let mut brokers = self.now.brokers.iter();
-                brokers.any(|broker| broker.address == name && broker.up_since.is_none())
-            }
-            _ => false,
+        let end_text = match at_end {
+            1 => "1 file at its end".to_owned(),
+            count => format!("{count} files at their end"),
         };
-        let conditions = self.now.conditions.iter();
-        let conditions = conditions.filter(|condition| !is_seen(&condition.subject));
-        let conditions = conditions.map(|condition| {
-            let since = about(self.since(Some(condition.since)).unwrap_or_default());
-            let text = format!("{}: {}", condition.subject, condition.reason);
-            (since, text, condition.level == log::Level::Error)
-        });
-        let none = String::new;
-        let refusal = self.now.config.refusal.iter();
-        let refusal =
-            refusal.map(|why| (none(), format!("the last reload was refused: {why}"), true));
-        let silent = self.now.unanswered.iter();
-        let silent = silent.map(|part| {
-            let text = format!("{part} does not answer: what it knows is missing here");
-            (none(), text, true)
-        });
-        let all = silent.chain(refusal).chain(conditions);
-        let rows = all.map(|(since, text, is_bad)| Row {
-            cells: vec![since, text],
-            is_bad,
-        });
-        Table::new(CONDITIONS, rows)
+        table.note = match (more, at_end) {
+            (0, 0) => String::new(),
+            (0, _) => format!("... {end_text} (-a shows all)"),
+            (more, 0) => format!("... {more} more (-a shows all)"),
+            (more, _) => format!("... {more} more, {end_text} (-a shows all)"),
+        };
+        table
     }
 
     fn foot(&self) -> String {
@@ -478,10 +374,18 @@ impl Pair<'_> {
             }
             (None, _) => "positions not written yet".to_owned(),
         };
-        format!(
-            "memory {used} of {limit}   {written}   threads {}   files open {}",
+        let mut foot = format!("memory {used} of {limit}   {written}");
+        let rest = format!(
+            "threads {}   files open {}",
             process.threads, process.files_open
-        )
+        );
+        let gap = match foot.len() + 3 + rest.len() > WIDTH {
+            true => "\n",
+            false => "   ",
+        };
+        foot.push_str(gap);
+        foot.push_str(&rest);
+        foot
     }
 }
 

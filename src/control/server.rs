@@ -39,6 +39,9 @@ const WORDS: &[(&str, Make)] = &[
         })
     }),
     ("reload", |server, _| server.ask(Request::Reload)),
+    ("why", |server, path| {
+        server.ask(|answer| Request::Why(path.into(), answer))
+    }),
 ];
 
 /// The body of the `control` thread. It owns the listeners and all connections, and ends when the other end of
@@ -79,8 +82,6 @@ enum Step {
     Reading(Vec<u8>),
     /// The main thread was asked.
     Waiting(Asked),
-    /// A page shows rates: the first snapshot, and when it was taken.
-    Pausing(Box<Snapshot>, Instant),
     /// Its answer is written.
     Writing(Output),
     /// Records are written as they go: how many are left.
@@ -101,15 +102,10 @@ enum Asked {
 #[derive(Clone)]
 enum Purpose {
     Json,
-    Tap {
-        log: String,
-        left: Option<u64>,
-    },
+    Tap { log: String, left: Option<u64> },
     Metrics,
     Health,
     Page,
-    /// With the one before, and when that was.
-    PageSince(Box<Snapshot>, Instant),
 }
 
 impl Server {
@@ -161,7 +157,7 @@ impl Server {
                 // Its end is seen.
                 Step::Tapping(.., output) if output.is_empty() => PollFlags::IN,
                 Step::Tapping(..) => PollFlags::IN | PollFlags::OUT,
-                Step::Waiting(_) | Step::Pausing(..) => PollFlags::empty(),
+                Step::Waiting(_) => PollFlags::empty(),
             };
             if !flags.is_empty() {
                 fds.push(PollFd::new(&connection.stream, flags));
@@ -261,10 +257,6 @@ impl Server {
                     None if now >= *until => client.failed(SILENT),
                     None => return true,
                 },
-                Step::Pausing(before, at) if now >= *at + BETWEEN => {
-                    self.ask_for(Purpose::PageSince(std::mem::take(before), *at))
-                }
-                Step::Pausing(..) => return true,
                 Step::Writing(output) => match output.write(stream) {
                     Ok(true) => {
                         let _ = shutdown(&*stream, Shutdown::Write);
@@ -295,7 +287,6 @@ impl Server {
             };
             let patience = match &next {
                 Step::Waiting(Asked::Words(_)) => LONG_PATIENCE,
-                Step::Pausing(..) => BETWEEN,
                 Step::Ending => LAST_STEP,
                 _ => PATIENCE,
             };
@@ -352,7 +343,7 @@ impl Server {
     }
 
     /// Puts to the main thread what it answers in words.
-    fn ask(&mut self, request: fn(Sender<Answer>) -> Request) -> Step {
+    fn ask(&mut self, request: impl FnOnce(Sender<Answer>) -> Request) -> Step {
         let (sender, answer) = bounded(1);
         let _ = self.inbox.try_send(request(sender));
         Step::Waiting(Asked::Words(answer))
@@ -397,13 +388,12 @@ impl Server {
                 text if text.is_empty() => client.said(ok, http::TEXT, "ok\n"),
                 text => client.said(http::UNAVAILABLE, http::TEXT, &text),
             },
-            Purpose::Page => Step::Pausing(Box::new(snapshot), Instant::now()),
-            Purpose::PageSince(before, at) => {
+            Purpose::Page => {
                 let view = View {
                     most_files: 100,
                     ..View::default()
                 };
-                let screen = Screen::new((&before, &snapshot), at.elapsed(), now, &view);
+                let screen = Screen::new(&snapshot, now, &view);
                 client.said(ok, http::HTML, &screen.html())
             }
             Purpose::Tap { log, left } => {
@@ -453,8 +443,6 @@ pub(super) const MOST_CONNECTIONS: usize = 16;
 pub(super) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// How long the main thread may take for what it answers in words.
 const LONG_PATIENCE: Duration = Duration::from_secs(60);
-/// The time between the two snapshots of a page.
-const BETWEEN: Duration = Duration::from_secs(1);
 /// How often records are looked for.
 const LOOK_AT_RECORDS: Duration = Duration::from_millis(20);
 const SILENT: &str = "the agent is busy, or stopping: its main thread does not answer";

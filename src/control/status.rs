@@ -1,19 +1,24 @@
 //! `logagent status`: how the running agent stands, once or again and again.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{self, Path};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::emulate_default_handler;
 
 use super::client::{AskError, ask};
 use super::screen::{Order, Screen, View, WELL};
 use super::wire;
 use crate::command_line::StatusOptions;
 use crate::shown::ShownPath;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NotFollowed, Snapshot};
 
 /// How an operator's question ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +33,7 @@ pub enum Health {
 pub fn status(options: &StatusOptions, out: &mut impl Write) -> Result<Health, AskError> {
     let only = options.only.as_ref().map(|only| match only.contains('/') {
         // As it is followed.
-        true => {
-            path::absolute(only).map_or_else(|_| only.clone(), |path| ShownPath(&path).to_string())
-        }
+        true => absolute(only),
         false => only.clone(),
     });
     let mut view = View {
@@ -42,20 +45,16 @@ pub fn status(options: &StatusOptions, out: &mut impl Write) -> Result<Health, A
     if options.json {
         return print_json(options, &view, out);
     }
-    let mut before = snapshot(&options.config)?;
+    let screen = Taken::of(&options.config, &view)?.screen(&view);
+    screen.check()?;
     if !options.watch {
-        thread::sleep(ONE_SECOND);
-        let now = snapshot(&options.config)?;
-        let screen = before.screen(&now, &view);
-        screen.check()?;
         out.write_all(screen.text(has_colour()).as_bytes())
             .and_then(|()| out.flush())
             .map_err(AskError::Output)?;
         return Ok(screen.health());
     }
-    before.screen(&before, &view).check()?;
     let keys = Keys::take();
-    let mut pause = ONE_SECOND;
+    let mut pause = Duration::ZERO;
     let mut health = Health::Well;
     loop {
         let key = keys.wait(pause);
@@ -67,21 +66,17 @@ pub fn status(options: &StatusOptions, out: &mut impl Write) -> Result<Health, A
             Some(b'l') => view.order = Order::Lag,
             _ => {}
         }
-        let text = match snapshot(&options.config) {
+        let text = match Taken::of(&options.config, &view) {
             Ok(now) => {
                 let height = keys.height();
                 view.most_files =
                     height.map_or(MOST_FILES, |height| height.saturating_sub(24).max(3));
-                let screen = before.screen(&now, &view);
+                let screen = now.screen(&view);
                 health = screen.health();
-                // Keys do not make a rate of a moment.
-                if now.at.duration_since(before.at) >= ONE_SECOND {
-                    before = now;
-                }
                 screen.text(has_colour())
             }
             // It may be started again.
-            Err(error @ AskError::NoAgent { .. }) => {
+            Err(error @ (AskError::NoAgent { .. } | AskError::NoIni(_))) => {
                 health = Health::Wrong;
                 format!("{error}\n")
             }
@@ -91,6 +86,10 @@ pub fn status(options: &StatusOptions, out: &mut impl Write) -> Result<Health, A
     }
 }
 
+fn absolute(path: &str) -> String {
+    path::absolute(path).map_or_else(|_| path.to_owned(), |path| ShownPath(&path).to_string())
+}
+
 /// Prints what the agent says as it says it, or the part that is asked for.
 fn print_json(
     options: &StatusOptions,
@@ -98,25 +97,10 @@ fn print_json(
     out: &mut impl Write,
 ) -> Result<Health, AskError> {
     loop {
-        let answer = ask(&options.config, "status")?;
-        let mut taken = Taken::read(answer.is_ok, &answer.text)?;
-        let screen = taken.screen(&taken, view);
+        let taken = Taken::of(&options.config, view)?;
+        let screen = taken.screen(view);
         screen.check()?;
-        let printed = match &view.only {
-            None => out.write_all(answer.text.as_bytes()),
-            Some(only) => {
-                let snapshot = &mut taken.snapshot;
-                snapshot.files.retain(|file| view.shows_file(file));
-                let files = &snapshot.files;
-                snapshot.logs.retain(|log| {
-                    log.name == *only || files.iter().any(|file| file.log == log.name)
-                });
-                let mut json = wire::to_json(snapshot);
-                json.push(b'\n');
-                out.write_all(&json)
-            }
-        };
-        printed
+        out.write_all(&taken.json(view))
             .and_then(|()| out.flush())
             .map_err(AskError::Output)?;
         if !options.watch {
@@ -126,39 +110,75 @@ fn print_json(
     }
 }
 
-/// A snapshot, and when it came.
+/// What the agent says.
 struct Taken {
     snapshot: Snapshot,
-    at: Instant,
-}
-
-fn snapshot(ini: &Path) -> Result<Taken, AskError> {
-    let answer = ask(ini, "status")?;
-    Taken::read(answer.is_ok, &answer.text)
+    /// As it came.
+    json: String,
+    /// Of the path that is asked for: that it is followed, or not, and why.
+    why: Option<(bool, String)>,
 }
 
 impl Taken {
-    fn read(is_ok: bool, text: &str) -> Result<Taken, AskError> {
-        if !is_ok {
-            return Err(AskError::Refused(text.trim_end().to_owned()));
+    fn of(ini: &Path, view: &View) -> Result<Taken, AskError> {
+        let answer = ask(ini, "status")?;
+        if !answer.is_ok {
+            return Err(AskError::Refused(answer.text.trim_end().to_owned()));
         }
-        match wire::from_json(text) {
-            Some(snapshot) => Ok(Taken {
-                snapshot,
-                at: Instant::now(),
-            }),
-            None => Err(AskError::Refused("its answer is no JSON".to_owned())),
+        let Some(snapshot) = wire::from_json::<Snapshot>(&answer.text) else {
+            return Err(AskError::Refused("its answer is no JSON".to_owned()));
+        };
+        let mut taken = Taken {
+            snapshot,
+            json: answer.text,
+            why: None,
+        };
+        if let Some(path) = view.only.as_ref().filter(|only| only.contains('/')) {
+            let answer = ask(ini, &format!("why {path}"))?;
+            let words = answer.text.trim_end().to_owned();
+            if !answer.is_ok {
+                taken.snapshot.not_followed = vec![taken.not_followed(path, &words)];
+            }
+            taken.why = Some((answer.is_ok, words));
         }
+        Ok(taken)
     }
 
-    fn screen(&self, now: &Taken, view: &View) -> Screen {
-        let elapsed = now.at.duration_since(self.at);
-        Screen::new(
-            (&self.snapshot, &now.snapshot),
-            elapsed,
-            SystemTime::now(),
-            view,
-        )
+    fn not_followed(&self, path: &str, reason: &str) -> NotFollowed {
+        let all = &self.snapshot.not_followed;
+        let known = all.iter().find(|one| one.path == Path::new(path));
+        known.cloned().unwrap_or_else(|| NotFollowed {
+            path: path.into(),
+            reason: reason.to_owned(),
+            ..NotFollowed::default()
+        })
+    }
+
+    fn screen(&self, view: &View) -> Screen {
+        let mut screen = Screen::new(&self.snapshot, SystemTime::now(), view);
+        if let Some((true, words)) = &self.why {
+            screen.sum.push('\n');
+            screen.sum.push_str(words);
+        }
+        screen
+    }
+
+    /// What came, or the part of it that is asked for.
+    fn json(self, view: &View) -> Vec<u8> {
+        let Some(only) = &view.only else {
+            return self.json.into_bytes();
+        };
+        let mut snapshot = self.snapshot;
+        snapshot.files.retain(|file| view.shows_file(file));
+        snapshot
+            .not_followed
+            .retain(|one| view.shows(&one.path, &one.log));
+        let files = &snapshot.files;
+        let logs = &mut snapshot.logs;
+        logs.retain(|log| log.name == *only || files.iter().any(|file| file.log == log.name));
+        let mut json = wire::to_json(&mut snapshot);
+        json.push(b'\n');
+        json
     }
 }
 
@@ -222,6 +242,7 @@ impl Keys {
         let is_able = is_able();
         let mut before = None;
         if is_able && let Ok(modes) = tcgetattr(&input) {
+            let _ = give_back_at_the_end(modes.clone());
             let mut raw = modes.clone();
             // Ctrl-C comes as a key: who ends this way leaves the terminal as it was, too.
             raw.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
@@ -270,7 +291,26 @@ impl Drop for Keys {
     }
 }
 
-const ONE_SECOND: Duration = Duration::from_secs(1);
+/// Has the terminal be as it was when a signal ends the process, whatever that waits for: a thread that waits for the
+/// signal does it.
+fn give_back_at_the_end(modes: Termios) -> io::Result<()> {
+    let (mut signalled, write) = UnixStream::pair()?;
+    let number = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        let value = usize::try_from(signal).unwrap_or(0);
+        signal_hook::flag::register_usize(signal, number.clone(), value)?;
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    thread::Builder::new().spawn(move || {
+        while signalled.read_exact(&mut [0]).is_ok() {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
+            let signal = number.load(Ordering::Relaxed);
+            let _ = emulate_default_handler(i32::try_from(signal).unwrap_or(SIGTERM));
+        }
+    })?;
+    Ok(())
+}
+
 /// How often a status that is watched is drawn.
 const EACH: Duration = Duration::from_secs(2);
 /// Files that are behind and are shown.

@@ -1,6 +1,7 @@
 //! A table for a terminal of 80 columns and for a browser.
 
 use super::measures::{cut, plain};
+use crate::shown::wrap;
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -106,8 +107,7 @@ impl Table {
             }
         }
         if !self.note.is_empty() {
-            text.push_str(&cut(&self.note, WIDTH));
-            text.push('\n');
+            wrap(text, "", &self.note);
         }
     }
 

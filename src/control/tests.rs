@@ -18,9 +18,10 @@ use self::shown::{series, value};
 use super::exposition::{Exposition, MOST_TOPICS};
 use super::screen::{Order, Screen, View};
 use super::server::*;
-use super::{AskError, Control, Request, ask, http, socket, wire};
+use super::{Control, Request, ask, http, socket, wire};
 use crate::snapshot::{
-    BrokerStatus, ConditionStatus, FileState, FileStatus, LogStatus, Snapshot, TopicStatus,
+    BrokerStatus, ConditionStatus, FileState, FileStatus, LogStatus, NotFollowed, Snapshot,
+    TopicStatus,
 };
 
 /// An ini whose state folder is `folder`.
@@ -44,7 +45,7 @@ fn main_thread() -> Sender<Request> {
         for request in requests {
             match request {
                 Request::Snapshot(sender) => sender.send(sample()).unwrap(),
-                Request::Reload(answer) => drop(answer),
+                Request::Reload(answer) | Request::Why(_, answer) => drop(answer),
             }
         }
     });
@@ -139,10 +140,11 @@ fn an_agent_that_does_not_look_into_its_inbox_is_told_so() {
     }
     let first = first.join().unwrap().unwrap();
     assert!(!first.is_ok && first.text.contains("busy"), "{first:?}");
-    assert!(matches!(
-        ask(Path::new("/nowhere.ini"), "status"),
-        Err(AskError::NoAgent { .. })
-    ));
+    let nowhere = ask(Path::new("/nowhere.ini"), "status").unwrap_err();
+    assert_eq!(
+        nowhere.to_string(),
+        "there is no ini '/nowhere.ini': name it with --config FILE"
+    );
 }
 
 /// The time of the samples: 15:14:00 UTC.

@@ -13,7 +13,7 @@ use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
 use crate::snapshot::{
     BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus, Latency, LogStatus,
-    PositionsStatus, ProcessStatus, Snapshot, TopicStatus,
+    NotFollowed, PositionsStatus, ProcessStatus, Snapshot, TopicStatus,
 };
 use crate::tap::TappedRecord;
 
@@ -108,6 +108,15 @@ fields! {
         "produce_latency": produce_latency as One,
         "positions": positions as One,
         "unanswered": unanswered as Words,
+        "not_followed": not_followed as Many,
+        "not_followed_counts": not_followed_counts as Counts,
+        "rates_over_ms": rates_over as Millis,
+    }
+    NotFollowed {
+        "path": path as Path,
+        "log": log as Text,
+        "kind": kind as Text,
+        "reason": reason as Text,
     }
     ProcessStatus {
         "version": version as Text,
@@ -139,7 +148,10 @@ fields! {
         "acked_bytes": acked_bytes as Number,
         "acked_records": acked_records as Number,
         "lost_bytes": lost_bytes as ByWord,
+        "last_lost_ms": last_lost as Time,
         "rate_limited_ms": rate_limited as Millis,
+        "read_bytes_per_second": read_rate as Number,
+        "acked_bytes_per_second": acked_rate as Number,
     }
     TopicStatus {
         "name": name as Text,
@@ -149,6 +161,7 @@ fields! {
         "dead_letter_records": dead_letters as Counts,
         "parked": parked as Since,
         "next_try_ms": next_try as Time,
+        "acked_records_per_second": acked_rate as Number,
     }
     BrokerStatus {
         "address": address as Text,
@@ -158,6 +171,7 @@ fields! {
         "in_flight_bytes": in_flight_bytes as Number,
         "requests": requests as Number,
         "latency": latency as One,
+        "recent_latency": recent_latency as One,
         "last_error": last_error as MaybeText,
         "next_try_ms": next_try as Time,
     }
@@ -195,7 +209,7 @@ impl Fields for FileStatus {
         visit("state", Field::State(&mut self.state));
         visit("position", Field::Number(&mut self.position));
         visit("size", Field::Number(&mut self.size));
-        visit("lag_bytes", Field::Derived(self.lag()));
+        visit("lag_bytes", Field::Derived(self.waits()));
         visit("unended_bytes", Field::Number(&mut self.unended));
         visit("behind_since_ms", Field::Time(&mut self.behind_since));
     }

@@ -52,7 +52,9 @@ impl Tailer {
                 continue;
             }
             self.take_second_files(plan.sources.len())?;
+            let is_left_out = plan.is_left_out;
             self.apply(found, plan)?;
+            self.tell_whether_left_out(is_left_out);
             // The older ones were looked at before the newest, and may have grown before that was made. What else
             // became of them is noticed at the next look.
             self.note_sizes(1)?;

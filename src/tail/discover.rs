@@ -69,6 +69,14 @@ pub(super) enum Next<'a> {
     Names,
 }
 
+/// A section that names a path.
+#[derive(Debug)]
+pub(super) struct Naming<'a> {
+    pub(super) log: &'a Arc<LogConfig>,
+    /// What it leaves the path out by, as it was given.
+    pub(super) excluded_by: Option<&'a str>,
+}
+
 /// Whose file a path is.
 #[derive(Debug)]
 pub(super) enum Claim {
@@ -159,6 +167,25 @@ impl Discovery {
             None if is_named => Claim::Excluded,
             None => Claim::Unnamed,
         }
+    }
+
+    /// All sections that name `path`, in the order of the ini.
+    pub(super) fn namings(&self, path: &Path) -> Vec<Naming<'_>> {
+        let mut namings: Vec<Naming<'_>> = Vec::new();
+        for pattern in &self.patterns {
+            let log = &pattern.log;
+            let is_known = namings.iter().any(|one| Arc::ptr_eq(one.log, log));
+            if is_known || !pattern.pattern.matches_path(path) {
+                continue;
+            }
+            let mut excludes = log.exclude.iter().zip(pattern.exclude.iter());
+            let excluded = excludes.find(|(_, exclude)| exclude.matches_path(path));
+            namings.push(Naming {
+                log,
+                excluded_by: excluded.map(|(text, _)| &**text),
+            });
+        }
+        namings
     }
 
     /// Whether `path` is the state folder or lies below it, as far as its name tells.

@@ -26,6 +26,8 @@ pub enum Lane {
     Device(u64),
     /// Nothing is known.
     Unknown,
+    /// What an operator asks, which may lead anywhere and holds up other questions only.
+    Questions,
 }
 
 type Job = Box<dyn FnOnce() + Send>;

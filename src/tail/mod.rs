@@ -30,6 +30,7 @@ pub mod deleted;
 pub mod descriptor_permits;
 pub mod discover;
 mod drain;
+pub mod explain;
 mod family;
 pub mod folder_index;
 pub mod forgetting;

@@ -9,7 +9,8 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use crate::config::LogConfig;
-use crate::identity::FileStat;
+use crate::identity::{FileStat, Inode};
+use crate::left_out::Kind;
 use crate::progress::CloseReason;
 use crate::shown::ShownPath;
 use crate::tailer_handle::TailerHandle;
@@ -155,6 +156,31 @@ impl Tailer {
         );
         self.paused = Some(Box::new((*stat, watch)));
         self.descriptor_permit = None;
+    }
+
+    /// Tells operators why the file at the path is not followed here, if it is not.
+    pub(super) fn tell_whether_left_out(&self, is_too_old: bool) {
+        let left_out = &self.shared.metrics.left_out;
+        let (kind, reason) = match self.read_elsewhere {
+            Some((inode, _)) => (Kind::SecondName, self.first_name(inode)),
+            None if is_too_old && self.sources.is_empty() => {
+                let reason = "older than ignore_older; it is followed once it is written to";
+                (Kind::Older, reason.to_owned())
+            }
+            None => return left_out.forget(&self.path),
+        };
+        left_out.note(&self.path, kind, &self.log.name, reason, Instant::now());
+    }
+
+    /// Under which path the file at this one is followed.
+    fn first_name(&self, inode: Inode) -> String {
+        let (known, _) = self.shared.registry.of_inode(inode);
+        let first = known.iter().find(|c| c.path != self.path);
+        match (first, self.family()) {
+            (Some(first), _) => format!("second name of '{}'", ShownPath(&first.path)),
+            (None, Some(family)) => format!("a copy of what '{}' holds", ShownPath(&family.log)),
+            (None, None) => "a copy of what another path holds".to_owned(),
+        }
     }
 
     pub(super) fn is_paused_file_unchanged(&self) -> bool {

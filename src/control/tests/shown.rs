@@ -2,19 +2,20 @@
 
 use super::*;
 
-/// Two seconds later.
+/// While something moves.
 fn later(mut snapshot: Snapshot) -> Snapshot {
     snapshot.logs[2].read_bytes += 17_000_000;
-    snapshot.logs[2].acked_bytes += 16_800_000;
-    snapshot.logs[1].read_bytes += 634_880;
-    snapshot.topics[2].acked_records += 82_408;
-    snapshot.topics[0].acked_records += 3_260;
+    snapshot.logs[2].read_rate = 8_500_000;
+    snapshot.logs[2].acked_rate = 8_400_000;
+    snapshot.logs[1].read_rate = 317_440;
+    snapshot.topics[2].acked_rate = 41_204;
+    snapshot.topics[0].acked_rate = 1_630;
+    snapshot.rates_over = Duration::from_secs(12);
     snapshot
 }
 
 fn screen(now: &Snapshot, view: &View) -> Screen {
-    let before = sample();
-    Screen::new((&before, now), Duration::from_secs(2), at(), view)
+    Screen::new(now, at(), view)
 }
 
 fn few() -> View {
@@ -123,15 +124,100 @@ fn one_word_says_whether_somebody_should_look() {
     words.push(screen(&snapshot, &few()).word);
     snapshot.conditions.clear();
     words.push(screen(&snapshot, &few()).word);
-    snapshot.logs[0].lost_bytes = vec![("truncated", 1)];
+    snapshot.conditions = sample().conditions;
+    snapshot.conditions[0].level = log::Level::Warn;
     words.push(screen(&snapshot, &few()).word);
+    snapshot.conditions.clear();
+    snapshot.logs[0].lost_bytes = vec![("truncated", 1)];
+    // What was lost long ago is counted, and calls nobody any more.
+    snapshot.logs[0].last_lost = Some(ago(3601));
+    words.push(screen(&snapshot, &few()).word);
+    snapshot.logs[0].last_lost = Some(ago(3599));
+    words.push(screen(&snapshot, &few()).word);
+    assert!(
+        screen(&snapshot, &few())
+            .sum
+            .contains("lost 1 B 59 min ago")
+    );
     snapshot.files[0].state = FileState::Failed;
     words.push(screen(&snapshot, &few()).word);
-    assert_eq!(words, ["BEHIND", "PARKED", "WRONG", "OK", "LOST", "FAILED"]);
+    let expected = [
+        "BEHIND", "PARKED", "WRONG", "OK", "WRONG", "OK", "LOST", "FAILED",
+    ];
+    assert_eq!(words, expected);
     // The beginning of a line that nobody has ended is not behind.
     let mut snapshot = sample();
     snapshot.files[1].unended = snapshot.files[1].lag();
     assert_eq!(screen(&snapshot, &few()).word, "PARKED");
+}
+
+#[test]
+fn an_agent_that_was_never_asked_to_send_says_so_and_one_file_is_one() {
+    let mut snapshot = sample();
+    (snapshot.topics, snapshot.brokers) = (vec![], vec![]);
+    snapshot.conditions.clear();
+    let text = screen_of(&snapshot);
+    assert!(text.contains("\n\nTOPIC: none was sent to yet\n"), "{text}");
+    assert!(
+        text.contains("\n\nBROKER: not asked yet: nothing to send\n"),
+        "{text}"
+    );
+    snapshot.files.truncate(3);
+    let text = screen_of(&snapshot);
+    assert!(
+        text.contains("\n... 1 file at its end (-a shows all)\n"),
+        "{text}"
+    );
+    snapshot.files.remove(0);
+    let text = screen_of(&snapshot);
+    assert!(text.contains("\nBEHIND  1 of 2 files, "), "{text}");
+    // The last line goes on below where it is too long.
+    (snapshot.process.memory_used, snapshot.positions.failures) = (1023 << 10, 1_000_000);
+    let text = screen_of(&snapshot);
+    let foot = "memory 1023 KiB of 64 MiB   positions written 0.4 s ago, failed 1000000 times\n\
+                threads 9   files open 21\n";
+    assert!(text.ends_with(foot), "{text}");
+}
+
+#[test]
+fn what_is_not_followed_is_counted_and_the_first_are_named_with_the_reason() {
+    let mut snapshot = sample();
+    let one = |n: usize, kind: &str, reason: &str| NotFollowed {
+        path: format!("/srv/shop/log/app-{n}.log").into(),
+        log: "app".to_owned(),
+        kind: kind.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let second = "second name of '/srv/shop/log/app.log'";
+    snapshot.not_followed = (0..7).map(|n| one(n, "second names", second)).collect();
+    let excluded = "excluded by '*.gz'";
+    snapshot.not_followed.push(one(8, "excluded", excluded));
+    let counts = [("excluded", 1), ("second names", 7)];
+    snapshot.not_followed_counts = counts.map(|(why, n)| (why.to_owned(), n)).into();
+    let text = screen_of(&snapshot);
+    let block = "\n\nLOG  NOT FOLLOWED\n\
+                 app  /srv/shop/log/app-0.log: second name of '/srv/shop/log/app.log'\n";
+    assert!(text.contains(block), "{text}");
+    assert_eq!(text.matches("second name of").count(), 5, "{text}");
+    let note = "\nnot followed: 1 excluded, 7 second names (-a shows all)\n\nTOPIC ";
+    assert!(text.contains(note) && !text.contains(excluded), "{text}");
+    let view = View { all: true, ..few() };
+    let text = screen(&snapshot, &view).text(false);
+    assert!(
+        text.contains("/srv/shop/log/app-8.log: excluded by '*.gz'"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nnot followed: 1 excluded, 7 second names\n"),
+        "{text}"
+    );
+    // By its name in any folder.
+    let view = View {
+        only: Some("app-8.log".to_owned()),
+        ..few()
+    };
+    let screen = screen(&snapshot, &view);
+    assert_eq!((screen.word, &screen.missing), ("NOT FOLLOWED", &None));
 }
 
 #[test]
@@ -144,9 +230,9 @@ fn a_section_or_a_file_can_be_looked_at_alone() {
     assert!(text.contains("OK  1 of 4 files, 12 KiB"), "{text}");
     assert!(text.contains("/srv/4.log") && !text.contains("/srv/0.log") && !text.contains("TOPIC"));
     let text = screen(&sample(), &only("/srv/shop/log/app.log")).text(false);
-    assert!(text.contains("BEHIND  1 of 1 files, 1.2 GiB"), "{text}");
+    assert!(text.contains("BEHIND  1 of 1 file, 1.2 GiB"), "{text}");
     let text = screen(&sample(), &only("access.log")).text(false);
-    assert!(text.contains("OK  1 of 1 files, 12 KiB"), "{text}");
+    assert!(text.contains("OK  1 of 1 file, 12 KiB"), "{text}");
     assert!(screen(&sample(), &only("cess.log")).missing.is_some());
     assert!(screen(&sample(), &only("fly")).missing.is_some());
 }
@@ -157,12 +243,21 @@ fn a_snapshot_comes_back_from_json_as_it_was_but_for_what_no_text_can_hold() {
     snapshot.logs[0].lost_bytes = vec![("limit", 7)];
     snapshot.config.refusal = Some("line 3: \"x\"\n".to_owned());
     snapshot.unanswered.push("registrar".to_owned());
+    snapshot.logs[0].last_lost = Some(ago(9));
+    snapshot.brokers[0].recent_latency.counts[2] = 9;
+    snapshot.not_followed = vec![NotFollowed {
+        path: "/srv/a".into(),
+        reason: "excluded by '*'".to_owned(),
+        ..NotFollowed::default()
+    }];
+    snapshot.not_followed_counts = vec![("excluded".to_owned(), 1)];
     (snapshot.positions.is_due, snapshot.positions.failures) = (true, 3);
     let json = String::from_utf8(wire::to_json(&mut snapshot)).unwrap();
     assert_eq!(wire::from_json::<Snapshot>(&json), Some(snapshot.clone()));
     // A strict reader takes it too, and finds what it looks for.
     let read: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(read["files"][1]["lag_bytes"], 1229_u64 << 20);
+    assert_eq!(read["logs"][2]["read_bytes_per_second"], 8_500_000);
     assert_eq!(read["topics"][1]["parked"]["reason"], "not authorized");
     assert_eq!(read["logs"][2]["dropped_events"]["drop.debug"], 1203);
     assert_eq!(read["brokers"][2]["up_since_ms"], serde_json::Value::Null);

@@ -2,29 +2,32 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
 
 use super::entries::shrink;
 use super::seen::Trouble;
-use crate::condition::{Board, Condition};
+use crate::condition::Condition;
+use crate::left_out::Kind;
+use crate::metrics::Metrics;
 use crate::shown::ShownPath;
-use crate::tail::discover::Discovery;
+use crate::tail::discover::{Claim, Discovery};
 
 /// What was said.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     /// About paths, each with the time at which the trouble was seen last.
     paths: HashMap<PathBuf, Noticed>,
-    /// About patterns.
-    patterns: BTreeSet<(u32, PatternNotice)>,
+    /// About patterns, which are told by their section and their text: another ini gives them other numbers.
+    patterns: BTreeSet<(String, String, PatternNotice)>,
     /// Of two sections that want the same file.
     pairs: BTreeSet<(String, String)>,
     tallies: HashMap<u32, Tally>,
     /// Patterns whose first scan is over.
     scanned: BTreeSet<u32>,
-    board: Board,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -32,6 +35,8 @@ struct Noticed {
     kind: std::mem::Discriminant<Trouble>,
     /// When a look met it last.
     seen: Instant,
+    /// It is about a folder on the way.
+    is_of_folder: bool,
     /// What somebody can mend and waits to be read.
     condition: Option<Box<Condition>>,
 }
@@ -41,6 +46,7 @@ enum PatternNotice {
     Compressed,
     StateDir,
     TooDeep,
+    FoundNothing,
 }
 
 /// What the first scan of a pattern has seen.
@@ -58,9 +64,32 @@ struct Tally {
 pub(super) type Line = (Level, String);
 
 impl Notices {
-    /// Has `board` show paths that cannot be read.
-    pub(super) fn report_to(&mut self, board: &Board) {
-        self.board = board.clone();
+    /// Has the board show paths that cannot be read, and notes what is left out.
+    pub(super) fn report_to(&mut self, metrics: &Arc<Metrics>) {
+        self.metrics = metrics.clone();
+    }
+
+    /// Other patterns are followed from now on. What is wrong goes on and was said, but for what nobody names any more;
+    /// what is left out is seen again by the scans that follow.
+    pub(super) fn begin_anew(&mut self, discovery: &Discovery, now: Instant) {
+        self.tallies.clear();
+        self.scanned.clear();
+        self.metrics.left_out.forget_unseen(now);
+        // A folder is named by no pattern: its trouble ends when no scan meets it.
+        let is_of_nobody = |path: &PathBuf, noticed: &mut Noticed| {
+            !noticed.is_of_folder && matches!(discovery.claim(path), Claim::Unnamed)
+        };
+        // Without a word: it is no trouble any more, and yet has not been mended.
+        self.paths.extract_if(is_of_nobody).for_each(drop);
+    }
+
+    /// Whether it is said of a pattern for the first time.
+    fn is_news(&mut self, discovery: &Discovery, pattern: u32, notice: PatternNotice) -> bool {
+        let Some((text, log)) = discovery.pattern(pattern) else {
+            return false;
+        };
+        let key = (log.name.clone(), text.to_owned(), notice);
+        self.patterns.insert(key)
     }
 
     /// A scan of the pattern has come upon a file that is read.
@@ -88,22 +117,29 @@ impl Notices {
                 _ => tally.is_told = true,
             }
         }
+        note_left_out(&self.metrics, discovery, path, trouble);
+        let mut is_of_folder = false;
         let about = match trouble {
             Trouble::Excluded | Trouble::NoFolder(_) => return None,
             Trouble::Compressed => return self.compressed(discovery, pattern?, path),
             Trouble::StateDir(_) => {
-                if !self.patterns.insert((0, PatternNotice::StateDir)) {
+                let key = (String::new(), String::new(), PatternNotice::StateDir);
+                if !self.patterns.insert(key) {
                     return None;
                 }
                 path
             }
             Trouble::TooDeep(folder) => {
-                if !self.patterns.insert((pattern?, PatternNotice::TooDeep)) {
+                if !self.is_news(discovery, pattern?, PatternNotice::TooDeep) {
                     return None;
                 }
+                is_of_folder = true;
                 folder
             }
-            Trouble::MayNotEnter(folder) | Trouble::MayNotList(folder, _) => folder,
+            Trouble::MayNotEnter(folder) | Trouble::MayNotList(folder, _) => {
+                is_of_folder = true;
+                folder
+            }
             _ => path,
         };
         let kind = std::mem::discriminant(trouble);
@@ -121,10 +157,11 @@ impl Notices {
         let mut noticed = Noticed {
             kind,
             seen: now,
+            is_of_folder,
             condition: None,
         };
         if let Trouble::MayNotEnter(_) | Trouble::MayNotList(..) | Trouble::Failed(_) = trouble {
-            let mut condition = Box::new(Condition::on(&self.board));
+            let mut condition = Box::new(Condition::on(&self.metrics.board));
             let entered = condition.enter(Level::Warn, &ShownPath(about), &words, now);
             entered.say(now);
             noticed.condition = Some(condition);
@@ -134,7 +171,7 @@ impl Notices {
     }
 
     fn compressed(&mut self, discovery: &Discovery, pattern: u32, path: &Path) -> Option<Line> {
-        if !self.patterns.insert((pattern, PatternNotice::Compressed)) {
+        if !self.is_news(discovery, pattern, PatternNotice::Compressed) {
             return None;
         }
         let (text, log) = discovery.pattern(pattern)?;
@@ -174,6 +211,9 @@ impl Notices {
         if !self.scanned.insert(pattern) || tally.files > 0 || tally.is_told {
             return None;
         }
+        if !self.is_news(discovery, pattern, PatternNotice::FoundNothing) {
+            return None;
+        }
         let (text, log) = discovery.pattern(pattern)?;
         let (text, name) = (ShownPath(Path::new(text)), &log.name);
         let words = if let Some(folder) = tally.no_folder {
@@ -192,6 +232,7 @@ impl Notices {
 
     /// The file at `path` can be read, or has gone: should there be trouble with it again, it is said again.
     pub(super) fn forget(&mut self, path: &Path) {
+        self.metrics.left_out.forget(path);
         if let Some(noticed) = self.paths.remove(path) {
             noticed.end(path);
         }
@@ -205,11 +246,16 @@ impl Notices {
             noticed.end(&path);
         }
         shrink(&mut self.paths);
+        if let Some(since) = now.checked_sub(KEPT_FOR) {
+            self.metrics.left_out.forget_unseen(since);
+        }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.paths.len() + self.patterns.len() + self.pairs.len() + self.tallies.len()
+        let is_of_state = |(.., notice): &&(_, _, _)| *notice != PatternNotice::FoundNothing;
+        let patterns = self.patterns.iter().filter(is_of_state).count();
+        self.paths.len() + patterns + self.pairs.len() + self.tallies.len()
     }
 }
 
@@ -232,6 +278,27 @@ pub(super) fn say(line: Option<Line>) {
     if let Some((level, words)) = line {
         log::log!(level, "{words}");
     }
+}
+
+/// Notes what is left out and needs no mending.
+fn note_left_out(metrics: &Metrics, discovery: &Discovery, path: &Path, trouble: &Trouble) {
+    let namings = discovery.namings(path);
+    let first = namings.first();
+    let log = first.map_or("", |naming| &naming.log.name);
+    let (kind, reason) = match (trouble, first.and_then(|naming| naming.excluded_by)) {
+        (Trouble::Excluded, Some(text)) => (Kind::Excluded, format!("excluded by '{text}'")),
+        (Trouble::Compressed, _) => {
+            let reason = "compressed; read where a followed file was packed into it";
+            (Kind::Compressed, reason.to_owned())
+        }
+        (Trouble::Folder, _) => (Kind::NotRegular, "a folder".to_owned()),
+        (Trouble::NotRegular, _) => (Kind::NotRegular, "not a regular file".to_owned()),
+        (Trouble::DanglingLink, _) => (Kind::DanglingLink, "a link to nothing".to_owned()),
+        (Trouble::StateDir(_), _) => (Kind::StateFolder, "in [agent] state_dir".to_owned()),
+        _ => return,
+    };
+    let left_out = &metrics.left_out;
+    left_out.note(path, kind, log, reason, Instant::now());
 }
 
 fn words(path: &Path, trouble: &Trouble) -> String {

@@ -324,7 +324,8 @@ impl Watcher {
         let Progress::Over { number, did_hang } = self.scans.end(pattern, part) else {
             return;
         };
-        if did_hang {
+        // It may have hung before a reload gave it other scans.
+        if did_hang || self.hanging.contains_key(&pattern) {
             self.answers_again(pattern);
         }
         self.folders.prune(pattern, number);

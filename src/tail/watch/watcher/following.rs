@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::Watcher;
 use crate::tail::watch::folders::{Changed, Folders};
-use crate::tail::watch::notices::Notices;
 use crate::tail::watch::scans::{SCAN_INTERVAL, Scans};
 use crate::tail::watch::watches::Follow;
 
@@ -20,10 +19,8 @@ impl Watcher {
         self.scans = Scans::new(follow.discovery.patterns().count(), now);
         self.folders = Folders::default();
         self.changed = Changed::default();
-        self.notices = Notices::default();
-        self.notices.report_to(&self.board);
-        // They are about patterns of the old numbers.
-        self.hanging.clear();
+        self.notices.begin_anew(&follow.discovery, now);
+        self.renumber_hanging(&follow.discovery);
         self.walks.clear();
         self.looks.clear();
         self.next_tidy = now + SCAN_INTERVAL;

@@ -1,21 +1,23 @@
 //! What is said of folders that do not answer.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
 
 use super::Watcher;
-use crate::condition::Board;
+use crate::metrics::Metrics;
 use crate::shown::ShownPath;
+use crate::tail::discover::Discovery;
 
 impl Watcher {
-    /// Has `board` show what is wrong with paths and watches.
+    /// Has the board show what is wrong with paths and watches, and notes what is left out.
     #[must_use]
-    pub fn report_to(mut self, board: &Board) -> Self {
-        self.board = board.clone();
-        self.notices.report_to(board);
-        self.watches.report_to(board);
+    pub fn report_to(mut self, metrics: &Arc<Metrics>) -> Self {
+        self.board = metrics.board.clone();
+        self.notices.report_to(metrics);
+        self.watches.report_to(&metrics.board);
         self
     }
 
@@ -34,6 +36,22 @@ impl Watcher {
                         log.name
                     );
                 }
+            }
+        }
+    }
+
+    /// A pattern whose folders hang has another number in the `next` patterns; it hangs on.
+    pub(super) fn renumber_hanging(&mut self, next: &Discovery) {
+        for (pattern, condition) in std::mem::take(&mut self.hanging) {
+            let known = self.discovery.pattern(pattern);
+            let is_same = |number: &u32| {
+                let other = next.pattern(*number);
+                other
+                    .zip(known)
+                    .is_some_and(|((text, log), (known, of))| text == known && log.name == of.name)
+            };
+            if let Some(number) = next.patterns().find(is_same) {
+                self.hanging.insert(number, condition);
             }
         }
     }

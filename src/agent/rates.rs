@@ -1,0 +1,145 @@
+//! How fast it goes: averages over the last seconds, from samples that the main thread takes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::metrics::Metrics;
+use crate::snapshot::{BrokerStatus, Latency, LogStatus, Snapshot, TopicStatus};
+
+/// What was counted a while ago. With two samples, the older one is between one and two [`INTERVAL`]s old.
+#[derive(Debug)]
+pub(super) struct Rates(VecDeque<Sample>);
+
+#[derive(Debug, Default)]
+struct Sample {
+    at: Option<Instant>,
+    logs: Vec<LogStatus>,
+    topics: Vec<TopicStatus>,
+    brokers: Vec<BrokerStatus>,
+}
+
+impl Rates {
+    /// Nothing was counted before `now`.
+    pub(super) fn new(now: Instant) -> Self {
+        let nothing = Sample {
+            at: Some(now),
+            ..Sample::default()
+        };
+        Rates([nothing].into())
+    }
+
+    /// Takes a sample; it is time for that once in [`INTERVAL`].
+    pub(super) fn sample(&mut self, metrics: &Metrics, now: Instant) {
+        self.keep(Sample {
+            at: Some(now),
+            logs: metrics.logs(),
+            topics: metrics.topics(&[]),
+            brokers: metrics.brokers(&[]),
+        });
+    }
+
+    fn keep(&mut self, sample: Sample) {
+        self.0.push_back(sample);
+        while self.0.len() > 2 {
+            self.0.pop_front();
+        }
+    }
+
+    /// Writes into a snapshot of `now` how fast everything went since the older sample.
+    pub(super) fn complete(&self, snapshot: &mut Snapshot, now: Instant) {
+        let Some(before) = self.0.front() else { return };
+        let over = now.saturating_duration_since(before.at.unwrap_or(now));
+        snapshot.rates_over = over;
+        for log in &mut snapshot.logs {
+            let then = before.logs.iter().find(|one| one.name == log.name);
+            let (read, acked) = then.map_or((0, 0), |one| (one.read_bytes, one.acked_bytes));
+            log.read_rate = per_second(read, log.read_bytes, over);
+            log.acked_rate = per_second(acked, log.acked_bytes, over);
+        }
+        for topic in &mut snapshot.topics {
+            let then = before.topics.iter().find(|one| one.name == topic.name);
+            let acked = then.map_or(0, |one| one.acked_records);
+            topic.acked_rate = per_second(acked, topic.acked_records, over);
+        }
+        for broker in &mut snapshot.brokers {
+            let then = before.brokers.iter();
+            let then = then.clone().find(|one| one.address == broker.address);
+            broker.recent_latency = match then {
+                Some(then) => since(&then.latency, &broker.latency),
+                None => broker.latency.clone(),
+            };
+        }
+    }
+}
+
+fn per_second(before: u64, now: u64, over: Duration) -> u64 {
+    let added = now.saturating_sub(before) as f64;
+    (added / over.as_secs_f64().max(1.0)).round() as u64
+}
+
+fn since(before: &Latency, now: &Latency) -> Latency {
+    let mut since = now.clone();
+    for (count, before) in since.counts.iter_mut().zip(before.counts) {
+        *count = count.saturating_sub(before);
+    }
+    since.sum = now.sum.saturating_sub(before.sum);
+    since
+}
+
+/// So often a sample is taken.
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(at: Instant, read_bytes: u64) -> Sample {
+        let log = LogStatus {
+            name: "a".to_owned(),
+            read_bytes,
+            ..LogStatus::default()
+        };
+        Sample {
+            at: Some(at),
+            logs: vec![log],
+            ..Sample::default()
+        }
+    }
+
+    #[test]
+    fn a_burst_of_one_second_is_an_average_of_ten_at_least_and_of_twenty_at_most() {
+        let begin = Instant::now();
+        let mut rates = Rates::new(begin);
+        for interval in 1..=5 {
+            rates.keep(sample(begin + interval * INTERVAL, 1000));
+        }
+        for after in [0, 3, 9] {
+            let now = begin + 5 * INTERVAL + Duration::from_secs(after);
+            let mut snapshot = Snapshot {
+                logs: sample(now, 51_000).logs,
+                ..Snapshot::default()
+            };
+            rates.complete(&mut snapshot, now);
+            assert_eq!(snapshot.rates_over, INTERVAL + Duration::from_secs(after));
+            assert_eq!(
+                snapshot.logs[0].read_rate,
+                (50_000.0 / (10 + after) as f64).round() as u64
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_or_a_broker_that_came_since_counts_from_nothing() {
+        let begin = Instant::now();
+        let rates = Rates::new(begin);
+        let mut snapshot = Snapshot {
+            logs: sample(begin, 600).logs,
+            brokers: vec![BrokerStatus::default()],
+            ..Snapshot::default()
+        };
+        snapshot.brokers[0].latency.counts[3] = 7;
+        rates.complete(&mut snapshot, begin + Duration::from_secs(6));
+        assert_eq!(snapshot.logs[0].read_rate, 100);
+        assert_eq!(snapshot.brokers[0].recent_latency.counts[3], 7);
+    }
+}

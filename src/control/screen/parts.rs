@@ -1,0 +1,179 @@
+//! The tables of a screen beside those of sections and files.
+
+use super::super::measures::{about, age, count, per_mille_ms, size};
+use super::super::table::{Column, Row, Table};
+use super::{Moment, View};
+use crate::shown::ShownPath;
+use crate::snapshot::{BrokerStatus, FileStatus, NotFollowed, TopicStatus};
+
+impl Moment<'_> {
+    pub(super) fn topics(&self) -> Table {
+        let rated = self
+            .now
+            .topics
+            .iter()
+            .map(|topic| (topic.acked_rate, topic));
+        let mut topics: Vec<(u64, &TopicStatus)> = rated.collect();
+        topics.sort_by_key(|(rate, topic)| {
+            (
+                topic.parked.is_none(),
+                std::cmp::Reverse(*rate),
+                &topic.name,
+            )
+        });
+        let rows = topics.iter().map(|(rate, topic)| Row {
+            cells: vec![
+                topic.name.clone(),
+                count(*rate),
+                size(topic.in_flight_bytes),
+                count(topic.retries),
+                match &topic.parked {
+                    Some((reason, since)) => {
+                        let since = about(self.since(Some(*since)).unwrap_or_default());
+                        format!("PARKED {since}: {reason}{}", self.until(topic.next_try))
+                    }
+                    None => "ok".to_owned(),
+                },
+            ],
+            is_bad: topic.parked.is_some(),
+        });
+        let mut table = Table::new(TOPICS, rows);
+        if table.rows.is_empty() {
+            table.note = "TOPIC: none was sent to yet".to_owned();
+        }
+        table
+    }
+
+    pub(super) fn brokers(&self) -> Table {
+        let mut brokers: Vec<&BrokerStatus> = self.now.brokers.iter().collect();
+        brokers.sort_by_key(|broker| (broker.up_since.is_some(), &broker.address));
+        let rows = brokers.iter().map(|broker| {
+            let recent = &broker.recent_latency;
+            let latency = |per_mille| per_mille_ms(recent, &broker.latency, per_mille);
+            let up = self.since(broker.up_since);
+            Row {
+                cells: vec![
+                    broker.address.clone(),
+                    up.map_or_else(|| "no".to_owned(), age),
+                    count(broker.in_flight_requests),
+                    latency(500),
+                    latency(990),
+                    match &broker.last_error {
+                        Some(error) if up.is_none() => {
+                            format!("{error}{}", self.until(broker.next_try))
+                        }
+                        Some(error) => error.clone(),
+                        None => "-".to_owned(),
+                    },
+                ],
+                is_bad: up.is_none(),
+            }
+        });
+        let mut table = Table::new(BROKERS, rows);
+        if table.rows.is_empty() && self.now.conditions.is_empty() {
+            table.note = "BROKER: not asked yet: nothing to send".to_owned();
+        }
+        table
+    }
+
+    /// What is wrong; if a part is looked at, what is wrong with its files.
+    pub(super) fn conditions(&self, files: &[&FileStatus], view: &View) -> Table {
+        let is_of_files = |subject: &str| {
+            let mut files = files.iter();
+            files.any(|file| ShownPath(&file.path).to_string() == subject)
+        };
+        let is_shown = |subject: &str| match view.only.is_none() {
+            true => !self.is_in_other_tables(subject),
+            false => is_of_files(subject),
+        };
+        let conditions = self.now.conditions.iter();
+        let conditions = conditions.filter(|one| is_shown(&one.subject));
+        let conditions = conditions.map(|condition| {
+            let since = about(self.since(Some(condition.since)).unwrap_or_default());
+            let text = format!("{}: {}", condition.subject, condition.reason);
+            (since, text, condition.level == log::Level::Error)
+        });
+        let none = String::new;
+        let of_all = view.only.is_none();
+        let refusal = self.now.config.refusal.iter().filter(|_| of_all);
+        let refusal =
+            refusal.map(|why| (none(), format!("the last reload was refused: {why}"), true));
+        let silent = self.now.unanswered.iter().filter(|_| of_all);
+        let silent = silent.map(|part| {
+            let text = format!("{part} does not answer: what it knows is missing here");
+            (none(), text, true)
+        });
+        let all = silent.chain(refusal).chain(conditions);
+        let rows = all.map(|(since, text, is_bad)| Row {
+            cells: vec![since, text],
+            is_bad,
+        });
+        Table::new(CONDITIONS, rows)
+    }
+
+    /// Whether the table of topics or of brokers tells of it.
+    fn is_in_other_tables(&self, subject: &str) -> bool {
+        match subject.split_once(' ') {
+            Some(("topic", name)) => {
+                let mut topics = self.now.topics.iter();
+                topics.any(|topic| topic.name == name && topic.parked.is_some())
+            }
+            Some(("broker", name)) => {
+                let mut brokers = self.now.brokers.iter();
+                brokers.any(|broker| broker.address == name && broker.up_since.is_none())
+            }
+            _ => false,
+        }
+    }
+
+    /// What patterns name and is not followed.
+    pub(super) fn left_out(&self, view: &View) -> Table {
+        let is_everyday = |one: &NotFollowed| EVERYDAY.contains(&&*one.kind);
+        let with_all = view.all || view.only.is_some();
+        let shown = self.now.not_followed.iter();
+        let shown = shown.filter(|one| view.shows(&one.path, &one.log));
+        let shown = shown.filter(|one| with_all || !is_everyday(one));
+        let most = if with_all { usize::MAX } else { FEW_LEFT_OUT };
+        let rows = shown.take(most).map(|one| Row {
+            cells: vec![
+                one.log.clone(),
+                format!("{}: {}", ShownPath(&one.path), one.reason),
+            ],
+            is_bad: false,
+        });
+        let mut table = Table::new(LEFT_OUT, rows);
+        let counts = self.now.not_followed_counts.iter();
+        let all: u64 = counts.clone().map(|(_, count)| count).sum();
+        let counts: Vec<String> = counts.map(|(why, n)| format!("{n} {why}")).collect();
+        if view.only.is_none() && all > 0 {
+            let more = match (table.rows.len() as u64) < all {
+                true => " (-a shows all)",
+                false => "",
+            };
+            table.note = format!("not followed: {}{more}", counts.join(", "));
+        }
+        table
+    }
+}
+
+const TOPICS: &[(&str, Column)] = &[
+    ("TOPIC", Column::Word),
+    ("RECORDS/s", Column::Figure),
+    ("IN FLIGHT", Column::Figure),
+    ("RETRIES", Column::Figure),
+    ("STATE", Column::Text),
+];
+const BROKERS: &[(&str, Column)] = &[
+    ("BROKER", Column::Word),
+    ("UP", Column::Word),
+    ("IN FLIGHT", Column::Figure),
+    ("p50 ms", Column::Figure),
+    ("p99 ms", Column::Figure),
+    ("LAST ERROR", Column::Text),
+];
+const CONDITIONS: &[(&str, Column)] = &[("FOR", Column::Word), ("WHAT IS WRONG", Column::Text)];
+const LEFT_OUT: &[(&str, Column)] = &[("LOG", Column::Word), ("NOT FOLLOWED", Column::Text)];
+/// There are such in most folders of logs, as wanted: they are counted, and shown to who asks.
+const EVERYDAY: [&str; 2] = ["excluded", "compressed"];
+/// So many of the paths that are not followed are shown.
+const FEW_LEFT_OUT: usize = 5;
