@@ -526,9 +526,22 @@ fn what_is_not_followed_is_not_behind_and_says_why_it_is_not() {
         numbers["not_followed_counts"]["older than ignore_older"].is_null()
     });
     env.wait_for_records(12);
+    env.append("b.old.log", "excluded\n");
+    wait_for_numbers(&env, SOON, |numbers| {
+        numbers["not_followed_counts"]["excluded"] == 3
+    });
+    // A name in the folder of the shell is a path.
+    let mut here = env.command(&["status", "other.txt"]);
+    let here = here.current_dir(env.log_dir()).output().unwrap();
+    let said = String::from_utf8(here.stdout).unwrap();
+    let words = "other.txt: no section of the ini names it";
+    assert!(
+        said.contains(words) && here.status.code() == Some(1),
+        "{said}"
+    );
     fs::remove_file(&excluded).unwrap();
     wait_for_numbers(&env, SOON, |numbers| {
-        numbers["not_followed_counts"]["excluded"] == 1
+        numbers["not_followed_counts"]["excluded"] == 2
     });
     env.stop();
 }
