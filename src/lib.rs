@@ -75,3 +75,4 @@ pub mod tailer_handle;
 pub mod tap;
 pub mod users;
 pub mod verify;
+mod wildcards;
