@@ -311,3 +311,75 @@ fn root_becomes_the_user_of_the_ini_who_may_read_every_file_and_nothing_else() {
         ended.stderr
     );
 }
+
+#[test]
+fn a_file_that_could_not_be_read_and_is_gone_is_lost_and_does_not_recover() {
+    let mut env = Env::following_one_path();
+    env.write_lines("app.log", 0..10);
+    start_bound(&mut env);
+    env.expect_lines(&lines(0..10));
+    env.stop();
+    env.write_lines("app.log", 10..20);
+    set_mode(&env, "app.log", 0o000);
+    start_bound(&mut env);
+    env.wait_for_log("app.log' cannot be read", SOON);
+    env.remove("app.log");
+    env.wait_for_log("is gone", SOON);
+    env.stop();
+    assert!(!env.log().contains("recovered"), "{}", env.log());
+}
+
+#[test]
+fn what_is_wrong_goes_on_over_a_reload_and_is_not_said_again() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.make_folder("closed");
+    set_mode(&env, "closed", 0o000);
+    let closed = env.path("closed/*.log");
+    let fifo = env.path("fifo.log");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &*fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    env.set("log:closed", "path", &closed);
+    start_bound(&mut env);
+    let trouble = |env: &Env| {
+        let ended = env.run(&["status", "--json"]);
+        let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let mut conditions = json["conditions"].as_array().unwrap().iter();
+        let is_it = |one: &&serde_json::Value| one["subject"] == env.path("closed");
+        let since_ms = conditions.find(is_it).map(|one| one["since_ms"].clone());
+        (since_ms, env.log().matches("folder '").count())
+    };
+    wait_until(
+        SOON,
+        || trouble(&env).0.is_some(),
+        || "the folder to be seen".to_owned(),
+    );
+    let before = trouble(&env);
+    for (section, key, value) in [
+        ("log:other", "path", env.path("*.txt")),
+        (
+            "log:closed",
+            "path",
+            format!("{closed}, {}", env.path("closed/*.out")),
+        ),
+    ] {
+        env.set(section, key, &value);
+        let ended = env.run(&["reload"]);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        assert_eq!(trouble(&env), before);
+    }
+    env.write_lines("app.log", 10..20);
+    env.wait_for_records(20);
+    assert_eq!(trouble(&env), before);
+    for said in ["fifo.log' is not a regular file", "folder '"] {
+        assert_eq!(env.agent().count_log(&["WARN", said]), 1, "{}", env.log());
+    }
+    set_mode(&env, "closed", 0o755);
+    env.stop();
+}

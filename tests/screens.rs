@@ -1,13 +1,18 @@
 //! What an operator sees of a running agent: status, tap, metrics.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::Value;
 
 use crate::support::agent::{Agent, Ended};
@@ -390,7 +395,7 @@ fn with_once_and_dry_run_nobody_is_listened_to() {
     agent.wait_for_stdout("line", SOON);
     assert!(TcpStream::connect(&address).is_err());
     assert!(!env.state_dir().join("control.sock").exists());
-    agent.signal(rustix::process::Signal::TERM);
+    agent.signal(Signal::TERM);
     assert_eq!(agent.wait_exit(SOON).code, Some(0));
     // Somebody else's output is no terminal: nothing waits for it.
     let mut command = env.command(&["status"]);
@@ -521,9 +526,56 @@ fn what_is_not_followed_is_not_behind_and_says_why_it_is_not() {
         numbers["not_followed_counts"]["older than ignore_older"].is_null()
     });
     env.wait_for_records(12);
+    env.append("b.old.log", "excluded\n");
+    wait_for_numbers(&env, SOON, |numbers| {
+        numbers["not_followed_counts"]["excluded"] == 3
+    });
+    // A name in the folder of the shell is a path.
+    let mut here = env.command(&["status", "other.txt"]);
+    let here = here.current_dir(env.log_dir()).output().unwrap();
+    let said = String::from_utf8(here.stdout).unwrap();
+    let words = "other.txt: no section of the ini names it";
+    assert!(
+        said.contains(words) && here.status.code() == Some(1),
+        "{said}"
+    );
     fs::remove_file(&excluded).unwrap();
     wait_for_numbers(&env, SOON, |numbers| {
-        numbers["not_followed_counts"]["excluded"] == 1
+        numbers["not_followed_counts"]["excluded"] == 2
     });
+    env.stop();
+}
+
+#[test]
+fn a_signal_that_ends_a_watched_status_leaves_the_terminal_as_it_was() {
+    let mut env = Env::new();
+    env.start();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY;
+    let side = rustix::fs::open(&*name, flags, Mode::empty()).unwrap();
+    // What is drawn is read by nobody in particular.
+    let drawn = File::from(terminal);
+    let reader = std::thread::spawn(move || io::copy(&mut &drawn, &mut io::sink()));
+    let echoes = || {
+        let modes = tcgetattr(&side).unwrap().local_modes;
+        modes.contains(LocalModes::ECHO | LocalModes::ICANON)
+    };
+    assert!(echoes());
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut top = env.command(&["top"]);
+        let end = || Stdio::from(side.try_clone().unwrap());
+        top.env("TERM", "xterm").stdin(end()).stdout(end());
+        let mut top = top.spawn().unwrap();
+        wait_until(SOON, || !echoes(), || "the keys to be taken".to_owned());
+        rustix::process::kill_process(Pid::from_child(&top), signal).unwrap();
+        let ended = top.wait().unwrap();
+        assert_eq!(ended.signal(), Some(signal.as_raw()));
+        assert!(echoes(), "{signal:?}");
+    }
+    drop(side);
+    let _ = reader.join();
     env.stop();
 }

@@ -233,8 +233,9 @@ impl Agent {
         let is_cut_off = wrong.contains("all brokers");
         let mut waiting: HashMap<&str, bool> = HashMap::new();
         for log in &self.config.logs {
-            let topic = format!("topic {}", log.destination.topic);
-            waiting.insert(&log.name, is_cut_off || wrong.contains(&*topic));
+            let mut parked = wrong.iter().filter_map(|one| one.strip_prefix("topic "));
+            let is_parked = parked.any(|topic| log.destination.may_be(topic));
+            waiting.insert(&log.name, is_cut_off || is_parked);
         }
         let files = &mut snapshot.files;
         // Of a file that no section follows any more nobody reads on.

@@ -96,7 +96,7 @@ pub(super) fn still_wrong(
     let waiting = if let Some(topic) = subject.strip_prefix("topic ") {
         let goes_there = |file: &FileStatus| {
             let log = logs.iter().find(|log| log.name == file.log);
-            log.is_some_and(|log| log.destination.topic == topic)
+            log.is_some_and(|log| log.destination.may_be(topic))
         };
         lag(&goes_there)
     } else if subject.starts_with('/') {

@@ -230,3 +230,26 @@ fn supervisors_do_not_start_again_what_a_start_cannot_mend() {
     assert!(SYSTEMD.lines().any(|found| found == line));
     assert!(SUPERVISORD.lines().any(|found| found == "exitcodes=2,3"));
 }
+
+#[test]
+fn a_topic_is_of_a_section_if_its_placeholders_can_stand_for_the_rest() {
+    let may_be = |topic: &str, name: &str| {
+        let destination = LogDestination {
+            topic: topic.to_owned(),
+            ..LogDestination::default()
+        };
+        destination.may_be(name)
+    };
+    for (topic, name, is_one) in [
+        ("logs", "logs", true),
+        ("logs", "logs2", false),
+        ("{app}", "anything", true),
+        ("logs_{app}", "logs_web", true),
+        ("logs_{app}", "audit_web", false),
+        ("{env}.{app}.v1", "prod.web.v1", true),
+        ("{env}.{app}.v1", "prod.web.v2", false),
+        ("{env}.{app}.v1", "prod_web.v1", false),
+    ] {
+        assert_eq!(may_be(topic, name), is_one, "{topic} {name}");
+    }
+}

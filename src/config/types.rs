@@ -264,6 +264,31 @@ pub struct LogDestination {
     pub headers: Vec<(String, String)>,
 }
 
+impl LogDestination {
+    /// Whether records can go to the topic `name`: it is the topic, or the placeholders of its text can stand for what
+    /// differs.
+    pub fn may_be(&self, name: &str) -> bool {
+        let Some((first, rest)) = self.topic.split_once('{') else {
+            return name == self.topic;
+        };
+        let texts = rest.split('{');
+        let texts = texts.map(|part| part.split_once('}').map_or(part, |(_, text)| text));
+        let mut texts: Vec<&str> = texts.collect();
+        let last = texts.pop().unwrap_or_default();
+        let rest = name.strip_prefix(first);
+        let Some(mut rest) = rest.and_then(|rest| rest.strip_suffix(last)) else {
+            return false;
+        };
+        texts.iter().all(|text| match rest.split_once(text) {
+            Some((_, behind)) => {
+                rest = behind;
+                true
+            }
+            None => false,
+        })
+    }
+}
+
 /// `follow_links`. Whoever may make files in a log folder may put a link there that leads to any file that the
 /// agent may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

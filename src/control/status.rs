@@ -133,15 +133,27 @@ impl Taken {
             json: answer.text,
             why: None,
         };
-        if let Some(path) = view.only.as_ref().filter(|only| only.contains('/')) {
+        if let Some(path) = taken.path_of(view) {
             let answer = ask(ini, &format!("why {path}"))?;
             let words = answer.text.trim_end().to_owned();
             if !answer.is_ok {
-                taken.snapshot.not_followed = vec![taken.not_followed(path, &words)];
+                taken.snapshot.not_followed = vec![taken.not_followed(&path, &words)];
             }
             taken.why = Some((answer.is_ok, words));
         }
         Ok(taken)
+    }
+
+    /// The path that is asked for, if it is one: a name without a slash may be that of a file here.
+    fn path_of(&self, view: &View) -> Option<String> {
+        let only = view.only.as_ref()?;
+        let is_section = || self.snapshot.logs.iter().any(|log| log.name == *only);
+        let is_shown = || self.snapshot.files.iter().any(|file| view.shows_file(file));
+        match only.contains('/') {
+            true => Some(only.clone()),
+            false if is_section() || is_shown() || !Path::new(only).exists() => None,
+            false => Some(absolute(only)),
+        }
     }
 
     fn not_followed(&self, path: &str, reason: &str) -> NotFollowed {

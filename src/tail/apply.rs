@@ -107,6 +107,9 @@ impl Tailer {
     /// Says what the plan means for the bytes of the path.
     fn report(&mut self, found: &Found, plan: &Plan) {
         let seen = &found.seen;
+        if !plan.lost.is_empty() || !plan.gone.is_empty() {
+            self.trouble.is_answered();
+        }
         for serial in &plan.detached {
             let Some(open) = seen.open.iter().find(|o| o.reached.serial == *serial) else {
                 continue;

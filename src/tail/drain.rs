@@ -11,6 +11,7 @@ use super::growth::{grow_fingerprint, grown_fingerprint};
 use super::source::Source;
 use super::source::{Chunk, ReadOutcome};
 use super::tailer::Drained;
+use super::trouble::Over;
 use crate::batch::{Batch, Span};
 use crate::metrics::Lost;
 use crate::progress::{CloseReason, Progress};
@@ -63,6 +64,17 @@ impl Tailer {
             "'{}': {bytes} bytes from offset {offset} on {why} and are lost",
             ShownPath(&self.path)
         );
+    }
+
+    /// The look is over: says what became of a file that could not be read.
+    pub(super) fn end_trouble(&mut self) {
+        let is_there =
+            !self.sources.is_empty() || self.paused.is_some() || self.read_elsewhere.is_some();
+        let over = match is_there {
+            true => Over::Recovered,
+            false => Over::Gone,
+        };
+        self.trouble.end(&self.path, over);
     }
 
     /// Reads source number `at` up to the size that was seen.

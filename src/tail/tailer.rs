@@ -199,7 +199,7 @@ impl Tailer {
                 true => self.look(),
                 false => Wait::Permit,
             };
-            self.trouble.end(&self.path);
+            self.end_trouble();
             self.return_second_files();
             if std::mem::take(&mut self.is_stale) {
                 self.close_all();

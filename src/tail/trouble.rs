@@ -17,6 +17,17 @@ pub(super) struct Trouble {
     condition: Option<Box<Condition>>,
     /// The look under way has met some.
     is_met: bool,
+    /// The look under way has told what became of the bytes: they are lost.
+    is_told: bool,
+}
+
+/// What became of a file that there was trouble with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// It is read.
+    Recovered,
+    /// Nothing lies at the path any more.
+    Gone,
 }
 
 impl Trouble {
@@ -35,7 +46,12 @@ impl Trouble {
 
     /// A look begins.
     pub(super) fn begin(&mut self) {
-        self.is_met = false;
+        (self.is_met, self.is_told) = (false, false);
+    }
+
+    /// The look under way has said that bytes are lost: then there is nothing left to recover.
+    pub(super) fn is_answered(&mut self) {
+        self.is_told = true;
     }
 
     /// What the look under way does not look at again is as it was.
@@ -66,13 +82,21 @@ impl Trouble {
     }
 
     /// The look at `path` is over.
-    pub(super) fn end(&mut self, path: &Path) {
-        if !self.is_met
-            && let Some(condition) = &mut self.condition
-            && let Some(left) = condition.leave()
-        {
-            log::log!(left.level, "'{}' recovered{left}", ShownPath(path));
+    pub(super) fn end(&mut self, path: &Path, over: Over) {
+        if let Some((level, line)) = self.last_words(path, over) {
+            log::log!(level, "{line}");
         }
+    }
+
+    /// What is to be said at the end of a look without any.
+    fn last_words(&mut self, path: &Path, over: Over) -> Option<(Level, String)> {
+        let condition = self.condition.as_mut().filter(|_| !self.is_met)?;
+        let left = condition.leave().filter(|_| !self.is_told)?;
+        let word = match over {
+            Over::Recovered => "recovered",
+            Over::Gone => "is gone; it could not be read before,",
+        };
+        Some((left.level, format!("'{}' {word}{left}", ShownPath(path))))
     }
 }
 
@@ -84,16 +108,30 @@ mod tests {
     fn trouble_lasts_until_a_look_goes_without_any_and_may_come_again() {
         let mut trouble = Trouble::default();
         let path = Path::new("/log/app.log");
-        for _ in 0..2 {
+        for over in [Over::Recovered, Over::Gone] {
             for _ in 0..3 {
                 trouble.begin();
                 trouble.note(path, &io::Error::other("no"));
-                trouble.end(path);
+                assert_eq!(trouble.last_words(path, over), None);
                 assert!(trouble.is_present());
             }
             trouble.begin();
-            trouble.end(path);
+            let (_, line) = trouble.last_words(path, over).expect("it is over");
+            let is_recovered = line.starts_with("'/log/app.log' recovered after ");
+            assert_eq!(is_recovered, over == Over::Recovered, "{line}");
             assert!(!trouble.is_present());
         }
+    }
+
+    #[test]
+    fn what_is_said_to_be_lost_is_not_said_to_have_recovered() {
+        let mut trouble = Trouble::default();
+        let path = Path::new("/log/app.log");
+        trouble.begin();
+        trouble.note(path, &io::Error::other("no"));
+        trouble.begin();
+        trouble.is_answered();
+        assert_eq!(trouble.last_words(path, Over::Recovered), None);
+        assert!(!trouble.is_present());
     }
 }

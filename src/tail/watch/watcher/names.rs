@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Watcher;
-use crate::tail::discover::FolderKind;
+use crate::tail::discover::{Claim, FolderKind};
 use crate::tail::watch::events::{Change, FolderEvent, NameEvent};
-use crate::tail::watch::seen::Start;
+use crate::tail::watch::notices::say;
+use crate::tail::watch::seen::{Start, Trouble};
 
 impl Watcher {
     pub(super) fn on_names(&mut self, names: Vec<NameEvent>) {
@@ -28,8 +29,17 @@ impl Watcher {
                 }
                 (false, _) => {}
             }
-            if event.change == Change::Went {
-                self.notices.forget(&path);
+            match event.change {
+                Change::Went => self.notices.forget(&path),
+                Change::Came if !event.is_folder => {
+                    if let Claim::Excluded = self.discovery.claim(&path) {
+                        let excluded = Trouble::Excluded;
+                        say(self
+                            .notices
+                            .trouble(&self.discovery, None, &path, &excluded));
+                    }
+                }
+                Change::Came | Change::Other => {}
             }
             // However many events a name has in a batch, that is one look.
             if !done.contains(&path) {
