@@ -19,6 +19,7 @@
 //! partition has one small record batch in flight and makes no other.
 
 mod grant;
+mod permit;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,6 +28,8 @@ use std::time::{Duration, Instant};
 
 use crate::tailer_handle::{TailerHandle, clock_ms};
 use grant::{Request, Standing, WAKE_BYTES};
+
+pub use permit::Permit;
 
 /// The budget of the process, in bytes.
 #[derive(Debug)]
@@ -462,69 +465,10 @@ impl Drop for Account {
     }
 }
 
-/// Bytes taken from the budget; dropping it gives them back.
-#[derive(Debug)]
-pub struct Permit {
-    account: Arc<Account>,
-    bytes: usize,
-}
-
-impl Permit {
-    /// How many bytes it stands for.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Counts `bytes` more for the same file, whatever is free: for a copy that exists already. More may be taken
-    /// than the limit then, and nobody is served before that is over.
-    pub fn with_copy(&self, bytes: usize) -> Permit {
-        let account = self.account.clone();
-        account.hold(bytes);
-        account
-            .budget()
-            .used_bytes
-            .fetch_add(bytes, Ordering::SeqCst);
-        Permit { account, bytes }
-    }
-
-    /// Divides off `bytes` of it, and counts what it has not as [`Permit::with_copy`] does.
-    pub fn split_off(&mut self, bytes: usize) -> Permit {
-        let mine = bytes.min(self.bytes);
-        self.bytes -= mine;
-        let mut permit = self.with_copy(bytes - mine);
-        permit.bytes = bytes;
-        permit
-    }
-
-    /// Whether copies have taken so much beyond the limit that no more should be made than have to be.
-    pub fn is_overdrawn(&self) -> bool {
-        let budget = self.account.budget();
-        let limit_bytes = budget.limit_bytes();
-        budget.used_bytes() > limit_bytes + limit_bytes / COPIES_BEYOND
-    }
-
-    /// Gives back what is over `bytes`.
-    pub fn shrink_to(&mut self, bytes: usize) {
-        if bytes < self.bytes {
-            let back = self.bytes - bytes;
-            self.bytes = bytes;
-            self.account.release(back);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.account.release(self.bytes);
-    }
-}
-
 /// So many files of a line are asked in vain before the next line has its turn: a line may hold thousands.
 const ASKED_IN_VAIN: usize = 4;
 /// A file that was refused for so long is served with less than a step.
 const STARVES_AFTER_MS: u64 = 1000;
-/// Copies may take this part of the limit beyond it before they are kept down.
-const COPIES_BEYOND: usize = 8;
 /// A file that was woken has asked by then, unless it has no use for more.
 const PROMISE_HOLDS: Duration = Duration::from_millis(100);
 
