@@ -357,8 +357,10 @@ fn order_of(
         }
     };
     RotatedName::sort_oldest_first(&mut places, |(place, name, stat)| {
-        let is_known = was_seen(place);
-        (name.as_ref(), stat.modified_ns, stat.born_ns, is_known)
+        let was_seen = was_seen(place);
+        let tells = was_seen || stat.size > 0;
+        let was_seen = tells.then_some(was_seen);
+        (name.as_ref(), stat.modified_ns, stat.born_ns, was_seen)
     });
     places.into_iter().map(|(place, ..)| place).collect()
 }
