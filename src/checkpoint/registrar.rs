@@ -414,11 +414,11 @@ impl Registrar {
                 tracker.or_insert_with(|| tracked.tracker.clone()).ack(span);
             }
         }
-        let reached = |(source, tracked): (&SourceId, &Box<Tracked>)| {
+        let mut reached = HashMap::new();
+        for (source, tracked) in &self.open {
             let tracker = trackers.get(source).unwrap_or(&tracked.tracker);
-            (tracked.checkpoint.serial, tracker.offset())
-        };
-        let reached: HashMap<u64, u64> = self.open.iter().map(reached).collect();
+            reached.insert(tracked.checkpoint.serial, tracker.offset());
+        }
         let mut moved = Vec::new();
         for (source, tracker) in trackers {
             let Some(tracked) = self.open.get(&source) else {

@@ -165,7 +165,7 @@ impl Machine {
         let (producer, version) = (transaction.producer(), transaction.version());
         let (settings, client_id) = (&transactional.settings.transactions, &self.config.client_id);
         let speaks = |api| broker.version_in(api, version).unwrap_or(0);
-        log::debug!("transaction {}: {question:?}", settings.id);
+        log::debug!("transaction {}: {}", settings.id, question.name());
         let request = match &question {
             Question::FindCoordinator => {
                 Request::find_coordinator(client_id, speaks(FIND_COORDINATOR).max(1), &settings.id)
@@ -195,7 +195,6 @@ impl Machine {
         };
         let transaction = &mut transactional.transaction;
         let mut refused = Vec::new();
-        log::debug!("transaction: {answer:?}");
         let outcome = match answer {
             Response::FindCoordinator(answer) => {
                 transaction.found(answer.error, answer.broker.0, now)
