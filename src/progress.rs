@@ -159,6 +159,8 @@ pub enum Progress {
         checkpoint: Checkpoint,
         /// Serial numbers of checkpoints that this one takes the place of.
         replaces: Vec<u64>,
+        /// The serial number whose content goes on here, maybe in another file: a copy of what was truncated. 0: none.
+        continues: u64,
         /// What the tailer shows of it.
         shown: Arc<ShownSource>,
     },

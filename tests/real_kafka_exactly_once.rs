@@ -3,13 +3,14 @@
 //! `LOGAGENT_EXACTLY_ONCE` says how often the agent is killed; without it a few times.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use flate2::write::GzEncoder;
 use rustix::process::Signal;
 
 use crate::support::agent::Ended;
@@ -17,6 +18,8 @@ use crate::support::env::{Env, SOON};
 use crate::support::kafka::RealKafka;
 
 const TICK: Duration = Duration::from_millis(25);
+/// Rotated files are deleted after so many ticks.
+const KEPT: u32 = 1_600;
 
 /// An agent that delivers exactly once to a topic of its own, which is the agent's id as well.
 fn exactly_once(kafka: &RealKafka, name: &str) -> (Env, String) {
@@ -79,7 +82,8 @@ fn append(path: &Path, lines: &[String]) {
         .expect("is written");
 }
 
-/// Writes two files until told to stop, of which one is rotated. Returns the lines.
+/// Writes two files until told to stop: one is rotated by rename and compressed then, the other one by copytruncate, and
+/// what is old is deleted. Returns the lines.
 fn write(logs: &Path, stop: &AtomicBool) -> Vec<String> {
     let mut written = Vec::new();
     let start = Instant::now();
@@ -92,13 +96,37 @@ fn write(logs: &Path, stop: &AtomicBool) -> Vec<String> {
             append(&logs.join(format!("{file}.log")), &new);
             written.extend(new);
         }
-        if tick.is_multiple_of(40) {
-            let rotated = logs.join(format!("a.log.{tick}"));
-            std::fs::rename(logs.join("a.log"), rotated).expect("is renamed");
-        }
+        rotate(logs, tick).expect("is rotated");
         thread::sleep((TICK * tick).saturating_sub(start.elapsed()));
     }
     written
+}
+
+/// What logrotate does, a few times in a second.
+fn rotate(logs: &Path, tick: u32) -> io::Result<()> {
+    let (a, b) = (logs.join("a.log"), logs.join("b.log"));
+    let rotated = |file: &str, tick: u32| logs.join(format!("{file}.log.{tick}"));
+    let packed = |tick| logs.join(format!("a.log.{tick}.gz"));
+    match tick % 40 {
+        0 => fs::rename(a, rotated("a", tick))?,
+        10 if tick > 40 => {
+            let plain = rotated("a", tick - 10);
+            let mut gz = GzEncoder::new(File::create(packed(tick - 10))?, Default::default());
+            io::copy(&mut File::open(&plain)?, &mut gz)?;
+            gz.finish()?;
+            fs::remove_file(plain)?;
+        }
+        20 => {
+            fs::copy(&b, rotated("b", tick))?;
+            File::options().write(true).open(b)?.set_len(0)?;
+        }
+        30 if tick > KEPT => {
+            fs::remove_file(packed(tick - KEPT + 10))?;
+            fs::remove_file(rotated("b", tick - KEPT + 30))?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Also where a test fails meanwhile.
@@ -145,7 +173,7 @@ fn killed(kafka: &RealKafka, name: &str) {
         thread::sleep(Duration::from_millis(u64::from(n * 397 % 1_100 + 200)));
         env.kill();
         if n % 3 == 2 {
-            std::fs::remove_dir_all(env.state_dir()).expect("the state folder");
+            fs::remove_dir_all(env.state_dir()).expect("the state folder");
         }
     });
 }

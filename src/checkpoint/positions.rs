@@ -8,30 +8,44 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::store;
+use crate::identity::Fingerprint;
 use crate::progress::{Checkpoint, PositionRecord, Saved};
 
 /// The records of one agent.
 ///
 /// A file that is opened again gets another serial number, and with that another key. The key before is forgotten in the
-/// transaction that has a record of the new one, and no sooner: the topic would not know the file in between.
+/// transaction that has a record of the new one, and no sooner: the topic would not know the file in between. Nor is it
+/// there any longer: of two places in one content, the next start goes on at the first. So the new one waits as long as
+/// bytes under the number before are on their way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicPositions {
     agent: String,
     /// How many producers there are. The records of a file are all in transactions of its own one, so that they are in
     /// their order.
     producers: usize,
-    /// Serial numbers of files that are forgotten, and are in the topic yet, with their producers.
-    forgotten: Vec<(u64, usize)>,
+    /// Files that are forgotten, and are in the topic yet.
+    forgotten: Vec<Forgotten>,
     /// The same, since the last transaction: a file that goes on where this one ended may be opened only now.
-    just_forgotten: Vec<(u64, usize)>,
-    /// Serial numbers of files that are not read from their beginning, of which the topic has no record.
+    just_forgotten: Vec<Forgotten>,
+    /// Serial numbers of which the topic has no record and that are news to it: files that are not read from their
+    /// beginning, or not at all.
     untold: HashMap<u64, usize>,
-    /// Those that others took the place of, of which there is no record in the topic.
-    replaced: HashMap<u64, Vec<u64>>,
+    /// Those that took the place of others, and of which the topic has no record since: where they begin, and which
+    /// others.
+    replaced: HashMap<u64, (u64, Vec<u64>)>,
     /// What is in the transaction of a producer.
     leaving: HashMap<usize, Leaving>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Forgotten {
+    serial: u64,
+    producer: usize,
+    path: Arc<Path>,
+    beginning: Fingerprint,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,67 +70,113 @@ impl TopicPositions {
     }
 
     /// A file is forgotten, unless another serial number took the place of this one.
-    pub(super) fn forget(&mut self, serial: u64, path: &Path) {
+    pub(super) fn forget(&mut self, checkpoint: &Checkpoint) {
+        let serial = checkpoint.serial;
         self.untold.remove(&serial);
-        if !self
-            .replaced
-            .values()
-            .any(|others| others.contains(&serial))
-        {
-            let producer = producer_of(path, self.producers);
-            let others = self.replaced.remove(&serial).into_iter().flatten();
-            let all = std::iter::once(serial).chain(others);
-            self.just_forgotten
-                .extend(all.map(|serial| (serial, producer)));
+        let mut others = self.replaced.values().flat_map(|(_, others)| others);
+        if !others.any(|other| *other == serial) {
+            let producer = producer_of(&checkpoint.path, self.producers);
+            let mut all = self.all_before(serial);
+            all.push(serial);
+            for serial in all {
+                self.replaced.remove(&serial);
+                self.just_forgotten.push(Forgotten {
+                    serial,
+                    producer,
+                    path: checkpoint.path.clone(),
+                    beginning: checkpoint.identity.fingerprint,
+                });
+            }
         }
     }
 
-    /// A file is opened, and takes the place of others.
-    pub(super) fn open(&mut self, checkpoint: &Checkpoint, others: &[u64]) {
+    /// A file is opened, and takes the place of others. Of these `continues` may be a file of its own whose last bytes are
+    /// on their way.
+    pub(super) fn open(&mut self, checkpoint: &Checkpoint, replaces: &[u64], continues: u64) {
         let serial = checkpoint.serial;
         if checkpoint.offset > 0 {
             self.untold
                 .insert(serial, producer_of(&checkpoint.path, self.producers));
         }
-        let mut all = others.to_vec();
-        for other in others {
-            self.untold.remove(other);
-            all.extend(self.replaced.remove(other).into_iter().flatten());
+        let mut others = replaces.to_vec();
+        if continues != 0 && !others.contains(&continues) {
+            others.push(continues);
         }
-        if !all.is_empty() {
-            self.replaced.insert(serial, all);
+        for other in &others {
+            self.untold.remove(other);
+        }
+        if !others.is_empty() {
+            self.replaced.insert(serial, (checkpoint.offset, others));
         }
     }
 
-    /// The records of a transaction of a producer, after which the files of `checkpoints` stand there.
+    /// A file is known, and nobody reads it: without it, what was delivered of its content, or is not to be, were read.
+    pub(super) fn register(&mut self, checkpoint: &Checkpoint) {
+        if checkpoint.offset > 0 || !checkpoint.is_unfinished() {
+            let producer = producer_of(&checkpoint.path, self.producers);
+            self.untold.insert(checkpoint.serial, producer);
+        }
+    }
+
+    /// The serial numbers that this one took the place of, and those before them.
+    fn all_before(&self, serial: u64) -> Vec<u64> {
+        let others = |serial: u64| self.replaced.get(&serial).map(|(_, others)| others);
+        let mut all = others(serial).cloned().unwrap_or_default();
+        let mut n = 0;
+        while let Some(before) = all.get(n).copied() {
+            all.extend(others(before).into_iter().flatten());
+            n += 1;
+        }
+        all
+    }
+
+    /// The records of a transaction of a producer, after which the files of `checkpoints` stand there. `reached` has how
+    /// far each serial number that is open is then: one that goes on behind that has to wait.
     pub(super) fn seal(
         &mut self,
         producer: usize,
         checkpoints: &[Checkpoint],
+        reached: &HashMap<u64, u64>,
     ) -> Vec<PositionRecord> {
+        let before = |checkpoint: &Checkpoint| self.all_before(checkpoint.serial);
+        let waits = |checkpoint: &&Checkpoint| {
+            let start = self
+                .replaced
+                .get(&checkpoint.serial)
+                .map(|(start, _)| *start);
+            let reached = |serial| reached.get(&serial).copied();
+            let mut before = before(checkpoint).into_iter();
+            before.any(|serial| reached(serial) < start && reached(serial).is_some())
+        };
+        let mut told: Vec<&Checkpoint> = checkpoints.iter().collect();
+        told.retain(|checkpoint| !waits(checkpoint));
+        let passed: Vec<u64> = told.iter().flat_map(|told| before(told)).collect();
+        told.retain(|checkpoint| !passed.contains(&checkpoint.serial));
         let leaving = self.leaving.entry(producer).or_default();
-        let is_mine = |(_, of): &mut (u64, usize)| *of == producer;
-        leaving.forgotten.extend(
-            self.forgotten
-                .extract_if(.., is_mine)
-                .map(|(serial, _)| serial),
-        );
+        let is_told = |forgotten: &Forgotten| {
+            let mut told = told.iter();
+            told.any(|told| {
+                told.path == forgotten.path && told.identity.fingerprint == forgotten.beginning
+            })
+        };
+        let is_mine = |forgotten: &mut Forgotten| forgotten.producer == producer;
+        let forgotten = self.forgotten.extract_if(.., is_mine);
+        leaving
+            .forgotten
+            .extend(forgotten.map(|forgotten| forgotten.serial));
+        // What goes on where it ended is there.
+        let is_passed = |forgotten: &mut Forgotten| is_mine(forgotten) && is_told(forgotten);
+        let forgotten = self.just_forgotten.extract_if(.., is_passed);
+        leaving
+            .forgotten
+            .extend(forgotten.map(|forgotten| forgotten.serial));
         self.forgotten
             .extend(self.just_forgotten.extract_if(.., is_mine));
-        leaving.told = checkpoints
-            .iter()
-            .map(|checkpoint| checkpoint.serial)
-            .collect();
+        leaving.told = told.iter().map(|checkpoint| checkpoint.serial).collect();
         let mut gone = leaving.forgotten.clone();
-        gone.extend(
-            leaving
-                .told
-                .iter()
-                .filter_map(|serial| self.replaced.get(serial))
-                .flatten(),
-        );
+        gone.extend(passed);
         let gone = gone.into_iter().map(|serial| (self.key(serial), None));
-        let told = checkpoints.iter().map(|checkpoint| self.record(checkpoint));
+        let told = told.into_iter().map(|checkpoint| self.record(checkpoint));
         gone.chain(told).collect()
     }
 
@@ -128,6 +188,9 @@ impl TopicPositions {
     /// The transaction is committed.
     pub(super) fn committed(&mut self, producer: usize) {
         for serial in self.leaving.remove(&producer).unwrap_or_default().told {
+            for before in self.all_before(serial) {
+                self.replaced.remove(&before);
+            }
             self.replaced.remove(&serial);
             self.untold.remove(&serial);
         }
@@ -215,7 +278,9 @@ impl ReadPositions {
                 .iter_mut()
                 .find(|known| known.serial == serial);
             match (known, told) {
-                (_, None) => {}
+                // Another serial number took its place in the last transaction, or it was done with.
+                (Some(_), None) => saved.checkpoints.retain(|known| known.serial != serial),
+                (None, None) => {}
                 (Some(known), Some(told)) => {
                     if told.offset > known.offset {
                         moved += 1;
@@ -244,8 +309,9 @@ impl ReadPositions {
                     .replaced
                     .entry(now.serial)
                     .or_default()
+                    .1
                     .push(stale.serial),
-                None => positions.forget(stale.serial, &stale.path),
+                None => positions.forget(&stale),
             }
         }
         (moved, positions)
@@ -323,10 +389,10 @@ mod tests {
     #[test]
     fn what_was_committed_is_where_the_files_stand_whatever_the_checkpoints_file_knows() {
         let mut positions = TopicPositions::new("host/a");
-        let mut records = positions.seal(0, &[sample(7, 100), sample(8, 5)]);
-        records.extend(positions.seal(1, &[sample(7, 250), sample(9, 10)]));
+        let mut records = positions.seal(0, &[sample(7, 100), sample(8, 5)], &HashMap::new());
+        records.extend(positions.seal(1, &[sample(7, 250), sample(9, 10)], &HashMap::new()));
         // Another agent, another version, and nonsense.
-        records.extend(TopicPositions::new("host").seal(0, &[sample(7, 900)]));
+        records.extend(TopicPositions::new("host").seal(0, &[sample(7, 900)], &HashMap::new()));
         records.push((b"2host/a/7".to_vec(), records[0].1.clone()));
         records.push((b"\xff".to_vec(), None));
         records.push((b"1host/a/7".to_vec(), Some(b"nonsense".to_vec())));
@@ -343,32 +409,83 @@ mod tests {
     #[test]
     fn the_topic_knows_a_file_that_was_opened_again_under_one_serial_number_at_any_time() {
         let mut positions = TopicPositions::new("a");
-        let mut topic = positions.seal(0, &[sample(3, 100), sample(4, 1)]);
+        let mut topic = positions.seal(0, &[sample(3, 100), sample(4, 1)], &HashMap::new());
         positions.committed(0);
-        positions.open(&sample(5, 100), &[3]);
-        positions.open(&sample(6, 100), &[5]);
+        positions.open(&sample(5, 100), &[3], 0);
+        positions.open(&sample(6, 100), &[5], 5);
         assert_eq!(positions.untold(0).collect::<Vec<_>>(), [6]);
         // Its last bytes under the old number are done with only now.
-        let path = sample(3, 0).path;
-        positions.forget(3, &path);
-        positions.forget(4, &path);
+        positions.forget(&sample(3, 0));
+        positions.forget(&sample(4, 0));
         assert_eq!(
-            positions.seal(0, &[]),
+            positions.seal(0, &[], &HashMap::new()),
             [],
             "what goes on where 4 ended may come yet"
         );
-        let aborted = positions.seal(0, &[]);
+        let aborted = positions.seal(0, &[], &HashMap::new());
         assert_eq!(aborted.len(), 1, "4 is forgotten, 3 is not");
-        topic.extend(positions.seal(0, &[]));
+        topic.extend(positions.seal(0, &[], &HashMap::new()));
         positions.committed(0);
         assert_eq!(moved(read("a", &topic), &[]), [(3, 100)]);
-        let aborted = positions.seal(0, &[sample(6, 150)]);
+        let aborted = positions.seal(0, &[sample(6, 150)], &HashMap::new());
         assert_eq!(aborted.len(), 3);
-        topic.extend(positions.seal(0, &[sample(6, 200)]));
+        topic.extend(positions.seal(0, &[sample(6, 200)], &HashMap::new()));
         positions.committed(0);
         assert_eq!(moved(read("a", &topic), &[]), [(6, 200)]);
-        assert_eq!(positions.seal(0, &[sample(6, 300)]).len(), 1);
+        assert_eq!(
+            positions.seal(0, &[sample(6, 300)], &HashMap::new()).len(),
+            1
+        );
         assert_eq!(positions.untold(0).count(), 0);
+    }
+
+    #[test]
+    fn of_a_file_that_goes_on_the_topic_has_one_place_and_the_first_that_is_not_passed() {
+        let mut positions = TopicPositions::new("a");
+        let mut topic = positions.seal(0, &[sample(3, 100)], &HashMap::new());
+        positions.committed(0);
+        // Read to 150, of which all behind 120 comes too late for the transaction.
+        positions.open(&sample(4, 150), &[], 3);
+        topic.extend(positions.seal(0, &[sample(3, 120), sample(4, 150)], &[(3, 120)].into()));
+        positions.committed(0);
+        assert_eq!(moved(read("a", &topic), &[]), [(3, 120)]);
+        topic.extend(positions.seal(
+            0,
+            &[sample(3, 150), sample(4, 200)],
+            &[(3, 150), (4, 200)].into(),
+        ));
+        positions.committed(0);
+        assert_eq!(moved(read("a", &topic), &[]), [(4, 200)]);
+        // The agent was killed after that, before the checkpoints file was written.
+        let behind = [sample(3, 100), sample(4, 150)];
+        assert_eq!(moved(read("a", &topic), &behind), [(4, 200)]);
+    }
+
+    #[test]
+    fn what_a_copy_goes_on_with_is_forgotten_with_the_first_record_of_the_copy() {
+        let mut positions = TopicPositions::new("a");
+        let mut topic = positions.seal(0, &[sample(3, 100)], &HashMap::new());
+        positions.committed(0);
+        // Truncated: what was read is known without a file, as 4, until the copy is opened, as 5.
+        positions.register(&sample(4, 100));
+        positions.forget(&sample(3, 100));
+        positions.open(&sample(5, 100), &[4], 4);
+        topic.extend(positions.seal(0, &[sample(5, 130)], &HashMap::new()));
+        positions.committed(0);
+        assert_eq!(moved(read("a", &topic), &[]), [(5, 130)]);
+    }
+
+    #[test]
+    fn the_topic_has_what_nobody_reads_if_it_would_be_read_without_that() {
+        let mut positions = TopicPositions::new("a");
+        positions.register(&sample(3, 0));
+        positions.register(&sample(4, 100));
+        let mut skipped = sample(5, 0);
+        skipped.state = SourceState::Skipped;
+        positions.register(&skipped);
+        let mut untold: Vec<_> = positions.untold(0).collect();
+        untold.sort();
+        assert_eq!(untold, [4, 5]);
     }
 
     #[test]
@@ -378,7 +495,11 @@ mod tests {
             checkpoint.identity.inode.inode = inode;
             checkpoint
         };
-        let mut topic = TopicPositions::new("a").seal(0, &[of_inode(3, 1, 100), of_inode(4, 2, 7)]);
+        let mut topic = TopicPositions::new("a").seal(
+            0,
+            &[of_inode(3, 1, 100), of_inode(4, 2, 7)],
+            &HashMap::new(),
+        );
         // 3 was opened again as 5, of which the topic has nothing yet.
         let mut saved = Saved {
             checkpoints: vec![of_inode(5, 1, 100), of_inode(4, 2, 7)],
@@ -387,16 +508,23 @@ mod tests {
         let (moved_on, mut positions) = read("a", &topic).move_on(&mut saved, 1);
         assert_eq!(moved_on, 0);
         assert_eq!(
-            positions.seal(0, &[of_inode(4, 2, 8)]).len(),
+            positions
+                .seal(0, &[of_inode(4, 2, 8)], &HashMap::new())
+                .len(),
             1,
             "3 stands for 5 as yet"
         );
-        let later = positions.seal(0, &[of_inode(5, 1, 150)]);
+        let later = positions.seal(0, &[of_inode(5, 1, 150)], &HashMap::new());
         assert_eq!(later.len(), 2);
         // It was killed as well, so there are both, and then the file is missing.
         topic.extend(later.into_iter().filter(|record| record.1.is_some()));
         assert_eq!(moved(read("a", &topic), &[]), [(4, 7), (5, 150)]);
         let (_, mut positions) = read("a", &topic).move_on(&mut Saved::default(), 1);
-        assert_eq!(positions.seal(0, &[of_inode(5, 1, 160)]).len(), 2);
+        assert_eq!(
+            positions
+                .seal(0, &[of_inode(5, 1, 160)], &HashMap::new())
+                .len(),
+            2
+        );
     }
 }

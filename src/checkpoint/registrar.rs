@@ -3,7 +3,7 @@
 //! What an acknowledgement has moved is written within `checkpoint_interval`, at once if the last write is longer ago:
 //! it survives a SIGKILL then, since the system has it. Once a second at most it is made to survive a power cut.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -216,8 +216,14 @@ impl Registrar {
                 source,
                 checkpoint,
                 replaces,
+                continues,
                 shown,
-            } => self.open(source, checkpoint, replaces, shown),
+            } => {
+                if let Some(positions) = &mut self.positions {
+                    positions.open(&checkpoint, &replaces, continues);
+                }
+                self.open(source, checkpoint, replaces, shown);
+            }
             Progress::Known { source, identity } => {
                 if let Some(tracked) = self.open.get_mut(&source) {
                     // Content that nothing is known of cannot be told from other content: a crash in between,
@@ -252,6 +258,9 @@ impl Registrar {
             Progress::Filtered(span) => self.done_with(&span),
             Progress::Skipped(span) => self.move_to(&span, 0),
             Progress::Registered(checkpoint) => {
+                if let Some(positions) = &mut self.positions {
+                    positions.register(&checkpoint);
+                }
                 self.changes.rest.push(checkpoint.serial);
                 self.rest.insert(checkpoint.serial, checkpoint);
                 self.schedule.changed();
@@ -293,7 +302,7 @@ impl Registrar {
     /// A file is not known any more.
     fn has_gone(&mut self, checkpoint: &Checkpoint) {
         if let Some(positions) = &mut self.positions {
-            positions.forget(checkpoint.serial, &checkpoint.path);
+            positions.forget(checkpoint);
         }
     }
 
@@ -318,9 +327,6 @@ impl Registrar {
         // A source that was closed while some of it was on its way, and opened again behind that: were its checkpoint
         // replaced now, a crash would lose what is not acknowledged; and were it kept after that, the next start
         // would find it at a place that was passed long ago.
-        if let Some(positions) = &mut self.positions {
-            positions.open(&checkpoint, &replaces);
-        }
         replaces.retain(|serial| {
             self.rest.remove(serial).is_some() || !self.forget_when_acknowledged(*serial)
         });
@@ -408,6 +414,11 @@ impl Registrar {
                 tracker.or_insert_with(|| tracked.tracker.clone()).ack(span);
             }
         }
+        let mut reached = HashMap::new();
+        for (source, tracked) in &self.open {
+            let tracker = trackers.get(source).unwrap_or(&tracked.tracker);
+            reached.insert(tracked.checkpoint.serial, tracker.offset());
+        }
         let mut moved = Vec::new();
         for (source, tracker) in trackers {
             let Some(tracked) = self.open.get(&source) else {
@@ -425,18 +436,16 @@ impl Registrar {
         let Some(positions) = &mut self.positions else {
             return Vec::new();
         };
-        for serial in positions.untold(producer).collect::<Vec<_>>() {
-            let mut open = self.open.values().map(|tracked| &tracked.checkpoint);
-            let known = open
-                .find(|known| known.serial == serial)
-                .or_else(|| self.rest.get(&serial));
-            if let Some(known) = known
-                && moved.iter().all(|moved| moved.serial != serial)
-            {
-                moved.push(known.clone());
-            }
+        let mut untold: HashSet<u64> = positions.untold(producer).collect();
+        for moved in &moved {
+            untold.remove(&moved.serial);
         }
-        positions.seal(producer, &moved)
+        if !untold.is_empty() {
+            let open = self.open.values().map(|tracked| &tracked.checkpoint);
+            let all = open.chain(self.rest.values());
+            moved.extend(all.filter(|known| untold.contains(&known.serial)).cloned());
+        }
+        positions.seal(producer, &moved, &reached)
     }
 
     /// A source that is read to its end and wholly acknowledged needs no tracker any more.

@@ -10,11 +10,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{CreateTopicsRequest, ListOffsetsRequest, TopicName};
-use kafka_protocol::protocol::StrBytes;
-
 use crate::backoff::Backoff;
 use crate::config::{BrokerAddress, ExactlyOnce, KafkaConfig};
 use crate::kafka::network::client::Client;
@@ -26,7 +21,7 @@ use crate::kafka::protocol::api::{
     CREATE_TOPICS, FIND_COORDINATOR, Features, INIT_PRODUCER_ID, LIST_OFFSETS, METADATA,
 };
 use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict};
-use crate::kafka::protocol::fetch::read_offsets;
+use crate::kafka::protocol::fetch::{LATEST, READ_UNCOMMITTED, list_offsets, read_offsets};
 use crate::kafka::protocol::record_batch::ProducerId;
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::{MetadataResponse, Response};
@@ -219,19 +214,7 @@ impl<'a> Takeover<'a> {
 
     fn make_topic(&mut self, metadata: &MetadataResponse) -> Result<(), Trouble> {
         let name = self.settings.positions_topic.clone();
-        let config = |(name, value)| {
-            CreatableTopicConfig::default()
-                .with_name(StrBytes::from_static_str(name))
-                .with_value(Some(StrBytes::from_static_str(value)))
-        };
-        let topic = CreatableTopic::default()
-            .with_name(TopicName(StrBytes::from_string(name.clone())))
-            .with_num_partitions(PARTITIONS)
-            .with_replication_factor(i16::try_from(metadata.brokers.len().clamp(1, 3)).unwrap_or(1))
-            .with_configs(TOPIC_CONFIGS.iter().copied().map(config).collect());
-        let message = CreateTopicsRequest::default()
-            .with_topics(vec![topic])
-            .with_timeout_ms(10_000);
+        let replicas = i16::try_from(metadata.brokers.len().clamp(1, 3)).unwrap_or(1);
         // Before KRaft only the controller makes topics.
         let mut result = Err(Trouble::Words("no broker makes the topic of positions"));
         for (_, host, port) in &metadata.brokers {
@@ -244,7 +227,13 @@ impl<'a> Takeover<'a> {
                 continue;
             };
             let client_id = &self.config.client_id;
-            let request = Request::plain(CREATE_TOPICS, version, client_id, &message);
+            let request = Request::create_topic(
+                client_id,
+                version,
+                &name,
+                (PARTITIONS, replicas),
+                TOPIC_CONFIGS,
+            );
             let Response::CreateTopics(code) = self.call(&mut client, &address, request)? else {
                 continue;
             };
@@ -335,19 +324,8 @@ impl<'a> Takeover<'a> {
         };
         let mut client = self.connect(&address)?;
         let version = client.versions.of(LIST_OFFSETS).unwrap_or(2);
-        let partition = ListOffsetsPartition::default()
-            .with_partition_index(index)
-            .with_timestamp(-1);
-        let name = TopicName(StrBytes::from_string(self.settings.positions_topic.clone()));
-        let message = ListOffsetsRequest::default()
-            .with_replica_id((-1).into())
-            .with_isolation_level(0)
-            .with_topics(vec![
-                ListOffsetsTopic::default()
-                    .with_name(name)
-                    .with_partitions(vec![partition]),
-            ]);
-        let request = Request::plain(LIST_OFFSETS, version, &self.config.client_id, &message);
+        let (id, topic) = (&self.config.client_id, &self.settings.positions_topic);
+        let request = list_offsets(id, version, topic, &[index], LATEST, READ_UNCOMMITTED);
         let until = Instant::now() + self.config.request_timeout;
         let answer = client.transport.ask(request, until);
         let answer = answer.map_err(|error| Trouble::Connection(address.clone(), error))?;

@@ -113,6 +113,7 @@ mod tests {
             source,
             checkpoint: checkpoint(path, serial, 0, size),
             replaces: vec![],
+            continues: 0,
             shown: shown.clone(),
         };
         (source, shown, progress)

@@ -54,6 +54,7 @@ fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {
         source,
         checkpoint: checkpoint(inode, offset),
         replaces: vec![inode],
+        continues: 0,
         shown: Arc::default(),
     }
 }
@@ -167,6 +168,7 @@ fn a_file_that_is_opened_again_before_all_of_it_is_acknowledged_stands_at_both_p
                     source: again,
                     checkpoint: same(8, 100),
                     replaces: vec![7],
+                    continues: 0,
                     shown: Arc::default(),
                 },
             ]
@@ -245,6 +247,7 @@ fn random_message(
             ..checkpoint(serial, offset)
         },
         replaces,
+        continues: 0,
         shown: size.clone(),
     };
     match random.u32(0..20) {
@@ -363,6 +366,7 @@ fn of_ten_thousand_files_a_write_takes_the_one_that_moved_and_a_look_the_one_tha
                 source,
                 checkpoint: checkpoint(serial, 0),
                 replaces: vec![],
+                continues: 0,
                 shown: size.clone(),
             });
             (source, size)

@@ -79,14 +79,24 @@ impl Machine {
             return;
         }
         let (name, index) = transactional.settings.positions.clone();
-        let id = self.batch_ids.next();
-        let batch = RecordBatch::of_records(id, records, unix_ms, &mut self.encoder);
         let number = self.topic_number(&name, now);
         let index = usize::try_from(index).unwrap_or(0);
-        if let Some(topic) = self.topics[number].as_mut() {
-            topic.push_encoded(index, batch, now);
-            self.list(number, index);
+        let mut rest = records;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take_while(|(key, value)| {
+                bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+                bytes <= POSITIONS_BYTES
+            });
+            let (some, others) = rest.split_at(fits.count().max(1));
+            rest = others;
+            let id = self.batch_ids.next();
+            let batch = RecordBatch::of_records(id, some, unix_ms, &mut self.encoder);
+            if let Some(topic) = self.topics[number].as_mut() {
+                topic.push_encoded(index, batch, now);
+            }
         }
+        self.list(number, index);
     }
 
     /// Does what is due for the transaction. Returns when to look again.
@@ -155,7 +165,7 @@ impl Machine {
         let (producer, version) = (transaction.producer(), transaction.version());
         let (settings, client_id) = (&transactional.settings.transactions, &self.config.client_id);
         let speaks = |api| broker.version_in(api, version).unwrap_or(0);
-        log::debug!("transaction {}: {question:?}", settings.id);
+        log::debug!("transaction {}: {}", settings.id, question.name());
         let request = match &question {
             Question::FindCoordinator => {
                 Request::find_coordinator(client_id, speaks(FIND_COORDINATOR).max(1), &settings.id)
@@ -185,7 +195,6 @@ impl Machine {
         };
         let transaction = &mut transactional.transaction;
         let mut refused = Vec::new();
-        log::debug!("transaction: {answer:?}");
         let outcome = match answer {
             Response::FindCoordinator(answer) => {
                 transaction.found(answer.error, answer.broker.0, now)
@@ -327,3 +336,6 @@ impl Machine {
         }
     }
 }
+
+/// Of the positions of many files not more than this goes into one batch: brokers take 1 MB.
+const POSITIONS_BYTES: usize = 512 << 10;

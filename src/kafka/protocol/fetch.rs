@@ -76,17 +76,19 @@ pub(crate) const LATEST: i64 = -1;
 /// The first offset that is still there.
 pub(crate) const EARLIEST: i64 = -2;
 
-/// A ListOffsets request, version 2 to 6, for the first offset of each partition at or behind `time_ms`.
+/// A ListOffsets request, version 2 to 6, for the first offset of each partition at or behind `time_ms`. With
+/// [`READ_COMMITTED`] a partition ends where an open transaction begins.
 pub(crate) fn list_offsets(
     client_id: &str,
     version: i16,
     topic: &str,
     partitions: &[i32],
     time_ms: i64,
+    isolation: u8,
 ) -> Request {
     let mut w = begin(LIST_OFFSETS, version, client_id);
     w.i32(NO_REPLICA);
-    w.bytes.push(READ_COMMITTED);
+    w.bytes.push(isolation);
     w.array(1);
     w.string(topic);
     w.array(partitions.len());
@@ -104,7 +106,7 @@ pub(crate) fn list_offsets(
 }
 
 /// The header of a request, after room for its length.
-fn begin(api: Api, version: i16, client_id: &str) -> Writer {
+pub(super) fn begin(api: Api, version: i16, client_id: &str) -> Writer {
     let mut w = Writer {
         bytes: vec![0; 4],
         flexible: api.is_flexible(version),
@@ -209,7 +211,9 @@ pub(crate) fn read_fetched(
 
 const NO_REPLICA: i32 = -1;
 const NO_EPOCH: i32 = -1;
-const READ_COMMITTED: u8 = 1;
+pub(crate) const READ_COMMITTED: u8 = 1;
+/// Isolation level: whatever is there.
+pub(crate) const READ_UNCOMMITTED: u8 = 0;
 
 #[cfg(test)]
 mod tests {
@@ -260,7 +264,7 @@ mod tests {
             assert_eq!(asked.collect::<Vec<_>>(), expected);
         }
         for version in LIST_OFFSETS.least..=LIST_OFFSETS.most {
-            let request = list_offsets("me", version, "t", &[4, 5], EARLIEST);
+            let request = list_offsets("me", version, "t", &[4, 5], EARLIEST, READ_COMMITTED);
             let asked: reference::ListOffsetsRequest = decoded(&request);
             assert_eq!(asked.isolation_level, 1);
             let partitions = &asked.topics[0].partitions;

@@ -3,17 +3,16 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
-use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    TopicName, TransactionalId,
-};
+use kafka_protocol::messages::{InitProducerIdRequest, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
 
-use super::api::{ADD_PARTITIONS_TO_TXN, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID};
+use super::api::{
+    ADD_PARTITIONS_TO_TXN, CREATE_TOPICS, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID,
+};
+use super::fetch::begin;
 use super::record_batch::ProducerId;
 use super::request::Request;
-use super::wire::{Reader, WireError, to_keep_to};
+use super::wire::{Reader, WireError, Writer, to_keep_to};
 
 /// What all transactions of a producer have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,18 +27,29 @@ impl Transactions {
     fn name(&self) -> TransactionalId {
         TransactionalId(StrBytes::from_string(self.id.clone()))
     }
+
+    /// What requests about an open transaction begin with.
+    fn write(&self, w: &mut Writer, producer: ProducerId) {
+        w.string(&self.id);
+        w.i64(producer.id);
+        w.i16(producer.epoch);
+    }
 }
 
 impl Request {
     /// `FindCoordinator` of a transactional id.
     pub(crate) fn find_coordinator(client_id: &str, version: i16, id: &str) -> Self {
-        let key = StrBytes::from_string(id.to_owned());
-        let message = FindCoordinatorRequest::default().with_key_type(TRANSACTION);
-        let message = match version {
-            4.. => message.with_coordinator_keys(vec![key]),
-            _ => message.with_key(key),
-        };
-        Self::plain(FIND_COORDINATOR, version, client_id, &message)
+        let mut w = begin(FIND_COORDINATOR, version, client_id);
+        if version < 4 {
+            w.string(id);
+        }
+        w.bytes.push(TRANSACTION);
+        if version >= 4 {
+            w.array(1);
+            w.string(id);
+        }
+        w.tags();
+        Self::written(FIND_COORDINATOR, version, w.bytes)
     }
 
     /// `InitProducerId` of a transactional id, version 3 or later: fences every older producer of it, or, with a
@@ -67,18 +77,20 @@ impl Request {
         producer: ProducerId,
         partitions: &[(Arc<str>, i32)],
     ) -> Self {
-        let topics = partitions.chunk_by(|a, b| a.0 == b.0).map(|of_topic| {
-            let name = TopicName(StrBytes::from_string(of_topic[0].0.to_string()));
-            AddPartitionsToTxnTopic::default()
-                .with_name(name)
-                .with_partitions(of_topic.iter().map(|(_, index)| *index).collect())
-        });
-        let message = AddPartitionsToTxnRequest::default()
-            .with_v3_and_below_transactional_id(transactions.name())
-            .with_v3_and_below_producer_id(producer.id.into())
-            .with_v3_and_below_producer_epoch(producer.epoch)
-            .with_v3_and_below_topics(topics.collect());
-        Self::plain(ADD_PARTITIONS_TO_TXN, version, client_id, &message)
+        let mut w = begin(ADD_PARTITIONS_TO_TXN, version, client_id);
+        transactions.write(&mut w, producer);
+        let of_topics = || partitions.chunk_by(|a, b| a.0 == b.0);
+        w.array(of_topics().count());
+        for of_topic in of_topics() {
+            w.string(&of_topic[0].0);
+            w.array(of_topic.len());
+            for (_, index) in of_topic {
+                w.i32(*index);
+            }
+            w.tags();
+        }
+        w.tags();
+        Self::written(ADD_PARTITIONS_TO_TXN, version, w.bytes)
     }
 
     /// `EndTxn`: commits or aborts.
@@ -89,12 +101,38 @@ impl Request {
         producer: ProducerId,
         commits: bool,
     ) -> Self {
-        let message = EndTxnRequest::default()
-            .with_transactional_id(transactions.name())
-            .with_producer_id(producer.id.into())
-            .with_producer_epoch(producer.epoch)
-            .with_committed(commits);
-        Self::plain(END_TXN, version, client_id, &message)
+        let mut w = begin(END_TXN, version, client_id);
+        transactions.write(&mut w, producer);
+        w.bytes.push(u8::from(commits));
+        w.tags();
+        Self::written(END_TXN, version, w.bytes)
+    }
+
+    /// `CreateTopics` of one topic with these settings, version 2 to 5.
+    pub(crate) fn create_topic(
+        client_id: &str,
+        version: i16,
+        name: &str,
+        (partitions, replicas): (i32, i16),
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut w = begin(CREATE_TOPICS, version, client_id);
+        w.array(1);
+        w.string(name);
+        w.i32(partitions);
+        w.i16(replicas);
+        w.array(0); // which brokers: they choose
+        w.array(settings.len());
+        for (name, value) in settings {
+            w.string(name);
+            w.string(value);
+            w.tags();
+        }
+        w.tags();
+        w.i32(10_000); // ms at most
+        w.bytes.push(0); // not only a check
+        w.tags();
+        Self::written(CREATE_TOPICS, version, w.bytes)
     }
 }
 
@@ -200,7 +238,7 @@ impl EndTxnResponse {
 }
 
 /// The kind of coordinator that keeps transactions.
-const TRANSACTION: i8 = 1;
+const TRANSACTION: u8 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -210,6 +248,10 @@ mod tests {
         AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
     };
     use kafka_protocol::messages::find_coordinator_response::Coordinator;
+    use kafka_protocol::messages::{
+        AddPartitionsToTxnRequest, CreateTopicsRequest, EndTxnRequest, FindCoordinatorRequest,
+        TopicName,
+    };
     use kafka_protocol::protocol::{Decodable, decode_request_header_from_buffer};
 
     use crate::kafka::protocol::response::Response;
@@ -272,6 +314,25 @@ mod tests {
                 .map(|topic| (topic.name.as_str(), topic.partitions.clone()))
                 .collect();
             assert_eq!(topics, [("a", vec![0, 7]), ("b", vec![0])]);
+        }
+        for version in 2..=5 {
+            let settings = [("cleanup.policy", "compact"), ("segment.ms", "1")];
+            let request = Request::create_topic("me", version, "p", (16, 3), &settings);
+            let read: CreateTopicsRequest = decoded(&request);
+            let topic = &read.topics[0];
+            assert_eq!((topic.num_partitions, topic.replication_factor), (16, 3));
+            assert_eq!((topic.name.as_str(), topic.assignments.len()), ("p", 0));
+            let read: Vec<_> = topic
+                .configs
+                .iter()
+                .map(|config| {
+                    (
+                        config.name.as_str(),
+                        config.value.as_deref().unwrap_or_default(),
+                    )
+                })
+                .collect();
+            assert_eq!(read, settings);
         }
         for version in 0..=5 {
             for commits in [false, true] {

@@ -9,7 +9,7 @@ use crate::kafka::network::client::Client;
 use crate::kafka::network::error::ConnectionError;
 use crate::kafka::protocol::api::{LIST_OFFSETS, METADATA};
 use crate::kafka::protocol::error_code::Verdict;
-use crate::kafka::protocol::fetch::{EARLIEST, LATEST, list_offsets, read_offsets};
+use crate::kafka::protocol::fetch::{EARLIEST, LATEST, READ_COMMITTED, list_offsets, read_offsets};
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::Response;
 
@@ -137,7 +137,14 @@ impl<'a> TopicReader<'a> {
             let (mut client, _) = self.connect(address)?;
             let version = offered(&client, LIST_OFFSETS, address)?;
             let id = &self.config.client_id;
-            let request = list_offsets(id, version, &self.topic, &partitions, time_ms);
+            let request = list_offsets(
+                id,
+                version,
+                &self.topic,
+                &partitions,
+                time_ms,
+                READ_COMMITTED,
+            );
             let until = Instant::now() + self.config.request_timeout;
             let answer = client.transport.ask(request, until).map_err(failed)?;
             let told = read_offsets(&answer, version)

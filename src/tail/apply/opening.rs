@@ -157,6 +157,7 @@ impl Tailer {
         if !checkpoint.never_had_content() {
             (checkpoint.size, checkpoint.modified_ns) = (stat.size, stat.modified_ns);
         }
+        let continues = checkpoint.serial;
         let Some((checkpoint, replaces)) = self.shared.registry.open(checkpoint) else {
             return false;
         };
@@ -194,6 +195,7 @@ impl Tailer {
             source: source.id,
             checkpoint: source.checkpoint.clone(),
             replaces,
+            continues,
             shown: source.shown.clone(),
         });
         self.sources.push_back(source);

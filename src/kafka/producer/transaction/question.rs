@@ -27,6 +27,20 @@ pub(crate) enum Question {
     NextEpoch(ProducerId),
 }
 
+impl Question {
+    /// In the words of the protocol.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Question::FindCoordinator => "FindCoordinator",
+            Question::Features => "ApiVersions",
+            Question::AddPartitions(_) => "AddPartitionsToTxn",
+            Question::End(End::Commit) => "EndTxn, commit",
+            Question::End(End::Abort) => "EndTxn, abort",
+            Question::NextEpoch(_) => "InitProducerId",
+        }
+    }
+}
+
 /// What became of a transaction, and with that of the batches in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
