@@ -45,11 +45,11 @@ impl Kind {
     /// In a count.
     pub fn word(self) -> &'static str {
         match self {
-            Kind::NotRegular => "not regular files",
-            Kind::DanglingLink => "links to nothing",
+            Kind::NotRegular => "not regular",
+            Kind::DanglingLink => "link to nothing",
             Kind::StateFolder => "in state_dir",
-            Kind::SecondName => "second names",
-            Kind::Older => "older than ignore_older",
+            Kind::SecondName => "second name",
+            Kind::Older => "ignore_older",
             Kind::Excluded => "excluded",
             Kind::Compressed => "compressed",
         }
@@ -165,7 +165,7 @@ mod tests {
         let (first, counts) = left_out.all();
         let shown: Vec<String> = first.iter().map(|one| one.reason.clone()).collect();
         assert_eq!(shown, ["NotRegular", "SecondName", "Excluded"]);
-        assert_eq!(counts[0], ("not regular files".to_owned(), 1));
+        assert_eq!(counts[0], ("not regular".to_owned(), 1));
         left_out.forget_unseen(now + Duration::from_secs(1));
         assert_eq!(left_out.reason(Path::new("/old")), None);
         assert!(left_out.is_left_by_tailer(Path::new("/second")));

@@ -133,12 +133,12 @@ impl Screen {
             conditions.first(most(10)),
             moment.logs(&files, &logs).first(most(40)),
             moment.files(files, view),
-            left_out,
         ];
         if view.only.is_none() {
             tables.push(moment.topics().first(most(20)));
             tables.push(moment.brokers().first(most(20)));
         }
+        tables.push(left_out);
         tables.retain(|table| !table.rows.is_empty() || !table.note.is_empty());
         Screen {
             head: moment.head(),

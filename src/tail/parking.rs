@@ -164,8 +164,7 @@ impl Tailer {
         let (kind, reason) = match self.read_elsewhere {
             Some((inode, _)) => (Kind::SecondName, self.first_name(inode)),
             None if is_too_old && self.sources.is_empty() => {
-                let reason = "older than ignore_older; it is followed once it is written to";
-                (Kind::Older, reason.to_owned())
+                (Kind::Older, "older than ignore_older".to_owned())
             }
             None => return left_out.forget(&self.path),
         };

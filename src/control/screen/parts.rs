@@ -144,7 +144,7 @@ impl Moment<'_> {
         let mut table = Table::new(LEFT_OUT, rows);
         let counts = self.now.not_followed_counts.iter();
         let all: u64 = counts.clone().map(|(_, count)| count).sum();
-        let counts: Vec<String> = counts.map(|(why, n)| format!("{n} {why}")).collect();
+        let counts: Vec<String> = counts.map(|(why, n)| format!("{why} {n}")).collect();
         if view.only.is_none() && all > 0 {
             let more = match (table.rows.len() as u64) < all {
                 true => " (-a shows all)",

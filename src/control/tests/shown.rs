@@ -189,17 +189,17 @@ fn what_is_not_followed_is_counted_and_the_first_are_named_with_the_reason() {
         reason: reason.to_owned(),
     };
     let second = "second name of '/srv/shop/log/app.log'";
-    snapshot.not_followed = (0..7).map(|n| one(n, "second names", second)).collect();
+    snapshot.not_followed = (0..7).map(|n| one(n, "second name", second)).collect();
     let excluded = "excluded by '*.gz'";
     snapshot.not_followed.push(one(8, "excluded", excluded));
-    let counts = [("excluded", 1), ("second names", 7)];
+    let counts = [("excluded", 1), ("second name", 7)];
     snapshot.not_followed_counts = counts.map(|(why, n)| (why.to_owned(), n)).into();
     let text = screen_of(&snapshot);
     let block = "\n\nLOG  NOT FOLLOWED\n\
                  app  /srv/shop/log/app-0.log: second name of '/srv/shop/log/app.log'\n";
     assert!(text.contains(block), "{text}");
     assert_eq!(text.matches("second name of").count(), 5, "{text}");
-    let note = "\nnot followed: 1 excluded, 7 second names (-a shows all)\n\nTOPIC ";
+    let note = "\nnot followed: excluded 1, second name 7 (-a shows all)\nmemory ";
     assert!(text.contains(note) && !text.contains(excluded), "{text}");
     let view = View { all: true, ..few() };
     let text = screen(&snapshot, &view).text(false);
@@ -208,7 +208,7 @@ fn what_is_not_followed_is_counted_and_the_first_are_named_with_the_reason() {
         "{text}"
     );
     assert!(
-        text.contains("\nnot followed: 1 excluded, 7 second names\n"),
+        text.contains("\nnot followed: excluded 1, second name 7\n"),
         "{text}"
     );
     // By its name in any folder.
