@@ -200,8 +200,10 @@ impl Renderer {
             return;
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        // Records have their times in milliseconds.
         self.now_ns = since.map_or(0, |since| {
-            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+            let ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+            ms.saturating_mul(1_000_000)
         });
     }
 
@@ -213,8 +215,9 @@ impl Renderer {
         bucket: Option<(&mut Bucket, Instant)>,
     ) {
         let text = event.text.strip_suffix(b"\n").unwrap_or(event.text);
+        let may_be_dropped = !all.config.filter.is_empty() || bucket.is_some();
         if self.is_kept && self.is_plain && self.run.events.piece.is_none() {
-            if !self.is_dropped(all, text, event, bucket) {
+            if !may_be_dropped || !self.is_dropped(all, text, event, bucket) {
                 self.note_fate(event, None);
                 self.mark_end(all, event);
             }
@@ -238,7 +241,7 @@ impl Renderer {
         };
         let is_first = piece.is_none_or(|piece| piece.index == 1);
         if is_first {
-            self.is_dropping = self.is_dropped(all, text, event, bucket);
+            self.is_dropping = may_be_dropped && self.is_dropped(all, text, event, bucket);
         }
         if self.is_dropping {
             // Its bytes are done with the next event, or the last one.
