@@ -226,6 +226,11 @@ count() { grep -cE "^test .*$1.* \.\.\. $2\$" "$work/tests.log" || true; }
 passed=$(count '' ok)
 against_kafka=$(count real_kafka ok)
 ignored=$(count '' 'ignored.*')
+if grep -qE '^test .* \.\.\. FAILED$' "$work/tests.log"; then
+    say "what failed"
+    sed -n '/^---- .* stdout ----$/,/^failures:$/p' "$work/tests.log"
+    grep -E '^test .* \.\.\. FAILED$' "$work/tests.log"
+fi
 say "summary"
 echo "$passed tests passed, $against_kafka of them against a real Kafka; $ignored ignored"
 for words in "${missing[@]}"; do

@@ -74,3 +74,4 @@ pub mod tailer_handle;
 pub mod tap;
 pub mod users;
 pub mod verify;
+mod wildcards;

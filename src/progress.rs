@@ -46,6 +46,11 @@ impl Checkpoint {
         self.offset == 0 && self.identity.fingerprint.len == 0
     }
 
+    /// Whether the tailer of another log has come across the file and left it to its own, which has not looked yet.
+    pub fn is_remembered_unseen(&self) -> bool {
+        self.offset == 0 && self.modified_ns == 0 && self.is_unfinished()
+    }
+
     /// Whether the file still has to be read on from `offset`.
     pub fn is_unfinished(&self) -> bool {
         self.state == SourceState::Open

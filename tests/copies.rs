@@ -125,6 +125,36 @@ fn a_backup_copy_is_not_sent_again_at_a_later_rotation() {
 }
 
 #[test]
+fn a_backup_and_an_archive_of_the_same_lines_that_nobody_saw_are_sent_once() {
+    for (backup, rotated) in [
+        ("app.log.orig", "app.log.1"),
+        ("app.log.bak", "app.log-20261127"),
+    ] {
+        for is_longer in [false, true] {
+            let mut env = started_with(20);
+            env.stop();
+            env.write_lines("app.log", 20..30);
+            env.copytruncate("app.log", "app.log.2");
+            env.write_lines("app.log", 30..40);
+            fs::copy(env.path("app.log"), env.path(backup)).unwrap();
+            let mut end = 40;
+            if is_longer {
+                end = 45;
+                env.write_lines("app.log", 40..end);
+            }
+            env.copytruncate("app.log", rotated);
+            env.gzip(rotated);
+            env.write_lines("app.log", end..50);
+            env.start();
+            env.stop_and_expect_lines(&lines(0..50));
+            env.start();
+            env.write_lines("app.log", 50..60);
+            env.stop_and_expect_lines(&lines(0..60));
+        }
+    }
+}
+
+#[test]
 fn renamecopy_and_a_move_to_another_file_system_repeat_nothing() {
     let other = tempfile::tempdir_in("/dev/shm").expect("another file system");
     for agent in Agent::ALL {

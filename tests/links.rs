@@ -11,6 +11,14 @@ use crate::support::meanwhile;
 /// A user that is neither root nor the owner of anything here.
 const STRANGER: u32 = 54_321;
 
+/// Makes `link` lead to `target`: a stranger's from the first moment on that it has its name.
+fn link_of_stranger(env: &Env, target: &str, link: &str) {
+    let other_name = format!("{link}.made");
+    env.symlink(target, &other_name);
+    give_away(env, &other_name);
+    env.rename(&other_name, link);
+}
+
 fn give_away(env: &Env, link: &str) {
     let stranger = Uid::from_raw(STRANGER);
     let done = chownat(
@@ -45,10 +53,8 @@ fn a_link_that_a_stranger_has_put_in_place_of_a_log_is_not_followed() {
     env.start();
     env.expect_lines(&lines(0..10));
     env.rename("app.log", "app.log.1");
-    env.symlink("secret/shadow", "app.log");
-    give_away(&env, "app.log");
-    env.symlink("secret/shadow", "other.log");
-    give_away(&env, "other.log");
+    link_of_stranger(&env, "secret/shadow", "app.log");
+    link_of_stranger(&env, "secret/shadow", "other.log");
     env.write_lines("app.log.1", 10..20);
     env.wait_for_log("is not followed: it belongs to user 54321", SOON);
     env.expect_lines(&lines(0..20));

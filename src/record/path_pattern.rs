@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use crate::record::braces::{self, Brace, is_built_in};
 use crate::shown::printable;
+use crate::wildcards::CharacterSet;
 
 use name::{Table, Token, Tokens};
 
@@ -191,11 +192,11 @@ impl Parser<'_> {
             '?' => self.tokens.push(Token::AnyOne),
             '*' => return self.stars(rest).map(|()| true),
             '[' => {
-                let set = name::set(rest).ok_or_else(|| {
+                let (set, set_len) = CharacterSet::parse(rest).ok_or_else(|| {
                     self.error("a [ without its ]; write [[] for the character itself")
                 })?;
-                self.tokens.push(set.0);
-                len = set.1;
+                self.tokens.push(Token::OneOf(set));
+                len = set_len;
             }
             '{' | '}' => match braces::read(rest).map_err(|words| self.error(words))? {
                 Some((Brace::Placeholder(name), len)) => return self.name(name, len),

@@ -2,6 +2,8 @@
 //! operating system means where it cannot be told. Of copies of
 //! files that nobody knows both are there, so their bytes are compared.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +14,9 @@ use crate::batch::TailChecksum;
 use crate::identity::{FileIdentity, FileStat, Fingerprint};
 use crate::progress::{Checkpoint, Marks, SourceState};
 
-use super::found::Found;
+use super::found::{CandidateFile, Found};
 use super::log_file::LogFile;
-use super::observation::{COPY_OF_UNKNOWN, Match, Readable, Verdict};
+use super::observation::{COPY_OF_UNKNOWN, Match, Observation, Readable, Verdict};
 use super::recognise::{Bytes, ContentMatch, content_of};
 use super::source::Source;
 
@@ -180,43 +182,93 @@ pub(super) fn identity_of(stat: &FileStat) -> FileIdentity {
 const MOST_TRUNCATIONS: usize = 100;
 
 /// Finds files of unknown content that are copies of the beginning of others, or of what lies at the path: a backup
-/// that was made while the agent was down, of a file that was rotated away before the agent came back. Of two that
-/// are the same, the one that was found first stays.
-pub(super) fn find_copies(found: &mut Found) -> io::Result<()> {
-    let candidates = found.seen.candidates.iter().enumerate();
-    let mut unknown: Vec<(usize, u64)> = candidates
-        .filter(|(_, c)| c.matches.is_empty() && c.readable == Readable::Yes)
-        .filter(|(_, c)| !c.is_archive && !c.is_followed)
-        .map(|(at, c)| (at, c.stat.size))
-        .filter(|(_, size)| *size >= LEAST_BYTES)
-        .collect();
-    // The longest first: the others may be its copies.
-    unknown.sort_by_key(|(at, size)| (std::cmp::Reverse(*size), *at));
-    let mut originals: Vec<usize> = Vec::new();
-    for (at, size) in unknown {
-        let Some(mut copy) = found.files[at].content.take() else {
-            continue;
-        };
-        let mut is_copy = match &mut found.current {
-            Some(current) => begins_with(current, &mut copy, size)?,
-            None => false,
-        };
-        for original in &originals {
-            if let Some(original) = &mut found.files[*original].content {
-                is_copy = is_copy || begins_with(original, &mut copy, size)?;
-            }
+/// that was made while the agent was down, of a file that was rotated away, and packed, before the agent came back. Of
+/// two that are the same, the one stays that has the name of a rotation, or was found first.
+pub(super) fn find_copies(found: &mut Found) {
+    let Found {
+        seen,
+        files,
+        current,
+        ..
+    } = found;
+    let mut begins = Vec::new();
+    for (at, candidate) in seen.candidates.iter().enumerate() {
+        let is_unknown = candidate.matches.is_empty() && candidate.readable == Readable::Yes;
+        if is_unknown && !candidate.is_followed {
+            begins.extend(
+                files[at]
+                    .content
+                    .as_mut()
+                    .and_then(beginning)
+                    .map(|b| (b, at)),
+            );
         }
-        found.files[at].content = Some(copy);
-        if is_copy {
-            found.seen.candidates[at].matches.push(Match {
+    }
+    let of_current = current.as_mut().and_then(beginning);
+    // Only what begins alike is looked at any further: an archive is unpacked for it.
+    let mut alike: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (beginning, at) in begins {
+        alike.entry(beginning).or_default().push(at);
+    }
+    for (beginning, alike) in alike {
+        let is_of_current = of_current.as_ref() == Some(&beginning);
+        if !is_of_current && alike.len() == 1 {
+            continue;
+        }
+        let current = current.as_mut().filter(|_| is_of_current);
+        for at in copies_among(&alike, seen, files, current) {
+            seen.candidates[at].matches.push(Match {
                 serial: COPY_OF_UNKNOWN,
                 content: ContentMatch::Shorter,
             });
-        } else {
-            originals.push(at);
         }
     }
-    Ok(())
+}
+
+/// Which of the candidates `alike` hold no more than the beginning of another one of them, or of `current`.
+fn copies_among(
+    alike: &[usize],
+    seen: &Observation,
+    files: &mut [CandidateFile],
+    mut current: Option<&mut LogFile>,
+) -> Vec<usize> {
+    let mut sized: Vec<(u64, usize, LogFile)> = Vec::new();
+    for &at in alike {
+        if let Some(mut content) = files[at].content.take() {
+            // What cannot be unpacked to its end is compared with nothing.
+            match content.size() {
+                Ok(size) => sized.push((size, at, content)),
+                Err(_) => files[at].content = Some(content),
+            }
+        }
+    }
+    // The longest first: the others may be its copies.
+    sized.sort_by_key(|(size, at, _)| (Reverse(*size), !seen.candidates[*at].is_numbered, *at));
+    let mut copies = Vec::new();
+    for place in 0..sized.len() {
+        let (before, rest) = sized.split_at_mut(place);
+        let Some((size, at, copy)) = rest.first_mut() else {
+            continue;
+        };
+        let before = before.iter_mut();
+        let before = before.filter(|(_, other, _)| !copies.contains(other));
+        let originals = before.map(|(.., original)| original);
+        let mut originals = current.as_deref_mut().into_iter().chain(originals);
+        if originals.any(|original| begins_with(original, copy, *size).unwrap_or(false)) {
+            copies.push(*at);
+        }
+    }
+    for (_, at, content) in sized {
+        files[at].content = Some(content);
+    }
+    copies
+}
+
+/// The first bytes of a file, if there are enough of them.
+fn beginning(content: &mut LogFile) -> Option<Vec<u8>> {
+    let mut beginning = vec![0; LEAST_BYTES];
+    let len = content.read_at(&mut beginning, 0).ok()?;
+    (len == LEAST_BYTES).then_some(beginning)
 }
 
 /// Whether `original` begins with the `size` bytes of `copy`.
@@ -240,7 +292,7 @@ fn begins_with(original: &mut LogFile, copy: &mut LogFile, size: u64) -> io::Res
 }
 
 /// Shorter files may be alike by accident.
-const LEAST_BYTES: u64 = 64;
+const LEAST_BYTES: usize = 64;
 const STEP_BYTES: usize = 64 << 10;
 
 #[cfg(test)]

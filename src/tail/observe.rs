@@ -64,13 +64,13 @@ impl Tailer {
         // What was written anew before it was rotated away must not be taken for what was overwritten after that. And
         // a file that was empty when it was looked at may have been filled, and packed, before the names were listed:
         // the archive would be of content that nobody knows.
-        found.is_moving |= !self.are_as_seen(&found)?;
+        found.is_moving |= !self.are_as_seen(&mut found)?;
         Ok(found)
     }
 
-    /// Whether the content of each open source is still what it was when it was looked at, but for more of it. Any
-    /// content is more of none, and other than what was looked at.
-    fn are_as_seen(&mut self, found: &Found) -> io::Result<bool> {
+    /// Whether the content of each open source, and of what lies at the path, is still what it was when it was looked
+    /// at, but for more of it. Any content is more of none, and other than what was looked at.
+    fn are_as_seen(&mut self, found: &mut Found) -> io::Result<bool> {
         for (source, seen) in self.sources.iter_mut().zip(&found.seen.open) {
             let (verdict, stat) = verdict_on(source)?;
             let begun = found.begun.get(&seen.reached.serial);
@@ -79,7 +79,26 @@ impl Tailer {
                 return Ok(false);
             }
         }
-        Ok(true)
+        self.is_current_as_seen(found)
+    }
+
+    /// The same of what lies at the path and is not open yet. Truncated since and written anew, it would make a copy of
+    /// that unknown.
+    fn is_current_as_seen(&self, found: &mut Found) -> io::Result<bool> {
+        let references = self.references(found, &[]);
+        let (Some(content), Some((begun, seen)), Current::File { matches, .. }) = (
+            &mut found.current,
+            &found.begun_current,
+            &found.seen.current,
+        ) else {
+            return Ok(true);
+        };
+        let stat = content.stat()?;
+        let is_begun_so = match seen.size {
+            0 => stat.size == 0,
+            size => stat.size >= size && begun.identity.fingerprint.matches(&content.head()?),
+        };
+        Ok(is_begun_so && matches_of(&references, content, &stat)? == *matches)
     }
 
     fn observe_open(&mut self, found: &mut Found) -> io::Result<()> {
@@ -286,7 +305,7 @@ impl Tailer {
                 found.files.push(file);
             }
         }
-        find_copies(found)?;
+        find_copies(found);
         found.is_moving |= !self.is_still_at_path(current);
         found.seen.order = order_of(&found.seen, places);
         Ok(())
@@ -338,8 +357,10 @@ fn order_of(
         }
     };
     RotatedName::sort_oldest_first(&mut places, |(place, name, stat)| {
-        let is_known = was_seen(place);
-        (name.as_ref(), stat.modified_ns, stat.born_ns, is_known)
+        let was_seen = was_seen(place);
+        let tells = was_seen || stat.size > 0;
+        let was_seen = tells.then_some(was_seen);
+        (name.as_ref(), stat.modified_ns, stat.born_ns, was_seen)
     });
     places.into_iter().map(|(place, ..)| place).collect()
 }
@@ -398,12 +419,9 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    #[test]
-    fn what_lies_beside_the_path_is_listed_after_the_path_was_looked_at() {
-        let folder = tempfile::tempdir().unwrap();
-        let path: Arc<Path> = folder.path().join("app.log").into();
-        std::fs::write(&path, "before\n").unwrap();
-        let stat = FileStat::at_path(&path).unwrap();
+    /// The tailer of a path where a file lies.
+    fn tailer(path: &Arc<Path>) -> Tailer {
+        let stat = FileStat::at_path(path).unwrap();
         let log = section("app", &[], &[]);
         let destination = Destination {
             route: Arc::new(log.route(
@@ -419,7 +437,7 @@ mod tests {
         };
         let handle = handle();
         let account = Budget::new(1 << 20).route().account(handle.clone());
-        let mut tailer = Tailer::new(
+        Tailer::new(
             path.clone(),
             log,
             destination.into(),
@@ -431,7 +449,37 @@ mod tests {
             crossbeam_channel::never(),
             false,
             Some(stat),
-        );
+        )
+    }
+
+    #[test]
+    fn what_is_truncated_and_written_anew_while_names_are_listed_is_looked_at_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("app.log").into();
+        for (before, after, is_same) in [
+            ("before\n", "after it\n", false),
+            ("before\n", "", false),
+            ("before\n", "before\nand more\n", true),
+            ("", "after\n", false),
+            ("", "", true),
+        ] {
+            std::fs::write(&path, before).unwrap();
+            let mut tailer = tailer(&path);
+            let mut found = Found::default();
+            tailer.observe_current(&mut found).unwrap();
+            std::fs::write(&path, after).unwrap();
+            let is_as_seen = tailer.are_as_seen(&mut found).unwrap();
+            assert_eq!(is_as_seen, is_same, "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_the_path_is_listed_after_the_path_was_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("app.log").into();
+        std::fs::write(&path, "before\n").unwrap();
+        let stat = FileStat::at_path(&path).unwrap();
+        let mut tailer = tailer(&path);
         // Another tailer of the same folder has just listed it, before the rotation. That listing is of no use.
         let index = &tailer.shared.folders;
         let listed = index.by_inode(folder.path(), stat.inode.inode, Instant::now());

@@ -10,6 +10,8 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::wildcards::{CharacterSet, step};
+
 /// A pattern of whole paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
@@ -40,10 +42,7 @@ enum Token {
     Byte(u8),
     AnyOne,
     AnyNumber,
-    OneOf {
-        ranges: Box<[(char, char)]>,
-        is_negated: bool,
-    },
+    OneOf(CharacterSet),
 }
 
 /// Why a text is no pattern.
@@ -200,22 +199,10 @@ impl Glob {
 impl Token {
     /// How many bytes of `name` from `at` on this token takes; `None` where it does not match.
     fn step(&self, name: &[u8], at: usize) -> Option<usize> {
-        let rest = name.get(at..)?;
-        let first = *rest.first()?;
-        if let Token::Byte(byte) = self {
-            return (*byte == first).then_some(1);
-        }
-        if at == 0 && first == b'.' {
-            return None;
-        }
-        let (character, len) = first_character(rest);
         match self {
-            Token::OneOf { ranges, is_negated } => {
-                let is_in = character
-                    .is_some_and(|c| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)));
-                (is_in != *is_negated).then_some(len)
-            }
-            _ => Some(len),
+            Token::Byte(byte) => (name.get(at) == Some(byte)).then_some(1),
+            Token::OneOf(set) => step(name, at, Some(set)),
+            Token::AnyOne | Token::AnyNumber => step(name, at, None),
         }
     }
 }
@@ -291,11 +278,11 @@ fn component(text: &str) -> Result<(Vec<Token>, usize), PatternError> {
                 continue;
             }
             '[' => {
-                let (token, len) = set(&text[at..]).ok_or(PatternError {
+                let (set, len) = CharacterSet::parse(&text[at..]).ok_or(PatternError {
                     at,
                     why: "a [ without its ]; write [[] for the character itself",
                 })?;
-                tokens.push(token);
+                tokens.push(Token::OneOf(set));
                 at += len;
                 continue;
             }
@@ -304,46 +291,6 @@ fn component(text: &str) -> Result<(Vec<Token>, usize), PatternError> {
         at += character.len_utf8();
     }
     Ok((tokens, at))
-}
-
-/// The set in brackets that `text` begins with, and its length; `None` if it is not closed.
-fn set(text: &str) -> Option<(Token, usize)> {
-    let inner = text.strip_prefix('[')?;
-    let (is_negated, inner) = match inner.strip_prefix('!') {
-        Some(inner) => (true, inner),
-        None => (false, inner),
-    };
-    // The first character is one of the set even if it is a ].
-    let first = inner.chars().next()?.len_utf8();
-    let len = first + inner[first..].find(']')?;
-    let characters: Vec<char> = inner[..len].chars().collect();
-    let mut ranges = Vec::new();
-    let mut rest = characters.as_slice();
-    while let Some((&from, after)) = rest.split_first() {
-        match after {
-            ['-', to, after @ ..] => {
-                ranges.push((from, *to));
-                rest = after;
-            }
-            _ => {
-                ranges.push((from, from));
-                rest = after;
-            }
-        }
-    }
-    let token = Token::OneOf {
-        ranges: ranges.into(),
-        is_negated,
-    };
-    Some((token, text.len() - inner.len() + len + 1))
-}
-
-/// The character that `bytes` begins with, and its length; `None` and 1 where it is not UTF-8.
-fn first_character(bytes: &[u8]) -> (Option<char>, usize) {
-    (1..=bytes.len().min(4))
-        .find_map(|len| std::str::from_utf8(&bytes[..len]).ok())
-        .and_then(|text| text.chars().next())
-        .map_or((None, 1), |c| (Some(c), c.len_utf8()))
 }
 
 /// The components of a path, without those that count for nothing.

@@ -183,7 +183,8 @@ impl Planner<'_> {
             .known
             .iter()
             .filter(|c| c.state != SourceState::Skipped);
-        let Some(last) = last.max_by_key(|c| c.serial) else {
+        // What was remembered for this tailer by that of another log does not tell what lay at the path before.
+        let Some(last) = last.max_by_key(|c| (!c.is_remembered_unseen(), c.serial)) else {
             return seen.adoption == Adoption::Known;
         };
         if let Current::File { stat, matches } = &seen.current {

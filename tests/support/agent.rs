@@ -138,7 +138,7 @@ impl Agent {
             .expect("our own child can be signalled");
         if signal == Signal::STOP {
             super::env::wait_until(
-                Duration::from_secs(10),
+                Duration::from_secs(30),
                 || self.stands_still(),
                 || "every thread to stop".to_owned(),
             );
@@ -246,7 +246,7 @@ impl Output {
 
     fn wait_closed(&self) {
         // Bounded: a grandchild could hold the stream open.
-        let wait = Duration::from_secs(5);
+        let wait = Duration::from_secs(20);
         drop(
             self.changed
                 .wait_timeout_while(self.state(), wait, |state| !state.closed),

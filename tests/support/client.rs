@@ -19,11 +19,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects; reads give up after ten seconds.
+    /// Connects; reads give up after half a minute.
     pub(crate) fn connect(address: impl ToSocketAddrs) -> io::Result<Client> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         Ok(Client {
             stream,
             next_correlation_id: 1,

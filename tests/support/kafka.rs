@@ -226,7 +226,7 @@ impl RealKafka {
             .with_configs(settings.collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic])
-            .with_timeout_ms(10_000);
+            .with_timeout_ms(30_000);
         let answer = self
             .connect()
             .call(4, &request)
@@ -234,7 +234,7 @@ impl RealKafka {
         assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0]);
         wait_and_look_every(
             PAUSE,
-            Duration::from_secs(10),
+            Duration::from_secs(30),
             || self.partitions(name) == partitions,
             || format!("topic '{name}' to have leaders"),
         );

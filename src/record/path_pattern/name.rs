@@ -1,7 +1,8 @@
-//! One component of a path pattern, matched character by character: one of UTF-8 where the name is UTF-8, else one
-//! byte.
+//! One component of a path pattern, matched character by character.
 
 use std::ops::Range;
+
+use crate::wildcards::{CharacterSet, step};
 
 /// What a component is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,10 +14,7 @@ pub(super) enum Token {
     /// `*`
     AnyNumber,
     /// `[...]`
-    OneOf {
-        ranges: Box<[(char, char)]>,
-        is_negated: bool,
-    },
+    OneOf(CharacterSet),
     /// `{name}`, the so many-th of the pattern.
     Name(usize),
 }
@@ -110,26 +108,12 @@ impl Tokens {
 }
 
 impl Token {
-    /// How many bytes of `name` from `at` on one step of this token takes; `None` where it does not match. A dot
-    /// that a name begins with is matched by one that is written out, by nothing else.
+    /// How many bytes of `name` from `at` on one step of this token takes; `None` where it does not match.
     fn step(&self, name: &[u8], at: usize) -> Option<usize> {
-        let rest = name.get(at..)?;
-        let first = *rest.first()?;
-        if let Token::Byte(byte) = self {
-            return (*byte == first).then_some(1);
-        }
-        if at == 0 && first == b'.' {
-            return None;
-        }
-        let character = first_character(rest);
-        let len = character.map_or(1, char::len_utf8);
         match self {
-            Token::OneOf { ranges, is_negated } => {
-                let is_in = character
-                    .is_some_and(|c| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)));
-                (is_in != *is_negated).then_some(len)
-            }
-            _ => Some(len),
+            Token::Byte(byte) => (name.get(at) == Some(byte)).then_some(1),
+            Token::OneOf(set) => step(name, at, Some(set)),
+            _ => step(name, at, None),
         }
     }
 }
@@ -159,41 +143,4 @@ impl Table {
             *cell = true;
         }
     }
-}
-
-/// The set in brackets that `text` begins with, and its length; `None` if it is not closed.
-pub(super) fn set(text: &str) -> Option<(Token, usize)> {
-    let inside = text.strip_prefix('[')?;
-    let (is_negated, inside) = match inside.strip_prefix('!') {
-        Some(inside) => (true, inside),
-        None => (false, inside),
-    };
-    // The first character is one of the set even if it is a ].
-    let first = inside.chars().next()?.len_utf8();
-    let len = first + inside.get(first..)?.find(']')?;
-    let characters: Vec<char> = inside.get(..len)?.chars().collect();
-    let mut ranges = Vec::new();
-    let mut rest = characters.as_slice();
-    while let [from, after @ ..] = rest {
-        let (to, after) = match after {
-            ['-', to, after @ ..] => (to, after),
-            _ => (from, after),
-        };
-        ranges.push((*from, *to));
-        rest = after;
-    }
-    let token = Token::OneOf {
-        ranges: ranges.into(),
-        is_negated,
-    };
-    Some((token, text.len() - inside.len() + len + 1))
-}
-
-/// The character that `bytes` begins with; `None` where it is not UTF-8.
-fn first_character(bytes: &[u8]) -> Option<char> {
-    if let Some(ascii) = bytes.first().filter(|byte| byte.is_ascii()) {
-        return Some(char::from(*ascii));
-    }
-    let longest = bytes.get(..4).unwrap_or(bytes);
-    longest.utf8_chunks().next()?.valid().chars().next()
 }

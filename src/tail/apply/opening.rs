@@ -255,7 +255,8 @@ impl Tailer {
             (Registration::OfItself, Some(content)) => {
                 let path: Arc<Path> = path.as_path().into();
                 return Ok(Some(Checkpoint {
-                    // Its tailer has not seen it: it says nothing about when another one was rotated away.
+                    // Its tailer has not seen it: it says nothing about when another one was rotated away
+                    // (`Checkpoint::is_remembered_unseen`).
                     modified_ns: 0,
                     ..fresh(&path, content, 0)?.0
                 }));

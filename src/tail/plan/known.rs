@@ -87,7 +87,7 @@ impl Planner<'_> {
                 self.plan.overwritten.push(serial);
             }
             if !is_archived && !self.opened.contains_key(&at) {
-                if self.had_successor(checkpoint) {
+                if self.had_successor(checkpoint, candidate) {
                     // It was overwritten after it was rotated away.
                     self.plan.registered.push((at, Registration::Skipped));
                 } else {
@@ -106,10 +106,10 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the file of a checkpoint was rotated away already when it was last looked at: another one was opened
-    /// at the path later, is not older, and was not read to its end, as what lies at the path never is. Copies and
-    /// what was truncated away are known later, too, and took nobody's place.
-    fn had_successor(&self, checkpoint: &Checkpoint) -> bool {
+    /// Whether the file of a checkpoint was rotated away already when it was last written to: another one was opened
+    /// at the path later, is not older, was not read to its end, as what lies at the path never is, and was made
+    /// before that. Copies and what was truncated away are known later, too, and took nobody's place.
+    fn had_successor(&self, checkpoint: &Checkpoint, file: &Candidate) -> bool {
         let open = self.seen.open.iter().map(|open| &open.reached);
         let mut all = self.seen.known.iter().chain(open);
         all.any(|c| {
@@ -117,6 +117,7 @@ impl Planner<'_> {
                 && c.identity.inode != NO_INODE
                 && c.serial > checkpoint.serial
                 && c.modified_ns >= checkpoint.modified_ns
+                && c.identity.born_ns < file.stat.modified_ns
         })
     }
 

@@ -376,6 +376,8 @@ fn a_rotated_file_that_is_overwritten_while_the_agent_is_down_is_lost_and_not_ne
         candidates: vec![candidate(1, vec![])],
         ..Observation::default()
     };
+    // The next file was made at 2,000.
+    seen.candidates[0].stat.modified_ns = 2_001;
     let overwritten = plan(&seen);
     assert_eq!(
         overwritten.sources,
@@ -383,9 +385,14 @@ fn a_rotated_file_that_is_overwritten_while_the_agent_is_down_is_lost_and_not_ne
     );
     assert_eq!(overwritten.registered, [(0, Registration::Skipped)]);
     assert_eq!(overwritten.lost.len(), 1);
-    // The same file without one that came after it may have been truncated, written anew and rotated away.
+    // The same file without one that came after it may have been truncated, written anew and rotated away. So was one
+    // that was not written to since the next one was made: nobody might read it when it was rotated away.
+    let anew = Planned::Open(0, From::Start);
+    seen.candidates[0].stat.modified_ns = 2_000;
+    assert!(plan(&seen).sources.contains(&anew));
+    seen.candidates[0].stat.modified_ns = 2_001;
     seen.known.pop();
-    assert!(plan(&seen).sources.contains(&Planned::Open(0, From::Start)));
+    assert!(plan(&seen).sources.contains(&anew));
 }
 
 #[test]
@@ -611,6 +618,30 @@ fn a_rotation_shows_where_the_file_at_the_path_is_remembered_already() {
         Planned::OpenCurrent(From::PositionOf(8)),
     ];
     assert_eq!(plan(&seen).sources, sources);
+    // Also where all of the file before was read, and another log's tailer has remembered this one.
+    let mut finished = checkpoint(7, 1, 120, 120);
+    finished.state = SourceState::Finished;
+    let remembered = Checkpoint {
+        modified_ns: 0,
+        ..checkpoint(8, 4, 0, 50)
+    };
+    let mut seen = Observation {
+        known: vec![finished, remembered],
+        ..seen
+    };
+    let sources = [
+        Planned::Open(1, From::Start),
+        Planned::OpenCurrent(From::PositionOf(8)),
+    ];
+    assert_eq!(plan(&seen).sources, sources);
+    // A log of which nothing else is known has no files before.
+    seen.known.remove(0);
+    seen.candidates.remove(0);
+    seen.order.pop();
+    assert_eq!(
+        plan(&seen).sources,
+        [Planned::OpenCurrent(From::PositionOf(8))]
+    );
 }
 
 #[test]

@@ -11,14 +11,14 @@ struct File<'a> {
     name: Option<&'a RotatedName>,
     modified_ns: i64,
     born_ns: i64,
-    is_known: bool,
+    was_seen: Option<bool>,
     index: usize,
 }
 
 impl RotatedName {
     /// Sorts `items`, the one that was rotated first to the front. `facts` gives an item's name, when it was last
-    /// changed, when it was made (0: unknown), and whether its content was seen before: then it comes before those
-    /// whose content was not.
+    /// changed, when it was made (0: unknown), and whether its content was seen before, where it has any: then it comes
+    /// before those whose content was not.
     ///
     /// Names of one scheme are ordered by what they say, whatever the times of their files are. Files that names do
     /// not order against each other are ordered by their last changes; of a scheme only those times count that agree
@@ -31,18 +31,18 @@ impl RotatedName {
     /// not told by files that are known beside others that are not.
     pub(in crate::tail) fn sort_oldest_first<T>(
         items: &mut Vec<T>,
-        facts: impl Fn(&T) -> (Option<&RotatedName>, i64, i64, bool),
+        facts: impl Fn(&T) -> (Option<&RotatedName>, i64, i64, Option<bool>),
     ) {
         let files: Vec<File<'_>> = items
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                let (name, modified_ns, born_ns, is_known) = facts(item);
+                let (name, modified_ns, born_ns, was_seen) = facts(item);
                 File {
                     name,
                     modified_ns,
                     born_ns,
-                    is_known,
+                    was_seen,
                     index,
                 }
             })
@@ -58,7 +58,7 @@ impl RotatedName {
             places.extend(
                 believable_times(files)
                     .into_iter()
-                    .zip(files.iter().map(|f| (!f.is_known, f.index))),
+                    .zip(files.iter().map(|f| (f.was_seen != Some(true), f.index))),
             );
         }
         // A stable sort: what is of one scheme and one time keeps its order.
@@ -121,9 +121,13 @@ fn counting(files: &mut [File<'_>]) -> Counting {
 
 /// How the counters of `files` are counted, as those tell that were seen before beside those that were not.
 fn counting_to_new_ones(files: &[File<'_>]) -> Option<Counting> {
-    let (known, new): (Vec<&File<'_>>, Vec<&File<'_>>) = files.iter().partition(|f| f.is_known);
+    let known = files.iter().filter(|file| file.was_seen == Some(true));
+    let new: Vec<_> = files
+        .iter()
+        .filter(|file| file.was_seen == Some(false))
+        .collect();
     let (mut up, mut down) = (0, 0);
-    for one in known.iter().filter_map(|file| file.name) {
+    for one in known.filter_map(|file| file.name) {
         for other in new.iter().filter_map(|file| file.name) {
             if !one.differs_in_counter(other) {
                 continue;
@@ -191,7 +195,7 @@ mod tests {
             .map(|&(name, modified, born)| (name, parsed("app.log", name), modified, born))
             .collect();
         RotatedName::sort_oldest_first(&mut items, |(_, name, modified, born)| {
-            (name.as_ref(), *modified, *born, false)
+            (name.as_ref(), *modified, *born, Some(false))
         });
         items.into_iter().map(|(name, ..)| name).collect()
     }
@@ -232,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_before_comes_before_what_was_not_whatever_the_times_are() {
-        let sorted = |files: &[(&'static str, i64, bool)]| {
+        let sorted = |files: &[(&'static str, i64, Option<bool>)]| {
             let mut items: Vec<_> = files
                 .iter()
                 .map(|&(name, modified, is_known)| {
@@ -245,27 +249,37 @@ mod tests {
             items.into_iter().map(|(name, ..)| name).collect::<Vec<_>>()
         };
         let restored = [
-            ("app.log.1", 10, false),
-            ("app.log.2", 20, false),
-            ("app.log.3", 30, true),
+            ("app.log.1", 10, Some(false)),
+            ("app.log.2", 20, Some(false)),
+            ("app.log.3", 30, Some(true)),
         ];
         assert_eq!(sorted(&restored), ["app.log.3", "app.log.2", "app.log.1"]);
         let up = [
-            ("app.1.log", 30, true),
-            ("app.2.log", 20, false),
-            ("app.3.log", 10, false),
+            ("app.1.log", 30, Some(true)),
+            ("app.2.log", 20, Some(false)),
+            ("app.3.log", 10, Some(false)),
         ];
         assert_eq!(sorted(&up), ["app.1.log", "app.2.log", "app.3.log"]);
-        // A file that has always been empty is not known.
+        // A file that has always been empty is not known, and tells nothing.
+        let empty_first = [
+            ("app.log.1", 30, Some(true)),
+            ("app.log.2", 20, Some(true)),
+            ("app.log.3", 15, None),
+            ("app.log.4", 10, None),
+        ];
+        assert_eq!(sorted(&empty_first)[..2], ["app.log.2", "app.log.1"]);
         let with_empty = [
-            ("app.log.1", 30, true),
-            ("app.log.2", 20, true),
-            ("app.log.3", 15, false),
-            ("app.log.4", 10, true),
+            ("app.log.1", 30, Some(true)),
+            ("app.log.2", 20, Some(true)),
+            ("app.log.3", 15, Some(false)),
+            ("app.log.4", 10, Some(true)),
         ];
         let known = sorted(&with_empty);
         assert_eq!(known[..3], ["app.log.4", "app.log.2", "app.log.1"]);
-        let between = [("app.log.1", 10, false), ("app.log.1.backup", 20, true)];
+        let between = [
+            ("app.log.1", 10, Some(false)),
+            ("app.log.1.backup", 20, Some(true)),
+        ];
         assert_eq!(sorted(&between), ["app.log.1.backup", "app.log.1"]);
     }
 
@@ -344,7 +358,7 @@ mod tests {
             files[odd].2 = random.i64(..100_000);
             random.shuffle(&mut files);
             RotatedName::sort_oldest_first(&mut files, |(_, name, modified, born)| {
-                (name.as_ref(), *modified, *born, false)
+                (name.as_ref(), *modified, *born, Some(false))
             });
             let found: Vec<String> = files.into_iter().map(|(name, ..)| name).collect();
             assert_eq!(found, expected, "round {round}");
