@@ -525,7 +525,11 @@ impl<'a> Iterator for EventRecords<'a> {
         };
         let event = self.data.get(start..next)?;
         self.position = next;
-        let event = event.strip_suffix(b"\n").unwrap_or(event);
+        // Only the last may lack its newline: of the others, the last byte need not be fetched from memory to know.
+        let event = match event.split_last() {
+            Some((last, event)) if next < self.data.len() || *last == b'\n' => event,
+            _ => event,
+        };
         Some((next, without_cr(event, self.strip_cr)))
     }
 }

@@ -8,6 +8,8 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
+use aho_corasick::packed::Searcher;
+
 use crate::record::pattern::{Pattern, PatternError};
 
 /// The filters of a section. Each file has a clone of its own, see [`Pattern`].
@@ -17,6 +19,20 @@ pub struct Filter {
     drops: Vec<Pattern>,
     sample: Option<Sample>,
     names: Vec<Arc<str>>,
+    needs: Option<Needs>,
+}
+
+/// Texts without which rules cannot match, all looked for at once.
+#[derive(Debug, Clone)]
+struct Needs {
+    searcher: Searcher,
+    /// For each text, those rules of which a text may begin where it is found: a bit for each rule, `keep` and then the
+    /// drops.
+    rules: Vec<u64>,
+    /// All rules that have such texts.
+    all: u64,
+    /// Each of the drops is among them.
+    have_drops: bool,
 }
 
 /// Whether an event goes.
@@ -52,11 +68,13 @@ impl Filter {
             names.push(name);
             patterns.push(pattern);
         }
+        let needs = Needs::of(keep.as_ref(), &patterns);
         Self {
             keep,
             drops: patterns,
             sample,
             names,
+            needs,
         }
     }
 
@@ -72,11 +90,15 @@ impl Filter {
 
     /// Starts on the events of `buffer`.
     pub fn run<'a>(&'a self, buffer: &'a [u8]) -> Run<'a> {
-        Run {
+        let mut run = Run {
             filter: self,
             buffer,
-            next: vec![0; 1 + self.drops.len()],
-        }
+            found: usize::MAX,
+            rules: 0,
+            places: vec![0; 1 + self.drops.len()],
+        };
+        run.seek(0);
+        run
     }
 
     /// Whether `event` goes, which begins at `offset` of the file with this `identity`.
@@ -104,30 +126,68 @@ impl Filter {
     }
 }
 
+impl Needs {
+    fn of(keep: Option<&Pattern>, drops: &[Pattern]) -> Option<Self> {
+        let mut texts: Vec<(&[u8], u64)> = Vec::new();
+        let mut all = 0;
+        for (place, rule) in [keep].into_iter().chain(drops.iter().map(Some)).enumerate() {
+            let needed = rule.map(Pattern::needed).unwrap_or_default();
+            // A rule that there is no room for is asked about each event.
+            if !needed.is_empty() && texts.len() + needed.len() <= MOST_TEXTS {
+                all |= bit(place);
+                texts.extend(needed.iter().map(|text| (&text[..], bit(place))));
+            }
+        }
+        let searcher = Searcher::new(texts.iter().map(|(text, _)| text))?;
+        // Of two texts that begin at one place one alone is found.
+        let rules = texts.iter().map(|(text, _)| {
+            let here = texts
+                .iter()
+                .filter(|(other, _)| other.starts_with(text) || text.starts_with(other));
+            here.fold(0, |rules, (_, rule)| rules | rule)
+        });
+        Some(Needs {
+            rules: rules.collect(),
+            searcher,
+            all,
+            have_drops: (1..=drops.len()).all(|place| all & bit(place) != 0),
+        })
+    }
+}
+
 /// The events of one buffer, in their order.
 ///
 /// The texts without which a rule cannot match are looked for in the buffer as a whole, from one find to the next: an event
-/// without any costs a comparison, and a rule is asked only about those that have one.
+/// without any costs a comparison, and a rule is asked only about those that have one, from there on.
 #[derive(Debug)]
 pub struct Run<'a> {
     filter: &'a Filter,
     buffer: &'a [u8],
-    /// For `keep`, then the drops: no event before this place has what the rule needs.
-    next: Vec<usize>,
+    /// Where one of the texts is found, the first since the last event that was asked about began.
+    found: usize,
+    /// The rules that it is of.
+    rules: u64,
+    /// For each rule that may match, the place of its first text in the event.
+    places: Vec<usize>,
 }
 
 impl Run<'_> {
     /// Whether the event at `event` of the buffer goes, see [`Filter::decide`].
     pub fn decide(&mut self, event: Range<usize>, identity: u64, offset: u64) -> Decision {
         let filter = self.filter;
+        let may_match = self.look(&event);
         if let Some(keep) = &filter.keep
-            && !self.is_match(0, keep, &event)
+            && !self.is_match(0, keep, &event, may_match)
         {
             return Decision::Dropped(KEEP);
         }
-        for (place, drop) in filter.drops.iter().enumerate() {
-            if self.is_match(place + 1, drop, &event) {
-                return Decision::Dropped(Rule(FIRST_DROP + place));
+        // Most events have nothing that a drop needs.
+        let needs = filter.needs.as_ref();
+        if may_match != 0 || !needs.is_some_and(|needs| needs.have_drops) {
+            for (place, drop) in filter.drops.iter().enumerate() {
+                if self.is_match(place + 1, drop, &event, may_match) {
+                    return Decision::Dropped(Rule(FIRST_DROP + place));
+                }
             }
         }
         match &filter.sample {
@@ -139,21 +199,68 @@ impl Run<'_> {
         }
     }
 
-    fn is_match(&mut self, place: usize, pattern: &Pattern, event: &Range<usize>) -> bool {
-        if let Some(needed) = pattern.needed()
-            && let Some(next) = self.next.get_mut(place)
-        {
-            if *next < event.start {
-                let rest = self.buffer.get(event.start..).unwrap_or_default();
-                let found = needed.find(rest);
-                *next = found.map_or(usize::MAX, |found| event.start + found.start());
-            }
-            if *next >= event.end {
-                return false;
-            }
+    /// The rules of which the event has a text.
+    #[inline]
+    fn look(&mut self, event: &Range<usize>) -> u64 {
+        let Some(needs) = &self.filter.needs else {
+            return 0;
+        };
+        if self.found < event.start {
+            self.seek(event.start);
         }
-        pattern.is_match(self.buffer.get(event.clone()).unwrap_or_default())
+        let mut may_match = 0;
+        while self.found < event.end {
+            for (place, first) in self.places.iter_mut().enumerate() {
+                if self.rules & !may_match & bit(place) != 0 {
+                    *first = self.found - event.start;
+                }
+            }
+            may_match |= self.rules;
+            if may_match == needs.all {
+                break;
+            }
+            self.seek(self.found + 1);
+        }
+        may_match
     }
+
+    /// Looks for the next text from `at` on.
+    fn seek(&mut self, at: usize) {
+        let needs = self.filter.needs.as_ref();
+        let rest = self.buffer.get(at..).unwrap_or_default();
+        (self.found, self.rules) = match needs.and_then(|needs| needs.searcher.find(rest)) {
+            Some(found) => {
+                let rules = needs.and_then(|needs| needs.rules.get(found.pattern().as_usize()));
+                (at + found.start(), rules.copied().unwrap_or_default())
+            }
+            None => (usize::MAX, 0),
+        };
+    }
+
+    fn is_match(
+        &self,
+        place: usize,
+        pattern: &Pattern,
+        event: &Range<usize>,
+        may_match: u64,
+    ) -> bool {
+        let has_texts = self
+            .filter
+            .needs
+            .as_ref()
+            .is_some_and(|needs| needs.all & bit(place) != 0);
+        let event = self.buffer.get(event.clone()).unwrap_or_default();
+        match has_texts {
+            false => pattern.is_match(event),
+            true if may_match & bit(place) == 0 => false,
+            true => pattern.is_match_about(event, self.places.get(place).copied().unwrap_or(0)),
+        }
+    }
+}
+
+/// The bit of a rule that has texts; nothing for those beyond the first 64.
+fn bit(place: usize) -> u64 {
+    1u64.checked_shl(place as u32).unwrap_or(0)
 }
 
 /// One event in so many, of all or of those that a regex matches.
@@ -216,6 +323,8 @@ fn mix(value: u64) -> u64 {
 const KEEP: Rule = Rule(0);
 const SAMPLE: Rule = Rule(1);
 const FIRST_DROP: usize = 2;
+/// So many texts are looked for at once about as fast as one.
+const MOST_TEXTS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -266,6 +375,10 @@ mod tests {
             "aab|ba",
             "",
             "zzz",
+            "ERROR",
+            "(?-i:ERR)",
+            "ERRORx?b",
+            "(?:GET /|\" )h",
         ];
         for seed in 0..3_000 {
             let mut random = fastrand::Rng::with_seed(seed);

@@ -63,6 +63,19 @@ pub struct Template {
     parts: Box<[Part]>,
     message_group: Option<usize>,
     last_second: SecondText,
+    head: Head,
+}
+
+/// What the values of a file begin with. It is kept: many events in a row are of one time.
+#[derive(Clone, Debug, Default)]
+struct Head {
+    /// How many parts it has: those that depend on nothing but the time, and on which of them the line has itself.
+    parts: usize,
+    /// Nothing yet if it is empty.
+    text: Vec<u8>,
+    time_ns: i64,
+    /// A bit for each part that is left out.
+    left_out: u32,
 }
 
 /// What is the same for all events of a file.
@@ -200,8 +213,13 @@ impl Format {
                 None => parts.push(part),
             }
         }
+        let head_parts = parts.iter().take_while(|part| part.is_of_head());
         Template {
             content: self.content,
+            head: Head {
+                parts: head_parts.take(u32::BITS as usize).count(),
+                ..Head::default()
+            },
             parts: parts.into(),
             message_group: self.message_group,
             last_second: SecondText::default(),
@@ -232,10 +250,9 @@ impl Template {
         } else {
             None
         };
-        out.push(b'{');
-        for part in &self.parts {
-            let is_in_line =
-                matches!((merged, part.path), (Some(line), Some(path)) if line.has(path));
+        self.push_head(out, entry, merged);
+        for part in self.parts.iter().skip(self.head.parts) {
+            let is_in_line = part.is_in(merged);
             let is_replaced = part.unless.is_some_and(|number| field(number).is_some());
             if !is_in_line && !is_replaced && (!part.is_message || !written.is_parse_failure) {
                 written.bad_utf8_parts += part.write(out, entry, &mut self.last_second, &field);
@@ -251,6 +268,37 @@ impl Template {
         };
         out.push(b'}');
         written
+    }
+
+    /// Appends the brace and the first parts.
+    #[inline]
+    fn push_head(&mut self, out: &mut Vec<u8>, entry: &Entry, merged: Option<Object>) {
+        let left_out = match merged {
+            None => 0,
+            merged => {
+                let parts = self.parts.iter().take(self.head.parts).enumerate();
+                parts.fold(0, |bits, (at, part)| {
+                    bits | u32::from(part.is_in(merged)) << at
+                })
+            }
+        };
+        let head = &self.head;
+        if head.text.is_empty() || (head.time_ns, head.left_out) != (entry.time_ns, left_out) {
+            self.render_head(entry, left_out);
+        }
+        out.extend_from_slice(&self.head.text);
+    }
+
+    fn render_head(&mut self, entry: &Entry, left_out: u32) {
+        let Head { parts, text, .. } = &mut self.head;
+        text.clear();
+        text.push(b'{');
+        for (at, part) in self.parts.iter().take(*parts).enumerate() {
+            if left_out & 1 << at == 0 {
+                part.write(text, entry, &mut self.last_second, &|_| None);
+            }
+        }
+        (self.head.time_ns, self.head.left_out) = (entry.time_ns, left_out);
     }
 
     fn push_message<'f>(
@@ -319,8 +367,19 @@ impl Part {
         is_constant && self.path.is_none() && self.unless.is_none() && !self.is_message
     }
 
-    /// Appends key, value and comma; says how many bad parts became U+FFFD.
+    /// Whether it depends on nothing but the time, and on whether the line has it.
+    fn is_of_head(&self) -> bool {
+        let is_steady = matches!(self.value, Value::Constant | Value::Time);
+        is_steady && self.unless.is_none() && !self.is_message
+    }
+
+    /// Whether the line that is merged has it itself.
     #[inline]
+    fn is_in(&self, merged: Option<Object>) -> bool {
+        matches!((merged, self.path), (Some(line), Some(path)) if line.has(path))
+    }
+
+    /// Appends key, value and comma; says how many bad parts became U+FFFD.
     fn write<'f>(
         &self,
         out: &mut Vec<u8>,

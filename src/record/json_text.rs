@@ -40,12 +40,11 @@ pub fn unescaped<'a>(inner: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
 /// the length of `bytes` if there is none.
 #[inline]
 pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let marks = marks_of(*word);
-        if marks != 0 {
-            return at + first_mark(marks);
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        if let Some(clean) = clean_len(block) {
+            return at + clean;
         }
-        at += 8;
+        at += BLOCK;
     }
     while bytes.get(at).is_some_and(|&byte| !is_special(byte)) {
         at += 1;
@@ -53,31 +52,44 @@ pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// How many bytes stand before the first of these that a JSON string cannot hold as it is.
+#[inline(always)]
+fn clean_len(block: &[u8; BLOCK]) -> Option<usize> {
+    let all = u128::from_le_bytes(*block);
+    match (marks_of(all as u64), marks_of((all >> 64) as u64)) {
+        (0, 0) => None,
+        (0, high) => Some(8 + high.trailing_zeros() as usize / 8),
+        (low, _) => Some(low.trailing_zeros() as usize / 8),
+    }
+}
+
 /// A bit in the lowest of these bytes that a JSON string cannot hold as it is, and perhaps in some above it.
 ///
 /// Eight bytes at once: x ^ 2 is below 0x21 for exactly the control characters and the quote. A borrow makes false
 /// marks above a true one only, so the lowest is right.
-#[inline]
-fn marks_of(word: [u8; 8]) -> u64 {
-    let word = u64::from_le_bytes(word);
+#[inline(always)]
+fn marks_of(word: u64) -> u64 {
     let low_or_quote = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
     let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
     (low_or_quote | backslash) & !word & (ONES * 0x80)
-}
-
-/// Which byte the lowest mark is in; 8 if there is none.
-#[inline]
-fn first_mark(marks: u64) -> usize {
-    (marks.trailing_zeros() / 8) as usize
 }
 
 fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    let all = words
+        .iter()
+        .fold(0, |all, word| all | u64::from_le_bytes(*word));
+    all & NOT_ASCII == 0 && rest.is_ascii()
+}
+
 /// Hands the good parts of `bytes` to `push_good` and writes U+FFFD between them.
 fn push_chunks(out: &mut Vec<u8>, bytes: &[u8], push_good: impl Fn(&mut Vec<u8>, &[u8])) -> usize {
-    if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+    if is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() {
         push_good(out, bytes);
         return 0;
     }
@@ -92,96 +104,89 @@ fn push_chunks(out: &mut Vec<u8>, bytes: &[u8], push_good: impl Fn(&mut Vec<u8>,
     bad_parts
 }
 
-/// Appends valid UTF-8 with what must be escaped.
-fn push_escaped(out: &mut Vec<u8>, mut good: &[u8]) {
-    while !good.is_empty() {
+/// Appends text with what must be escaped.
+fn push_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
+    while !text.is_empty() {
         let start = out.len();
         // Enough for a few escapes; where there are more, what is left takes another turn.
-        out.resize(start + good.len() + ESCAPES_ROOM, 0);
-        let room = out.get_mut(start..).unwrap_or_default();
-        let (read, written) = copy_escaped(room, good);
-        out.truncate(start + written);
-        good = good.get(read..).unwrap_or_default();
+        out.resize(start + text.len() + ESCAPES_ROOM, 0);
+        let mut room = out.get_mut(start..).unwrap_or_default();
+        text = copy_escaped(&mut room, text);
+        let unused = room.len();
+        out.truncate(out.len() - unused);
     }
 }
 
-/// Copies to `room` as much of `good` as it has room for; says how much was read, and how much written.
+/// Copies to `room` as much of `text` as it has room for, and leaves there what is not used of it. Returns what is left
+/// of the text.
 ///
-/// Words are copied whether all of their bytes are clean or not: what comes next is written over those that are not.
+/// Blocks are copied whether all of their bytes are clean or not: what comes next is written over those that are not.
 /// Where all are, the next place is known before they are looked at, so the processor need not wait.
 #[inline]
-fn copy_escaped(room: &mut [u8], good: &[u8]) -> (usize, usize) {
-    let (mut read, mut written) = (0, 0);
-    while let (Some(place), Some([low, high])) = (
-        room.get_mut(written..)
-            .and_then(<[u8]>::first_chunk_mut::<16>),
-        good.get(read..).and_then(two_words),
-    ) {
-        place[..8].copy_from_slice(&low);
-        place[8..].copy_from_slice(&high);
-        let (low, high) = (marks_of(low), marks_of(high));
-        if low | high == 0 {
-            read += 16;
-            written += 16;
+fn copy_escaped<'t>(room: &mut &mut [u8], mut text: &'t [u8]) -> &'t [u8] {
+    let mut left = std::mem::take(room);
+    while let (Some((block, rest)), Some(place)) =
+        (text.split_first_chunk(), left.first_chunk_mut::<ROOM>())
+    {
+        place[..BLOCK].copy_from_slice(block);
+        let Some(clean) = clean_len(block) else {
+            text = rest;
+            left = &mut left[BLOCK..];
             continue;
-        }
-        let clean = match low {
-            0 => 8 + first_mark(high),
-            low => first_mark(low),
         };
-        read += clean;
-        written += clean;
-        let place = room
-            .get_mut(written..)
-            .and_then(<[u8]>::first_chunk_mut::<6>);
-        let (Some(place), Some(&special)) = (place, good.get(read)) else {
-            return (read, written);
+        let written = write_escape(place, clean, block[clean % BLOCK]);
+        text = &text[clean + 1..];
+        left = &mut left[written..];
+    }
+    while let (Some((&byte, rest)), Some(place)) =
+        (text.split_first(), left.first_chunk_mut::<ROOM>())
+    {
+        let written = match is_special(byte) {
+            true => write_escape(place, 0, byte),
+            false => {
+                place[0] = byte;
+                1
+            }
         };
-        written += write_escape(place, special);
-        read += 1;
+        text = rest;
+        left = &mut left[written..];
     }
-    while let (Some(place), Some(&byte)) = (
-        room.get_mut(written..)
-            .and_then(<[u8]>::first_chunk_mut::<6>),
-        good.get(read),
-    ) {
-        if is_special(byte) {
-            written += write_escape(place, byte);
-        } else {
-            place[0] = byte;
-            written += 1;
-        }
-        read += 1;
-    }
-    (read, written)
+    *room = left;
+    text
 }
 
-#[inline]
-fn two_words(bytes: &[u8]) -> Option<[[u8; 8]; 2]> {
-    let (low, rest) = bytes.split_first_chunk::<8>()?;
-    Some([*low, *rest.first_chunk::<8>()?])
+/// Writes an escape at `at`, and says where it ends.
+#[inline(always)]
+fn write_escape(place: &mut [u8; ROOM], at: usize, special: u8) -> usize {
+    let Some(place) = place.get_mut(at..at + ESCAPE) else {
+        return at;
+    };
+    if matches!(special, b'"' | b'\\') {
+        place[..2].copy_from_slice(&[b'\\', special]);
+        return at + 2;
+    }
+    at + write_control(place, special)
 }
 
-/// Writes an escape, and says how many bytes it has.
-#[inline]
-fn write_escape(place: &mut [u8; 6], special: u8) -> usize {
-    let short = match special {
-        b'"' | b'\\' => special,
+/// As [`write_escape`], of a control character; says how many bytes it takes.
+#[inline(never)]
+fn write_control(place: &mut [u8], control: u8) -> usize {
+    let short = match control {
         0x08 => b'b',
         b'\t' => b't',
         b'\n' => b'n',
         0x0c => b'f',
         b'\r' => b'r',
         _ => {
-            let low_digit = match special & 0x0f {
+            let low_digit = match control & 0x0f {
                 digit @ 0..10 => b'0' + digit,
                 digit => b'a' + digit - 10,
             };
-            *place = [b'\\', b'u', b'0', b'0', b'0' + (special >> 4), low_digit];
-            return 6;
+            place.copy_from_slice(&[b'\\', b'u', b'0', b'0', b'0' + (control >> 4), low_digit]);
+            return ESCAPE;
         }
     };
-    [place[0], place[1]] = [b'\\', short];
+    place[..2].copy_from_slice(&[b'\\', short]);
     2
 }
 
@@ -234,9 +239,17 @@ pub(crate) fn split_hex4(bytes: &[u8]) -> Option<(u16, &[u8])> {
     Some((unit, rest))
 }
 
+/// As many bytes are looked at together.
+const BLOCK: usize = 16;
+/// The longest escape.
+const ESCAPE: usize = 6;
+/// What a block and an escape behind its last clean byte may take.
+const ROOM: usize = BLOCK + ESCAPE;
 /// More than the escapes of most lines take.
 const ESCAPES_ROOM: usize = 64;
 const ONES: u64 = 0x0101_0101_0101_0101;
+/// Bits that bytes of ASCII have not.
+const NOT_ASCII: u64 = ONES * 0x80;
 
 /// U+FFFD in UTF-8.
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
@@ -292,12 +305,12 @@ mod tests {
     }
 
     #[test]
-    fn every_single_byte_at_every_place_of_a_word_is_found() {
-        for place in 0..20 {
+    fn every_single_byte_at_every_place_of_a_block_is_found() {
+        for place in 0..40 {
             for byte in 0..=255 {
-                let mut bytes = [b'x'; 20];
+                let mut bytes = [b'x'; 40];
                 bytes[place] = byte;
-                let expected = if is_special(byte) { place } else { 20 };
+                let expected = if is_special(byte) { place } else { 40 };
                 assert_eq!(next_special(&bytes, 0), expected, "{byte} at {place}");
             }
         }
@@ -308,7 +321,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let pool = b"ab\"\\\n\x00\x7f\x80\xbf\xc2\xc3\xe0\xe5\x85\xa5\xed\xa0\xef\xbf\xbd\xf0\x9f\x98\x80\xf4\xff";
         for _ in 0..100_000 {
-            let bytes: Vec<u8> = (0..random.usize(..24))
+            let bytes: Vec<u8> = (0..random.usize(..60))
                 .map(|_| pool[random.usize(..pool.len())])
                 .collect();
             let (string, bad_parts) = string_of(&bytes);

@@ -317,7 +317,7 @@ impl Assembler {
     #[inline]
     fn pass(&mut self, bytes: &[u8], opening: Opening) {
         if opening == Opening::Begin {
-            self.has_begun |= self.is_near_head(bytes);
+            self.has_begun = self.has_begun || self.is_near_head(bytes);
             self.since_begin = bytes.len();
         } else {
             self.since_begin = self.since_begin.saturating_add(bytes.len());
@@ -344,6 +344,7 @@ impl Assembler {
 
 impl Timed {
     /// The state after the first line of `rest`.
+    #[inline]
     fn begin(rest: &[u8]) -> Timed {
         match rest.first() {
             Some(b'#' | b'=' | b'r' | b'u') => Timed::Other.after(split_line(rest).0, true),

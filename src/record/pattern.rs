@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use aho_corasick::packed::Searcher;
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ast::ErrorKind as Ast;
 use regex_syntax::hir::ErrorKind as Hir;
@@ -20,8 +19,9 @@ use regex_syntax::{Error, ParserBuilder};
 #[derive(Debug, Clone)]
 pub struct Pattern {
     regex: Regex,
-    /// One of these texts is in each match.
-    needed: Option<Searcher>,
+    /// Each match has one of these texts so many bytes behind its beginning.
+    needed: Vec<Box<[u8]>>,
+    needed_at: usize,
     matches_all: bool,
 }
 
@@ -60,10 +60,11 @@ impl Pattern {
             .build()
             // It was parsed above, so its size is all that is left.
             .map_err(|_| PatternError::new(0, TOO_LARGE))?;
-        let needed = needed(&parsed);
+        let (needed, needed_at) = needed(&parsed).unwrap_or_default();
         Ok(Self {
             regex,
             needed,
+            needed_at,
             matches_all,
         })
     }
@@ -84,8 +85,14 @@ impl Pattern {
     }
 
     /// Texts one of which is in every match, if there are such: fast to look for in many events at once.
-    pub fn needed(&self) -> Option<&Searcher> {
-        self.needed.as_ref()
+    pub fn needed(&self) -> &[Box<[u8]>] {
+        &self.needed
+    }
+
+    /// Is it found in `event`, of which no byte before `needed` begins one of the texts of [`Pattern::needed`]?
+    pub fn is_match_about(&self, event: &[u8], needed: usize) -> bool {
+        let start = needed.saturating_sub(self.needed_at);
+        self.regex.is_match_at(event, start.min(event.len()))
     }
 
     /// Is it found in every event, as `(health)*` and `health|` are? Then it is a mistake, in a filter as in a mask.
@@ -148,8 +155,9 @@ impl PatternError {
     }
 }
 
-/// The texts that the matches of `parsed` begin with, if they are few and not too common.
-fn needed(parsed: &regex_syntax::hir::Hir) -> Option<Searcher> {
+/// The texts that the matches of `parsed` begin with, if they are few and not too common, and how many bytes at the
+/// beginning are left out of them.
+fn needed(parsed: &regex_syntax::hir::Hir) -> Option<(Vec<Box<[u8]>>, usize)> {
     let mut texts = Extractor::new().kind(ExtractKind::Prefix).extract(parsed);
     // As much of each text as leaves them few: classes multiply them.
     for bytes in (MIN_NEEDED_BYTES..MAX_NEEDED_BYTES).rev() {
@@ -173,7 +181,8 @@ fn needed(parsed: &regex_syntax::hir::Hir) -> Option<Searcher> {
         true => common,
         false => 0,
     };
-    Searcher::new(texts.iter().filter_map(|text| text.get(skipped..)))
+    let texts = texts.iter().filter_map(|text| text.get(skipped..));
+    Some((texts.map(Box::from).collect(), skipped))
 }
 
 /// How many bytes all of several texts begin with.

@@ -15,7 +15,7 @@ use super::container::Stream;
 use super::counters::{RecordCounters, add};
 use super::filter::{self, Decision};
 use super::json::Entry;
-use super::json_scan::Scan;
+use super::json_scan::{Object, Scan};
 use super::mask::Masker;
 use super::rate::Bucket;
 use super::run::{FileFacts, Input, OpenRun, Run};
@@ -57,6 +57,8 @@ pub(super) struct Renderer {
     rehearsal: Option<Rehearsal>,
     /// Texts of events are records as they are.
     keeps_texts: bool,
+    /// Nothing is to be found out about an event that goes.
+    is_plain: bool,
     /// They lie in the data, so nothing is made.
     is_kept: bool,
     /// What was made, each event with a newline at its end.
@@ -130,7 +132,6 @@ impl Renderer {
         Renderer {
             is_own_destination: !Arc::ptr_eq(&destination, base),
             destination,
-            file: parts,
             identity: file.identity,
             topics: TopicCache::new(MOST_TOPICS),
             destinations: Vec::new(),
@@ -154,10 +155,16 @@ impl Renderer {
             now_ns: 0,
             rehearsal: None,
             keeps_texts: config.keeps_texts(),
+            is_plain: time.is_none()
+                && matches!(config.parse, Parse::None)
+                && !config.wants_object
+                && !config.has_own_destinations()
+                && !parts.has_fields(),
             is_kept: false,
             out: Vec::new(),
             runs: Vec::new(),
             run: OpenRun::default(),
+            file: parts,
             config: config.clone(),
             counters: counters.clone(),
         }
@@ -193,8 +200,10 @@ impl Renderer {
             return;
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        // Records have their times in milliseconds.
         self.now_ns = since.map_or(0, |since| {
-            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+            let ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+            ms.saturating_mul(1_000_000)
         });
     }
 
@@ -206,6 +215,14 @@ impl Renderer {
         bucket: Option<(&mut Bucket, Instant)>,
     ) {
         let text = event.text.strip_suffix(b"\n").unwrap_or(event.text);
+        let may_be_dropped = !all.config.filter.is_empty() || bucket.is_some();
+        if self.is_kept && self.is_plain && self.run.events.piece.is_none() {
+            if !may_be_dropped || !self.is_dropped(all, text, event, bucket) {
+                self.note_fate(event, None);
+                self.mark_end(all, event);
+            }
+            return;
+        }
         let mut scratch = self.scratch.take().unwrap_or_default();
         let Scratch {
             lines,
@@ -224,16 +241,14 @@ impl Renderer {
         };
         let is_first = piece.is_none_or(|piece| piece.index == 1);
         if is_first {
-            self.is_dropping = self.is_dropped(all, text, event, bucket);
+            self.is_dropping = may_be_dropped && self.is_dropped(all, text, event, bucket);
         }
         if self.is_dropping {
             // Its bytes are done with the next event, or the last one.
             self.scratch = Some(scratch);
             return;
         }
-        if let Some(rehearsal) = &mut self.rehearsal {
-            rehearsal.fates.push((event.offset, None));
-        }
+        self.note_fate(event, None);
         // A colour inside of a secret would hide it from the masks.
         plain.clear();
         let text = match piece {
@@ -252,7 +267,10 @@ impl Renderer {
             }
             Some(piece) => self.show_piece(text, piece, event, (window, plain, masked)),
         };
-        self.record(all, event, text, (topic, fields, field_ranges));
+        match self.is_plain {
+            true => self.plain_record(all, event, text),
+            false => self.record(all, event, text, (topic, fields, field_ranges)),
+        }
         self.scratch = Some(scratch);
     }
 
@@ -292,9 +310,7 @@ impl Renderer {
             if let Some(counter) = self.counters.dropped.get(rule.index()) {
                 add(counter, 1);
             }
-            if let Some(rehearsal) = &mut self.rehearsal {
-                rehearsal.fates.push((event.offset, Some(rule.index())));
-            }
+            self.note_fate(event, Some(rule.index()));
             return true;
         }
         let Some((bucket, now)) = bucket else {
@@ -303,6 +319,13 @@ impl Renderer {
         let is_beyond = bucket.take(now, 1, text.len() as u64 + 1).is_err();
         add(&self.counters.rate_dropped, u64::from(is_beyond));
         is_beyond
+    }
+
+    #[inline]
+    fn note_fate(&mut self, event: &Event<'_>, rule: Option<usize>) {
+        if let Some(rehearsal) = &mut self.rehearsal {
+            rehearsal.fates.push((event.offset, rule));
+        }
     }
 
     fn count_masked(&mut self) {
@@ -319,6 +342,45 @@ impl Renderer {
             add(counter, now - *before);
             *before = *now;
         }
+    }
+
+    /// As [`Renderer::record`], of an event of which nothing is asked but its text.
+    fn plain_record(&mut self, all: &Lines<'_>, event: &Event<'_>, text: &[u8]) {
+        let from = self.made_bytes();
+        if !self.is_kept {
+            let time_ns = self.now_ns;
+            self.push_value(event, text, (time_ns, None), |_| None);
+            if self.is_full() {
+                self.begin_other_run(from, 0);
+            }
+        }
+        self.mark_end(all, event);
+    }
+
+    /// Appends the value of a record and a newline.
+    #[inline]
+    fn push_value<'f>(
+        &mut self,
+        event: &Event<'_>,
+        text: &[u8],
+        (time_ns, object): (i64, Option<Object<'_>>),
+        field: impl Fn(usize) -> Option<&'f [u8]>,
+    ) {
+        match &mut self.file.format {
+            None => self.out.extend_from_slice(text),
+            Some(format) => {
+                let entry = Entry {
+                    event: text,
+                    time_ns,
+                    offset: event.offset,
+                    object,
+                };
+                let written = format.write(&mut self.out, &entry, field);
+                add(&self.counters.bad_json, u64::from(written.is_parse_failure));
+                add(&self.counters.bad_characters, written.bad_utf8_parts as u64);
+            }
+        }
+        self.out.push(b'\n');
     }
 
     /// Adds the record of an event of which `text` may be shown.
@@ -369,28 +431,17 @@ impl Renderer {
         if self.file.format.is_some() {
             self.file.render_fields(&values, fields, field_ranges);
         }
-        match &mut self.file.format {
-            None if self.is_kept => {}
-            None => self.out.extend_from_slice(text),
-            Some(format) => {
-                let entry = Entry {
-                    event: text,
-                    time_ns: time_ns.unwrap_or(self.now_ns),
-                    offset: event.offset,
-                    object,
-                };
-                let written = format.write(&mut self.out, &entry, |number| {
-                    match field_ranges.get(number) {
-                        Some(range) => fields.get(range.clone()?),
-                        None => values.group_field(number - field_ranges.len()),
-                    }
-                });
-                add(&self.counters.bad_json, u64::from(written.is_parse_failure));
-                add(&self.counters.bad_characters, written.bad_utf8_parts as u64);
-            }
-        }
         if !self.is_kept {
-            self.out.push(b'\n');
+            let time_ns = time_ns.unwrap_or(self.now_ns);
+            self.push_value(
+                event,
+                text,
+                (time_ns, object),
+                |number| match field_ranges.get(number) {
+                    Some(range) => fields.get(range.clone()?),
+                    None => values.group_field(number - field_ranges.len()),
+                },
+            );
         }
         self.add_to_run(
             &values,

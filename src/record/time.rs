@@ -10,12 +10,18 @@ use crate::record::zone::ZoneClock;
 pub struct TimeReader {
     format: TimeFormat,
     clock: ZoneClock,
+    /// The value that was read last, if it tells year and zone, and its time: many events in a row are of one second.
+    last: (Vec<u8>, i64),
 }
 
 impl TimeReader {
     /// Times in `format`, by `clock` where they do not tell their zone.
     pub fn new(format: TimeFormat, clock: ZoneClock) -> Self {
-        TimeReader { format, clock }
+        TimeReader {
+            format,
+            clock,
+            last: (Vec::new(), 0),
+        }
     }
 
     /// The time of an event, in nanoseconds since 1970: the first text within its first [`SEARCHED_BYTES`] that
@@ -51,12 +57,21 @@ impl TimeReader {
     /// The time that a field holds, blanks around it aside, and nothing else.
     pub fn of_value(&mut self, value: &[u8], now_ns: i64) -> Option<i64> {
         let value = value.trim_ascii();
-        let (parts, len) = self.format.read(value)?;
-        if len == value.len() {
-            self.moment(&parts, now_ns)
-        } else {
-            None
+        if self.last.0 == value && !value.is_empty() {
+            return Some(self.last.1);
         }
+        let (parts, len) = self.format.read(value)?;
+        if len != value.len() {
+            return None;
+        }
+        let time_ns = self.moment(&parts, now_ns)?;
+        // Any other hangs on the time of reading.
+        if parts.year.is_some() && parts.offset_s.is_some() {
+            self.last.0.clear();
+            self.last.0.extend_from_slice(value);
+            self.last.1 = time_ns;
+        }
+        Some(time_ns)
     }
 
     #[inline]

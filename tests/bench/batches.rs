@@ -20,18 +20,22 @@ pub(crate) enum Headers {
 
 /// A batch of lines of an access log, the same ones each time.
 pub(crate) fn batch(headers: Headers) -> Batch {
+    batch_of(headers, &lines())
+}
+
+/// A batch of these lines.
+pub(crate) fn batch_of(headers: Headers, lines: &[u8]) -> Batch {
     let with_path = headers == Headers::HostAndPath;
     let headers = match headers {
         Headers::None => Vec::new(),
         Headers::HostAndPath => vec![("host".to_owned(), b"web-1.example.org".to_vec())],
     };
-    let lines = lines();
     let (woken, _) = crossbeam_channel::unbounded();
     let account = Budget::new(1 << 30)
         .route()
         .account(TailerHandle::new(woken));
     let mut data = BufferPool::new().buffer(lines.len());
-    data.copy_from_slice(&lines);
+    data.copy_from_slice(lines);
     Batch {
         destination: Arc::new(Destination {
             route: Arc::new(Route {
@@ -61,7 +65,7 @@ pub(crate) fn batch(headers: Headers) -> Batch {
 }
 
 /// Whole lines, about 190 bytes each, together as much as one read.
-fn lines() -> Vec<u8> {
+pub(crate) fn lines() -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut lines = Vec::with_capacity(BATCH_BYTES);
     loop {
@@ -81,6 +85,32 @@ fn lines() -> Vec<u8> {
             random.u32(..100_000),
             random.u16(..),
             random.u16(..),
+        );
+        if lines.len() + line.len() > BATCH_BYTES {
+            return lines;
+        }
+        lines.extend_from_slice(line.as_bytes());
+    }
+}
+
+/// As [`lines`], one JSON object for each request.
+#[allow(dead_code, reason = "the micro-benchmarks have none")]
+pub(crate) fn json_lines() -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut lines = Vec::with_capacity(BATCH_BYTES);
+    loop {
+        let line = format!(
+            "{{\"time\":\"2026-03-12T10:{:02}:{:02}+00:00\",\"remote\":\"{}.{}.{}.{}\",\"method\":\"GET\",\
+             \"uri\":\"/catalogue/{}\",\"status\":{},\"bytes\":{},\"agent\":\"Mozilla/5.0 (X11; Linux x86_64)\"}}\n",
+            lines.len() / 64_000,
+            lines.len() / 4_000 % 60,
+            random.u8(..),
+            random.u8(..),
+            random.u8(..),
+            random.u8(..),
+            random.u16(..),
+            if random.u8(..) < 230 { 200 } else { 404 },
+            random.u32(..100_000),
         );
         if lines.len() + line.len() > BATCH_BYTES {
             return lines;

@@ -29,26 +29,8 @@ impl Renderer {
         let is_other = self.run.destination != destination && !self.run.events.marks.is_empty();
         let is_other_key = self.config.splits_by_key
             && own.is_some_and(|own| !self.run.has_last_key(own, key_from));
-        // A buffer of the usual size is at hand.
-        let is_full = !self.is_kept && self.out.len() - self.run.from > BufferPool::BUFFER_BYTES;
-        let is_full = is_full && !self.run.events.marks.is_empty();
-        if is_other || is_other_key || is_full {
-            let tail = self.run.events.own_bytes.split_off(key_from);
-            // What was dropped behind its last event is done with the next one.
-            let start = self.run.start + self.run.last_end();
-            let piece = self.run.events.piece;
-            self.end_run_at(from);
-            self.run = OpenRun {
-                destination: None,
-                start,
-                from,
-                events: Events {
-                    piece,
-                    own_bytes: tail,
-                    ..Events::default()
-                },
-                kept: Vec::new(),
-            };
+        if is_other || is_other_key || self.is_full() {
+            self.begin_other_run(from, key_from);
             if let Some(own) = &mut own {
                 own.key_end -= key_from as u32;
                 own.headers_end -= key_from as u32;
@@ -56,6 +38,34 @@ impl Renderer {
         }
         self.run.destination = destination;
         self.run.events.own.extend(own);
+    }
+
+    /// Whether what was made for the run is more than a buffer of the usual size, which is at hand, has room for.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        let is_much = !self.is_kept && self.out.len() - self.run.from > BufferPool::BUFFER_BYTES;
+        is_much && !self.run.events.marks.is_empty()
+    }
+
+    /// Begins another run with the value that begins at `from` of what was made, and the event's own parts.
+    #[cold]
+    pub(super) fn begin_other_run(&mut self, from: usize, key_from: usize) {
+        let tail = self.run.events.own_bytes.split_off(key_from);
+        // What was dropped behind its last event is done with the next one.
+        let start = self.run.start + self.run.last_end();
+        let piece = self.run.events.piece;
+        self.end_run_at(from);
+        self.run = OpenRun {
+            destination: None,
+            start,
+            from,
+            events: Events {
+                piece,
+                own_bytes: tail,
+                ..Events::default()
+            },
+            kept: Vec::new(),
+        };
     }
 
     /// The record of `event`, the last of the run, was made or is kept.

@@ -139,6 +139,12 @@ impl FileParts {
         })
     }
 
+    /// Whether there are fields that depend on the event.
+    pub(super) fn has_fields(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.any(|field| matches!(field, FileTemplate::PerEvent(_)))
+    }
+
     /// Renders the fields that depend on the event.
     pub(super) fn render_fields(
         &self,

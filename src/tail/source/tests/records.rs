@@ -57,6 +57,15 @@ impl Recording {
 }
 
 #[test]
+fn the_time_of_reading_has_milliseconds() {
+    let mut recording = Recording::of("format = json", b"a\n");
+    recording.read(Growth::Possible);
+    let record = recording.take().remove(0);
+    let time = record.split('"').nth(3).expect("a time");
+    assert_eq!(time.len(), "2026-11-26T22:30:54.116Z".len(), "{record}");
+}
+
+#[test]
 fn an_event_waits_at_the_end_and_is_one_when_the_next_begins() {
     let mut recording = Recording::of(
         "multiline = timestamp\nmultiline_timeout = 1h",
