@@ -345,6 +345,7 @@ const KEPT_FOR: Duration = Duration::from_secs(100);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::ConditionStatus;
     use crate::tail::discover::testing::section;
 
     fn discovery() -> Discovery {
@@ -417,5 +418,39 @@ mod tests {
                 .two_sections("a", "b", Path::new("/x/d.log"))
                 .is_none()
         );
+    }
+
+    #[test]
+    fn what_is_wrong_goes_on_over_a_reload_but_not_what_nobody_names_any_more() {
+        let mut notices = Notices::default();
+        let failed = || Trouble::Failed("no".into());
+        let closed = || Trouble::MayNotEnter("/x".into());
+        for (pattern, path, trouble) in [
+            (0, "/x/a.log", failed()),
+            (2, "/y/z/b.log", failed()),
+            (0, "/x/c.log", closed()),
+            (0, "/x/d.log", Trouble::NotRegular),
+        ] {
+            assert!(said(&mut notices, pattern, path, trouble).is_some());
+        }
+        let board = notices.metrics.board.clone();
+        let before = board.all();
+        let next = Discovery::new(&[section("b", &["/x/*"], &[])], Path::new("/nonexistent"));
+        notices.begin_anew(&next, Instant::now());
+        let after = board.all();
+        let is_kept = |one: &&ConditionStatus| one.subject != "/y/z/b.log";
+        assert_eq!(
+            after,
+            before.iter().filter(is_kept).cloned().collect::<Vec<_>>()
+        );
+        assert_eq!((before.len(), after.len()), (3, 2));
+        for (path, trouble) in [
+            ("/x/a.log", failed()),
+            ("/x/c.log", closed()),
+            ("/x/d.log", Trouble::NotRegular),
+        ] {
+            let line = notices.trouble(&next, Some(0), Path::new(path), &trouble);
+            assert!(line.is_none(), "{line:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Watcher;
+use super::hanging::renumbered;
 use crate::tail::watch::folders::{Changed, Folders};
 use crate::tail::watch::scans::{SCAN_INTERVAL, Scans};
 use crate::tail::watch::watches::Follow;
@@ -20,7 +21,8 @@ impl Watcher {
         self.folders = Folders::default();
         self.changed = Changed::default();
         self.notices.begin_anew(&follow.discovery, now);
-        self.renumber_hanging(&follow.discovery);
+        let hanging = std::mem::take(&mut self.hanging);
+        self.hanging = renumbered(hanging, &self.discovery, &follow.discovery);
         self.walks.clear();
         self.looks.clear();
         self.next_tidy = now + SCAN_INTERVAL;

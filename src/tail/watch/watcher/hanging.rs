@@ -1,5 +1,6 @@
 //! What is said of folders that do not answer.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::Watcher;
+use crate::condition::Condition;
 use crate::metrics::Metrics;
 use crate::shown::ShownPath;
 use crate::tail::discover::Discovery;
@@ -40,22 +42,6 @@ impl Watcher {
         }
     }
 
-    /// A pattern whose folders hang has another number in the `next` patterns; it hangs on.
-    pub(super) fn renumber_hanging(&mut self, next: &Discovery) {
-        for (pattern, condition) in std::mem::take(&mut self.hanging) {
-            let known = self.discovery.pattern(pattern);
-            let is_same = |number: &u32| {
-                let other = next.pattern(*number);
-                other
-                    .zip(known)
-                    .is_some_and(|((text, log), (known, of))| text == known && log.name == of.name)
-            };
-            if let Some(number) = next.patterns().find(is_same) {
-                self.hanging.insert(number, condition);
-            }
-        }
-    }
-
     /// The folders of a pattern, which hung, answer.
     pub(super) fn answers_again(&mut self, pattern: u32) {
         if let Some(mut condition) = self.hanging.remove(&pattern)
@@ -69,5 +55,48 @@ impl Watcher {
                 log.name
             );
         }
+    }
+}
+
+/// What is wrong with patterns, by the numbers that they have in the `next` ones; what these have no more is over.
+pub(super) fn renumbered(
+    hanging: HashMap<u32, Condition>,
+    before: &Discovery,
+    next: &Discovery,
+) -> HashMap<u32, Condition> {
+    let number_of = |pattern: u32| {
+        let (text, log) = before.pattern(pattern)?;
+        let is_same = |number: &u32| {
+            let other = next.pattern(*number);
+            other.is_some_and(|(other, of)| other == text && of.name == log.name)
+        };
+        next.patterns().find(is_same)
+    };
+    let each = hanging.into_iter();
+    each.filter_map(|(pattern, condition)| Some((number_of(pattern)?, condition)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tail::discover::testing::section;
+
+    #[test]
+    fn folders_that_hang_do_so_since_when_they_did_also_in_another_ini() {
+        let discovery = |paths: &[&str]| {
+            let logs = [
+                section("new", &paths[1..], &[]),
+                section("a", &paths[..1], &[]),
+            ];
+            Discovery::new(&logs, Path::new("/nonexistent"))
+        };
+        let (before, next) = (discovery(&["/nfs/*"]), discovery(&["/nfs/*", "/b/*"]));
+        let mut condition = Condition::default();
+        let begun = Instant::now();
+        condition.enter(Level::Warn, &"/nfs/*", &"does not answer", begun);
+        let hanging = renumbered([(0, condition)].into(), &before, &next);
+        assert_eq!(hanging.get(&1).and_then(Condition::since), Some(begun));
+        assert!(renumbered(hanging, &next, &discovery(&["/c/*"])).is_empty());
     }
 }
