@@ -633,6 +633,7 @@ fn dead_letters_that_cannot_be_written_are_kept_and_hold_up_no_other_topic() {
     assert_eq!(env.broker.count("bad"), 0);
     fs::remove_file(&folder).unwrap();
     env.wait_for_log("the dead letters can be written again", SOON);
+    env.wait_for_checkpoint_at_the_end_of("bad/app.log");
     env.stop();
     let end = fs::metadata(env.path("bad/app.log")).unwrap().len();
     assert_eq!(acknowledged(&env), end);

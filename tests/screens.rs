@@ -28,7 +28,11 @@ fn status(env: &Env, arguments: &[&str]) -> Ended {
 }
 
 /// The numbers, once they are as wanted.
-fn wait_for_numbers(env: &Env, deadline: Duration, is_wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn wait_for_numbers(
+    env: &Env,
+    deadline: Duration,
+    is_wanted: impl Fn(&Value) -> bool,
+) -> Value {
     let mut numbers = Value::Null;
     wait_until(
         deadline,
