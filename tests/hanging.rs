@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,28 @@ const FAR: &str = "far";
 const LONG: Duration = Duration::from_secs(60);
 /// `[agent] shutdown_timeout`.
 const SHUTDOWN: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_stop_does_not_wait_for_brokers_that_an_agent_has_to_ask_before_it_can_begin() {
+    // It takes connections, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut env = Env::new();
+    env.set("kafka", "brokers", &address)
+        .set("kafka", "delivery", "exactly_once")
+        .set(
+            "agent",
+            "shutdown_timeout",
+            &format!("{}s", SHUTDOWN.as_secs()),
+        );
+    env.write_lines("app.log", 0..1);
+    env.start_and_run_on();
+    let _asked = silent.accept().expect("the agent asks");
+    let began = Instant::now();
+    let ended = env.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(began.elapsed() < SHUTDOWN, "{:?}", began.elapsed());
+}
 
 /// Files that are followed on a mount that can hang, with one line each, and an `app.log` beside it.
 fn env() -> (Env, Remote) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,6 @@ use crate::support::env::{Env, SOON};
 use crate::support::kafka::RealKafka;
 
 const TICK: Duration = Duration::from_millis(25);
-/// Rotated files are deleted after so many ticks.
-const KEPT: u32 = 1_600;
 
 /// An agent that delivers exactly once to a topic of its own, which is the agent's id as well.
 fn exactly_once(kafka: &RealKafka, name: &str) -> (Env, String) {
@@ -84,11 +82,11 @@ fn append(path: &Path, lines: &[String]) {
 
 /// Writes two files until told to stop: one is rotated by rename and compressed then, the other one by copytruncate, and
 /// what is old is deleted. Returns the lines.
-fn write(logs: &Path, stop: &AtomicBool) -> Vec<String> {
-    let mut written = Vec::new();
+fn write(logs: &Path, writer: &Writer) -> Vec<String> {
+    let (mut written, mut deleted) = (Vec::new(), 0);
     let start = Instant::now();
     for tick in 1u32.. {
-        if stop.load(Ordering::Relaxed) {
+        if writer.stops.load(Ordering::Relaxed) {
             break;
         }
         for file in ["a", "b"] {
@@ -97,6 +95,13 @@ fn write(logs: &Path, stop: &AtomicBool) -> Vec<String> {
             written.extend(new);
         }
         rotate(logs, tick).expect("is rotated");
+        while deleted + 80 < writer.delivered.load(Ordering::Relaxed) {
+            deleted += 20;
+            let names = [format!("a.log.{deleted}.gz"), format!("b.log.{deleted}")];
+            let gone = names.map(|name| fs::remove_file(logs.join(name)).is_ok());
+            assert_ne!(gone[0], gone[1], "one of the two was rotated then");
+        }
+        writer.tick.store(tick, Ordering::Relaxed);
         thread::sleep((TICK * tick).saturating_sub(start.elapsed()));
     }
     written
@@ -106,12 +111,12 @@ fn write(logs: &Path, stop: &AtomicBool) -> Vec<String> {
 fn rotate(logs: &Path, tick: u32) -> io::Result<()> {
     let (a, b) = (logs.join("a.log"), logs.join("b.log"));
     let rotated = |file: &str, tick: u32| logs.join(format!("{file}.log.{tick}"));
-    let packed = |tick| logs.join(format!("a.log.{tick}.gz"));
     match tick % 40 {
         0 => fs::rename(a, rotated("a", tick))?,
         10 if tick > 40 => {
             let plain = rotated("a", tick - 10);
-            let mut gz = GzEncoder::new(File::create(packed(tick - 10))?, Default::default());
+            let packed = logs.join(format!("a.log.{}.gz", tick - 10));
+            let mut gz = GzEncoder::new(File::create(packed)?, Default::default());
             io::copy(&mut File::open(&plain)?, &mut gz)?;
             gz.finish()?;
             fs::remove_file(plain)?;
@@ -120,36 +125,46 @@ fn rotate(logs: &Path, tick: u32) -> io::Result<()> {
             fs::copy(&b, rotated("b", tick))?;
             File::options().write(true).open(b)?.set_len(0)?;
         }
-        30 if tick > KEPT => {
-            fs::remove_file(packed(tick - KEPT + 10))?;
-            fs::remove_file(rotated("b", tick - KEPT + 30))?;
-        }
         _ => {}
     }
     Ok(())
 }
 
+/// What the writer is told, and tells.
+#[derive(Default)]
+struct Writer {
+    stops: AtomicBool,
+    tick: AtomicU32,
+    /// What was rotated some time before this tick may be deleted.
+    delivered: AtomicU32,
+}
+
 /// Also where a test fails meanwhile.
-struct StopsWriter<'a>(&'a AtomicBool);
+struct StopsWriter<'a>(&'a Writer);
 
 impl Drop for StopsWriter<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.stops.store(true, Ordering::Relaxed);
     }
 }
 
 /// Has `harm` done to the agent again and again while files are written and rotated.
 fn run(kafka: &RealKafka, name: &str, count: u32, harm: impl Fn(&mut Env, u32)) {
     let (mut env, topic) = exactly_once(kafka, name);
-    let (logs, stop) = (env.log_dir(), AtomicBool::new(false));
+    let (logs, writer) = (env.log_dir(), Writer::default());
     let written = thread::scope(|scope| {
-        let writer = scope.spawn(|| write(&logs, &stop));
-        let stops = StopsWriter(&stop);
-        for n in 0..count {
+        let writing = scope.spawn(|| write(&logs, &writer));
+        let stops = StopsWriter(&writer);
+        for n in 1..=count {
             harm(&mut env, n);
+            if n % 50 == 0 {
+                let tick = writer.tick.load(Ordering::Relaxed);
+                expect_success(&env.run(&["run", "--once"]));
+                writer.delivered.store(tick, Ordering::Relaxed);
+            }
         }
         drop(stops);
-        writer.join().expect("the writer ends")
+        writing.join().expect("the writer ends")
     });
     expect_success(&env.run(&["run", "--once"]));
     expect_once(kafka, &topic, &written);
@@ -168,11 +183,14 @@ fn kills() -> u32 {
 /// The agent is killed at any time; every third time the state folder goes too.
 fn killed(kafka: &RealKafka, name: &str) {
     run(kafka, name, kills(), |env, n| {
-        env.start();
+        match n.is_multiple_of(4) {
+            true => env.start_and_run_on(),
+            false => env.start(),
+        }
         // How long the agent lives; nothing is waited for.
         thread::sleep(Duration::from_millis(u64::from(n * 397 % 1_100 + 200)));
         env.kill();
-        if n % 3 == 2 {
+        if n.is_multiple_of(3) {
             fs::remove_dir_all(env.state_dir()).expect("the state folder");
         }
     });

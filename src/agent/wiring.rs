@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, tick, unbounded};
 
 use super::memory_limit::MemoryLimit;
 use super::reload::Reloading;
@@ -22,10 +23,11 @@ use crate::control::Inbox;
 use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
 use crate::kafka::producer::transactional::TakenOver;
-use crate::kafka::takeover::Takeover;
+use crate::kafka::takeover::{Takeover, TakeoverError};
 use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
 use crate::output::{Output, StdoutOutput, Worker};
+use crate::panics::caught;
 use crate::progress::{Progress, Saved};
 use crate::service_manager::ServiceManager;
 use crate::shown::ShownPath;
@@ -363,22 +365,61 @@ fn open_store(config: &Config, mode: Mode) -> Result<(Option<Store>, Saved), Age
 }
 
 /// With `delivery = exactly_once`: the transactional ids, one for each producer, which no other agent has now; and
-/// `saved` is what was committed under them.
+/// `saved` is what was committed under them. Brokers are asked on a thread of its own: whatever hangs there, a stop does not
+/// wait for it, and the service manager is told that the agent runs.
 fn take_over(
-    config: &Config,
+    config: &Arc<Config>,
     mode: Mode,
     saved: &mut Saved,
     signals: &Receiver<()>,
 ) -> Result<(Vec<TakenOver>, Option<TopicPositions>), AgentError> {
-    let Some(settings) = config.kafka.exactly_once.as_ref().filter(|_| !mode.dry_run) else {
+    if config.kafka.exactly_once.is_none() || mode.dry_run {
         return Ok((Vec::new(), None));
+    }
+    let (sender, done) = bounded(1);
+    let to_use = config.clone();
+    let body = move || {
+        let panicked = sender.clone();
+        let report = move |words| drop(panicked.send(Err(TakeoverError::Refused(words))));
+        let taken = caught(report, || ask_brokers(&to_use));
+        drop(sender.send(taken.unwrap_or_else(|words| Err(TakeoverError::Refused(words)))));
+    };
+    thread::Builder::new()
+        .name("takeover".into())
+        .spawn(body)
+        .map_err(|error| AgentError::Start {
+            name: "takeover".into(),
+            error,
+        })?;
+    let manager = ServiceManager::of_this_process();
+    let (watchdog, patience) = (manager.watchdog().map_or(never(), tick), after(PATIENCE));
+    let (taken, read) = loop {
+        select! {
+            recv(done) -> answer => break answer.unwrap_or(Err(TakeoverError::Stopped))?,
+            recv(signals) -> _ => return Err(TakeoverError::Stopped.into()),
+            recv(watchdog) -> _ => manager.alive(),
+            recv(patience) -> _ => {
+                manager.status("waits for Kafka to say where the files stand: see the log");
+                manager.ready();
+            }
+        }
     };
     let agent = agent_id(config);
-    let mut takeover = Takeover::new(&config.kafka, settings, &agent);
+    let (moved, positions) = read.move_on(saved, config.agent.producers);
+    log::info!("delivers exactly once as '{agent}'; {moved} positions are from the topic");
+    Ok((taken, Some(positions)))
+}
+
+/// The body of the `takeover` thread.
+fn ask_brokers(config: &Config) -> Result<(Vec<TakenOver>, ReadPositions), TakeoverError> {
+    let Some(settings) = &config.kafka.exactly_once else {
+        return Err(TakeoverError::Stopped);
+    };
+    let agent = agent_id(config);
     let mut read = ReadPositions::new(&agent);
     let mut take = |key: &[u8], value: Option<&[u8]>| read.take(key, value);
-    let is_stopped = || !signals.is_empty();
-    let taken = takeover.run(config.agent.producers, &is_stopped, &mut take)?;
+    let mut takeover = Takeover::new(&config.kafka, settings, &agent);
+    let taken = takeover.run(config.agent.producers, &mut take)?;
     if read.unreadable() > 0 {
         log::warn!(
             "{} records of topic '{}' are no positions, and are left out",
@@ -386,9 +427,7 @@ fn take_over(
             settings.positions_topic
         );
     }
-    let (moved, positions) = read.move_on(saved, config.agent.producers);
-    log::info!("delivers exactly once as '{agent}'; {moved} positions are from the topic");
-    Ok((taken, Some(positions)))
+    Ok((taken, read))
 }
 
 /// What this agent is called among all those of a cluster.
@@ -441,3 +480,5 @@ pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
 const BATCH_QUEUE: usize = 64;
 /// Messages that may wait for the registrar while it writes.
 const PROGRESS_QUEUE: usize = 4096;
+/// Brokers that start together with the agent are waited for.
+const PATIENCE: Duration = Duration::from_secs(3);

@@ -5,7 +5,8 @@
 //!  find or make the topic of positions -> for each producer: FindCoordinator, InitProducerId -> read the positions
 //! ```
 //! Were the positions read first, an instance that still runs could commit after that, and its lines would be sent
-//! again. It all runs on the thread that starts the agent, and is tried again for as long as it takes.
+//! again. It all runs on a thread of its own, which starts nothing before it is done, and is tried again for as long as it
+//! takes.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,7 +85,6 @@ impl<'a> Takeover<'a> {
     pub(crate) fn run(
         &mut self,
         producers: usize,
-        is_stopped: &dyn Fn() -> bool,
         take: Take<'_>,
     ) -> Result<Vec<TakenOver>, TakeoverError> {
         let mut backoff = Backoff::new(&mut fastrand::Rng::new());
@@ -100,13 +100,7 @@ impl<'a> Takeover<'a> {
                 log::warn!("exactly once cannot begin: {trouble}; retrying");
             }
             log::debug!("exactly once cannot begin: {trouble}");
-            let until = Instant::now() + backoff.pause();
-            while Instant::now() < until {
-                if is_stopped() {
-                    return Err(TakeoverError::Stopped);
-                }
-                thread::sleep(STEP);
-            }
+            thread::sleep(backoff.pause());
         }
     }
 
