@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
@@ -134,6 +134,20 @@ fn a_new_section_begins_where_its_start_at_says_and_its_later_files_at_their_beg
     let mut values = env.broker.values(TOPIC);
     values.sort();
     assert_eq!(values, ["one", "two"]);
+}
+
+#[test]
+fn a_file_that_ignore_older_left_out_begins_when_a_reload_allows_it() {
+    let mut env = Env::following_one_path();
+    env.write_lines("app.log", 0..10);
+    let long_ago = SystemTime::now() - Duration::from_secs(7200);
+    env.open("app.log").set_modified(long_ago).unwrap();
+    env.set("log:app", "ignore_older", "1h");
+    env.start();
+    env.wait_for_log("is left out until it is written to", SOON);
+    env.set("log:app", "ignore_older", "1d");
+    reloaded(&env);
+    env.stop_and_expect_lines(&lines(0..10));
 }
 
 #[test]

@@ -323,6 +323,12 @@ fn a_file_that_could_not_be_read_and_is_gone_is_lost_and_does_not_recover() {
     set_mode(&env, "app.log", 0o000);
     start_bound(&mut env);
     env.wait_for_log("app.log' cannot be read", SOON);
+    let path = env.path("app.log");
+    let ended = env.run(&["status", &path]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    let words: Vec<&str> = ended.stdout.split_whitespace().collect();
+    let reason = format!("'{path}' cannot be read: Permission denied");
+    assert!(words.join(" ").contains(&reason), "{}", ended.stdout);
     env.remove("app.log");
     env.wait_for_log("is gone", SOON);
     env.stop();

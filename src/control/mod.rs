@@ -8,8 +8,9 @@
 //!                                              +--> control thread --Request--> main thread
 //! Prometheus, a browser -----metrics_listen----+
 //! ```
-//! A request on the socket is one line, `status`, `tap NAME [COUNT]`; the answer is a line `ok` or `failed`, the text
-//! behind it, and the end of the connection. A new request is a variant of [`Request`] and a row in `server::WORDS`.
+//! A request on the socket is one line, `status`, `why PATH`, `tap NAME [COUNT]`; the answer is a line `ok` or `failed`,
+//! the text behind it, and the end of the connection. A new request is a variant of [`Request`] and a row in
+//! `server::WORDS`.
 
 mod client;
 mod exposition;

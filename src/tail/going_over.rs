@@ -36,6 +36,10 @@ impl Tailer {
                 (self.log, self.destination) = (log, destination);
                 self.account = account.unwrap_or_else(|| self.account.clone());
                 (self.ending, self.must_sync, self.rate_due) = (Ending::No, true, None);
+                if self.shared.metrics.left_out.is_left_by_tailer(&self.path) {
+                    // `ignore_older` may say something else now.
+                    self.paused = None;
+                }
                 for mut source in std::mem::take(&mut self.sources) {
                     if let Err(error) = self.equip(&mut source) {
                         self.trouble.note(&self.path.clone(), &error);
