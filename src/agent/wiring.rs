@@ -23,6 +23,7 @@ use crate::control::Inbox;
 use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
 use crate::kafka::producer::transactional::TakenOver;
+use crate::kafka::protocol::api::TransactionVersion;
 use crate::kafka::takeover::{Takeover, TakeoverError};
 use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
@@ -406,7 +407,14 @@ fn take_over(
     };
     let agent = agent_id(config);
     let (moved, positions) = read.move_on(saved, config.agent.producers);
-    log::info!("delivers exactly once as '{agent}'; {moved} positions are from the topic");
+    let is_new = |taken: &TakenOver| taken.features.transaction_version == TransactionVersion::Two;
+    let version = match taken.iter().all(is_new) {
+        true => "transaction.version 2",
+        false => "transaction.version below 2",
+    };
+    log::info!(
+        "delivers exactly once as '{agent}', with {version}; {moved} positions are from the topic"
+    );
     Ok((taken, Some(positions)))
 }
 

@@ -8,6 +8,7 @@ use super::report::Level::{Failure, Good, Warning};
 use super::report::{Cell, Finding, Level, Table};
 use crate::config::{Acks, Config, LogConfig};
 use crate::kafka::probe::{Answer, Asked};
+use crate::kafka::protocol::api::TransactionVersion;
 use crate::kafka::protocol::configs::{BROKER, Configs, TOPIC};
 use crate::kafka::protocol::error_code::{UNKNOWN_TOPIC_OR_PARTITION, Verdict};
 use crate::kafka::protocol::response::TopicMetadata;
@@ -49,6 +50,17 @@ pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Tabl
                 continue;
             }
         };
+        if config.kafka.exactly_once.is_some() {
+            let (level, words) = match answer.transactions {
+                Some(TransactionVersion::Two) => (Good, "exactly_once: transaction.version 2"),
+                Some(TransactionVersion::Classic) => (Warning, BELOW_TWO),
+                None => (
+                    Failure,
+                    "'delivery = exactly_once' needs Kafka 2.5 or later",
+                ),
+            };
+            findings.push(finding(level, address, words));
+        }
         let version = answer.tls.map(|version| version.trim_start_matches("TLS "));
         let tls = match (version, answer.certificate_end) {
             (None, _) => Cell::Nothing,
@@ -91,6 +103,10 @@ pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Tabl
         findings,
     }
 }
+
+/// What is promised with older brokers, or where nobody has raised the feature.
+const BELOW_TWO: &str = "exactly_once: transaction.version is below 2 (that of Kafka 4.0 and later): brokers do not refuse \
+    a request that is late, and the agent defends itself";
 
 /// What is said of the certificates in files that the ini names.
 pub(super) fn own_certificates(config: &Config, now: SystemTime) -> Vec<Finding> {

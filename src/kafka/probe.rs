@@ -11,7 +11,9 @@ use crossbeam_channel::{Sender, unbounded};
 use super::network::client::Client;
 use super::network::error::ConnectionError;
 use super::network::token::TokenSource;
-use super::protocol::api::{DESCRIBE_CONFIGS, INIT_PRODUCER_ID, METADATA, PRODUCE};
+use super::protocol::api::{
+    DESCRIBE_CONFIGS, INIT_PRODUCER_ID, METADATA, PRODUCE, TransactionVersion,
+};
 use super::protocol::configs::{self, BROKER, Configs, TOPIC};
 use super::protocol::error_code::Verdict;
 use super::protocol::request::Request;
@@ -35,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) certificate_end: Option<SystemTime>,
     /// Its release, as far as the versions of its APIs tell.
     pub(crate) release: Option<&'static str>,
+    /// How transactions are made; `None`: it is too old for those of an agent.
+    pub(crate) transactions: Option<TransactionVersion>,
     /// Of one question.
     pub(crate) round_trip: Duration,
     /// Brokers, and the topics that were asked for.
@@ -138,6 +142,11 @@ fn ask_one(
         tls: client.transport.tls_version(),
         certificate_end: client.transport.certificate_end(),
         release: client.versions.release(),
+        transactions: client
+            .versions
+            .of(INIT_PRODUCER_ID)
+            .filter(|version| *version >= 3)
+            .map(|_| client.versions.features.transaction_version),
         round_trip,
         configs: ask_for_configs(&mut client, address, &config, &metadata)?,
         metadata,
