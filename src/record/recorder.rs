@@ -150,6 +150,11 @@ impl Recorder {
         }
     }
 
+    /// Whether records say more than their events.
+    pub fn adds_to_events(&self) -> bool {
+        self.config.format.is_some()
+    }
+
     /// Whether pieces of an event were made, and others will come.
     pub fn is_inside_event(&self) -> bool {
         self.next_piece > 0

@@ -300,7 +300,12 @@ impl Source {
         // A line that is known to be long is fetched in one go, everything else in usual steps.
         let is_long = is_partial || self.framer.is_inside_line();
         // With a small bound on lines a read must not fetch hundreds of pieces to keep one.
-        let usual = BufferPool::BUFFER_BYTES
+        let usual = match &self.recorder {
+            // A read and what is made of it stay near the processor, and the latter has room in one buffer.
+            Some(recorder) if recorder.adds_to_events() => BufferPool::BUFFER_BYTES / 2,
+            _ => BufferPool::BUFFER_BYTES,
+        };
+        let usual = usual
             .min(self.framer.max_line_bytes().saturating_mul(8))
             .max(Budget::LEAST_BYTES);
         let usual = match self
