@@ -272,6 +272,7 @@ impl ReadPositions {
     pub fn move_on(self, saved: &mut Saved, producers: usize) -> (usize, TopicPositions) {
         let newest = saved.checkpoints.iter().map(|known| known.serial).max();
         let (mut moved, mut stale) = (0, Vec::new());
+        let told: Vec<u64> = self.files.keys().copied().collect();
         for (serial, told) in self.files {
             let known = saved
                 .checkpoints
@@ -312,6 +313,12 @@ impl ReadPositions {
                     .1
                     .push(stale.serial),
                 None => positions.forget(&stale),
+            }
+        }
+        // What the topic was not told before the agent was killed, and the checkpoints file may not have for ever.
+        for known in &saved.checkpoints {
+            if !told.contains(&known.serial) && !positions.replaced.contains_key(&known.serial) {
+                positions.register(known);
             }
         }
         (moved, positions)
@@ -486,6 +493,14 @@ mod tests {
         let mut untold: Vec<_> = positions.untold(0).collect();
         untold.sort();
         assert_eq!(untold, [4, 5]);
+        // Also after a kill that came before it was told, and only what the topic has not.
+        let topic = positions.seal(0, &[sample(4, 100)], &HashMap::new());
+        let mut saved = Saved {
+            checkpoints: vec![sample(3, 0), sample(4, 100), skipped],
+            ..Saved::default()
+        };
+        let (_, positions) = read("a", &topic).move_on(&mut saved, 1);
+        assert_eq!(positions.untold(0).collect::<Vec<_>>(), [5]);
     }
 
     #[test]
