@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, tick, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::memory_limit::MemoryLimit;
 use super::reload::Reloading;
@@ -28,7 +28,6 @@ use crate::kafka::takeover::{Takeover, TakeoverError};
 use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
 use crate::output::{Output, StdoutOutput, Worker};
-use crate::panics::caught;
 use crate::progress::{Progress, Saved};
 use crate::service_manager::ServiceManager;
 use crate::shown::ShownPath;
@@ -377,34 +376,30 @@ fn take_over(
     if config.kafka.exactly_once.is_none() || mode.dry_run {
         return Ok((Vec::new(), None));
     }
-    let (sender, done) = bounded(1);
     let to_use = config.clone();
-    let body = move || {
-        let panicked = sender.clone();
-        let report = move |words| drop(panicked.send(Err(TakeoverError::Refused(words))));
-        let taken = caught(report, || ask_brokers(&to_use));
-        drop(sender.send(taken.unwrap_or_else(|words| Err(TakeoverError::Refused(words)))));
-    };
-    thread::Builder::new()
+    let asking = thread::Builder::new()
         .name("takeover".into())
-        .spawn(body)
+        .spawn(move || ask_brokers(&to_use))
         .map_err(|error| AgentError::Start {
             name: "takeover".into(),
             error,
         })?;
     let manager = ServiceManager::of_this_process();
-    let (watchdog, patience) = (manager.watchdog().map_or(never(), tick), after(PATIENCE));
-    let (taken, read) = loop {
-        select! {
-            recv(done) -> answer => break answer.unwrap_or(Err(TakeoverError::Stopped))?,
-            recv(signals) -> _ => return Err(TakeoverError::Stopped.into()),
-            recv(watchdog) -> _ => manager.alive(),
-            recv(patience) -> _ => {
-                manager.status("waits for Kafka to say where the files stand: see the log");
-                manager.ready();
-            }
+    let (began, mut said) = (Instant::now(), Instant::now());
+    while !asking.is_finished() {
+        if !signals.is_empty() {
+            return Err(TakeoverError::Stopped.into());
         }
-    };
+        if began.elapsed() > PATIENCE && said.elapsed() > PATIENCE {
+            said = Instant::now();
+            manager.status("waits for Kafka to say where the files stand: see the log");
+            manager.ready();
+            manager.alive();
+        }
+        thread::sleep(STEP);
+    }
+    let panicked = |_| Err(TakeoverError::Refused("a thread panicked".into()));
+    let (taken, read) = asking.join().unwrap_or_else(panicked)?;
     let agent = agent_id(config);
     let (moved, positions) = read.move_on(saved, config.agent.producers);
     let is_new = |taken: &TakenOver| taken.features.transaction_version == TransactionVersion::Two;
@@ -490,3 +485,5 @@ const BATCH_QUEUE: usize = 64;
 const PROGRESS_QUEUE: usize = 4096;
 /// Brokers that start together with the agent are waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// So often the start looks whether it may go on.
+const STEP: Duration = Duration::from_millis(5);

@@ -36,8 +36,8 @@ pub struct TopicPositions {
     /// Those that took the place of others, and of which the topic has no record since: where they begin, and which
     /// others.
     replaced: HashMap<u64, (u64, Vec<u64>)>,
-    /// What is in the transaction of a producer.
-    leaving: HashMap<usize, Leaving>,
+    /// What is in the transaction of each producer.
+    leaving: Vec<Leaving>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl TopicPositions {
             just_forgotten: Vec::new(),
             untold: HashMap::new(),
             replaced: HashMap::new(),
-            leaving: HashMap::new(),
+            leaving: Vec::new(),
         }
     }
 
@@ -152,7 +152,10 @@ impl TopicPositions {
         told.retain(|checkpoint| !waits(checkpoint));
         let passed: Vec<u64> = told.iter().flat_map(|told| before(told)).collect();
         told.retain(|checkpoint| !passed.contains(&checkpoint.serial));
-        let leaving = self.leaving.entry(producer).or_default();
+        if self.leaving.len() <= producer {
+            self.leaving.resize_with(producer + 1, Leaving::default);
+        }
+        let leaving = &mut self.leaving[producer];
         let is_told = |forgotten: &Forgotten| {
             let mut told = told.iter();
             told.any(|told| {
@@ -187,7 +190,8 @@ impl TopicPositions {
 
     /// The transaction is committed.
     pub(super) fn committed(&mut self, producer: usize) {
-        for serial in self.leaving.remove(&producer).unwrap_or_default().told {
+        let leaving = self.leaving.get_mut(producer).map(std::mem::take);
+        for serial in leaving.unwrap_or_default().told {
             for before in self.all_before(serial) {
                 self.replaced.remove(&before);
             }

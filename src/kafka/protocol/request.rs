@@ -5,14 +5,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, InitProducerIdRequest, RequestHeader, SaslAuthenticateRequest,
-    SaslHandshakeRequest, TopicName,
+    ApiVersionsRequest, RequestHeader, SaslAuthenticateRequest, SaslHandshakeRequest, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
-use super::api::{
-    API_VERSIONS, Api, INIT_PRODUCER_ID, METADATA, PRODUCE, SASL_AUTHENTICATE, SASL_HANDSHAKE,
-};
+use super::api::{API_VERSIONS, Api, METADATA, PRODUCE, SASL_AUTHENTICATE, SASL_HANDSHAKE};
 use super::wire::{Reader, WireError, Writer};
 
 /// One request, ready to be written but for its correlation id.
@@ -88,14 +85,6 @@ impl Request {
             .with_allow_auto_topic_creation(false)
             .with_include_topic_authorized_operations(version >= 8);
         Self::plain(METADATA, version, client_id, &message)
-    }
-
-    /// `InitProducerId` without a transaction.
-    pub(crate) fn init_producer_id(client_id: &str, version: i16) -> Self {
-        let message = InitProducerIdRequest::default()
-            .with_transactional_id(None)
-            .with_transaction_timeout_ms(60_000);
-        Self::plain(INIT_PRODUCER_ID, version, client_id, &message)
     }
 
     pub(crate) fn plain<M: Encodable + HeaderVersion>(

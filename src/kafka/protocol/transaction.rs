@@ -3,9 +3,6 @@
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::{InitProducerIdRequest, TransactionalId};
-use kafka_protocol::protocol::StrBytes;
-
 use super::api::{
     ADD_PARTITIONS_TO_TXN, CREATE_TOPICS, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID,
 };
@@ -24,10 +21,6 @@ pub(crate) struct Transactions {
 }
 
 impl Transactions {
-    fn name(&self) -> TransactionalId {
-        TransactionalId(StrBytes::from_string(self.id.clone()))
-    }
-
     /// What requests about an open transaction begin with.
     fn write(&self, w: &mut Writer, producer: ProducerId) {
         w.string(&self.id);
@@ -60,13 +53,33 @@ impl Request {
         transactions: &Transactions,
         producer: Option<ProducerId>,
     ) -> Self {
-        let (id, epoch) = producer.map_or((-1, -1), |producer| (producer.id, producer.epoch));
-        let message = InitProducerIdRequest::default()
-            .with_transactional_id(Some(transactions.name()))
-            .with_transaction_timeout_ms(transactions.timeout_ms)
-            .with_producer_id(id.into())
-            .with_producer_epoch(epoch);
-        Self::plain(INIT_PRODUCER_ID, version, client_id, &message)
+        Self::init_producer(client_id, version, Some(transactions), producer)
+    }
+
+    /// `InitProducerId` without a transaction.
+    pub(crate) fn init_producer_id(client_id: &str, version: i16) -> Self {
+        Self::init_producer(client_id, version, None, None)
+    }
+
+    fn init_producer(
+        client_id: &str,
+        version: i16,
+        transactions: Option<&Transactions>,
+        producer: Option<ProducerId>,
+    ) -> Self {
+        let mut w = begin(INIT_PRODUCER_ID, version, client_id);
+        match transactions {
+            Some(transactions) => w.string(&transactions.id),
+            None => w.null_string(),
+        }
+        w.i32(transactions.map_or(60_000, |transactions| transactions.timeout_ms));
+        if version >= 3 {
+            let (id, epoch) = producer.map_or((-1, -1), |producer| (producer.id, producer.epoch));
+            w.i64(id);
+            w.i16(epoch);
+        }
+        w.tags();
+        Self::written(INIT_PRODUCER_ID, version, w.bytes)
     }
 
     /// `AddPartitionsToTxn`. The partitions of a topic follow each other.
@@ -250,9 +263,9 @@ mod tests {
     use kafka_protocol::messages::find_coordinator_response::Coordinator;
     use kafka_protocol::messages::{
         AddPartitionsToTxnRequest, CreateTopicsRequest, EndTxnRequest, FindCoordinatorRequest,
-        TopicName,
+        InitProducerIdRequest, TopicName,
     };
-    use kafka_protocol::protocol::{Decodable, decode_request_header_from_buffer};
+    use kafka_protocol::protocol::{Decodable, StrBytes, decode_request_header_from_buffer};
 
     use crate::kafka::protocol::response::Response;
     use crate::kafka::testing::encoded;
