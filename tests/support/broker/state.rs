@@ -430,7 +430,8 @@ impl State {
             response.controller_id = self.nodes.keys().next().copied().unwrap_or(-1).into();
         }
         if request.version >= 2 {
-            let first = self.nodes.values().next().map(|node| node.address);
+            // It stays the same wherever nodes move to.
+            let first = self.nodes.values().next().map(|node| node.address.ip());
             response.cluster_id = first.map(|first| format!("in-process {first}").into());
         }
         if request.version >= 3 {
