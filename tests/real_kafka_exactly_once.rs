@@ -272,3 +272,24 @@ fn an_agent_that_slept_beyond_the_time_out_goes_on_by_itself() {
         env.stop();
     });
 }
+
+#[test]
+fn files_that_wait_for_memory_do_not_wait_for_the_commit_interval() {
+    let kafka = RealKafka::current();
+    let (mut env, topic) = exactly_once(&kafka, "once-short");
+    env.set("agent", "memory_limit", "16MiB")
+        .set("kafka", "compression", "none")
+        .set("kafka", "commit_interval", "30s");
+    let lines: Vec<String> = (0..40_000)
+        .map(|n| format!("a {n} {}", "x".repeat(1_000)))
+        .collect();
+    append(&env.log_dir().join("a.log"), &lines);
+    let began = Instant::now();
+    expect_success(&env.spawn(&["run", "--once"]).wait_exit(LONG));
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
+    expect_once(&kafka, &topic, &lines);
+}

@@ -18,6 +18,11 @@ impl Permit {
         self.bytes
     }
 
+    /// Whether files wait for memory.
+    pub fn is_waited_for(&self) -> bool {
+        self.account.budget().entries.load(Ordering::Relaxed) > 0
+    }
+
     /// Counts `bytes` more for the same file, whatever is free: for a copy that exists already. More may be taken
     /// than the limit then, and nobody is served before that is over.
     pub fn with_copy(&self, bytes: usize) -> Permit {

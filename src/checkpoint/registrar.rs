@@ -473,6 +473,11 @@ impl Registrar {
             CloseReason::Finished => SourceState::Finished,
             CloseReason::Paused => SourceState::Open,
         };
+        if tracked.checkpoint.state == SourceState::Finished
+            && let Some(positions) = &mut self.positions
+        {
+            positions.register(&tracked.checkpoint);
+        }
         self.changes.rest.push(serial);
         self.rest.insert(serial, tracked.checkpoint);
     }

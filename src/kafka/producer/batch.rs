@@ -145,8 +145,16 @@ impl RecordBatch {
         }
     }
 
+    /// Whether files wait for the memory that it takes.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.permits.first().is_some_and(Permit::is_waited_for)
+    }
+
     /// Counts in the memory budget what is left of it: the encoded bytes.
     pub(crate) fn count_as_encoded(&mut self) {
+        if let Some(bytes) = Arc::get_mut(&mut self.bytes) {
+            bytes.shrink_to_fit();
+        }
         let mut left = self.bytes.capacity();
         for permit in &mut self.permits {
             permit.shrink_to(left);

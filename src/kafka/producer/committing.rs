@@ -1,6 +1,6 @@
 //! What the machine does for its transactions: seals them, asks the coordinator, and sends again what was aborted.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Span};
 use crate::kafka::cluster::Room;
@@ -16,6 +16,7 @@ use crate::progress::PositionRecord;
 
 use super::batch::RecordBatch;
 use super::machine::{Machine, min_deadline};
+use super::partition::Partition;
 use super::producer_id::ProducerIds;
 use super::transaction::{End, Outcome, Question};
 use super::transactional::{Stage, TakenOver, Transactional};
@@ -103,9 +104,17 @@ impl Machine {
     pub(super) fn drive_transaction(&mut self, now: Instant) -> Option<Instant> {
         let is_empty =
             self.ready.is_empty() && self.topics.iter().flatten().all(|topic| topic.is_empty());
+        // What lingers goes out with the seal.
+        let is_calm = is_empty || !self.has_in_flight();
+        let is_short = is_calm && self.retained().any(Partition::is_retained_waited_for);
         let finishing = self.finishing;
         let transactional = self.transactional.as_deref_mut()?;
         let mut next = transactional.seal_at();
+        if is_calm && let Some((began, at)) = transactional.began.zip(next) {
+            // Nothing more comes before the memory of what is kept is free again.
+            let early = if is_short { began } else { now };
+            next = Some(at.min(early + LEAST_TIME));
+        }
         if next.is_some_and(|at| at <= now || finishing) {
             transactional.transaction.seal();
             transactional.stage = Stage::Emptying;
@@ -129,15 +138,23 @@ impl Machine {
         min_deadline(next, self.ask_coordinator(now))
     }
 
-    fn retained_spans(&self) -> Vec<Span> {
-        let Some(transactional) = &self.transactional else {
-            return Vec::new();
-        };
-        let touched = transactional.touched.iter();
+    /// The partitions that keep something until the commit.
+    fn retained(&self) -> impl Iterator<Item = &Partition> {
+        let touched = self
+            .transactional
+            .iter()
+            .flat_map(|transactional| &transactional.touched);
         let topics = touched.filter_map(|number| self.topics.get(*number)?.as_ref());
-        let partitions = topics.flat_map(|topic| topic.partitions.values());
-        let mut spans = transactional.aside.clone();
-        spans.extend(partitions.flat_map(|partition| partition.retained_spans()));
+        topics.flat_map(|topic| topic.partitions.values())
+    }
+
+    fn retained_spans(&self) -> Vec<Span> {
+        let aside = self
+            .transactional
+            .iter()
+            .flat_map(|transactional| &transactional.aside);
+        let mut spans: Vec<Span> = aside.cloned().collect();
+        spans.extend(self.retained().flat_map(Partition::retained_spans));
         spans
     }
 
@@ -339,3 +356,5 @@ impl Machine {
 
 /// Of the positions of many files not more than this goes into one batch: brokers take 1 MB.
 const POSITIONS_BYTES: usize = 512 << 10;
+/// A transaction is not sealed sooner for want of memory; and so often it is looked whether there is any.
+const LEAST_TIME: Duration = Duration::from_millis(20);

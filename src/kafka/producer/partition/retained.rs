@@ -28,6 +28,12 @@ impl Partition {
         !self.retained.is_empty()
     }
 
+    /// Whether files wait for the memory of what is kept.
+    pub(crate) fn is_retained_waited_for(&self) -> bool {
+        let first = self.retained.first();
+        first.is_some_and(RecordBatch::is_waited_for)
+    }
+
     /// The file bytes that are kept.
     pub(crate) fn retained_spans(&self) -> impl Iterator<Item = Span> + '_ {
         self.retained.iter().flat_map(RecordBatch::spans)
