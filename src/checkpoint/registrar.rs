@@ -255,14 +255,7 @@ impl Registrar {
             }
             Progress::Filtered(span) => self.done_with(&span),
             Progress::Skipped(span) => self.move_to(&span, 0),
-            Progress::Registered(checkpoint) => {
-                if let Some(positions) = &mut self.positions {
-                    positions.register(&checkpoint);
-                }
-                self.changes.rest.push(checkpoint.serial);
-                self.rest.insert(checkpoint.serial, checkpoint);
-                self.schedule.changed();
-            }
+            Progress::Registered(checkpoint) => self.register(checkpoint),
             Progress::Forgotten { serial } => self.forget(serial),
             Progress::Asked(answer) => {
                 // Who asked and waits no longer has gone on without it.
@@ -282,6 +275,15 @@ impl Registrar {
                 }
             }
         }
+    }
+
+    fn register(&mut self, checkpoint: Checkpoint) {
+        if let Some(positions) = &mut self.positions {
+            positions.register(&checkpoint);
+        }
+        self.changes.rest.push(checkpoint.serial);
+        self.rest.insert(checkpoint.serial, checkpoint);
+        self.schedule.changed();
     }
 
     fn forget(&mut self, serial: u64) {

@@ -263,34 +263,15 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
     let errors = kafka.errors;
     let compression = resolve_compression(compression, level, protocol.as_ref(), errors);
     if let Some(delivery) = delivery.as_ref().filter(|delivery| delivery.value) {
-        let (is_legacy, is_all) = (
-            |p: &Protocol| *p == Protocol::Legacy,
-            |a: &Acks| *a == Acks::All,
-        );
-        refuse_beside(
+        let partitioner = log_defaults.partitioner.as_ref();
+        refuse_beside_transactions(
             delivery,
             protocol.as_ref(),
-            is_legacy,
-            "legacy has no transactions",
-            errors,
-        );
-        refuse_beside(
-            delivery,
             acks.as_ref(),
-            |a| !is_all(a),
-            "transactions need acks = all",
-            errors,
-        );
-        refuse_beside(
-            delivery,
             idempotence.as_ref(),
-            |on| !on,
-            "transactions need idempotence",
+            partitioner,
             errors,
         );
-        let partitioner = log_defaults.partitioner.as_ref();
-        let is_in_turn = |p: &Partitioner| *p == Partitioner::RoundRobin;
-        refuse_beside(delivery, partitioner, is_in_turn, ONE_PARTITION, errors);
     }
     let [interval, timeout] = exactly_once;
     let exactly_once = ExactlyOnce {
@@ -320,6 +301,27 @@ fn kafka_config(mut kafka: Reader<'_>, log_defaults: &mut LogDefaults) -> Option
         tls: tls?,
         sasl: sasl?,
     })
+}
+
+/// What transactions cannot be had with.
+fn refuse_beside_transactions(
+    delivery: &Setting<bool>,
+    protocol: Option<&Setting<Protocol>>,
+    acks: Option<&Setting<Acks>>,
+    idempotence: Option<&Setting<bool>>,
+    partitioner: Option<&Setting<Partitioner>>,
+    errors: &mut Vec<ConfigError>,
+) {
+    let is_legacy = |protocol: &Protocol| *protocol == Protocol::Legacy;
+    let why = "legacy has no transactions";
+    refuse_beside(delivery, protocol, is_legacy, why, errors);
+    let is_less = |acks: &Acks| *acks != Acks::All;
+    let why = "transactions need acks = all";
+    refuse_beside(delivery, acks, is_less, why, errors);
+    let why = "transactions need idempotence";
+    refuse_beside(delivery, idempotence, |on| !on, why, errors);
+    let is_in_turn = |partitioner: &Partitioner| *partitioner == Partitioner::RoundRobin;
+    refuse_beside(delivery, partitioner, is_in_turn, ONE_PARTITION, errors);
 }
 
 /// Each protocol has its codecs; the default is one that it has. Two codecs have levels.
