@@ -46,7 +46,7 @@ impl Question {
 pub(crate) enum Outcome {
     /// They are in Kafka for good.
     Committed,
-    /// Nobody will ever see them: they go again, signed with what [`Transaction::producer`] is now.
+    /// Nobody will ever see them: they go again, signed with what [`super::Transaction::producer`] is now.
     Aborted,
     /// The producer cannot go on.
     Stopped(Stop),
