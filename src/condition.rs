@@ -7,127 +7,16 @@
 //!
 //! The [`Board`] shows what is entered at present, to whoever asks. Several parts may meet the same trouble (each
 //! producer has its own view of a broker): conditions with one subject are one on the board, which the first of them
-//! says and the last one ends. The board is locked when one is entered, changes or ends, never while all is well.
+//! says and the last one ends.
 
-use std::collections::BTreeMap;
+mod board;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
 
-use crate::snapshot::ConditionStatus;
-
-/// What is wrong at present.
-#[derive(Debug, Clone, Default)]
-pub struct Board(Arc<Mutex<BTreeMap<String, Posted>>>);
-
-/// What the board shows of one subject.
-#[derive(Debug)]
-struct Posted {
-    reason: String,
-    level: Level,
-    began: SystemTime,
-    since: Instant,
-    again: Option<SystemTime>,
-    /// How many conditions there are with this subject.
-    holders: u32,
-    /// When it was said last, and how loud at most.
-    said: Option<(Instant, Level)>,
-}
-
-impl Posted {
-    fn status(&self, subject: &str) -> ConditionStatus {
-        ConditionStatus {
-            subject: subject.to_owned(),
-            reason: self.reason.clone(),
-            since: self.began,
-            level: self.level,
-            next_try: self.again,
-        }
-    }
-}
-
-impl Board {
-    /// All of it, the longest first.
-    pub fn all(&self) -> Vec<ConditionStatus> {
-        let posted = self.lock();
-        let mut all: Vec<_> = posted.iter().collect();
-        all.sort_by_key(|(_, posted)| posted.since);
-        all.iter()
-            .map(|(subject, posted)| posted.status(subject))
-            .collect()
-    }
-
-    /// Those that were said [`SAID_AGAIN`] ago or longer: they are to be said again, and count as said. With how long
-    /// they have lasted.
-    pub fn due(&self, now: Instant) -> Vec<(ConditionStatus, Duration)> {
-        let mut due = Vec::new();
-        for (subject, posted) in self.lock().iter_mut() {
-            if let Some((said, _)) = &mut posted.said
-                && now.saturating_duration_since(*said) >= SAID_AGAIN
-            {
-                *said = now;
-                let lasted = now.saturating_duration_since(posted.since);
-                due.push((posted.status(subject), lasted));
-            }
-        }
-        due
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Posted>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Shows what was entered now.
-    fn post(&self, subject: &str, level: Level, reason: &str, now: Instant) {
-        let mut posted = self.lock();
-        let of_subject = posted.entry(subject.to_owned()).or_insert_with(|| Posted {
-            reason: reason.to_owned(),
-            level,
-            began: SystemTime::now(),
-            since: now,
-            again: None,
-            holders: 0,
-            said: None,
-        });
-        of_subject.holders += 1;
-    }
-
-    /// The reason of `subject` is another one now.
-    fn change(&self, subject: &str, level: Level, reason: &str) {
-        if let Some(posted) = self.lock().get_mut(subject) {
-            (posted.reason, posted.level) = (reason.to_owned(), level);
-        }
-    }
-
-    /// Whether nobody has said it yet, or not as loud; it counts as said now.
-    fn say(&self, subject: &str, level: Level, now: Instant) -> bool {
-        let mut posted = self.lock();
-        let Some(posted) = posted.get_mut(subject) else {
-            return true;
-        };
-        match posted.said {
-            Some((_, said)) if said <= level => false,
-            _ => {
-                posted.said = Some((now, level));
-                true
-            }
-        }
-    }
-
-    /// One condition is over. If it was the last with this subject: whether any of them was said.
-    fn remove(&self, subject: &str) -> Option<bool> {
-        let mut posted = self.lock();
-        let of_subject = posted.get_mut(subject)?;
-        of_subject.holders -= 1;
-        if of_subject.holders > 0 {
-            return None;
-        }
-        let last = posted.remove(subject)?;
-        Some(last.said.is_some())
-    }
-}
+pub use self::board::Board;
 
 /// Whether something is wrong, since when, and whether that was said.
 #[derive(Debug, Default)]
@@ -260,9 +149,9 @@ impl Condition {
     pub fn tries_again(&self, at: Instant, now: Instant) {
         if let Some(entered) = &self.entered
             && let Some(board) = &entered.board
-            && let Some(posted) = board.lock().get_mut(&entered.subject)
         {
-            posted.again = Some(SystemTime::now() + at.saturating_duration_since(now));
+            let at = SystemTime::now() + at.saturating_duration_since(now);
+            board.tries_again(&entered.subject, at);
         }
     }
 

@@ -180,9 +180,15 @@ impl Agent {
             log::info!("{line}");
         }
         self.standing.told = totals;
-        for (condition, lasted) in self.shared.metrics.board.due(Instant::now()) {
+        let (board, now) = (&self.shared.metrics.board, Instant::now());
+        for (condition, lasted) in board.due(now) {
             let line = still_wrong(&condition, lasted, snapshot, &self.config.logs);
             log::log!(condition.level, "{line}");
+        }
+        if let Some(others) = board.kept_back(now) {
+            log::warn!(
+                "{others} others like these were not said; 'logagent status' has them all"
+            );
         }
     }
 
