@@ -186,9 +186,7 @@ impl Agent {
             log::log!(condition.level, "{line}");
         }
         if let Some(others) = board.kept_back(now) {
-            log::warn!(
-                "{others} others like these were not said; 'logagent status' has them all"
-            );
+            log::warn!("{others} others like these were not said; 'logagent status' has them all");
         }
     }
 

@@ -102,25 +102,24 @@ impl Scan {
     #[inline]
     fn take(&mut self, paths: &Paths, line: &[u8], member: &Member) -> Option<()> {
         let raw_key = line.get(member.key.clone())?;
-        if member.has_escape || paths.first_keys & key_bit(raw_key) != 0 {
+        if member.has_escape {
+            let mut scratch = std::mem::take(&mut self.key);
+            self.take_matching(paths, line, unescaped(raw_key, &mut scratch), &member.value);
+            self.key = scratch;
+        } else if paths.first_keys & key_bit(raw_key) != 0 {
             self.take_matching(paths, line, raw_key, &member.value);
         }
         Some(())
     }
 
-    fn take_matching(&mut self, paths: &Paths, line: &[u8], raw_key: &[u8], value: &Range<usize>) {
-        let Scan {
-            values,
-            key: scratch,
-        } = self;
-        let key = unescaped(raw_key, scratch);
+    fn take_matching(&mut self, paths: &Paths, line: &[u8], key: &[u8], value: &Range<usize>) {
         for (id, rest) in paths.beginning_with(key) {
             let found = match rest.strip_prefix(b".") {
                 None if rest.is_empty() => Some(value.clone()),
                 None => None,
                 Some(inner) => value_within(line, value, inner),
             };
-            if let (Some(found), Some(slot)) = (found, values.get_mut(id)) {
+            if let (Some(found), Some(slot)) = (found, self.values.get_mut(id)) {
                 *slot = Some(found);
             }
         }

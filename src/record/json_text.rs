@@ -4,6 +4,8 @@
 //! as `\u00XX` (NUL is `\u0000`); everything else as it is, `/`, U+007F and non-ASCII too. Bytes that are no UTF-8
 //! become U+FFFD, one for each maximal bad part, as WHATWG's decoder and `String::from_utf8_lossy` do.
 
+use wide::{CmpEq, CmpLt, i8x16};
+
 /// Appends `bytes` as a JSON string with its quotes; says how many bad parts became U+FFFD.
 pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
     out.push(b'"');
@@ -41,49 +43,38 @@ pub fn unescaped<'a>(inner: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
 #[inline]
 pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        if let Some(clean) = clean_len(block) {
-            return at + clean;
+        match specials_of(block) {
+            0 => at += BLOCK,
+            specials => return at + specials.trailing_zeros() as usize,
         }
-        at += BLOCK;
     }
-    while bytes.get(at).is_some_and(|&byte| !is_special(byte)) {
-        at += 1;
-    }
-    at
+    let tail = bytes.get(at..).unwrap_or_default();
+    let specials = specials_of(&end_block(bytes, tail)) | 1 << tail.len();
+    at + specials.trailing_zeros() as usize
 }
 
-/// How many bytes stand before the first of these that a JSON string cannot hold as it is.
+/// A bit for each of these bytes that a JSON string cannot hold as it is; the lowest is that of the first byte.
 #[inline(always)]
-fn clean_len(block: &[u8; BLOCK]) -> Option<usize> {
-    let all = u128::from_le_bytes(*block);
-    match (marks_of(all as u64), marks_of((all >> 64) as u64)) {
-        (0, 0) => None,
-        (0, high) => Some(8 + high.trailing_zeros() as usize / 8),
-        (low, _) => Some(low.trailing_zeros() as usize / 8),
-    }
+fn specials_of(block: &[u8; BLOCK]) -> u32 {
+    let bytes = i8x16::from(block.map(as_signed));
+    let is_control = bytes.cmp_lt(i8x16::splat(as_signed(b' ')));
+    let is_quote = bytes.cmp_eq(i8x16::splat(as_signed(b'"')));
+    let is_backslash = bytes.cmp_eq(i8x16::splat(as_signed(b'\\')));
+    (is_control | is_quote | is_backslash).move_mask() as u32
 }
 
-/// A bit in the lowest of these bytes that a JSON string cannot hold as it is, and perhaps in some above it.
-///
-/// Eight bytes at once: x ^ 2 is below 0x21 for exactly the control characters and the quote. A borrow makes false
-/// marks above a true one only, so the lowest is right.
+/// Processors compare signed bytes: of these, the one is below the other if it was before.
 #[inline(always)]
-fn marks_of(word: u64) -> u64 {
-    let low_or_quote = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
-    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
-    (low_or_quote | backslash) & !word & (ONES * 0x80)
-}
-
-fn is_special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+fn as_signed(byte: u8) -> i8 {
+    (byte ^ 0x80) as i8
 }
 
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks();
-    let all = words
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let all = blocks
         .iter()
-        .fold(0, |all, word| all | u64::from_le_bytes(*word));
+        .fold(0, |all, block| all | u128::from_le_bytes(*block));
     all & NOT_ASCII == 0 && rest.is_ascii()
 }
 
@@ -119,57 +110,93 @@ fn push_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
 
 /// Copies to `room` as much of `text` as it has room for, and leaves there what is not used of it. Returns what is left
 /// of the text.
-///
-/// Blocks are copied whether all of their bytes are clean or not: what comes next is written over those that are not.
-/// Where all are, the next place is known before they are looked at, so the processor need not wait.
 #[inline]
-fn copy_escaped<'t>(room: &mut &mut [u8], mut text: &'t [u8]) -> &'t [u8] {
+fn copy_escaped<'t>(room: &mut &mut [u8], text: &'t [u8]) -> &'t [u8] {
     let mut left = std::mem::take(room);
-    while let (Some((block, rest)), Some(place)) =
-        (text.split_first_chunk(), left.first_chunk_mut::<ROOM>())
-    {
-        place[..BLOCK].copy_from_slice(block);
-        let Some(clean) = clean_len(block) else {
-            text = rest;
-            left = &mut left[BLOCK..];
-            continue;
+    let (blocks, tail) = text.as_chunks::<BLOCK>();
+    let mut done = 0;
+    for block in blocks {
+        let Some(written) = copy_block(left, *block, BLOCK) else {
+            break;
         };
-        let written = write_escape(place, clean, block[clean % BLOCK]);
-        text = &text[clean + 1..];
         left = &mut left[written..];
+        done += BLOCK;
     }
-    while let (Some((&byte, rest)), Some(place)) =
-        (text.split_first(), left.first_chunk_mut::<ROOM>())
+    if done + tail.len() == text.len()
+        && let Some(written) = copy_block(left, end_block(text, tail), tail.len())
     {
-        let written = match is_special(byte) {
-            true => write_escape(place, 0, byte),
-            false => {
+        left = &mut left[written..];
+        done = text.len();
+    }
+    *room = left;
+    &text[done..]
+}
+
+/// The block that begins with `tail`, the last bytes of `text`. A text that is longer than a block has them in a register
+/// with a shift; a copy of variable length would be a call.
+#[inline(always)]
+fn end_block(text: &[u8], tail: &[u8]) -> [u8; BLOCK] {
+    match text.last_chunk::<BLOCK>() {
+        _ if tail.is_empty() => [0; BLOCK],
+        Some(last) => (u128::from_le_bytes(*last) >> (8 * (BLOCK - tail.len()))).to_le_bytes(),
+        None => {
+            let mut block = [0; BLOCK];
+            block[..tail.len()].copy_from_slice(tail);
+            block
+        }
+    }
+}
+
+/// Writes the first `len` bytes of a block to `room` with what must be escaped; says how many bytes they became.
+/// Nothing if there may not be room for them.
+///
+/// The block is stored as it is, and for each special byte what begins there is stored again, behind a backslash. So
+/// most lines take the same path, though they have quotes at other places: a processor that guesses where the next one
+/// is, as it must if what it does next depends on that, is wrong for each.
+#[inline(always)]
+fn copy_block(room: &mut [u8], bytes: [u8; BLOCK], len: usize) -> Option<usize> {
+    let place = room.first_chunk_mut::<LONGEST>()?;
+    let block = u128::from_le_bytes(bytes);
+    place[..BLOCK].copy_from_slice(&bytes);
+    let mut specials = specials_of(&bytes) & ((1 << len) - 1);
+    let mut escapes = 0;
+    while specials != 0 {
+        let at = specials.trailing_zeros() as usize % BLOCK;
+        let rest = (block >> (8 * at)).to_le_bytes();
+        if rest[0] < b' ' {
+            return Some(copy_bytes(place, &bytes[..len]));
+        }
+        let to = (at + escapes) % (2 * BLOCK);
+        place[to] = b'\\';
+        place[to + 1..to + 1 + BLOCK].copy_from_slice(&rest);
+        specials &= specials - 1;
+        escapes += 1;
+    }
+    Some(len + escapes)
+}
+
+/// As [`copy_block`], byte by byte.
+#[cold]
+fn copy_bytes(place: &mut [u8; LONGEST], bytes: &[u8]) -> usize {
+    let mut at = 0;
+    for &byte in bytes {
+        let place = &mut place[at..at + ESCAPE];
+        at += match byte {
+            0..b' ' => write_control(place, byte),
+            b'"' | b'\\' => {
+                place[..2].copy_from_slice(&[b'\\', byte]);
+                2
+            }
+            _ => {
                 place[0] = byte;
                 1
             }
         };
-        text = rest;
-        left = &mut left[written..];
     }
-    *room = left;
-    text
+    at
 }
 
-/// Writes an escape at `at`, and says where it ends.
-#[inline(always)]
-fn write_escape(place: &mut [u8; ROOM], at: usize, special: u8) -> usize {
-    let Some(place) = place.get_mut(at..at + ESCAPE) else {
-        return at;
-    };
-    if matches!(special, b'"' | b'\\') {
-        place[..2].copy_from_slice(&[b'\\', special]);
-        return at + 2;
-    }
-    at + write_control(place, special)
-}
-
-/// As [`write_escape`], of a control character; says how many bytes it takes.
-#[inline(never)]
+/// Writes the escape of a control character; says how many bytes it takes.
 fn write_control(place: &mut [u8], control: u8) -> usize {
     let short = match control {
         0x08 => b'b',
@@ -243,14 +270,13 @@ pub(crate) fn split_hex4(bytes: &[u8]) -> Option<(u16, &[u8])> {
 const BLOCK: usize = 16;
 /// The longest escape.
 const ESCAPE: usize = 6;
-/// What a block and an escape behind its last clean byte may take.
-const ROOM: usize = BLOCK + ESCAPE;
-/// More than the escapes of most lines take.
-const ESCAPES_ROOM: usize = 64;
-const ONES: u64 = 0x0101_0101_0101_0101;
-/// Bits that bytes of ASCII have not.
-const NOT_ASCII: u64 = ONES * 0x80;
+/// What a block becomes at most.
+const LONGEST: usize = BLOCK * ESCAPE;
+/// More than the escapes of most lines take, and what must be there for the last block.
+const ESCAPES_ROOM: usize = LONGEST + 32;
 
+/// Bits that bytes of ASCII have not.
+const NOT_ASCII: u128 = u128::MAX / 0xff * 0x80;
 /// U+FFFD in UTF-8.
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
@@ -310,7 +336,8 @@ mod tests {
             for byte in 0..=255 {
                 let mut bytes = [b'x'; 40];
                 bytes[place] = byte;
-                let expected = if is_special(byte) { place } else { 40 };
+                let is_special = byte < 0x20 || byte == b'"' || byte == b'\\';
+                let expected = if is_special { place } else { 40 };
                 assert_eq!(next_special(&bytes, 0), expected, "{byte} at {place}");
             }
         }

@@ -21,11 +21,13 @@ use super::wire::{Reader, WireError};
 
 mod origin;
 mod unpacked;
+mod varint;
 
 use origin::Origin;
 pub(super) use unpacked::HEAD_BYTES;
 use unpacked::TRANSACTIONAL;
 pub(crate) use unpacked::{RawRecord, Unpacked, encoded_parts};
+use varint::{Word, push_varint, varint_len, zigzag};
 
 /// Room for everything of a record before its key: three varints of 10 bytes and the attributes,
 /// and then a null key and the length of the value.
@@ -202,14 +204,10 @@ impl BatchWriter {
     pub(crate) fn append_raw(&mut self, record: &RawRecord<'_>) {
         let timestamp_delta = self.delta_to_first(record.timestamp);
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
-        let offset_delta = u64::from(self.records as u32) << 1;
-        let body_bytes =
-            1 + varint_len(timestamp_delta) + varint_len(offset_delta) + record.rest.len();
-        let mut head = [0u8; RECORD_HEAD_BYTES];
-        let mut at = put_varint(&mut head, 0, (body_bytes as u64) << 1) + 1;
-        at = put_varint(&mut head, at, timestamp_delta);
-        at = put_varint(&mut head, at, offset_delta);
-        append_head(&mut self.bytes, &head, at);
+        let offset = Word::varint(u64::from(self.records as u32) << 1);
+        let body_bytes = 1 + varint_len(timestamp_delta) + offset.len() + record.rest.len();
+        let length = Word::varint((body_bytes as u64) << 1);
+        push_head(&mut self.bytes, length, timestamp_delta, offset);
         self.bytes.extend_from_slice(record.rest);
         self.records += 1;
     }
@@ -328,31 +326,24 @@ impl Room<'_> {
         let mut records = *self.records;
         let mut position = from;
         for (next, line) in all {
-            let body_bytes = fixed_bytes
-                + varint_len(u64::from(records as u32) << 1)
-                + varint_len((line.len() as u64) << 1)
-                + line.len();
-            let body_len = (body_bytes as u64) << 1;
-            if records > 0 && bytes.len() + varint_len(body_len) + body_bytes > self.limit_bytes {
+            let offset = Word::varint(u64::from(records as u32) << 1);
+            let value_length = Word::varint((line.len() as u64) << 1);
+            let body_bytes = fixed_bytes + offset.len() + value_length.len() + line.len();
+            let length = Word::varint((body_bytes as u64) << 1);
+            if records > 0 && bytes.len() + length.len() + body_bytes > self.limit_bytes {
                 break;
             }
             let record_bytes = 2 * RECORD_HEAD_BYTES + body_bytes;
             if bytes.capacity() - bytes.len() < record_bytes {
                 memory::reserve(bytes, record_bytes);
             }
-            let mut head = [0u8; RECORD_HEAD_BYTES];
-            let mut at = put_varint(&mut head, 0, body_len) + 1; // attributes: 0
-            at = put_varint(&mut head, at, timestamp_delta);
-            at = put_varint(&mut head, at, u64::from(records as u32) << 1);
-            if key.len() == 1 {
-                head[at] = NULL;
-                at = put_varint(&mut head, at + 1, (line.len() as u64) << 1);
-                append_head(bytes, &head, at);
-            } else {
-                append_head(bytes, &head, at);
-                bytes.extend_from_slice(key);
-                at = put_varint(&mut head, 0, (line.len() as u64) << 1);
-                append_head(bytes, &head, at);
+            push_head(bytes, length, timestamp_delta, offset);
+            match Word::byte(NULL).then(value_length) {
+                Some(lengths) if key.len() == 1 => lengths.append_to(bytes),
+                _ => {
+                    bytes.extend_from_slice(key);
+                    value_length.append_to(bytes);
+                }
             }
             bytes.extend_from_slice(line);
             if headers.len() == 1 {
@@ -450,50 +441,28 @@ fn push_headers(block: &mut Vec<u8>, destination: &Destination) {
     }
 }
 
-fn push_varint(block: &mut Vec<u8>, value: u64) {
-    let mut head = [0u8; RECORD_HEAD_BYTES];
-    let len = put_varint(&mut head, 0, value);
-    block.extend_from_slice(&head[..len]);
+/// Appends what a record begins with.
+#[inline(always)]
+fn push_head(bytes: &mut Vec<u8>, length: Word, timestamp_delta: u64, offset: Word) {
+    let time = (timestamp_delta < Word::BELOW).then(|| Word::varint(timestamp_delta));
+    let head = time
+        .and_then(|time| length.then(Word::byte(ATTRIBUTES))?.then(time))
+        .and_then(|head| head.then(offset));
+    match head {
+        Some(head) => head.append_to(bytes),
+        None => {
+            length.append_to(bytes);
+            bytes.push(ATTRIBUTES);
+            push_varint(bytes, timestamp_delta);
+            offset.append_to(bytes);
+        }
+    }
 }
 
 /// -1 as a zigzag varint: the length of a null.
 const NULL: u8 = 1;
-
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-/// Writes `value` at `at` and returns the place after it.
-#[inline(always)]
-fn put_varint(head: &mut [u8; RECORD_HEAD_BYTES], mut at: usize, mut value: u64) -> usize {
-    while value >= 0x80 {
-        head[at] = value as u8 | 0x80;
-        value >>= 7;
-        at += 1;
-    }
-    head[at] = value as u8;
-    at + 1
-}
-
-#[inline(always)]
-fn varint_len(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
-}
-
-/// Appends the first `len` bytes of `head`. A copy of constant size is a few stores, one of variable
-/// size a call.
-#[inline(always)]
-fn append_head(bytes: &mut Vec<u8>, head: &[u8; RECORD_HEAD_BYTES], len: usize) {
-    const SHORT: usize = 16;
-    let end = bytes.len() + len;
-    if len <= SHORT {
-        let short: &[u8; SHORT] = head.first_chunk().expect("the head is longer");
-        bytes.extend_from_slice(short);
-    } else {
-        bytes.extend_from_slice(head);
-    }
-    bytes.truncate(end);
-}
+/// Of a record: it has none.
+const ATTRIBUTES: u8 = 0;
 
 #[cfg(test)]
 mod tests;
