@@ -3,6 +3,10 @@
 use crate::record::json_text::{next_special, split_hex4};
 
 /// A place in a text that is being read. Each method takes what it is named after, or returns `None`.
+///
+/// What most lines have is inlined and keeps the place in a register; what few have is a function that gets a copy and
+/// returns the place.
+#[derive(Clone, Copy)]
 pub(crate) struct Cursor<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) at: usize,
@@ -54,19 +58,21 @@ impl Cursor<'_> {
     }
 
     /// A string whose first quote has been read; whether it has an escape.
-    #[inline]
+    #[inline(always)]
     fn string_rest(&mut self) -> Option<bool> {
         self.at = next_special(self.bytes, self.at);
         if self.take(b'"') {
             return Some(false);
         }
-        self.string_rest_with_escapes()
+        self.at = self.string_end_with_escapes()?;
+        Some(true)
     }
 
-    fn string_rest_with_escapes(&mut self) -> Option<bool> {
+    #[inline(never)]
+    fn string_end_with_escapes(mut self) -> Option<usize> {
         loop {
             match self.next()? {
-                b'"' => return Some(true),
+                b'"' => return Some(self.at),
                 b'\\' => self.escape_rest()?,
                 _ => return None,
             }
@@ -97,7 +103,7 @@ impl Cursor<'_> {
     }
 
     /// A value that is no object and no array, whose first byte has been read.
-    #[inline]
+    #[inline(always)]
     fn scalar_rest(&mut self, first: u8) -> Option<()> {
         match first {
             b'"' => self.string_rest().map(|_| ()),
@@ -110,6 +116,7 @@ impl Cursor<'_> {
         }
     }
 
+    #[inline]
     fn word_rest(&mut self, rest: &[u8]) -> Option<()> {
         let is_there = self.bytes.get(self.at..)?.starts_with(rest);
         self.at += rest.len();
@@ -149,17 +156,21 @@ impl Cursor<'_> {
     }
 
     /// A value of a member of the outer object.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value(&mut self) -> Option<()> {
         match self.next()? {
-            bracket @ (b'{' | b'[') => self.nested_rest(bracket),
+            bracket @ (b'{' | b'[') => {
+                self.at = self.nested_end(bracket)?;
+                Some(())
+            }
             first => self.scalar_rest(first),
         }
     }
 
     /// An object or array whose first bracket has been read. A loop with a bit for each level instead of a recursion:
     /// no line can make the stack overflow.
-    fn nested_rest(&mut self, bracket: u8) -> Option<()> {
+    #[inline(never)]
+    fn nested_end(mut self, bracket: u8) -> Option<usize> {
         let mut levels = Levels::default();
         let mut opened = Some(bracket);
         loop {
@@ -175,7 +186,7 @@ impl Cursor<'_> {
                 self.value_or_bracket(&levels)?
             };
             if opened.is_none() && self.close_levels(&mut levels)? {
-                return Some(());
+                return Some(self.at);
             }
         }
     }

@@ -99,7 +99,7 @@ impl Scan {
     }
 
     /// Notes the value of a member of the outer object if a path leads to it or into it.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, paths: &Paths, line: &[u8], member: &Member) -> Option<()> {
         let raw_key = line.get(member.key.clone())?;
         if member.has_escape {
@@ -112,6 +112,7 @@ impl Scan {
         Some(())
     }
 
+    #[inline(never)]
     fn take_matching(&mut self, paths: &Paths, line: &[u8], key: &[u8], value: &Range<usize>) {
         for (id, rest) in paths.beginning_with(key) {
             let found = match rest.strip_prefix(b".") {
@@ -215,7 +216,7 @@ struct Members<'a> {
 
 impl Members<'_> {
     /// The next member; `Some(None)` after the closing brace, `None` for what is no JSON.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Option<Member>> {
         let cursor = &mut self.cursor;
         cursor.skip_blanks();

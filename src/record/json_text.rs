@@ -40,7 +40,7 @@ pub fn unescaped<'a>(inner: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
 
 /// The place of the first byte from `at` on that a JSON string cannot hold as it is: `"`, `\` or a control character;
 /// the length of `bytes` if there is none.
-#[inline]
+#[inline(always)]
 pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         match specials_of(block) {
