@@ -4,7 +4,7 @@
 //! as `\u00XX` (NUL is `\u0000`); everything else as it is, `/`, U+007F and non-ASCII too. Bytes that are no UTF-8
 //! become U+FFFD, one for each maximal bad part, as WHATWG's decoder and `String::from_utf8_lossy` do.
 
-use wide::{CmpEq, CmpLt, i8x16};
+use wide::u8x16;
 
 /// Appends `bytes` as a JSON string with its quotes; says how many bad parts became U+FFFD.
 pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
@@ -56,17 +56,11 @@ pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
 /// A bit for each of these bytes that a JSON string cannot hold as it is; the lowest is that of the first byte.
 #[inline(always)]
 fn specials_of(block: &[u8; BLOCK]) -> u32 {
-    let bytes = i8x16::from(block.map(as_signed));
-    let is_control = bytes.cmp_lt(i8x16::splat(as_signed(b' ')));
-    let is_quote = bytes.cmp_eq(i8x16::splat(as_signed(b'"')));
-    let is_backslash = bytes.cmp_eq(i8x16::splat(as_signed(b'\\')));
+    let bytes = u8x16::from(*block);
+    let is_control = bytes.min(u8x16::splat(0x1f)).cmp_eq(bytes);
+    let is_quote = bytes.cmp_eq(u8x16::splat(b'"'));
+    let is_backslash = bytes.cmp_eq(u8x16::splat(b'\\'));
     (is_control | is_quote | is_backslash).move_mask() as u32
-}
-
-/// Processors compare signed bytes: of these, the one is below the other if it was before.
-#[inline(always)]
-fn as_signed(byte: u8) -> i8 {
-    (byte ^ 0x80) as i8
 }
 
 #[inline]
