@@ -7,8 +7,9 @@ pub(crate) fn of_key(key: &[u8], partitions: i32) -> i32 {
 
 /// What is said of a topic that has not the partition that `fixed:N` asks for.
 pub(crate) fn missing_words(asked: i32, partitions: i32) -> String {
+    let s = if partitions == 1 { "" } else { "s" };
     format!(
-        "it has {partitions} partitions and partitioner 'fixed:{asked}' asks for one that does not exist"
+        "it has {partitions} partition{s} and partitioner 'fixed:{asked}' asks for one that does not exist"
     )
 }
 

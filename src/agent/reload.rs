@@ -319,6 +319,25 @@ impl Agent {
         ending
     }
 
+    /// Adds to the changes of a section's paths that no file is followed by them: a mistyped folder is right by its form.
+    fn say_what_matches_nothing(&self, changes: &mut [ReloadChange]) {
+        for change in changes {
+            let Some(name) = change.what.strip_prefix("log:") else {
+                continue;
+            };
+            let is_about_paths = match change.kind {
+                ChangeKind::Added => true,
+                ChangeKind::Changed => change.keys().any(|key| PATH_KEYS.contains(&key)),
+                _ => false,
+            };
+            let mut tailers = self.tailers.values();
+            if is_about_paths && !tailers.any(|tailer| tailer.log.name == name && !tailer.is_ending)
+            {
+                change.words.push_str("; no file matches yet");
+            }
+        }
+    }
+
     /// What there is of the new sections is known: it is followed, and the reload is over.
     pub(super) fn on_reloaded(&mut self, first: Option<FirstLook>) {
         let Some(mut begun) = self.reloading.begun.take() else {
@@ -341,6 +360,7 @@ impl Agent {
                 let count = beginning.get(name).copied().unwrap_or(0);
                 change.words = format!("{} begin{}", counted(count, "file"), verb_end(count));
             }
+            self.say_what_matches_nothing(changes);
             say(&begun.report);
         }
         self.service_manager.ready();
@@ -371,6 +391,9 @@ fn kept(mut config: Config, old: &Config, difference: &Difference) -> Config {
     }
     config
 }
+
+/// What decides which files are of a section.
+const PATH_KEYS: [&str; 2] = ["path", "exclude"];
 
 /// The lines of the report: new sections first, whose words are still to come.
 fn changes(difference: &Difference, ending: &HashMap<String, usize>) -> Vec<ReloadChange> {

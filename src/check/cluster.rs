@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use super::report::Level::{Failure, Good, Warning};
 use super::report::{Cell, Finding, Level, Table};
-use crate::config::{Acks, Config, LogConfig};
+use crate::config::{Acks, Config, LogConfig, Partitioner};
 use crate::kafka::probe::{Answer, Asked};
 use crate::kafka::protocol::api::TransactionVersion;
 use crate::kafka::protocol::configs::{BROKER, Configs, TOPIC};
 use crate::kafka::protocol::error_code::{UNKNOWN_TOPIC_OR_PARTITION, Verdict};
 use crate::kafka::protocol::response::TopicMetadata;
+use crate::partitioner;
 use crate::rights::TOPIC_AUTHORIZATION_FAILED;
 use crate::shown::ShownPath;
 
@@ -236,6 +237,12 @@ fn troubles(
     if !may_write(topic) {
         let words = "no right to write: the principal needs the right WRITE on this topic";
         add(Failure, words.to_owned());
+    }
+    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    if let Partitioner::Fixed(asked) = config.kafka.partitioner
+        && asked >= partitions
+    {
+        add(Failure, partitioner::missing_words(asked, partitions));
     }
     let without_leader = topic.partitions.iter().filter(|one| one.leader < 0).count();
     if without_leader > 0 {

@@ -14,11 +14,12 @@ mod read;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 use thiserror::Error;
 
 pub use self::append_log::Entry;
@@ -26,15 +27,15 @@ use self::append_log::Folder;
 use self::append_log::{FILE, Log};
 use self::format::{OLDEST, VERSION};
 use crate::progress::{Checkpoint, Saved};
+use crate::users::user_name;
 
 /// Why the state folder cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The folder cannot be made or written.
     #[error(
-        "state folder '{}' cannot be made or written: {error}\n\
-         set [agent] state_dir to a folder that the agent's user may write",
-        path.display()
+        "state folder '{}' cannot be made or written: {error}\n{}",
+        path.display(), writable(path)
     )]
     Folder {
         /// The folder.
@@ -86,6 +87,19 @@ pub enum StoreError {
         /// Up to this offset it can be gone on from.
         whole_until: Option<usize>,
     },
+}
+
+/// What to do about a folder that cannot be written. One that is there has positions, so it is to be kept.
+fn writable(path: &Path) -> String {
+    match std::fs::metadata(path) {
+        Ok(stat) if stat.uid() != geteuid().as_raw() => format!(
+            "it belongs to {0}, and the agent runs as {1}: run it as {0}, or give the folder away:  chown -R {1} '{2}'",
+            user_name(stat.uid()),
+            user_name(geteuid().as_raw()),
+            path.display()
+        ),
+        _ => "set [agent] state_dir to a folder that the agent's user may write".to_owned(),
+    }
 }
 
 impl StoreError {

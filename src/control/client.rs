@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, socket};
+use super::{Answer, elsewhere, socket};
 use crate::config::Config;
 use crate::shown::ShownPath;
 
@@ -79,11 +79,7 @@ pub(super) fn open(ini: &Path, line: &str) -> Result<OpenAnswer, AskError> {
         return Err(AskError::NoIni(ini.to_owned()));
     }
     let folder = Config::state_dir(ini);
-    let mut stream = socket::connect_in(&folder).map_err(|error| AskError::NoAgent {
-        path: folder.join(socket::NAME),
-        ini: ini.to_owned(),
-        error,
-    })?;
+    let mut stream = connect(ini, &folder)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
@@ -97,6 +93,31 @@ pub(super) fn open(ini: &Path, line: &str) -> Result<OpenAnswer, AskError> {
         }),
         _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     }
+}
+
+/// Connects to the agent in `folder`, which the ini names, or to one that has begun with an earlier `state_dir` of it.
+fn connect(ini: &Path, folder: &Path) -> Result<UnixStream, AskError> {
+    let error = match socket::connect_in(folder) {
+        Ok(stream) => return Ok(stream),
+        Err(error) => error,
+    };
+    if elsewhere::is_absent(&error)
+        && let Some((other, stream)) = elsewhere::connect(ini)
+    {
+        let (other, folder) = (ShownPath(&other), ShownPath(folder));
+        // Where nobody reads it, the answer is worth something without it.
+        let _ = writeln!(
+            io::stderr(),
+            "the agent runs with state_dir '{other}'; the '{folder}' of the ini counts from its next start on: stop it, \
+             move the folder there, start it"
+        );
+        return Ok(stream);
+    }
+    Err(AskError::NoAgent {
+        path: folder.join(socket::NAME),
+        ini: ini.to_owned(),
+        error,
+    })
 }
 
 /// Longer than the agent takes for anything.

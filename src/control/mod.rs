@@ -13,6 +13,7 @@
 //! `server::WORDS`.
 
 mod client;
+mod elsewhere;
 mod exposition;
 mod http;
 mod look;

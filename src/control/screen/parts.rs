@@ -76,15 +76,17 @@ impl Moment<'_> {
         table
     }
 
-    /// What is wrong; if a part is looked at, what is wrong with its files.
+    /// What is wrong; if a part is looked at, what is wrong with its files, and where one of them waits with what is
+    /// no file: a topic, a broker.
     pub(super) fn conditions(&self, files: &[&FileStatus], view: &View) -> Table {
         let is_of_files = |subject: &str| {
             let mut files = files.iter();
             files.any(|file| ShownPath(&file.path).to_string() == subject)
         };
+        let one_waits = files.iter().any(|file| file.waits() > 0);
         let is_shown = |subject: &str| match view.only.is_none() {
             true => !self.is_in_other_tables(subject),
-            false => is_of_files(subject),
+            false => is_of_files(subject) || one_waits && !subject.starts_with('/'),
         };
         let conditions = self.now.conditions.iter();
         let conditions = conditions.filter(|one| is_shown(&one.subject));
