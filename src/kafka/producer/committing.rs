@@ -216,10 +216,7 @@ impl Machine {
             Response::FindCoordinator(answer) => {
                 transaction.found(answer.error, answer.broker.0, now)
             }
-            Response::ApiVersions(features) => {
-                transaction.told_when_asked(features, now);
-                None
-            }
+            Response::ApiVersions(features) => transaction.told_when_asked(features, now),
             Response::AddPartitionsToTxn(answer) => {
                 let outcome;
                 (outcome, refused) = transaction.added(&answer.partitions, now);
@@ -257,7 +254,11 @@ impl Machine {
         let Some(transactional) = self.transactional.as_deref_mut() else {
             return false;
         };
-        let outcome = match (verdict.in_transaction(Asked::Produce), verdict.action) {
+        let reaction = verdict.in_transaction(Asked::Produce);
+        if !matches!(reaction, Reaction::Doubt | Reaction::Fenced) {
+            transactional.transaction.may_be_open();
+        }
+        let outcome = match (reaction, verdict.action) {
             (Reaction::Same, Action::OutOfOrder) if !is_oldest => return false,
             (Reaction::Same, Action::OutOfOrder | Action::NewProducerId) => {
                 transactional.transaction.abort();
@@ -273,8 +274,12 @@ impl Machine {
 
     /// The connection to a broker is lost.
     pub(super) fn transaction_lost(&mut self, peer: Peer) {
-        if let Some(transactional) = self.transactional.as_deref_mut()
-            && let Some(node) = transactional.transaction.coordinator()
+        let Some(transactional) = self.transactional.as_deref_mut() else {
+            return;
+        };
+        // There may have been batches on it.
+        transactional.transaction.may_be_open();
+        if let Some(node) = transactional.transaction.coordinator()
             && peer == Peer::Node(node)
         {
             transactional.transaction.lost_coordinator();

@@ -113,6 +113,7 @@ impl Transactional {
     /// A topic has got a batch that is kept until the commit.
     pub(super) fn retains(&mut self, topic: usize) {
         self.touched.insert(topic);
+        self.transaction.acknowledged();
     }
 
     /// Signs what waits in a partition, where something may go.
