@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use flate2::write::GzEncoder;
 use rustix::process::Signal;
 
-use crate::support::agent::Ended;
+use crate::support::agent::{Agent, Ended};
 use crate::support::env::{Env, SOON};
 use crate::support::kafka::RealKafka;
 
@@ -236,21 +236,116 @@ fn of_two_agents_with_one_id_the_older_ends_with_3_and_says_so() {
     append(&log, &lines(0));
     env.start();
     env.wait_for_checkpoint_at_the_end_of("a.log");
-    let (mut other, _) = exactly_once(&kafka, "once-other");
-    let glob = env.path("?.log");
-    other
-        .set("agent", "id", &topic)
-        .set("kafka", "topic", &topic)
-        .set("log:app", "path", &glob);
+    let mut other = other_agent(&kafka, &env, &topic);
     other.start();
+    let by = format!("(process {} on machine", other.agent().pid());
     append(&log, &lines(300));
     let ended = env.wait_exit(SOON);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     let words = format!("another agent has taken over the transactional ids of '{topic}'");
     assert!(ended.stderr.contains(&words), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&by), "{}", ended.stderr);
     other.stop();
     expect_success(&other.run(&["run", "--once"]));
     expect_once(&kafka, &topic, &[lines(0), lines(300)].concat());
+}
+
+/// An agent with another state folder that shares id, topic and files with `env`.
+fn other_agent(kafka: &RealKafka, env: &Env, topic: &str) -> Env {
+    let (mut other, _) = exactly_once(kafka, "once-other");
+    let glob = env.path("?.log");
+    other
+        .set("agent", "id", topic)
+        .set("kafka", "topic", topic)
+        .set("log:app", "path", &glob);
+    other
+}
+
+/// An agent, or a command, on a machine of this name.
+fn on(machine: &str, env: &Env, arguments: &[&str]) -> Agent {
+    let mut command = env.command(arguments);
+    command.env("LOGAGENT_MACHINE_ID", machine);
+    Agent::spawn(command)
+}
+
+#[test]
+fn an_agent_whose_id_is_in_use_on_another_machine_does_not_start_until_it_is_adopted() {
+    let kafka = RealKafka::current();
+    let (mut env, topic) = exactly_once(&kafka, "once-clone");
+    let lines: Vec<String> = (0..200).map(|n| format!("line {n}")).collect();
+    let log = env.log_dir().join("a.log");
+    append(&log, &lines[..100]);
+    let agent = on("first", &env, &[]);
+    agent.wait_until_it_follows(SOON);
+    env.adopt(agent);
+    env.wait_for_checkpoint_at_the_end_of("a.log");
+    let first = format!("in use by process {} on machine", env.agent().pid());
+
+    let clone = other_agent(&kafka, &env, &topic);
+    let ended = on("second", &clone, &[]).wait_exit(SOON);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&first), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("run 'logagent adopt' here"),
+        "{}",
+        ended.stderr
+    );
+    let unasked = on("second", &clone, &["adopt"]).wait_exit(SOON);
+    assert_eq!(unasked.code, Some(2), "{}", unasked.stderr);
+    assert!(unasked.stdout.contains(&first), "{}", unasked.stdout);
+
+    let adopted = on("second", &clone, &["adopt", "--yes"]).wait_exit(SOON);
+    assert_eq!(adopted.code, Some(0), "{}", adopted.stderr);
+    let mut clone_agent = on("second", &clone, &[]);
+    clone_agent.wait_until_it_follows(SOON);
+    append(&log, &lines[100..]);
+    let ended = env.wait_exit(SOON);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    // One that comes back, as a supervisor would have it, takes nothing away.
+    let ended = on("first", &env, &[]).wait_exit(SOON);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+
+    // Who has stopped has left the id to others.
+    clone_agent.signal(Signal::TERM);
+    expect_success(&clone_agent.wait_exit(SOON));
+    expect_success(&on("first", &env, &["run", "--once"]).wait_exit(SOON));
+    let again = on("first", &env, &["adopt"]).wait_exit(SOON);
+    assert!(
+        again.stdout.contains("no other machine has agent id"),
+        "{}",
+        again.stdout
+    );
+    expect_once(&kafka, &topic, &lines);
+}
+
+#[test]
+fn the_status_tells_of_transactions() {
+    let kafka = RealKafka::current();
+    let (mut env, topic) = exactly_once(&kafka, "once-status");
+    append(&env.log_dir().join("a.log"), &["line".to_owned()]);
+    env.start();
+    env.wait_for_checkpoint_at_the_end_of("a.log");
+    let said = env.run(&["status"]).stdout;
+    let line = said
+        .lines()
+        .find(|line| line.starts_with(&format!("logagent-{topic}-0 ")));
+    let fields: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+    assert!(
+        fields.len() == 4 && fields[1] != "0" && fields[2] == "0",
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("exactly once: id {topic}, transaction.version 2")),
+        "{said}"
+    );
+    env.stop();
+    let said = env.run(&["check"]).stdout;
+    let together: String = said.split_whitespace().collect();
+    let words = format!("logagent-{topic}-0");
+    assert!(together.contains("exactly_once:transactionalid"), "{said}");
+    assert!(together.contains(&words), "{said}");
+    assert!(said.contains("logagent-positions"), "{said}");
+    assert!(!said.contains("cleanup.policy"), "{said}");
 }
 
 /// A machine that was suspended: the coordinator has aborted its transaction meanwhile, and the agent goes on. It takes

@@ -23,6 +23,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod network;
+pub(crate) mod owner;
 pub(crate) mod probe;
 pub(crate) mod producer;
 pub(crate) mod protocol;

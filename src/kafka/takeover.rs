@@ -2,20 +2,26 @@
 //! earlier instance of it had open, and only then reads where the files stand.
 //!
 //! ```text
-//!  find or make the topic of positions -> for each producer: FindCoordinator, InitProducerId -> read the positions
+//!  find or make the topic of positions -> who has the id? -> for each producer: FindCoordinator, InitProducerId
+//!  -> read the positions
 //! ```
 //! Were the positions read first, an instance that still runs could commit after that, and its lines would be sent
 //! again. It all runs on a thread of its own, which starts nothing before it is done, and is tried again for as long as it
 //! takes.
 
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::backoff::Backoff;
+use crate::condition::{Board, Condition};
 use crate::config::{BrokerAddress, ExactlyOnce, KafkaConfig};
 use crate::kafka::network::client::Client;
 use crate::kafka::network::error::ConnectionError;
 use crate::kafka::network::token::TokenSource;
+use crate::kafka::owner::{Owner, unix_ms};
 use crate::kafka::producer::transaction::Place;
 use crate::kafka::producer::transactional::{TakenOver, TransactionSettings};
 use crate::kafka::protocol::api::{
@@ -67,35 +73,59 @@ pub(crate) struct Takeover<'a> {
     agent: &'a str,
     tokens: TokenSource,
     features: Features,
+    /// This process.
+    me: Owner,
+    /// The machine that an operator takes the id away from.
+    adopts: Option<String>,
 }
 
 impl<'a> Takeover<'a> {
-    pub(crate) fn new(config: &'a KafkaConfig, settings: &'a ExactlyOnce, agent: &'a str) -> Self {
+    pub(crate) fn new(
+        config: &'a KafkaConfig,
+        settings: &'a ExactlyOnce,
+        agent: &'a str,
+        producers: usize,
+    ) -> Self {
         Takeover {
             config,
             settings,
             agent,
             tokens: TokenSource::default(),
             features: Features::default(),
+            me: Owner::this_process(producers, unix_ms()),
+            adopts: None,
         }
     }
 
-    /// Takes over the ids of so many producers. What was committed under them is shown to `take`,
+    /// An operator has the id taken away from this machine.
+    pub(crate) fn adopting(mut self, machine: Option<String>) -> Self {
+        self.adopts = machine;
+        self
+    }
+
+    /// Takes over the ids of all producers. What was committed under them is shown to `take`,
     /// all of it in its order, and perhaps again from its beginning.
+    /// Meanwhile `board` shows what is waited for.
     pub(crate) fn run(
         &mut self,
-        producers: usize,
+        board: &Board,
         take: Take<'_>,
     ) -> Result<Vec<TakenOver>, TakeoverError> {
         let mut backoff = Backoff::new(&mut fastrand::Rng::new());
         let since = Instant::now();
         let mut said = false;
+        let mut waiting = Condition::on(board);
+        let mut waits_for = |what: &dyn fmt::Display| {
+            waiting.enter(Level::Warn, &SUBJECT, what, Instant::now());
+        };
+        waits_for(&"waits for the brokers to say where the files stand");
         loop {
-            let trouble = match self.attempt(producers, take) {
+            let trouble = match self.attempt(take) {
                 Ok(taken) => return Ok(taken),
                 Err(Trouble::Final(words)) => return Err(TakeoverError::Refused(words)),
                 Err(trouble) => trouble,
             };
+            waits_for(&format_args!("cannot begin: {trouble}"));
             if since.elapsed() > PATIENCE && !std::mem::replace(&mut said, true) {
                 log::warn!("exactly once cannot begin: {trouble}; retrying");
             }
@@ -104,27 +134,32 @@ impl<'a> Takeover<'a> {
         }
     }
 
-    fn attempt(&mut self, producers: usize, take: Take<'_>) -> Result<Vec<TakenOver>, Trouble> {
+    fn attempt(&mut self, take: Take<'_>) -> Result<Vec<TakenOver>, Trouble> {
         let address = self.any_broker()?;
         let metadata = self.positions_topic(&address)?;
-        let partitions = metadata
-            .topics
-            .first()
-            .map_or(&[][..], |topic| &topic.partitions);
-        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-        let index = partitioner::of_key(self.agent.as_bytes(), count);
+        let index = self.partition_in(&metadata);
+        let before = self.owner(index)?;
+        if let Some(owner) = &before {
+            self.may_take_over_from(owner)?;
+        }
         let positions: Place = (self.settings.positions_topic.as_str().into(), index);
         let timeout_ms = self.settings.transaction_timeout.as_millis();
         let mut taken = Vec::new();
-        for k in 0..producers {
+        let before = before.map_or(0, |owner| owner.producers.min(MOST_PRODUCERS));
+        for k in 0..self.me.producers.max(before) {
             let transactions = Transactions {
-                id: format!("{PREFIX}{}-{k}", self.agent),
+                id: transactional_id(self.agent, k),
                 timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
             };
             let producer = self.take_over(&address, &transactions)?;
+            // What producers of before have open is ended, and no more.
+            if k >= self.me.producers {
+                continue;
+            }
             taken.push(TakenOver {
                 producer,
                 features: Features::default(),
+                owner: (k == 0).then(|| (Owner::key(self.agent), self.me.clone())),
                 settings: TransactionSettings {
                     transactions,
                     positions: positions.clone(),
@@ -136,11 +171,56 @@ impl<'a> Takeover<'a> {
         for taken in &mut taken {
             taken.features = self.features;
         }
-        let leader = partitions.iter().find(|partition| partition.index == index);
-        let leader = leader.map_or(-1, |partition| partition.leader);
-        let end = self.end_of(&metadata, leader, index)?;
-        self.read_positions(index, end, take)?;
+        let end = self.end_of(&metadata, index)?;
+        if self.read_positions(index, take)? < end {
+            // What lies behind it cannot be seen: it is one of another agent, or of an id that this one has no more.
+            return Err(Trouble::Words(
+                "another producer's transaction is open in the topic of positions",
+            ));
+        }
         Ok(taken)
+    }
+
+    /// The partition of the topic of positions that has those of this agent.
+    fn partition_in(&self, metadata: &MetadataResponse) -> i32 {
+        let topic = metadata.topics.first();
+        let count = topic.map_or(0, |topic| topic.partitions.len());
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        partitioner::of_key(self.agent.as_bytes(), count)
+    }
+
+    /// Who has the id of this agent, as far as a record says so; `None`: no broker tells.
+    pub(crate) fn find_owner(&mut self) -> Option<Option<Owner>> {
+        let found = self.any_broker().and_then(|address| {
+            let metadata = self.positions_topic(&address)?;
+            self.owner(self.partition_in(&metadata))
+        });
+        found
+            .inspect_err(|trouble| log::debug!("who has the id is not known: {trouble}"))
+            .ok()
+    }
+
+    fn owner(&self, index: i32) -> Result<Option<Owner>, Trouble> {
+        let own_key = Owner::key(self.agent);
+        let mut owner = None;
+        self.read_positions(index, &mut |key, value| {
+            if key == own_key {
+                owner = value.and_then(Owner::parse);
+            }
+        })?;
+        Ok(owner)
+    }
+
+    fn may_take_over_from(&self, owner: &Owner) -> Result<(), Trouble> {
+        let is_given = self.adopts.as_ref() == Some(&owner.machine);
+        if is_given || !owner.excludes(&self.me, unix_ms()) {
+            return Ok(());
+        }
+        let (agent, owner) = (self.agent, owner.at(unix_ms()));
+        Err(Trouble::Final(format!(
+            "agent id '{agent}' is in use by {owner}\n\
+             give one of the two its own [agent] id, or run 'logagent adopt' here if the other one is gone"
+        )))
     }
 
     fn connect(&mut self, address: &BrokerAddress) -> Result<Client<'a>, Trouble> {
@@ -302,12 +382,11 @@ impl<'a> Takeover<'a> {
     }
 
     /// Where the partition ends, open transactions included.
-    fn end_of(
-        &mut self,
-        metadata: &MetadataResponse,
-        leader: i32,
-        index: i32,
-    ) -> Result<i64, Trouble> {
+    fn end_of(&mut self, metadata: &MetadataResponse, index: i32) -> Result<i64, Trouble> {
+        let topic = metadata.topics.first();
+        let mut partitions = topic.iter().flat_map(|topic| &topic.partitions);
+        let leader = partitions.find(|partition| partition.index == index);
+        let leader = leader.map_or(-1, |partition| partition.leader);
         let mut brokers = metadata.brokers.iter();
         let Some((_, host, port)) = brokers.find(|(node, ..)| *node == leader) else {
             return Err(Trouble::Words("the positions have no leader"));
@@ -332,9 +411,8 @@ impl<'a> Takeover<'a> {
         }
     }
 
-    /// Shows what is committed in the partition before `end`. What lies behind a transaction that is still open cannot
-    /// be seen: it is one of another agent, or of an id that this one has no more, and is waited for.
-    fn read_positions(&self, index: i32, end: i64, take: Take<'_>) -> Result<(), Trouble> {
+    /// Shows what is committed in the partition, and returns where the first open transaction begins, or the end.
+    fn read_positions(&self, index: i32, take: Take<'_>) -> Result<i64, Trouble> {
         let topic = &self.settings.positions_topic;
         let mut reader = TopicReader::open(self.config, topic, Period::default())?;
         reader
@@ -344,11 +422,6 @@ impl<'a> Takeover<'a> {
             .partitions
             .first()
             .map_or(0, |partition| partition.end);
-        if stable < end {
-            return Err(Trouble::Words(
-                "another producer's transaction is open in the topic of positions",
-            ));
-        }
         let mut damage = None;
         let mut found = |found: Found<'_>| match found {
             Found::Record(_, record) => take(record.key.unwrap_or_default(), record.value),
@@ -357,7 +430,7 @@ impl<'a> Takeover<'a> {
         };
         while reader.read(&mut found)? {}
         match damage {
-            None => Ok(()),
+            None => Ok(stable),
             Some((offset, error)) => Err(Trouble::Final(format!(
                 "topic '{topic}' partition {index}: what stands at offset {offset} cannot be read: {error}"
             ))),
@@ -365,8 +438,17 @@ impl<'a> Takeover<'a> {
     }
 }
 
+/// That of a producer of an agent.
+pub(crate) fn transactional_id(agent: &str, producer: usize) -> String {
+    format!("{PREFIX}{agent}-{producer}")
+}
+
+/// What is wrong while it has not begun.
+const SUBJECT: &str = "exactly once";
 /// What transactional ids begin with.
 const PREFIX: &str = "logagent-";
+/// An agent that had more producers than this one does not keep it from starting.
+const MOST_PRODUCERS: usize = 256;
 /// Of the topic of positions: each agent uses one.
 const PARTITIONS: i32 = 16;
 /// An active segment is never compacted, so it is kept small.

@@ -1,5 +1,7 @@
 //! The tables of a screen beside those of sections and files.
 
+use std::time::Duration;
+
 use super::super::measures::{about, age, count, per_mille_ms, size};
 use super::super::table::{Column, Row, Table};
 use super::{Moment, View};
@@ -72,6 +74,27 @@ impl Moment<'_> {
         let mut table = Table::new(BROKERS, rows);
         if table.rows.is_empty() && self.now.conditions.is_empty() {
             table.note = "BROKER: not asked yet: nothing to send".to_owned();
+        }
+        table
+    }
+
+    /// One row for each transactional id, with `delivery = exactly_once`.
+    pub(super) fn transactions(&self) -> Table {
+        let rows = self.now.transactions.iter().map(|one| {
+            let open = self.since(one.open_since);
+            Row {
+                cells: vec![
+                    one.id.clone(),
+                    count(one.committed),
+                    count(one.aborted),
+                    open.map_or_else(|| "-".to_owned(), age),
+                ],
+                is_bad: open.is_some_and(|open| open >= OPEN_LONG),
+            }
+        });
+        let mut table = Table::new(TRANSACTIONS, rows);
+        if !self.now.exactly_once.is_empty() {
+            table.note = format!("exactly once: {}", self.now.exactly_once);
         }
         table
     }
@@ -171,9 +194,17 @@ const BROKERS: &[(&str, Column)] = &[
     ("p99 ms", Column::Figure),
     ("LAST ERROR", Column::Text),
 ];
+const TRANSACTIONS: &[(&str, Column)] = &[
+    ("TRANSACTIONAL ID", Column::Path),
+    ("COMMITTED", Column::Figure),
+    ("ABORTED", Column::Figure),
+    ("OPEN FOR", Column::Figure),
+];
 const CONDITIONS: &[(&str, Column)] = &[("FOR", Column::Word), ("WHAT IS WRONG", Column::Text)];
 const LEFT_OUT: &[(&str, Column)] = &[("LOG", Column::Word), ("NOT FOLLOWED", Column::Text)];
 /// There are such in most folders of logs, as wanted: they are counted, and shown to who asks.
 const EVERYDAY: [&str; 2] = ["excluded", "compressed"];
+/// A transaction that is open for so long holds up all consumers of its partitions.
+const OPEN_LONG: Duration = Duration::from_secs(30);
 /// So many of the paths that are not followed are shown.
 const FEW_LEFT_OUT: usize = 5;

@@ -24,7 +24,7 @@ use super::transactional::{Stage, TakenOver, Transactional};
 impl Machine {
     /// A machine whose batches go in transactions.
     pub(crate) fn with_transactions(mut self, taken: TakenOver, now: Instant) -> Self {
-        let transactional = Transactional::new(taken, &mut self.random, now);
+        let transactional = Transactional::new(taken, &self.metrics, &mut self.random, now);
         // The one of the transactional id is used, and no other.
         self.ids = ProducerIds::new(false, &self.metrics.board, &mut self.random, now);
         self.style.transactional_id = Some(transactional.settings.transactions.id.clone());
@@ -65,7 +65,7 @@ impl Machine {
     /// Where the files of the sealed transaction stand once it is committed.
     pub(crate) fn send_positions(
         &mut self,
-        records: &[PositionRecord],
+        records: Vec<PositionRecord>,
         unix_ms: i64,
         now: Instant,
     ) {
@@ -76,13 +76,16 @@ impl Machine {
             return;
         }
         transactional.stage = Stage::Positions;
+        let heartbeat = transactional.heartbeat.as_mut();
+        let owner = heartbeat.and_then(|heartbeat| heartbeat.record(unix_ms, now));
+        let records: Vec<PositionRecord> = records.into_iter().chain(owner).collect();
         if records.is_empty() {
             return;
         }
         let (name, index) = transactional.settings.positions.clone();
         let number = self.topic_number(&name, now);
         let index = usize::try_from(index).unwrap_or(0);
-        let mut rest = records;
+        let mut rest = &records[..];
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = rest.iter().take_while(|(key, value)| {
@@ -109,6 +112,7 @@ impl Machine {
         let is_short = is_calm && self.retained().any(Partition::is_retained_waited_for);
         let finishing = self.finishing;
         let transactional = self.transactional.as_deref_mut()?;
+        let beat = transactional.beat(finishing, now);
         let mut next = transactional.seal_at();
         if is_calm && let Some((began, at)) = transactional.began.zip(next) {
             // Nothing more comes before the memory of what is kept is free again.
@@ -135,7 +139,13 @@ impl Machine {
             }
             _ => {}
         }
-        min_deadline(next, self.ask_coordinator(now))
+        let due = self.ask_coordinator(now);
+        if let Some(transactional) = &self.transactional {
+            transactional
+                .counters
+                .is_open(transactional.transaction.is_under_way());
+        }
+        min_deadline(min_deadline(next, due), beat)
     }
 
     /// The partitions that keep something until the commit.
@@ -297,6 +307,12 @@ impl Machine {
                 return;
             }
             Some(Outcome::Committed) => {
+                let is_one = u64::from(transactional.sent_bytes > 0);
+                transactional.counters.committed.add(is_one);
+                transactional.has_lines = false;
+                if let Some(heartbeat) = &mut transactional.heartbeat {
+                    heartbeat.committed(now);
+                }
                 self.effects.acked.append(&mut transactional.aside);
                 let touched = std::mem::take(&mut transactional.touched);
                 transactional.start_over();
@@ -316,6 +332,7 @@ impl Machine {
                 }
             }
             Some(Outcome::Aborted) => {
+                transactional.counters.aborted.add(1);
                 let positions = transactional.settings.positions.0.clone();
                 log::warn!(
                     "a transaction was aborted ({} bytes of it were sent); sending them again in another one",

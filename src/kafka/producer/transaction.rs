@@ -164,6 +164,12 @@ impl Transaction {
         matches!(self.state, State::Open | State::Sealed)
     }
 
+    /// Something was sent in it, and what has become of it is not known yet.
+    pub(crate) fn is_under_way(&self) -> bool {
+        let is_over = matches!(self.state, State::Idle | State::Stopped(_));
+        !is_over && self.state != State::Renewing { is_aborted: false }
+    }
+
     /// A broker has told what the cluster has finalized.
     pub(crate) fn told(&mut self, features: Features) {
         if features.epoch >= self.features.epoch {
