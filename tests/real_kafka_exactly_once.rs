@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 use rustix::process::Signal;
 
 use crate::support::agent::{Agent, Ended};
-use crate::support::env::{Env, SOON};
+use crate::support::env::{Env, SOON, wait_until};
 use crate::support::kafka::RealKafka;
 
 /// All that was written is delivered by then, on a busy machine too.
@@ -316,6 +316,37 @@ fn an_agent_whose_id_is_in_use_on_another_machine_does_not_start_until_it_is_ado
         again.stdout
     );
     expect_once(&kafka, &topic, &lines);
+}
+
+#[test]
+fn a_transaction_that_another_producer_has_open_beside_the_positions_keeps_no_agent_from_starting()
+{
+    let kafka = RealKafka::current();
+    let shared = kafka.fresh_topic("once-shared", 1);
+    let (mut other, _) = exactly_once(&kafka, "once-open");
+    other
+        .set("kafka", "topic", &shared)
+        .set("kafka", "commit_interval", "1m")
+        .set("kafka", "transaction_timeout", "5m");
+    append(&other.log_dir().join("a.log"), &["open".to_owned()]);
+    other.start();
+    let is_there = || kafka.end_offset(&shared, 0) > 0;
+    wait_until(SOON, is_there, || {
+        "a record of the open transaction".to_owned()
+    });
+    other.signal(Signal::STOP);
+
+    let (mut env, topic) = exactly_once(&kafka, "once-beside");
+    env.set("kafka", "positions_topic", &shared);
+    let lines = ["a 1".to_owned(), "a 2".to_owned()];
+    for upto in 1..=2 {
+        append(&env.log_dir().join("a.log"), &lines[upto - 1..upto]);
+        expect_success(&env.run(&["run", "--once"]));
+        // What cannot be seen by others is behind the transaction that is open, and is found all the same.
+        fs::remove_dir_all(env.state_dir()).expect("the state folder");
+    }
+    expect_once(&kafka, &topic, &lines);
+    other.kill();
 }
 
 #[test]

@@ -21,19 +21,19 @@ use crate::config::{BrokerAddress, ExactlyOnce, KafkaConfig};
 use crate::kafka::network::client::Client;
 use crate::kafka::network::error::ConnectionError;
 use crate::kafka::network::token::TokenSource;
+use crate::kafka::own_records::{OwnRecords, Take};
 use crate::kafka::owner::{Owner, unix_ms};
 use crate::kafka::producer::transaction::Place;
 use crate::kafka::producer::transactional::{TakenOver, TransactionSettings};
 use crate::kafka::protocol::api::{
-    CREATE_TOPICS, FIND_COORDINATOR, Features, INIT_PRODUCER_ID, LIST_OFFSETS, METADATA,
+    CREATE_TOPICS, FIND_COORDINATOR, Features, INIT_PRODUCER_ID, METADATA,
 };
 use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict};
-use crate::kafka::protocol::fetch::{LATEST, READ_UNCOMMITTED, list_offsets, read_offsets};
 use crate::kafka::protocol::record_batch::ProducerId;
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::{MetadataResponse, Response};
 use crate::kafka::protocol::transaction::Transactions;
-use crate::kafka::read::reader::{Found, Period, ReadError, TopicReader};
+use crate::kafka::read::reader::{Isolation, Period, ReadError, TopicReader};
 use crate::partitioner;
 
 /// Why an agent cannot deliver exactly once.
@@ -61,9 +61,6 @@ enum Trouble {
     #[error("{0}")]
     Final(String),
 }
-
-/// Takes keys and values.
-type Take<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
 
 /// The agent that takes over.
 pub(crate) struct Takeover<'a> {
@@ -171,11 +168,9 @@ impl<'a> Takeover<'a> {
         for taken in &mut taken {
             taken.features = self.features;
         }
-        let end = self.end_of(&metadata, index)?;
-        if self.read_positions(index, take)? < end {
-            // What lies behind it cannot be seen: it is one of another agent, or of an id that this one has no more.
+        if self.read_positions(index, take)?.are_open() {
             return Err(Trouble::Words(
-                "another producer's transaction is open in the topic of positions",
+                "a transaction of this agent is open that is none of its producers'",
             ));
         }
         Ok(taken)
@@ -381,56 +376,19 @@ impl<'a> Takeover<'a> {
         }
     }
 
-    /// Where the partition ends, open transactions included.
-    fn end_of(&mut self, metadata: &MetadataResponse, index: i32) -> Result<i64, Trouble> {
-        let topic = metadata.topics.first();
-        let mut partitions = topic.iter().flat_map(|topic| &topic.partitions);
-        let leader = partitions.find(|partition| partition.index == index);
-        let leader = leader.map_or(-1, |partition| partition.leader);
-        let mut brokers = metadata.brokers.iter();
-        let Some((_, host, port)) = brokers.find(|(node, ..)| *node == leader) else {
-            return Err(Trouble::Words("the positions have no leader"));
-        };
-        let address = BrokerAddress {
-            host: host.clone(),
-            port: *port,
-        };
-        let mut client = self.connect(&address)?;
-        let version = client.versions.of(LIST_OFFSETS).unwrap_or(2);
-        let (id, topic) = (&self.config.client_id, &self.settings.positions_topic);
-        let request = list_offsets(id, version, topic, &[index], LATEST, READ_UNCOMMITTED);
-        let until = Instant::now() + self.config.request_timeout;
-        let answer = client.transport.ask(request, until);
-        let answer = answer.map_err(|error| Trouble::Connection(address.clone(), error))?;
-        let told = read_offsets(&answer, version)
-            .map_err(|error| Trouble::Connection(address, ConnectionError::Malformed(error)))?;
-        match told.first() {
-            Some((_, 0, offset)) => Ok(*offset),
-            Some((_, code, _)) => Err(Trouble::Code(Verdict::of(*code))),
-            None => Err(Trouble::Words("no offset")),
-        }
-    }
-
-    /// Shows what is committed in the partition, and returns where the first open transaction begins, or the end.
-    fn read_positions(&self, index: i32, take: Take<'_>) -> Result<i64, Trouble> {
+    /// Shows what of this agent is committed in the partition, whatever others have open there.
+    fn read_positions(&self, index: i32, take: Take<'_>) -> Result<OwnRecords, Trouble> {
         let topic = &self.settings.positions_topic;
-        let mut reader = TopicReader::open(self.config, topic, Period::default())?;
-        reader
-            .partitions
-            .retain(|partition| partition.index == index);
-        let stable = reader
-            .partitions
-            .first()
-            .map_or(0, |partition| partition.end);
-        let mut damage = None;
-        let mut found = |found: Found<'_>| match found {
-            Found::Record(_, record) => take(record.key.unwrap_or_default(), record.value),
-            Found::Unreadable(_, offset, error) => damage = Some((offset, error)),
-            Found::Aborted(_) | Found::Expired => {}
+        let period = Period {
+            partition: Some(index),
+            isolation: Isolation::All,
+            ..Period::default()
         };
-        while reader.read(&mut found)? {}
-        match damage {
-            None => Ok(stable),
+        let mut reader = TopicReader::open(self.config, topic, period)?;
+        let mut own = OwnRecords::of(self.agent);
+        while reader.read(&mut |found| own.read(found, take))? {}
+        match own.damage() {
+            None => Ok(own),
             Some((offset, error)) => Err(Trouble::Final(format!(
                 "topic '{topic}' partition {index}: what stands at offset {offset} cannot be read: {error}"
             ))),

@@ -204,7 +204,8 @@ const CONDITIONS: &[(&str, Column)] = &[("FOR", Column::Word), ("WHAT IS WRONG",
 const LEFT_OUT: &[(&str, Column)] = &[("LOG", Column::Word), ("NOT FOLLOWED", Column::Text)];
 /// There are such in most folders of logs, as wanted: they are counted, and shown to who asks.
 const EVERYDAY: [&str; 2] = ["excluded", "compressed"];
-/// A transaction that is open for so long holds up all consumers of its partitions.
-const OPEN_LONG: Duration = Duration::from_secs(30);
+/// A transaction that is open for so long, which is more than any `commit_interval`, holds up all consumers of its
+/// partitions.
+const OPEN_LONG: Duration = Duration::from_secs(90);
 /// So many of the paths that are not followed are shown.
 const FEW_LEFT_OUT: usize = 5;
