@@ -19,6 +19,11 @@ use crate::support::kafka::RealKafka;
 
 /// All that was written is delivered by then, on a busy machine too.
 const LONG: Duration = Duration::from_secs(300);
+/// So soon a broker that is killed leads nothing, instead of after 9 s.
+const QUICK: [&str; 2] = [
+    "broker.session.timeout.ms=4000",
+    "broker.heartbeat.interval.ms=500",
+];
 const TICK: Duration = Duration::from_millis(25);
 
 /// An agent that delivers exactly once to a topic of its own, which is the agent's id as well.
@@ -377,6 +382,57 @@ fn the_status_tells_of_transactions() {
     assert!(together.contains(&words), "{said}");
     assert!(said.contains("logagent-positions"), "{said}");
     assert!(!said.contains("cleanup.policy"), "{said}");
+}
+
+/// The partition of positions has one replica, whose broker is killed while lines are written. Transactions stand still
+/// until it is back, whether the agent runs meanwhile or is killed too; nothing is lost or there twice.
+#[test]
+fn a_partition_of_positions_without_leader_holds_up_and_harms_nothing() {
+    let kafka = RealKafka::cluster("once-offline", 3, &QUICK);
+    let (mut env, topic) = exactly_once(&kafka, "once-offline");
+    let positions = format!("{topic}-positions");
+    kafka.create_topic_with_replicas(&positions, 1, 1, &[("cleanup.policy", "compact")]);
+    let node = kafka.leaders(&positions)[&0].node;
+    env.set("kafka", "positions_topic", &positions)
+        .set("kafka", "transaction_timeout", "30s");
+    let log = env.log_dir().join("a.log");
+    let mut lines: Vec<String> = Vec::new();
+    let mut write = |count: usize| {
+        let new: Vec<String> = (0..count)
+            .map(|n| format!("a {} {n}", lines.len()))
+            .collect();
+        append(&log, &new);
+        lines.extend(new);
+        lines.len()
+    };
+    write(100);
+    env.start();
+    env.wait_for_checkpoint_at_the_end_of("a.log");
+    for is_killed in [false, true] {
+        kafka.node("kill", node);
+        write(100);
+        let says = |env: &Env, words: &str| {
+            let said = env.run(&["status"]).stdout;
+            let said: Vec<&str> = said.split_whitespace().collect();
+            said.join(" ").contains(words)
+        };
+        let is_said = || says(&env, "no leader");
+        wait_until(SOON, is_said, || "a status without a leader".to_owned());
+        if is_killed {
+            env.kill();
+            env.start_and_run_on();
+            let waits = || says(&env, "exactly once: cannot begin: partition 0 of topic");
+            wait_until(SOON, waits, || {
+                "the start to wait for the positions".to_owned()
+            });
+        }
+        kafka.node("start", node);
+        env.wait_for_checkpoint_at_the_end_of("a.log");
+        write(100);
+        env.wait_for_checkpoint_at_the_end_of("a.log");
+    }
+    env.stop();
+    expect_once(&kafka, &topic, &lines);
 }
 
 /// A machine that was suspended: the coordinator has aborted its transaction meanwhile, and the agent goes on. It takes

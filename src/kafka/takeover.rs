@@ -56,6 +56,8 @@ enum Trouble {
     Code(Verdict),
     #[error("{0}")]
     Words(&'static str),
+    #[error("partition {1} of topic '{0}', where the positions are, has no leader")]
+    NoLeader(String, i32),
     #[error("{0}")]
     Read(#[from] ReadError),
     #[error("{0}")]
@@ -134,7 +136,7 @@ impl<'a> Takeover<'a> {
     fn attempt(&mut self, take: Take<'_>) -> Result<Vec<TakenOver>, Trouble> {
         let address = self.any_broker()?;
         let metadata = self.positions_topic(&address)?;
-        let index = self.partition_in(&metadata);
+        let index = self.partition_in(&metadata)?;
         let before = self.owner(index)?;
         if let Some(owner) = &before {
             self.may_take_over_from(owner)?;
@@ -177,18 +179,27 @@ impl<'a> Takeover<'a> {
     }
 
     /// The partition of the topic of positions that has those of this agent.
-    fn partition_in(&self, metadata: &MetadataResponse) -> i32 {
+    fn partition_in(&self, metadata: &MetadataResponse) -> Result<i32, Trouble> {
         let topic = metadata.topics.first();
-        let count = topic.map_or(0, |topic| topic.partitions.len());
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
-        partitioner::of_key(self.agent.as_bytes(), count)
+        let partitions = topic.map_or(&[][..], |topic| &topic.partitions);
+        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+        let index = partitioner::of_key(self.agent.as_bytes(), count);
+        let mut partitions = partitions.iter();
+        match partitions.any(|partition| partition.index == index && partition.leader >= 0) {
+            true => Ok(index),
+            // What reads it would wait for a minute, and say nothing to the operator.
+            false => Err(Trouble::NoLeader(
+                self.settings.positions_topic.clone(),
+                index,
+            )),
+        }
     }
 
     /// Who has the id of this agent, as far as a record says so; `None`: no broker tells.
     pub(crate) fn find_owner(&mut self) -> Option<Option<Owner>> {
         let found = self.any_broker().and_then(|address| {
             let metadata = self.positions_topic(&address)?;
-            self.owner(self.partition_in(&metadata))
+            self.owner(self.partition_in(&metadata)?)
         });
         found
             .inspect_err(|trouble| log::debug!("who has the id is not known: {trouble}"))
