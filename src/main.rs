@@ -12,11 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use logagent::agent::{Agent, AgentError, Mode};
+use logagent::agent::{Adopt, AdoptError, Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
 use logagent::check::{self, CheckError};
 use logagent::checkpoint::rewind::{Rewind, RewindError};
-use logagent::command_line::{Command, RewindOptions, RunOptions, UsageError};
+use logagent::command_line::{AdoptOptions, Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Health, Inbox, Request};
 use logagent::log_writer::LogWriter;
@@ -85,6 +85,8 @@ enum Failure {
     Ask(#[from] AskError),
     #[error("logagent: {0}")]
     Rewind(#[from] RewindError),
+    #[error("logagent: {0}")]
+    Adopt(#[from] AdoptError),
     #[error(
         "logagent: standard input is no terminal to ask back at: nothing was changed; say --yes"
     )]
@@ -105,6 +107,7 @@ impl Failure {
             | Failure::Cases(_)
             | Failure::Ask(_)
             | Failure::Rewind(_)
+            | Failure::Adopt(_)
             | Failure::Verify(_)
             | Failure::NotAsked => ExitCode::from(2),
             Failure::Signals(_) | Failure::Output(_) | Failure::Agent(_) => ExitCode::FAILURE,
@@ -126,9 +129,10 @@ fn prepare() -> Result<Prepared, Failure> {
         Command::Run(options) => Some(Config::load(&options.config)?),
         // What is wrong with it is a part of what is found.
         Command::Check(options) => Config::load(&options.config).ok(),
-        Command::Rewind(options) => {
+        Command::Rewind(RewindOptions { config, .. })
+        | Command::Adopt(AdoptOptions { config, .. }) => {
             // The agent has to read what is written. If that fails, root goes on as root.
-            let _ = become_owner(&Config::state_dir(&options.config));
+            let _ = become_owner(&Config::state_dir(config));
             None
         }
         _ => None,
@@ -181,6 +185,7 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
             })
         }
         Command::Rewind(options) => rewind(&options),
+        Command::Adopt(options) => adopt(&options),
         Command::Verify(options) => {
             start_logger_at(log, "warn");
             let mut out = BufWriter::new(io::stdout().lock());
@@ -203,22 +208,45 @@ fn rewind(options: &RewindOptions) -> Result<ExitCode, Failure> {
     let rewind = Rewind::prepare(&state_dir, &options.path, options.to)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{rewind}")?;
-    if !options.yes {
-        if !io::stdin().is_terminal() {
-            return Err(Failure::NotAsked);
-        }
-        write!(out, "Do it? [y/N] ")?;
-        out.flush()?;
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer)?;
-        if !["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
-            writeln!(out, "nothing was changed")?;
-            return Ok(ExitCode::FAILURE);
-        }
+    if !options.yes && !is_wanted(&mut out)? {
+        return Ok(ExitCode::FAILURE);
     }
     rewind.apply()?;
     writeln!(out, "done: the agent goes on there when it is started")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `logagent adopt`.
+fn adopt(options: &AdoptOptions) -> Result<ExitCode, Failure> {
+    let config = Config::load(&options.config)?;
+    let adopt = Adopt::prepare(config)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{adopt}")?;
+    if !adopt.is_needed() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !options.yes && !is_wanted(&mut out)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    adopt.apply()?;
+    writeln!(out, "done: the agent takes over when it is started")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks back.
+fn is_wanted(out: &mut impl Write) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::NotAsked);
+    }
+    write!(out, "Do it? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    let is_yes = ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str());
+    if !is_yes {
+        writeln!(out, "nothing was changed")?;
+    }
+    Ok(is_yes)
 }
 
 /// `logagent run`.

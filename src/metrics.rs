@@ -4,6 +4,7 @@
 //! opened, a topic or a broker is first seen, or something fails.
 
 mod counters;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +13,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::counters::{Bounded, lock};
 pub use self::counters::{Counter, Flag, Gauge, MOST_NAMES, Tally};
+pub use self::transactions::TransactionCounters;
 use crate::condition::Board;
 use crate::config::LogConfig;
 use crate::left_out::LeftOut;
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
-use crate::snapshot::{BrokerStatus, ConditionStatus, Latency, LogStatus, TopicStatus};
+use crate::snapshot::{
+    BrokerStatus, ConditionStatus, Latency, LogStatus, TopicStatus, TransactionStatus,
+};
 
 /// Counters that several threads add to.
 #[derive(Debug, Default)]
@@ -37,6 +41,9 @@ pub struct Metrics {
     sections: Mutex<Vec<Arc<SectionCounters>>>,
     topics: Bounded<TopicCounters>,
     brokers: Bounded<BrokerCounters>,
+    /// By transactional id.
+    transactions: Bounded<TransactionCounters>,
+    exactly_once: Mutex<String>,
 }
 
 /// What there is to count of the files of a section.

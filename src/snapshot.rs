@@ -18,6 +18,11 @@ pub struct Snapshot {
     pub topics: Vec<TopicStatus>,
     /// One for each broker that is known.
     pub brokers: Vec<BrokerStatus>,
+    /// How it delivers exactly once: `id web1, transaction.version 2, positions in logagent-positions/7`; empty if it
+    /// does not.
+    pub exactly_once: String,
+    /// One for each transactional id.
+    pub transactions: Vec<TransactionStatus>,
     /// What is wrong at present, the longest first.
     pub conditions: Vec<ConditionStatus>,
     /// Errors of Produce by Kafka's name of the code, and how often each was answered.
@@ -213,6 +218,19 @@ pub struct BrokerStatus {
     pub last_error: Option<String>,
     /// When it is connected to again, if it is down.
     pub next_try: Option<SystemTime>,
+}
+
+/// The transactions of one transactional id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TransactionStatus {
+    /// The transactional id.
+    pub id: String,
+    /// Those that are in Kafka for good.
+    pub committed: u64,
+    /// Those that were sent again.
+    pub aborted: u64,
+    /// Since when one is open, if one is.
+    pub open_since: Option<SystemTime>,
 }
 
 /// A histogram of durations.

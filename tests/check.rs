@@ -106,6 +106,23 @@ fn where_all_is_well_it_says_so_ends_with_0_and_sends_nothing() {
 }
 
 #[test]
+fn a_partition_that_the_topic_has_not_is_an_error() {
+    let mut env = Env::new();
+    env.set("kafka", "partitioner", "fixed:7");
+    env.write_lines("app.log", 0..10);
+    let ended = check(&env, &[]);
+    let words = "and partitioner 'fixed:7' asks for one that does not exist";
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    let errors = findings(&ended.stdout, "FAIL");
+    assert!(
+        errors.len() == 1 && errors[0].ends_with(words),
+        "{errors:?}"
+    );
+    env.set("kafka", "partitioner", "fixed:0");
+    assert_eq!(check(&env, &[]).code, Some(0));
+}
+
+#[test]
 fn brokers_that_cannot_be_reached_are_told_from_each_other_within_ten_seconds() {
     let mut env = Env::new();
     env.write_lines("app.log", 0..10);

@@ -43,6 +43,26 @@ fn a_stop_does_not_wait_for_brokers_that_an_agent_has_to_ask_before_it_can_begin
     assert!(began.elapsed() < SHUTDOWN, "{:?}", began.elapsed());
 }
 
+#[test]
+fn an_agent_that_waits_for_brokers_says_so_when_it_is_asked() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut env = Env::new();
+    env.set("kafka", "brokers", &address)
+        .set("kafka", "delivery", "exactly_once");
+    env.write_lines("app.log", 0..1);
+    env.start_and_run_on();
+    let _asked = silent.accept().expect("the agent asks");
+    let said = env.run(&["status"]);
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    let words = "exactly once: waits for the brokers to say where the files stand";
+    assert!(said.stdout.contains(words), "{}", said.stdout);
+    let reload = env.run(&["reload"]);
+    assert_eq!(reload.code, Some(1), "{}", reload.stderr);
+    assert!(reload.stdout.contains("not yet"), "{}", reload.stdout);
+    env.stop();
+}
+
 /// Files that are followed on a mount that can hang, with one line each, and an `app.log` beside it.
 fn env() -> (Env, Remote) {
     let mut env = Env::new();

@@ -118,6 +118,66 @@ fn sections_come_change_and_go_and_an_untouched_one_keeps_its_thread() {
 }
 
 #[test]
+fn a_path_that_no_file_matches_is_named_by_the_reload() {
+    let mut env = Env::following_one_path();
+    env.set("agent", "reload", "manual");
+    env.append("app.log", "one\n");
+    env.start();
+    env.wait_for_records(1);
+    let (new, mistyped) = (env.path("new/*.log"), env.path("ap.log"));
+    env.set("log:new", "path", &new)
+        .set("log:app", "path", &mistyped);
+    assert_eq!(
+        reloaded(&env),
+        "  + log:new        0 files begin; no file matches yet\n  \
+         ~ log:app        path: from the next event on; no file matches yet\n"
+    );
+    let path = env.path("app.log");
+    env.set("log:app", "path", &path)
+        .set("log:app", "drop.debug", "DEBUG");
+    let said = reloaded(&env);
+    assert!(
+        said.contains("~ log:app        path, drop.debug: from the next event on\n"),
+        "{said}"
+    );
+    env.stop();
+}
+
+#[test]
+fn an_agent_whose_ini_names_another_state_folder_by_now_is_found_and_says_that_it_needs_a_restart()
+{
+    let mut env = Env::new();
+    env.set("agent", "reload", "manual");
+    env.append("app.log", "one\n");
+    env.start();
+    env.wait_for_records(1);
+    let folder = env.path("other-state");
+    env.set("agent", "state_dir", &folder);
+    save(&env);
+    let ask = |what: &str| {
+        let mut command = Agent::command();
+        command.arg(what).arg("--config").arg(env.config());
+        let output = command.output().unwrap();
+        let [text, words] = [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap());
+        assert!(words.contains("the agent runs with state_dir '"), "{words}");
+        (output.status.code(), text)
+    };
+    let (code, text) = ask("reload");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("! [agent] state_dir changed: needs a restart"),
+        "{text}"
+    );
+    let (_, text) = ask("status");
+    assert!(text.contains("1 file"), "{text}");
+    env.stop();
+    let output = reload(&env);
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("no agent answers at '"), "{words}");
+}
+
+#[test]
 fn a_new_section_begins_where_its_start_at_says_and_its_later_files_at_their_beginning() {
     let mut env = Env::following_one_path();
     env.set("agent", "reload", "manual");

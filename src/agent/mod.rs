@@ -14,8 +14,10 @@
 //! There is no cycle of bounded channels: tailers wait for producers, producers wait for the
 //! registrar, the registrar waits for nobody.
 
+mod adopt;
 mod config_watch;
 mod control_group;
+mod exactly_once;
 mod memory_limit;
 mod rates;
 mod reload;
@@ -33,6 +35,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
+pub use self::adopt::{Adopt, AdoptError};
+pub(crate) use self::exactly_once::agent_id;
 pub(crate) use self::memory_limit::MemoryLimit;
 use self::reload::Reloading;
 use self::standing::{Followed, Standing};
@@ -45,6 +49,7 @@ use crate::checkpoint::positions::producer_of;
 use crate::config::{Config, KafkaConfig, LogConfig};
 use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
+use crate::kafka::owner::Owner;
 use crate::kafka::takeover::TakeoverError;
 use crate::progress::Progress;
 use crate::progress_bar::{BYTES, ProgressBar};
@@ -99,10 +104,15 @@ pub enum AgentError {
     Refused(u64),
     /// Another agent has this one's id, and delivers exactly once.
     #[error(
-        "another agent has taken over the transactional ids of '{0}'; nothing is lost, and nothing is there twice\n\
+        "another agent has taken over the transactional ids of '{agent}'{by}; nothing is lost, and nothing is there twice\n\
          two agents that share an id, as cloned hosts do, cannot both run: set [agent] id in one of them"
     )]
-    Fenced(String),
+    Fenced {
+        /// The id.
+        agent: String,
+        /// Who and where it is, in brackets, if it has said so.
+        by: String,
+    },
     /// Exactly once cannot begin.
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
@@ -119,7 +129,7 @@ impl AgentError {
     pub fn needs_a_person(&self) -> bool {
         match self {
             AgentError::Store(error) => error.needs_a_person(),
-            AgentError::Fenced(_) | AgentError::Takeover(TakeoverError::Refused(_)) => true,
+            AgentError::Fenced { .. } | AgentError::Takeover(TakeoverError::Refused(_)) => true,
             _ => false,
         }
     }
@@ -154,6 +164,8 @@ pub struct Agent {
     reloading: Reloading,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,
+    /// This process, as others see who has the agent's id.
+    owner: Option<Owner>,
     /// Where operators look at records.
     tap: Arc<Tap>,
     /// The paths that have a tailer.
@@ -192,7 +204,9 @@ impl Agent {
             Err(AgentError::Takeover(TakeoverError::Stopped)) if !mode.once => return Ok(()),
             started => started?,
         };
-        agent.listen();
+        if agent.control.is_none() {
+            agent.control = wiring::listen(&agent.config, mode, &agent.inbox, &agent.tap);
+        }
         if let Some(first) = agent.wait_for_first_look(signals, &first_look) {
             agent.say_what_is_followed(&first, checkpoints, descriptors);
             let followed = counted(first.found.len(), "file");
@@ -220,19 +234,12 @@ impl Agent {
         agent.outcome()
     }
 
-    /// Lets clients ask, where there is time for that.
-    fn listen(&mut self) {
-        if !self.mode.once && !self.mode.dry_run {
-            let settings = &self.config.agent;
-            let inbox = self.inbox.sender();
-            let (folder, tap) = (&settings.state_dir, self.tap.clone());
-            self.control = Control::start(folder, settings.metrics_listen, inbox, tap);
-        }
-    }
-
     fn outcome(&mut self) -> Result<(), AgentError> {
         let once = self.mode.once;
         match self.failure.take() {
+            Some(AgentError::Fenced { .. }) => {
+                Err(exactly_once::fenced(&self.config, self.owner.as_ref()))
+            }
             Some(failure) => Err(failure),
             None if once && (self.left_undone || self.interrupted) => Err(AgentError::Unfinished),
             None if once && self.refused > 0 => Err(AgentError::Refused(self.refused)),

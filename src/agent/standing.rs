@@ -12,11 +12,13 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
 use super::Agent;
+use super::memory_limit::MemoryLimit;
 use super::rates::Rates;
 use super::summary::{Totals, still_wrong};
 use crate::batch::Destination;
 use crate::config::{Config, LogConfig, TlsConfig};
 use crate::control::{Answer, Request};
+use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::shown::ShownPath;
 use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
@@ -78,6 +80,25 @@ impl Standing {
                 certificates: config.certificates(),
                 ..ConfigStatus::default()
             },
+        }
+    }
+
+    /// What there is to say before the agent has begun.
+    pub(super) fn at_the_start(&self, metrics: &Metrics, config: &Config) -> Snapshot {
+        let conditions = metrics.board.all();
+        Snapshot {
+            process: ProcessStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started: Some(self.started),
+                memory_limit: MemoryLimit::new(config.agent.memory_limit_bytes).bytes as u64,
+                ..ProcessStatus::default()
+            },
+            config: self.config.clone(),
+            logs: metrics.logs(),
+            brokers: metrics.brokers(&conditions),
+            conditions,
+            ..Snapshot::default()
         }
     }
 
@@ -216,6 +237,8 @@ impl Agent {
             files: positions.files,
             topics: metrics.topics(&conditions),
             brokers: metrics.brokers(&conditions),
+            exactly_once: metrics.exactly_once(),
+            transactions: metrics.transaction_statuses(),
             produce_errors: metrics.produce_errors(),
             produce_latency: metrics.produce_latency(),
             positions: positions.status,

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select, tick};
 
+use super::exactly_once::agent_id;
 use super::rates;
 use super::standing::SUMMARY_INTERVAL;
 use super::threads::{Outcome, Role, ThreadExit};
-use super::wiring::agent_id;
 use super::{Agent, AgentError};
 use crate::kafka::producer::transaction::Stop;
 use crate::progress::Progress;
@@ -104,7 +104,10 @@ impl Agent {
                 if let Some(error) = end.failure {
                     let stop = error.get_ref().and_then(|error| error.downcast_ref());
                     self.failure.get_or_insert(match stop {
-                        Some(Stop::Fenced) => AgentError::Fenced(agent_id(&self.config)),
+                        Some(Stop::Fenced) => AgentError::Fenced {
+                            agent: agent_id(&self.config),
+                            by: String::new(),
+                        },
                         Some(stop @ Stop::StartAgain) => AgentError::StartAgain(stop.to_string()),
                         None => AgentError::Output(error),
                     });

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::exactly_once::Start;
 use super::memory_limit::MemoryLimit;
 use super::reload::Reloading;
 use super::standing::Standing;
@@ -16,15 +16,13 @@ use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
 use crate::budget::Budget;
 use crate::buffer::BufferPool;
-use crate::checkpoint::positions::{ReadPositions, TopicPositions};
+use crate::checkpoint::positions::TopicPositions;
 use crate::checkpoint::{self, Registrar, Store};
 use crate::config::{Config, Protocol};
-use crate::control::Inbox;
+use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
 use crate::kafka::producer::NativeOutput;
 use crate::kafka::producer::transactional::TakenOver;
-use crate::kafka::protocol::api::TransactionVersion;
-use crate::kafka::takeover::{Takeover, TakeoverError};
 use crate::metrics::Metrics;
 use crate::output::legacy::LegacyOutput;
 use crate::output::{Output, StdoutOutput, Worker};
@@ -41,6 +39,7 @@ use crate::tail::registry::FileRegistry;
 use crate::tail::scheduler::{Message, Scheduler, TailerReport, ThreadPressure};
 use crate::tail::watch::{FirstLook, Watcher, Watches};
 use crate::tail::{Shared, Tailer, TailerExit};
+use crate::tap::Tap;
 
 /// An agent whose threads run, and which follows nothing yet.
 pub(super) struct Started {
@@ -73,7 +72,20 @@ impl Agent {
         let config = Arc::new(config);
         let descriptors = raise_descriptor_limit();
         let (store, mut saved) = open_store(&config, mode)?;
-        let (taken, positions) = take_over(&config, mode, &mut saved, signals)?;
+        let metrics = Arc::new(Metrics::new(&config.logs));
+        let (mut control, tap) = (None, Arc::<Tap>::default());
+        let (mut taken, mut positions) = (Vec::new(), None);
+        if config.kafka.exactly_once.is_some() && !mode.dry_run {
+            control = listen(&config, mode, &inbox, &tap);
+            let start = Start {
+                config: &config,
+                metrics: &metrics,
+                signals,
+                inbox: &inbox,
+            };
+            let (ids, known) = start.take_over(&mut saved)?;
+            (taken, positions) = (ids, Some(known));
+        }
         let checkpoints = saved.checkpoints.len();
         let known_paths: HashSet<Arc<Path>> = saved
             .checkpoints
@@ -83,7 +95,6 @@ impl Agent {
         let (found_sender, found) = unbounded();
         let (exits, exited) = unbounded();
         let lanes = lanes(exits.clone());
-        let metrics = Arc::new(Metrics::new(&config.logs));
         lanes.report_to(&metrics.board);
         // What does not answer at the start is followed later, except with --once, where there is no later.
         let patience = (!mode.once).then_some(FIRST_LOOK);
@@ -112,6 +123,10 @@ impl Agent {
         let gathering = config.kafka.gathering();
         let (mut agent, ends) =
             Agent::with_channels(config, mode, shared, (exits, exited), found, inbox);
+        (agent.control, agent.tap) = (control, tap);
+        agent.owner = taken
+            .iter()
+            .find_map(|taken| Some(taken.owner.as_ref()?.1.clone()));
         if !mode.once {
             agent.reloading.look_with(lanes.clone());
         }
@@ -182,6 +197,7 @@ impl Agent {
             standing: Standing::new(&config),
             reloading: Reloading::new(&config),
             control: None,
+            owner: None,
             tap: Arc::default(),
             tailers: HashMap::new(),
             routes: HashMap::new(),
@@ -323,6 +339,21 @@ impl Agent {
     }
 }
 
+/// Lets clients ask, where there is time for that.
+pub(super) fn listen(
+    config: &Config,
+    mode: Mode,
+    inbox: &Inbox,
+    tap: &Arc<Tap>,
+) -> Option<Control> {
+    let is_asked = !mode.once && !mode.dry_run;
+    let settings = &config.agent;
+    is_asked.then(|| {
+        let (folder, metrics) = (&settings.state_dir, settings.metrics_listen);
+        Control::start(folder, metrics, inbox.sender(), tap.clone())
+    })?
+}
+
 /// What all tailers share.
 fn shared(
     config: &Config,
@@ -364,86 +395,6 @@ fn open_store(config: &Config, mode: Mode) -> Result<(Option<Store>, Saved), Age
     Ok((Some(store), saved))
 }
 
-/// With `delivery = exactly_once`: the transactional ids, one for each producer, which no other agent has now; and
-/// `saved` is what was committed under them. Brokers are asked on a thread of its own: whatever hangs there, a stop does not
-/// wait for it, and the service manager is told that the agent runs.
-fn take_over(
-    config: &Arc<Config>,
-    mode: Mode,
-    saved: &mut Saved,
-    signals: &Receiver<()>,
-) -> Result<(Vec<TakenOver>, Option<TopicPositions>), AgentError> {
-    if config.kafka.exactly_once.is_none() || mode.dry_run {
-        return Ok((Vec::new(), None));
-    }
-    let to_use = config.clone();
-    let asking = thread::Builder::new()
-        .name("takeover".into())
-        .spawn(move || ask_brokers(&to_use))
-        .map_err(|error| AgentError::Start {
-            name: "takeover".into(),
-            error,
-        })?;
-    let manager = ServiceManager::of_this_process();
-    let (began, mut said) = (Instant::now(), Instant::now());
-    while !asking.is_finished() {
-        if !signals.is_empty() {
-            return Err(TakeoverError::Stopped.into());
-        }
-        if began.elapsed() > PATIENCE && said.elapsed() > PATIENCE {
-            said = Instant::now();
-            manager.status("waits for Kafka to say where the files stand: see the log");
-            manager.ready();
-            manager.alive();
-        }
-        thread::sleep(STEP);
-    }
-    let panicked = |_| Err(TakeoverError::Refused("a thread panicked".into()));
-    let (taken, read) = asking.join().unwrap_or_else(panicked)?;
-    let agent = agent_id(config);
-    let (moved, positions) = read.move_on(saved, config.agent.producers);
-    let is_new = |taken: &TakenOver| taken.features.transaction_version == TransactionVersion::Two;
-    let version = match taken.iter().all(is_new) {
-        true => "transaction.version 2",
-        false => "transaction.version below 2",
-    };
-    log::info!(
-        "delivers exactly once as '{agent}', with {version}; {moved} positions are from the topic"
-    );
-    Ok((taken, Some(positions)))
-}
-
-/// The body of the `takeover` thread.
-fn ask_brokers(config: &Config) -> Result<(Vec<TakenOver>, ReadPositions), TakeoverError> {
-    let Some(settings) = &config.kafka.exactly_once else {
-        return Err(TakeoverError::Stopped);
-    };
-    let agent = agent_id(config);
-    let mut read = ReadPositions::new(&agent);
-    let mut take = |key: &[u8], value: Option<&[u8]>| read.take(key, value);
-    let mut takeover = Takeover::new(&config.kafka, settings, &agent);
-    let taken = takeover.run(config.agent.producers, &mut take)?;
-    if read.unreadable() > 0 {
-        log::warn!(
-            "{} records of topic '{}' are no positions, and are left out",
-            read.unreadable(),
-            settings.positions_topic
-        );
-    }
-    Ok((taken, read))
-}
-
-/// What this agent is called among all those of a cluster.
-pub(super) fn agent_id(config: &Config) -> String {
-    let host = || {
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
-    };
-    config.agent.id.clone().unwrap_or_else(host)
-}
-
 /// Tells the main thread of tailers that have ended.
 fn report_to(exits: Sender<ThreadExit>) -> impl Fn(TailerReport) + Clone + Send + 'static {
     move |TailerReport { path, how, .. }| {
@@ -483,7 +434,3 @@ pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
 const BATCH_QUEUE: usize = 64;
 /// Messages that may wait for the registrar while it writes.
 const PROGRESS_QUEUE: usize = 4096;
-/// Brokers that start together with the agent are waited for.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// So often the start looks whether it may go on.
-const STEP: Duration = Duration::from_millis(5);

@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use super::report::Level::{Failure, Good, Warning};
 use super::report::{Cell, Finding, Level, Table};
+use crate::agent::agent_id;
 use crate::config::{Acks, Config, LogConfig, Partitioner};
 use crate::kafka::probe::{Answer, Asked};
 use crate::kafka::protocol::api::TransactionVersion;
 use crate::kafka::protocol::configs::{BROKER, Configs, TOPIC};
 use crate::kafka::protocol::error_code::{UNKNOWN_TOPIC_OR_PARTITION, Verdict};
 use crate::kafka::protocol::response::TopicMetadata;
+use crate::kafka::takeover::transactional_id;
 use crate::partitioner;
 use crate::rights::TOPIC_AUTHORIZATION_FAILED;
 use crate::shown::ShownPath;
@@ -29,6 +31,20 @@ pub(super) fn topics(config: &Config) -> BTreeMap<&str, Vec<&Arc<LogConfig>>> {
         }
     }
     topics
+}
+
+/// What exactly once is made with.
+pub(super) fn exactly_once(config: &Config) -> Option<Finding> {
+    let settings = config.kafka.exactly_once.as_ref()?;
+    let agent = agent_id(config);
+    let first = transactional_id(&agent, 0);
+    let ids = match config.agent.producers {
+        0 | 1 => format!("transactional id {first}"),
+        count => format!("transactional ids {first} to -{}", count - 1),
+    };
+    let positions = &settings.positions_topic;
+    let words = format!("{ids}, positions in topic {positions}");
+    Some(finding(Good, "delivery", format!("exactly_once: {words}")))
 }
 
 fn finding(level: Level, subject: impl ToString, words: impl Into<String>) -> Finding {
@@ -165,13 +181,24 @@ pub(super) fn topics_table(config: &Config, asked: &[Asked]) -> Option<Table> {
     told.sort_by_key(|topic| &topic.name);
     for topic in told {
         let name = &*topic.name;
+        let has_positions = positions_topic(config) == Some(name);
         if topic.error != 0 {
-            findings.push(absent(topic, makes_topics));
+            findings.push(match topic.error {
+                UNKNOWN_TOPIC_OR_PARTITION if has_positions => finding(
+                    Good,
+                    name,
+                    "no such topic: the agent makes it, compacted, when it starts",
+                ),
+                _ => absent(topic, makes_topics),
+            });
             continue;
         }
         let configs = setting(TOPIC, name);
         let logs = wanted.get(name).map_or(&[][..], Vec::as_slice);
         findings.extend(troubles(config, topic, configs, logs));
+        if has_positions {
+            findings.extend(troubles_with_positions(topic, configs));
+        }
         let number = |key| {
             configs
                 .and_then(|one| one.value(key)?.parse().ok())
@@ -278,6 +305,38 @@ fn troubles(
     found
 }
 
+/// The topic of positions, with `delivery = exactly_once`.
+pub(super) fn positions_topic(config: &Config) -> Option<&str> {
+    let settings = config.kafka.exactly_once.as_ref();
+    settings.map(|settings| &*settings.positions_topic)
+}
+
+/// What of a topic is not as the positions need it.
+fn troubles_with_positions(topic: &TopicMetadata, configs: Option<&Configs>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut add = |level, words: String| found.push(finding(level, &topic.name, words));
+    if topic.operations >= 0 && topic.operations & READ == 0 {
+        let words =
+            "no right to read: the principal needs the right READ on the topic of positions";
+        add(Failure, words.to_owned());
+    }
+    let value = |key| configs.and_then(|one| one.value(key));
+    if let Some(policy) = value(CLEANUP_POLICY).filter(|policy| *policy != "compact") {
+        let words =
+            format!("cleanup.policy is '{policy}': positions go away; it must be 'compact'");
+        add(Failure, words);
+    }
+    if let Some(bytes) = value(SEGMENT_BYTES).and_then(|bytes| bytes.parse::<u64>().ok())
+        && bytes > LARGE_SEGMENT
+    {
+        let words = format!(
+            "segment.bytes {bytes}: what is not compacted yet is read at each start; 16777216 is enough"
+        );
+        add(Warning, words);
+    }
+    found
+}
+
 /// Whether the principal may write to it; where the broker does not tell, it may turn out that it may not.
 fn may_write(topic: &TopicMetadata) -> bool {
     topic.operations < 0 || topic.operations & WRITE != 0
@@ -313,8 +372,61 @@ fn time_limits(configs: &Configs) -> String {
 
 /// The bit of the operation WRITE (AclOperation).
 const WRITE: i32 = 1 << 4;
+/// The bit of the operation READ.
+const READ: i32 = 1 << 3;
+const CLEANUP_POLICY: &str = "cleanup.policy";
+const SEGMENT_BYTES: &str = "segment.bytes";
+/// An active segment is never compacted.
+const LARGE_SEGMENT: u64 = 256 << 20;
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 /// What a batch of one record has besides the line: headers, key, its own fields.
 const RECORD_OVERHEAD: usize = 512;
 /// From then on somebody should know.
 const FEW_DAYS: u64 = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_of_positions_that_is_not_compacted_or_may_not_be_read_is_found() {
+        let words = |operations, values: &[(&str, &str)]| {
+            let topic = TopicMetadata {
+                error: 0,
+                name: "logagent-positions".to_owned(),
+                id: None,
+                partitions: Vec::new(),
+                replicas: 1,
+                operations,
+            };
+            let values = values.iter();
+            let configs = Configs {
+                kind: TOPIC,
+                name: topic.name.clone(),
+                error: 0,
+                values: values
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect(),
+            };
+            let found = troubles_with_positions(&topic, Some(&configs));
+            let shown = found
+                .iter()
+                .map(|one| format!("{:?} {}", one.level, one.words));
+            shown.collect::<Vec<_>>().join("\n")
+        };
+        let good = [("cleanup.policy", "compact"), ("segment.bytes", "16777216")];
+        assert_eq!(words(READ | WRITE, &good), "");
+        assert_eq!(words(-1, &good), "");
+        assert!(words(WRITE, &good).starts_with("Failure no right to read"));
+        let plain = words(-1, &[("cleanup.policy", "delete")]);
+        assert!(
+            plain.starts_with("Failure cleanup.policy is 'delete'"),
+            "{plain}"
+        );
+        let large = words(-1, &[("segment.bytes", "1073741824")]);
+        assert!(
+            large.starts_with("Warning segment.bytes 1073741824"),
+            "{large}"
+        );
+    }
+}

@@ -101,6 +101,7 @@ fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Repor
     host::metrics(options, config, &mut report);
     let certificates = cluster::own_certificates(config, SystemTime::now());
     report.findings.extend(certificates);
+    report.findings.extend(cluster::exactly_once(config));
     let (table, followed) = logs::table(config, &survey, &saved, SystemTime::now());
     report.tables.push(table);
     if let Some(asked) = brokers.map(|brokers| brokers.recv_deadline(until).unwrap_or_default()) {
@@ -133,10 +134,9 @@ fn look_for_files(config: Arc<Config>) -> Receiver<Survey> {
 fn ask_brokers(config: Arc<Config>, until: Instant) -> Receiver<Vec<Asked>> {
     let (sender, asked) = bounded(1);
     in_a_thread(move || {
-        let topics = cluster::topics(&config)
-            .into_keys()
-            .map(str::to_owned)
-            .collect();
+        let topics = cluster::topics(&config).into_keys();
+        let topics = topics.chain(cluster::positions_topic(&config));
+        let topics = topics.map(str::to_owned).collect();
         let kafka = Arc::new(config.kafka.clone());
         let _ = sender.send(probe::ask_all(&kafka, &topics, until));
     });

@@ -2,8 +2,8 @@
 //! completions are made of it.
 
 use super::{
-    Command, Given, UsageError, make_check, make_help, make_reload, make_rewind, make_run,
-    make_status, make_tap, make_test, make_top, make_verify,
+    Command, Given, UsageError, make_adopt, make_check, make_help, make_reload, make_rewind,
+    make_run, make_status, make_tap, make_test, make_top, make_verify,
 };
 
 /// One command.
@@ -215,6 +215,20 @@ pub(super) const COMMANDS: &[Row] = &[
             option("yes", Some('y'), "", "do not ask back"),
         ],
         make: make_rewind,
+    },
+    Row {
+        name: "adopt",
+        letter: None,
+        operands: "",
+        most_operands: 0,
+        help: "have this agent take its id over from another machine, with delivery = exactly_once",
+        more: "An agent whose id was in use on another machine within ten minutes does not start, and says so: two that \
+               share an id would take it away from each other. Where the other one is gone for good, or was moved here, \
+               this lets the next start take over; an agent that still runs there is ended by that, with exit code 3.\n\
+               It says who has the id and asks back; without a terminal it needs --yes.\n\
+               Exit codes: 0 done, or nobody else has it, 1 the answer was no, 2 it cannot be done, or nobody can be asked.",
+        options: &[option("yes", Some('y'), "", "do not ask back")],
+        make: make_adopt,
     },
     Row {
         name: "verify",

@@ -135,7 +135,8 @@ table! {
         "where /metrics for Prometheus, /healthz and a page with the status are, for all who can connect";
 
     AGENT_ID: Optional<Text> = [Agent] "id", Optional(Text::CLIENT_ID), DefaultValue::Unset("web1"),
-        "the name of this agent among all of a cluster, for exactly_once; without it, the host's";
+        "the name of this agent among all of a cluster, for exactly_once; without it, the host's; \
+         one that is in use on another machine is refused: see logagent help adopt";
 
     BROKERS: Brokers = [Kafka] "brokers", Brokers, DefaultValue::Required("localhost:9092"),
         "the brokers to begin with; they name the others";

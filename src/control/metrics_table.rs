@@ -9,7 +9,7 @@ use super::exposition::{Metric, unix_seconds};
 use super::exposition::{Moment, Values};
 use super::wire::STATES;
 use crate::shown::ShownPath;
-use crate::snapshot::{FileStatus, TopicStatus};
+use crate::snapshot::{FileStatus, TopicStatus, TransactionStatus};
 
 pub(super) const METRICS: &[Metric] = &[
     metric(
@@ -259,6 +259,33 @@ pub(super) const METRICS: &[Metric] = &[
         "histogram",
         "How long brokers took to acknowledge a produce request.",
         |moment, out| out.histogram(&moment.snapshot.produce_latency),
+    ),
+    metric(
+        "logagent_transactions_total",
+        "counter",
+        "Transactions that have ended, by how; what was aborted was sent again.",
+        |moment, out| {
+            let all = &moment.snapshot.transactions;
+            if !all.is_empty() {
+                let sum =
+                    |of: fn(&TransactionStatus) -> u64| all.iter().map(of).sum::<u64>() as f64;
+                out.add(&[("result", "committed")], sum(|one| one.committed));
+                out.add(&[("result", "aborted")], sum(|one| one.aborted));
+            }
+        },
+    ),
+    metric(
+        "logagent_transaction_open_seconds",
+        "gauge",
+        "How long the oldest open transaction has been open: so long consumers of what is committed wait; else 0.",
+        |moment, out| {
+            let all = &moment.snapshot.transactions;
+            let oldest = all.iter().filter_map(|one| one.open_since).min();
+            let age = oldest.map_or(Duration::ZERO, |since| moment.since(since));
+            if !all.is_empty() {
+                out.add(&[], age.as_secs_f64());
+            }
+        },
     ),
     metric(
         "logagent_in_flight_bytes",

@@ -137,6 +137,7 @@ impl Screen {
         if view.only.is_none() {
             tables.push(moment.topics().first(most(20)));
             tables.push(moment.brokers().first(most(20)));
+            tables.push(moment.transactions());
         }
         tables.push(left_out);
         tables.retain(|table| !table.rows.is_empty() || !table.note.is_empty());

@@ -1,6 +1,7 @@
 //! The `control` thread as clients see it.
 
 mod shown;
+mod transactions;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -13,7 +13,7 @@ use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
 use crate::snapshot::{
     BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus, Latency, LogStatus,
-    NotFollowed, PositionsStatus, ProcessStatus, Snapshot, TopicStatus,
+    NotFollowed, PositionsStatus, ProcessStatus, Snapshot, TopicStatus, TransactionStatus,
 };
 use crate::tap::TappedRecord;
 
@@ -103,6 +103,8 @@ fields! {
         "files": files as Many,
         "topics": topics as Many,
         "brokers": brokers as Many,
+        "exactly_once": exactly_once as Text,
+        "transactions": transactions as Many,
         "conditions": conditions as Many,
         "produce_errors": produce_errors as Counts,
         "produce_latency": produce_latency as One,
@@ -174,6 +176,12 @@ fields! {
         "recent_latency": recent_latency as One,
         "last_error": last_error as MaybeText,
         "next_try_ms": next_try as Time,
+    }
+    TransactionStatus {
+        "id": id as Text,
+        "committed": committed as Number,
+        "aborted": aborted as Number,
+        "open_since_ms": open_since as Time,
     }
     Latency {
         "counts": counts as Numbers,

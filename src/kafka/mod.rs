@@ -23,6 +23,8 @@
 
 pub(crate) mod cluster;
 pub(crate) mod network;
+mod own_records;
+pub(crate) mod owner;
 pub(crate) mod probe;
 pub(crate) mod producer;
 pub(crate) mod protocol;

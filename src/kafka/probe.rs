@@ -227,5 +227,7 @@ const TOPIC_KEYS: &[&str] = &[
     "message.timestamp.before.max.ms",
     "message.timestamp.after.max.ms",
     "message.timestamp.difference.max.ms",
+    "cleanup.policy",
+    "segment.bytes",
 ];
 const BROKER_KEYS: &[&str] = &["auto.create.topics.enable"];

@@ -2,32 +2,38 @@
 //! earlier instance of it had open, and only then reads where the files stand.
 //!
 //! ```text
-//!  find or make the topic of positions -> for each producer: FindCoordinator, InitProducerId -> read the positions
+//!  find or make the topic of positions -> who has the id? -> for each producer: FindCoordinator, InitProducerId
+//!  -> read the positions
 //! ```
 //! Were the positions read first, an instance that still runs could commit after that, and its lines would be sent
 //! again. It all runs on a thread of its own, which starts nothing before it is done, and is tried again for as long as it
 //! takes.
 
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::backoff::Backoff;
+use crate::condition::{Board, Condition};
 use crate::config::{BrokerAddress, ExactlyOnce, KafkaConfig};
 use crate::kafka::network::client::Client;
 use crate::kafka::network::error::ConnectionError;
 use crate::kafka::network::token::TokenSource;
+use crate::kafka::own_records::{OwnRecords, Take};
+use crate::kafka::owner::{Owner, unix_ms};
 use crate::kafka::producer::transaction::Place;
 use crate::kafka::producer::transactional::{TakenOver, TransactionSettings};
 use crate::kafka::protocol::api::{
-    CREATE_TOPICS, FIND_COORDINATOR, Features, INIT_PRODUCER_ID, LIST_OFFSETS, METADATA,
+    CREATE_TOPICS, FIND_COORDINATOR, Features, INIT_PRODUCER_ID, METADATA,
 };
 use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict};
-use crate::kafka::protocol::fetch::{LATEST, READ_UNCOMMITTED, list_offsets, read_offsets};
 use crate::kafka::protocol::record_batch::ProducerId;
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::{MetadataResponse, Response};
 use crate::kafka::protocol::transaction::Transactions;
-use crate::kafka::read::reader::{Found, Period, ReadError, TopicReader};
+use crate::kafka::read::reader::{Isolation, Period, ReadError, TopicReader};
 use crate::partitioner;
 
 /// Why an agent cannot deliver exactly once.
@@ -50,14 +56,13 @@ enum Trouble {
     Code(Verdict),
     #[error("{0}")]
     Words(&'static str),
+    #[error("partition {1} of topic '{0}', where the positions are, has no leader")]
+    NoLeader(String, i32),
     #[error("{0}")]
     Read(#[from] ReadError),
     #[error("{0}")]
     Final(String),
 }
-
-/// Takes keys and values.
-type Take<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
 
 /// The agent that takes over.
 pub(crate) struct Takeover<'a> {
@@ -67,35 +72,59 @@ pub(crate) struct Takeover<'a> {
     agent: &'a str,
     tokens: TokenSource,
     features: Features,
+    /// This process.
+    me: Owner,
+    /// The machine that an operator takes the id away from.
+    adopts: Option<String>,
 }
 
 impl<'a> Takeover<'a> {
-    pub(crate) fn new(config: &'a KafkaConfig, settings: &'a ExactlyOnce, agent: &'a str) -> Self {
+    pub(crate) fn new(
+        config: &'a KafkaConfig,
+        settings: &'a ExactlyOnce,
+        agent: &'a str,
+        producers: usize,
+    ) -> Self {
         Takeover {
             config,
             settings,
             agent,
             tokens: TokenSource::default(),
             features: Features::default(),
+            me: Owner::this_process(producers, unix_ms()),
+            adopts: None,
         }
     }
 
-    /// Takes over the ids of so many producers. What was committed under them is shown to `take`,
+    /// An operator has the id taken away from this machine.
+    pub(crate) fn adopting(mut self, machine: Option<String>) -> Self {
+        self.adopts = machine;
+        self
+    }
+
+    /// Takes over the ids of all producers. What was committed under them is shown to `take`,
     /// all of it in its order, and perhaps again from its beginning.
+    /// Meanwhile `board` shows what is waited for.
     pub(crate) fn run(
         &mut self,
-        producers: usize,
+        board: &Board,
         take: Take<'_>,
     ) -> Result<Vec<TakenOver>, TakeoverError> {
         let mut backoff = Backoff::new(&mut fastrand::Rng::new());
         let since = Instant::now();
         let mut said = false;
+        let mut waiting = Condition::on(board);
+        let mut waits_for = |what: &dyn fmt::Display| {
+            waiting.enter(Level::Warn, &SUBJECT, what, Instant::now());
+        };
+        waits_for(&"waits for the brokers to say where the files stand");
         loop {
-            let trouble = match self.attempt(producers, take) {
+            let trouble = match self.attempt(take) {
                 Ok(taken) => return Ok(taken),
                 Err(Trouble::Final(words)) => return Err(TakeoverError::Refused(words)),
                 Err(trouble) => trouble,
             };
+            waits_for(&format_args!("cannot begin: {trouble}"));
             if since.elapsed() > PATIENCE && !std::mem::replace(&mut said, true) {
                 log::warn!("exactly once cannot begin: {trouble}; retrying");
             }
@@ -104,27 +133,32 @@ impl<'a> Takeover<'a> {
         }
     }
 
-    fn attempt(&mut self, producers: usize, take: Take<'_>) -> Result<Vec<TakenOver>, Trouble> {
+    fn attempt(&mut self, take: Take<'_>) -> Result<Vec<TakenOver>, Trouble> {
         let address = self.any_broker()?;
         let metadata = self.positions_topic(&address)?;
-        let partitions = metadata
-            .topics
-            .first()
-            .map_or(&[][..], |topic| &topic.partitions);
-        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
-        let index = partitioner::of_key(self.agent.as_bytes(), count);
+        let index = self.partition_in(&metadata)?;
+        let before = self.owner(index)?;
+        if let Some(owner) = &before {
+            self.may_take_over_from(owner)?;
+        }
         let positions: Place = (self.settings.positions_topic.as_str().into(), index);
         let timeout_ms = self.settings.transaction_timeout.as_millis();
         let mut taken = Vec::new();
-        for k in 0..producers {
+        let before = before.map_or(0, |owner| owner.producers.min(MOST_PRODUCERS));
+        for k in 0..self.me.producers.max(before) {
             let transactions = Transactions {
-                id: format!("{PREFIX}{}-{k}", self.agent),
+                id: transactional_id(self.agent, k),
                 timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
             };
             let producer = self.take_over(&address, &transactions)?;
+            // What producers of before have open is ended, and no more.
+            if k >= self.me.producers {
+                continue;
+            }
             taken.push(TakenOver {
                 producer,
                 features: Features::default(),
+                owner: (k == 0).then(|| (Owner::key(self.agent), self.me.clone())),
                 settings: TransactionSettings {
                     transactions,
                     positions: positions.clone(),
@@ -136,11 +170,63 @@ impl<'a> Takeover<'a> {
         for taken in &mut taken {
             taken.features = self.features;
         }
-        let leader = partitions.iter().find(|partition| partition.index == index);
-        let leader = leader.map_or(-1, |partition| partition.leader);
-        let end = self.end_of(&metadata, leader, index)?;
-        self.read_positions(index, end, take)?;
+        if self.read_positions(index, take)?.are_open() {
+            return Err(Trouble::Words(
+                "a transaction of this agent is open that is none of its producers'",
+            ));
+        }
         Ok(taken)
+    }
+
+    /// The partition of the topic of positions that has those of this agent.
+    fn partition_in(&self, metadata: &MetadataResponse) -> Result<i32, Trouble> {
+        let topic = metadata.topics.first();
+        let partitions = topic.map_or(&[][..], |topic| &topic.partitions);
+        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+        let index = partitioner::of_key(self.agent.as_bytes(), count);
+        let mut partitions = partitions.iter();
+        match partitions.any(|partition| partition.index == index && partition.leader >= 0) {
+            true => Ok(index),
+            // What reads it would wait for a minute, and say nothing to the operator.
+            false => Err(Trouble::NoLeader(
+                self.settings.positions_topic.clone(),
+                index,
+            )),
+        }
+    }
+
+    /// Who has the id of this agent, as far as a record says so; `None`: no broker tells.
+    pub(crate) fn find_owner(&mut self) -> Option<Option<Owner>> {
+        let found = self.any_broker().and_then(|address| {
+            let metadata = self.positions_topic(&address)?;
+            self.owner(self.partition_in(&metadata)?)
+        });
+        found
+            .inspect_err(|trouble| log::debug!("who has the id is not known: {trouble}"))
+            .ok()
+    }
+
+    fn owner(&self, index: i32) -> Result<Option<Owner>, Trouble> {
+        let own_key = Owner::key(self.agent);
+        let mut owner = None;
+        self.read_positions(index, &mut |key, value| {
+            if key == own_key {
+                owner = value.and_then(Owner::parse);
+            }
+        })?;
+        Ok(owner)
+    }
+
+    fn may_take_over_from(&self, owner: &Owner) -> Result<(), Trouble> {
+        let is_given = self.adopts.as_ref() == Some(&owner.machine);
+        if is_given || !owner.excludes(&self.me, unix_ms()) {
+            return Ok(());
+        }
+        let (agent, owner) = (self.agent, owner.at(unix_ms()));
+        Err(Trouble::Final(format!(
+            "agent id '{agent}' is in use by {owner}\n\
+             give one of the two its own [agent] id, or run 'logagent adopt' here if the other one is gone"
+        )))
     }
 
     fn connect(&mut self, address: &BrokerAddress) -> Result<Client<'a>, Trouble> {
@@ -301,63 +387,19 @@ impl<'a> Takeover<'a> {
         }
     }
 
-    /// Where the partition ends, open transactions included.
-    fn end_of(
-        &mut self,
-        metadata: &MetadataResponse,
-        leader: i32,
-        index: i32,
-    ) -> Result<i64, Trouble> {
-        let mut brokers = metadata.brokers.iter();
-        let Some((_, host, port)) = brokers.find(|(node, ..)| *node == leader) else {
-            return Err(Trouble::Words("the positions have no leader"));
-        };
-        let address = BrokerAddress {
-            host: host.clone(),
-            port: *port,
-        };
-        let mut client = self.connect(&address)?;
-        let version = client.versions.of(LIST_OFFSETS).unwrap_or(2);
-        let (id, topic) = (&self.config.client_id, &self.settings.positions_topic);
-        let request = list_offsets(id, version, topic, &[index], LATEST, READ_UNCOMMITTED);
-        let until = Instant::now() + self.config.request_timeout;
-        let answer = client.transport.ask(request, until);
-        let answer = answer.map_err(|error| Trouble::Connection(address.clone(), error))?;
-        let told = read_offsets(&answer, version)
-            .map_err(|error| Trouble::Connection(address, ConnectionError::Malformed(error)))?;
-        match told.first() {
-            Some((_, 0, offset)) => Ok(*offset),
-            Some((_, code, _)) => Err(Trouble::Code(Verdict::of(*code))),
-            None => Err(Trouble::Words("no offset")),
-        }
-    }
-
-    /// Shows what is committed in the partition before `end`. What lies behind a transaction that is still open cannot
-    /// be seen: it is one of another agent, or of an id that this one has no more, and is waited for.
-    fn read_positions(&self, index: i32, end: i64, take: Take<'_>) -> Result<(), Trouble> {
+    /// Shows what of this agent is committed in the partition, whatever others have open there.
+    fn read_positions(&self, index: i32, take: Take<'_>) -> Result<OwnRecords, Trouble> {
         let topic = &self.settings.positions_topic;
-        let mut reader = TopicReader::open(self.config, topic, Period::default())?;
-        reader
-            .partitions
-            .retain(|partition| partition.index == index);
-        let stable = reader
-            .partitions
-            .first()
-            .map_or(0, |partition| partition.end);
-        if stable < end {
-            return Err(Trouble::Words(
-                "another producer's transaction is open in the topic of positions",
-            ));
-        }
-        let mut damage = None;
-        let mut found = |found: Found<'_>| match found {
-            Found::Record(_, record) => take(record.key.unwrap_or_default(), record.value),
-            Found::Unreadable(_, offset, error) => damage = Some((offset, error)),
-            Found::Aborted(_) | Found::Expired => {}
+        let period = Period {
+            partition: Some(index),
+            isolation: Isolation::All,
+            ..Period::default()
         };
-        while reader.read(&mut found)? {}
-        match damage {
-            None => Ok(()),
+        let mut reader = TopicReader::open(self.config, topic, period)?;
+        let mut own = OwnRecords::of(self.agent);
+        while reader.read(&mut |found| own.read(found, take))? {}
+        match own.damage() {
+            None => Ok(own),
             Some((offset, error)) => Err(Trouble::Final(format!(
                 "topic '{topic}' partition {index}: what stands at offset {offset} cannot be read: {error}"
             ))),
@@ -365,8 +407,17 @@ impl<'a> Takeover<'a> {
     }
 }
 
+/// That of a producer of an agent.
+pub(crate) fn transactional_id(agent: &str, producer: usize) -> String {
+    format!("{PREFIX}{agent}-{producer}")
+}
+
+/// What is wrong while it has not begun.
+const SUBJECT: &str = "exactly once";
 /// What transactional ids begin with.
 const PREFIX: &str = "logagent-";
+/// An agent that had more producers than this one does not keep it from starting.
+const MOST_PRODUCERS: usize = 256;
 /// Of the topic of positions: each agent uses one.
 const PARTITIONS: i32 = 16;
 /// An active segment is never compacted, so it is kept small.

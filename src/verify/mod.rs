@@ -107,6 +107,7 @@ pub fn run(options: &VerifyOptions, out: &mut dyn Write) -> Result<u8, VerifyErr
         let period = Period {
             since_ms: options.since_ms,
             until_ms: options.until_ms,
+            ..Period::default()
         };
         circumstances.has_expired |=
             read_topic((number, topic), period, &config, &mut checker, &read)?;
@@ -147,6 +148,7 @@ fn read_topic(
             let place = (number, partition, offset);
             checker.report.unplaced(Kind::Unreadable, place);
         }
+        Found::Ended(..) => {}
         Found::Expired => has_expired = true,
     };
     while reader.read(&mut take).map_err(failed)? {

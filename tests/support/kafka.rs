@@ -214,6 +214,18 @@ impl RealKafka {
 
     /// Makes a topic with these settings, and waits until it can be written.
     pub(crate) fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        // as the broker has it
+        self.create_topic_with_replicas(name, partitions, -1, settings);
+    }
+
+    /// The same with so many replicas.
+    pub(crate) fn create_topic_with_replicas(
+        &self,
+        name: &str,
+        partitions: i32,
+        replicas: i16,
+        settings: &[(&str, &str)],
+    ) {
         let settings = settings.iter().map(|(key, value)| {
             CreatableTopicConfig::default()
                 .with_name((*key).to_owned().into())
@@ -222,8 +234,7 @@ impl RealKafka {
         let topic = CreatableTopic::default()
             .with_name(TopicName(name.to_owned().into()))
             .with_num_partitions(partitions)
-            // as the broker has it
-            .with_replication_factor(-1)
+            .with_replication_factor(replicas)
             .with_configs(settings.collect());
         let request = CreateTopicsRequest::default()
             .with_topics(vec![topic])

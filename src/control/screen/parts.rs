@@ -1,8 +1,10 @@
 //! The tables of a screen beside those of sections and files.
 
+use std::time::Duration;
+
 use super::super::measures::{about, age, count, per_mille_ms, size};
 use super::super::table::{Column, Row, Table};
-use super::{Moment, View};
+use super::{BEHIND_AFTER, Moment, View};
 use crate::shown::ShownPath;
 use crate::snapshot::{BrokerStatus, FileStatus, NotFollowed, TopicStatus};
 
@@ -76,17 +78,39 @@ impl Moment<'_> {
         table
     }
 
-    /// What is wrong; if a part is looked at, what is wrong with its files, and where one of them waits with what is
+    /// One row for each transactional id, with `delivery = exactly_once`.
+    pub(super) fn transactions(&self) -> Table {
+        let rows = self.now.transactions.iter().map(|one| {
+            let open = self.since(one.open_since);
+            Row {
+                cells: vec![
+                    one.id.clone(),
+                    count(one.committed),
+                    count(one.aborted),
+                    open.map_or_else(|| "-".to_owned(), age),
+                ],
+                is_bad: open.is_some_and(|open| open >= OPEN_LONG),
+            }
+        });
+        let mut table = Table::new(TRANSACTIONS, rows);
+        if !self.now.exactly_once.is_empty() {
+            table.note = format!("exactly once: {}", self.now.exactly_once);
+        }
+        table
+    }
+
+    /// What is wrong; if a part is looked at, what is wrong with its files, and where one of them is behind with what is
     /// no file: a topic, a broker.
     pub(super) fn conditions(&self, files: &[&FileStatus], view: &View) -> Table {
         let is_of_files = |subject: &str| {
             let mut files = files.iter();
             files.any(|file| ShownPath(&file.path).to_string() == subject)
         };
-        let one_waits = files.iter().any(|file| file.waits() > 0);
+        let oldest = self.oldest(files.iter().copied());
+        let one_is_behind = oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER);
         let is_shown = |subject: &str| match view.only.is_none() {
             true => !self.is_in_other_tables(subject),
-            false => is_of_files(subject) || one_waits && !subject.starts_with('/'),
+            false => is_of_files(subject) || one_is_behind && !subject.starts_with('/'),
         };
         let conditions = self.now.conditions.iter();
         let conditions = conditions.filter(|one| is_shown(&one.subject));
@@ -173,9 +197,18 @@ const BROKERS: &[(&str, Column)] = &[
     ("p99 ms", Column::Figure),
     ("LAST ERROR", Column::Text),
 ];
+const TRANSACTIONS: &[(&str, Column)] = &[
+    ("TRANSACTIONAL ID", Column::Path),
+    ("COMMITTED", Column::Figure),
+    ("ABORTED", Column::Figure),
+    ("OPEN FOR", Column::Figure),
+];
 const CONDITIONS: &[(&str, Column)] = &[("FOR", Column::Word), ("WHAT IS WRONG", Column::Text)];
 const LEFT_OUT: &[(&str, Column)] = &[("LOG", Column::Word), ("NOT FOLLOWED", Column::Text)];
 /// There are such in most folders of logs, as wanted: they are counted, and shown to who asks.
 const EVERYDAY: [&str; 2] = ["excluded", "compressed"];
+/// A transaction that is open for so long, which is more than any `commit_interval`, holds up all consumers of its
+/// partitions.
+const OPEN_LONG: Duration = Duration::from_secs(90);
 /// So many of the paths that are not followed are shown.
 const FEW_LEFT_OUT: usize = 5;

@@ -24,7 +24,7 @@ use super::transactional::{Stage, TakenOver, Transactional};
 impl Machine {
     /// A machine whose batches go in transactions.
     pub(crate) fn with_transactions(mut self, taken: TakenOver, now: Instant) -> Self {
-        let transactional = Transactional::new(taken, &mut self.random, now);
+        let transactional = Transactional::new(taken, &self.metrics, &mut self.random, now);
         // The one of the transactional id is used, and no other.
         self.ids = ProducerIds::new(false, &self.metrics.board, &mut self.random, now);
         self.style.transactional_id = Some(transactional.settings.transactions.id.clone());
@@ -65,7 +65,7 @@ impl Machine {
     /// Where the files of the sealed transaction stand once it is committed.
     pub(crate) fn send_positions(
         &mut self,
-        records: &[PositionRecord],
+        records: Vec<PositionRecord>,
         unix_ms: i64,
         now: Instant,
     ) {
@@ -76,13 +76,16 @@ impl Machine {
             return;
         }
         transactional.stage = Stage::Positions;
+        let heartbeat = transactional.heartbeat.as_mut();
+        let owner = heartbeat.and_then(|heartbeat| heartbeat.record(unix_ms, now));
+        let records: Vec<PositionRecord> = records.into_iter().chain(owner).collect();
         if records.is_empty() {
             return;
         }
         let (name, index) = transactional.settings.positions.clone();
         let number = self.topic_number(&name, now);
         let index = usize::try_from(index).unwrap_or(0);
-        let mut rest = records;
+        let mut rest = &records[..];
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = rest.iter().take_while(|(key, value)| {
@@ -109,6 +112,7 @@ impl Machine {
         let is_short = is_calm && self.retained().any(Partition::is_retained_waited_for);
         let finishing = self.finishing;
         let transactional = self.transactional.as_deref_mut()?;
+        let beat = transactional.beat(finishing, now);
         let mut next = transactional.seal_at();
         if is_calm && let Some((began, at)) = transactional.began.zip(next) {
             // Nothing more comes before the memory of what is kept is free again.
@@ -135,7 +139,13 @@ impl Machine {
             }
             _ => {}
         }
-        min_deadline(next, self.ask_coordinator(now))
+        let due = self.ask_coordinator(now);
+        if let Some(transactional) = &self.transactional {
+            transactional
+                .counters
+                .is_open(transactional.transaction.is_under_way());
+        }
+        min_deadline(min_deadline(next, due), beat)
     }
 
     /// The partitions that keep something until the commit.
@@ -216,10 +226,7 @@ impl Machine {
             Response::FindCoordinator(answer) => {
                 transaction.found(answer.error, answer.broker.0, now)
             }
-            Response::ApiVersions(features) => {
-                transaction.told_when_asked(features, now);
-                None
-            }
+            Response::ApiVersions(features) => transaction.told_when_asked(features, now),
             Response::AddPartitionsToTxn(answer) => {
                 let outcome;
                 (outcome, refused) = transaction.added(&answer.partitions, now);
@@ -257,7 +264,11 @@ impl Machine {
         let Some(transactional) = self.transactional.as_deref_mut() else {
             return false;
         };
-        let outcome = match (verdict.in_transaction(Asked::Produce), verdict.action) {
+        let reaction = verdict.in_transaction(Asked::Produce);
+        if !matches!(reaction, Reaction::Doubt | Reaction::Fenced) {
+            transactional.transaction.may_be_open();
+        }
+        let outcome = match (reaction, verdict.action) {
             (Reaction::Same, Action::OutOfOrder) if !is_oldest => return false,
             (Reaction::Same, Action::OutOfOrder | Action::NewProducerId) => {
                 transactional.transaction.abort();
@@ -273,8 +284,12 @@ impl Machine {
 
     /// The connection to a broker is lost.
     pub(super) fn transaction_lost(&mut self, peer: Peer) {
-        if let Some(transactional) = self.transactional.as_deref_mut()
-            && let Some(node) = transactional.transaction.coordinator()
+        let Some(transactional) = self.transactional.as_deref_mut() else {
+            return;
+        };
+        // There may have been batches on it.
+        transactional.transaction.may_be_open();
+        if let Some(node) = transactional.transaction.coordinator()
             && peer == Peer::Node(node)
         {
             transactional.transaction.lost_coordinator();
@@ -292,6 +307,12 @@ impl Machine {
                 return;
             }
             Some(Outcome::Committed) => {
+                let is_one = u64::from(transactional.sent_bytes > 0);
+                transactional.counters.committed.add(is_one);
+                transactional.has_lines = false;
+                if let Some(heartbeat) = &mut transactional.heartbeat {
+                    heartbeat.committed(now);
+                }
                 self.effects.acked.append(&mut transactional.aside);
                 let touched = std::mem::take(&mut transactional.touched);
                 transactional.start_over();
@@ -311,6 +332,7 @@ impl Machine {
                 }
             }
             Some(Outcome::Aborted) => {
+                transactional.counters.aborted.add(1);
                 let positions = transactional.settings.positions.0.clone();
                 log::warn!(
                     "a transaction was aborted ({} bytes of it were sent); sending them again in another one",

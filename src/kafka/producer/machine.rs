@@ -128,6 +128,9 @@ impl Machine {
         let Some(batch) = self.hold_back(batch, now) else {
             return;
         };
+        if let Some(transactional) = &mut self.transactional {
+            transactional.has_lines = true;
+        }
         let number = self.topic_number(&batch.destination.route.topic, now);
         let topic = self.topics[number].as_mut().expect("it has a number");
         if let Some(partition) = topic.push(batch, now) {
@@ -237,9 +240,13 @@ impl Machine {
 
     /// Nothing that was pushed is unacknowledged, or not committed.
     pub(crate) fn is_idle(&self) -> bool {
-        let mut transactional = self.transactional.iter();
-        self.topics.iter().flatten().all(Topic::is_empty)
-            && transactional.all(|transactional| transactional.is_idle())
+        let is_empty = || self.topics.iter().flatten().all(Topic::is_empty);
+        let Some(transactional) = &self.transactional else {
+            return is_empty();
+        };
+        let heartbeat = transactional.heartbeat.as_ref();
+        let is_awaited = self.finishing && heartbeat.is_some_and(|beat| !beat.is_done());
+        transactional.is_abandoned() || !is_awaited && is_empty() && transactional.is_idle()
     }
 
     /// When a batch is full enough or old enough to go.

@@ -42,6 +42,7 @@ pub(crate) mod committing;
 pub(crate) mod dead_letter;
 pub(crate) mod encoder;
 mod going_over;
+mod heartbeat;
 pub(crate) mod machine;
 pub(crate) mod output;
 pub(crate) mod partition;

@@ -97,7 +97,7 @@ impl NativeOutput {
         if self.progress.send(asked).is_ok()
             && let Ok(records) = records.recv()
         {
-            self.machine.send_positions(&records, now.unix_ms, now.at);
+            self.machine.send_positions(records, now.unix_ms, now.at);
         }
     }
 

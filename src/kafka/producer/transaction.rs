@@ -21,6 +21,7 @@
 //!   that is late would count for the next transaction otherwise.
 //! - `Committed` and `Aborted` come once for each transaction. After `Stopped` nothing comes.
 
+mod doubt;
 #[cfg(test)]
 mod model;
 mod question;
@@ -90,6 +91,12 @@ pub(crate) struct Transaction {
     asks_version: bool,
     /// It was asked, since the epoch was refused.
     is_version_sure: bool,
+    /// The coordinator had this transaction open, with our epoch.
+    is_known_open: bool,
+    /// It may have had it open.
+    may_be_open: bool,
+    /// In doubt the epoch after ours is asked for too.
+    asks_next: bool,
     /// No question before.
     not_before: Instant,
     backoff: Backoff,
@@ -118,6 +125,9 @@ impl Transaction {
             concurrent_since: None,
             asks_version: false,
             is_version_sure: false,
+            is_known_open: false,
+            may_be_open: false,
+            asks_next: false,
             not_before: now,
             backoff: Backoff::new(random),
             trouble: None,
@@ -152,6 +162,12 @@ impl Transaction {
     /// Something was sent in it, and nothing ends it yet.
     pub(crate) fn has_begun(&self) -> bool {
         matches!(self.state, State::Open | State::Sealed)
+    }
+
+    /// Something was sent in it, and what has become of it is not known yet.
+    pub(crate) fn is_under_way(&self) -> bool {
+        let is_over = matches!(self.state, State::Idle | State::Stopped(_));
+        !is_over && self.state != State::Renewing { is_aborted: false }
     }
 
     /// A broker has told what the cluster has finalized.
@@ -287,19 +303,7 @@ impl Transaction {
             }
             State::Ending(end) => Some(Question::End(end)),
             State::Renewing { .. } => Some(Question::NextEpoch(self.producer)),
-            State::Doubting => {
-                // With version 2 the coordinator remembers the epoch that it has put an end to. Below, the one after it
-                // is what it has given the transaction that took too long.
-                let epoch = match self.version {
-                    TransactionVersion::Two => self.producer.epoch,
-                    TransactionVersion::Classic => self.producer.epoch.saturating_add(1),
-                };
-                let producer = ProducerId {
-                    epoch,
-                    ..self.producer
-                };
-                Some(Question::NextEpoch(producer))
-            }
+            State::Doubting => Some(Question::NextEpoch(self.doubted())),
         }
     }
 
@@ -345,21 +349,6 @@ impl Transaction {
         self.coordinator = Some(node);
         self.is_fine(now);
         None
-    }
-
-    /// The coordinator says what the cluster has finalized.
-    pub(crate) fn told_when_asked(&mut self, features: Features, now: Instant) {
-        let Some(Question::Features) = self.unanswered else {
-            return self.told(features);
-        };
-        self.unanswered = None;
-        self.asks_version = false;
-        self.concurrent_since = Some(now);
-        self.told(features);
-        if self.features.transaction_version < self.version {
-            self.version = self.features.transaction_version;
-            self.is_murky = true;
-        }
     }
 
     /// The coordinator says which partitions belong to the transaction now. Returns those that are refused for good,
@@ -424,6 +413,7 @@ impl Transaction {
             }
             (End::Commit, _) => {
                 self.partitions.clear();
+                self.has_ended();
                 let is_fresh = !self.is_murky && self.version == TransactionVersion::Classic;
                 self.state = match is_fresh {
                     true => State::Idle,
@@ -467,7 +457,13 @@ impl Transaction {
         self.is_murky = false;
         self.is_version_sure = false;
         self.asks_version = false;
+        self.has_ended();
         self.state = State::Idle;
+    }
+
+    /// The next transaction is another one.
+    fn has_ended(&mut self) {
+        (self.is_known_open, self.may_be_open) = (false, false);
     }
 
     fn is_fine(&mut self, now: Instant) {

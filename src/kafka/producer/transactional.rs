@@ -13,14 +13,18 @@
 //! signed anew and goes again: the files are not read again, and may be gone by then.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Span};
 use crate::condition::Condition;
+use crate::kafka::owner::Owner;
 use crate::kafka::protocol::api::Features;
 use crate::kafka::protocol::record_batch::ProducerId;
 use crate::kafka::protocol::transaction::Transactions;
+use crate::metrics::{Metrics, TransactionCounters};
 
+use super::heartbeat::Heartbeat;
 use super::partition::Partition;
 use super::transaction::{Place, Transaction};
 
@@ -42,6 +46,8 @@ pub(crate) struct TakenOver {
     pub(crate) producer: ProducerId,
     pub(crate) features: Features,
     pub(crate) settings: TransactionSettings,
+    /// The key and what it says: of the first producer of an agent.
+    pub(crate) owner: Option<(Vec<u8>, Owner)>,
 }
 
 /// Where the transaction stands, as far as batches are concerned.
@@ -71,13 +77,29 @@ pub(crate) struct Transactional {
     pub(super) waits_for_disk: bool,
     /// The numbers of topics that have retained batches.
     pub(super) touched: BTreeSet<usize>,
+    /// Batches were taken that are not committed.
+    pub(super) has_lines: bool,
+    /// Of one producer of an agent.
+    pub(super) heartbeat: Option<Heartbeat>,
+    pub(super) counters: Arc<TransactionCounters>,
     /// The coordinator does not do what it is asked.
     trouble: Condition,
 }
 
 impl Transactional {
-    pub(super) fn new(taken: TakenOver, random: &mut fastrand::Rng, now: Instant) -> Self {
+    pub(super) fn new(
+        taken: TakenOver,
+        metrics: &Metrics,
+        random: &mut fastrand::Rng,
+        now: Instant,
+    ) -> Self {
+        let counters = metrics.transactions(&taken.settings.transactions.id);
         Transactional {
+            counters,
+            has_lines: false,
+            heartbeat: taken
+                .owner
+                .map(|(key, owner)| Heartbeat::new(key, owner, now)),
             transaction: Transaction::new(taken.producer, taken.features, random, now),
             settings: taken.settings,
             stage: Stage::Filling,
@@ -87,7 +109,7 @@ impl Transactional {
             aside: Vec::new(),
             waits_for_disk: false,
             touched: BTreeSet::new(),
-            trouble: Condition::default(),
+            trouble: Condition::on(&metrics.board),
         }
     }
 
@@ -97,6 +119,23 @@ impl Transactional {
             && self.began.is_none()
             && self.held.is_empty()
             && self.aside.is_empty()
+    }
+
+    /// The last record of a stop was waited for long enough, and there is nothing else.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let heartbeat = self.heartbeat.as_ref();
+        let is_done = heartbeat.is_some_and(Heartbeat::is_done);
+        is_done && !self.has_lines && self.held.is_empty() && self.aside.is_empty()
+    }
+
+    /// Begins a transaction where one is needed for the record of the owner alone. Returns when to look again.
+    pub(super) fn beat(&mut self, is_stopping: bool, now: Instant) -> Option<Instant> {
+        let is_idle = self.is_idle();
+        let heartbeat = self.heartbeat.as_mut()?;
+        if heartbeat.wants(is_stopping, now) && is_idle {
+            self.began = Some(now);
+        }
+        heartbeat.next().filter(|at| *at > now)
     }
 
     /// What is queued is all there is to come in this transaction: nothing waits for more.
@@ -113,6 +152,7 @@ impl Transactional {
     /// A topic has got a batch that is kept until the commit.
     pub(super) fn retains(&mut self, topic: usize) {
         self.touched.insert(topic);
+        self.transaction.acknowledged();
     }
 
     /// Signs what waits in a partition, where something may go.

@@ -20,6 +20,8 @@ pub(crate) struct FetchLimits {
     /// Of all partitions together; a first batch that is larger comes all the same.
     pub(crate) most_bytes: i32,
     pub(crate) partition_bytes: i32,
+    /// [`READ_COMMITTED`] or [`READ_UNCOMMITTED`].
+    pub(crate) isolation: u8,
 }
 
 /// A Fetch request, version 4 to 12. The partitions of a topic follow each other.
@@ -34,7 +36,7 @@ pub(crate) fn fetch(
     w.i32(limits.wait_ms);
     w.i32(1); // bytes at least
     w.i32(limits.most_bytes);
-    w.bytes.push(READ_COMMITTED);
+    w.bytes.push(limits.isolation);
     if version >= 7 {
         w.i32(0); // session id
         w.i32(-1); // session epoch: none
@@ -250,6 +252,7 @@ mod tests {
             wait_ms: 500,
             most_bytes: 2_000,
             partition_bytes: 1_000,
+            isolation: READ_COMMITTED,
         };
         for version in FETCH.least..=FETCH.most {
             let asked: reference::FetchRequest = decoded(&fetch("me", version, &from, limits));

@@ -179,6 +179,8 @@ pub(crate) struct Record<'a> {
     pub(crate) offset: i64,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
+    /// The producer id, if it is of a transaction.
+    pub(crate) transaction: Option<i64>,
     headers: Reader<'a>,
 }
 
@@ -207,6 +209,7 @@ impl<'a> Records<'a> {
         if !(0..=self.head.last_offset - self.head.base_offset).contains(&delta) {
             return Err(WireError::Range);
         }
+        let is_transactional = self.head.is_transactional();
         let key = nullable(&mut r)?;
         let value = nullable(&mut r)?;
         let headers = r.clone();
@@ -219,12 +222,25 @@ impl<'a> Records<'a> {
             offset: self.head.base_offset + delta,
             key,
             value,
+            transaction: is_transactional.then_some(self.head.producer_id),
             headers,
         })
     }
 }
 
 impl<'a> Record<'a> {
+    /// One with a key alone.
+    #[cfg(test)]
+    pub(crate) fn of_key(key: &'a [u8], transaction: Option<i64>) -> Self {
+        Record {
+            offset: 0,
+            key: Some(key),
+            value: None,
+            transaction,
+            headers: Reader::new(&[0], false),
+        }
+    }
+
     /// The headers: name and value, an empty one for none.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let mut r = self.headers.clone();
@@ -257,7 +273,8 @@ pub(crate) struct Committed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Data,
-    Marker,
+    /// Of the end of a transaction; `true`: it was committed.
+    Marker(bool),
     Aborted,
 }
 
@@ -287,12 +304,12 @@ impl Committed {
             let mut room = Vec::new();
             let marker = raw.unpack(head, &mut room)?.take()?;
             let key = marker.and_then(|marker| marker.key).unwrap_or_default();
-            // Version, and 0 for an abort.
+            // Version, then 0 for an abort and 1 for a commit.
             if let [_, _, 0, 0, ..] = key {
                 self.aborting
                     .retain(|&producer| producer != head.producer_id);
             }
-            return Ok(Kind::Marker);
+            return Ok(Kind::Marker(matches!(key, [_, _, 0, 1, ..])));
         }
         let is_aborted = head.is_transactional() && self.aborting.contains(&head.producer_id);
         Ok(match is_aborted {

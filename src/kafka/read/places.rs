@@ -9,7 +9,7 @@ use crate::kafka::network::client::Client;
 use crate::kafka::network::error::ConnectionError;
 use crate::kafka::protocol::api::{LIST_OFFSETS, METADATA};
 use crate::kafka::protocol::error_code::Verdict;
-use crate::kafka::protocol::fetch::{EARLIEST, LATEST, READ_COMMITTED, list_offsets, read_offsets};
+use crate::kafka::protocol::fetch::{EARLIEST, LATEST, list_offsets, read_offsets};
 use crate::kafka::protocol::request::Request;
 use crate::kafka::protocol::response::Response;
 
@@ -46,7 +46,11 @@ impl<'a> TopicReader<'a> {
         self.check(topic.error, Trouble::All)?;
         // The end of a topic is that of the partitions that it had.
         let is_known = self.partitions.iter().any(|p| p.end > 0);
+        let wanted = self.period.partition;
         for told in topic.partitions {
+            if wanted.is_some_and(|wanted| wanted != told.index) {
+                continue;
+            }
             if told.leader < 0 {
                 return Err(Trouble::NoLeader(told.index));
             }
@@ -96,7 +100,9 @@ impl<'a> TopicReader<'a> {
 
     /// Where each partition begins and ends.
     pub(super) fn find_places(&mut self) -> Result<(), Trouble> {
-        let Period { since_ms, until_ms } = self.period;
+        let Period {
+            since_ms, until_ms, ..
+        } = self.period;
         let first = self.offsets_at(EARLIEST)?;
         let latest = self.offsets_at(LATEST)?;
         let since = since_ms.map(|ms| self.offsets_at(ms)).transpose()?;
@@ -143,7 +149,7 @@ impl<'a> TopicReader<'a> {
                 &self.topic,
                 &partitions,
                 time_ms,
-                READ_COMMITTED,
+                self.period.isolation.code(),
             );
             let until = Instant::now() + self.config.request_timeout;
             let answer = client.transport.ask(request, until).map_err(failed)?;

@@ -16,7 +16,8 @@ use crate::kafka::network::transport::check_correlation_id;
 use crate::kafka::protocol::api::{Api, FETCH};
 use crate::kafka::protocol::error_code::Verdict;
 use crate::kafka::protocol::fetch::{
-    EARLIEST, FetchFrom, FetchLimits, Fetched, fetch, read_fetched,
+    EARLIEST, FetchFrom, FetchLimits, Fetched, READ_COMMITTED, READ_UNCOMMITTED, fetch,
+    read_fetched,
 };
 use crate::kafka::protocol::wire::WireError;
 
@@ -56,6 +57,28 @@ pub(crate) struct Period {
     pub(crate) since_ms: Option<i64>,
     /// Records before this time.
     pub(crate) until_ms: Option<i64>,
+    /// This partition; `None`: all of them.
+    pub(crate) partition: Option<i32>,
+    pub(crate) isolation: Isolation,
+}
+
+/// What of transactions is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Isolation {
+    /// What was committed before the first one that is open.
+    #[default]
+    Committed,
+    /// What is open or was aborted too, and how each one has ended.
+    All,
+}
+
+impl Isolation {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Isolation::Committed => READ_COMMITTED,
+            Isolation::All => READ_UNCOMMITTED,
+        }
+    }
 }
 
 /// One partition, and how far it is read.
@@ -77,6 +100,8 @@ pub(crate) enum Found<'a> {
     Record(i32, Record<'a>),
     /// Records of a transaction that was aborted.
     Aborted(u64),
+    /// The transaction of a producer id has ended; `true`: it was committed.
+    Ended(i64, bool),
     /// A batch that cannot be read, which begins at this offset.
     Unreadable(i32, i64, BatchError),
     /// Some offsets went away by the topic's retention while it was read.
@@ -284,6 +309,7 @@ impl<'a> TopicReader<'a> {
             wait_ms: WAIT_MS,
             most_bytes: MOST_BYTES.max(most),
             partition_bytes: most,
+            isolation: self.period.isolation.code(),
         };
         let mut request = fetch(&self.config.client_id, link.version, &from, limits);
         let sent = link.client.transport.send(&mut request);
@@ -344,7 +370,10 @@ impl<'a> TopicReader<'a> {
             let mut read = || -> Result<(), BatchError> {
                 let head = raw.head()?;
                 match committed.kind(&raw, &head)? {
-                    Kind::Marker => return Ok(()),
+                    Kind::Marker(commits) => {
+                        found(Found::Ended(head.producer_id, commits));
+                        return Ok(());
+                    }
                     Kind::Aborted => {
                         found(Found::Aborted(head.records()));
                         return Ok(());

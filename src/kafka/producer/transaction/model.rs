@@ -87,11 +87,7 @@ impl Run {
         match luck {
             _ if is_healed => {}
             0..4 if weather.rivals && self.instances.len() < 3 => self.start(),
-            4..8 if weather.changes_version
-                && (self.world.is_two() || self.world.stage != Stage::Ongoing) =>
-            {
-                // It is not raised again while a transaction is open that was begun before it was lowered: a time-out in
-                // between looks like a rival.
+            4..8 if weather.changes_version => {
                 let version = match self.world.is_two() {
                     true => TransactionVersion::Classic,
                     false => TransactionVersion::Two,
@@ -258,7 +254,15 @@ impl Run {
     }
 }
 
-/// `LOGAGENT_TRANSACTIONS` says how many sequences, from which seed on `LOGAGENT_SEED`.
+/// Sequences in which a producer took itself to be fenced by nobody, or took the epoch of the one that had fenced it: the
+/// version was lowered and raised again before it asked, or lowered after it was fenced.
+const FIXED: [u64; 17] = [
+    17266, 19264, 22129, 24492, 28826, 29019, 30287, 36960, 38188, 51983, 71317, 83503, 1006348,
+    1016862, 1054685, 1055102, 1080311,
+];
+
+/// `LOGAGENT_TRANSACTIONS` says how many sequences, from which seed on `LOGAGENT_SEED`. 100,000 take 70 s with
+/// `--config 'profile.test.package.logagent.opt-level=1'`.
 #[test]
 fn whatever_is_answered_a_consumer_of_what_is_committed_sees_each_record_once_and_in_order() {
     let number = |name: &str| {
@@ -269,7 +273,7 @@ fn whatever_is_answered_a_consumer_of_what_is_committed_sees_each_record_once_an
     let first: u64 = number("LOGAGENT_SEED").unwrap_or(0);
     let count: u64 = number("LOGAGENT_TRANSACTIONS").unwrap_or(1_000);
     let (mut stops, mut wrong) = ([0; 2], Vec::new());
-    for seed in first..first + count {
+    for seed in FIXED.into_iter().chain(first..first + count) {
         let mut run = Run::new(seed);
         if let Err(what) = run.go() {
             wrong.push(format!("seed {seed}, {:?}: {what}", run.weather));

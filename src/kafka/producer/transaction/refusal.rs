@@ -6,7 +6,7 @@ use crate::kafka::protocol::api::TransactionVersion;
 use crate::kafka::protocol::error_code::{Asked, Reaction, Verdict, Written};
 
 use super::{
-    Adding, CONCURRENT, CONCURRENT_PAUSE, End, INVALID_STATE, NOT_ATTEMPTED, Outcome, Question,
+    CONCURRENT, CONCURRENT_PAUSE, End, INVALID_STATE, NOT_ATTEMPTED, Outcome, Question,
     SUSPICIOUSLY_LONG, State, Stop, Transaction, UNSUPPORTED_VERSION, WAIT,
 };
 
@@ -52,19 +52,7 @@ impl Transaction {
                 (TransactionVersion::Classic, INVALID_STATE, _) => self.cannot_go_on(error),
                 _ => self.doubt(),
             },
-            Reaction::Fenced if self.is_murky => {
-                // A request of ours that came late may have done it.
-                self.stop(Stop::StartAgain)
-            }
-            Reaction::Fenced
-                if self.version == TransactionVersion::Two && !self.is_version_sure =>
-            {
-                // The time-out leaves another epoch behind if the cluster has gone back.
-                self.is_version_sure = true;
-                self.asks_version = true;
-                None
-            }
-            Reaction::Fenced => self.stop(Stop::Fenced),
+            Reaction::Fenced => self.is_fenced(),
             Reaction::StartAgain => self.stop(Stop::StartAgain),
         }
     }
@@ -90,32 +78,6 @@ impl Transaction {
             }
             _ => None,
         }
-    }
-
-    /// The epoch is refused. If a commit may have taken effect, below version 2 no question to the coordinator tells
-    /// that from the time-out:
-    ///
-    /// The commit took effect, its answer was lost, and another producer took over before it was sent again. It is
-    /// refused now, and the epoch after ours is that of the other producer, which would be taken over in turn.
-    pub(super) fn doubt(&mut self) -> Option<Outcome> {
-        if self.version == TransactionVersion::Classic {
-            let is_ending = matches!(self.state, State::Ending(_));
-            let mut known = self.partitions.values();
-            let was_open = known.clone().any(|adding| *adding == Adding::Added);
-            if self.is_commit_murky || self.producer.epoch == i16::MAX {
-                return self.stop(Stop::StartAgain);
-            }
-            if !was_open {
-                // Nothing was open that could take too long, unless it was opened by a request without an answer.
-                let is_clear = !self.is_murky && known.all(|adding| *adding == Adding::Wanted);
-                return self.stop(match is_clear && !is_ending {
-                    true => Stop::Fenced,
-                    false => Stop::StartAgain,
-                });
-            }
-        }
-        self.state = State::Doubting;
-        None
     }
 
     pub(super) fn stop(&mut self, why: Stop) -> Option<Outcome> {

@@ -164,12 +164,12 @@ fn of_aborted_transactions_nothing_is_seen_and_the_marker_ends_them() {
         (batch(0, 1), Kind::Data),
         (batch(1, 2), Kind::Aborted),
         (batch(2, -1), Kind::Data),
-        (marker(3, 2, 0), Kind::Marker),
+        (marker(3, 2, 0), Kind::Marker(false)),
         (batch(4, 2), Kind::Data),
-        (marker(5, 1, 1), Kind::Marker),
-        (marker(6, 2, 1), Kind::Marker),
+        (marker(5, 1, 1), Kind::Marker(true)),
+        (marker(6, 2, 1), Kind::Marker(true)),
         (batch(7, 2), Kind::Aborted),
-        (marker(8, 2, 0), Kind::Marker),
+        (marker(8, 2, 0), Kind::Marker(false)),
         (batch(9, 2), Kind::Data),
     ];
     let mut committed = Committed::new(vec![(2, 1), (2, 7)]);

@@ -198,10 +198,7 @@ impl Instance {
             (Request::Find, Some(answer)) => {
                 self.transaction.found(answer.error, world.coordinator, now)
             }
-            (Request::Features, Some(_)) => {
-                self.transaction.told_when_asked(world.features, now);
-                None
-            }
+            (Request::Features, Some(_)) => self.transaction.told_when_asked(world.features, now),
             (Request::Add(_, places), Some(answer)) => {
                 let told = places
                     .iter()
@@ -258,10 +255,14 @@ impl Instance {
                 part.is_proven = true;
                 let batch = part.batches.remove(place).expect("it was found");
                 part.retained.push(batch);
+                self.transaction.acknowledged();
                 None
             }
             Some(Answer { error, .. }) => {
                 part.is_draining = true;
+                if ![47, 90].contains(&error) {
+                    self.transaction.may_be_open();
+                }
                 match error {
                     45 if place == 0 => {
                         self.transaction.abort();
@@ -272,6 +273,7 @@ impl Instance {
             }
             None => {
                 part.is_draining = true;
+                self.transaction.may_be_open();
                 None
             }
         }
