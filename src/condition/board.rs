@@ -3,7 +3,7 @@
 //! It is locked when a condition is entered, changes or ends, never while all is well.
 //!
 //! Trouble with one cause may have a thousand subjects: a broker that takes a minute to make topics, a folder whose
-//! rights are wrong. The board lets [`SAID_PER_MINUTE`] be said in a minute, and counts the others.
+//! rights are wrong. The board lets [`SAID_PER_MINUTE`] with one reason be said in a minute, and counts the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,23 +21,25 @@ pub struct Board(Arc<Mutex<Posts>>);
 #[derive(Debug, Default)]
 struct Posts {
     by_subject: BTreeMap<String, Posted>,
-    /// When the minute began in which `said_this_minute` were said.
+    /// When the minute began in which so many of each reason were said.
     minute: Option<Instant>,
-    said_this_minute: u32,
+    said_this_minute: BTreeMap<String, u32>,
     /// Those that the minute had no room for.
     kept_back: u32,
 }
 
 impl Posts {
-    /// Whether the minute has room for another one; it has less by it.
-    fn take_room(&mut self, now: Instant) -> bool {
+    /// Whether the minute has room for another one with this reason; it has less by it.
+    fn take_room(&mut self, reason: &str, now: Instant) -> bool {
         let is_over = |began| now.saturating_duration_since(began) >= MINUTE;
         if self.minute.is_none_or(is_over) {
-            (self.minute, self.said_this_minute) = (Some(now), 0);
+            self.minute = Some(now);
+            self.said_this_minute.clear();
         }
-        let has_room = self.said_this_minute < SAID_PER_MINUTE;
+        let said = self.said_this_minute.entry(reason.to_owned()).or_default();
+        let has_room = *said < SAID_PER_MINUTE;
         match has_room {
-            true => self.said_this_minute += 1,
+            true => *said += 1,
             false => self.kept_back += 1,
         }
         has_room
@@ -95,7 +97,7 @@ impl Board {
                 due.push((posted.status(subject), lasted));
             }
         }
-        due.retain(|_| posts.take_room(now));
+        due.retain(|(status, _)| posts.take_room(&status.reason, now));
         due
     }
 
@@ -144,8 +146,11 @@ impl Board {
     /// Whether nobody has said it yet, or not as loud, and the minute has room for it; it counts as said then.
     pub(super) fn say(&self, subject: &str, level: Level, now: Instant) -> bool {
         let mut posts = self.lock();
-        let said = posts.by_subject.get(subject).map(|posted| posted.said);
-        if matches!(said, Some(Some((_, said))) if said <= level) || !posts.take_room(now) {
+        let posted = posts.by_subject.get(subject);
+        let (said, reason) = posted.map_or((None, String::new()), |posted| {
+            (posted.said, posted.reason.clone())
+        });
+        if said.is_some_and(|(_, said)| said <= level) || !posts.take_room(&reason, now) {
             return false;
         }
         if let Some(posted) = posts.by_subject.get_mut(subject) {
@@ -168,8 +173,8 @@ impl Board {
     }
 }
 
-/// How many may be said in a minute, of all subjects together.
-const SAID_PER_MINUTE: u32 = 100;
+/// How many with one reason may be said in a minute.
+const SAID_PER_MINUTE: u32 = 50;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -178,7 +183,7 @@ mod tests {
     use crate::condition::Condition;
 
     #[test]
-    fn of_a_thousand_that_begin_within_a_minute_a_hundred_are_said_and_the_others_counted() {
+    fn of_a_thousand_with_one_reason_within_a_minute_fifty_are_said_and_the_others_counted() {
         let board = Board::default();
         let begin = Instant::now();
         let mut conditions: Vec<_> = (0..1000).map(|_| Condition::on(&board)).collect();
@@ -189,6 +194,10 @@ mod tests {
             said += u32::from(condition.say(now).is_some());
         }
         assert_eq!((said, board.all().len()), (SAID_PER_MINUTE, 1000));
+        // What has another reason is said.
+        let mut unlike = Condition::on(&board);
+        unlike.enter(Level::Warn, &"a file", &"permission denied", begin);
+        assert!(unlike.say(begin).is_some());
         assert_eq!(
             board.kept_back(begin),
             None,
@@ -198,7 +207,7 @@ mod tests {
         assert_eq!(board.kept_back(later), Some(1000 - SAID_PER_MINUTE));
         assert_eq!(board.kept_back(later), None);
         let mut ends = conditions.iter_mut().map(Condition::leave);
-        assert!(ends.by_ref().take(100).all(|end| end.is_some()) && ends.all(|end| end.is_none()));
+        assert!(ends.by_ref().take(50).all(|end| end.is_some()) && ends.all(|end| end.is_none()));
         let mut other = Condition::on(&board);
         assert!(
             other
