@@ -118,7 +118,7 @@ fn sections_come_change_and_go_and_an_untouched_one_keeps_its_thread() {
 }
 
 #[test]
-fn a_path_that_no_file_matches_is_named_by_the_reload() {
+fn a_section_that_follows_no_file_after_a_reload_is_named_by_it() {
     let mut env = Env::following_one_path();
     env.set("agent", "reload", "manual");
     env.append("app.log", "one\n");
@@ -129,8 +129,8 @@ fn a_path_that_no_file_matches_is_named_by_the_reload() {
         .set("log:app", "path", &mistyped);
     assert_eq!(
         reloaded(&env),
-        "  + log:new        0 files begin; no file matches yet\n  \
-         ~ log:app        path: from the next event on; no file matches yet\n"
+        "  + log:new        0 files begin; it follows no file yet\n  \
+         ~ log:app        path: from the next event on; it follows no file yet\n"
     );
     let path = env.path("app.log");
     env.set("log:app", "path", &path)

@@ -54,6 +54,8 @@ struct Begun {
     first_look: Receiver<FirstLook>,
     report: ReloadReport,
     added: Vec<String>,
+    /// Sections that are new or look for other files.
+    looked_for: Vec<String>,
     waiting: Vec<Sender<Answer>>,
 }
 
@@ -253,6 +255,14 @@ impl Agent {
         let is_added = |(name, change): &(String, LogChange)| {
             (*change == LogChange::Added).then(|| name.clone())
         };
+        let looks_elsewhere = |(name, change): &(String, LogChange)| {
+            let is_new = match change {
+                LogChange::Added => true,
+                LogChange::Changed(keys) => keys.iter().any(|key| PATH_KEYS.contains(&&**key)),
+                _ => false,
+            };
+            is_new.then(|| name.clone())
+        };
         self.reloading.begun = Some(Begun {
             first_look,
             report: ReloadReport {
@@ -261,6 +271,7 @@ impl Agent {
                 outcome: ReloadOutcome::Applied(changes(difference, &ending)),
             },
             added: difference.logs.iter().filter_map(is_added).collect(),
+            looked_for: difference.logs.iter().filter_map(looks_elsewhere).collect(),
             waiting,
         });
     }
@@ -320,20 +331,14 @@ impl Agent {
     }
 
     /// Adds to the changes of a section's paths that no file is followed by them: a mistyped folder is right by its form.
-    fn say_what_matches_nothing(&self, changes: &mut [ReloadChange]) {
-        for change in changes {
-            let Some(name) = change.what.strip_prefix("log:") else {
-                continue;
-            };
-            let is_about_paths = match change.kind {
-                ChangeKind::Added => true,
-                ChangeKind::Changed => change.keys().any(|key| PATH_KEYS.contains(&key)),
-                _ => false,
-            };
+    fn say_what_follows_nothing(&self, sections: &[String], changes: &mut [ReloadChange]) {
+        for name in sections {
             let mut tailers = self.tailers.values();
-            if is_about_paths && !tailers.any(|tailer| tailer.log.name == name && !tailer.is_ending)
-            {
-                change.words.push_str("; no file matches yet");
+            let is_followed = tailers.any(|one| one.log.name == *name && !one.is_ending);
+            let what = format!("log:{name}");
+            let change = changes.iter_mut().find(|change| change.what == what);
+            if let Some(change) = change.filter(|_| !is_followed) {
+                change.words.push_str("; it follows no file yet");
             }
         }
     }
@@ -360,7 +365,7 @@ impl Agent {
                 let count = beginning.get(name).copied().unwrap_or(0);
                 change.words = format!("{} begin{}", counted(count, "file"), verb_end(count));
             }
-            self.say_what_matches_nothing(changes);
+            self.say_what_follows_nothing(&begun.looked_for, changes);
             say(&begun.report);
         }
         self.service_manager.ready();

@@ -35,7 +35,7 @@ pub enum StoreError {
     /// The folder cannot be made or written.
     #[error(
         "state folder '{}' cannot be made or written: {error}\n{}",
-        path.display(), writable(path)
+        path.display(), writable(path, error)
     )]
     Folder {
         /// The folder.
@@ -90,9 +90,10 @@ pub enum StoreError {
 }
 
 /// What to do about a folder that cannot be written. One that is there has positions, so it is to be kept.
-fn writable(path: &Path) -> String {
+fn writable(path: &Path, error: &io::Error) -> String {
+    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
     match std::fs::metadata(path) {
-        Ok(stat) if stat.uid() != geteuid().as_raw() => format!(
+        Ok(stat) if is_denied && stat.uid() != geteuid().as_raw() => format!(
             "it belongs to {0}, and the agent runs as {1}: run it as {0}, or give the folder away:  chown -R {1} '{2}'",
             user_name(stat.uid()),
             user_name(geteuid().as_raw()),

@@ -56,14 +56,6 @@ pub enum ChangeKind {
     Restart,
 }
 
-impl ReloadChange {
-    /// The keys that the words begin with, if it is a change of some.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
-        let keys = self.words.split_once(": ").map_or("", |(keys, _)| keys);
-        keys.split(", ")
-    }
-}
-
 impl ReloadReport {
     /// For whoever asked. It is as asked if all that the ini says is in use.
     pub fn answer(&self) -> Answer {

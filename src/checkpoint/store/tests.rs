@@ -389,13 +389,16 @@ fn a_folder_of_another_user_is_not_to_be_replaced_by_an_empty_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let other = folder.path().join("state");
     fs::create_dir(&other).expect("is made");
-    let said = writable(&other);
+    let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+    let said = writable(&other, &denied);
     assert!(said.starts_with("set [agent] state_dir"), "{said}");
     // Root may give a folder away; for others root's own is one.
     let other = match chown(&other, Some(65534), None) {
         Ok(()) => other,
         Err(_) => Path::new("/").to_owned(),
     };
-    let said = writable(&other);
+    let said = writable(&other, &denied);
     assert!(said.contains("chown -R "), "{said}");
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    assert!(!writable(&other, &full).contains("chown"));
 }
