@@ -469,6 +469,8 @@ fn set_mode(env: &Env, name: &str, mode: u32) {
 fn lines_that_come_late_to_a_file_that_was_empty_when_it_was_rotated_come_before_those_of_the_next()
 {
     let mut env = Env::new();
+    // Longer than a busy disk lets the writer wait between the rotation and its late lines.
+    env.set("log:app", "rotate_wait", "60s");
     env.write_lines("app.log", 0..1);
     env.start();
     env.expect_lines(&lines(0..1));
@@ -483,6 +485,10 @@ fn lines_that_come_late_to_a_file_that_was_empty_when_it_was_rotated_come_before
     for round in 0..100 {
         env.rename("app.log", &format!("app.log.{}", 1000 - 2 * round));
         let mut next = env.open("app.log");
+        if round % 10 == 5 {
+            // A disk that is slow to make a file holds the writer up for longer than a look takes.
+            thread::sleep(Duration::from_millis(30));
+        }
         append(&mut writer, 3);
         let written = append(&mut next, 1);
         // The one after it is empty when it is rotated.

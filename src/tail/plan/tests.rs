@@ -665,12 +665,20 @@ fn what_is_remembered_of_truncated_content_is_no_successor_of_its_file() {
 
 #[test]
 fn an_empty_file_that_was_rotated_away_unseen_is_opened_and_an_empty_copy_is_not() {
-    let with = |born_ns, is_numbered| {
+    let between = |had_current, born_ns, is_numbered| {
         let mut empty = candidate(2, vec![]);
         empty.stat.size = 0;
         empty.stat.born_ns = born_ns;
         empty.is_numbered = is_numbered;
-        plan(&seen(Verdict::Intact, at_path(3, vec![]), vec![empty])).sources
+        let mut seen = seen(Verdict::Intact, at_path(3, vec![]), vec![empty]);
+        seen.open[0].is_current = had_current;
+        plan(&seen).sources
+    };
+    let with = |born_ns, is_numbered| {
+        let sources = between(true, born_ns, is_numbered);
+        // The path may have been empty at the last look, between two rotations.
+        assert_eq!(between(false, born_ns, is_numbered), sources);
+        sources
     };
     let (old, new) = (Planned::Keep(7), Planned::OpenCurrent(From::Start));
     let born_ns = stat(3, 0).born_ns;

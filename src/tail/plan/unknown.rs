@@ -95,9 +95,10 @@ impl Planner<'_> {
         candidate.is_numbered && candidate.stat.born_ns > 0 && is_made_earlier
     }
 
-    /// Whether the file at the path is none that was open there.
+    /// Whether the file at the path is none that was open there. Nothing may have lain there at the last look, between a
+    /// rotation and the next one.
     fn is_made_by_rotation(&self) -> bool {
-        self.seen.open.iter().any(|open| open.is_current)
+        !self.seen.open.is_empty()
             && !matches!(self.current, Some(Planned::Keep(_) | Planned::Restart(_)))
     }
 
