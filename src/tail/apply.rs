@@ -195,7 +195,7 @@ impl Tailer {
                 } else {
                     source.detached_since.get_or_insert_with(Instant::now);
                 }
-                self.sources.push_back(source);
+                self.add_source(source);
                 caught_up
             }
             Planned::Restart(serial) => {
@@ -303,7 +303,7 @@ impl Tailer {
             Err(error) => {
                 // Everything stays as it was, to be looked at again.
                 self.has_current |= is_current;
-                self.sources.push_back(old);
+                self.add_source(old);
                 return Err(error);
             }
         };

@@ -44,7 +44,7 @@ impl Tailer {
                     if let Err(error) = self.equip(&mut source) {
                         self.trouble.note(&self.path.clone(), &error);
                     }
-                    self.sources.push_back(source);
+                    self.add_source(source);
                 }
             }
         }

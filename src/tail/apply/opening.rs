@@ -198,8 +198,16 @@ impl Tailer {
             continues,
             shown: source.shown.clone(),
         });
-        self.sources.push_back(source);
+        self.add_source(source);
         true
+    }
+
+    /// Most files have one source for all of their life: room for four would be 2 KB for nothing in each.
+    pub(in crate::tail) fn add_source(&mut self, source: Source) {
+        if self.sources.is_empty() {
+            self.sources.reserve_exact(1);
+        }
+        self.sources.push_back(source);
     }
 }
 
