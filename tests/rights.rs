@@ -151,6 +151,24 @@ fn a_folder_that_cannot_be_listed_loses_nothing_that_is_rotated_in_it() {
 }
 
 #[test]
+fn a_folder_that_can_be_listed_again_is_no_trouble_any_more() {
+    let mut env = Env::new();
+    let glob = env.path("in/*.log");
+    env.set("log:app", "path", &glob);
+    env.make_folder("in");
+    env.write_lines("in/app.log", 0..10);
+    set_mode(&env, "in", 0o311);
+    start_bound(&mut env);
+    env.wait_for_log("log/in' cannot be listed", SOON);
+    assert_eq!(env.run(&["status"]).code, Some(1));
+    set_mode(&env, "in", 0o755);
+    env.wait_for_log("log/in' is no trouble any more", SOON);
+    env.expect_lines(&lines(0..10));
+    let said = env.run(&["status"]).stdout;
+    assert!(!said.contains("listed"), "{said}");
+}
+
+#[test]
 fn each_outage_of_a_file_is_one_warning_and_one_line_when_it_is_over_and_its_thread_is_given_back()
 {
     let mut env = Env::new();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::entries::shrink;
-use super::seen::Trouble;
+use super::seen::{SeenFolder, Trouble};
 use crate::condition::Condition;
 use crate::left_out::Kind;
 use crate::metrics::Metrics;
@@ -238,6 +238,19 @@ impl Notices {
         }
     }
 
+    /// A walk has gone through these folders and met these troubles: what was wrong with a folder that it has entered
+    /// without is over.
+    pub(super) fn walked(&mut self, folders: &[SeenFolder], troubles: &[(u32, Trouble)]) {
+        let is_over = |path: &PathBuf, noticed: &mut Noticed| {
+            noticed.is_of_folder
+                && folders.iter().any(|folder| folder.path.starts_with(path))
+                && !troubles.iter().any(|(_, trouble)| trouble.about() == path)
+        };
+        for (path, noticed) in self.paths.extract_if(is_over) {
+            noticed.end(&path);
+        }
+    }
+
     /// Forgets troubles that no scan has seen for a while.
     pub(super) fn tidy(&mut self, now: Instant) {
         let is_over =
@@ -372,6 +385,33 @@ mod tests {
         notices.tidy(Instant::now() + KEPT_FOR);
         notices.first_scan_is_over(&discovery(), 0);
         assert_eq!(notices.len(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_a_walk_has_entered_is_no_trouble_any_more() {
+        let mut notices = Notices::default();
+        let closed = |folder: &str| Trouble::MayNotList(folder.into(), "no".into());
+        for folder in ["/x", "/y/z"] {
+            assert!(said(&mut notices, 0, folder, closed(folder)).is_some());
+        }
+        let board = notices.metrics.board.clone();
+        let subjects = || {
+            let all = board.all();
+            all.iter()
+                .map(|one| one.subject.clone())
+                .collect::<Vec<_>>()
+        };
+        let walked = |folder: &str| SeenFolder {
+            path: Path::new(folder).into(),
+            steps: Vec::new(),
+            is_told: true,
+        };
+        // One that was watched and could not be listed, another one, and the one above.
+        notices.walked(&[walked("/x")], &[(0, closed("/x"))]);
+        notices.walked(&[walked("/xy"), walked("/y")], &[]);
+        assert_eq!(subjects(), ["/x", "/y/z"]);
+        notices.walked(&[walked("/x/below")], &[]);
+        assert_eq!(subjects(), ["/y/z"]);
     }
 
     #[test]

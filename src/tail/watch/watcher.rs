@@ -261,6 +261,7 @@ impl Watcher {
         let Some(why) = self.walks.remove(&number) else {
             return;
         };
+        self.notices.walked(&seen.folders, &seen.troubles);
         for folder in seen.folders {
             self.folders
                 .enter(folder, |pattern| self.scans.number(pattern));
