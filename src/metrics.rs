@@ -17,6 +17,7 @@ pub use self::transactions::TransactionCounters;
 use crate::condition::Board;
 use crate::config::LogConfig;
 use crate::left_out::LeftOut;
+use crate::losses::Losses;
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
 use crate::snapshot::{
@@ -36,6 +37,8 @@ pub struct Metrics {
     pub board: Board,
     /// What patterns name and is not followed.
     pub left_out: LeftOut,
+    /// What went away before it was read, the last times.
+    pub losses: Losses,
     /// Errors that Produce was answered with.
     produce_errors: Tally,
     sections: Mutex<Vec<Arc<SectionCounters>>>,
@@ -83,6 +86,11 @@ pub enum Lost {
 }
 
 impl Lost {
+    /// As the counters of losses name it.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
     const ALL: [(Lost, &'static str); 3] = [
         (Lost::Truncated, "truncated"),
         (Lost::Deleted, "deleted"),

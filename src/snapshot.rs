@@ -37,8 +37,40 @@ pub struct Snapshot {
     pub not_followed: Vec<NotFollowed>,
     /// How many there are of them, by why.
     pub not_followed_counts: Vec<(String, u64)>,
+    /// What went away before it was read, the last times, of earlier runs too; oldest first.
+    pub losses: Vec<Loss>,
     /// How long the time was that rates are averages of.
     pub rates_over: Duration,
+}
+
+/// Bytes that went away before they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// When that was noticed.
+    pub at: SystemTime,
+    /// The name of the section.
+    pub log: String,
+    /// The file, as it is shown.
+    pub path: String,
+    /// How many they were.
+    pub bytes: u64,
+    /// The first one.
+    pub offset: u64,
+    /// `truncated`, `deleted` or `limit`.
+    pub why: String,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Loss {
+            at: SystemTime::UNIX_EPOCH,
+            log: String::new(),
+            path: String::new(),
+            bytes: 0,
+            offset: 0,
+            why: String::new(),
+        }
+    }
 }
 
 /// A path that a pattern names and that is not followed.

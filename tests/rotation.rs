@@ -168,6 +168,36 @@ fn bytes_that_are_cut_off_behind_what_was_read_are_reported_and_reading_goes_on(
 }
 
 #[test]
+fn a_loss_is_told_with_its_place_after_a_restart_too() {
+    let mut env = Env::new();
+    env.append("app.log", "line 0\npartial");
+    env.start();
+    env.wait_for_records(1);
+    let file = OpenOptions::new().write(true).open(env.path("app.log"));
+    file.unwrap().set_len(8).unwrap();
+    env.wait_for_log("6 bytes from offset 8 on were truncated away", SOON);
+    let place = format!("{} from offset 8 on: truncated", env.path("app.log"));
+    for is_killed in [true, false] {
+        let status = env.run(&["status"]);
+        let said = status.stdout.split_whitespace().collect::<Vec<_>>();
+        let said = said.join(" ");
+        assert_eq!(status.code, Some(1), "{said}");
+        assert!(said.contains("LOST 1 file at its end"), "{said}");
+        assert!(said.contains("lost 6 B"), "{said}");
+        assert!(said.contains(&place), "{said}");
+        match is_killed {
+            true => env.kill(),
+            false => drop(env.stop()),
+        }
+        env.start();
+        env.wait_for_log("is read from", SOON);
+    }
+    let json = env.run(&["status", "--json"]).stdout;
+    assert!(json.contains("\"bytes\":6,\"offset\":8,"), "{json}");
+    env.stop();
+}
+
+#[test]
 fn what_is_truncated_before_its_first_byte_was_read_is_reported() {
     let mut env = Env::new();
     env.append("app.log", "partial");

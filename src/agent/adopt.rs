@@ -11,6 +11,7 @@ use crate::checkpoint::{Store, StoreError};
 use crate::config::Config;
 use crate::kafka::owner::{Owner, unix_ms};
 use crate::shown::ShownPath;
+use crate::state_file;
 
 /// Why an id cannot be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +40,7 @@ pub enum AdoptError {
 pub struct Adopt {
     agent: String,
     owner: Option<Owner>,
-    path: PathBuf,
+    state_dir: PathBuf,
     _store: Store,
 }
 
@@ -56,7 +57,7 @@ impl Adopt {
         Ok(Adopt {
             agent: agent_id(&config),
             owner: owner.filter(|owner| owner.excludes(&me, unix_ms())),
-            path: config.agent.state_dir.join(FILE),
+            state_dir: config.agent.state_dir.clone(),
             _store: store,
         })
     }
@@ -69,9 +70,11 @@ impl Adopt {
     /// Writes down for the next start whom the id may be taken away from.
     pub fn apply(self) -> Result<(), AdoptError> {
         let machine = self.owner.map(|owner| owner.machine).unwrap_or_default();
-        fs::write(&self.path, machine).map_err(|error| AdoptError::Write {
-            path: self.path,
-            error,
+        state_file::replace(&self.state_dir, FILE, machine.as_bytes()).map_err(|error| {
+            AdoptError::Write {
+                path: self.state_dir.join(FILE),
+                error,
+            }
         })
     }
 }

@@ -243,6 +243,7 @@ impl Agent {
             produce_latency: metrics.produce_latency(),
             positions: positions.status,
             conditions,
+            losses: metrics.losses.all(),
             unanswered,
             ..Snapshot::default()
         };

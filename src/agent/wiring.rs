@@ -73,6 +73,9 @@ impl Agent {
         let descriptors = raise_descriptor_limit();
         let (store, mut saved) = open_store(&config, mode)?;
         let metrics = Arc::new(Metrics::new(&config.logs));
+        if store.is_some() {
+            metrics.losses.keep_in(&config.agent.state_dir);
+        }
         let (mut control, tap) = (None, Arc::<Tap>::default());
         let (mut taken, mut positions) = (Vec::new(), None);
         if config.kafka.exactly_once.is_some() && !mode.dry_run {

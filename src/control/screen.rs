@@ -94,13 +94,17 @@ impl View {
 
     /// The same of a path and its section.
     pub(super) fn shows(&self, path: &Path, log: &str) -> bool {
+        self.shows_text(&ShownPath(path).to_string(), log)
+    }
+
+    /// The same of a path as it is shown.
+    pub(super) fn shows_text(&self, path: &str, log: &str) -> bool {
         let Some(only) = &self.only else { return true };
-        let path = ShownPath(path).to_string();
         let is_named = || {
             path.strip_suffix(&**only)
                 .is_some_and(|folder| folder.ends_with('/'))
         };
-        log == only || path == *only || is_named()
+        log == only || path == only || is_named()
     }
 }
 
@@ -122,7 +126,7 @@ impl Screen {
         let conditions = moment.conditions(&files, view);
         let is_wrong =
             !conditions.rows.is_empty() || (view.only.is_none() && !now.conditions.is_empty());
-        let (word, sum) = moment.sum(&files, &logs, view.only.is_none(), is_wrong);
+        let (word, sum) = moment.sum(&files, &logs, view, is_wrong);
         let is_not_followed = view.only.is_some() && files.is_empty() && logs.is_empty();
         let (word, sum) = match is_not_followed {
             true => ("NOT FOLLOWED", String::new()),
@@ -131,6 +135,7 @@ impl Screen {
         let most = |most| if view.all { usize::MAX } else { most };
         let mut tables = vec![
             conditions.first(most(10)),
+            moment.losses(view).first(most(5)),
             moment.logs(&files, &logs).first(most(40)),
             moment.files(files, view),
         ];
@@ -202,16 +207,20 @@ impl Moment<'_> {
         &self,
         files: &[&FileStatus],
         logs: &[&LogStatus],
-        is_all: bool,
+        view: &View,
         is_wrong: bool,
     ) -> (&'static str, String) {
+        let is_all = view.only.is_none();
         let waiting = files.iter().filter(|file| file.waits() > 0).count();
         let lag: u64 = files.iter().map(|file| file.waits()).sum();
         let oldest = self.oldest(files.iter().copied());
         let lost: u64 = logs.iter().map(|log| sum(&log.lost_bytes)).sum();
         let topics = self.now.topics.iter().filter(|_| is_all);
         let letters: u64 = topics.clone().map(|topic| sum(&topic.dead_letters)).sum();
+        let earlier = self.losses_before(view);
+        let lost = lost + earlier.iter().map(|loss| loss.bytes).sum::<u64>();
         let last_lost = logs.iter().filter_map(|log| log.last_lost).max();
+        let last_lost = last_lost.max(earlier.iter().map(|loss| loss.at).max());
         let last_lost = self.since(last_lost).filter(|_| lost > 0);
         let word = if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
             "BEHIND"

@@ -21,7 +21,7 @@ use super::screen::{Order, Screen, View};
 use super::server::*;
 use super::{Control, Request, ask, http, socket, wire};
 use crate::snapshot::{
-    BrokerStatus, ConditionStatus, FileState, FileStatus, LogStatus, NotFollowed, Snapshot,
+    BrokerStatus, ConditionStatus, FileState, FileStatus, LogStatus, Loss, NotFollowed, Snapshot,
     TopicStatus,
 };
 

@@ -12,7 +12,7 @@ use tinyjson::JsonValue;
 use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
 use crate::snapshot::{
-    BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus, Latency, LogStatus,
+    BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus, Latency, LogStatus, Loss,
     NotFollowed, PositionsStatus, ProcessStatus, Snapshot, TopicStatus, TransactionStatus,
 };
 use crate::tap::TappedRecord;
@@ -112,6 +112,7 @@ fields! {
         "unanswered": unanswered as Words,
         "not_followed": not_followed as Many,
         "not_followed_counts": not_followed_counts as Counts,
+        "losses": losses as Many,
         "rates_over_ms": rates_over as Millis,
     }
     NotFollowed {
@@ -119,6 +120,14 @@ fields! {
         "log": log as Text,
         "kind": kind as Text,
         "reason": reason as Text,
+    }
+    Loss {
+        "at_ms": at as At,
+        "log": log as Text,
+        "path": path as Text,
+        "bytes": bytes as Number,
+        "offset": offset as Number,
+        "why": why as Text,
     }
     ProcessStatus {
         "version": version as Text,

@@ -1,7 +1,7 @@
 //! Reading what was seen: sources to their end, old ones first, batches to the producer.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::select;
 
@@ -17,6 +17,7 @@ use crate::metrics::Lost;
 use crate::progress::{CloseReason, Progress};
 use crate::record::framing::Growth;
 use crate::shown::ShownPath;
+use crate::snapshot::Loss;
 
 impl Tailer {
     /// Lets go of deleted files that take too much disk.
@@ -60,10 +61,16 @@ impl Tailer {
     /// Bytes that nobody can read any more.
     pub(super) fn report_lost(&self, kind: Lost, bytes: u64, offset: u64, why: &str) {
         self.destination.route.counters.lose(kind, bytes);
-        log::error!(
-            "'{}': {bytes} bytes from offset {offset} on {why} and are lost",
-            ShownPath(&self.path)
-        );
+        let path = ShownPath(&self.path).to_string();
+        log::error!("'{path}': {bytes} bytes from offset {offset} on {why} and are lost");
+        self.shared.metrics.losses.note(Loss {
+            at: SystemTime::now(),
+            log: self.log.name.clone(),
+            path,
+            bytes,
+            offset,
+            why: kind.name().to_owned(),
+        });
     }
 
     /// The look is over: says what became of a file that could not be read.

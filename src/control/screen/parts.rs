@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::measures::{about, age, count, per_mille_ms, size};
+use super::super::measures::{about, age, ago, count, per_mille_ms, size};
 use super::super::table::{Column, Row, Table};
-use super::{BEHIND_AFTER, Moment, View};
+use super::{BEHIND_AFTER, LOST_FOR, Moment, View};
 use crate::shown::ShownPath;
-use crate::snapshot::{BrokerStatus, FileStatus, NotFollowed, TopicStatus};
+use crate::snapshot::{BrokerStatus, FileStatus, Loss, NotFollowed, TopicStatus};
 
 impl Moment<'_> {
     pub(super) fn topics(&self) -> Table {
@@ -137,6 +137,38 @@ impl Moment<'_> {
         Table::new(CONDITIONS, rows)
     }
 
+    /// What went away before it was read, the latest first.
+    pub(super) fn losses(&self, view: &View) -> Table {
+        let losses = self.now.losses.iter().rev();
+        let shown = losses.filter(|loss| view.shows_text(&loss.path, &loss.log));
+        let rows = shown.map(|loss| {
+            let since = self.since(Some(loss.at)).unwrap_or_default();
+            let Loss {
+                path, offset, why, ..
+            } = loss;
+            Row {
+                cells: vec![
+                    ago(since),
+                    size(loss.bytes),
+                    format!("{path} from offset {offset} on: {why}"),
+                ],
+                is_bad: since < LOST_FOR,
+            }
+        });
+        Table::new(LOSSES, rows)
+    }
+
+    /// Those of earlier runs, which the counters of this one do not know.
+    pub(super) fn losses_before(&self, view: &View) -> Vec<&Loss> {
+        let Some(started) = self.now.process.started else {
+            return Vec::new();
+        };
+        let losses = self.now.losses.iter();
+        losses
+            .filter(|loss| loss.at < started && view.shows_text(&loss.path, &loss.log))
+            .collect()
+    }
+
     /// Whether the table of topics or of brokers tells of it.
     fn is_in_other_tables(&self, subject: &str) -> bool {
         match subject.split_once(' ') {
@@ -204,6 +236,11 @@ const TRANSACTIONS: &[(&str, Column)] = &[
     ("OPEN FOR", Column::Figure),
 ];
 const CONDITIONS: &[(&str, Column)] = &[("FOR", Column::Word), ("WHAT IS WRONG", Column::Text)];
+const LOSSES: &[(&str, Column)] = &[
+    ("LOST", Column::Word),
+    ("BYTES", Column::Figure),
+    ("OF", Column::Text),
+];
 const LEFT_OUT: &[(&str, Column)] = &[("LOG", Column::Word), ("NOT FOLLOWED", Column::Text)];
 /// There are such in most folders of logs, as wanted: they are counted, and shown to who asks.
 const EVERYDAY: [&str; 2] = ["excluded", "compressed"];

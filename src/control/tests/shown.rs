@@ -141,6 +141,30 @@ fn one_word_says_whether_somebody_should_look() {
     );
     snapshot.files[0].state = FileState::Failed;
     words.push(screen(&snapshot, &few()).word);
+    // What an earlier run has lost is in no counter of this one.
+    let mut earlier = sample();
+    earlier.files.clear();
+    earlier.conditions.clear();
+    earlier.topics[1].parked = None;
+    let lost = |seconds| Loss {
+        at: ago(seconds),
+        log: "app".to_owned(),
+        path: "/log/app.log".to_owned(),
+        bytes: 7,
+        offset: 99,
+        why: "truncated".to_owned(),
+    };
+    earlier.process.started = Some(ago(60));
+    for (seconds, word) in [(3601, "OK"), (3599, "LOST")] {
+        earlier.losses.push(lost(seconds));
+        assert_eq!(screen(&earlier, &few()).word, word);
+    }
+    let said = screen(&earlier, &few()).text(false);
+    assert!(said.contains("lost 14 B 59 min ago"), "{said}");
+    assert!(
+        said.contains("59 min ago    7 B  /log/app.log from offset 99 on: truncated"),
+        "{said}"
+    );
     let expected = [
         "BEHIND", "PARKED", "WRONG", "OK", "WRONG", "OK", "LOST", "FAILED",
     ];
