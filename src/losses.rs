@@ -31,21 +31,9 @@ struct Kept {
 impl Losses {
     /// Keeps them in the state folder from now on, with those of earlier runs.
     pub fn keep_in(&self, state_dir: &Path) {
-        let before = match fs::read_to_string(state_dir.join(FILE)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => {
-                let path = state_dir.join(FILE);
-                log::warn!(
-                    "'{}': {error}; earlier losses are not known",
-                    ShownPath(&path)
-                );
-                String::new()
-            }
-        };
         let mut kept = self.lock();
         kept.folder = Some(state_dir.to_owned());
-        for loss in before.lines().rev().filter_map(parse) {
+        for loss in read(state_dir).into_iter().rev() {
             kept.losses.push_front(loss);
         }
         kept.shorten();
@@ -82,6 +70,20 @@ impl Kept {
     fn shorten(&mut self) {
         let excess = self.losses.len().saturating_sub(MOST);
         self.losses.drain(..excess);
+    }
+}
+
+/// Those that are kept in the state folder, oldest first.
+pub(crate) fn read(state_dir: &Path) -> Vec<Loss> {
+    match fs::read_to_string(state_dir.join(FILE)) {
+        Ok(text) => text.lines().filter_map(parse).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            let path = state_dir.join(FILE);
+            let path = ShownPath(&path);
+            log::warn!("'{path}': {error}; earlier losses are not known");
+            Vec::new()
+        }
     }
 }
 

@@ -480,6 +480,43 @@ fn verify_knows_dead_letters_and_what_nobody_wrote() {
 }
 
 #[test]
+fn verify_looks_for_no_file_that_no_section_names_and_tells_of_what_was_lost() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_topic("removed", 1);
+    let mut env = tagging(&kafka, &topic);
+    let (kept, removed) = (env.path("app.log"), env.path("other.log"));
+    let other = kafka.fresh_topic("removed-other", 1);
+    env.set("log:app", "path", &kept)
+        .set("log:other", "path", &removed)
+        .set("log:other", "topic", &other);
+    env.append("app.log", "line\nnever ended");
+    env.append("other.log", "another line\n");
+    env.start();
+    env.wait_for_checkpoint_at_the_end_of("other.log");
+    kafka.wait_for_records(&topic, 1, LONG);
+    env.open("app.log").set_len(5).unwrap();
+    env.wait_for_log("11 bytes from offset 5 on were truncated away", LONG);
+    env.stop();
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    assert_eq!(said["good_bytes"], 18, "{said}");
+    assert_eq!(said["lost_bytes"], 11, "{said}");
+    let text = env.run(&["verify"]).stdout;
+    assert!(
+        text.contains("bytes lost before they were read")
+            && text.contains("all bytes that were read are there, once"),
+        "{text}"
+    );
+    env.unset_section("log:other");
+    let (code, said) = verify(&env, &["--since", "2035-01-01T00:00:00Z"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said["lost_bytes"], 0, "{said}");
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    assert_eq!(said["unnamed_bytes"], 13, "{said}");
+}
+
+#[test]
 fn verify_says_what_it_cannot_tell() {
     let kafka = RealKafka::current();
     let topic = kafka.fresh_topic("refused", 1);

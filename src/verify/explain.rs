@@ -102,7 +102,9 @@ impl Checker<'_> {
         let seen = self.files[file].tiles.end();
         let section = self.section(file);
         let starts_at_end = section.is_some_and(|log| log.start_at == StartAt::End);
-        let reason = if begins && (known.has_since || seen == 0 && known.is_part) {
+        let reason = if section.is_none() && seen == 0 {
+            Some(Reason::Unnamed)
+        } else if begins && (known.has_since || seen == 0 && known.is_part) {
             Some(Reason::NotRead)
         } else if begins && known.has_expired {
             Some(Reason::Expired)

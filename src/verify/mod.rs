@@ -29,17 +29,19 @@ mod tiles;
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use crate::checkpoint::store::{self, StoreError};
 use crate::command_line::VerifyOptions;
 use crate::config::{Config, ConfigErrors, Protocol};
 use crate::kafka::read::reader::{Found, Period, TopicReader};
+use crate::losses;
 use crate::metrics::Metrics;
 use crate::progress_bar::ProgressBar;
 use check::Checker;
 use disk::Disk;
 use explain::{Circumstances, dead_letters};
-use report::Kind;
+use report::{Kind, Reason};
 
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +117,16 @@ pub fn run(options: &VerifyOptions, out: &mut dyn Write) -> Result<u8, VerifyErr
     drop(bar);
     circumstances.letters = dead_letters(&config.agent.state_dir.join("dead-letter"));
     checker.explain_gaps(&mut circumstances);
+    let is_asked_for = |at_ms: i64| {
+        let since = options.since_ms.is_none_or(|since| at_ms >= since);
+        since && options.until_ms.is_none_or(|until| at_ms <= until)
+    };
+    for loss in losses::read(&config.agent.state_dir) {
+        let at = loss.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if is_asked_for(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)) {
+            checker.report.explained(Reason::Lost, loss.bytes);
+        }
+    }
     let Checker { report, files, .. } = &checker;
     match options.json {
         true => report.print_json(files, out)?,

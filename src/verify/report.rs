@@ -48,10 +48,12 @@ pub(super) enum Reason {
     NotRead,
     BeforeStart,
     WithoutOrigin,
+    Unnamed,
+    Lost,
     Untold,
 }
 
-const REASONS: [(Reason, &str, &str); 8] = [
+const REASONS: [(Reason, &str, &str); 10] = [
     (Reason::Dropped, "dropped", "dropped by the section's rules"),
     (Reason::Nul, "nul", "NULs that nobody wrote"),
     (
@@ -70,6 +72,16 @@ const REASONS: [(Reason, &str, &str); 8] = [
         Reason::WithoutOrigin,
         "without_at",
         "from before provenance was on",
+    ),
+    (
+        Reason::Unnamed,
+        "unnamed",
+        "not looked for: no section names the file now",
+    ),
+    (
+        Reason::Lost,
+        "lost",
+        "lost before they were read: see LOST of 'logagent status'",
     ),
     (Reason::Untold, "untold", "nobody can tell: dropped perhaps"),
 ];
@@ -204,6 +216,11 @@ impl Report {
         }
     }
 
+    fn has_lost(&self) -> bool {
+        let mut all = REASONS.iter().zip(&self.explained);
+        all.any(|((reason, ..), bytes)| *reason == Reason::Lost && *bytes > 0)
+    }
+
     /// Prints it for a person.
     pub(super) fn print(&self, files: &[File], out: &mut dyn Write) -> io::Result<()> {
         let mut row = |count: u64, words: &str| match count {
@@ -249,6 +266,7 @@ impl Report {
             }
         }
         match self.code() {
+            0 if self.has_lost() => writeln!(out, "all bytes that were read are there, once"),
             0 => writeln!(out, "all bytes are there, once"),
             1 => writeln!(out, "there are differences"),
             _ => writeln!(out, "no difference was found, but not all can be told"),
