@@ -641,6 +641,33 @@ fn reloads_under_load_lose_no_line_and_send_none_twice() {
     assert_once_and_in_order(&topics, &written);
 }
 
+/// A topic's name is mended: what was read for the wrong one goes on waiting, which the reload says, and a restart sends
+/// it to the new one, in its order.
+#[test]
+fn a_reload_says_that_what_was_read_for_a_parked_topic_waits_for_a_restart() {
+    let mut env = Env::new();
+    env.broker.auto_create(None);
+    env.broker.create_topic("right", 1);
+    env.set("log:app", "topic", "wrong");
+    env.write_lines("app.log", 0..10);
+    env.start();
+    let is_parked = || env.run(&["status"]).stdout.contains("PARKED");
+    wait_until(SOON, is_parked, || "the topic to be parked".to_owned());
+    env.set("log:app", "topic", "right");
+    let said = reloaded(&env);
+    let words = "~ log:app        topic: from the next event on; what was read before waits for 'wrong', which is parked: \
+        a restart sends it to the new one";
+    let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words: String = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains(&words), "{said}");
+    // It was parked, so there is something that the stop leaves.
+    env.kill();
+    env.start();
+    env.broker.wait_for_count("right", 10, SOON);
+    assert_eq!(env.broker.values("right"), lines(0..10));
+    env.stop();
+}
+
 #[test]
 fn reloads_with_users_and_listeners_changing_lose_no_line_at_a_real_kafka_and_send_none_twice() {
     if std::env::var("RELOADS").is_err() {

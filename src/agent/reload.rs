@@ -21,9 +21,10 @@ use super::config_watch::{ConfigWatch, LOOK_INTERVAL, Loaded};
 use super::wiring::FIRST_LOOK;
 use super::{Agent, counted};
 use crate::batch::Destination;
-use crate::config::{Config, ConfigErrors, Difference, LogChange, Reload};
+use crate::config::{Config, ConfigErrors, Difference, LogChange, LogConfig, Reload};
 use crate::control::{Answer, ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
 use crate::progress::Progress;
+use crate::snapshot::TopicStatus;
 use crate::tail::changes::Change;
 use crate::tail::discover::Discovery;
 use crate::tail::lanes::{Lane, Lanes};
@@ -263,17 +264,49 @@ impl Agent {
             };
             is_new.then(|| name.clone())
         };
+        let mut changes = changes(difference, &ending);
+        self.tell_of_parked(&old, difference, &mut changes);
         self.reloading.begun = Some(Begun {
             first_look,
             report: ReloadReport {
                 ini: name_of(&self.config),
                 modified,
-                outcome: ReloadOutcome::Applied(changes(difference, &ending)),
+                outcome: ReloadOutcome::Applied(changes),
             },
             added: difference.logs.iter().filter_map(is_added).collect(),
             looked_for: difference.logs.iter().filter_map(looks_elsewhere).collect(),
             waiting,
         });
+    }
+
+    /// What was read for a topic stays on its way there: whoever mends the name of one that takes nothing must know.
+    fn tell_of_parked(&self, old: &Config, difference: &Difference, lines: &mut [ReloadChange]) {
+        let conditions = self.shared.metrics.board.all();
+        let topics = self.shared.metrics.topics(&conditions);
+        for (name, change) in &difference.logs {
+            let LogChange::Changed(keys) = change else {
+                continue;
+            };
+            let is_it = |log: &&Arc<LogConfig>| log.name == *name;
+            let before = old
+                .logs
+                .iter()
+                .find(is_it)
+                .map(|log| &log.destination.topic);
+            let is_parked = |topic: &&TopicStatus| {
+                topic.parked.is_some() && before.is_some_and(|before| *before == topic.name)
+            };
+            let what = format!("log:{name}");
+            if keys.iter().any(|key| key == "topic")
+                && let Some(parked) = topics.iter().find(is_parked)
+                && let Some(line) = lines.iter_mut().find(|line| line.what == what)
+            {
+                line.words.push_str(&format!(
+                    "; what was read before waits for '{}', which is parked: a restart sends it to the new one",
+                    parked.name
+                ));
+            }
+        }
     }
 
     /// Each section has the route that it says; those of one section share their part of the memory on.
