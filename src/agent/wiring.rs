@@ -35,6 +35,7 @@ use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::{Discovery, FoundPath};
 use crate::tail::folder_index::FolderIndex;
 use crate::tail::forgetting::{Forgetting, LookedFor};
+use crate::tail::lanes::Lanes;
 use crate::tail::registry::FileRegistry;
 use crate::tail::scheduler::{Message, Scheduler, TailerReport, ThreadPressure};
 use crate::tail::watch::{FirstLook, Watcher, Watches};
@@ -90,30 +91,13 @@ impl Agent {
             (taken, positions) = (ids, Some(known));
         }
         let checkpoints = saved.checkpoints.len();
-        let known_paths: HashSet<Arc<Path>> = saved
-            .checkpoints
-            .iter()
-            .map(|checkpoint| checkpoint.path.clone())
-            .collect();
         let (found_sender, found) = unbounded();
         let (exits, exited) = unbounded();
         let lanes = lanes(exits.clone());
         lanes.report_to(&metrics.board);
-        // What does not answer at the start is followed later, except with --once, where there is no later.
-        let patience = (!mode.once).then_some(FIRST_LOOK);
         let discovery = Arc::new(Discovery::new(&config.logs, &config.agent.state_dir));
-        let (watcher, first_look) = Watcher::new(
-            discovery.clone(),
-            lanes.clone(),
-            found_sender,
-            known_paths,
-            patience,
-            config.kafka.gathering(),
-        )
-        .map_err(|error| AgentError::Start {
-            name: "watch".to_owned(),
-            error,
-        })?;
+        let looks = (discovery.clone(), lanes.clone(), found_sender);
+        let (watcher, first_look) = new_watcher(&config, mode, looks, &saved)?;
         let watcher = watcher.report_to(&metrics);
         let (permits, thread_pressure) = (
             DescriptorPermits::new(descriptors),
@@ -123,7 +107,6 @@ impl Agent {
         let waits = (permits.clone(), thread_pressure.clone());
         let watches = watcher.watches();
         let shared = shared(&config, mode, &saved, discovery, watches, waits, metrics);
-        let gathering = config.kafka.gathering();
         let (mut agent, ends) =
             Agent::with_channels(config, mode, shared, (exits, exited), found, inbox);
         (agent.control, agent.tap) = (control, tap);
@@ -141,18 +124,10 @@ impl Agent {
             agent.route(log);
         }
         agent.spawn_producers(shares.producers, taken)?;
-        let messages = (agent.scheduler.clone(), ends.scheduled);
-        let calls = (ends.woken, agent.tailers_stop.clone());
-        let report = report_to(agent.exits.clone());
         let forgetting = Forgetting::new(agent.shared.clone(), lanes.clone());
-        let scheduler = Scheduler::new(messages, calls, thread_pressure, permits, lanes, report)
-            .with_most_threads(shares.tailers.min(agent.memory_limit.threads()))
-            .with_pace(gathering)
-            .report_to(&agent.shared.metrics.board);
-        agent.spawn("scheduler".into(), Role::Scheduler, move || {
-            scheduler.run();
-            true
-        })?;
+        let most_threads = shares.tailers.min(agent.memory_limit.threads());
+        let channels = (ends.scheduled, ends.woken);
+        agent.spawn_scheduler(channels, thread_pressure, permits, lanes, most_threads)?;
         agent.spawn("watch".into(), Role::Watcher, move || {
             watcher.run();
             true
@@ -163,6 +138,28 @@ impl Agent {
             forgetting,
             checkpoints,
             descriptors,
+        })
+    }
+
+    /// Starts the thread that gives tailers theirs.
+    fn spawn_scheduler(
+        &mut self,
+        (scheduled, woken): (Receiver<Message<Tailer>>, Receiver<u64>),
+        thread_pressure: Arc<ThreadPressure>,
+        permits: Arc<DescriptorPermits>,
+        lanes: Lanes,
+        most_threads: usize,
+    ) -> Result<(), AgentError> {
+        let messages = (self.scheduler.clone(), scheduled);
+        let calls = (woken, self.tailers_stop.clone());
+        let report = report_to(self.exits.clone());
+        let scheduler = Scheduler::new(messages, calls, thread_pressure, permits, lanes, report)
+            .with_most_threads(most_threads)
+            .with_pace(self.config.kafka.gathering())
+            .report_to(&self.shared.metrics.board);
+        self.spawn("scheduler".into(), Role::Scheduler, move || {
+            scheduler.run();
+            true
         })
     }
 
@@ -380,6 +377,29 @@ fn shared(
         metrics,
         once: mode.once,
         parks_at_once: !config.kafka.gathering().is_zero(),
+    })
+}
+
+/// What follows the folders of the patterns, and what it finds first.
+fn new_watcher(
+    config: &Config,
+    mode: Mode,
+    (discovery, lanes, found): (Arc<Discovery>, Lanes, Sender<FoundPath>),
+    saved: &Saved,
+) -> Result<(Watcher, Receiver<FirstLook>), AgentError> {
+    let known_paths: HashSet<Arc<Path>> = saved
+        .checkpoints
+        .iter()
+        .map(|checkpoint| checkpoint.path.clone())
+        .collect();
+    // What does not answer at the start is followed later, except with --once, where there is no later.
+    let patience = (!mode.once).then_some(FIRST_LOOK);
+    let gathering = config.kafka.gathering();
+    Watcher::new(discovery, lanes, found, known_paths, patience, gathering).map_err(|error| {
+        AgentError::Start {
+            name: "watch".to_owned(),
+            error,
+        }
     })
 }
 
