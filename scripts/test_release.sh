@@ -226,13 +226,9 @@ image_in_a_root() {
     check "image: writes its positions, stops with 0" in_image --stop
 }
 
-# The shipped file under a real supervisord: only its paths are others.
-supervisord_file() {
-    local folder=$work/supervisor daemon
-    mkdir -p "$folder"
-    furnish "$folder" "$folder/state"
-    sed -i "s|/var/log/|$folder/var/log/|" "$folder/etc/logagent/logagent.ini"
-    cat >"$folder/supervisord.conf" <<CONF
+# A supervisord of its own in $folder, for the programs of its *.conf.
+supervisord_conf() {
+    cat >"$folder/supervisord.main" <<CONF
 [unix_http_server]
 file=$folder/sock
 [rpcinterface:supervisor]
@@ -244,12 +240,23 @@ nodaemon=true
 [supervisorctl]
 serverurl=unix://$folder/sock
 [include]
-files=$folder/logagent.conf
+files=$folder/*.conf
 CONF
+}
+supervisor() {
+    PYTHONPATH=$tools/usr/lib/python3/dist-packages /usr/bin/python3 -W ignore -m "supervisor.$1" \
+        -c "$folder/supervisord.main" "${@:2}"
+}
+
+# The shipped file under a real supervisord: only its paths are others.
+supervisord_file() {
+    local folder=$work/supervisor daemon
+    mkdir -p "$folder"
+    furnish "$folder" "$folder/state"
+    sed -i "s|/var/log/|$folder/var/log/|" "$folder/etc/logagent/logagent.ini"
     sed "s|/usr/local/bin/logagent|$binary|; s|/etc/logagent|$folder/etc/logagent|; s|/var/log/|$folder/|" \
         conf/supervisord/logagent.conf >"$folder/logagent.conf"
-    supervisor() { PYTHONPATH=$tools/usr/lib/python3/dist-packages /usr/bin/python3 -W ignore -m "supervisor.$1" \
-        -c "$folder/supervisord.conf" "${@:2}"; }
+    supervisord_conf
     supervisor supervisord >"$folder/out" 2>&1 &
     daemon=$!
     # Its exit code is that of the state.
@@ -269,7 +276,53 @@ CONF
     # EXITED where supervisord has seen the end of it later than startsecs.
     check "a refused ini is given up" eventually state 'FATAL|EXITED'
     check "stderr_logfile says why" grep -q "did you mean 'brokers'" "$folder/logagent.err"
-    kill -TERM "$daemon"
+    # $daemon is the shell that waits for it.
+    supervisor supervisorctl shutdown >/dev/null
+    wait "$daemon" || true
+}
+
+# Two agents with one id, which supervisord starts at the same time and would start again: they fight for a moment only.
+supervisord_pair() {
+    local folder=$work/pair name daemon id=pair-$$-$RANDOM before winner loser
+    mkdir -p "$folder/log"
+    seq -f 'before %.0f' 1000 >"$folder/log/a.log"
+    for name in one two; do
+        cat >"$folder/$name.ini" <<INI
+[agent]
+id = $id
+state_dir = $folder/$name.state
+[kafka]
+brokers = $LOGAGENT_TEST_KAFKA
+topic = $id
+delivery = exactly_once
+provenance = on
+[log:a]
+path = $folder/log/*.log
+INI
+        sed "s|program:logagent|program:$name|; s|/usr/local/bin/logagent|$binary|; s|/etc/logagent/logagent|$folder/$name|
+            s|/var/log/logagent|$folder/$name|" conf/supervisord/logagent.conf >"$folder/$name.conf"
+    done
+    supervisord_conf
+    supervisor supervisord >"$folder/out" 2>&1 &
+    daemon=$!
+    # Its exit code is that of the states.
+    states() { supervisor supervisorctl status || true; }
+    settled() { [ "$(grep -c RUNNING <<<"$(states)")" = 1 ] && grep -qE 'EXITED|FATAL' <<<"$(states)"; }
+    starts() { grep -c 'INFO spawned' "$folder/supervisord.log"; }
+    has_all() { "$binary" --config "$folder/$winner.ini" verify >"$folder/verify" 2>&1; }
+    check "of two agents with one id supervisord has one running and one that has ended" eventually settled
+    before=$(starts)
+    seq -f 'after %.0f' 1000 >>"$folder/log/a.log"
+    sleep 5
+    check "they do not start again and again" same "$(starts)" "$before"
+    check "and it stays so" settled
+    winner=$(states | sed -n 's/ *RUNNING.*//p') loser=one
+    [ "$winner" != one ] || loser=two
+    check "the other one has ended with 3" grep -q "exited: $loser (exit status 3;" "$folder/supervisord.log"
+    check "and says who has the id" grep -q \
+        "agent has taken over the transactional ids of '$id' (process $(supervisor supervisorctl pid "$winner") " "$folder/$loser.err"
+    check "no line is missing or there twice" eventually has_all || cat "$folder/verify"
+    supervisor supervisorctl shutdown >/dev/null
     wait "$daemon" || true
 }
 
@@ -372,6 +425,11 @@ fi
 # They wait most of the time, so they go on side by side.
 if [ -e "$tools/done" ]; then
     begin supervisord supervisord_file
+    if [ -n "${LOGAGENT_TEST_KAFKA:-}" ]; then
+        begin pair supervisord_pair
+    else
+        missing+=("TWO AGENTS WITH ONE ID WERE NOT TRIED: no real Kafka (scripts/test.sh starts one).")
+    fi
 else
     missing+=("THE SUPERVISORD FILE WAS NOT TRIED: apt gave no supervisor.")
 fi

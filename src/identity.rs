@@ -50,7 +50,29 @@ impl FileTag {
     /// The tag of content that lies in the file `identity` of `host`, of which nothing was sent yet. `before`: that of
     /// what the file held until it was truncated. The same file gets the same tag again where a crash came before it
     /// was written down.
-    pub fn new(host: &str, identity: &FileIdentity, before: Option<FileTag>) -> Self {
+    ///
+    /// Where a truncated file is not known any more, but what it held is known in a copy, its first tag `is_taken`: then
+    /// it is the next one, as if the truncation had been seen.
+    pub fn new(
+        host: &str,
+        identity: &FileIdentity,
+        before: Option<FileTag>,
+        is_taken: impl Fn(FileTag) -> bool,
+    ) -> Self {
+        let mut tag = Self::following(host, identity, before);
+        for _ in 0..Self::MOST_TAKEN {
+            if !is_taken(tag) {
+                break;
+            }
+            tag = Self::following(host, identity, Some(tag));
+        }
+        tag
+    }
+
+    /// More contents of one file are not known at a time.
+    const MOST_TAKEN: usize = 1_000;
+
+    fn following(host: &str, identity: &FileIdentity, before: Option<FileTag>) -> Self {
         let before = before.map_or(0, |before| before.0);
         let crc = crc32c::crc32c_append(before, host.as_bytes());
         let crc = crc32c::crc32c_append(crc, &identity.inode.inode.to_le_bytes());
@@ -261,6 +283,27 @@ mod tests {
             Fingerprint::default().matches(b""),
             "an empty file is known by its inode alone"
         );
+    }
+
+    #[test]
+    fn what_follows_in_a_truncated_file_is_not_named_like_what_is_known_in_a_copy() {
+        let identity = FileIdentity {
+            inode: Inode {
+                device: 1,
+                inode: 2,
+            },
+            born_ns: 3,
+            fingerprint: Fingerprint::default(),
+        };
+        let tag = |before, taken: &[FileTag]| {
+            FileTag::new("host", &identity, before, |tag| taken.contains(&tag))
+        };
+        let first = tag(None, &[]);
+        let second = tag(Some(first), &[]);
+        assert_ne!(first, second);
+        assert_eq!(tag(None, &[]), first, "the same after a crash");
+        assert_eq!(tag(None, &[first]), second);
+        assert_eq!(tag(None, &[first, second]), tag(Some(second), &[]));
     }
 
     #[test]

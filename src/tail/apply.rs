@@ -307,7 +307,7 @@ impl Tailer {
                 return Err(error);
             }
         };
-        now.tag = self.tag_of(&now, old.checkpoint.tag);
+        now.tag = self.tag_of(&now, old.checkpoint.tag, |_| false);
         self.remember_truncated(&old, plan);
         self.shared
             .registry

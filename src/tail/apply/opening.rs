@@ -122,20 +122,27 @@ impl Tailer {
     pub(super) fn name(&self, new: &mut Checkpoint, found: &Found) {
         if new.tag.is_none() {
             let open = found.seen.open.iter().map(|open| &open.reached);
+            let known = || found.seen.known.iter().chain(open.clone());
             let is_here = |c: &&Checkpoint| {
                 c.identity.inode == new.identity.inode && c.identity.born_ns == new.identity.born_ns
             };
-            let before = found.seen.known.iter().chain(open).filter(is_here);
-            let before = before.max_by_key(|c| c.serial);
-            new.tag = self.tag_of(new, before.and_then(|c| c.tag));
+            let before = known().filter(is_here).max_by_key(|c| c.serial);
+            let before = before.and_then(|c| c.tag);
+            let is_taken = |tag| known().any(|c| c.tag == Some(tag));
+            new.tag = self.tag_of(new, before, is_taken);
         }
     }
 
     /// What the records of new content are to name it by, if they name it. `before`: what those of the content that
-    /// lay there before did.
-    pub(super) fn tag_of(&self, new: &Checkpoint, before: Option<FileTag>) -> Option<FileTag> {
+    /// lay there before did. `is_taken`: what those of another one do.
+    pub(super) fn tag_of(
+        &self,
+        new: &Checkpoint,
+        before: Option<FileTag>,
+        is_taken: impl Fn(FileTag) -> bool,
+    ) -> Option<FileTag> {
         let route = &self.destination.route;
-        let tag = || FileTag::new(&route.host, &new.identity, before);
+        let tag = || FileTag::new(&route.host, &new.identity, before, is_taken);
         route.has_provenance.then(tag)
     }
 
