@@ -48,8 +48,8 @@ pub struct FileTag(pub u32);
 
 impl FileTag {
     /// The tag of content that lies in the file `identity` of `host`, of which nothing was sent yet. `before`: that of
-    /// what the file held until it was truncated. The same file gets the same tag again where a crash came before it
-    /// was written down.
+    /// what the file held until it was truncated, or of the newest that is known at its path. The same file gets the
+    /// same tag again where a crash came before it was written down.
     ///
     /// Where a truncated file is not known any more, but what it held is known in a copy, its first tag `is_taken`: then
     /// it is the next one, as if the truncation had been seen.

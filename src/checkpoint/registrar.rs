@@ -3,7 +3,7 @@
 //! What an acknowledgement has moved is written within `checkpoint_interval`, at once if the last write is longer ago:
 //! it survives a SIGKILL then, since the system has it. Once a second at most it is made to survive a power cut.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,9 +19,7 @@ use crate::batch::{SourceId, Span, TailChecksum};
 use crate::condition::Condition;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
-use crate::progress::{
-    Checkpoint, CloseReason, PositionRecord, Progress, Saved, ShownSource, SourceState,
-};
+use crate::progress::{Checkpoint, CloseReason, Progress, Saved, ShownSource, SourceState};
 use crate::snapshot::PositionsStatus;
 
 /// The body of the `registrar` thread: it owns the ack trackers and the checkpoint store.
@@ -400,54 +398,6 @@ impl Registrar {
         }
     }
 
-    /// Where sources stand once `spans` are acknowledged, as records.
-    fn positions_after(&mut self, producer: usize, spans: &[Span]) -> Vec<PositionRecord> {
-        // Serial numbers that the topic has and the file has not are news after a crash. So those that are new are in the
-        // file first.
-        if self.schedule.has_changes() {
-            self.write(Instant::now());
-        }
-        let mut trackers: HashMap<SourceId, AckTracker> = HashMap::new();
-        for span in spans {
-            if let Some(tracked) = self.open.get(&span.source) {
-                let tracker = trackers.entry(span.source);
-                tracker.or_insert_with(|| tracked.tracker.clone()).ack(span);
-            }
-        }
-        let mut reached = HashMap::new();
-        for (source, tracked) in &self.open {
-            let tracker = trackers.get(source).unwrap_or(&tracked.tracker);
-            reached.insert(tracked.checkpoint.serial, tracker.offset());
-        }
-        let mut moved = Vec::new();
-        for (source, tracker) in trackers {
-            let Some(tracked) = self.open.get(&source) else {
-                continue;
-            };
-            let mut checkpoint = tracked.checkpoint.clone();
-            if tracker.offset() > checkpoint.offset {
-                checkpoint.marks.add(tracked.written.0, tracked.written.1);
-                checkpoint.offset = tracker.offset();
-                checkpoint.tail_checksum = tracker.tail_checksum();
-                checkpoint.size = tracked.seen_size().max(checkpoint.offset);
-                moved.push(checkpoint);
-            }
-        }
-        let Some(positions) = &mut self.positions else {
-            return Vec::new();
-        };
-        let mut untold: HashSet<u64> = positions.untold(producer).collect();
-        for moved in &moved {
-            untold.remove(&moved.serial);
-        }
-        if !untold.is_empty() {
-            let open = self.open.values().map(|tracked| &tracked.checkpoint);
-            let all = open.chain(self.rest.values());
-            moved.extend(all.filter(|known| untold.contains(&known.serial)).cloned());
-        }
-        positions.seal(producer, &moved, &reached)
-    }
-
     /// A source that is read to its end and wholly acknowledged needs no tracker any more.
     fn retire_if_done(&mut self, source: SourceId) {
         let Some(Tracked {
@@ -515,6 +465,7 @@ const LEAST_ROOM: usize = 256;
 /// So many messages are taken before it is looked at the clock again.
 const TOGETHER: usize = 256;
 
+mod sealing;
 mod standing;
 #[cfg(test)]
 mod tests;

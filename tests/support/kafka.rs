@@ -21,9 +21,11 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
     AlterUserScramCredentialsRequest, CreateAclsRequest, CreateTopicsRequest, FetchRequest,
-    ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
+    FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
+    UpdateFeaturesRequest,
 };
 
 use ring::pbkdf2;
@@ -196,6 +198,49 @@ impl RealKafka {
             .call(2, &request)
             .expect("CreateAcls is answered");
         assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
+    }
+
+    // Transactions.
+
+    /// The node that coordinates the transactions of this id, as soon as there is one.
+    pub(crate) fn coordinator(&self, transactional_id: &str) -> i32 {
+        const TRANSACTION: i8 = 1;
+        let request = FindCoordinatorRequest::default()
+            .with_key(transactional_id.to_owned().into())
+            .with_key_type(TRANSACTION);
+        let mut node = None;
+        let mut is_found = || {
+            node = self.address.split(',').find_map(|address| {
+                let answer = Client::connect(address).ok()?.call(3, &request).ok()?;
+                (answer.error_code == 0).then_some(answer.node_id.0)
+            });
+            node.is_some()
+        };
+        wait_and_look_every(PAUSE, Duration::from_secs(30), &mut is_found, || {
+            format!("a coordinator of '{transactional_id}'")
+        });
+        node.expect("was found")
+    }
+
+    /// Has the cluster finalize this `transaction.version`: 2, or a lower one while it is 2.
+    pub(crate) fn set_transaction_version(&self, version: i16) {
+        let (upgrade, safe_downgrade) = (1, 2);
+        let update = FeatureUpdateKey::default()
+            .with_feature("transaction.version".into())
+            .with_max_version_level(version)
+            .with_upgrade_type(if version == 2 {
+                upgrade
+            } else {
+                safe_downgrade
+            });
+        let request = UpdateFeaturesRequest::default()
+            .with_timeout_ms(30_000)
+            .with_feature_updates(vec![update]);
+        let answer = self
+            .connect()
+            .call(1, &request)
+            .expect("UpdateFeatures is answered");
+        assert_eq!(answer.error_code, 0, "{answer:?}");
     }
 
     // Topics.

@@ -444,3 +444,50 @@ fn what_tells_content_from_other_content_waits_for_no_interval() {
     registrar.write_what_is_due(now + Duration::from_secs(3000));
     assert_eq!(loaded()[0].offset, 0, "a position waits");
 }
+
+#[test]
+fn the_topic_is_told_of_a_copy_ahead_and_of_the_file_before_it_that_is_not_committed() {
+    let known = |serial, offset, state| {
+        let mut known = checkpoint(serial, offset);
+        known.identity.fingerprint = Fingerprint::of(b"first line");
+        known.state = state;
+        known
+    };
+    let source = SourceId::next();
+    let (sender, progress) = unbounded();
+    let (reply, records) = crossbeam_channel::bounded(1);
+    for message in [
+        Progress::Opened {
+            source,
+            checkpoint: known(1, 0, SourceState::Open),
+            replaces: Vec::new(),
+            continues: 0,
+            shown: Arc::default(),
+        },
+        // It was truncated: what was read is known elsewhere.
+        Progress::Registered(known(2, 100, SourceState::Finished)),
+        Progress::Registered(known(3, 200, SourceState::Skipped)),
+        Progress::Sealed {
+            producer: 0,
+            spans: Vec::new(),
+            reply,
+        },
+    ] {
+        sender.send(message).expect("the receiver is here");
+    }
+    drop(sender);
+    Registrar::new(
+        None,
+        Saved::default(),
+        progress,
+        Duration::from_secs(1),
+        Deadline::default(),
+        Arc::default(),
+    )
+    .with_positions(Some(TopicPositions::new("a")))
+    .run();
+    let records = records.recv().expect("an answer");
+    let mut keys: Vec<_> = records.into_iter().map(|(key, _)| key).collect();
+    keys.sort();
+    assert_eq!(keys, [b"1a/1".to_vec(), b"1a/2".to_vec(), b"1a/3".to_vec()]);
+}

@@ -127,7 +127,9 @@ impl Tailer {
                 c.identity.inode == new.identity.inode && c.identity.born_ns == new.identity.born_ns
             };
             let before = known().filter(is_here).max_by_key(|c| c.serial);
-            let before = before.and_then(|c| c.tag);
+            // It may have been truncated, and what it held be known in a copy only, or not any more.
+            let newest = || known().max_by_key(|c| (c.tag.is_some(), c.serial));
+            let before = before.or_else(newest).and_then(|c| c.tag);
             let is_taken = |tag| known().any(|c| c.tag == Some(tag));
             new.tag = self.tag_of(new, before, is_taken);
         }
