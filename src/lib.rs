@@ -59,6 +59,7 @@ mod losses;
 mod memory;
 pub mod metrics;
 mod nearest;
+mod no_file;
 pub mod output;
 pub mod panics;
 mod partitioner;

@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub not_followed: Vec<NotFollowed>,
     /// How many there are of them, by why.
     pub not_followed_counts: Vec<(String, u64)>,
+    /// Sections that follow no file at present.
+    pub follows_nothing: Vec<FollowsNothing>,
     /// What went away before it was read, the last times, of earlier runs too; oldest first.
     pub losses: Vec<Loss>,
     /// How long the time was that rates are averages of.
@@ -71,6 +73,15 @@ impl Default for Loss {
             why: String::new(),
         }
     }
+}
+
+/// A section that follows no file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FollowsNothing {
+    /// Its name.
+    pub log: String,
+    /// Why: `there is no folder '/srv/ngnix' yet`.
+    pub why: String,
 }
 
 /// A path that a pattern names and that is not followed.

@@ -580,3 +580,51 @@ fn a_signal_that_ends_a_watched_status_leaves_the_terminal_as_it_was() {
     let _ = reader.join();
     env.stop();
 }
+
+#[test]
+fn a_section_that_follows_no_file_says_why_and_is_no_fault() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    let [typo, later] = [env.path("ngnix/access.log"), env.path("later-*.log")];
+    let taken = env.path("app.log");
+    env.set("log:typo", "path", &typo)
+        .set("log:later", "path", &later)
+        .set("log:again", "path", &taken);
+    env.start();
+    env.wait_for_records(10);
+    let numbers = wait_for_numbers(&env, SOON, |numbers| {
+        numbers["files"][0]["lag_bytes"] == 0
+            && numbers["follows_nothing"].as_array().map(Vec::len) == Some(3)
+    });
+    let screen = status(&env, &[]);
+    assert_eq!(screen.code, Some(0), "{}", screen.stdout);
+    // However it is wrapped.
+    let said: String = screen.stdout.split_whitespace().collect();
+    let folder = env.log_dir().join("ngnix");
+    for (log, why) in [
+        (
+            "typo",
+            format!("there is no folder '{}' yet", folder.display()),
+        ),
+        ("later", format!("no file matches '{later}' yet")),
+        ("again", "its only file is followed by [log:app]".to_owned()),
+    ] {
+        let nothing = numbers["follows_nothing"].as_array().unwrap();
+        let of_log = nothing.iter().find(|one| one["log"] == log).unwrap();
+        assert_eq!(of_log["why"], *why, "{numbers:#}");
+        let line = format!("[log:{log}]followsnofile:{}", why.replace(' ', ""));
+        assert!(said.contains(&line), "{said}");
+        let part = status(&env, &[log]).stdout;
+        assert_eq!(part.matches("follows no file").count(), 1, "{part}");
+    }
+    assert!(!status(&env, &["app"]).stdout.contains("follows no file"));
+    // And not longer than it is so.
+    fs::create_dir(&folder).unwrap();
+    let ended = env.run(&["status", "typo", "--json"]);
+    assert!(ended.stdout.contains("no file matches"), "{}", ended.stdout);
+    fs::write(folder.join("access.log"), "one\n").unwrap();
+    wait_for_numbers(&env, SOON, |numbers| {
+        numbers["follows_nothing"].as_array().map(Vec::len) == Some(2)
+    });
+    env.stop();
+}

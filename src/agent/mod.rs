@@ -21,6 +21,7 @@ mod exactly_once;
 mod memory_limit;
 mod rates;
 mod reload;
+mod sight;
 mod standing;
 mod summary;
 mod supervisor;
@@ -39,6 +40,7 @@ pub use self::adopt::{Adopt, AdoptError};
 pub(crate) use self::exactly_once::agent_id;
 pub(crate) use self::memory_limit::MemoryLimit;
 use self::reload::Reloading;
+use self::sight::Sight;
 use self::standing::{Followed, Standing};
 use self::threads::ThreadExit;
 use self::wiring::Started;
@@ -162,6 +164,7 @@ pub struct Agent {
     inbox: Inbox,
     standing: Standing,
     reloading: Reloading,
+    sight: Sight,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,
     /// This process, as others see who has the agent's id.

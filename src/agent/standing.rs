@@ -104,9 +104,10 @@ impl Standing {
 
     /// Has `ask` ask the registrar, if somebody waits for a snapshot and none is being gathered. `false` says that it
     /// cannot even be asked.
-    fn begin(&mut self, now: Instant, ask: impl FnOnce(Sender<Positions>) -> bool) {
+    /// Returns whether one is being gathered from now on.
+    fn begin(&mut self, now: Instant, ask: impl FnOnce(Sender<Positions>) -> bool) -> bool {
         if self.awaited.is_some() || self.later.is_empty() {
-            return;
+            return false;
         }
         self.asking = std::mem::take(&mut self.later);
         let (answer, answers) = bounded(1);
@@ -115,6 +116,14 @@ impl Standing {
             false => now,
         };
         self.awaited = Some((answers, until));
+        true
+    }
+
+    /// The registrar has answered, and that is not all that is waited for.
+    pub(super) fn is_answered(&mut self) {
+        if let Some((answers, _)) = &mut self.awaited {
+            *answers = never();
+        }
     }
 
     /// Nothing is waited for any more. Returns who gets what there is.
@@ -177,7 +186,9 @@ impl Agent {
         let registrar = self.progress.as_ref();
         // Its queue may be full, and the main thread waits for nobody.
         let ask = |answer| registrar.is_some_and(|r| r.try_send(Progress::Asked(answer)).is_ok());
-        self.standing.begin(Instant::now(), ask);
+        if self.standing.begin(Instant::now(), ask) {
+            self.look_around();
+        }
     }
 
     /// Hands out the snapshot; without positions if the registrar has not answered.
@@ -250,6 +261,7 @@ impl Agent {
         let left_out = metrics.left_out.all();
         (snapshot.not_followed, snapshot.not_followed_counts) = left_out;
         self.complete_files(&mut snapshot);
+        self.sight.complete(&mut snapshot);
         self.standing.rates.complete(&mut snapshot, Instant::now());
         snapshot
     }

@@ -52,8 +52,9 @@ impl Agent {
                 recv(self.inbox.requests()) -> request => if let Ok(request) = request {
                     self.on_request(request);
                 },
-                recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
-                recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
+                recv(self.standing.answers()) -> positions => self.on_positions(positions.ok()),
+                recv(self.sight.looked()) -> seen => self.on_looked_around(seen.ok()),
+                recv(self.standing.overdue()) -> _ => self.on_overdue(),
                 recv(self.reloading.due(self.config.agent.reload)) -> _ => self.reloading.look(),
                 recv(self.reloading.looked()) -> looked => if let Ok(looked) = looked {
                     self.on_looked(looked);
@@ -153,7 +154,7 @@ impl Agent {
                     self.on_request(request);
                 },
                 recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
-                recv(self.standing.overdue()) -> _ => self.end_snapshot(None),
+                recv(self.standing.overdue()) -> _ => self.on_overdue(),
                 recv(timeout) -> _ => {
                     self.left_undone = true;
                     break;

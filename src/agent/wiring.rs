@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::exactly_once::Start;
 use super::memory_limit::MemoryLimit;
 use super::reload::Reloading;
+use super::sight::Sight;
 use super::standing::Standing;
 use super::threads::{Outcome, Role, ThreadExit, ThreadLimit, ThreadShares, lanes, spawn};
 use super::{Agent, AgentError, Mode};
@@ -196,6 +197,7 @@ impl Agent {
             inbox,
             standing: Standing::new(&config),
             reloading: Reloading::new(&config),
+            sight: Sight::default(),
             control: None,
             owner: None,
             tap: Arc::default(),

@@ -12,6 +12,7 @@ use rustix::process::geteuid;
 use super::report::{Cell, Finding, Level, Table};
 use crate::config::{Config, LogConfig, StartAt};
 use crate::identity::{FileStat, Inode};
+use crate::no_file::why_none;
 use crate::progress::{Checkpoint, Saved};
 use crate::shown::ShownPath;
 use crate::tail::survey::Survey;
@@ -77,7 +78,7 @@ pub(super) fn table(
             findings.push(Finding {
                 level: Level::Warning,
                 subject: log.name.clone(),
-                words: format!("no file matches {}", log.paths.join(", ")),
+                words: why_none(&log.paths),
             });
         }
         rows.push(row(log, &sum));

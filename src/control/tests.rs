@@ -21,8 +21,8 @@ use super::screen::{Order, Screen, View};
 use super::server::*;
 use super::{Control, Request, ask, http, socket, wire};
 use crate::snapshot::{
-    BrokerStatus, ConditionStatus, FileState, FileStatus, LogStatus, Loss, NotFollowed, Snapshot,
-    TopicStatus,
+    BrokerStatus, ConditionStatus, FileState, FileStatus, FollowsNothing, LogStatus, Loss,
+    NotFollowed, Snapshot, TopicStatus,
 };
 
 /// An ini whose state folder is `folder`.

@@ -12,8 +12,9 @@ use tinyjson::JsonValue;
 use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
 use crate::snapshot::{
-    BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus, Latency, LogStatus, Loss,
-    NotFollowed, PositionsStatus, ProcessStatus, Snapshot, TopicStatus, TransactionStatus,
+    BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus, FollowsNothing, Latency,
+    LogStatus, Loss, NotFollowed, PositionsStatus, ProcessStatus, Snapshot, TopicStatus,
+    TransactionStatus,
 };
 use crate::tap::TappedRecord;
 
@@ -112,6 +113,7 @@ fields! {
         "unanswered": unanswered as Words,
         "not_followed": not_followed as Many,
         "not_followed_counts": not_followed_counts as Counts,
+        "follows_nothing": follows_nothing as Many,
         "losses": losses as Many,
         "rates_over_ms": rates_over as Millis,
     }
@@ -120,6 +122,10 @@ fields! {
         "log": log as Text,
         "kind": kind as Text,
         "reason": reason as Text,
+    }
+    FollowsNothing {
+        "log": log as Text,
+        "why": why as Text,
     }
     Loss {
         "at_ms": at as At,

@@ -6,7 +6,7 @@ use super::super::measures::{about, age, ago, count, per_mille_ms, size};
 use super::super::table::{Column, Row, Table};
 use super::{BEHIND_AFTER, LOST_FOR, Moment, View};
 use crate::shown::ShownPath;
-use crate::snapshot::{BrokerStatus, FileStatus, Loss, NotFollowed, TopicStatus};
+use crate::snapshot::{BrokerStatus, FileStatus, LogStatus, Loss, NotFollowed, TopicStatus};
 
 impl Moment<'_> {
     pub(super) fn topics(&self) -> Table {
@@ -137,6 +137,21 @@ impl Moment<'_> {
         Table::new(CONDITIONS, rows)
     }
 
+    /// What is as it was asked for, and may not be as it was meant.
+    pub(super) fn notes(&self, logs: &[&LogStatus]) -> Table {
+        let is_shown = |name: &str| logs.iter().any(|log| log.name == name);
+        let sections = self.now.follows_nothing.iter();
+        let sections = sections.filter(|one| is_shown(&one.log)).map(|one| {
+            let words = format!("follows no file: {}", one.why);
+            (format!("[log:{}]", one.log), words)
+        });
+        let rows = sections.map(|(about, words)| Row {
+            cells: vec![about, words],
+            is_bad: false,
+        });
+        Table::new(NOTES, rows)
+    }
+
     /// What went away before it was read, the latest first.
     pub(super) fn losses(&self, view: &View) -> Table {
         let losses = self.now.losses.iter().rev();
@@ -236,6 +251,7 @@ const TRANSACTIONS: &[(&str, Column)] = &[
     ("OPEN FOR", Column::Figure),
 ];
 const CONDITIONS: &[(&str, Column)] = &[("FOR", Column::Word), ("WHAT IS WRONG", Column::Text)];
+const NOTES: &[(&str, Column)] = &[("ABOUT", Column::Word), ("NOTE", Column::Text)];
 const LOSSES: &[(&str, Column)] = &[
     ("LOST", Column::Word),
     ("BYTES", Column::Figure),

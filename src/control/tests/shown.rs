@@ -80,6 +80,10 @@ fn no_line_has_more_than_80_columns_or_anything_but_ascii_whatever_the_names_are
     snapshot.config.path = format!("/{long}").into();
     snapshot.config.refusal = Some(long.clone());
     snapshot.unanswered.push(long.clone());
+    snapshot.follows_nothing.push(FollowsNothing {
+        log: "audit".to_owned(),
+        why: long.clone(),
+    });
     snapshot.conditions[0].reason = long.clone();
     snapshot.topics[1].name = "t".repeat(249);
     snapshot.topics[1].parked = Some((long.clone(), ago(99)));
@@ -270,6 +274,10 @@ fn a_snapshot_comes_back_from_json_as_it_was_but_for_what_no_text_can_hold() {
     snapshot.logs[0].lost_bytes = vec![("limit", 7)];
     snapshot.config.refusal = Some("line 3: \"x\"\n".to_owned());
     snapshot.unanswered.push("registrar".to_owned());
+    snapshot.follows_nothing.push(FollowsNothing {
+        log: "audit".to_owned(),
+        why: "no file matches '/a' yet".to_owned(),
+    });
     snapshot.logs[0].last_lost = Some(ago(9));
     snapshot.brokers[0].recent_latency.counts[2] = 9;
     snapshot.not_followed = vec![NotFollowed {
