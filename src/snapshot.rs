@@ -131,6 +131,8 @@ pub struct ConfigStatus {
     pub last_applied: Option<SystemTime>,
     /// Why the last reload was refused, if it was.
     pub refusal: Option<String>,
+    /// A file of it was changed since it was read last.
+    pub is_changed: bool,
     /// Certificates that are in use, and when each ends.
     pub certificates: Vec<(PathBuf, SystemTime)>,
 }

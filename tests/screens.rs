@@ -628,3 +628,40 @@ fn a_section_that_follows_no_file_says_why_and_is_no_fault() {
     });
     env.stop();
 }
+
+#[test]
+fn an_ini_that_was_changed_on_disk_and_is_not_in_force_is_told_until_it_is() {
+    let mut env = Env::new();
+    env.set("agent", "reload", "manual");
+    env.start();
+    let is_changed = |env: &Env| {
+        let ended = env.run(&["status", "--json"]);
+        let numbers: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let screen = status(env, &[]).stdout;
+        let said = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+        let is_told = said.contains("logagent.ini changed on disk since it was read");
+        assert_eq!(numbers["config"]["changed_since_read"], is_told, "{screen}");
+        (is_told, said)
+    };
+    assert!(!is_changed(&env).0);
+    env.set("log:app", "header.team", "shop");
+    let before = status(&env, &[]);
+    assert!(is_changed(&env).0 && before.code == Some(0));
+    assert_eq!(env.run(&["reload"]).code, Some(0));
+    assert!(!is_changed(&env).0);
+    // One that was refused was read, and yet is not in force.
+    env.set("log:app", "nonsense", "1");
+    assert_eq!(env.run(&["reload"]).code, Some(1));
+    let (is_told, said) = is_changed(&env);
+    assert!(
+        !is_told && said.contains("the last reload was refused, the ini of "),
+        "{said}"
+    );
+    assert!(said.contains(" stays in use: "), "{said}");
+    env.unset("log:app", "nonsense");
+    assert!(is_changed(&env).0);
+    assert_eq!(env.run(&["reload"]).code, Some(0));
+    let (is_told, said) = is_changed(&env);
+    assert!(!is_told && !said.contains("refused"), "{said}");
+    env.stop();
+}

@@ -20,6 +20,30 @@ pub(super) struct Loaded {
     pub(super) modified: Option<SystemTime>,
     /// Somebody asked; if not, it has changed.
     pub(super) is_asked: bool,
+    /// The files as they were read.
+    pub(super) files: WatchedFiles,
+}
+
+/// What the files of an ini looked like when they were read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WatchedFiles {
+    paths: Vec<PathBuf>,
+    looks: Vec<Look>,
+}
+
+impl WatchedFiles {
+    /// As they look now.
+    pub(super) fn of(paths: &[PathBuf]) -> Self {
+        WatchedFiles {
+            paths: paths.to_vec(),
+            looks: looks(paths),
+        }
+    }
+
+    /// Whether they look otherwise by now. Asks their file system, which may hang.
+    pub(super) fn have_changed(&self) -> bool {
+        looks(&self.paths) != self.looks
+    }
 }
 
 /// The ini and all files that it consists of. It goes to the thread that looks and comes back.
@@ -66,6 +90,10 @@ impl ConfigWatch {
             modified: modified.max(),
             config,
             is_asked,
+            files: WatchedFiles {
+                paths: self.watched.clone(),
+                looks: self.stillness.last.clone(),
+            },
         }
     }
 }

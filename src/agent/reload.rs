@@ -151,7 +151,9 @@ impl Agent {
             config,
             modified,
             is_asked,
+            files,
         } = loaded;
+        self.sight.was_read(files);
         let waiting = std::mem::take(&mut self.reloading.reading);
         match config {
             Ok(config) => {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded, never};
 
+use super::config_watch::WatchedFiles;
 use super::{Agent, Followed};
-use crate::config::LogConfig;
+use crate::config::{Config, LogConfig};
 use crate::no_file::why_none;
 use crate::shown::ShownPath;
 use crate::snapshot::{FollowsNothing, Positions, Snapshot};
@@ -15,8 +16,10 @@ use crate::tail::lanes::Lane;
 use crate::tail::{self, Shared};
 
 /// What was seen last, and what is awaited.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sight {
+    /// The ini as it was read last.
+    read: WatchedFiles,
     seen: Seen,
     /// Where the look that is under way tells what it has seen.
     awaited: Option<Receiver<Seen>>,
@@ -27,9 +30,29 @@ pub(super) struct Sight {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     follows_nothing: Vec<FollowsNothing>,
+    /// The ini differs from what was read last.
+    is_changed: bool,
 }
 
 impl Sight {
+    /// Nothing was seen yet but the ini.
+    pub(super) fn new(config: &Config) -> Self {
+        Sight {
+            read: WatchedFiles::of(&config.origin.watched),
+            seen: Seen::default(),
+            awaited: None,
+            held: None,
+        }
+    }
+
+    /// The ini was read again.
+    pub(super) fn was_read(&mut self, files: WatchedFiles) {
+        self.read = files;
+        self.seen.is_changed = false;
+        // It may be about what was read before.
+        self.awaited = None;
+    }
+
     /// Where the look that is under way tells what it has seen.
     pub(super) fn looked(&self) -> Receiver<Seen> {
         self.awaited.clone().unwrap_or_else(never)
@@ -41,6 +64,7 @@ impl Sight {
         let is_empty = |one: &&FollowsNothing| !files.iter().any(|file| file.log == one.log);
         let sections = self.seen.follows_nothing.iter().filter(is_empty);
         snapshot.follows_nothing = sections.cloned().collect();
+        snapshot.config.is_changed = self.seen.is_changed;
     }
 }
 
@@ -67,16 +91,19 @@ impl Agent {
             .take(MOST_COMPARED)
             .map(|(path, followed)| (path.clone(), followed.log.clone()))
             .collect();
-        let shared = self.shared.clone();
+        let (shared, read) = (self.shared.clone(), self.sight.read.clone());
         let (answer, awaited) = bounded(1);
         lanes.submit(Lane::Questions, move || {
             let why = |log: &Arc<LogConfig>| FollowsNothing {
                 log: log.name.clone(),
                 why: why(&shared, log, &followed),
             };
-            let follows_nothing = empty.iter().map(why).collect();
+            let seen = Seen {
+                follows_nothing: empty.iter().map(why).collect(),
+                is_changed: read.have_changed(),
+            };
             // Who does not wait any more is not waited for.
-            let _ = answer.try_send(Seen { follows_nothing });
+            let _ = answer.try_send(seen);
         });
         self.sight.awaited = Some(awaited);
     }

@@ -197,7 +197,7 @@ impl Agent {
             inbox,
             standing: Standing::new(&config),
             reloading: Reloading::new(&config),
-            sight: Sight::default(),
+            sight: Sight::new(&config),
             control: None,
             owner: None,
             tap: Arc::default(),

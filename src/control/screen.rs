@@ -137,7 +137,7 @@ impl Screen {
             conditions.first(most(10)),
             moment.losses(view).first(most(5)),
             moment.logs(&files, &logs).first(most(40)),
-            moment.notes(&logs).first(most(10)),
+            moment.notes(&logs, view).first(most(10)),
             moment.files(files, view),
         ];
         if view.only.is_none() {

@@ -151,6 +151,7 @@ fields! {
         "reloads_refused": refused as Number,
         "last_applied_ms": last_applied as Time,
         "refusal": refusal as MaybeText,
+        "changed_since_read": is_changed as Flag,
         "certificates": certificates as Many,
     }
     LogStatus {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::measures::{about, age, ago, count, per_mille_ms, size};
+use super::super::measures::{about, age, ago, clock, count, per_mille_ms, size};
 use super::super::table::{Column, Row, Table};
 use super::{BEHIND_AFTER, LOST_FOR, Moment, View};
 use crate::shown::ShownPath;
@@ -122,8 +122,14 @@ impl Moment<'_> {
         let none = String::new;
         let of_all = view.only.is_none();
         let refusal = self.now.config.refusal.iter().filter(|_| of_all);
-        let refusal =
-            refusal.map(|why| (none(), format!("the last reload was refused: {why}"), true));
+        let in_use = match self.now.config.modified {
+            Some(modified) => format!("of {}", clock(modified, self.at)),
+            None => "of before".to_owned(),
+        };
+        let refusal = refusal.map(|why| {
+            let text = format!("the last reload was refused, the ini {in_use} stays in use: {why}");
+            (none(), text, true)
+        });
         let silent = self.now.unanswered.iter().filter(|_| of_all);
         let silent = silent.map(|part| {
             let text = format!("{part} does not answer: what it knows is missing here");
@@ -138,14 +144,22 @@ impl Moment<'_> {
     }
 
     /// What is as it was asked for, and may not be as it was meant.
-    pub(super) fn notes(&self, logs: &[&LogStatus]) -> Table {
+    pub(super) fn notes(&self, logs: &[&LogStatus], view: &View) -> Table {
         let is_shown = |name: &str| logs.iter().any(|log| log.name == name);
         let sections = self.now.follows_nothing.iter();
         let sections = sections.filter(|one| is_shown(&one.log)).map(|one| {
             let words = format!("follows no file: {}", one.why);
             (format!("[log:{}]", one.log), words)
         });
-        let rows = sections.map(|(about, words)| Row {
+        let config = &self.now.config;
+        let ini = ShownPath(config.path.file_name().unwrap_or_default().as_ref()).to_string();
+        let is_changed = config.is_changed && view.only.is_none();
+        let changed = is_changed.then(|| {
+            let words = "changed on disk since it was read: 'logagent reload' reads it again";
+            (ini, words.to_owned())
+        });
+        let rows = changed.into_iter().chain(sections);
+        let rows = rows.map(|(about, words)| Row {
             cells: vec![about, words],
             is_bad: false,
         });

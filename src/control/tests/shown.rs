@@ -79,6 +79,7 @@ fn no_line_has_more_than_80_columns_or_anything_but_ascii_whatever_the_names_are
     let long = "\u{1b}[2J\u{4e2d}\u{e4}".repeat(30);
     snapshot.config.path = format!("/{long}").into();
     snapshot.config.refusal = Some(long.clone());
+    snapshot.config.is_changed = true;
     snapshot.unanswered.push(long.clone());
     snapshot.follows_nothing.push(FollowsNothing {
         log: "audit".to_owned(),
@@ -272,6 +273,7 @@ fn a_section_or_a_file_can_be_looked_at_alone() {
 fn a_snapshot_comes_back_from_json_as_it_was_but_for_what_no_text_can_hold() {
     let mut snapshot = later(sample());
     snapshot.logs[0].lost_bytes = vec![("limit", 7)];
+    snapshot.config.is_changed = true;
     snapshot.config.refusal = Some("line 3: \"x\"\n".to_owned());
     snapshot.unanswered.push("registrar".to_owned());
     snapshot.follows_nothing.push(FollowsNothing {
