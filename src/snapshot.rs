@@ -133,6 +133,8 @@ pub struct ConfigStatus {
     pub refusal: Option<String>,
     /// A file of it was changed since it was read last.
     pub is_changed: bool,
+    /// Settings that are otherwise in the ini and count from the next start on: `[agent] user`.
+    pub waits_for_restart: Vec<String>,
     /// Certificates that are in use, and when each ends.
     pub certificates: Vec<(PathBuf, SystemTime)>,
 }

@@ -274,9 +274,26 @@ fn sighup_reloads_and_a_wrong_ini_changes_nothing() {
         said.contains("  ! [agent] memory_limit changed: needs a restart"),
         "{said}"
     );
+    // It stays known for as long as it is so.
+    let waiting = "[agent] memory_limit  was changed in the ini and needs a restart";
+    let known = |env: &Env| {
+        let json = env.run(&["status", "--json"]).stdout;
+        let is_known = json.contains("\"waits_for_restart\":[\"[agent] memory_limit\"]");
+        let screen = env.run(&["status"]);
+        assert_eq!(
+            screen.stdout.contains(waiting),
+            is_known,
+            "{}",
+            screen.stdout
+        );
+        assert_eq!(screen.code, Some(0), "{}", screen.stdout);
+        is_known
+    };
+    assert!(known(&env));
     env.unset("agent", "memory_limit");
     save(&env);
     assert!(reload(&env).status.success());
+    assert!(!known(&env));
     env.write_lines("app.log", 5..10);
     env.stop_and_expect_lines(&lines(0..10));
 }

@@ -158,6 +158,10 @@ impl Agent {
         match config {
             Ok(config) => {
                 let difference = self.config.difference(&config);
+                let waiting_keys = difference.restart.iter();
+                self.standing.config.waits_for_restart = waiting_keys
+                    .map(|(section, key)| format!("[{section}] {key}"))
+                    .collect();
                 if difference.is_empty() {
                     let changes = changes(&difference, &HashMap::new());
                     self.says_the_same(config, modified, is_asked);

@@ -156,6 +156,12 @@ fn help_is_had_for_a_key_of_the_ini() {
     let text = printed(&["help", "config", "linger"]);
     assert!(text.starts_with("linger in [kafka]\n"), "{text}");
     assert!(text.contains("  default:  250ms\n"), "{text}");
+    let restart = "\n  reload:   a change needs a restart\n";
+    assert!(!text.contains(restart));
+    for key in ["state_dir", "metrics_listen", "protocol"] {
+        let text = printed(&["help", "config", key]);
+        assert_eq!(text.matches(restart).count(), 1, "{text}");
+    }
     assert!(printed(&["help", "config"]).contains("\n#linger = 250ms\n"));
     let error = "unknown key 'lnger'; did you mean 'linger'?";
     assert_eq!(parse(&["help", "config", "lnger"]), Err(error.to_owned()));

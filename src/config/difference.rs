@@ -47,27 +47,26 @@ impl Config {
         let mut difference = Difference::default();
         let (old, new) = (&self.agent, &newer.agent);
         let Difference { agent, restart, .. } = &mut difference;
-        let mut note =
-            |differs: bool, key: &'static str, is_applied: bool| match (differs, is_applied) {
-                (false, _) => {}
-                (true, true) => agent.push(key),
-                (true, false) => restart.push(("agent", key)),
-            };
-        note(old.state_dir != new.state_dir, "state_dir", false);
-        note(old.user != new.user, "user", false);
-        note(old.producers != new.producers, "producers", false);
+        let mut note = |differs: bool, key: &'static str| match needs_restart("agent", key) {
+            _ if !differs => {}
+            true => restart.push(("agent", key)),
+            false => agent.push(key),
+        };
+        note(old.state_dir != new.state_dir, "state_dir");
+        note(old.user != new.user, "user");
+        note(old.producers != new.producers, "producers");
         let memory = (old.memory_limit_bytes, new.memory_limit_bytes);
-        note(memory.0 != memory.1, "memory_limit", false);
+        note(memory.0 != memory.1, "memory_limit");
         let timeouts = (old.shutdown_timeout, new.shutdown_timeout);
-        note(timeouts.0 != timeouts.1, "shutdown_timeout", true);
+        note(timeouts.0 != timeouts.1, "shutdown_timeout");
         let intervals = (old.checkpoint_interval, new.checkpoint_interval);
-        note(intervals.0 != intervals.1, "checkpoint_interval", true);
+        note(intervals.0 != intervals.1, "checkpoint_interval");
         let limits = (old.deleted_bytes_limit, new.deleted_bytes_limit);
-        note(limits.0 != limits.1, "deleted_bytes_limit", true);
-        note(old.reload != new.reload, "reload", true);
+        note(limits.0 != limits.1, "deleted_bytes_limit");
+        note(old.reload != new.reload, "reload");
         let listens = (old.metrics_listen, new.metrics_listen);
-        note(listens.0 != listens.1, "metrics_listen", false);
-        note(old.id != new.id, "id", false);
+        note(listens.0 != listens.1, "metrics_listen");
+        note(old.id != new.id, "id");
         if self.kafka.protocol != newer.kafka.protocol {
             difference.restart.push(("kafka", "protocol"));
         } else if self.kafka.exactly_once.is_some() != newer.kafka.exactly_once.is_some() {
@@ -122,6 +121,25 @@ impl Config {
     }
 }
 
+/// Whether a change of the key of `[agent]` or `[kafka]` is applied by a restart alone. What else [kafka] says needs one
+/// with `delivery = exactly_once` only.
+pub(super) fn needs_restart(section: &str, key: &str) -> bool {
+    match section {
+        "agent" => AGENT_RESTARTS.contains(&key),
+        "kafka" => ["protocol", "delivery"].contains(&key),
+        _ => false,
+    }
+}
+
+/// Keys of `[agent]` that are read at the start alone.
+const AGENT_RESTARTS: [&str; 6] = [
+    "state_dir",
+    "user",
+    "producers",
+    "memory_limit",
+    "metrics_listen",
+    "id",
+];
 /// Keys of `[kafka]` that are about the records of each section.
 const SHARED: [&str; 2] = ["topic", "headers"];
 

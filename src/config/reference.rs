@@ -1,5 +1,6 @@
 //! What the table of keys looks like to a person: the shipped `conf/logagent.ini` and `logagent help config KEY`.
 
+use super::difference::needs_restart;
 use super::keys::{AnyKey, DefaultValue, Section, keys_named, keys_of, nearest_key};
 use crate::shown::wrap;
 
@@ -73,6 +74,9 @@ pub fn help(word: &str) -> Result<String, Option<&'static str>> {
         wrap(&mut text, "  accepted: ", &key.accepted());
         wrap(&mut text, "  default:  ", default);
         wrap(&mut text, "  example:  ", &example);
+        if needs_restart(section.trim_matches(['[', ']']), key.name()) {
+            wrap(&mut text, "  reload:   ", "a change needs a restart");
+        }
     }
     match text.is_empty() {
         true => Err(nearest_key(word)),

@@ -152,6 +152,7 @@ fields! {
         "last_applied_ms": last_applied as Time,
         "refusal": refusal as MaybeText,
         "changed_since_read": is_changed as Flag,
+        "waits_for_restart": waits_for_restart as Words,
         "certificates": certificates as Many,
     }
     LogStatus {

@@ -158,7 +158,12 @@ impl Moment<'_> {
             let words = "changed on disk since it was read: 'logagent reload' reads it again";
             (ini, words.to_owned())
         });
-        let rows = changed.into_iter().chain(sections);
+        let waiting = config.waits_for_restart.iter();
+        let waiting = waiting.filter(|_| view.only.is_none()).map(|what| {
+            let words = "was changed in the ini and needs a restart: the old one stays in use";
+            (what.clone(), words.to_owned())
+        });
+        let rows = changed.into_iter().chain(waiting).chain(sections);
         let rows = rows.map(|(about, words)| Row {
             cells: vec![about, words],
             is_bad: false,

@@ -80,6 +80,7 @@ fn no_line_has_more_than_80_columns_or_anything_but_ascii_whatever_the_names_are
     snapshot.config.path = format!("/{long}").into();
     snapshot.config.refusal = Some(long.clone());
     snapshot.config.is_changed = true;
+    snapshot.config.waits_for_restart = vec!["[agent] id".to_owned()];
     snapshot.unanswered.push(long.clone());
     snapshot.follows_nothing.push(FollowsNothing {
         log: "audit".to_owned(),
