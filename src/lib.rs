@@ -64,6 +64,7 @@ pub mod output;
 pub mod panics;
 mod partitioner;
 pub mod privileges;
+mod process;
 pub mod progress;
 mod progress_bar;
 pub mod record;

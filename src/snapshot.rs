@@ -114,6 +114,12 @@ pub struct ProcessStatus {
     pub threads: u64,
     /// Open descriptors of files that are followed.
     pub files_open: u64,
+    /// Resident memory of the process, in bytes.
+    pub resident: u64,
+    /// Open descriptors of the process.
+    pub descriptors: u64,
+    /// How many it may have; 0: any number.
+    pub most_descriptors: u64,
 }
 
 /// The ini in use.

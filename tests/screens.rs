@@ -115,6 +115,14 @@ fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
         well.stdout
             .contains("\n... 1 file at its end (-a shows all)\n")
     );
+    // What it is connected as, and the process beside the buffers.
+    let broker = well.stdout.lines().find(|line| line.starts_with("127."));
+    assert!(broker.unwrap().contains("  4.0 plain  "), "{}", well.stdout);
+    let numbers = wait_for_numbers(&env, SOON, |_| true);
+    let process = |name: &str| numbers["process"][name].as_u64().unwrap();
+    assert!(process("resident_bytes") > 1 << 20);
+    assert!((4..process("descriptors_limit")).contains(&process("descriptors")));
+    assert!(well.stdout.contains("\nprocess "), "{}", well.stdout);
 
     env.write_lines("new.txt", 0..1000);
     let numbers = wait_for_numbers(&env, SOON, |numbers| {

@@ -19,6 +19,7 @@ use crate::batch::Destination;
 use crate::config::{Config, LogConfig, TlsConfig};
 use crate::control::{Answer, Request};
 use crate::metrics::Metrics;
+use crate::process;
 use crate::progress::Progress;
 use crate::shown::ShownPath;
 use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
@@ -239,6 +240,9 @@ impl Agent {
                 memory_limit: self.memory_limit.bytes as u64,
                 threads: fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count() as u64),
                 files_open: positions.open,
+                resident: process::resident_bytes().unwrap_or(0),
+                descriptors: process::open_descriptors().unwrap_or(0),
+                most_descriptors: process::most_descriptors().unwrap_or(0),
             },
             config: ConfigStatus {
                 certificates: tls.map_or_else(Vec::new, TlsConfig::certificates),

@@ -3,11 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
-
 use super::exposition::{Metric, unix_seconds};
 use super::exposition::{Moment, Values};
 use super::wire::STATES;
+use crate::process::{most_descriptors, open_descriptors, resident_bytes};
 use crate::shown::ShownPath;
 use crate::snapshot::{FileStatus, TopicStatus, TransactionStatus};
 
@@ -376,9 +375,8 @@ pub(super) const METRICS: &[Metric] = &[
         "gauge",
         "Open descriptors of the process.",
         |_, out| {
-            if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
-                // One of them reads this folder.
-                out.add(&[], descriptors.count().saturating_sub(1) as f64);
+            if let Some(descriptors) = open_descriptors() {
+                out.add(&[], descriptors as f64);
             }
         },
     ),
@@ -387,7 +385,7 @@ pub(super) const METRICS: &[Metric] = &[
         "gauge",
         "Descriptors that the process may have.",
         |_, out| {
-            if let Some(most) = getrlimit(Resource::Nofile).current {
+            if let Some(most) = most_descriptors() {
                 out.add(&[], most as f64);
             }
         },
@@ -420,15 +418,6 @@ fn cpu_seconds() -> Option<f64> {
     let fields = stat.rsplit(") ").next()?.split(' ').skip(11).take(2);
     let ticks: Option<u64> = fields.map(|field| field.parse::<u64>().ok()).sum();
     Some(ticks? as f64 / TICKS_PER_SECOND)
-}
-
-fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib << 10)
 }
 
 /// Of `_SC_CLK_TCK`, which is the same on all that Linux runs on.

@@ -385,18 +385,17 @@ impl Moment<'_> {
             }
             (None, _) => "positions not written yet".to_owned(),
         };
-        let mut foot = format!("memory {used} of {limit}   {written}");
-        let rest = format!(
-            "threads {}   files open {}",
-            process.threads, process.files_open
-        );
-        let gap = match foot.len() + 3 + rest.len() > WIDTH {
-            true => "\n",
-            false => "   ",
+        let most = match process.most_descriptors {
+            0 => String::new(),
+            most => format!(" of {most}"),
         };
-        foot.push_str(gap);
-        foot.push_str(&rest);
-        foot
+        let resident = size(process.resident);
+        let (open, descriptors) = (process.files_open, process.descriptors);
+        format!(
+            "buffers {used} of {limit}   {written}\n\
+             process {resident}   threads {}   descriptors {descriptors}{most}, {open} of them files",
+            process.threads
+        )
     }
 }
 

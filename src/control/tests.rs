@@ -182,6 +182,8 @@ fn sample() -> Snapshot {
     (process.pid, process.started) = (4711, Some(ago(3 * 86_400 + 4 * 3600)));
     (process.memory_used, process.memory_limit) = (31 * MIB, 64 * MIB);
     (process.threads, process.files_open) = (9, 21);
+    process.resident = 42 * MIB;
+    (process.descriptors, process.most_descriptors) = (35, 1024);
     let config = &mut snapshot.config;
     config.path = "/etc/logagent/logagent.ini".into();
     (config.modified, config.applied) = (Some(ago(72 * 60)), 1);
@@ -239,6 +241,13 @@ fn sample() -> Snapshot {
         broker("kafka2", 1),
         broker("kafka3", 0),
     ];
+    let about = [
+        "Kafka 4.1, TLS 1.3, SCRAM-SHA-512",
+        "Kafka of unknown age, no TLS, no login",
+    ];
+    for (broker, about) in snapshot.brokers.iter_mut().zip(about) {
+        broker.about = about.to_owned();
+    }
     let last = &mut snapshot.brokers[2];
     (last.up_since, last.last_error) = (None, Some("timed out".to_owned()));
     last.next_try = Some(at() + Duration::from_secs(4));

@@ -143,6 +143,9 @@ fields! {
         "memory_limit_bytes": memory_limit as Number,
         "threads": threads as Number,
         "files_open": files_open as Number,
+        "resident_bytes": resident as Number,
+        "descriptors": descriptors as Number,
+        "descriptors_limit": most_descriptors as Number,
     }
     ConfigStatus {
         "path": path as Path,

@@ -57,6 +57,7 @@ impl Moment<'_> {
                 cells: vec![
                     broker.address.clone(),
                     up.map_or_else(|| "no".to_owned(), age),
+                    connected_as(&broker.about),
                     count(broker.in_flight_requests),
                     latency(500),
                     latency(990),
@@ -248,6 +249,30 @@ impl Moment<'_> {
     }
 }
 
+/// What was found at a broker, in short: of `Kafka 4.1, TLS 1.3, SCRAM-SHA-512` it is `4.1 TLS, SCRAM`.
+fn connected_as(about: &str) -> String {
+    let mut parts = about.split(", ");
+    let release = parts.next().unwrap_or_default();
+    let release = release.strip_prefix("Kafka ").unwrap_or(release);
+    let (tls, login) = (parts.next(), parts.next());
+    let words = match (tls, login) {
+        (None, _) | (_, None) => return "-".to_owned(),
+        (Some("no TLS"), Some("no login")) => "plain".to_owned(),
+        (Some("no TLS"), Some(login)) => short(login).to_owned(),
+        (Some(_), Some("no login")) => "TLS".to_owned(),
+        (Some(_), Some(login)) => format!("TLS, {}", short(login)),
+    };
+    match release.starts_with(|one: char| one.is_ascii_digit()) {
+        true => format!("{release} {words}"),
+        false => words,
+    }
+}
+
+/// A mechanism without its hash.
+fn short(mechanism: &str) -> &str {
+    mechanism.split("-SHA-").next().unwrap_or(mechanism)
+}
+
 const TOPICS: &[(&str, Column)] = &[
     ("TOPIC", Column::Word),
     ("RECORDS/s", Column::Figure),
@@ -258,6 +283,7 @@ const TOPICS: &[(&str, Column)] = &[
 const BROKERS: &[(&str, Column)] = &[
     ("BROKER", Column::Word),
     ("UP", Column::Word),
+    ("AS", Column::Word),
     ("IN FLIGHT", Column::Figure),
     ("p50 ms", Column::Figure),
     ("p99 ms", Column::Figure),

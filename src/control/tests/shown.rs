@@ -54,11 +54,13 @@ audit            0        0 B       12  PARKED 2m: not authorized, again in 7s
 app_log      41204    3.1 MiB        0  ok
 web_log       1630    102 KiB        0  ok
 
-BROKER       UP     IN FLIGHT  p50 ms  p99 ms  LAST ERROR
-kafka3:9093  no             0       -       -  timed out, again in 4s
-kafka1:9093  3d 4h          2     3.9     9.5  -
-kafka2:9093  3d 4h          1       -       -  -
-memory 31 of 64 MiB   positions written 0.4 s ago   threads 9   files open 21
+BROKER       UP     AS              IN FLIGHT  p50 ms  p99 ms  LAST ERROR
+kafka3:9093  no     -                       0       -       -  timed out, again
+                                                               in 4s
+kafka1:9093  3d 4h  4.1 TLS, SCRAM          2     3.9     9.5  -
+kafka2:9093  3d 4h  plain                   1       -       -  -
+buffers 31 of 64 MiB   positions written 0.4 s ago
+process 42 MiB   threads 9   descriptors 35 of 1024, 21 of them files
 "
     );
     // What no other table shows comes first.
@@ -204,8 +206,8 @@ fn an_agent_that_was_never_asked_to_send_says_so_and_one_file_is_one() {
     // The last line goes on below where it is too long.
     (snapshot.process.memory_used, snapshot.positions.failures) = (1023 << 10, 1_000_000);
     let text = screen_of(&snapshot);
-    let foot = "memory 1023 KiB of 64 MiB   positions written 0.4 s ago, failed 1000000 times\n\
-                threads 9   files open 21\n";
+    let foot = "\nbuffers 1023 KiB of 64 MiB   positions written 0.4 s ago, failed 1000000 times\n\
+                process 42 MiB   threads 9   descriptors 35 of 1024, 21 of them files\n";
     assert!(text.ends_with(foot), "{text}");
 }
 
@@ -229,7 +231,7 @@ fn what_is_not_followed_is_counted_and_the_first_are_named_with_the_reason() {
                  app  /srv/shop/log/app-0.log: second name of '/srv/shop/log/app.log'\n";
     assert!(text.contains(block), "{text}");
     assert_eq!(text.matches("second name of").count(), 5, "{text}");
-    let note = "\nnot followed: excluded 1, second name 7 (-a shows all)\nmemory ";
+    let note = "\nnot followed: excluded 1, second name 7 (-a shows all)\nbuffers ";
     assert!(text.contains(note) && !text.contains(excluded), "{text}");
     let view = View { all: true, ..few() };
     let text = screen(&snapshot, &view).text(false);
