@@ -453,3 +453,41 @@ fn an_empty_file_that_is_filled_and_packed_while_rotated_files_are_looked_for_is
     }
     env.stop_and_expect_lines(&lines(0..2 * last + 1));
 }
+
+/// A file is read to its end and rotated, and the archive takes its place, before Kafka has acknowledged any of it. The
+/// agent counts the archive as a copy of what it has read; a kill takes that away from it, and so does a second one.
+#[test]
+fn what_was_packed_before_kafka_had_it_is_read_from_the_archive_after_kills() {
+    for delivered in [1, 50] {
+        let mut env = started_with(delivered);
+        env.stop();
+        env.set("log:app", "rotate_wait", "50ms");
+        env.start();
+        env.wait_for_log("is connected", SOON);
+        env.broker.down(1);
+        let mut written = delivered;
+        let mut write = |env: &Env, count: usize| {
+            env.write_lines("app.log", written..written + count);
+            written += count;
+        };
+        for name in ["app.log.2", "app.log.1"] {
+            write(&env, 10);
+            let size = fs::metadata(env.path("app.log")).unwrap().len();
+            env.rename("app.log", name);
+            write(&env, 10);
+            env.wait_for_log(&format!("is read to its end at {size}"), SOON);
+            env.gzip(name);
+            write(&env, 10);
+            // Long enough for a look at what rotation has left.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        env.kill();
+        env.start_and_run_on();
+        env.wait_for_log("app.log.1.gz': ", SOON);
+        env.kill();
+        env.broker.up(1);
+        env.start();
+        env.stop_and_expect_lines(&lines(0..written));
+        assert_eq!(losses(&env.all_logs()).count(), 0, "{delivered}");
+    }
+}
