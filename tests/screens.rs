@@ -148,6 +148,11 @@ fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
         .lines()
         .find(|line| line.starts_with("missing "));
     assert!(state.unwrap().contains("  PARKED "), "{}", wrong.stdout);
+    // Why, in full, and what to do.
+    let said: String = wrong.stdout.split_whitespace().collect();
+    let why =
+        "topicmissing:UNKNOWN_TOPIC_OR_PARTITION(3);thereisnosuchtopic:kafka-topics.sh--create";
+    assert!(said.contains(why), "{}", wrong.stdout);
     // The other section is well.
     assert_eq!(status(&env, &["app"]).code, Some(0));
     let new = status(&env, &["new"]).stdout;
