@@ -131,7 +131,12 @@ impl Moment<'_> {
                 true => remedy(&condition.reason),
                 false => "",
             };
-            let text = format!("{}: {}{advice}", condition.subject, condition.reason);
+            let (subject, reason) = (&condition.subject, &condition.reason);
+            // Reasons of the log name the path as well.
+            let text = match reason.strip_prefix(&format!("'{subject}'")) {
+                Some(rest) => format!("{subject}{rest}{advice}"),
+                None => format!("{subject}: {reason}{advice}"),
+            };
             (since, text, condition.level == log::Level::Error)
         });
         let none = String::new;

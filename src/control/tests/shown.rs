@@ -75,6 +75,13 @@ process 42 MiB   threads 9   descriptors 35 of 1024, 21 of them files
     let text = screen_of(&snapshot);
     let conditions = "\n\nFOR  WHAT IS WRONG\n2m   /var/log/secret.log: not authorized\n\nLOG ";
     assert!(text.contains(conditions), "{text}");
+    // A path is not said twice.
+    snapshot.conditions[0].reason = "'/var/log/secret.log' cannot be read".to_owned();
+    let text = screen_of(&snapshot);
+    assert!(
+        text.contains("\n2m   /var/log/secret.log cannot be read\n"),
+        "{text}"
+    );
 }
 
 fn screen_of(snapshot: &Snapshot) -> String {
