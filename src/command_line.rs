@@ -298,6 +298,7 @@ fn make_tap(given: Given) -> Result<Command, UsageError> {
     Ok(Command::Tap(TapOptions {
         config: given.config_or_default(),
         count: count.transpose()?,
+        wait: given.has("wait"),
         log: given
             .operands
             .into_iter()

@@ -174,10 +174,19 @@ pub struct LogStatus {
     pub last_lost: Option<SystemTime>,
     /// How long `rate_limit` made files wait.
     pub rate_limited: Duration,
+    /// Those of its topics that something is wrong with.
+    pub troubled_topics: Vec<String>,
     /// Bytes that were read in a second of late: see [`Snapshot::rates_over`].
     pub read_rate: u64,
     /// Bytes that were done with in a second of late.
     pub acked_rate: u64,
+}
+
+impl LogStatus {
+    /// Whether records of it go to a topic that something is wrong with.
+    pub fn goes_to(&self, topic: &str) -> bool {
+        self.troubled_topics.iter().any(|one| one == topic)
+    }
 }
 
 /// What a file is doing.

@@ -148,6 +148,11 @@ fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
         .lines()
         .find(|line| line.starts_with("missing "));
     assert!(state.unwrap().contains("  PARKED "), "{}", wrong.stdout);
+    // Why, in full, and what to do.
+    let said: String = wrong.stdout.split_whitespace().collect();
+    let why =
+        "topicmissing:UNKNOWN_TOPIC_OR_PARTITION(3);thereisnosuchtopic:kafka-topics.sh--create";
+    assert!(said.contains(why), "{}", wrong.stdout);
     // The other section is well.
     assert_eq!(status(&env, &["app"]).code, Some(0));
     let new = status(&env, &["new"]).stdout;
@@ -264,7 +269,7 @@ fn a_tap_shows_records_masked_and_one_that_is_not_read_holds_up_nothing() {
         env.wait_for_records(count);
     }
     let shown = tap.wait_exit(SOON);
-    assert_eq!((shown.code, &*shown.stderr), (Some(0), ""));
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
     let lines: Vec<&str> = shown.stdout.lines().collect();
     assert_eq!(lines.len(), 8, "{}", shown.stdout);
     assert!(
@@ -671,5 +676,49 @@ fn an_ini_that_was_changed_on_disk_and_is_not_in_force_is_told_until_it_is() {
     assert_eq!(env.run(&["reload"]).code, Some(0));
     let (is_told, said) = is_changed(&env);
     assert!(!is_told && !said.contains("refused"), "{said}");
+    env.stop();
+}
+
+#[test]
+fn a_tap_waits_for_the_agent_and_says_that_it_waits_for_lines() {
+    let mut env = Env::new();
+    let none = env.run(&["tap", "app"]);
+    assert_eq!(none.code, Some(2), "{}", none.stderr);
+    let mut tap = Agent::spawn(env.command(&["tap", "app", "-n", "1", "--wait"]));
+    tap.wait_for_log("no agent runs: waits for it to start", SOON);
+    env.start();
+    tap.wait_for_log("[log:app] is quiet: waits for lines", SOON);
+    // It waits for the next agent, too.
+    env.stop();
+    env.start();
+    let begin = Instant::now();
+    let mut count = 0;
+    while tap.is_running() {
+        assert!(begin.elapsed() < SOON);
+        env.append("app.log", "more\n");
+        count += 1;
+        env.wait_for_records(count);
+    }
+    let shown = tap.wait_exit(SOON);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert!(shown.stdout.ends_with("\n  more\n"), "{}", shown.stdout);
+    assert_eq!(shown.stdout.lines().count(), 2, "{}", shown.stdout);
+    // Of one file alone.
+    let path = env.path("app.log");
+    let mut tap = Agent::spawn(env.command(&["tap", &path, "-n", "1"]));
+    while tap.is_running() {
+        assert!(begin.elapsed() < 2 * SOON);
+        env.append("other.log", "not of this file\n");
+        env.append("app.log", "of this\n");
+        count += 2;
+        env.wait_for_records(count);
+    }
+    let shown = tap.wait_exit(SOON).stdout;
+    assert!(
+        shown.ends_with("\n  of this\n") && shown.lines().count() == 2,
+        "{shown}"
+    );
+    let nowhere = env.run(&["tap", "/nowhere/a.log"]);
+    assert_eq!(nowhere.code, Some(1), "{}", nowhere.stderr);
     env.stop();
 }

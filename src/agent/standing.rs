@@ -277,9 +277,17 @@ impl Agent {
         let is_cut_off = wrong.contains("all brokers");
         let mut waiting: HashMap<&str, bool> = HashMap::new();
         for log in &self.config.logs {
-            let mut parked = wrong.iter().filter_map(|one| one.strip_prefix("topic "));
-            let is_parked = parked.any(|topic| log.destination.may_be(topic));
-            waiting.insert(&log.name, is_cut_off || is_parked);
+            let topics = wrong.iter().filter_map(|one| one.strip_prefix("topic "));
+            let mut troubled: Vec<String> = topics
+                .filter(|topic| log.destination.may_be(topic))
+                .map(str::to_owned)
+                .collect();
+            troubled.sort();
+            waiting.insert(&log.name, is_cut_off || !troubled.is_empty());
+            let mut logs = snapshot.logs.iter_mut();
+            if let Some(status) = logs.find(|status| status.name == log.name) {
+                status.troubled_topics = troubled;
+            }
         }
         let files = &mut snapshot.files;
         // Of a file that no section follows any more nobody reads on.

@@ -100,8 +100,10 @@ pub struct StatusOptions {
 pub struct TapOptions {
     /// The ini.
     pub config: PathBuf,
-    /// The section.
+    /// The section, or the path of a file.
     pub log: String,
+    /// Wait for an agent where none runs.
+    pub wait: bool,
     /// So many records; `None`: without end.
     pub count: Option<u64>,
 }

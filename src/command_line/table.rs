@@ -184,17 +184,20 @@ pub(super) const COMMANDS: &[Row] = &[
     Row {
         name: "tap",
         letter: None,
-        operands: "NAME",
+        operands: "NAME|PATH",
         most_operands: 1,
-        help: "print records of [log:NAME] as they go, masked; they are copies, which hold up nothing",
+        help: "print records of [log:NAME], or of one file, as they go, masked; they are copies, which hold up nothing",
         more: "Records that come faster than they can be shown are left out and counted. On a terminal the beginning of \
                each is shown, elsewhere all of it, up to 16 KiB.",
-        options: &[option(
-            "count",
-            Some('n'),
-            "COUNT",
-            "so many of them, then exit",
-        )],
+        options: &[
+            option("count", Some('n'), "COUNT", "so many of them, then exit"),
+            option(
+                "wait",
+                None,
+                "",
+                "wait for the agent where none runs, and again when it ends",
+            ),
+        ],
         make: make_tap,
     },
     Row {

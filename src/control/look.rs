@@ -1,50 +1,103 @@
 //! `logagent tap`: records as they go.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::thread;
+use std::time::Duration;
 
-use super::client::{AskError, open};
+use super::client::{AskError, ask, open};
+use super::elsewhere;
 use super::measures::{clock_ms, cut, plain};
+use super::status::absolute;
 use super::wire;
 use crate::command_line::TapOptions;
 use crate::shown::ShownPath;
 use crate::tap::TappedRecord;
 
-/// Prints records of a section to `out`: so many as are asked for, or until the agent ends.
+/// Prints records of a section, or of a file, to `out`: so many as are asked for, or until the agent ends.
 pub fn tap(options: &TapOptions, out: &mut impl Write) -> Result<(), AskError> {
-    let count = options
-        .count
-        .map_or_else(String::new, |count| format!(" {count}"));
-    let mut answer = open(&options.config, &format!("tap {}{count}", options.log))?;
+    let mut left = options.count;
+    let mut is_told = false;
+    loop {
+        let ended = tap_one(options, &mut left, out);
+        let is_away = match &ended {
+            Err(AskError::NoAgent { error, .. }) => elsewhere::is_absent(error),
+            Err(AskError::Silent(_)) => true,
+            _ => false,
+        };
+        if !options.wait || !is_away {
+            return ended;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            let _ = writeln!(io::stderr(), "no agent runs: waits for it to start");
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+/// The same of the agent that runs now; `left` are how many are still to be shown.
+fn tap_one(
+    options: &TapOptions,
+    left: &mut Option<u64>,
+    out: &mut impl Write,
+) -> Result<(), AskError> {
+    let (log, path) = section_of(options)?;
+    let mut answer = open(&options.config, &format!("tap {log}"))?;
     if !answer.is_ok {
         let mut why = String::new();
         answer.lines.read_line(&mut why)?;
         return Err(AskError::Refused(why.trim_end().to_owned()));
     }
+    answer.lines.get_ref().set_read_timeout(Some(QUIET))?;
+    if let Err(error) = answer.lines.fill_buf() {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                let _ = writeln!(io::stderr(), "[log:{log}] is quiet: waits for lines");
+            }
+            _ => return Err(error.into()),
+        }
+    }
     // A quiet log has nothing to show for any time.
     answer.lines.get_ref().set_read_timeout(None)?;
     let is_terminal = io::stdout().is_terminal();
     let mut line = String::new();
-    let mut shown = 0;
-    loop {
+    while *left != Some(0) {
         line.clear();
         if answer.lines.read_line(&mut line)? == 0 {
-            break;
+            return Err(AskError::Silent(io::ErrorKind::UnexpectedEof.into()));
         }
         let Some(record) = wire::from_json::<TappedRecord>(&line) else {
             continue;
         };
-        shown += 1;
+        let shown = ShownPath(&record.path).to_string();
+        if path.as_ref().is_some_and(|path| *path != shown) {
+            continue;
+        }
         match print(&record, is_terminal, out).and_then(|()| out.flush()) {
             Ok(()) => {}
             // Whoever read has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(AskError::Output(error)),
         }
+        if let Some(left) = left {
+            *left -= 1;
+        }
     }
-    match options.count {
-        Some(count) if shown < count => Err(AskError::Silent(io::ErrorKind::UnexpectedEof.into())),
-        None => Err(AskError::Silent(io::ErrorKind::UnexpectedEof.into())),
-        Some(_) => Ok(()),
+    Ok(())
+}
+
+/// The section that is asked for; of a path the one that follows it, and the path.
+fn section_of(options: &TapOptions) -> Result<(String, Option<String>), AskError> {
+    if !options.log.contains('/') {
+        return Ok((options.log.clone(), None));
+    }
+    let path = absolute(&options.log);
+    let answer = ask(&options.config, &format!("why {path}"))?;
+    let words = answer.text.trim_end();
+    let name = words.strip_prefix("followed by [log:");
+    let name = name.and_then(|rest| Some(rest.split_once(']')?.0));
+    match name.filter(|_| answer.is_ok) {
+        Some(name) => Ok((name.to_owned(), Some(path))),
+        None => Err(AskError::Refused(format!("'{path}': {words}"))),
     }
 }
 
@@ -93,6 +146,10 @@ fn print(record: &TappedRecord, is_terminal: bool, out: &mut impl Write) -> io::
     }
 }
 
+/// After so long without a record it is said that there is none.
+const QUIET: Duration = Duration::from_secs(2);
+/// How often an agent that does not run is looked for.
+const AGAIN: Duration = Duration::from_millis(50);
 /// Columns of a screen.
 const WIDTH: usize = 80;
 /// Lines of a record that are shown on one.

@@ -123,7 +123,7 @@ impl Screen {
         let missing = (view.only.iter())
             .find(|_| files.is_empty() && logs.is_empty() && left_out.rows.is_empty())
             .map(|only| format!("the agent follows no file '{only}' and has no [log:{only}]"));
-        let conditions = moment.conditions(&files, view);
+        let conditions = moment.conditions(&files, &logs, view);
         let is_wrong =
             !conditions.rows.is_empty() || (view.only.is_none() && !now.conditions.is_empty());
         let (word, sum) = moment.sum(&files, &logs, view, is_wrong);

@@ -86,7 +86,7 @@ pub fn status(options: &StatusOptions, out: &mut impl Write) -> Result<Health, A
     }
 }
 
-fn absolute(path: &str) -> String {
+pub(super) fn absolute(path: &str) -> String {
     path::absolute(path).map_or_else(|_| path.to_owned(), |path| ShownPath(&path).to_string())
 }
 

@@ -198,6 +198,7 @@ fn sample() -> Snapshot {
         ..LogStatus::default()
     };
     snapshot.logs = vec![log("audit", 0), log("web", 88110), log("app", 1203)];
+    snapshot.logs[2].troubled_topics = vec!["audit".to_owned()];
     snapshot.logs[2].parse_failures = vec![("json", 3)];
     snapshot.logs[2].masked = vec![("token".to_owned(), 9)];
     snapshot.files = vec![
@@ -258,7 +259,7 @@ fn sample() -> Snapshot {
     snapshot.produce_errors = vec![("NOT_LEADER_OR_FOLLOWER".to_owned(), 4)];
     snapshot.conditions.push(ConditionStatus {
         subject: "topic audit".to_owned(),
-        reason: "not authorized".to_owned(),
+        reason: "TOPIC_AUTHORIZATION_FAILED (29)".to_owned(),
         since: ago(125),
         next_try: None,
         level: log::Level::Error,

@@ -172,6 +172,7 @@ fields! {
         "lost_bytes": lost_bytes as ByWord,
         "last_lost_ms": last_lost as Time,
         "rate_limited_ms": rate_limited as Millis,
+        "troubled_topics": troubled_topics as Words,
         "read_bytes_per_second": read_rate as Number,
         "acked_bytes_per_second": acked_rate as Number,
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::measures::{about, age, ago, clock, count, per_mille_ms, size};
 use super::super::table::{Column, Row, Table};
 use super::{BEHIND_AFTER, LOST_FOR, Moment, View};
+use crate::rights;
 use crate::shown::ShownPath;
 use crate::snapshot::{BrokerStatus, FileStatus, LogStatus, Loss, NotFollowed, TopicStatus};
 
@@ -30,9 +31,10 @@ impl Moment<'_> {
                 size(topic.in_flight_bytes),
                 count(topic.retries),
                 match &topic.parked {
-                    Some((reason, since)) => {
+                    // Why, and what to do, stands under WHAT IS WRONG, where there is room for it.
+                    Some((_, since)) => {
                         let since = about(self.since(Some(*since)).unwrap_or_default());
-                        format!("PARKED {since}: {reason}{}", self.until(topic.next_try))
+                        format!("PARKED {since}{}", self.until(topic.next_try))
                     }
                     None => "ok".to_owned(),
                 },
@@ -101,8 +103,13 @@ impl Moment<'_> {
     }
 
     /// What is wrong; if a part is looked at, what is wrong with its files, and where one of them is behind with what is
-    /// no file: a topic, a broker.
-    pub(super) fn conditions(&self, files: &[&FileStatus], view: &View) -> Table {
+    /// no file: a topic of theirs, a broker.
+    pub(super) fn conditions(
+        &self,
+        files: &[&FileStatus],
+        logs: &[&LogStatus],
+        view: &View,
+    ) -> Table {
         let is_of_files = |subject: &str| {
             let mut files = files.iter();
             files.any(|file| ShownPath(&file.path).to_string() == subject)
@@ -111,13 +118,25 @@ impl Moment<'_> {
         let one_is_behind = oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER);
         let is_shown = |subject: &str| match view.only.is_none() {
             true => !self.is_in_other_tables(subject),
-            false => is_of_files(subject) || one_is_behind && !subject.starts_with('/'),
+            false => match subject.strip_prefix("topic ") {
+                Some(topic) => one_is_behind && logs.iter().any(|log| log.goes_to(topic)),
+                None => is_of_files(subject) || one_is_behind && !subject.starts_with('/'),
+            },
         };
         let conditions = self.now.conditions.iter();
         let conditions = conditions.filter(|one| is_shown(&one.subject));
         let conditions = conditions.map(|condition| {
             let since = about(self.since(Some(condition.since)).unwrap_or_default());
-            let text = format!("{}: {}", condition.subject, condition.reason);
+            let advice = match condition.subject.starts_with("topic ") {
+                true => remedy(&condition.reason),
+                false => "",
+            };
+            let (subject, reason) = (&condition.subject, &condition.reason);
+            // Reasons of the log name the path as well.
+            let text = match reason.strip_prefix(&format!("'{subject}'")) {
+                Some(rest) => format!("{subject}{rest}{advice}"),
+                None => format!("{subject}: {reason}{advice}"),
+            };
             (since, text, condition.level == log::Level::Error)
         });
         let none = String::new;
@@ -204,13 +223,9 @@ impl Moment<'_> {
             .collect()
     }
 
-    /// Whether the table of topics or of brokers tells of it.
+    /// Whether the table of brokers tells of it.
     fn is_in_other_tables(&self, subject: &str) -> bool {
         match subject.split_once(' ') {
-            Some(("topic", name)) => {
-                let mut topics = self.now.topics.iter();
-                topics.any(|topic| topic.name == name && topic.parked.is_some())
-            }
             Some(("broker", name)) => {
                 let mut brokers = self.now.brokers.iter();
                 brokers.any(|broker| broker.address == name && broker.up_since.is_none())
@@ -267,6 +282,23 @@ fn connected_as(about: &str) -> String {
         false => words,
     }
 }
+
+/// What to do about a topic that is parked for `reason`, which ends with the code of Kafka.
+fn remedy(reason: &str) -> &'static str {
+    let code = reason
+        .rsplit_once('(')
+        .map(|(_, code)| code.trim_end_matches(')'));
+    match code.and_then(|code| code.parse().ok()) {
+        Some(UNKNOWN_TOPIC) => {
+            "; there is no such topic: kafka-topics.sh --create makes it, or name one that there is in 'topic ='"
+        }
+        Some(code) => rights::missing(code).unwrap_or_default(),
+        None => "",
+    }
+}
+
+/// `UNKNOWN_TOPIC_OR_PARTITION`.
+const UNKNOWN_TOPIC: i16 = 3;
 
 /// A mechanism without its hash.
 fn short(mechanism: &str) -> &str {

@@ -39,6 +39,11 @@ fn the_screen_has_the_form_that_operators_know() {
         "\
 BEHIND  2 of 19 files, 1.2 GiB, oldest line 4m10s    lost 0 B  dead letters 2
 
+FOR  WHAT IS WRONG
+2m   topic audit: TOPIC_AUTHORIZATION_FAILED (29); the principal needs the
+     rights WRITE and DESCRIBE on this topic, and CREATE if it is to be made, or
+     set topic to one that it may write
+
 LOG    FILES  BEHIND      LAG    AGE   READ/s  ACKED/s  DROPPED  LOST
 app       13       1  1.2 GiB  4m10s  8.1 MiB  8.0 MiB     1203     0
 web        4       1   12 KiB     0s  310 KiB      0 B    88110     0
@@ -50,7 +55,7 @@ FILE, worst first                            POSITION      SIZE       LAG    AGE
 ... 17 files at their end (-a shows all)
 
 TOPIC    RECORDS/s  IN FLIGHT  RETRIES  STATE
-audit            0        0 B       12  PARKED 2m: not authorized, again in 7s
+audit            0        0 B       12  PARKED 2m, again in 7s
 app_log      41204    3.1 MiB        0  ok
 web_log       1630    102 KiB        0  ok
 
@@ -66,9 +71,17 @@ process 42 MiB   threads 9   descriptors 35 of 1024, 21 of them files
     // What no other table shows comes first.
     let mut snapshot = later(sample());
     snapshot.conditions[0].subject = "/var/log/secret.log".to_owned();
+    snapshot.conditions[0].reason = "not authorized".to_owned();
     let text = screen_of(&snapshot);
     let conditions = "\n\nFOR  WHAT IS WRONG\n2m   /var/log/secret.log: not authorized\n\nLOG ";
     assert!(text.contains(conditions), "{text}");
+    // A path is not said twice.
+    snapshot.conditions[0].reason = "'/var/log/secret.log' cannot be read".to_owned();
+    let text = screen_of(&snapshot);
+    assert!(
+        text.contains("\n2m   /var/log/secret.log cannot be read\n"),
+        "{text}"
+    );
 }
 
 fn screen_of(snapshot: &Snapshot) -> String {
@@ -265,6 +278,11 @@ fn a_section_or_a_file_can_be_looked_at_alone() {
     assert!(text.contains("BEHIND  1 of 1 file, 1.2 GiB"), "{text}");
     // What it is behind for may be its topic.
     assert!(text.contains("topic audit: "), "{text}");
+    // And none that its records do not go to.
+    let mut other = sample();
+    other.logs[2].troubled_topics.clear();
+    let text = screen(&other, &only("/srv/shop/log/app.log")).text(false);
+    assert!(!text.contains("topic audit: "), "{text}");
     let text = screen(&sample(), &only("access.log")).text(false);
     assert!(text.contains("OK  1 of 1 file, 12 KiB"), "{text}");
     assert!(!text.contains("topic audit: "), "{text}");
