@@ -463,7 +463,7 @@ fn what_was_packed_before_kafka_had_it_is_read_from_the_archive_after_kills() {
         env.stop();
         env.set("log:app", "rotate_wait", "50ms");
         env.start();
-        env.wait_for_log("is connected", SOON);
+        env.wait_for_log("is read from offset", SOON);
         env.broker.down(1);
         let mut written = delivered;
         let mut write = |env: &Env, count: usize| {
