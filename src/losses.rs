@@ -24,6 +24,8 @@ pub struct Losses {
 struct Kept {
     /// Oldest first.
     losses: VecDeque<Loss>,
+    /// The first of them are of earlier runs, so many.
+    earlier: usize,
     /// Where they are kept; none yet.
     folder: Option<PathBuf>,
 }
@@ -35,6 +37,7 @@ impl Losses {
         kept.folder = Some(state_dir.to_owned());
         for loss in read(state_dir).into_iter().rev() {
             kept.losses.push_front(loss);
+            kept.earlier += 1;
         }
         kept.shorten();
     }
@@ -42,6 +45,17 @@ impl Losses {
     /// Something was lost.
     pub fn note(&self, loss: Loss) {
         let mut kept = self.lock();
+        // An earlier run was killed before the positions knew of it.
+        let is_it = |known: &Loss| {
+            Loss {
+                at: loss.at,
+                ..known.clone()
+            } == loss
+        };
+        if let Some(at) = kept.losses.iter().take(kept.earlier).position(is_it) {
+            kept.losses.remove(at);
+            kept.earlier -= 1;
+        }
         kept.losses.push_back(loss);
         kept.shorten();
         let text: String = kept.losses.iter().map(line).collect();
@@ -70,6 +84,7 @@ impl Kept {
     fn shorten(&mut self) {
         let excess = self.losses.len().saturating_sub(MOST);
         self.losses.drain(..excess);
+        self.earlier = self.earlier.saturating_sub(excess);
     }
 }
 
@@ -145,6 +160,18 @@ mod tests {
         second.keep_in(folder.path());
         second.note(loss(61));
         assert_eq!(second.all(), (12..62).map(loss).collect::<Vec<_>>());
+        // What is met again is not another one: of an earlier run, that is.
+        let fourth = Losses::default();
+        fourth.keep_in(folder.path());
+        let again = Loss {
+            at: UNIX_EPOCH + Duration::from_secs(2_000_000_000),
+            ..loss(30)
+        };
+        fourth.note(again.clone());
+        fourth.note(again.clone());
+        let rest = (13..62).filter(|n| *n != 30).map(loss);
+        let expected: Vec<_> = rest.chain([again.clone(), again]).collect();
+        assert_eq!(fourth.all(), expected);
         fs::write(folder.path().join(FILE), "what is no loss\n\n").unwrap();
         let third = Losses::default();
         third.keep_in(folder.path());

@@ -163,7 +163,8 @@ impl Tailer {
             }
             Err(error) if is_shortage(&error) => return Err(error),
             Err(error) if UnsafeLink::of(&error).is_some() => {
-                // As if nothing lay there.
+                // As if nothing lay there, and what was found there is not to be read under another name either.
+                self.stat_when_found = None;
                 found.trouble = Some((self.path.to_path_buf(), error));
                 return Ok(None);
             }
@@ -471,6 +472,20 @@ mod tests {
             let is_as_seen = tailer.are_as_seen(&mut found).unwrap();
             assert_eq!(is_as_seen, is_same, "{before:?} {after:?}");
         }
+    }
+
+    #[test]
+    fn what_a_link_leads_to_that_is_not_followed_is_not_found_by_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("app.log").into();
+        std::fs::write(folder.path().join("target"), "text\n").unwrap();
+        std::os::unix::fs::symlink("target", &path).unwrap();
+        let mut tailer = tailer(&path);
+        let log = Arc::get_mut(&mut tailer.log).unwrap();
+        log.follow_links = crate::config::FollowLinks::None;
+        let found = tailer.observe().unwrap();
+        assert_eq!(found.seen.candidates.len(), 0);
+        assert!(found.trouble.is_some());
     }
 
     #[test]
