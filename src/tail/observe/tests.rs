@@ -1,0 +1,96 @@
+//! Looks at folders in which things happen.
+
+use super::*;
+use crate::batch::Destination;
+use crate::budget::Budget;
+use crate::tail::discover::testing::section;
+use crate::tail::forgetting::tests::shared;
+use crate::tailer_handle::testing::handle;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The tailer of a path where a file lies.
+fn tailer(path: &Arc<Path>) -> Tailer {
+    let stat = FileStat::at_path(path).unwrap();
+    let log = section("app", &[], &[]);
+    let destination = Destination {
+        route: Arc::new(log.route(
+            "host",
+            crate::config::HeaderChoice {
+                host: false,
+                path: false,
+                provenance: false,
+            },
+            Arc::default(),
+        )),
+        path: path.clone(),
+    };
+    let handle = handle();
+    let account = Budget::new(1 << 20).route().account(handle.clone());
+    Tailer::new(
+        path.clone(),
+        log,
+        destination.into(),
+        shared(Vec::new()),
+        account,
+        handle,
+        crossbeam_channel::unbounded().0,
+        crossbeam_channel::unbounded().0,
+        crossbeam_channel::never(),
+        false,
+        Some(stat),
+    )
+}
+
+#[test]
+fn what_is_truncated_and_written_anew_while_names_are_listed_is_looked_at_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = folder.path().join("app.log").into();
+    for (before, after, is_same) in [
+        ("before\n", "after it\n", false),
+        ("before\n", "", false),
+        ("before\n", "before\nand more\n", true),
+        ("", "after\n", false),
+        ("", "", true),
+    ] {
+        std::fs::write(&path, before).unwrap();
+        let mut tailer = tailer(&path);
+        let mut found = Found::default();
+        tailer.observe_current(&mut found).unwrap();
+        std::fs::write(&path, after).unwrap();
+        let is_as_seen = tailer.are_as_seen(&mut found).unwrap();
+        assert_eq!(is_as_seen, is_same, "{before:?} {after:?}");
+    }
+}
+
+#[test]
+fn what_a_link_leads_to_that_is_not_followed_is_not_found_by_its_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = folder.path().join("app.log").into();
+    std::fs::write(folder.path().join("target"), "text\n").unwrap();
+    std::os::unix::fs::symlink("target", &path).unwrap();
+    let mut tailer = tailer(&path);
+    let log = Arc::get_mut(&mut tailer.log).unwrap();
+    log.follow_links = crate::config::FollowLinks::None;
+    let found = tailer.observe().unwrap();
+    assert_eq!(found.seen.candidates.len(), 0);
+    assert!(found.trouble.is_some());
+}
+
+#[test]
+fn what_lies_beside_the_path_is_listed_after_the_path_was_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = folder.path().join("app.log").into();
+    std::fs::write(&path, "before\n").unwrap();
+    let stat = FileStat::at_path(&path).unwrap();
+    let mut tailer = tailer(&path);
+    // Another tailer of the same folder has just listed it, before the rotation. That listing is of no use.
+    let index = &tailer.shared.folders;
+    let listed = index.by_inode(folder.path(), stat.inode.inode, Instant::now());
+    assert_eq!(listed.unwrap(), [path.to_path_buf()]);
+    std::fs::rename(&path, folder.path().join("app.log.1")).unwrap();
+    std::fs::write(&path, "after\n").unwrap();
+    let found = tailer.observe().unwrap();
+    let mut candidates = found.seen.candidates.iter();
+    assert!(candidates.any(|candidate| candidate.was_found_at_path));
+}
