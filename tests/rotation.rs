@@ -182,7 +182,7 @@ fn a_loss_is_told_with_its_place_after_a_restart_too() {
         let said = status.stdout.split_whitespace().collect::<Vec<_>>();
         let said = said.join(" ");
         assert_eq!(status.code, Some(1), "{said}");
-        assert!(said.contains("LOST 1 file at its end"), "{said}");
+        assert!(said.contains(" LOST 1 "), "{said}");
         assert!(said.contains("lost 6 B"), "{said}");
         assert!(said.contains(&place), "{said}");
         match is_killed {
