@@ -153,8 +153,8 @@ fn what_was_truncated_unread_and_without_a_copy_is_reported_as_lost_bytes() {
     env.stop_and_expect_lines(&lines(0..110));
 }
 
-#[test]
-fn bytes_that_are_cut_off_behind_what_was_read_are_reported_and_reading_goes_on() {
+/// An agent that has read a line and the beginning of one, of which six bytes are cut off.
+fn cut_within_a_line() -> Env {
     let mut env = Env::new();
     env.append("app.log", "line 0\npartial");
     env.start();
@@ -162,6 +162,12 @@ fn bytes_that_are_cut_off_behind_what_was_read_are_reported_and_reading_goes_on(
     let file = OpenOptions::new().write(true).open(env.path("app.log"));
     file.unwrap().set_len(8).unwrap();
     env.wait_for_log("6 bytes from offset 8 on were truncated away", SOON);
+    env
+}
+
+#[test]
+fn bytes_that_are_cut_off_behind_what_was_read_are_reported_and_reading_goes_on() {
+    let mut env = cut_within_a_line();
     env.append("app.log", "q\n");
     let expected = ["line 0".to_owned(), "pq".to_owned()];
     env.stop_and_expect_lines(&expected);
@@ -169,13 +175,7 @@ fn bytes_that_are_cut_off_behind_what_was_read_are_reported_and_reading_goes_on(
 
 #[test]
 fn a_loss_is_told_with_its_place_after_a_restart_too() {
-    let mut env = Env::new();
-    env.append("app.log", "line 0\npartial");
-    env.start();
-    env.wait_for_records(1);
-    let file = OpenOptions::new().write(true).open(env.path("app.log"));
-    file.unwrap().set_len(8).unwrap();
-    env.wait_for_log("6 bytes from offset 8 on were truncated away", SOON);
+    let mut env = cut_within_a_line();
     let place = format!("{} from offset 8 on: truncated", env.path("app.log"));
     for is_killed in [true, false] {
         let status = env.run(&["status"]);
