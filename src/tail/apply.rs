@@ -11,6 +11,7 @@ use super::compare::{Probe, fresh};
 use super::found::{CandidateFile, Found};
 use super::growth::{note_begun, note_growth};
 use super::observation::Verdict;
+use super::observe::Look;
 use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned, plan};
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
@@ -22,7 +23,7 @@ impl Tailer {
     /// Looks at everything and has the sources follow.
     ///
     /// While names move on (.1 becomes .2) a listing can miss a file, or a name lead to another file than the one
-    /// that was listed; then everything is looked at again. And nothing is given up on one look alone.
+    /// that was listed; then everything is looked at again. And nothing is given up before a look at whatever is there.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.last_sync = Instant::now();
         let descriptors = self.shared.descriptors.clone();
@@ -30,8 +31,9 @@ impl Tailer {
         let _brief_open = (self.descriptor_permit.is_some() && descriptors.ran_out())
             .then(|| descriptors.brief_open());
         let mut before = Vec::new();
+        let mut look = Look::Usual;
         for attempt in 1..=ATTEMPTS {
-            let mut found = self.observe()?;
+            let mut found = self.observe(look)?;
             if found.awaits_copy {
                 // Nothing follows from a look at half of it: what lies beside the path may belong to a rotation of it.
                 self.read_elsewhere = found.elsewhere;
@@ -47,8 +49,13 @@ impl Tailer {
             let plan = plan(&found.seen);
             let mut closes = plan.closed.values();
             let is_given_up = closes.any(|close| *close == Close::ContentGone);
-            let gives_up = is_given_up || !plan.gone.is_empty() || !plan.lost.is_empty();
-            if attempt < ATTEMPTS && (found.is_moving || (gives_up && attempt == 1)) {
+            let is_missed = !plan.gone.is_empty() || !plan.lost.is_empty();
+            let is_first = attempt == 1 && is_given_up;
+            let is_short = is_missed && look == Look::Usual;
+            if attempt < ATTEMPTS && (found.is_moving || is_first || is_short) {
+                if is_missed {
+                    look = Look::Whole;
+                }
                 continue;
             }
             self.take_second_files(plan.sources.len())?;

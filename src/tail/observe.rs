@@ -32,9 +32,18 @@ use crate::config::StartAt;
 use crate::identity::{FileStat, Fingerprint, Inode};
 use crate::progress::{Checkpoint, SourceState};
 
+/// How far a look goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// What was read already, and has not changed, is not opened unless something is missing.
+    Usual,
+    /// Whatever rotation may have left is opened, before something is given up.
+    Whole,
+}
+
 impl Tailer {
     /// Looks at everything.
-    pub(super) fn observe(&mut self) -> io::Result<Found> {
+    pub(super) fn observe(&mut self, look: Look) -> io::Result<Found> {
         let mut found = Found::default();
         let (known, is_without_skipped) = self.shared.registry.closed_of_path(&self.path);
         found.seen.known = known;
@@ -60,7 +69,7 @@ impl Tailer {
         }
         // Another tailer may have listed the folder since this look began, but before the path was rotated.
         let not_before = Instant::now();
-        self.observe_rotated(&mut found, stat.as_ref(), not_before)?;
+        self.observe_rotated(&mut found, stat.as_ref(), not_before, look)?;
         // What was written anew before it was rotated away must not be taken for what was overwritten after that. And
         // a file that was empty when it was looked at may have been filled, and packed, before the names were listed:
         // the archive would be of content that nobody knows.
@@ -241,6 +250,7 @@ impl Tailer {
         found: &mut Found,
         current: Option<&FileStat>,
         not_before: Instant,
+        look: Look,
     ) -> io::Result<()> {
         let listed = self.list(found, not_before)?;
         self.note_beside(found, current, &listed, not_before);
@@ -250,7 +260,7 @@ impl Tailer {
             false => Vec::new(),
         };
         let references = self.references(found, &related);
-        let is_searching = is_searching(found, &listed);
+        let is_searching = look == Look::Whole || is_searching(found, &listed);
         let mut met: HashSet<Inode> = current.iter().map(|stat| stat.inode).collect();
         let mut places: Vec<(Place, Option<RotatedName>, FileStat)> = Vec::new();
         for Listed {
@@ -379,7 +389,12 @@ fn is_known_file(seen: &Observation, candidate: &Candidate) -> bool {
 
 /// Whether the content of some checkpoint that has something unread lies neither at the path nor at its inode.
 fn is_searching(found: &Found, listed: &[Listed]) -> bool {
-    let inodes: HashSet<u64> = listed.iter().filter_map(|l| l.inode).collect();
+    // The number may have been handed out again: to any file beside it, once it was packed.
+    let is_listed = |c: &Checkpoint| {
+        let number = Some(c.identity.inode.inode);
+        let mut same = listed.iter().filter(|l| l.inode == number);
+        same.any(|l| FileStat::at_path(&l.path).is_ok_and(|stat| is_same_inode(c, &stat)))
+    };
     let is_missing = |c: &Checkpoint| {
         let is_at_path = match &found.seen.current {
             Current::File { stat, matches } => {
@@ -388,7 +403,7 @@ fn is_searching(found: &Found, listed: &[Listed]) -> bool {
             }
             _ => false,
         };
-        c.is_unfinished() && !is_at_path && !inodes.contains(&c.identity.inode.inode)
+        c.is_unfinished() && !is_at_path && !is_listed(c)
     };
     found.seen.known.iter().any(is_missing)
 }

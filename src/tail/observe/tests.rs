@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 /// The tailer of a path where a file lies.
 fn tailer(path: &Arc<Path>) -> Tailer {
+    tailer_that_knows(path, Vec::new())
+}
+
+fn tailer_that_knows(path: &Arc<Path>, checkpoints: Vec<Checkpoint>) -> Tailer {
     let stat = FileStat::at_path(path).unwrap();
     let log = section("app", &[], &[]);
     let destination = Destination {
@@ -31,7 +35,7 @@ fn tailer(path: &Arc<Path>) -> Tailer {
         path.clone(),
         log,
         destination.into(),
-        shared(Vec::new()),
+        shared(checkpoints),
         account,
         handle,
         crossbeam_channel::unbounded().0,
@@ -72,7 +76,7 @@ fn what_a_link_leads_to_that_is_not_followed_is_not_found_by_its_own_name() {
     let mut tailer = tailer(&path);
     let log = Arc::get_mut(&mut tailer.log).unwrap();
     log.follow_links = crate::config::FollowLinks::None;
-    let found = tailer.observe().unwrap();
+    let found = tailer.observe(Look::Usual).unwrap();
     assert_eq!(found.seen.candidates.len(), 0);
     assert!(found.trouble.is_some());
 }
@@ -90,7 +94,45 @@ fn what_lies_beside_the_path_is_listed_after_the_path_was_looked_at() {
     assert_eq!(listed.unwrap(), [path.to_path_buf()]);
     std::fs::rename(&path, folder.path().join("app.log.1")).unwrap();
     std::fs::write(&path, "after\n").unwrap();
-    let found = tailer.observe().unwrap();
+    let found = tailer.observe(Look::Usual).unwrap();
     let mut candidates = found.seen.candidates.iter();
     assert!(candidates.any(|candidate| candidate.was_found_at_path));
+}
+
+/// A file was rotated away and packed, which makes it known as a copy that was read, and removed, so that its number is
+/// another file's by now; then the agent was killed before Kafka had it.
+#[test]
+fn a_packed_file_whose_number_was_handed_out_again_is_looked_for_in_its_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = folder.path().join("app.log").into();
+    let (plain, packed) = (
+        folder.path().join("app.log.1"),
+        folder.path().join("app.log.1.gz"),
+    );
+    std::fs::write(&plain, "text\n".repeat(100)).unwrap();
+    let known = |path_of_file: &Path, serial: u64| {
+        let (mut content, _) = LogFile::open(path_of_file, crate::config::FollowLinks::All)
+            .unwrap()
+            .unwrap();
+        let (begun, _) = fresh(&path, &mut content, 0).unwrap();
+        Checkpoint { serial, ..begun }
+    };
+    let mut original = known(&plain, 1);
+    let packing = std::process::Command::new("gzip").arg(&plain).status();
+    assert!(packing.unwrap().success());
+    let mut copy = known(&packed, 2);
+    let stat = FileStat::at_path(&packed).unwrap();
+    copy.state = SourceState::Finished;
+    copy.identity.inode = stat.inode;
+    copy.identity.born_ns = 0;
+    copy.modified_ns = stat.modified_ns;
+    std::fs::write(&path, "next\n").unwrap();
+    let other = folder.path().join("other.log.1");
+    std::fs::write(&other, "somebody else's\n").unwrap();
+    original.identity.inode = FileStat::at_path(&other).unwrap().inode;
+    original.identity.born_ns = 1;
+    let mut tailer = tailer_that_knows(&path, vec![original, copy]);
+    let found = tailer.observe(Look::Usual).unwrap();
+    let mut candidates = found.seen.candidates.iter();
+    assert!(candidates.any(|candidate| candidate.matches.iter().any(|m| m.serial == 1)));
 }
