@@ -22,11 +22,7 @@ fn no_line_is_missing_or_there_twice_whatever_brokers_do() {
     let kafka = RealKafka::cluster("once-brokers", 3, &QUICK);
     a_partition_of_positions_without_leader_holds_up_and_harms_nothing(&kafka);
     the_version_of_transactions_is_lowered_and_raised_again(&kafka);
-    // It still fails now and then: a file that is read to its end, rotated away and packed while nothing is committed is
-    // known as finished in its archive, and what was not committed of it is reported as lost after a kill.
-    if kills() > FEW {
-        coordinators_and_leaders_are_killed(&kafka);
-    }
+    coordinators_and_leaders_are_killed(&kafka);
 }
 
 /// The agent goes on each time without a start, or is killed meanwhile.
