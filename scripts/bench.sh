@@ -10,8 +10,8 @@
 # The agent is compared, in turn and in one run, with a program that does the least work possible
 # (tests/bench/rows/limit.rs) against a broker that keeps nothing (sink.rs), and with kcat and rsyslog
 # (imfile, omkafka) if they are installed; KCAT, RSYSLOGD and RSYSLOG_MODULES name them where they are not in
-# their places. The row 'kafka' needs a real one, which scripts/kafka.sh fetches; KAFKA_BROKERS names another. The row
-# 'fleet' needs three brokers and root's rights: 200 agents, each with a host name of its own.
+# their places. The rows 'kafka' and 'exactly-once' need a real one, which scripts/kafka.sh fetches; KAFKA_BROKERS
+# names another. The row 'fleet' needs three brokers and root's rights: 200 agents, each with a host name of its own.
 # The rows trickle-20, trickle-200 and trickle-1000 are the everyday load: so many files, to which 500, 2,000 and
 # 1,000 lines a second are written in all. They take the agent with its defaults, the agent with linger = 0ms, and
 # rsyslog with its defaults (lz4, acks=1, 6 partitions for all). System calls for a line: scripts/system_calls.sh.
@@ -160,13 +160,13 @@ stop_kafka() {
     done
 }
 trap stop_kafka EXIT
-if [ "${1:-}" != --help ] && wants kafka "$@"; then
+if [ "${1:-}" != --help ] && { wants kafka "$@" || wants exactly-once "$@"; }; then
     instance="bench-$$"
     instances+=("$instance")
     if scripts/kafka.sh get >&2 && KAFKA=$(scripts/kafka.sh start --instance "$instance"); then
         export KAFKA
     else
-        say "no real Kafka can be had: the row 'kafka' is left out"
+        say "no real Kafka can be had: the rows 'kafka' and 'exactly-once' are left out"
     fi
 fi
 if [ "${1:-}" != --help ] && [ -z "${KAFKA_BROKERS:-}" ] && wants fleet "$@"; then

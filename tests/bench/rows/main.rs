@@ -14,6 +14,7 @@ mod limit;
 mod logs;
 mod measure;
 mod peers;
+mod real_kafka;
 mod records;
 mod rows;
 mod sink;

@@ -15,7 +15,7 @@ use super::{Bench, Outcome};
 type Row = fn(&mut Bench) -> Outcome<()>;
 
 /// The rows, and what measures each.
-pub(super) const ROWS: [(&str, Row); 21] = [
+pub(super) const ROWS: [(&str, Row); 22] = [
     ("binary", Bench::binary),
     ("backlog", Bench::backlog),
     ("lz4", Bench::lz4),
@@ -24,6 +24,7 @@ pub(super) const ROWS: [(&str, Row); 21] = [
     ("records", Bench::records),
     ("files", Bench::files),
     ("kafka", Bench::kafka),
+    ("exactly-once", Bench::exactly_once),
     ("latency", Bench::latency),
     ("latency-defaults", Bench::latency_defaults),
     ("idle", Bench::idle),
@@ -214,50 +215,6 @@ impl Bench {
             format!("{cpu:.2}; one file {single:.2}; ratio {:.2}", cpu / single),
             "1.15 times one file",
             cpu <= 1.15 * single,
-        );
-        Ok(())
-    }
-
-    fn kafka(&mut self) -> Outcome<()> {
-        const SAFE: Settings = Settings {
-            kafka: "acks = all\nidempotence = on\ncompression = none\nheaders = none\n",
-            ..PLAIN
-        };
-        let broker = std::env::var("KAFKA").map_err(|_| "no real Kafka is named in KAFKA")?;
-        let data = self.logs(1, 1 << 30)?;
-        let kcat = self.peers.kcat.clone();
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for round in 1..=self.runs {
-            self.progress(&format!("kafka {round}/{}", self.runs));
-            ours.push(self.ship_once(&data, SAFE, &broker, &format!("bench-agent-{round}"))?);
-            if let Some(kcat) = &kcat {
-                let topic = format!("bench-kcat-{round}");
-                let options = ["enable.idempotence=true", "acks=all"];
-                theirs.push(self.run_kcat(kcat, &data, &broker, &topic, &options)?);
-            }
-        }
-        let (speed, cpu) = (median(&ours, Run::mb_per_s), median(&ours, Run::cpu_per_gb));
-        let name = "real Kafka, acks=all, idempotent";
-        if theirs.is_empty() {
-            let measured = format!("{speed:.0} MB/s, {cpu:.2} CPU s/GB; kcat is not installed");
-            self.note(name, measured);
-            return Ok(());
-        }
-        let (kcat, kcat_cpu) = (
-            median(&theirs, Run::mb_per_s),
-            median(&theirs, Run::cpu_per_gb),
-        );
-        self.row(
-            &format!("{name}: MB/s"),
-            format!("{speed:.0}; kcat {kcat:.0}; ratio {:.2}", speed / kcat),
-            "as fast as kcat",
-            speed >= kcat,
-        );
-        self.row(
-            &format!("{name}: CPU s/GB"),
-            format!("{cpu:.2}; kcat {kcat_cpu:.2}; ratio {:.2}", cpu / kcat_cpu),
-            "half of kcat",
-            cpu <= 0.5 * kcat_cpu,
         );
         Ok(())
     }
