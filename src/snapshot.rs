@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub topics: Vec<TopicStatus>,
     /// One for each broker that is known.
     pub brokers: Vec<BrokerStatus>,
+    /// One for each address of `brokers` in the ini.
+    pub bootstrap: Vec<BootstrapStatus>,
     /// How it delivers exactly once: `id web1, transaction.version 2, positions in logagent-positions/7`; empty if it
     /// does not.
     pub exactly_once: String,
@@ -44,6 +46,17 @@ pub struct Snapshot {
     /// How long the time was that rates are averages of.
     pub rates_over: Duration,
 }
+
+impl Snapshot {
+    /// Whether no broker can be reached.
+    pub fn is_cut_off(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions.any(|one| one.subject == ALL_BROKERS)
+    }
+}
+
+/// The subject of the condition that no broker can be reached.
+pub const ALL_BROKERS: &str = "all brokers";
 
 /// Bytes that went away before they were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,6 +266,8 @@ pub struct TopicStatus {
     pub parked: Option<(String, SystemTime)>,
     /// When it is tried again, if it is parked.
     pub next_try: Option<SystemTime>,
+    /// No broker can be reached.
+    pub waits_for_broker: bool,
     /// Records that were acknowledged in a second of late.
     pub acked_rate: u64,
 }
@@ -280,6 +295,19 @@ pub struct BrokerStatus {
     pub last_error: Option<String>,
     /// When it is connected to again, if it is down.
     pub next_try: Option<SystemTime>,
+}
+
+/// An address of `brokers` in the ini.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BootstrapStatus {
+    /// `host:port`.
+    pub address: String,
+    /// Whether it was tried.
+    pub is_asked: bool,
+    /// Why it cannot.
+    pub error: Option<String>,
+    /// Since when it cannot.
+    pub error_since: Option<SystemTime>,
 }
 
 /// The transactions of one transactional id.
@@ -324,6 +352,8 @@ pub struct ConditionStatus {
     pub level: log::Level,
     /// When it is tried again, where that is known.
     pub next_try: Option<SystemTime>,
+    /// How many bytes wait for its end, of that no broker can be reached.
+    pub waiting: u64,
 }
 
 /// What the registrar knows.

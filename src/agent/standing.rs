@@ -11,10 +11,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
-use super::Agent;
 use super::memory_limit::MemoryLimit;
 use super::rates::Rates;
 use super::summary::{Totals, still_wrong};
+use super::{Agent, cut_off};
 use crate::batch::Destination;
 use crate::config::{Config, LogConfig, TlsConfig};
 use crate::control::{Answer, Request};
@@ -150,7 +150,10 @@ impl Agent {
     /// Serves what somebody asks.
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
-            Request::Snapshot(answer) => self.standing.later.push(Asker::Operator(answer)),
+            Request::Snapshot(answer) => {
+                self.look_at_brokers();
+                self.standing.later.push(Asker::Operator(answer));
+            }
             Request::Reload(answer) => self.on_reload(answer),
             Request::Why(path, answer) => self.on_why(path, answer),
         }
@@ -264,7 +267,10 @@ impl Agent {
         };
         let left_out = metrics.left_out.all();
         (snapshot.not_followed, snapshot.not_followed_counts) = left_out;
+        self.reach.complete(metrics, &mut snapshot);
+        cut_off::find(&mut snapshot);
         self.complete_files(&mut snapshot);
+        cut_off::sum_up(&mut snapshot);
         self.sight.complete(&mut snapshot);
         self.standing.rates.complete(&mut snapshot, Instant::now());
         snapshot
@@ -274,7 +280,7 @@ impl Agent {
     fn complete_files(&self, snapshot: &mut Snapshot) {
         let conditions = &snapshot.conditions;
         let wrong: HashSet<&str> = conditions.iter().map(|c| &*c.subject).collect();
-        let is_cut_off = wrong.contains("all brokers");
+        let is_cut_off = snapshot.is_cut_off();
         let mut waiting: HashMap<&str, bool> = HashMap::new();
         for log in &self.config.logs {
             let topics = wrong.iter().filter_map(|one| one.strip_prefix("topic "));

@@ -180,6 +180,7 @@ mod tests {
                 since: SystemTime::UNIX_EPOCH,
                 level: log::Level::Warn,
                 next_try: None,
+                waiting: 0,
             };
             still_wrong(&condition, Duration::from_secs(1200), &snapshot(), &[])
         };

@@ -223,7 +223,11 @@ impl Moment<'_> {
         let last_lost = logs.iter().filter_map(|log| log.last_lost).max();
         let last_lost = last_lost.max(earlier.iter().map(|loss| loss.at).max());
         let last_lost = self.since(last_lost).filter(|_| lost > 0);
-        let word = if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
+        let waits_for_broker = self.now.is_cut_off() && (is_all || waiting > 0);
+        let word = if waits_for_broker {
+            // It stays the word for an outage, however old the lines get meanwhile.
+            "WRONG"
+        } else if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
             "BEHIND"
         } else if files.iter().any(|file| file.state == FileState::Failed) {
             "FAILED"

@@ -12,9 +12,9 @@ use tinyjson::JsonValue;
 use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
 use crate::snapshot::{
-    BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus, FollowsNothing, Latency,
-    LogStatus, Loss, NotFollowed, PositionsStatus, ProcessStatus, Snapshot, TopicStatus,
-    TransactionStatus,
+    BootstrapStatus, BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus,
+    FollowsNothing, Latency, LogStatus, Loss, NotFollowed, PositionsStatus, ProcessStatus,
+    Snapshot, TopicStatus, TransactionStatus,
 };
 use crate::tap::TappedRecord;
 
@@ -104,6 +104,7 @@ fields! {
         "files": files as Many,
         "topics": topics as Many,
         "brokers": brokers as Many,
+        "bootstrap": bootstrap as Many,
         "exactly_once": exactly_once as Text,
         "transactions": transactions as Many,
         "conditions": conditions as Many,
@@ -184,6 +185,7 @@ fields! {
         "dead_letter_records": dead_letters as Counts,
         "parked": parked as Since,
         "next_try_ms": next_try as Time,
+        "waits_for_broker": waits_for_broker as Flag,
         "acked_records_per_second": acked_rate as Number,
     }
     BrokerStatus {
@@ -197,6 +199,12 @@ fields! {
         "recent_latency": recent_latency as One,
         "last_error": last_error as MaybeText,
         "next_try_ms": next_try as Time,
+    }
+    BootstrapStatus {
+        "address": address as Text,
+        "asked": is_asked as Flag,
+        "error": error as MaybeText,
+        "error_since_ms": error_since as Time,
     }
     TransactionStatus {
         "id": id as Text,
@@ -251,6 +259,7 @@ impl Fields for ConditionStatus {
             reason: String::new(),
             since: UNIX_EPOCH,
             next_try: None,
+            waiting: 0,
             level: log::Level::Warn,
         }
     }
@@ -261,6 +270,7 @@ impl Fields for ConditionStatus {
         visit("since_ms", Field::At(&mut self.since));
         visit("next_try_ms", Field::Time(&mut self.next_try));
         visit("level", Field::Level(&mut self.level));
+        visit("waiting_bytes", Field::Number(&mut self.waiting));
     }
 }
 
