@@ -77,6 +77,7 @@ mod state_file;
 pub mod tail;
 pub mod tailer_handle;
 pub mod tap;
+mod unreadable;
 pub mod users;
 pub mod verify;
 mod wildcards;
