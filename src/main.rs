@@ -33,7 +33,9 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     panics::end_the_process();
-    let prepared = prepare();
+    let command = Command::from_env();
+    let is_agent = matches!(command, Ok(Command::Run(_)));
+    let prepared = command.map_err(Failure::from).and_then(prepare);
     let log = match LogWriter::to_standard_error() {
         Ok(log) => log,
         Err(error) => {
@@ -50,7 +52,11 @@ fn main() -> ExitCode {
     let code = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => {
-            log.say(&failure.to_string());
+            // An agent that is run by something else has one form of lines, from the first one on.
+            match is_agent && !io::stderr().is_terminal() {
+                true => log.say_as_lines(&failure.to_string()),
+                false => log.say(&failure.to_string()),
+            }
             failure.exit_code()
         }
         Err(_) => ExitCode::FAILURE,
@@ -121,10 +127,9 @@ struct Prepared {
     config: Option<Config>,
 }
 
-/// Reads arguments and ini, and becomes the user that it names: before any thread is started, since each has
+/// Reads the ini, and becomes the user that it names: before any thread is started, since each has
 /// credentials of its own.
-fn prepare() -> Result<Prepared, Failure> {
-    let command = Command::from_env()?;
+fn prepare(command: Command) -> Result<Prepared, Failure> {
     let config = match &command {
         Command::Run(options) => Some(Config::load(&options.config)?),
         // What is wrong with it is a part of what is found.

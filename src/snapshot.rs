@@ -187,6 +187,14 @@ pub struct LogStatus {
     pub last_lost: Option<SystemTime>,
     /// How long `rate_limit` made files wait.
     pub rate_limited: Duration,
+    /// Its `rate_limit`, if it lets files wait: `1000/s`.
+    pub rate_limit: Option<String>,
+    /// That has let files wait of late, for a good part of the time.
+    pub is_held: bool,
+    /// How many of its files are behind.
+    pub files_behind: u64,
+    /// By how many bytes.
+    pub lag_bytes: u64,
     /// Those of its topics that something is wrong with.
     pub troubled_topics: Vec<String>,
     /// Bytes that were read in a second of late: see [`Snapshot::rates_over`].
@@ -231,7 +239,7 @@ pub struct FileStatus {
     pub position: u64,
     /// How long it is.
     pub size: u64,
-    /// So many bytes at its end are the beginning of a line, whose end is awaited. With them alone a file is not behind.
+    /// So many bytes at its end are the beginning of a line, whose end is awaited.
     pub unended: u64,
     /// Since when there is a byte that is not acknowledged.
     pub behind_since: Option<SystemTime>,
@@ -243,9 +251,15 @@ impl FileStatus {
         self.size.saturating_sub(self.position)
     }
 
-    /// Bytes past the position, but for the beginning of a line whose end is still to be written.
+    /// What every screen calls its lag: bytes of whole lines that are not acknowledged, whether they were read or not.
+    /// The beginning of a line whose end is still to be written is none of them.
     pub fn waits(&self) -> u64 {
         self.lag().saturating_sub(self.unended)
+    }
+
+    /// Whether there are such bytes.
+    pub fn is_behind(&self) -> bool {
+        self.waits() > 0
     }
 }
 

@@ -188,6 +188,8 @@ fn status_tells_what_is_behind_while_kafka_is_away() {
     });
     assert_eq!(numbers["process"]["pid"], env.agent().pid());
     assert!(numbers["files"][0]["behind_since_ms"].is_u64());
+    let (log, lag) = (&numbers["logs"][0], &numbers["files"][0]["lag_bytes"]);
+    assert_eq!((&log["files_behind"], &log["lag_bytes"]), (&1.into(), lag));
     let screen = status(&env, &[]).stdout;
     let mut brokers = screen
         .lines()
@@ -239,6 +241,25 @@ fn status_tells_what_is_behind_while_kafka_is_away() {
     });
     assert_eq!(status(&env, &[]).code, Some(0));
     env.stop();
+}
+
+#[test]
+fn a_section_that_its_rate_holds_says_so_and_that_is_no_fault() {
+    let mut env = Env::new();
+    env.set("log:app", "rate_limit", "20/s");
+    env.write_lines("app.log", 0..10_000);
+    env.start();
+    let held = wait_for_numbers(&env, SOON, |numbers| {
+        numbers["logs"][0]["held_by_rate_limit"] == true
+    });
+    assert_eq!(held["logs"][0]["rate_limit"], "20/s");
+    assert_eq!(held["conditions"].as_array().map(Vec::len), Some(0));
+    for arguments in [&[][..], &["app"]] {
+        let said = status(&env, arguments).stdout;
+        let note = "[log:app]  is held by rate_limit = 20/s: ";
+        assert!(said.contains(note) && said.contains("iB wait, "), "{said}");
+        assert!(!said.contains("WHAT IS WRONG"), "{said}");
+    }
 }
 
 #[test]

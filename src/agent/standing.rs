@@ -21,7 +21,8 @@ use crate::control::{Answer, Request};
 use crate::metrics::Metrics;
 use crate::process;
 use crate::progress::Progress;
-use crate::shown::ShownPath;
+use crate::record::rate::{Excess, Unit};
+use crate::shown::{ShownPath, Size};
 use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
 use crate::tail::explain::{Explained, explain, explain_known};
 use crate::tail::lanes::Lane;
@@ -293,6 +294,7 @@ impl Agent {
             let mut logs = snapshot.logs.iter_mut();
             if let Some(status) = logs.find(|status| status.name == log.name) {
                 status.troubled_topics = troubled;
+                status.rate_limit = rate_limit(log);
             }
         }
         let files = &mut snapshot.files;
@@ -323,7 +325,22 @@ impl Agent {
                 file.state = FileState::Waiting;
             }
         }
+        for log in &mut snapshot.logs {
+            let files = snapshot.files.iter().filter(|file| file.log == log.name);
+            log.lag_bytes = files.clone().map(FileStatus::waits).sum();
+            log.files_behind = files.filter(|file| file.is_behind()).count() as u64;
+        }
     }
+}
+
+/// The rate that lets files of `log` wait, as the ini has it.
+fn rate_limit(log: &LogConfig) -> Option<String> {
+    let rate = log.record.as_ref()?.rate;
+    let rate = rate.filter(|rate| rate.excess == Excess::Waits)?;
+    Some(match rate.unit {
+        Unit::Events => format!("{}/s", rate.per_second),
+        Unit::Bytes => format!("{}/s", Size(rate.per_second.get())),
+    })
 }
 
 /// So long an answer is waited for.

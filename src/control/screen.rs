@@ -48,7 +48,7 @@ pub(super) struct Screen {
     pub(super) missing: Option<String>,
 }
 
-/// A file is behind when it has waited for so long; what is younger is on its way.
+/// The first word is BEHIND when a line has waited for so long; what is younger is on its way.
 pub(super) const BEHIND_AFTER: Duration = Duration::from_secs(10);
 /// What was lost within this time is a reason to look; the count stays.
 pub(super) const LOST_FOR: Duration = Duration::from_secs(3600);
@@ -212,7 +212,7 @@ impl Moment<'_> {
         is_wrong: bool,
     ) -> (&'static str, String) {
         let is_all = view.only.is_none();
-        let waiting = files.iter().filter(|file| file.waits() > 0).count();
+        let waiting = files.iter().filter(|file| file.is_behind()).count();
         let lag: u64 = files.iter().map(|file| file.waits()).sum();
         let oldest = self.oldest(files.iter().copied());
         let lost: u64 = logs.iter().map(|log| sum(&log.lost_bytes)).sum();
@@ -272,7 +272,7 @@ impl Moment<'_> {
 
     /// Since when the oldest of them waits.
     fn oldest<'f>(&self, files: impl Iterator<Item = &'f FileStatus>) -> Option<Duration> {
-        let waiting = files.filter(|file| file.waits() > 0);
+        let waiting = files.filter(|file| file.is_behind());
         waiting
             .filter_map(|file| self.since(file.behind_since))
             .max()
@@ -301,7 +301,7 @@ impl Moment<'_> {
             let cells = vec![
                 log.name.clone(),
                 count(own().count() as u64),
-                count(own().filter(|file| file.waits() > 0).count() as u64),
+                count(own().filter(|file| file.is_behind()).count() as u64),
                 bytes_or_none(lag),
                 age(oldest),
                 size(log.read_rate),
@@ -318,7 +318,7 @@ impl Moment<'_> {
 
     fn files(&self, mut files: Vec<&FileStatus>, view: &View) -> Table {
         let all = files.len();
-        let is_wanted = |file: &FileStatus| file.waits() > 0 || file.state == FileState::Failed;
+        let is_wanted = |file: &FileStatus| file.is_behind() || file.state == FileState::Failed;
         let with_all = view.all || view.only.is_some();
         files.retain(|file| with_all || is_wanted(file));
         let at_end = all - files.len();

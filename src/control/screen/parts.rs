@@ -197,12 +197,27 @@ impl Moment<'_> {
         let bootstrap = self.now.bootstrap.iter().filter(|_| view.only.is_none());
         let bootstrap = bootstrap.filter_map(|one| self.note_of(one));
         let rows = changed.into_iter().chain(waiting).chain(sections);
-        let rows = rows.chain(bootstrap);
+        let held = logs.iter().filter_map(|log| self.held(log));
+        let rows = rows.chain(bootstrap).chain(held);
         let rows = rows.map(|(about, words)| Row {
             cells: vec![about, words],
             is_bad: false,
         });
         Table::new(NOTES, rows)
+    }
+
+    /// That `rate_limit` lets a section wait, as it was asked to.
+    fn held(&self, log: &LogStatus) -> Option<(String, String)> {
+        let rate = log.rate_limit.as_ref().filter(|_| log.is_held)?;
+        let files = self.now.files.iter().filter(|file| file.log == log.name);
+        let lag: u64 = files.clone().map(FileStatus::waits).sum();
+        let since = self.oldest(files).filter(|_| lag > 0)?;
+        let words = format!(
+            "is held by rate_limit = {rate}: {} wait, the oldest for {}",
+            size(lag),
+            about(since)
+        );
+        Some((format!("[log:{}]", log.name), words))
     }
 
     /// What there is to say of an address of `brokers`, unless the table of brokers does.
