@@ -231,6 +231,10 @@ pub enum FileState {
 pub struct FileStatus {
     /// The path whose lines it holds.
     pub path: PathBuf,
+    /// Where it lies now, if it was rotated away and that is known.
+    pub path_now: Option<PathBuf>,
+    /// It was rotated away and deleted.
+    pub is_deleted: bool,
     /// The name of its section.
     pub log: String,
     /// What it is doing.

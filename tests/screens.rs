@@ -263,6 +263,35 @@ fn a_section_that_its_rate_holds_says_so_and_that_is_no_fault() {
 }
 
 #[test]
+fn a_file_that_was_rotated_away_has_the_name_that_it_has_now() {
+    let mut env = Env::new();
+    env.set("log:app", "rate_limit", "20/s");
+    env.write_lines("app.log", 0..10_000);
+    env.start();
+    env.wait_for_records(1);
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 10_000..10_010);
+    let (path, now) = (env.path("app.log"), env.path("app.log.1"));
+    let is_there = |numbers: &Value, what: &dyn Fn(&Value) -> bool| {
+        let mut files = numbers["files"].as_array().into_iter().flatten();
+        files.any(|file| file["path"] == *path && file["state"] == "rotated" && what(file))
+    };
+    wait_for_numbers(&env, SOON, |numbers| {
+        is_there(numbers, &|file| file["path_now"] == *now)
+    });
+    for arguments in [&[][..], &[&*path], &[&*now]] {
+        let said = status(&env, arguments).stdout;
+        assert!(said.contains("log/app.log.1 "), "{said}");
+    }
+    env.remove("app.log.1");
+    wait_for_numbers(&env, SOON, |numbers| {
+        is_there(numbers, &|file| file["deleted"] == true)
+    });
+    let said = status(&env, &[&path]).stdout;
+    assert!(said.contains("log/app.log (deleted) "), "{said}");
+}
+
+#[test]
 fn a_killed_agents_socket_is_replaced_also_where_its_path_is_long() {
     let mut env = Env::new();
     let folder = env.state_dir().join("s".repeat(120));

@@ -23,6 +23,7 @@ mod memory_limit;
 mod rates;
 mod reach;
 mod reload;
+mod rotated;
 mod sight;
 mod standing;
 mod summary;

@@ -89,7 +89,8 @@ struct Moment<'a> {
 impl View {
     /// Whether a file is of what is looked at: of a section, or under this name in any folder.
     pub(super) fn shows_file(&self, file: &FileStatus) -> bool {
-        self.shows(&file.path, &file.log)
+        let mut now = file.path_now.iter();
+        self.shows(&file.path, &file.log) || now.any(|path| self.shows(path, &file.log))
     }
 
     /// The same of a path and its section.
@@ -346,7 +347,7 @@ impl Moment<'_> {
         };
         let rows = files.iter().take(most).map(|file| Row {
             cells: vec![
-                ShownPath(&file.path).to_string(),
+                name_of(file),
                 size(file.position),
                 size(file.size),
                 bytes_or_none(file.waits()),
@@ -400,6 +401,15 @@ impl Moment<'_> {
              process {resident}   threads {}   descriptors {descriptors}{most}, {open} of them files",
             process.threads
         )
+    }
+}
+
+/// The name that a file has now, as far as it is known.
+fn name_of(file: &FileStatus) -> String {
+    let path = ShownPath(file.path_now.as_ref().unwrap_or(&file.path));
+    match file.is_deleted {
+        true => format!("{path} (deleted)"),
+        false => path.to_string(),
     }
 }
 

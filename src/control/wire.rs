@@ -40,6 +40,7 @@ pub(super) enum Field<'a> {
     MaybeText(&'a mut Option<String>),
     /// As it is shown.
     Path(&'a mut PathBuf),
+    MaybePath(&'a mut Option<PathBuf>),
     Time(&'a mut Option<SystemTime>),
     At(&'a mut SystemTime),
     Millis(&'a mut Duration),
@@ -246,6 +247,8 @@ impl Fields for FileStatus {
 
     fn each(&mut self, visit: &mut dyn FnMut(&'static str, Field<'_>)) {
         visit("path", Field::Path(&mut self.path));
+        visit("path_now", Field::MaybePath(&mut self.path_now));
+        visit("deleted", Field::Flag(&mut self.is_deleted));
         visit("log", Field::Text(&mut self.log));
         visit("state", Field::State(&mut self.state));
         visit("position", Field::Number(&mut self.position));
@@ -336,8 +339,10 @@ fn push_field(field: Field<'_>, out: &mut Vec<u8>) {
         Field::Flag(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
         Field::Text(text) => drop(push_string(out, text.as_bytes())),
         Field::MaybeText(Some(text)) => drop(push_string(out, text.as_bytes())),
-        Field::MaybeText(None) | Field::Since(None) => push_number(out, None),
-        Field::Path(path) => {
+        Field::MaybeText(None) | Field::Since(None) | Field::MaybePath(None) => {
+            push_number(out, None)
+        }
+        Field::Path(path) | Field::MaybePath(Some(path)) => {
             push_string(out, ShownPath(path).to_string().as_bytes());
         }
         Field::Time(time) => push_number(out, time.map(unix_ms)),
@@ -448,6 +453,7 @@ fn read_field(value: &JsonValue, field: Field<'_>) {
         (Field::Text(to), _) => *to = text.cloned().unwrap_or_default(),
         (Field::MaybeText(to), _) => *to = text.cloned(),
         (Field::Path(to), _) => *to = text.map(PathBuf::from).unwrap_or_default(),
+        (Field::MaybePath(to), _) => *to = text.map(PathBuf::from),
         (Field::Time(to), _) => *to = number.map(at_unix_ms),
         (Field::At(to), _) => *to = at_unix_ms(number.unwrap_or_default()),
         (Field::Millis(to), _) => *to = Duration::from_millis(number.unwrap_or_default()),
