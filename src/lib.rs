@@ -69,6 +69,7 @@ pub mod progress;
 mod progress_bar;
 pub mod record;
 pub mod resolve;
+pub mod rewinds;
 mod rights;
 pub mod service_manager;
 pub mod shown;

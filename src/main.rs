@@ -16,12 +16,14 @@ use logagent::agent::{Adopt, AdoptError, Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
 use logagent::check::{self, CheckError};
 use logagent::checkpoint::rewind::{Rewind, RewindError};
+use logagent::checkpoint::store;
 use logagent::command_line::{AdoptOptions, Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Health, Inbox, Request};
 use logagent::log_writer::LogWriter;
 use logagent::panics;
 use logagent::privileges::{UserError, become_owner, become_user, make_folder};
+use logagent::rewinds;
 use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 
@@ -216,7 +218,14 @@ fn rewind(options: &RewindOptions) -> Result<ExitCode, Failure> {
     if !options.yes && !is_wanted(&mut out)? {
         return Ok(ExitCode::FAILURE);
     }
+    let before = store::load(&state_dir);
     rewind.apply()?;
+    // Without it 'verify' would take what comes again for a fault.
+    if let (Ok(before), Ok(now)) = (before, store::load(&state_dir))
+        && let Err(error) = rewinds::note(&state_dir, &before, &now, SystemTime::now())
+    {
+        writeln!(out, "logagent verify will not know of it: {error}")?;
+    }
     writeln!(out, "done: the agent goes on there when it is started")?;
     Ok(ExitCode::SUCCESS)
 }

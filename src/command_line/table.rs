@@ -245,7 +245,8 @@ pub(super) const COMMANDS: &[Row] = &[
                Values that are bytes of the file are compared; of what was masked, decoded or made into JSON, and of \
                files that are gone, only the place is looked at. What rules drop is told by running them again over \
                the file. Dead letters, holes, what came before provenance or start_at = end, and what a topic does \
-               not keep any more, are no difference. What was sent again after a kill counts as twice.\n\
+               not keep any more, are no difference. What was sent again after a kill counts as twice, \
+               what 'logagent rewind' has asked for does not: a line says how much it is.\n\
                A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.\n\
                Exit codes: 0 all is there, once; 1 there are differences; 2 it cannot be told, or not of all.",
         options: &[
