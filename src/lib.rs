@@ -5,7 +5,7 @@
 //! - **Batch**: consecutive events of one source. **Span**: the file bytes that a batch covers.
 //! - **Record batch**: Kafka's wire format v2.
 //! - **Checkpoint**: identity of a source and the offset up to which everything is acknowledged.
-//!   **Registrar**: the thread that moves them. **Lag**: bytes in the file past the checkpoint.
+//!   **Registrar**: the thread that moves them. **Lag**: bytes of whole lines in the file past it.
 //! - **Lost bytes**: bytes that went away unread.
 //! - **Condition**: something that is wrong for a while, with a reason. The **board** shows those that are entered.
 //!
@@ -69,6 +69,7 @@ pub mod progress;
 mod progress_bar;
 pub mod record;
 pub mod resolve;
+pub mod rewinds;
 mod rights;
 pub mod service_manager;
 pub mod shown;
@@ -77,6 +78,7 @@ mod state_file;
 pub mod tail;
 pub mod tailer_handle;
 pub mod tap;
+mod unreadable;
 pub mod users;
 pub mod verify;
 mod wildcards;

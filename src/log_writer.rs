@@ -82,6 +82,12 @@ impl LogWriter {
         self.0.push(lines.collect::<String>().into_bytes());
     }
 
+    /// Appends an error of one or several lines, each in the form of the lines of the log.
+    pub fn say_as_lines(&self, text: &str) {
+        let lines = text.lines().map(|line| self.0.line(Level::Error, line));
+        self.0.push(lines.collect::<Vec<_>>().concat());
+    }
+
     /// What a line of this level begins with, for systemd's journal to know the level (sd-daemon(3)). Nothing where
     /// standard error goes elsewhere.
     pub fn prefix(&self, level: Level) -> &'static str {

@@ -16,12 +16,14 @@ use logagent::agent::{Adopt, AdoptError, Agent, AgentError, Mode};
 use logagent::cases::{self, CasesError, Ending};
 use logagent::check::{self, CheckError};
 use logagent::checkpoint::rewind::{Rewind, RewindError};
+use logagent::checkpoint::store;
 use logagent::command_line::{AdoptOptions, Command, RewindOptions, RunOptions, UsageError};
 use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Health, Inbox, Request};
 use logagent::log_writer::LogWriter;
 use logagent::panics;
 use logagent::privileges::{UserError, become_owner, become_user, make_folder};
+use logagent::rewinds;
 use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
 
@@ -33,7 +35,9 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     panics::end_the_process();
-    let prepared = prepare();
+    let command = Command::from_env();
+    let is_agent = matches!(command, Ok(Command::Run(_)));
+    let prepared = command.map_err(Failure::from).and_then(prepare);
     let log = match LogWriter::to_standard_error() {
         Ok(log) => log,
         Err(error) => {
@@ -50,7 +54,11 @@ fn main() -> ExitCode {
     let code = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => {
-            log.say(&failure.to_string());
+            // An agent that is run by something else has one form of lines, from the first one on.
+            match is_agent && !io::stderr().is_terminal() {
+                true => log.say_as_lines(&failure.to_string()),
+                false => log.say(&failure.to_string()),
+            }
             failure.exit_code()
         }
         Err(_) => ExitCode::FAILURE,
@@ -121,10 +129,9 @@ struct Prepared {
     config: Option<Config>,
 }
 
-/// Reads arguments and ini, and becomes the user that it names: before any thread is started, since each has
+/// Reads the ini, and becomes the user that it names: before any thread is started, since each has
 /// credentials of its own.
-fn prepare() -> Result<Prepared, Failure> {
-    let command = Command::from_env()?;
+fn prepare(command: Command) -> Result<Prepared, Failure> {
     let config = match &command {
         Command::Run(options) => Some(Config::load(&options.config)?),
         // What is wrong with it is a part of what is found.
@@ -211,7 +218,14 @@ fn rewind(options: &RewindOptions) -> Result<ExitCode, Failure> {
     if !options.yes && !is_wanted(&mut out)? {
         return Ok(ExitCode::FAILURE);
     }
+    let before = store::load(&state_dir);
     rewind.apply()?;
+    // Without it 'verify' would take what comes again for a fault.
+    if let (Ok(before), Ok(now)) = (before, store::load(&state_dir))
+        && let Err(error) = rewinds::note(&state_dir, &before, &now, SystemTime::now())
+    {
+        writeln!(out, "logagent verify will not know of it: {error}")?;
+    }
     writeln!(out, "done: the agent goes on there when it is started")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -256,6 +256,7 @@ impl Metrics {
                 dead_letters: counters.dead_letters.all(),
                 parked: trouble.map(|trouble| (trouble.reason.clone(), trouble.since)),
                 next_try: trouble.and_then(|trouble| trouble.next_try),
+                waits_for_broker: false,
                 acked_rate: 0,
             }
         };
@@ -283,6 +284,14 @@ impl Metrics {
             })
         };
         self.brokers.map(broker).into_iter().flatten().collect()
+    }
+
+    /// Whether a broker at this address was ever connected to.
+    pub fn has_connected_to(&self, address: &str) -> bool {
+        let is_it = |name: &str, counters: &BrokerCounters| {
+            name == address && !lock(&counters.seen).about.is_empty()
+        };
+        self.brokers.map(is_it).contains(&true)
     }
 
     /// How often Produce was answered with which error.

@@ -1,4 +1,5 @@
-//! Why the paths of a section find no file, in one sentence: for `check`, and for the status of a running agent.
+//! Why the paths of a section find no file, in one sentence: for `check`, and for the log and the
+//! status of a running agent.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -15,11 +16,17 @@ pub(crate) fn why_none(paths: &[String]) -> String {
 }
 
 fn why(text: &str) -> String {
-    let shown = ShownPath(Path::new(text));
-    match missing_folder(text) {
-        Some(folder) => format!("there is no folder '{}' yet", ShownPath(&folder)),
-        None => format!("no file matches '{shown}' yet"),
-    }
+    missing_folder(text).map_or_else(|| no_match(text), |folder| no_folder(&folder))
+}
+
+/// That a folder on the way is not there.
+pub(crate) fn no_folder(folder: &Path) -> String {
+    format!("there is no folder '{}' yet", ShownPath(folder))
+}
+
+/// That the folders are there, and no such file is.
+pub(crate) fn no_match(text: &str) -> String {
+    format!("no file matches '{}' yet", ShownPath(Path::new(text)))
 }
 
 /// The first folder on the way that is not there, as far as the folders have no wildcards.

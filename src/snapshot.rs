@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub topics: Vec<TopicStatus>,
     /// One for each broker that is known.
     pub brokers: Vec<BrokerStatus>,
+    /// One for each address of `brokers` in the ini.
+    pub bootstrap: Vec<BootstrapStatus>,
     /// How it delivers exactly once: `id web1, transaction.version 2, positions in logagent-positions/7`; empty if it
     /// does not.
     pub exactly_once: String,
@@ -44,6 +46,17 @@ pub struct Snapshot {
     /// How long the time was that rates are averages of.
     pub rates_over: Duration,
 }
+
+impl Snapshot {
+    /// Whether no broker can be reached.
+    pub fn is_cut_off(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions.any(|one| one.subject == ALL_BROKERS)
+    }
+}
+
+/// The subject of the condition that no broker can be reached.
+pub const ALL_BROKERS: &str = "all brokers";
 
 /// Bytes that went away before they were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,6 +187,14 @@ pub struct LogStatus {
     pub last_lost: Option<SystemTime>,
     /// How long `rate_limit` made files wait.
     pub rate_limited: Duration,
+    /// Its `rate_limit`, if it lets files wait: `1000/s`.
+    pub rate_limit: Option<String>,
+    /// That has let files wait of late, for a good part of the time.
+    pub is_held: bool,
+    /// How many of its files are behind.
+    pub files_behind: u64,
+    /// By how many bytes.
+    pub lag_bytes: u64,
     /// Those of its topics that something is wrong with.
     pub troubled_topics: Vec<String>,
     /// Bytes that were read in a second of late: see [`Snapshot::rates_over`].
@@ -210,6 +231,10 @@ pub enum FileState {
 pub struct FileStatus {
     /// The path whose lines it holds.
     pub path: PathBuf,
+    /// Where it lies now, if it was rotated away and that is known.
+    pub path_now: Option<PathBuf>,
+    /// It was rotated away and deleted.
+    pub is_deleted: bool,
     /// The name of its section.
     pub log: String,
     /// What it is doing.
@@ -218,7 +243,7 @@ pub struct FileStatus {
     pub position: u64,
     /// How long it is.
     pub size: u64,
-    /// So many bytes at its end are the beginning of a line, whose end is awaited. With them alone a file is not behind.
+    /// So many bytes at its end are the beginning of a line, whose end is awaited.
     pub unended: u64,
     /// Since when there is a byte that is not acknowledged.
     pub behind_since: Option<SystemTime>,
@@ -230,9 +255,15 @@ impl FileStatus {
         self.size.saturating_sub(self.position)
     }
 
-    /// Bytes past the position, but for the beginning of a line whose end is still to be written.
+    /// What every screen calls its lag: bytes of whole lines that are not acknowledged, whether they were read or not.
+    /// The beginning of a line whose end is still to be written is none of them.
     pub fn waits(&self) -> u64 {
         self.lag().saturating_sub(self.unended)
+    }
+
+    /// Whether there are such bytes.
+    pub fn is_behind(&self) -> bool {
+        self.waits() > 0
     }
 }
 
@@ -253,6 +284,8 @@ pub struct TopicStatus {
     pub parked: Option<(String, SystemTime)>,
     /// When it is tried again, if it is parked.
     pub next_try: Option<SystemTime>,
+    /// No broker can be reached.
+    pub waits_for_broker: bool,
     /// Records that were acknowledged in a second of late.
     pub acked_rate: u64,
 }
@@ -280,6 +313,19 @@ pub struct BrokerStatus {
     pub last_error: Option<String>,
     /// When it is connected to again, if it is down.
     pub next_try: Option<SystemTime>,
+}
+
+/// An address of `brokers` in the ini.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BootstrapStatus {
+    /// `host:port`.
+    pub address: String,
+    /// Whether it was tried.
+    pub is_asked: bool,
+    /// Why it cannot.
+    pub error: Option<String>,
+    /// Since when it cannot.
+    pub error_since: Option<SystemTime>,
 }
 
 /// The transactions of one transactional id.
@@ -324,6 +370,8 @@ pub struct ConditionStatus {
     pub level: log::Level,
     /// When it is tried again, where that is known.
     pub next_try: Option<SystemTime>,
+    /// How many bytes wait for its end, of that no broker can be reached.
+    pub waiting: u64,
 }
 
 /// What the registrar knows.

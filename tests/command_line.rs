@@ -189,7 +189,7 @@ fn a_missing_ini_is_an_error_that_names_it() {
     let ended = logagent(&["--config", "/does/not/exist.ini"]);
     assert_eq!(ended.code, Some(2));
     assert!(
-        ended.stderr.contains("/does/not/exist.ini"),
+        ended.stderr.contains("Z ERROR /does/not/exist.ini: "),
         "{}",
         ended.stderr
     );
@@ -328,7 +328,10 @@ fn a_dry_run_that_cannot_print_ends_with_1_and_the_reason() {
         ] {
             assert_eq!(code, Some(1), "{mode:?}: {stderr}");
             let last = stderr.lines().last().unwrap_or_default();
-            assert!(last.starts_with("logagent: standard output: "), "{stderr}");
+            assert!(
+                last.contains("Z ERROR logagent: standard output: "),
+                "{stderr}"
+            );
             assert!(
                 stderr.contains("(0 bytes, 0 records) would have been sent"),
                 "{stderr}"

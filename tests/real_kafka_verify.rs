@@ -417,6 +417,42 @@ fn verify_knows_what_was_dropped_rotated_and_packed() {
 }
 
 #[test]
+fn what_a_rewind_has_sent_again_is_told_and_no_difference_and_what_comes_once_more_is_one() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_topic("rewound", 1);
+    let env = tagging(&kafka, &topic);
+    let lines = text("app", 100);
+    let middle = start(&lines, 20);
+    env.append("app.log", &lines);
+    let once = || {
+        let ended = env.run(&["--once"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    };
+    once();
+    let path = env.path("app.log");
+    let to = middle.to_string();
+    assert_eq!(
+        env.run(&["rewind", &path, "--to", &to, "--yes"]).code,
+        Some(0)
+    );
+    let state = std::fs::read(env.checkpoints()).unwrap();
+    once();
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    assert_eq!(said["records_rewound"], 80);
+    assert_eq!(said["rewound_bytes"], lines.len() as u64 - middle);
+    let screen = env.run(&["verify"]).stdout;
+    let line = "bytes again by 'logagent rewind' (2";
+    assert_eq!(screen.matches(line).count(), 1, "{screen}");
+    assert!(screen.lines().all(|line| line.len() <= 80), "{screen}");
+    // As after a kill: that nobody has asked for.
+    std::fs::write(env.checkpoints(), state).unwrap();
+    once();
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, &said["twice"]), (Some(1), &80.into()), "{said}");
+}
+
+#[test]
 fn verify_counts_what_was_sent_again_after_a_kill() {
     let kafka = RealKafka::current();
     let topic = kafka.fresh_topic("repeated", 1);

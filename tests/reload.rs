@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -369,6 +370,87 @@ fn brokers_that_are_mended_in_an_outage_get_what_waits_once() {
         "  ~ [kafka]        brokers: with what is on its way\n  = log:app        untouched\n";
     assert_eq!(reloaded(&env), report);
     env.stop_and_expect_lines(&lines(0..100));
+}
+
+#[test]
+fn brokers_that_cannot_be_reached_are_named_by_the_reload_and_by_the_status_until_they_can() {
+    let mut env = Env::new();
+    env.set("agent", "reload", "manual");
+    env.append("app.log", "1\n");
+    env.start();
+    env.wait_for_records(1);
+    let good = env.broker.brokers();
+    let closed = free_address();
+    let brokers = format!("{good}, {closed}, kafka.invalid:9092");
+    env.set("kafka", "brokers", &brokers);
+    save(&env);
+    let began = Instant::now();
+    let output = reload(&env);
+    let took = began.elapsed();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let refused = format!("\n  ! {closed} cannot be reached: Connection refused");
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains(&refused), "{text}");
+    let unknown = "\n  ! kafka.invalid:9092 cannot be reached: 'kafka.invalid' does not resolve: ";
+    assert!(text.contains(unknown), "{text}");
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    let line = format!("{closed} cannot be reached: Connection refused");
+    env.wait_for_log(&line, SOON);
+    let note = |env: &Env| {
+        let mut command = Agent::command();
+        let command = command.arg("status").arg("--config").arg(env.config());
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let mut lines = text.lines();
+        let line = lines.find(|line| line.starts_with(&closed));
+        (line.map(str::to_owned), text)
+    };
+    let (line, text) = note(&env);
+    let line = line.unwrap_or_default();
+    assert!(
+        line.contains("in 'brokers', cannot be reached for "),
+        "{text}"
+    );
+    // Somebody listens there by now.
+    let listener = TcpListener::bind(&closed).unwrap();
+    wait_until(
+        SOON,
+        || note(&env).0.is_none(),
+        || "the address is not named any more".into(),
+    );
+    drop(listener);
+}
+
+#[test]
+fn an_agent_with_nothing_to_send_is_not_well_while_no_broker_can_be_reached() {
+    let mut env = Env::following_one_path();
+    let closed = free_address();
+    env.set("kafka", "brokers", &closed);
+    env.start();
+    let line = format!("broker {closed} cannot be reached: Connection refused");
+    env.wait_for_log(&line, SOON);
+    let mut command = Agent::command();
+    let output = command
+        .arg("status")
+        .arg("--config")
+        .arg(env.config())
+        .output();
+    let output = output.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(
+        text.lines().nth(1).unwrap().split(' ').next(),
+        Some("WRONG")
+    );
+    let reason = format!("all brokers: none reachable: {closed}: Connection refused");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(&reason), "{text}");
+}
+
+/// Nobody listens there.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
 }
 
 #[test]

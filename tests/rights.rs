@@ -347,6 +347,19 @@ fn a_file_that_could_not_be_read_and_is_gone_is_lost_and_does_not_recover() {
     let words: Vec<&str> = ended.stdout.split_whitespace().collect();
     let reason = format!("'{path}' cannot be read: Permission denied");
     assert!(words.join(" ").contains(&reason), "{}", ended.stdout);
+    // What mends it, as 'check' has it.
+    let check = env.run_bound_by_permissions(&["check", "--offline"]);
+    let check = check.unwrap().stdout;
+    let words = |text: &str| text.split_whitespace().collect::<String>();
+    let mend = words(&check);
+    let mend = &mend[mend.find("(owner").unwrap()..];
+    let mend = &mend[..mend.find("CAP_DAC_READ_SEARCH").unwrap()];
+    assert!(mend.contains("mode0000):setfacl-mu:"), "{check}");
+    for arguments in [&["status"][..], &["status", &path]] {
+        let said = env.run(arguments).stdout;
+        assert!(words(&said).contains(mend), "{said}");
+        assert!(said.lines().all(|line| line.len() <= 80), "{said}");
+    }
     env.remove("app.log");
     env.wait_for_log("is gone", SOON);
     env.stop();

@@ -188,17 +188,49 @@ fn status_tells_what_is_behind_while_kafka_is_away() {
     });
     assert_eq!(numbers["process"]["pid"], env.agent().pid());
     assert!(numbers["files"][0]["behind_since_ms"].is_u64());
+    let (log, lag) = (&numbers["logs"][0], &numbers["files"][0]["lag_bytes"]);
+    assert_eq!((&log["files_behind"], &log["lag_bytes"]), (&1.into(), lag));
     let screen = status(&env, &[]).stdout;
     let mut brokers = screen
         .lines()
         .skip_while(|line| !line.starts_with("BROKER"));
     assert!(brokers.nth(1).unwrap().contains("  no  "), "{screen}");
-    assert!(screen.contains("\nFOR  WHAT IS WRONG\n"), "{screen}");
+    // One thing is wrong, and that it is that does not change while it lasts.
+    let wrong: Vec<&str> = screen
+        .lines()
+        .skip_while(|line| !line.starts_with("FOR"))
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let words = wrong.join(" ");
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.starts_with("FOR WHAT IS WRONG "), "{screen}");
+    assert!(words.contains(" all brokers: none reachable: "), "{screen}");
+    assert!(words.ends_with(" KiB wait"), "{screen}");
+    assert!(!words.contains("no leader"), "{screen}");
+    let mut topics = screen.lines().skip_while(|line| !line.starts_with("TOPIC"));
+    assert!(
+        topics.nth(1).unwrap().ends_with("  waits for a broker"),
+        "{screen}"
+    );
+    let numbers = wait_for_numbers(&env, SOON, |numbers| {
+        let mut all = numbers["conditions"].as_array().into_iter().flatten();
+        all.any(|one| one["waiting_bytes"].as_u64() > Some(10_000))
+    });
+    let all = numbers["conditions"].as_array().unwrap();
+    let all = all.iter().find(|one| one["subject"] == "all brokers");
+    assert!(all.unwrap()["waiting_bytes"].as_u64() > Some(10_000));
     // A watch that nobody sees on a terminal has two lines each time.
     let mut watching = env.command(&["top"]);
     watching.env("TERM", "dumb");
     let watching = Agent::spawn(watching);
-    watching.wait_for_stdout("\nBEHIND  1 of 1 file, ", 2 * SOON);
+    let is_old = |line: &str| (10..20).any(|s| line.contains(&format!("oldest line {s}s")));
+    wait_until(
+        2 * SOON,
+        || watching.stdout().lines().any(is_old),
+        || "the oldest line is older than what is on its way".into(),
+    );
+    assert!(!watching.stdout().contains("BEHIND"));
+    assert!(watching.stdout().contains("\nWRONG  1 of 1 file, "));
     drop(watching);
     assert_eq!(status(&env, &[]).code, Some(1));
     env.broker.up(1);
@@ -209,6 +241,54 @@ fn status_tells_what_is_behind_while_kafka_is_away() {
     });
     assert_eq!(status(&env, &[]).code, Some(0));
     env.stop();
+}
+
+#[test]
+fn a_section_that_its_rate_holds_says_so_and_that_is_no_fault() {
+    let mut env = Env::new();
+    env.set("log:app", "rate_limit", "20/s");
+    env.write_lines("app.log", 0..10_000);
+    env.start();
+    let held = wait_for_numbers(&env, SOON, |numbers| {
+        numbers["logs"][0]["held_by_rate_limit"] == true
+    });
+    assert_eq!(held["logs"][0]["rate_limit"], "20/s");
+    assert_eq!(held["conditions"].as_array().map(Vec::len), Some(0));
+    for arguments in [&[][..], &["app"]] {
+        let said = status(&env, arguments).stdout;
+        let note = "[log:app]  is held by rate_limit = 20/s: ";
+        assert!(said.contains(note) && said.contains("iB wait, "), "{said}");
+        assert!(!said.contains("WHAT IS WRONG"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_was_rotated_away_has_the_name_that_it_has_now() {
+    let mut env = Env::new();
+    env.set("log:app", "rate_limit", "20/s");
+    env.write_lines("app.log", 0..10_000);
+    env.start();
+    env.wait_for_records(1);
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 10_000..10_010);
+    let (path, now) = (env.path("app.log"), env.path("app.log.1"));
+    let is_there = |numbers: &Value, what: &dyn Fn(&Value) -> bool| {
+        let mut files = numbers["files"].as_array().into_iter().flatten();
+        files.any(|file| file["path"] == *path && file["state"] == "rotated" && what(file))
+    };
+    wait_for_numbers(&env, SOON, |numbers| {
+        is_there(numbers, &|file| file["path_now"] == *now)
+    });
+    for arguments in [&[][..], &[&*path], &[&*now]] {
+        let said = status(&env, arguments).stdout;
+        assert!(said.contains("log/app.log.1 "), "{said}");
+    }
+    env.remove("app.log.1");
+    wait_for_numbers(&env, SOON, |numbers| {
+        is_there(numbers, &|file| file["deleted"] == true)
+    });
+    let said = status(&env, &[&path]).stdout;
+    assert!(said.contains("log/app.log (deleted) "), "{said}");
 }
 
 #[test]

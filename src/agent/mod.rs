@@ -17,10 +17,13 @@
 mod adopt;
 mod config_watch;
 mod control_group;
+mod cut_off;
 mod exactly_once;
 mod memory_limit;
 mod rates;
+mod reach;
 mod reload;
+mod rotated;
 mod sight;
 mod standing;
 mod summary;
@@ -39,6 +42,7 @@ use thiserror::Error;
 pub use self::adopt::{Adopt, AdoptError};
 pub(crate) use self::exactly_once::agent_id;
 pub(crate) use self::memory_limit::MemoryLimit;
+use self::reach::Reach;
 use self::reload::Reloading;
 use self::sight::Sight;
 use self::standing::{Followed, Standing};
@@ -165,6 +169,7 @@ pub struct Agent {
     standing: Standing,
     reloading: Reloading,
     sight: Sight,
+    reach: Reach,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,
     /// This process, as others see who has the agent's id.
@@ -230,6 +235,9 @@ impl Agent {
             .then(|| ProgressBar::start(agent.shared.metrics.clone(), BYTES));
         if !agent.interrupted {
             agent.service_manager.ready();
+            if !mode.once && !mode.dry_run {
+                agent.reach.know(&agent.config.kafka.brokers);
+            }
             agent.supervise(signals, forgetting);
         }
         agent.stop(signals);

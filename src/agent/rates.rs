@@ -55,6 +55,9 @@ impl Rates {
             let (read, acked) = then.map_or((0, 0), |one| (one.read_bytes, one.acked_bytes));
             log.read_rate = per_second(read, log.read_bytes, over);
             log.acked_rate = per_second(acked, log.acked_bytes, over);
+            let held = then.map_or(Duration::ZERO, |one| one.rate_limited);
+            let held = log.rate_limited.saturating_sub(held);
+            log.is_held = log.rate_limit.is_some() && held > Duration::ZERO && held >= over / 10;
         }
         for topic in &mut snapshot.topics {
             let then = before.topics.iter().find(|one| one.name == topic.name);
@@ -126,6 +129,27 @@ mod tests {
                 (50_000.0 / (10 + after) as f64).round() as u64
             );
         }
+    }
+
+    #[test]
+    fn a_section_is_held_by_its_rate_if_it_was_for_a_tenth_of_the_time() {
+        let begin = Instant::now();
+        let rates = Rates::new(begin);
+        let held = |rate_limit: Option<&str>, ms| {
+            let log = LogStatus {
+                rate_limit: rate_limit.map(str::to_owned),
+                rate_limited: Duration::from_millis(ms),
+                ..LogStatus::default()
+            };
+            let mut snapshot = Snapshot {
+                logs: vec![log],
+                ..Snapshot::default()
+            };
+            rates.complete(&mut snapshot, begin + Duration::from_secs(10));
+            snapshot.logs[0].is_held
+        };
+        let rate = Some("20/s");
+        assert!(held(rate, 1000) && !held(rate, 999) && !held(None, 9000));
     }
 
     #[test]

@@ -10,13 +10,15 @@
 //!             [kafka]       -> producers, with all that they have
 //! ```
 
+mod report;
+
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, never, tick, unbounded};
 
+use self::report::{answer_all, changes, kept, name_of, say, verb_end};
 use super::config_watch::{ConfigWatch, LOOK_INTERVAL, Loaded};
 use super::wiring::FIRST_LOOK;
 use super::{Agent, counted};
@@ -58,6 +60,15 @@ struct Begun {
     /// Sections that are new or look for other files.
     looked_for: Vec<String>,
     waiting: Vec<Sender<Answer>>,
+    /// The files are found, or the brokers asked, which is still to come.
+    lacks: Vec<Lacking>,
+}
+
+/// What a reload that was applied waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacking {
+    Files,
+    Brokers,
 }
 
 impl Reloading {
@@ -115,9 +126,16 @@ impl Reloading {
         });
     }
 
+    /// Whether one tells which brokers can be reached.
+    pub(super) fn waits_for_brokers(&self) -> bool {
+        let mut begun = self.begun.iter();
+        begun.any(|begun| begun.lacks.contains(&Lacking::Brokers))
+    }
+
     /// What there is of the sections that the last one has added.
     pub(super) fn first_look(&self) -> Receiver<FirstLook> {
         let begun = self.begun.as_ref();
+        let begun = begun.filter(|begun| begun.lacks.contains(&Lacking::Files));
         begun.map_or_else(never, |begun| begun.first_look.clone())
     }
 }
@@ -253,6 +271,16 @@ impl Agent {
             }
         }
         let gathering = self.config.kafka.gathering();
+        let mut lacks = vec![Lacking::Files];
+        if difference
+            .kafka
+            .iter()
+            .flatten()
+            .any(|key| key == "brokers")
+        {
+            self.reach.ask(&self.config.kafka.brokers);
+            lacks.push(Lacking::Brokers);
+        }
         let first_look = self.watches.follow(discovery, gathering, FIRST_LOOK);
         let status = &mut self.standing.config;
         status.certificates = self.config.certificates();
@@ -282,6 +310,7 @@ impl Agent {
             added: difference.logs.iter().filter_map(is_added).collect(),
             looked_for: difference.logs.iter().filter_map(looks_elsewhere).collect(),
             waiting,
+            lacks,
         });
     }
 
@@ -382,7 +411,7 @@ impl Agent {
         }
     }
 
-    /// What there is of the new sections is known: it is followed, and the reload is over.
+    /// What there is of the new sections is known: it is followed.
     pub(super) fn on_reloaded(&mut self, first: Option<FirstLook>) {
         let Some(mut begun) = self.reloading.begun.take() else {
             return;
@@ -405,8 +434,37 @@ impl Agent {
                 change.words = format!("{} begin{}", counted(count, "file"), verb_end(count));
             }
             self.say_what_follows_nothing(&begun.looked_for, changes);
-            say(&begun.report);
         }
+        begun.lacks.retain(|one| *one != Lacking::Files);
+        self.reloading.begun = Some(begun);
+        self.end_reload();
+    }
+
+    /// It is known which of the brokers can be reached.
+    pub(super) fn on_brokers_asked(&mut self) {
+        if !self.reloading.waits_for_brokers() {
+            return;
+        }
+        let Some(begun) = &mut self.reloading.begun else {
+            return;
+        };
+        begun.lacks.retain(|one| *one != Lacking::Brokers);
+        if let ReloadOutcome::Applied(changes) = &mut begun.report.outcome {
+            let failures = self.reach.failures();
+            changes.extend(failures.map(|(address, error)| ReloadChange {
+                kind: ChangeKind::Warning,
+                what: address.to_owned(),
+                words: format!("cannot be reached: {error}"),
+            }));
+        }
+        self.end_reload();
+    }
+
+    /// The reload is over, if it lacks nothing.
+    fn end_reload(&mut self) {
+        let begun = self.reloading.begun.take_if(|begun| begun.lacks.is_empty());
+        let Some(begun) = begun else { return };
+        say(&begun.report);
         self.service_manager.ready();
         answer_all(&begun.waiting, &begun.report);
         if !self.reloading.waiting.is_empty() {
@@ -415,123 +473,5 @@ impl Agent {
     }
 }
 
-/// `config` with what stays of `old`: sections that say the same, and what needs a restart.
-fn kept(mut config: Config, old: &Config, difference: &Difference) -> Config {
-    for log in &mut config.logs {
-        if let Some(same) = old.logs.iter().find(|known| *known == log) {
-            *log = same.clone();
-        }
-    }
-    for (section, key) in &difference.restart {
-        match (*section, *key) {
-            ("kafka", _) => config.kafka = old.kafka.clone(),
-            (_, "state_dir") => config.agent.state_dir = old.agent.state_dir.clone(),
-            (_, "user") => config.agent.user.clone_from(&old.agent.user),
-            (_, "producers") => config.agent.producers = old.agent.producers,
-            (_, "id") => config.agent.id.clone_from(&old.agent.id),
-            (_, "metrics_listen") => config.agent.metrics_listen = old.agent.metrics_listen,
-            _ => config.agent.memory_limit_bytes = old.agent.memory_limit_bytes,
-        }
-    }
-    config
-}
-
 /// What decides which files are of a section.
 const PATH_KEYS: [&str; 2] = ["path", "exclude"];
-
-/// The lines of the report: new sections first, whose words are still to come.
-fn changes(difference: &Difference, ending: &HashMap<String, usize>) -> Vec<ReloadChange> {
-    let change = |kind, what: String, words: String| ReloadChange { kind, what, words };
-    let mut lines = Vec::new();
-    let of_logs = |wanted: fn(&LogChange) -> Option<ChangeKind>| {
-        let logs = difference.logs.iter();
-        logs.filter_map(move |(name, log)| Some((format!("log:{name}"), name, log, wanted(log)?)))
-    };
-    let is_added = |log: &LogChange| (*log == LogChange::Added).then_some(ChangeKind::Added);
-    lines.extend(of_logs(is_added).map(|(what, _, _, kind)| change(kind, what, String::new())));
-    if let Some(keys) = &difference.kafka {
-        let keys = listed(keys, "files that it names");
-        let words = format!("{keys}: with what is on its way");
-        lines.push(change(ChangeKind::Changed, "[kafka]".to_owned(), words));
-    }
-    if !difference.agent.is_empty() {
-        let words = format!("{}: from now on", difference.agent.join(", "));
-        lines.push(change(ChangeKind::Changed, "[agent]".to_owned(), words));
-    }
-    let others = |log: &LogChange| match log {
-        LogChange::Added => None,
-        LogChange::Changed(_) => Some(ChangeKind::Changed),
-        LogChange::Removed => Some(ChangeKind::Removed),
-        LogChange::Untouched => Some(ChangeKind::Untouched),
-    };
-    let mut rest: Vec<ReloadChange> = of_logs(others)
-        .map(|(what, name, log, kind)| {
-            let words = match log {
-                LogChange::Changed(keys) => {
-                    format!("{}: from the next event on", listed(keys, "its keys"))
-                }
-                LogChange::Removed => {
-                    let count = ending.get(name).copied().unwrap_or(0);
-                    format!(
-                        "{} finish{}",
-                        counted(count, "file"),
-                        if count == 1 { "es" } else { "" }
-                    )
-                }
-                _ => "untouched".to_owned(),
-            };
-            change(kind, what, words)
-        })
-        .collect();
-    let order = |line: &ReloadChange| match line.kind {
-        ChangeKind::Added | ChangeKind::Changed => 0,
-        ChangeKind::Removed => 1,
-        _ => 2,
-    };
-    rest.sort_by_key(order);
-    lines.extend(rest);
-    lines.extend(difference.restart.iter().map(|(section, key)| {
-        let words = "changed: needs a restart, the old one stays in use".to_owned();
-        change(ChangeKind::Restart, format!("[{section}] {key}"), words)
-    }));
-    lines
-}
-
-fn listed(keys: &[String], none: &str) -> String {
-    match keys {
-        [] => none.to_owned(),
-        keys => keys.join(", "),
-    }
-}
-
-fn verb_end(count: usize) -> &'static str {
-    if count == 1 { "s" } else { "" }
-}
-
-/// What the log says of a reload that was applied.
-fn say(report: &ReloadReport) {
-    let ReloadOutcome::Applied(changes) = &report.outcome else {
-        return;
-    };
-    log::info!("{}", report.head());
-    for change in changes {
-        match change.kind {
-            ChangeKind::Untouched => log::debug!("  {change}"),
-            ChangeKind::Restart => log::warn!("  {change}"),
-            _ => log::info!("  {change}"),
-        }
-    }
-}
-
-fn answer_all(waiting: &[Sender<Answer>], report: &ReloadReport) {
-    for asker in waiting {
-        // Who does not wait any more is not waited for.
-        let _ = asker.try_send(report.answer());
-    }
-}
-
-fn name_of(config: &Config) -> String {
-    let name = config.file.file_name().map(Path::new);
-    let name = name.unwrap_or(&config.file).to_string_lossy().into_owned();
-    crate::shown::printable(&name)
-}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded, never};
 
 use super::config_watch::WatchedFiles;
+use super::rotated::{self, Rotated};
 use super::{Agent, Followed};
 use crate::config::{Config, LogConfig};
 use crate::no_file::why_none;
@@ -32,6 +33,8 @@ pub(super) struct Seen {
     follows_nothing: Vec<FollowsNothing>,
     /// The ini differs from what was read last.
     is_changed: bool,
+    /// Where files are that were rotated away.
+    rotated: Vec<Rotated>,
 }
 
 impl Sight {
@@ -65,6 +68,7 @@ impl Sight {
         let sections = self.seen.follows_nothing.iter().filter(is_empty);
         snapshot.follows_nothing = sections.cloned().collect();
         snapshot.config.is_changed = self.seen.is_changed;
+        rotated::complete(&self.seen.rotated, &mut snapshot.files);
     }
 }
 
@@ -101,6 +105,7 @@ impl Agent {
             let seen = Seen {
                 follows_nothing: empty.iter().map(why).collect(),
                 is_changed: read.have_changed(),
+                rotated: rotated::look(&shared.registry.rotated()),
             };
             // Who does not wait any more is not waited for.
             let _ = answer.try_send(seen);

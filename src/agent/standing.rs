@@ -11,17 +11,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
-use super::Agent;
 use super::memory_limit::MemoryLimit;
 use super::rates::Rates;
 use super::summary::{Totals, still_wrong};
+use super::{Agent, cut_off};
 use crate::batch::Destination;
 use crate::config::{Config, LogConfig, TlsConfig};
 use crate::control::{Answer, Request};
 use crate::metrics::Metrics;
 use crate::process;
 use crate::progress::Progress;
-use crate::shown::ShownPath;
+use crate::record::rate::{Excess, Unit};
+use crate::shown::{ShownPath, Size};
 use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
 use crate::tail::explain::{Explained, explain, explain_known};
 use crate::tail::lanes::Lane;
@@ -150,7 +151,10 @@ impl Agent {
     /// Serves what somebody asks.
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
-            Request::Snapshot(answer) => self.standing.later.push(Asker::Operator(answer)),
+            Request::Snapshot(answer) => {
+                self.look_at_brokers();
+                self.standing.later.push(Asker::Operator(answer));
+            }
             Request::Reload(answer) => self.on_reload(answer),
             Request::Why(path, answer) => self.on_why(path, answer),
         }
@@ -264,7 +268,10 @@ impl Agent {
         };
         let left_out = metrics.left_out.all();
         (snapshot.not_followed, snapshot.not_followed_counts) = left_out;
+        self.reach.complete(metrics, &mut snapshot);
+        cut_off::find(&mut snapshot);
         self.complete_files(&mut snapshot);
+        cut_off::sum_up(&mut snapshot);
         self.sight.complete(&mut snapshot);
         self.standing.rates.complete(&mut snapshot, Instant::now());
         snapshot
@@ -274,7 +281,7 @@ impl Agent {
     fn complete_files(&self, snapshot: &mut Snapshot) {
         let conditions = &snapshot.conditions;
         let wrong: HashSet<&str> = conditions.iter().map(|c| &*c.subject).collect();
-        let is_cut_off = wrong.contains("all brokers");
+        let is_cut_off = snapshot.is_cut_off();
         let mut waiting: HashMap<&str, bool> = HashMap::new();
         for log in &self.config.logs {
             let topics = wrong.iter().filter_map(|one| one.strip_prefix("topic "));
@@ -287,6 +294,7 @@ impl Agent {
             let mut logs = snapshot.logs.iter_mut();
             if let Some(status) = logs.find(|status| status.name == log.name) {
                 status.troubled_topics = troubled;
+                status.rate_limit = rate_limit(log);
             }
         }
         let files = &mut snapshot.files;
@@ -317,7 +325,22 @@ impl Agent {
                 file.state = FileState::Waiting;
             }
         }
+        for log in &mut snapshot.logs {
+            let files = snapshot.files.iter().filter(|file| file.log == log.name);
+            log.lag_bytes = files.clone().map(FileStatus::waits).sum();
+            log.files_behind = files.filter(|file| file.is_behind()).count() as u64;
+        }
     }
+}
+
+/// The rate that lets files of `log` wait, as the ini has it.
+fn rate_limit(log: &LogConfig) -> Option<String> {
+    let rate = log.record.as_ref()?.rate;
+    let rate = rate.filter(|rate| rate.excess == Excess::Waits)?;
+    Some(match rate.unit {
+        Unit::Events => format!("{}/s", rate.per_second),
+        Unit::Bytes => format!("{}/s", Size(rate.per_second.get())),
+    })
 }
 
 /// So long an answer is waited for.

@@ -60,6 +60,9 @@ impl Agent {
                     self.on_looked(looked);
                 },
                 recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),
+                recv(self.reach.heard()) -> heard => self.on_reach(heard.ok()),
+                recv(self.reach.start_is_over()) -> _ => self.on_start_is_over(),
+                recv(self.reach.overdue()) -> _ => self.on_reach(None),
                 recv(minute) -> _ => self.on_minute(),
                 recv(sample) -> _ => self.standing.rates.sample(&self.shared.metrics, Instant::now()),
                 recv(forget) -> _ => forgetting.look(),

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::exactly_once::Start;
 use super::memory_limit::MemoryLimit;
+use super::reach::Reach;
 use super::reload::Reloading;
 use super::sight::Sight;
 use super::standing::Standing;
@@ -198,6 +199,7 @@ impl Agent {
             standing: Standing::new(&config),
             reloading: Reloading::new(&config),
             sight: Sight::new(&config),
+            reach: Reach::default(),
             control: None,
             owner: None,
             tap: Arc::default(),

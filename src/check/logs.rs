@@ -2,12 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-use rustix::process::geteuid;
 
 use super::report::{Cell, Finding, Level, Table};
 use crate::config::{Config, LogConfig, StartAt};
@@ -16,7 +13,7 @@ use crate::no_file::why_none;
 use crate::progress::{Checkpoint, Saved};
 use crate::shown::ShownPath;
 use crate::tail::survey::Survey;
-use crate::users::user_name;
+use crate::unreadable;
 
 /// What is counted of a section.
 #[derive(Debug, Default)]
@@ -203,29 +200,16 @@ fn why(path: &Path, error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return error.to_string();
     }
-    let rights = rights(path);
-    let name = user_name(geteuid().as_raw());
-    format!("permission denied{rights}: setfacl -m u:{name}:r, or CAP_DAC_READ_SEARCH")
+    format!("permission denied{}", unreadable::mend(path, error))
 }
 
 fn closed_folder(log: &LogConfig, folder: &Path) -> Finding {
-    let (shown, rights) = (ShownPath(folder), rights(folder));
-    let name = user_name(geteuid().as_raw());
+    let (shown, mend) = (ShownPath(folder), unreadable::mend_folder(folder));
     Finding {
         level: Level::Failure,
         subject: log.name.clone(),
-        words: format!(
-            "folder {shown}: permission denied{rights}: setfacl -m u:{name}:rx, or CAP_DAC_READ_SEARCH"
-        ),
+        words: format!("folder {shown}: permission denied{mend}"),
     }
-}
-
-fn rights(path: &Path) -> String {
-    let Ok(metadata) = path.metadata() else {
-        return String::new();
-    };
-    let (owner, mode) = (user_name(metadata.uid()), metadata.mode() & 0o7777);
-    format!(" (owner {owner}, mode {mode:04o})")
 }
 
 /// Files of a section that are named.

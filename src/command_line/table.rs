@@ -150,8 +150,9 @@ pub(super) const COMMANDS: &[Row] = &[
         most_operands: 1,
         help: "print how the running agent stands, or a section or a file of it",
         more: "With PATH it says whether that is followed and by which section, or why not.\n\
-               A file is behind when a byte of it has waited for 10 s; the beginning of a line whose end is not written \
-               yet does not count. AGE is how long the oldest byte that is not acknowledged has waited, LOST what went \
+               A file is behind by its LAG: bytes of whole lines that Kafka has not acknowledged, read or not; the \
+               beginning of a line whose end is not written yet does not count. The first word is BEHIND when the oldest \
+               has waited for 10 s. AGE is how long the oldest byte that is not acknowledged has waited, LOST what went \
                away unread since the start. READ/s, ACKED/s, RECORDS/s and the latencies are averages of the last 10 \
                to 20 s.\n\
                Exit codes: 0 all is well, 1 something is behind, parked or wrong, bytes were lost in the last hour, or \
@@ -244,7 +245,8 @@ pub(super) const COMMANDS: &[Row] = &[
                Values that are bytes of the file are compared; of what was masked, decoded or made into JSON, and of \
                files that are gone, only the place is looked at. What rules drop is told by running them again over \
                the file. Dead letters, holes, what came before provenance or start_at = end, and what a topic does \
-               not keep any more, are no difference. What was sent again after a kill counts as twice.\n\
+               not keep any more, are no difference. What was sent again after a kill counts as twice, \
+               what 'logagent rewind' has asked for does not: a line says how much it is.\n\
                A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.\n\
                Exit codes: 0 all is there, once; 1 there are differences; 2 it cannot be told, or not of all.",
         options: &[

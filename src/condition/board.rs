@@ -68,6 +68,7 @@ impl Posted {
             since: self.began,
             level: self.level,
             next_try: self.again,
+            waiting: 0,
         }
     }
 }

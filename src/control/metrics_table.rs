@@ -171,7 +171,7 @@ pub(super) const METRICS: &[Metric] = &[
     metric(
         "logagent_lag_bytes",
         "gauge",
-        "Bytes of all files past their positions.",
+        "Bytes of whole lines in all files that are not acknowledged.",
         |moment, out| {
             for log in &moment.snapshot.logs {
                 let lag: u64 = moment.files(log).map(FileStatus::waits).sum();
@@ -196,7 +196,7 @@ pub(super) const METRICS: &[Metric] = &[
         "At least how old the oldest byte is that is not acknowledged.",
         |moment, out| {
             for log in &moment.snapshot.logs {
-                let waiting = moment.files(log).filter(|file| file.waits() > 0);
+                let waiting = moment.files(log).filter(|file| file.is_behind());
                 let oldest = waiting.filter_map(|file| file.behind_since).min();
                 let age = oldest.map_or(Duration::ZERO, |since| moment.since(since));
                 out.add(&[("log", &log.name)], age.as_secs_f64());

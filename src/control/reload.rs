@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::Answer;
+use crate::shown::wrap;
 
 /// What became of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum ChangeKind {
     Untouched,
     /// It needs a restart.
     Restart,
+    /// It is in use, and does not work as it is.
+    Warning,
 }
 
 impl ReloadReport {
@@ -84,9 +87,11 @@ impl fmt::Display for ReloadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.head())?;
         match &self.outcome {
-            ReloadOutcome::Applied(changes) => changes
-                .iter()
-                .try_for_each(|change| write!(f, "\n  {change}")),
+            ReloadOutcome::Applied(changes) => changes.iter().try_for_each(|change| {
+                let mut lines = String::new();
+                wrap(&mut lines, &format!("  {}", change.head()), &change.words);
+                write!(f, "\n{}", lines.trim_end())
+            }),
             ReloadOutcome::Refused { why, .. } => {
                 why.lines().try_for_each(|line| write!(f, "\n  {line}"))
             }
@@ -102,7 +107,12 @@ fn waiting(changes: &[ReloadChange]) -> usize {
 
 /// What became of an ini that is right.
 fn applied(changes: &[ReloadChange]) -> String {
-    let still = |kind| matches!(kind, ChangeKind::Restart | ChangeKind::Untouched);
+    let still = |kind| {
+        matches!(
+            kind,
+            ChangeKind::Restart | ChangeKind::Untouched | ChangeKind::Warning
+        )
+    };
     let is_nothing = changes.iter().all(|change| still(change.kind));
     let settings = match waiting(changes) {
         0 => return "applied".to_owned(),
@@ -115,16 +125,23 @@ fn applied(changes: &[ReloadChange]) -> String {
     }
 }
 
+impl ReloadChange {
+    /// What stands before its words.
+    fn head(&self) -> String {
+        let what = &self.what;
+        match self.kind {
+            ChangeKind::Added => format!("+ {what:<14} "),
+            ChangeKind::Changed => format!("~ {what:<14} "),
+            ChangeKind::Removed => format!("- {what:<14} "),
+            ChangeKind::Untouched => format!("= {what:<14} "),
+            ChangeKind::Restart | ChangeKind::Warning => format!("! {what} "),
+        }
+    }
+}
+
 impl fmt::Display for ReloadChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ReloadChange { kind, what, words } = self;
-        match kind {
-            ChangeKind::Added => write!(f, "+ {what:<14} {words}"),
-            ChangeKind::Changed => write!(f, "~ {what:<14} {words}"),
-            ChangeKind::Removed => write!(f, "- {what:<14} {words}"),
-            ChangeKind::Untouched => write!(f, "= {what:<14} {words}"),
-            ChangeKind::Restart => write!(f, "! {what} {words}"),
-        }
+        write!(f, "{}{}", self.head(), self.words)
     }
 }
 

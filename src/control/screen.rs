@@ -48,7 +48,7 @@ pub(super) struct Screen {
     pub(super) missing: Option<String>,
 }
 
-/// A file is behind when it has waited for so long; what is younger is on its way.
+/// The first word is BEHIND when a line has waited for so long; what is younger is on its way.
 pub(super) const BEHIND_AFTER: Duration = Duration::from_secs(10);
 /// What was lost within this time is a reason to look; the count stays.
 pub(super) const LOST_FOR: Duration = Duration::from_secs(3600);
@@ -89,7 +89,8 @@ struct Moment<'a> {
 impl View {
     /// Whether a file is of what is looked at: of a section, or under this name in any folder.
     pub(super) fn shows_file(&self, file: &FileStatus) -> bool {
-        self.shows(&file.path, &file.log)
+        let mut now = file.path_now.iter();
+        self.shows(&file.path, &file.log) || now.any(|path| self.shows(path, &file.log))
     }
 
     /// The same of a path and its section.
@@ -212,7 +213,7 @@ impl Moment<'_> {
         is_wrong: bool,
     ) -> (&'static str, String) {
         let is_all = view.only.is_none();
-        let waiting = files.iter().filter(|file| file.waits() > 0).count();
+        let waiting = files.iter().filter(|file| file.is_behind()).count();
         let lag: u64 = files.iter().map(|file| file.waits()).sum();
         let oldest = self.oldest(files.iter().copied());
         let lost: u64 = logs.iter().map(|log| sum(&log.lost_bytes)).sum();
@@ -223,7 +224,11 @@ impl Moment<'_> {
         let last_lost = logs.iter().filter_map(|log| log.last_lost).max();
         let last_lost = last_lost.max(earlier.iter().map(|loss| loss.at).max());
         let last_lost = self.since(last_lost).filter(|_| lost > 0);
-        let word = if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
+        let waits_for_broker = self.now.is_cut_off() && (is_all || waiting > 0);
+        let word = if waits_for_broker {
+            // It stays the word for an outage, however old the lines get meanwhile.
+            "WRONG"
+        } else if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
             "BEHIND"
         } else if files.iter().any(|file| file.state == FileState::Failed) {
             "FAILED"
@@ -268,7 +273,7 @@ impl Moment<'_> {
 
     /// Since when the oldest of them waits.
     fn oldest<'f>(&self, files: impl Iterator<Item = &'f FileStatus>) -> Option<Duration> {
-        let waiting = files.filter(|file| file.waits() > 0);
+        let waiting = files.filter(|file| file.is_behind());
         waiting
             .filter_map(|file| self.since(file.behind_since))
             .max()
@@ -297,7 +302,7 @@ impl Moment<'_> {
             let cells = vec![
                 log.name.clone(),
                 count(own().count() as u64),
-                count(own().filter(|file| file.waits() > 0).count() as u64),
+                count(own().filter(|file| file.is_behind()).count() as u64),
                 bytes_or_none(lag),
                 age(oldest),
                 size(log.read_rate),
@@ -314,7 +319,7 @@ impl Moment<'_> {
 
     fn files(&self, mut files: Vec<&FileStatus>, view: &View) -> Table {
         let all = files.len();
-        let is_wanted = |file: &FileStatus| file.waits() > 0 || file.state == FileState::Failed;
+        let is_wanted = |file: &FileStatus| file.is_behind() || file.state == FileState::Failed;
         let with_all = view.all || view.only.is_some();
         files.retain(|file| with_all || is_wanted(file));
         let at_end = all - files.len();
@@ -342,7 +347,7 @@ impl Moment<'_> {
         };
         let rows = files.iter().take(most).map(|file| Row {
             cells: vec![
-                ShownPath(&file.path).to_string(),
+                name_of(file),
                 size(file.position),
                 size(file.size),
                 bytes_or_none(file.waits()),
@@ -396,6 +401,15 @@ impl Moment<'_> {
              process {resident}   threads {}   descriptors {descriptors}{most}, {open} of them files",
             process.threads
         )
+    }
+}
+
+/// The name that a file has now, as far as it is known.
+fn name_of(file: &FileStatus) -> String {
+    let path = ShownPath(file.path_now.as_ref().unwrap_or(&file.path));
+    match file.is_deleted {
+        true => format!("{path} (deleted)"),
+        false => path.to_string(),
     }
 }
 

@@ -221,7 +221,7 @@ pub(super) const WIDTH: usize = 80;
 const NARROWEST: usize = 4;
 
 /// Lines that a text at the end of a row may go on for.
-const MOST_MORE: usize = 2;
+const MOST_MORE: usize = 4;
 
 pub(super) const RED: &str = "\x1b[31m";
 pub(super) const GREEN: &str = "\x1b[32m";

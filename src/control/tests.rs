@@ -262,6 +262,7 @@ fn sample() -> Snapshot {
         reason: "TOPIC_AUTHORIZATION_FAILED (29)".to_owned(),
         since: ago(125),
         next_try: None,
+        waiting: 0,
         level: log::Level::Error,
     });
     snapshot.positions.written = Some(at() - Duration::from_millis(400));

@@ -12,9 +12,9 @@ use tinyjson::JsonValue;
 use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
 use crate::snapshot::{
-    BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus, FollowsNothing, Latency,
-    LogStatus, Loss, NotFollowed, PositionsStatus, ProcessStatus, Snapshot, TopicStatus,
-    TransactionStatus,
+    BootstrapStatus, BrokerStatus, ConditionStatus, ConfigStatus, FileState, FileStatus,
+    FollowsNothing, Latency, LogStatus, Loss, NotFollowed, PositionsStatus, ProcessStatus,
+    Snapshot, TopicStatus, TransactionStatus,
 };
 use crate::tap::TappedRecord;
 
@@ -40,6 +40,7 @@ pub(super) enum Field<'a> {
     MaybeText(&'a mut Option<String>),
     /// As it is shown.
     Path(&'a mut PathBuf),
+    MaybePath(&'a mut Option<PathBuf>),
     Time(&'a mut Option<SystemTime>),
     At(&'a mut SystemTime),
     Millis(&'a mut Duration),
@@ -104,6 +105,7 @@ fields! {
         "files": files as Many,
         "topics": topics as Many,
         "brokers": brokers as Many,
+        "bootstrap": bootstrap as Many,
         "exactly_once": exactly_once as Text,
         "transactions": transactions as Many,
         "conditions": conditions as Many,
@@ -172,6 +174,10 @@ fields! {
         "lost_bytes": lost_bytes as ByWord,
         "last_lost_ms": last_lost as Time,
         "rate_limited_ms": rate_limited as Millis,
+        "rate_limit": rate_limit as MaybeText,
+        "held_by_rate_limit": is_held as Flag,
+        "files_behind": files_behind as Number,
+        "lag_bytes": lag_bytes as Number,
         "troubled_topics": troubled_topics as Words,
         "read_bytes_per_second": read_rate as Number,
         "acked_bytes_per_second": acked_rate as Number,
@@ -184,6 +190,7 @@ fields! {
         "dead_letter_records": dead_letters as Counts,
         "parked": parked as Since,
         "next_try_ms": next_try as Time,
+        "waits_for_broker": waits_for_broker as Flag,
         "acked_records_per_second": acked_rate as Number,
     }
     BrokerStatus {
@@ -197,6 +204,12 @@ fields! {
         "recent_latency": recent_latency as One,
         "last_error": last_error as MaybeText,
         "next_try_ms": next_try as Time,
+    }
+    BootstrapStatus {
+        "address": address as Text,
+        "asked": is_asked as Flag,
+        "error": error as MaybeText,
+        "error_since_ms": error_since as Time,
     }
     TransactionStatus {
         "id": id as Text,
@@ -234,6 +247,8 @@ impl Fields for FileStatus {
 
     fn each(&mut self, visit: &mut dyn FnMut(&'static str, Field<'_>)) {
         visit("path", Field::Path(&mut self.path));
+        visit("path_now", Field::MaybePath(&mut self.path_now));
+        visit("deleted", Field::Flag(&mut self.is_deleted));
         visit("log", Field::Text(&mut self.log));
         visit("state", Field::State(&mut self.state));
         visit("position", Field::Number(&mut self.position));
@@ -251,6 +266,7 @@ impl Fields for ConditionStatus {
             reason: String::new(),
             since: UNIX_EPOCH,
             next_try: None,
+            waiting: 0,
             level: log::Level::Warn,
         }
     }
@@ -261,6 +277,7 @@ impl Fields for ConditionStatus {
         visit("since_ms", Field::At(&mut self.since));
         visit("next_try_ms", Field::Time(&mut self.next_try));
         visit("level", Field::Level(&mut self.level));
+        visit("waiting_bytes", Field::Number(&mut self.waiting));
     }
 }
 
@@ -322,8 +339,10 @@ fn push_field(field: Field<'_>, out: &mut Vec<u8>) {
         Field::Flag(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
         Field::Text(text) => drop(push_string(out, text.as_bytes())),
         Field::MaybeText(Some(text)) => drop(push_string(out, text.as_bytes())),
-        Field::MaybeText(None) | Field::Since(None) => push_number(out, None),
-        Field::Path(path) => {
+        Field::MaybeText(None) | Field::Since(None) | Field::MaybePath(None) => {
+            push_number(out, None)
+        }
+        Field::Path(path) | Field::MaybePath(Some(path)) => {
             push_string(out, ShownPath(path).to_string().as_bytes());
         }
         Field::Time(time) => push_number(out, time.map(unix_ms)),
@@ -434,6 +453,7 @@ fn read_field(value: &JsonValue, field: Field<'_>) {
         (Field::Text(to), _) => *to = text.cloned().unwrap_or_default(),
         (Field::MaybeText(to), _) => *to = text.cloned(),
         (Field::Path(to), _) => *to = text.map(PathBuf::from).unwrap_or_default(),
+        (Field::MaybePath(to), _) => *to = text.map(PathBuf::from),
         (Field::Time(to), _) => *to = number.map(at_unix_ms),
         (Field::At(to), _) => *to = at_unix_ms(number.unwrap_or_default()),
         (Field::Millis(to), _) => *to = Duration::from_millis(number.unwrap_or_default()),

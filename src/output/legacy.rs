@@ -25,6 +25,7 @@ use crate::partitioner;
 use crate::resolve::Resolver;
 use crate::rights;
 use crate::shown::ShownPath;
+use crate::snapshot::ALL_BROKERS;
 
 /// Sends message sets through the `kafka` crate, one request at a time.
 #[derive(Debug)]
@@ -323,7 +324,7 @@ impl LegacyOutput {
                 self.retry.fail(now);
                 let reason = format_args!("none reachable: {error}");
                 let trouble = &mut self.trouble;
-                trouble.enter(Level::Warn, &"all brokers", &reason, now);
+                trouble.enter(Level::Warn, &ALL_BROKERS, &reason, now);
                 if let Some(passed_over) = trouble.say(now) {
                     log::warn!("no broker reachable: {error}; retrying{passed_over}");
                 }

@@ -10,6 +10,7 @@ use super::log_file::is_compressed_name;
 use crate::config::LogConfig;
 use crate::identity::FileStat;
 use crate::shown::ShownPath;
+use crate::unreadable;
 
 /// What there is to say of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +92,10 @@ fn unfollowed(log: &LogConfig, path: &Path) -> String {
                 false => format!("there is no such file; [log:{name}] follows it when it appears"),
             };
         }
-        Err(error) => return format!("it cannot be looked at: {error}"),
+        Err(error) => {
+            let mend = unreadable::mend(path, &error);
+            return format!("it cannot be looked at: {error}{mend}");
+        }
     };
     if !stat.is_regular {
         return match path.is_dir() {
@@ -104,7 +108,10 @@ fn unfollowed(log: &LogConfig, path: &Path) -> String {
     }
     match links::open(path, log.follow_links) {
         // Also of a link that is not followed.
-        Err(error) => format!("it cannot be read: {error}"),
+        Err(error) => {
+            let mend = unreadable::mend(path, &error);
+            format!("it cannot be read: {error}{mend}")
+        }
         Ok(_) => format!("[log:{name}] names it and has not seen it yet: wait for the next scan"),
     }
 }

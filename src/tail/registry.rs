@@ -104,6 +104,24 @@ impl FileRegistry {
         entries.map(|entry| entry.checkpoint.clone()).collect()
     }
 
+    /// Paths of which several files are to be read on, those that were rotated away among them, and their inodes.
+    pub fn rotated(&self) -> Vec<(Arc<Path>, Vec<Inode>)> {
+        let known = self.lock();
+        let paths = known
+            .by_path
+            .iter()
+            .filter(|(_, serials)| serials.len() > 1);
+        let files = paths.map(|(path, serials)| {
+            let entries = serials
+                .iter()
+                .filter_map(|serial| known.entries.get(serial));
+            let unread = entries.filter(|one| one.checkpoint.state == SourceState::Open);
+            let inodes: Vec<Inode> = unread.map(|one| one.checkpoint.identity.inode).collect();
+            (path.clone(), inodes)
+        });
+        files.filter(|(_, inodes)| inodes.len() > 1).collect()
+    }
+
     /// The skipped files of `path` were looked for: from now on what is not known is new.
     pub(super) fn complete(&self, path: &Path) {
         self.lock().without_skipped.remove(path);

@@ -8,6 +8,7 @@ use log::Level;
 
 use crate::condition::{Board, Condition};
 use crate::shown::ShownPath;
+use crate::unreadable;
 
 /// The trouble of one tailer. A WARN line when it begins or changes, and one when a look goes without any.
 #[derive(Debug, Default)]
@@ -69,11 +70,19 @@ impl Trouble {
         let condition = self
             .condition
             .get_or_insert_with(|| Box::new(Condition::on(board)));
-        let path = ShownPath(path);
-        let reason = format!("'{path}' cannot be read: {error}");
+        let shown = ShownPath(path);
+        let reason = format!("'{shown}' cannot be read: {error}");
+        // What mends it is looked for once.
+        let before = condition
+            .reason()
+            .filter(|before| before.starts_with(&reason));
+        let reason = match before {
+            Some(before) => before.to_owned(),
+            None => format!("{reason}{}", unreadable::mend(path, error)),
+        };
         let is_another = condition.reason().is_some_and(|before| before != reason);
         let now = Instant::now();
-        condition.enter(Level::Warn, &path, &reason, now);
+        condition.enter(Level::Warn, &shown, &reason, now);
         if let Some(passed_over) = condition.say(now) {
             log::warn!("{reason}; its position is kept, retrying{passed_over}");
         } else if is_another {

@@ -139,6 +139,7 @@ impl<'a> Checker<'a> {
         let kind = match (added, is_right) {
             (Added::New, Some(false)) => Kind::Changed,
             (_, Some(false)) => Kind::Foreign,
+            (Added::Covered, _) if self.report.rewinds.explain(origin.tag, start, end) => return,
             (Added::Covered, _) => Kind::Twice,
             (Added::Overlaps, _) => Kind::Overlap,
             (Added::New, _) if was_behind => Kind::Disorder,

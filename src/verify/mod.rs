@@ -25,6 +25,7 @@ mod check;
 mod disk;
 mod explain;
 mod report;
+mod rewound;
 mod tiles;
 
 use std::io::{self, Write};
@@ -38,10 +39,12 @@ use crate::kafka::read::reader::{Found, Period, TopicReader};
 use crate::losses;
 use crate::metrics::Metrics;
 use crate::progress_bar::ProgressBar;
+use crate::rewinds;
 use check::Checker;
 use disk::Disk;
 use explain::{Circumstances, dead_letters};
 use report::{Kind, Reason};
+use rewound::Rewinds;
 
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +106,7 @@ pub fn run(options: &VerifyOptions, out: &mut dyn Write) -> Result<u8, VerifyErr
     let host = host.nodename().to_string_lossy();
     let mut checker = Checker::new(&config, &host, Disk::new(saved.checkpoints));
     checker.report.topics.clone_from(&topics);
+    checker.report.rewinds = Rewinds::new(rewinds::read(&config.agent.state_dir));
     let read = Arc::new(Metrics::default());
     let bar = ProgressBar::start(read.clone(), OFFSETS);
     for (number, topic) in topics.iter().enumerate() {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check::File;
+use super::rewound::Rewinds;
 use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
 
@@ -117,6 +118,8 @@ pub(super) struct Report {
     pub(super) of_others: u64,
     /// Records of transactions that were aborted.
     pub(super) aborted: u64,
+    /// What was sent again because somebody wanted it.
+    pub(super) rewinds: Rewinds,
     without_at: u64,
     paths_without_at: HashSet<Arc<Path>>,
     good_bytes: u64,
@@ -236,6 +239,7 @@ impl Report {
             row(*bytes, &format!("bytes {words}"))?;
         }
         row(self.unsent_bytes, "bytes not sent yet")?;
+        row(self.rewinds.bytes, &self.rewinds.words())?;
         row(
             self.without_at,
             "records without the header 'at': nothing is known of them",
@@ -266,6 +270,10 @@ impl Report {
             }
         }
         match self.code() {
+            0 if self.rewinds.records > 0 => writeln!(
+                out,
+                "all bytes that were read are there, once but for what was rewound"
+            ),
             0 if self.has_lost() => writeln!(out, "all bytes that were read are there, once"),
             0 => writeln!(out, "all bytes are there, once"),
             1 => writeln!(out, "there are differences"),
@@ -329,6 +337,8 @@ impl Report {
         number("unsent_bytes", self.unsent_bytes);
         number("records_without_at", self.without_at);
         number("records_of_other_hosts", self.of_others);
+        number("records_rewound", self.rewinds.records);
+        number("rewound_bytes", self.rewinds.bytes);
         number("records_aborted", self.aborted);
         for ((_, name), (count, bytes)) in KINDS.iter().zip(&self.counts) {
             let name = name.replace(' ', "_");

@@ -7,7 +7,10 @@ use super::super::table::{Column, Row, Table};
 use super::{BEHIND_AFTER, LOST_FOR, Moment, View};
 use crate::rights;
 use crate::shown::ShownPath;
-use crate::snapshot::{BrokerStatus, FileStatus, LogStatus, Loss, NotFollowed, TopicStatus};
+use crate::snapshot::{
+    ALL_BROKERS, BootstrapStatus, BrokerStatus, FileStatus, LogStatus, Loss, NotFollowed,
+    TopicStatus,
+};
 
 impl Moment<'_> {
     pub(super) fn topics(&self) -> Table {
@@ -31,6 +34,7 @@ impl Moment<'_> {
                 size(topic.in_flight_bytes),
                 count(topic.retries),
                 match &topic.parked {
+                    _ if topic.waits_for_broker => "waits for a broker".to_owned(),
                     // Why, and what to do, stands under WHAT IS WRONG, where there is room for it.
                     Some((_, since)) => {
                         let since = about(self.since(Some(*since)).unwrap_or_default());
@@ -39,7 +43,7 @@ impl Moment<'_> {
                     None => "ok".to_owned(),
                 },
             ],
-            is_bad: topic.parked.is_some(),
+            is_bad: topic.parked.is_some() || topic.waits_for_broker,
         });
         let mut table = Table::new(TOPICS, rows);
         if table.rows.is_empty() {
@@ -116,7 +120,9 @@ impl Moment<'_> {
         };
         let oldest = self.oldest(files.iter().copied());
         let one_is_behind = oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER);
+        let one_waits = files.iter().any(|file| file.waits() > 0);
         let is_shown = |subject: &str| match view.only.is_none() {
+            _ if subject == ALL_BROKERS => view.only.is_none() || one_waits,
             true => !self.is_in_other_tables(subject),
             false => match subject.strip_prefix("topic ") {
                 Some(topic) => one_is_behind && logs.iter().any(|log| log.goes_to(topic)),
@@ -132,6 +138,11 @@ impl Moment<'_> {
                 false => "",
             };
             let (subject, reason) = (&condition.subject, &condition.reason);
+            let waiting = match condition.waiting {
+                0 => String::new(),
+                bytes => format!("; {} wait", size(bytes)),
+            };
+            let advice = format!("{waiting}{advice}");
             // Reasons of the log name the path as well.
             let text = match reason.strip_prefix(&format!("'{subject}'")) {
                 Some(rest) => format!("{subject}{rest}{advice}"),
@@ -183,12 +194,52 @@ impl Moment<'_> {
             let words = "was changed in the ini and needs a restart: the old one stays in use";
             (what.clone(), words.to_owned())
         });
+        let bootstrap = self.now.bootstrap.iter().filter(|_| view.only.is_none());
+        let bootstrap = bootstrap.filter_map(|one| self.note_of(one));
         let rows = changed.into_iter().chain(waiting).chain(sections);
+        let held = logs.iter().filter_map(|log| self.held(log));
+        let rows = rows.chain(bootstrap).chain(held);
         let rows = rows.map(|(about, words)| Row {
             cells: vec![about, words],
             is_bad: false,
         });
         Table::new(NOTES, rows)
+    }
+
+    /// That `rate_limit` lets a section wait, as it was asked to.
+    fn held(&self, log: &LogStatus) -> Option<(String, String)> {
+        let rate = log.rate_limit.as_ref().filter(|_| log.is_held)?;
+        let files = self.now.files.iter().filter(|file| file.log == log.name);
+        let lag: u64 = files.clone().map(FileStatus::waits).sum();
+        let since = self.oldest(files).filter(|_| lag > 0)?;
+        let words = format!(
+            "is held by rate_limit = {rate}: {} wait, the oldest for {}",
+            size(lag),
+            about(since)
+        );
+        Some((format!("[log:{}]", log.name), words))
+    }
+
+    /// What there is to say of an address of `brokers`, unless the table of brokers does.
+    fn note_of(&self, one: &BootstrapStatus) -> Option<(String, String)> {
+        let mut brokers = self.now.brokers.iter();
+        if brokers.any(|broker| broker.address == one.address) {
+            return None;
+        }
+        let words = match (&one.error, self.since(one.error_since)) {
+            (Some(error), Some(since)) => {
+                format!(
+                    "in 'brokers', cannot be reached for {}: {error}",
+                    about(since)
+                )
+            }
+            (Some(error), None) => format!("in 'brokers', cannot be reached: {error}"),
+            (None, _) if !one.is_asked => {
+                "in 'brokers', not tried yet: there was no need".to_owned()
+            }
+            (None, _) => return None,
+        };
+        Some((one.address.clone(), words))
     }
 
     /// What went away before it was read, the latest first.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use log::Level;
 
 use crate::kafka::network::error::ConnectionError;
+use crate::snapshot::ALL_BROKERS;
 
 use super::Cluster;
 use super::broker::{Peer, State};
@@ -72,7 +73,7 @@ impl Cluster {
         let address = &broker.address;
         let reason = format_args!("none reachable: {address}: {error}");
         let unreachable = &mut self.unreachable;
-        unreachable.enter(Level::Warn, &"all brokers", &reason, now);
+        unreachable.enter(Level::Warn, &ALL_BROKERS, &reason, now);
         if let Some(passed_over) = unreachable.say(now) {
             log::warn!("no broker reachable: {address}: {error}; retrying{passed_over}");
         }

@@ -113,6 +113,11 @@ impl Cluster {
         Some(*peer)
     }
 
+    /// Whether any broker is connected.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.brokers.values().any(Broker::is_up)
+    }
+
     /// The broker at `peer`.
     pub(crate) fn broker(&mut self, peer: Peer) -> Option<&mut Broker> {
         self.brokers.get_mut(&peer)

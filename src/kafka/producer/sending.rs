@@ -151,7 +151,10 @@ impl Machine {
         let leaderless = partition.leaderless.shown_on(&self.metrics.board);
         let subject = format_args!("partition {index} of topic {name}");
         leaderless.enter(Level::Warn, &subject, &"no leader", now);
-        if let Some(passed_over) = leaderless.say_after(LEADERLESS_PATIENCE, now) {
+        // While nobody is connected that is what is said.
+        if self.cluster.is_connected()
+            && let Some(passed_over) = leaderless.say_after(LEADERLESS_PATIENCE, now)
+        {
             let seconds = LEADERLESS_PATIENCE.as_secs();
             log::warn!(
                 "topic '{name}' partition {index} has had no leader for {seconds} s; retrying{passed_over}"

@@ -12,8 +12,10 @@ use super::seen::{SeenFolder, Trouble};
 use crate::condition::Condition;
 use crate::left_out::Kind;
 use crate::metrics::Metrics;
+use crate::no_file;
 use crate::shown::ShownPath;
 use crate::tail::discover::{Claim, Discovery};
+use crate::unreadable;
 
 /// What was said.
 #[derive(Debug, Default)]
@@ -215,17 +217,16 @@ impl Notices {
             return None;
         }
         let (text, log) = discovery.pattern(pattern)?;
-        let (text, name) = (ShownPath(Path::new(text)), &log.name);
+        let (shown, name) = (ShownPath(Path::new(text)), &log.name);
         let words = if let Some(folder) = tally.no_folder {
-            let folder = ShownPath(&folder);
-            format!(
-                "[log:{name}] there is no folder '{folder}' yet; '{text}' is picked up when it appears"
-            )
+            let why = no_file::no_folder(&folder);
+            format!("[log:{name}] {why}; '{shown}' is picked up when it appears")
         } else if tally.excluded > 0 {
             let excluded = tally.excluded;
-            format!("[log:{name}] exclude leaves out all that '{text}' matches: {excluded} files")
+            format!("[log:{name}] exclude leaves out all that '{shown}' matches: {excluded} files")
         } else {
-            format!("[log:{name}] no file matches '{text}' yet; it is picked up when it appears")
+            let why = no_file::no_match(text);
+            format!("[log:{name}] {why}; it is picked up when it appears")
         };
         Some((Level::Warn, words))
     }
@@ -330,14 +331,17 @@ fn words(path: &Path, trouble: &Trouble) -> String {
             )
         }
         Trouble::MayNotEnter(folder) => {
-            let folder = ShownPath(folder);
+            let (folder, mend) = (ShownPath(folder), unreadable::command("rx"));
             format!(
-                "folder '{folder}' may not be entered (x permission); what lies in it is looked for again"
+                "folder '{folder}' may not be entered (x permission): {mend}; what lies in it is looked for again"
             )
         }
         Trouble::MayNotList(folder, error) => {
             let folder = ShownPath(folder);
-            format!("folder '{folder}' cannot be listed: {error}; it is tried again")
+            let is_denied = error.contains("ermission denied");
+            let mend = is_denied.then(|| format!(": {}", unreadable::command("rx")));
+            let mend = mend.unwrap_or_default();
+            format!("folder '{folder}' cannot be listed: {error}{mend}; it is tried again")
         }
         Trouble::TooDeep(folder) => {
             let folder = ShownPath(folder);
@@ -439,9 +443,9 @@ mod tests {
         };
         let excluded = || Trouble::Excluded;
         let no_folder = Trouble::NoFolder("/y/z".into());
-        assert!(over(0, &[], 0).contains("no file matches '/x/*' yet"));
+        assert!(over(0, &[], 0).contains(&no_file::no_match("/x/*")));
         assert!(over(0, &[excluded()], 0).contains("leaves out all that '/x/*' matches: 1 files"));
-        assert!(over(2, &[no_folder], 0).contains("there is no folder '/y/z' yet"));
+        assert!(over(2, &[no_folder], 0).contains(&no_file::no_folder(Path::new("/y/z"))));
         assert_eq!(over(0, &[excluded(), Trouble::Folder], 0), "");
         assert_eq!(over(0, &[excluded()], 1), "");
     }

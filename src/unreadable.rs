@@ -1,0 +1,37 @@
+//! What lets the agent read what it may not: for `check`, for the log, and for the status of a running agent.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::process::geteuid;
+
+use crate::users::user_name;
+
+/// What is said behind an error of `path`, where it is one of rights: whose it is, and what mends it. Looks at the file
+/// system, which may hang.
+pub(crate) fn mend(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("{}: {}", rights(path), command("r")),
+        _ => String::new(),
+    }
+}
+
+/// The same of a folder.
+pub(crate) fn mend_folder(folder: &Path) -> String {
+    format!("{}: {}", rights(folder), command("rx"))
+}
+
+/// What gives the user of this process `rights` on a file or folder.
+pub(crate) fn command(rights: &str) -> String {
+    let name = user_name(geteuid().as_raw());
+    format!("setfacl -m u:{name}:{rights}, or CAP_DAC_READ_SEARCH")
+}
+
+fn rights(path: &Path) -> String {
+    let Ok(metadata) = path.metadata() else {
+        return String::new();
+    };
+    let (owner, mode) = (user_name(metadata.uid()), metadata.mode() & 0o7777);
+    format!(" (owner {owner}, mode {mode:04o})")
+}
