@@ -35,6 +35,7 @@ pub use permit::Permit;
 #[derive(Debug)]
 pub struct Budget {
     limit_bytes: usize,
+    most_per_file_bytes: usize,
     used_bytes: AtomicUsize,
     /// What is kept in memory for the followed files themselves.
     overhead_bytes: AtomicUsize,
@@ -102,10 +103,22 @@ impl Budget {
     /// checkpoint, with their paths.
     const OVERHEAD_PER_FILE_BYTES: usize = 5 << 10;
 
-    /// A budget of `limit_bytes`.
+    /// A budget of `limit_bytes` whose bytes come back when they are acknowledged: more than a few MiB for one file make
+    /// nothing faster.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
+        Self::with_most_per_file(limit_bytes, grant::PER_FILE_BYTES)
+    }
+
+    /// A budget whose bytes come back when a transaction is committed. One file may fill a transaction, since each commit
+    /// takes as long whatever is in it.
+    pub fn of_transactions(limit_bytes: usize) -> Arc<Self> {
+        Self::with_most_per_file(limit_bytes, usize::MAX)
+    }
+
+    fn with_most_per_file(limit_bytes: usize, most_per_file_bytes: usize) -> Arc<Self> {
         Arc::new(Budget {
             limit_bytes,
+            most_per_file_bytes,
             used_bytes: AtomicUsize::new(0),
             overhead_bytes: AtomicUsize::new(0),
             promised_bytes: AtomicUsize::new(0),
@@ -346,6 +359,7 @@ impl Account {
             route_held: route.held_bytes.load(Ordering::SeqCst),
             files: route.files.load(Ordering::Relaxed),
             file_held: self.held_bytes(),
+            most_per_file: budget.most_per_file_bytes,
         }
     }
 

@@ -205,7 +205,10 @@ impl Agent {
             tap: Arc::default(),
             tailers: HashMap::new(),
             routes: HashMap::new(),
-            budget: Budget::new(memory_limit.for_lines()),
+            budget: match config.kafka.exactly_once {
+                Some(_) => Budget::of_transactions(memory_limit.for_lines()),
+                None => Budget::new(memory_limit.for_lines()),
+            },
             memory_limit,
             service_manager: ServiceManager::of_this_process(),
             producers: 0,
@@ -273,7 +276,7 @@ impl Agent {
 
     fn spawn_producers(&mut self, count: usize, taken: Vec<TakenOver>) -> Result<(), AgentError> {
         // A part of the memory, so that files are read while a transaction is ended.
-        let most_bytes = self.memory_limit.for_lines() / 4 / count.max(1);
+        let most_bytes = self.memory_limit.for_lines() / 2 / count.max(1);
         let mut taken = taken.into_iter();
         let Some(progress) = self.progress.clone() else {
             return Ok(());

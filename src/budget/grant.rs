@@ -35,6 +35,8 @@ pub(super) struct Standing {
     pub(super) files: usize,
     /// Bytes that this file holds.
     pub(super) file_held: usize,
+    /// Bytes that one file may hold, however much is free.
+    pub(super) most_per_file: usize,
 }
 
 /// What a file asks for.
@@ -143,7 +145,7 @@ impl Standing {
         let own = self.limit / OWN_PART / self.routes.max(1) / self.files.max(1);
         (left / self.files.clamp(1, FILE_DIVISOR))
             .max(own)
-            .min(PER_FILE_BYTES)
+            .min(self.most_per_file)
     }
 
     fn thresholds_end(&self) -> usize {
@@ -212,6 +214,7 @@ mod tests {
                 route_held: self.routes_held[route],
                 files: self.held[route].len(),
                 file_held: self.held[route][file],
+                most_per_file: PER_FILE_BYTES,
             }
         }
 
@@ -407,6 +410,7 @@ mod tests {
             route_held: PER_FILE_BYTES - STEP_BYTES,
             files: 1,
             file_held: PER_FILE_BYTES - STEP_BYTES,
+            most_per_file: PER_FILE_BYTES,
         };
         assert_eq!(file.grant(FULL), STEP_BYTES);
         assert!(!file.is_worth_a_wake(FULL));

@@ -34,6 +34,19 @@ fn files_that_are_stuck_leave_room_for_another_route() {
 }
 
 #[test]
+fn one_file_may_fill_a_transaction_and_leaves_room_for_another_route() {
+    let budget = Budget::of_transactions(64 << 20);
+    let (kept, healthy) = (budget.route(), budget.route());
+    let (alone, _) = account(&kept);
+    let _kept = take_all(&alone);
+    assert!(alone.held_bytes() > 20 << 20, "{}", alone.held_bytes());
+    let (file, _) = account(&healthy);
+    let _permits = take_all(&file);
+    assert!(file.held_bytes() > 4 << 20, "{}", file.held_bytes());
+    assert!(budget.used_bytes() <= 64 << 20);
+}
+
+#[test]
 fn a_file_that_waited_for_long_is_served_with_less_than_a_step_and_asks_for_it_by_itself() {
     let budget = Budget::new(8 << 20);
     let route = budget.route();

@@ -108,6 +108,8 @@ impl Bench {
         let topic = "bench-once-live";
         let config = self.configure(once_as(topic), broker, topic, &log)?;
         let agent = self.start_agent(&config, &[])?;
+        // A consumer does not wait for a topic.
+        thread::sleep(Duration::from_secs(5));
         let (mut consumer, latencies) = consume(kcat, broker, topic)?;
         let seconds = if self.scale == 1 { 30 } else { 5 };
         let measured = write_lines(&log, seconds).and_then(|count| take_all(&latencies, count));
@@ -120,7 +122,7 @@ impl Bench {
 
 /// Writes 1,000 lines a second, each with the time, after a moment in which all has settled. Returns how many.
 fn write_lines(log: &Path, seconds: u64) -> Outcome<u64> {
-    thread::sleep(Duration::from_secs(5));
+    thread::sleep(Duration::from_secs(2));
     let mut file = OpenOptions::new().append(true).open(log)?;
     let (began, count) = (Instant::now(), seconds * 1000);
     for line in 0..count {
