@@ -1,6 +1,7 @@
 //! The agent is killed, or stands still.
 
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,11 +12,32 @@ use super::{FEW, exactly_once, kills};
 use crate::support::env::SOON;
 use crate::support::kafka::RealKafka;
 
-/// The agent is killed at any time. In long runs the state folder goes too, every third time.
+/// The agent is killed at any time. In long runs the state folder goes too, every third time, and some agents are killed
+/// beside each other, each of which has its own files.
 fn killed(kafka: &RealKafka, name: &str, checked: &str) {
     let said = exactly_once(kafka, name).0.run(&["check"]).stdout;
     assert!(said.contains(checked), "{said}");
-    run(kafka, name, kills(), |env, _, n| {
+    let rounds = kills().div_ceil(MOST_OF_ONE);
+    let next = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..rounds.min(AT_ONCE) {
+            scope.spawn(|| {
+                loop {
+                    let round = next.fetch_add(1, Ordering::Relaxed);
+                    if round >= rounds {
+                        break;
+                    }
+                    let done = round * MOST_OF_ONE;
+                    kill_one(kafka, name, MOST_OF_ONE.min(kills() - done));
+                }
+            });
+        }
+    });
+    println!("{name}: {} kills in all", kills());
+}
+
+fn kill_one(kafka: &RealKafka, name: &str, count: u32) {
+    run(kafka, name, count, |env, _, n| {
         match n.is_multiple_of(4) {
             true => env.start_and_run_on(),
             false => env.start(),
@@ -68,3 +90,8 @@ fn an_agent_that_slept_beyond_the_time_out_goes_on_by_itself() {
         env.stop();
     });
 }
+
+/// One agent is killed so often: what it has written is held in memory until it is compared.
+const MOST_OF_ONE: u32 = 250;
+/// So many agents are killed beside each other.
+const AT_ONCE: u32 = 8;
