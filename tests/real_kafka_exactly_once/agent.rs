@@ -94,4 +94,4 @@ fn an_agent_that_slept_beyond_the_time_out_goes_on_by_itself() {
 /// One agent is killed so often: what it has written is held in memory until it is compared.
 const MOST_OF_ONE: u32 = 250;
 /// So many agents are killed beside each other.
-const AT_ONCE: u32 = 8;
+const AT_ONCE: u32 = 6;
