@@ -17,7 +17,7 @@ pub struct TailerHandle(Arc<Bell>);
 /// as many as files.
 #[derive(Debug)]
 struct Bell {
-    is_rung: Mutex<bool>,
+    ring: Mutex<Ring>,
     rung: Condvar,
     id: u64,
     is_parked: AtomicBool,
@@ -26,13 +26,20 @@ struct Bell {
     parked_woken: Sender<u64>,
 }
 
+#[derive(Debug, Default)]
+struct Ring {
+    is_rung: bool,
+    /// The tailer waits on its thread. To wake nobody is a system call as well.
+    is_awaited: bool,
+}
+
 impl TailerHandle {
     /// A handle for one tailer, which waits for it. While the tailer is parked, its id is sent to
     /// `parked_woken` as well.
     pub fn new(parked_woken: Sender<u64>) -> TailerHandle {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         TailerHandle(Arc::new(Bell {
-            is_rung: Mutex::new(false),
+            ring: Mutex::default(),
             rung: Condvar::new(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             is_parked: AtomicBool::new(false),
@@ -46,11 +53,16 @@ impl TailerHandle {
     /// A tailer may be parked at this very moment. The scheduler sets `is_parked` and then sees whether the bell
     /// was rung; here the bell is rung and then `is_parked` is read. So one of both notices.
     pub fn wake(&self) {
-        if std::mem::replace(&mut *self.lock(), true) {
+        let mut ring = self.lock();
+        if std::mem::replace(&mut ring.is_rung, true) {
             // Whoever rang it first sees to the rest.
             return;
         }
-        self.0.rung.notify_one();
+        let is_awaited = ring.is_awaited;
+        drop(ring);
+        if is_awaited {
+            self.0.rung.notify_one();
+        }
         fence(Ordering::SeqCst);
         if self.0.is_parked.load(Ordering::Relaxed) {
             let _ = self.0.parked_woken.send(self.0.id);
@@ -60,23 +72,23 @@ impl TailerHandle {
     /// Waits until the tailer is woken, for `patience` at most; returns whether it was.
     pub(crate) fn wait(&self, patience: Duration) -> bool {
         let _rest = self.rest();
-        let woken = self
-            .0
-            .rung
-            .wait_timeout_while(self.lock(), patience, |is_rung| !*is_rung);
-        let (mut is_rung, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *is_rung)
+        let mut ring = self.lock();
+        ring.is_awaited = true;
+        let rung = &self.0.rung;
+        let woken = rung.wait_timeout_while(ring, patience, |ring| !ring.is_rung);
+        let (mut ring, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *ring).is_rung
     }
 
     /// Whether the tailer was woken since its bell was last cleared; clears the bell.
     pub(crate) fn clear(&self) -> bool {
         self.moves();
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut self.lock().is_rung)
     }
 
     /// Whether the tailer was woken and does not know it yet.
     pub(crate) fn is_rung(&self) -> bool {
-        *self.lock()
+        self.lock().is_rung
     }
 
     /// The number by which the scheduler and the wait lists tell tailers apart.
@@ -118,11 +130,8 @@ impl TailerHandle {
         moved_ms != 0 && clock_ms().saturating_sub(moved_ms) >= patience_ms
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.0
-            .is_rung
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -460,7 +460,8 @@ fn raise_descriptor_limit() -> u64 {
 
 /// How long the start waits for file systems that do not answer.
 pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway.
-const BATCH_QUEUE: usize = 64;
+/// Batches that may wait for a producer; their bytes are bounded by the memory budget anyway. Those of all files that are
+/// read at the same moment should find room: who has to wait is woken for each batch that is taken.
+const BATCH_QUEUE: usize = 256;
 /// Messages that may wait for the registrar while it writes.
 const PROGRESS_QUEUE: usize = 4096;

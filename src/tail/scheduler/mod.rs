@@ -23,6 +23,7 @@
 //! [`TailerHandle::wake`]: crate::tailer_handle::TailerHandle::wake
 
 mod line;
+mod orders;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -343,6 +344,7 @@ where
 
     /// Gives threads to those that wait for one, as far as there are any.
     fn hand_out(&mut self) {
+        let mut tasks = Vec::new();
         loop {
             if self.line.busy() >= self.threads.most(self.line.most_threads())
                 || (self.threads.are_shared() && self.line.has_many_short_runs(Instant::now()))
@@ -369,8 +371,9 @@ where
                 }
             }
             self.line.begin(device, task.handle());
-            self.threads.run(task);
+            tasks.push(task);
         }
+        self.threads.run(tasks);
         self.threads.note_busy(self.line.busy());
         let has_waiters = self.line.is_room_wanted();
         let is_near_limit = has_waiters || self.line.moving() >= NEAR_LIMIT;

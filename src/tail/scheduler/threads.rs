@@ -4,13 +4,15 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::Sender;
 use log::Level;
 
 use super::line::SHORT_RUN;
+use super::orders::Orders;
 use super::task::{Message, RunOutcome, TailerReport, Task};
 use crate::condition::{Board, Condition};
 use crate::panics::caught;
@@ -19,8 +21,7 @@ use crate::panics::caught;
 #[derive(Debug)]
 pub(super) struct Threads<T, R> {
     /// To the threads, whichever is free.
-    orders: Sender<Order<T>>,
-    taken: Receiver<Order<T>>,
+    orders: Arc<Orders<Order<T>>>,
     /// For the threads, which give tailers back.
     sender: Sender<Message<T>>,
     report: R,
@@ -54,10 +55,8 @@ where
 {
     /// No threads yet. They give tailers back to `sender`, and tell of those that ended by `report`.
     pub(super) fn new(sender: Sender<Message<T>>, report: R) -> Self {
-        let (orders, taken) = unbounded();
         Threads {
-            orders,
-            taken,
+            orders: Arc::new(Orders::new()),
             sender,
             report,
             count: 0,
@@ -103,9 +102,11 @@ where
         !self.orders.is_empty()
     }
 
-    /// Has the first thread that is free run `task`.
-    pub(super) fn run(&self, task: Box<T>) {
-        let _ = self.orders.send(Order::Run(task));
+    /// Has the threads run these, the first one first, whichever is free.
+    pub(super) fn run(&self, tasks: Vec<Box<T>>) {
+        if !tasks.is_empty() {
+            self.orders.add(tasks.into_iter().map(Order::Run));
+        }
     }
 
     /// A tailer has come back, or ended.
@@ -146,14 +147,17 @@ where
     }
 
     fn start(&mut self) -> bool {
-        let (taken, sender, report) =
-            (self.taken.clone(), self.sender.clone(), self.report.clone());
+        let (orders, sender, report) = (
+            self.orders.clone(),
+            self.sender.clone(),
+            self.report.clone(),
+        );
         // A thread that has another file with each run is named after none.
         let is_named = !self.are_shared;
         let started = thread::Builder::new()
             .name("tail".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || work(&taken, &sender, is_named, report));
+            .spawn(move || work(&orders, &sender, is_named, report));
         match started {
             Ok(_) => {
                 self.count += 1;
@@ -185,9 +189,7 @@ where
         if self.count > busy {
             let since = *self.idle_since.get_or_insert(now);
             if now.duration_since(since) >= IDLE_FOR {
-                for _ in busy..self.count {
-                    let _ = self.orders.send(Order::Exit);
-                }
+                self.orders.add((busy..self.count).map(|_| Order::Exit));
                 self.count = busy;
                 self.idle_since = None;
             }
@@ -195,14 +197,20 @@ where
     }
 }
 
+impl<T, R> Drop for Threads<T, R> {
+    fn drop(&mut self) {
+        self.orders.end();
+    }
+}
+
 /// The body of a `tail:<path>` thread: one tailer, and when that is parked or ends, another.
 fn work<T: Task>(
-    taken: &Receiver<Order<T>>,
+    orders: &Orders<Order<T>>,
     sender: &Sender<Message<T>>,
     is_named: bool,
     report: impl Fn(TailerReport) + Clone + 'static,
 ) {
-    while let Ok(Order::Run(mut task)) = taken.recv() {
+    while let Some(Order::Run(mut task)) = orders.take() {
         let (path, log) = task.followed();
         if is_named && let Ok(name) = CString::new(thread_name(&path)) {
             let _ = rustix::thread::set_name(&name);
