@@ -105,7 +105,7 @@ impl KafkaConfig {
         match self.linger {
             // Too short to be shared.
             linger if linger < Duration::from_millis(8) => Duration::ZERO,
-            linger => linger * 3 / 4,
+            linger => linger - (linger / 4).min(BATCHES_GATHER_FOR),
         }
     }
 
@@ -395,3 +395,6 @@ fn open_to_others(file: &Path) -> Option<String> {
         )
     })
 }
+
+/// A batch waits no longer than this for those of other files: they are read at the same moment.
+const BATCHES_GATHER_FOR: Duration = Duration::from_millis(16);

@@ -265,15 +265,14 @@ mod tests {
             let (connection, _, request) = play.until_produce(|_| metadata(&leaders));
             play.answer(connection, all_produced(&request));
         }
-        let linger = Duration::from_secs(1);
-        Arc::get_mut(&mut play.machine.config)
-            .expect("is the machine's alone")
-            .linger = linger;
+        let config = Arc::get_mut(&mut play.machine.config).expect("is the machine's alone");
+        config.linger = Duration::from_secs(1);
+        let of_batch = config.batch_linger();
         play.line(&files[0], "line\n");
-        play.now += linger / 8;
+        play.now += of_batch / 2;
         assert!(play.poll().is_empty());
         files.iter().for_each(|to| play.line(to, "line\n"));
-        play.now += linger / 8;
+        play.now += of_batch / 2;
         // One partition is due, the others would be later.
         let sent = play.poll();
         let [(_, _, request)] = &sent[..] else {
