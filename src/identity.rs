@@ -168,6 +168,16 @@ impl Fingerprint {
         Some(verified)
     }
 
+    /// Whether the two can be of one content, which may have grown between them. Nothing is known of no bytes.
+    pub fn agrees_with(&self, other: &Fingerprint) -> bool {
+        if self.len == other.len {
+            return self.len > 0 && self.hash == other.hash;
+        }
+        let steps = self.steps.into_iter().zip(other.steps);
+        let mut both = steps.take_while(|(one, other)| *one != 0 && *other != 0);
+        self.len.min(other.len) > 0 && both.all(|(one, other)| one == other)
+    }
+
     /// As [`Fingerprint::of`], without the NULs that `head` ends with: they may be overwritten yet.
     pub fn of_written(head: &[u8]) -> Self {
         let head = &head[..head.len().min(Self::MAX_LEN)];

@@ -33,8 +33,8 @@ pub struct TopicPositions {
     forgotten: Vec<Forgotten>,
     /// The same, since the last transaction: a file that goes on where this one ended may be opened only now.
     just_forgotten: Vec<Forgotten>,
-    /// Serial numbers of which the topic has no record and that are news to it: files that are not read from their
-    /// beginning, or not at all.
+    /// Serial numbers of which the topic has no record. Those of files that are read from their beginning are news as well:
+    /// what the topic does not know was made after all that it knows, and is read after that.
     untold: HashMap<u64, usize>,
     /// Those that took the place of others, and of which the topic has no record since: where they begin, and which
     /// others.
@@ -97,10 +97,7 @@ impl TopicPositions {
     /// on their way.
     pub(super) fn open(&mut self, checkpoint: &Checkpoint, replaces: &[u64], continues: u64) {
         let serial = checkpoint.serial;
-        if checkpoint.offset > 0 {
-            self.untold
-                .insert(serial, producer_of(&checkpoint.path, self.producers));
-        }
+        self.register(checkpoint);
         let mut others = replaces.to_vec();
         if continues != 0 && !others.contains(&continues) {
             others.push(continues);
@@ -113,9 +110,11 @@ impl TopicPositions {
         }
     }
 
-    /// A file is known, and nobody reads it: without it, what was delivered of its content, or is not to be, were read.
+    /// A file is known: without it, what was delivered of its content, or is not to be, were read, or too late. Of one in
+    /// which nothing was yet there is nothing to tell: another content in it would be taken for it.
     pub(super) fn register(&mut self, checkpoint: &Checkpoint) {
-        if checkpoint.offset > 0 || !checkpoint.is_unfinished() {
+        let has_content = checkpoint.identity.fingerprint.len > 0;
+        if has_content || checkpoint.offset > 0 || !checkpoint.is_unfinished() {
             let producer = producer_of(&checkpoint.path, self.producers);
             self.untold.insert(checkpoint.serial, producer);
         }
@@ -162,7 +161,8 @@ impl TopicPositions {
         let is_told = |forgotten: &Forgotten| {
             let mut told = told.iter();
             told.any(|told| {
-                told.path == forgotten.path && told.identity.fingerprint == forgotten.beginning
+                told.path == forgotten.path
+                    && told.identity.fingerprint.agrees_with(&forgotten.beginning)
             })
         };
         let is_mine = |forgotten: &mut Forgotten| forgotten.producer == producer;
@@ -309,10 +309,15 @@ impl ReadPositions {
         }
         let mut positions = self.of.with_producers(producers);
         for stale in stale {
-            let all = || saved.checkpoints.iter().rev();
-            let now = all().find(|known| is_same(known, &stale));
-            // A copy of what was truncated.
-            match now.or_else(|| all().find(|known| has_same_beginning(known, &stale))) {
+            let all = || saved.checkpoints.iter();
+            let now = all().rev().find(|known| is_same(known, &stale));
+            // A copy of what was truncated: the first one that was opened after that.
+            let copies = all().filter(|known| {
+                known.path == stale.path
+                    && known.serial > stale.serial
+                    && has_same_beginning(known, &stale)
+            });
+            match now.or_else(|| copies.min_by_key(|known| known.serial)) {
                 Some(now) => positions
                     .replaced
                     .entry(now.serial)
@@ -343,8 +348,10 @@ fn is_same(one: &Checkpoint, other: &Checkpoint) -> bool {
     (a.inode, a.born_ns) == (b.inode, b.born_ns) && has_same_beginning(one, other)
 }
 
+/// One of them may have been looked at when its file was shorter.
 fn has_same_beginning(one: &Checkpoint, other: &Checkpoint) -> bool {
-    beginning(one) == beginning(other)
+    let (one, other) = (&one.identity.fingerprint, &other.identity.fingerprint);
+    one.agrees_with(other)
 }
 
 fn beginning(of: &Checkpoint) -> (u16, u64) {

@@ -139,7 +139,9 @@ fn what_a_copy_goes_on_with_is_forgotten_with_the_first_record_of_the_copy() {
 #[test]
 fn the_topic_has_what_nobody_reads_if_it_would_be_read_without_that() {
     let mut positions = TopicPositions::new("a");
-    positions.register(&sample(3, 0));
+    let mut empty = sample(3, 0);
+    empty.identity.fingerprint = Fingerprint::of(b"");
+    positions.register(&empty);
     positions.register(&sample(4, 100));
     let mut skipped = sample(5, 0);
     skipped.state = SourceState::Skipped;
@@ -150,7 +152,7 @@ fn the_topic_has_what_nobody_reads_if_it_would_be_read_without_that() {
     // Also after a kill that came before it was told, and only what the topic has not.
     let topic = positions.seal(0, &[sample(4, 100)], &HashMap::new());
     let mut saved = Saved {
-        checkpoints: vec![sample(3, 0), sample(4, 100), skipped],
+        checkpoints: vec![empty, sample(4, 100), skipped],
         ..Saved::default()
     };
     let (_, positions) = read("a", &topic).move_on(&mut saved, 1);
@@ -195,4 +197,38 @@ fn a_serial_number_that_a_killed_agent_could_not_forget_is_forgotten_by_the_next
             .len(),
         2
     );
+}
+
+/// What the topic does not know is read after all that it knows.
+#[test]
+fn the_topic_has_what_is_read_from_its_beginning_when_it_has_what_was_opened_after_that() {
+    let mut positions = TopicPositions::new("a");
+    positions.open(&sample(3, 0), &[], 0);
+    positions.open(&sample(4, 120), &[], 0);
+    let mut untold: Vec<_> = positions.untold(0).collect();
+    untold.sort();
+    assert_eq!(untold, [3, 4]);
+}
+
+/// A log was known when it had few bytes, was truncated, and its copy was opened; then the agent was killed before it
+/// could tell of the copy, and again when it had.
+#[test]
+fn the_place_in_what_was_truncated_goes_with_the_first_record_of_the_copy_although_that_is_longer()
+{
+    let mut young = sample(3, 10);
+    young.identity.fingerprint = Fingerprint::of(b"first line");
+    let mut topic = TopicPositions::new("a").seal(0, &[young], &HashMap::new());
+    let copied = |serial, offset| {
+        let mut copy = sample(serial, offset);
+        copy.identity.fingerprint = Fingerprint::of(&b"first line of many more".repeat(9));
+        copy
+    };
+    let mut saved = Saved {
+        checkpoints: vec![copied(4, 10)],
+        ..Saved::default()
+    };
+    let (_, mut positions) = read("a", &topic).move_on(&mut saved, 1);
+    positions.open(&copied(5, 10), &[4], 0);
+    topic.extend(positions.seal(0, &[copied(5, 200)], &[(5, 200)].into()));
+    assert_eq!(moved(read("a", &topic), &[]), [(5, 200)]);
 }
