@@ -553,6 +553,37 @@ fn verify_looks_for_no_file_that_no_section_names_and_tells_of_what_was_lost() {
 }
 
 #[test]
+fn a_topic_that_does_not_exist_is_told_and_the_others_are_verified() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_topic("others", 1);
+    let missing = kafka.fresh_name("not-there");
+    let mut env = tagging(&kafka, &topic);
+    env.set("log:app", "path", &env.path("app.log"));
+    env.append("app.log", "line\n");
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    env.set("log:quiet", "path", &env.path("quiet.log"))
+        .set("log:quiet", "topic", &missing);
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    assert_eq!(said["good_bytes"], 5, "{said}");
+    let told = &said["missing_topics"][0];
+    assert_eq!(
+        (&told["topic"], &told["bytes"]),
+        (&missing.as_str().into(), &0.into())
+    );
+    env.append("quiet.log", "its topic is missing\n");
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, &said["good_bytes"]), (Some(1), &5.into()), "{said}");
+    assert_eq!(said["missing_topics"][0]["bytes"], 21, "{said}");
+    let screen = env.run(&["verify"]).stdout;
+    let words =
+        format!("no such topic  {missing}\n               1 file with 21 bytes is for it\n");
+    assert!(screen.contains(&words), "{screen}");
+    assert!(screen.contains("there are differences"), "{screen}");
+}
+
+#[test]
 fn verify_says_what_it_cannot_tell() {
     let kafka = RealKafka::current();
     let topic = kafka.fresh_topic("refused", 1);

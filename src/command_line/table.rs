@@ -246,7 +246,8 @@ pub(super) const COMMANDS: &[Row] = &[
                files that are gone, only the place is looked at. What rules drop is told by running them again over \
                the file. Dead letters, holes, what came before provenance or start_at = end, and what a topic does \
                not keep any more, are no difference. What was sent again after a kill counts as twice, \
-               what 'logagent rewind' has asked for does not: a line says how much it is.\n\
+               what 'logagent rewind' has asked for does not: a line says how much it is. A topic that does not exist \
+               is a difference if files have lines for it.\n\
                A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.\n\
                Exit codes: 0 all is there, once; 1 there are differences; 2 it cannot be told, or not of all.",
         options: &[

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check::File;
+use super::nowhere::Nowhere;
 use super::rewound::Rewinds;
 use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
@@ -118,6 +119,8 @@ pub(super) struct Report {
     pub(super) of_others: u64,
     /// Records of transactions that were aborted.
     pub(super) aborted: u64,
+    /// Topics of the ini that do not exist.
+    pub(super) nowhere: Vec<Nowhere>,
     /// What was sent again because somebody wanted it.
     pub(super) rewinds: Rewinds,
     without_at: u64,
@@ -209,7 +212,8 @@ impl Report {
 
     /// The exit code.
     pub(super) fn code(&self) -> u8 {
-        let is_different = self.counts.iter().any(|(count, _)| *count > 0);
+        let waits = self.nowhere.iter().any(|topic| topic.bytes > 0);
+        let is_different = waits || self.counts.iter().any(|(count, _)| *count > 0);
         let untold = REASONS.iter().zip(&self.explained);
         let mut untold = untold.filter(|((reason, ..), _)| *reason == Reason::Untold);
         match (is_different, untold.any(|(_, bytes)| *bytes > 0)) {
@@ -249,6 +253,9 @@ impl Report {
             self.aborted,
             "records of aborted transactions, which no consumer sees",
         )?;
+        for topic in &self.nowhere {
+            write!(out, "{}", topic.shown(WIDTH))?;
+        }
         for finding in self.findings.iter().take(MOST_SHOWN) {
             writeln!(out, "{}", self.shown(finding, files))?;
         }
@@ -345,7 +352,12 @@ impl Report {
             number(&name, *count);
             number(&format!("{name}_bytes"), *bytes);
         }
-        json.extend(b",\"findings\":[");
+        json.extend(b",\"missing_topics\":[");
+        for (at, topic) in self.nowhere.iter().enumerate() {
+            json.extend(if at > 0 { &b","[..] } else { b"" });
+            topic.push_json(&mut json);
+        }
+        json.extend(b"],\"findings\":[");
         for (at, finding) in self.findings.iter().enumerate() {
             if at > 0 {
                 json.push(b',');
@@ -386,7 +398,7 @@ fn name_of(kind: Kind) -> &'static str {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
