@@ -248,8 +248,11 @@ pub(super) const COMMANDS: &[Row] = &[
                not keep any more, are no difference. What was sent again after a kill counts as twice, \
                what 'logagent rewind' has asked for does not: a line says how much it is. A topic that does not exist \
                is a difference if files have lines for it.\n\
+               Bytes that the agent has lost before it read them (LOST of 'logagent status') are told too; --since leaves \
+               out what was lost before.\n\
                A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.\n\
-               Exit codes: 0 all is there, once; 1 there are differences; 2 it cannot be told, or not of all.",
+               Exit codes: 0 all is there, once, but for what was rewound; 1 there are differences, or bytes were lost; \
+               2 it cannot be told, or not of all.",
         options: &[
             option(
                 "topic",
