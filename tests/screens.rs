@@ -760,6 +760,32 @@ fn an_ini_that_was_changed_on_disk_and_is_not_in_force_is_told_until_it_is() {
 }
 
 #[test]
+fn a_tap_that_waits_before_the_start_sees_the_first_line() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..5_000);
+    env.start();
+    env.wait_for_records(5_000);
+    let path = env.path("app.log");
+    for of in ["app", &path] {
+        env.stop();
+        let rewound = env.run(&["rewind", &path, "--to", "0", "--yes"]);
+        assert_eq!(rewound.code, Some(0), "{}", rewound.stderr);
+        let mut tap = Agent::spawn(env.command(&["tap", of, "-n", "3", "--wait"]));
+        tap.wait_for_log("no agent runs: waits for it to start", SOON);
+        env.start();
+        let shown = tap.wait_exit(SOON);
+        assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+        let heads = shown
+            .stdout
+            .lines()
+            .filter(|line| line.contains("app.log:"));
+        let offsets: Vec<&str> = heads.map(|head| head.rsplit(':').next().unwrap()).collect();
+        assert_eq!(offsets, ["0", "7", "14"], "{}", shown.stdout);
+    }
+    env.stop();
+}
+
+#[test]
 fn a_tap_waits_for_the_agent_and_says_that_it_waits_for_lines() {
     let mut env = Env::new();
     let none = env.run(&["tap", "app"]);

@@ -4,12 +4,14 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
 
+use super::awaited::Announced;
 use super::client::{AskError, ask, open};
 use super::elsewhere;
 use super::measures::{clock_ms, cut, plain};
 use super::status::absolute;
 use super::wire;
 use crate::command_line::TapOptions;
+use crate::config::Config;
 use crate::shown::ShownPath;
 use crate::tap::TappedRecord;
 
@@ -17,8 +19,12 @@ use crate::tap::TappedRecord;
 pub fn tap(options: &TapOptions, out: &mut impl Write) -> Result<(), AskError> {
     let mut left = options.count;
     let mut is_told = false;
+    let mut announced = None;
     loop {
-        let ended = tap_one(options, &mut left, out);
+        if options.wait && announced.is_none() {
+            announced = Announced::to_agent_in(&Config::state_dir(&options.config));
+        }
+        let ended = tap_one(options, &mut left, &mut announced, out);
         let is_away = match &ended {
             Err(AskError::NoAgent { error, .. }) => elsewhere::is_absent(error),
             Err(AskError::Silent(_)) => true,
@@ -34,10 +40,12 @@ pub fn tap(options: &TapOptions, out: &mut impl Write) -> Result<(), AskError> {
     }
 }
 
-/// The same of the agent that runs now; `left` are how many are still to be shown.
+/// The same of the agent that runs now; `left` are how many are still to be shown, and `announced` is dropped when it
+/// looks on.
 fn tap_one(
     options: &TapOptions,
     left: &mut Option<u64>,
+    announced: &mut Option<Announced>,
     out: &mut impl Write,
 ) -> Result<(), AskError> {
     let (log, path) = section_of(options)?;
@@ -47,6 +55,7 @@ fn tap_one(
         answer.lines.read_line(&mut why)?;
         return Err(AskError::Refused(why.trim_end().to_owned()));
     }
+    *announced = None;
     answer.lines.get_ref().set_read_timeout(Some(QUIET))?;
     if let Err(error) = answer.lines.fill_buf() {
         match error.kind() {
