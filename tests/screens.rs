@@ -370,14 +370,28 @@ fn a_tap_shows_records_masked_and_one_that_is_not_read_holds_up_nothing() {
     // After a reload, too.
     env.set("log:app", "header.team", "shop");
     assert_eq!(env.run(&["reload"]).code, Some(0));
-    let mut tap = Agent::spawn(env.command(&["tap", "app", "-n", "1"]));
+    let mut tap = Agent::spawn(env.command(&["tap", "app", "-n", "1", "--headers"]));
     while tap.is_running() {
         assert!(begin.elapsed() < 2 * SOON);
         env.append("app.log", "more\n");
         count += 1;
         env.wait_for_records(count);
     }
-    assert!(tap.wait_exit(SOON).stdout.ends_with("\n  more\n"));
+    let shown = tap.wait_exit(SOON).stdout;
+    assert!(shown.ends_with("\n  more\n"), "{shown}");
+    // Those that the last record of that kind has in Kafka.
+    let sent = env.broker.records(TOPIC).pop().unwrap();
+    assert!(
+        sent.headers.iter().any(|(name, _)| name == "team"),
+        "{sent:?}"
+    );
+    for (name, value) in sent.headers.iter().filter(|(name, _)| name != "at") {
+        let value = String::from_utf8(value.clone().unwrap()).unwrap();
+        assert!(
+            shown.contains(&format!("\n  | {name} = {value}\n")),
+            "{shown}"
+        );
+    }
 
     // The one that hangs: what found no room is counted.
     let more: String = (0..30_000)

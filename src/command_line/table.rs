@@ -188,10 +188,13 @@ pub(super) const COMMANDS: &[Row] = &[
         operands: "NAME|PATH",
         most_operands: 1,
         help: "print records of [log:NAME], or of one file, as they go, masked; they are copies, which hold up nothing",
-        more: "Records that come faster than they can be shown are left out and counted. On a terminal the beginning of \
-               each is shown, elsewhere all of it, up to 16 KiB.",
+        more: "The head of each says topic, partition, key, time, file and offset. Records that come faster than they can \
+               be shown are left out and counted. On a terminal the beginning of each is shown, elsewhere all of it, up \
+               to 16 KiB. With --wait before the start, the agent reads nothing until it looks on, for 3 s at most, so \
+               that the first line is shown.",
         options: &[
             option("count", Some('n'), "COUNT", "so many of them, then exit"),
+            option("headers", None, "", "with the headers of each"),
             option(
                 "wait",
                 None,

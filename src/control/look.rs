@@ -81,7 +81,7 @@ fn tap_one(
         if path.as_ref().is_some_and(|path| *path != shown) {
             continue;
         }
-        match print(&record, is_terminal, out).and_then(|()| out.flush()) {
+        match print(&record, options.headers, is_terminal, out).and_then(|()| out.flush()) {
             Ok(()) => {}
             // Whoever read has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -102,16 +102,27 @@ fn section_of(options: &TapOptions) -> Result<(String, Option<String>), AskError
     let path = absolute(&options.log);
     let answer = ask(&options.config, &format!("why {path}"))?;
     let words = answer.text.trim_end();
-    let name = words.strip_prefix("followed by [log:");
-    let name = name.and_then(|rest| Some(rest.split_once(']')?.0));
-    match name.filter(|_| answer.is_ok) {
-        Some(name) => Ok((name.to_owned(), Some(path))),
+    let of = |words: &str| {
+        let (name, behind) = words.strip_prefix("[log:")?.split_once(']')?;
+        Some((name.to_owned(), behind.to_owned()))
+    };
+    // An agent that waits for this tap has read nothing yet.
+    let unseen = of(words).filter(|(_, behind)| options.wait && behind.starts_with(UNSEEN));
+    let followed = words.strip_prefix("followed by ").filter(|_| answer.is_ok);
+    let found = followed.and_then(of).or(unseen);
+    match found.map(|(name, _)| name) {
+        Some(name) => Ok((name, Some(path))),
         None => Err(AskError::Refused(format!("'{path}': {words}"))),
     }
 }
 
-/// A head, and the lines of the record behind it; on a terminal as much of them as is seen at a glance.
-fn print(record: &TappedRecord, is_terminal: bool, out: &mut impl Write) -> io::Result<()> {
+/// A head, headers if they are asked for, and the lines of the record behind them; on a terminal as much of them as is seen at a glance.
+fn print(
+    record: &TappedRecord,
+    with_headers: bool,
+    is_terminal: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let (width, most_lines) = match is_terminal {
         true => (WIDTH, GLANCE),
         false => (usize::MAX, usize::MAX),
@@ -132,6 +143,9 @@ fn print(record: &TappedRecord, is_terminal: bool, out: &mut impl Write) -> io::
         record.offset
     );
     writeln!(out, "{}", cut(&plain(&head), width))?;
+    for header in record.headers.iter().filter(|_| with_headers) {
+        writeln!(out, "  | {}", cut(&plain(header), width - 4))?;
+    }
     let lines = record.value.split('\n').count();
     for line in record.value.split('\n').take(most_lines) {
         // A terminal decides itself how wide a tab is.
@@ -155,6 +169,8 @@ fn print(record: &TappedRecord, is_terminal: bool, out: &mut impl Write) -> io::
     }
 }
 
+/// What the agent says of a file that it is about to follow.
+const UNSEEN: &str = " names it and has not seen it yet";
 /// After so long without a record it is said that there is none.
 const QUIET: Duration = Duration::from_secs(2);
 /// How often an agent that does not run is looked for.
