@@ -40,6 +40,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 pub use awaited::AwaitedTaps;
 pub use client::{AskError, ask};
+pub use elsewhere::other_state_dir;
 pub use look::tap;
 pub use reload::{ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
 pub use status::{Health, status};
