@@ -300,6 +300,31 @@ pub(crate) struct Own<'a> {
     pub(crate) headers: &'a [u8],
 }
 
+impl<'a> Own<'a> {
+    /// The headers, name and value.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = self.headers;
+        std::iter::from_fn(move || Some((take_sized(&mut rest)?, take_sized(&mut rest)?)))
+    }
+}
+
+/// Takes what [`push_sized`] has appended.
+fn take_sized<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (mut len, mut shift) = (0_usize, 0);
+    loop {
+        let (byte, behind) = rest.split_first()?;
+        *rest = behind;
+        len |= usize::from(byte & 0x7f).checked_shl(shift)?;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let (taken, behind) = rest.split_at_checked(len >> 1)?;
+    *rest = behind;
+    Some(taken)
+}
+
 /// Appends a name or value of a header as a record has it: its length as a zigzag varint, and the bytes.
 pub(crate) fn push_sized(block: &mut Vec<u8>, bytes: &[u8]) {
     let mut len = (bytes.len() as u64) << 1;

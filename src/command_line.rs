@@ -299,6 +299,7 @@ fn make_tap(given: Given) -> Result<Command, UsageError> {
         config: given.config_or_default(),
         count: count.transpose()?,
         wait: given.has("wait"),
+        headers: given.has("headers"),
         log: given
             .operands
             .into_iter()
@@ -310,10 +311,16 @@ fn make_tap(given: Given) -> Result<Command, UsageError> {
 
 fn make_rewind(given: Given) -> Result<Command, UsageError> {
     let (config, yes) = (given.config_or_default(), given.has("yes"));
-    let to = given.text("to").and_then(|to| match &*to {
-        "end" => Some(To::End),
-        offset => offset.parse().map(To::Offset).ok(),
+    let to = given.value("to").map(|to| {
+        to.parse_with(|text| match text {
+            "end" => Ok(To::End),
+            offset => offset
+                .parse()
+                .map(To::Offset)
+                .map_err(|_| "0, end or an offset is wanted"),
+        })
     });
+    let to = to.transpose()?;
     match (<[OsString; 1]>::try_from(given.operands), to) {
         (Ok([path]), Some(to)) => Ok(Command::Rewind(RewindOptions {
             config,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Framing, Piece};
 use crate::shown::escape;
 
 /// Where lookers-on are known, one for the process.
@@ -42,6 +42,8 @@ pub struct TappedRecord {
     pub partition: String,
     /// Its key.
     pub key: Option<String>,
+    /// Its headers, each as `name = value`.
+    pub headers: Vec<String>,
     /// Its CreateTime.
     pub time: SystemTime,
     /// The path whose line it is.
@@ -62,6 +64,7 @@ impl Default for TappedRecord {
             topic: String::new(),
             partition: String::new(),
             key: None,
+            headers: Vec::new(),
             time: UNIX_EPOCH,
             path: PathBuf::new(),
             offset: 0,
@@ -199,6 +202,7 @@ fn copy(
         key: batch
             .key_at(from)
             .map(|key| Shown(&key[..key.len().min(LONGEST)]).to_string()),
+        headers: headers(batch, (from, to), record.len()),
         time: UNIX_EPOCH + Duration::from_millis(time_ms),
         path: batch.destination.path.to_path_buf(),
         offset: batch.span(from, to).start,
@@ -206,6 +210,40 @@ fn copy(
         left_out: (record.len() - shown.len()) as u64,
         missed: 0,
     }
+}
+
+/// The headers of the record that lies between these positions, in the order that Kafka has them.
+fn headers(batch: &Batch, (from, to): (usize, usize), value_len: usize) -> Vec<String> {
+    let show = |(name, value): (&[u8], &[u8])| {
+        let value = &value[..value.len().min(LONGEST_HEADER)];
+        format!("{} = {}", Shown(name), Shown(value))
+    };
+    let mut shown: Vec<String> = batch.destination.headers().map(show).collect();
+    let (events, piece) = match &batch.framing {
+        Framing::Lines => (None, None),
+        Framing::Part(piece) => (None, Some(*piece)),
+        Framing::Events(events) => (Some(&**events), events.piece),
+    };
+    let number = events.map_or(0, |events| events.index_at(from));
+    if let Some(own) = events.and_then(|events| events.own_of(number)) {
+        shown.extend(own.headers().map(show));
+    }
+    if let Some(Piece { index, last }) = piece {
+        shown.push(format!("part = {index}"));
+        shown.extend(last.then(|| format!("parts = {index}")));
+    }
+    if let Some(tag) = batch.tag {
+        let (start, end) = match events {
+            Some(events) => events.place(number),
+            None => (from as u32, to as u32),
+        };
+        let offset = batch.start + u64::from(start);
+        shown.push(match end.saturating_sub(start) as usize {
+            len if len == value_len + 1 => format!("at = {tag}:{offset}"),
+            len => format!("at = {tag}:{offset}:{len}"),
+        });
+    }
+    shown
 }
 
 /// Bytes with everything that a terminal obeys written out, but for newlines and tabs.
@@ -232,6 +270,8 @@ impl fmt::Display for Shown<'_> {
 const MOST_LOOKERS: usize = 8;
 /// Records that wait for a looker-on.
 const MOST_WAITING: usize = 256;
+/// Bytes of a header that are copied.
+const LONGEST_HEADER: usize = 1 << 10;
 /// Bytes of a record that are copied.
 const LONGEST: usize = 16 << 10;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kafka_protocol::messages::ApiKey;
 
-use crate::support::agent::Ended;
+use crate::support::agent::{Agent, Ended};
 use crate::support::env::{Env, TOPIC, lines};
 
 fn check(env: &Env, more: &[&str]) -> Ended {
@@ -317,5 +317,82 @@ fn where_the_metrics_listen_is_tried_and_may_be_the_agents_own() {
         said(&env),
         format!("metrics {address}, by the agent that runs")
     );
+    // Another ini, or a copy of this one, that names another folder for the positions.
+    let copy = env.config().with_file_name("copy.ini");
+    let ini = fs::read_to_string(env.config()).unwrap();
+    let folder = env.state_dir().display().to_string();
+    assert!(ini.contains(&folder), "{ini}");
+    let elsewhere = env.config().with_file_name("elsewhere");
+    fs::write(
+        &copy,
+        ini.replace(&folder, &elsewhere.display().to_string()),
+    )
+    .unwrap();
+    let mut command = Agent::command();
+    command
+        .arg("--config")
+        .arg(&copy)
+        .args(["check", "--offline"]);
+    let ended = Agent::spawn(command).wait_exit(Duration::from_secs(30));
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    let words =
+        format!("metrics {address} is in use by a logagent with another ini and state folder: ");
+    let found = findings(&ended.stdout, "WARN");
+    assert!(
+        found.len() == 1 && found[0].starts_with(&words),
+        "{found:?}"
+    );
+    env.stop();
+}
+
+#[test]
+fn the_topics_of_files_are_named_and_those_that_become_others() {
+    let mut env = Env::new();
+    env.set("log:app", "topic", "shop-{file}");
+    for name in ["a.log", "b.log"] {
+        env.write_lines(name, 0..10);
+    }
+    let named = |screen: &str, topics: &str| {
+        let line = format!("app topics of its files: {topics}");
+        assert!(findings(screen, "ok").contains(&line), "{screen}");
+    };
+    let ended = check(&env, &["--offline"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    named(&ended.stdout, "shop-a.log, shop-b.log");
+    env.write_lines("fr$.log", 0..10);
+    let ended = check(&env, &["--offline"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert_eq!(
+        findings(&ended.stdout, "WARN"),
+        ["app 'shop-fr$.log' cannot be a topic: records go to 'shop-fr_.log'"]
+    );
+    named(&ended.stdout, "shop-a.log, shop-b.log, shop-fr_.log");
+}
+
+#[test]
+fn a_state_folder_that_is_not_the_running_agents_is_a_warning() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.expect_lines(&lines(0..10));
+    let of_agent = env.state_dir();
+    let elsewhere = env.config().with_file_name("elsewhere");
+    env.set("agent", "reload", "manual")
+        .set("agent", "state_dir", elsewhere.to_str().unwrap());
+    // Before the folder is made, and after.
+    for _ in 0..2 {
+        let ended = check(&env, &["--offline"]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+        let found = findings(&ended.stdout, "WARN");
+        let words = format!("state the agent runs with {}", of_agent.display());
+        let is_it = |line: &String| {
+            line.replace(' ', "").starts_with(&words.replace(' ', ""))
+                && line.contains("all would be sent again")
+        };
+        assert!(found.len() == 1 && is_it(&found[0]), "{found:?}");
+        fs::create_dir_all(&elsewhere).unwrap();
+    }
+    env.set("agent", "state_dir", of_agent.to_str().unwrap());
+    assert_eq!(check(&env, &["--offline"]).code, Some(0));
     env.stop();
 }

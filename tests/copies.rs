@@ -357,6 +357,8 @@ fn a_writer_that_still_has_the_old_file_after_rotate_wait_is_read_or_said() {
         env.expect_lines(&lines(0..20));
         // It is closed by now.
         env.wait_for_log("is read to its end", SOON);
+        let now = format!(", now '{}'", env.path("app.log.1"));
+        assert!(env.log().contains(&now), "{}", env.log());
         old.write_all(b"late line 1\n").unwrap();
         if compress {
             drop(old);

@@ -404,6 +404,15 @@ fn verify_knows_what_was_dropped_rotated_and_packed() {
     let said = good("as it was written");
     assert!(said["dropped_bytes"].as_u64().unwrap() > 10_000, "{said}");
     assert_eq!(said["unsent_bytes"], 0, "{said}");
+    let number = |said: &Value, name: &str| said[name].as_u64().unwrap();
+    // Of each byte that was not held against the disk it is said why.
+    let unheld = |said: &Value| {
+        ["made", "gone", "long"].map(|why| number(said, &format!("uncompared_{why}_bytes")))
+    };
+    let [made, gone, long] = unheld(&said);
+    assert!(made > 10_000 && (gone, long) == (0, 0), "{said}");
+    let compared = number(&said, "compared_bytes");
+    assert_eq!(compared + made, number(&said, "good_bytes"), "{said}");
     for name in ["plain.log.1", "json.log.1", "errors.log.1"] {
         env.gzip(name);
     }
@@ -414,6 +423,13 @@ fn verify_knows_what_was_dropped_rotated_and_packed() {
     let (code, said) = verify(&env, &[]);
     assert_eq!((code, findings(&said)), (Some(2), vec![]), "{said}");
     assert_eq!(said["files_gone"], 1);
+    let [still_made, gone, _] = unheld(&said);
+    assert!(gone > 0 && still_made == made, "{said}");
+    let screen = env.run(&["verify"]).stdout;
+    for words in ["only looked for", "of them of files that are not on disk\n"] {
+        assert!(screen.contains(words), "{screen}");
+    }
+    assert!(screen.lines().all(|line| line.len() <= 80), "{screen}");
 }
 
 #[test]
@@ -441,6 +457,8 @@ fn what_a_rewind_has_sent_again_is_told_and_no_difference_and_what_comes_once_mo
     assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
     assert_eq!(said["records_rewound"], 80);
     assert_eq!(said["rewound_bytes"], lines.len() as u64 - middle);
+    let each = said["rewinds"].as_array().unwrap();
+    assert_eq!((each.len(), &each[0]["bytes"]), (1, &said["rewound_bytes"]));
     let screen = env.run(&["verify"]).stdout;
     let line = "bytes again by 'logagent rewind' (2";
     assert_eq!(screen.matches(line).count(), 1, "{screen}");
@@ -534,13 +552,14 @@ fn verify_looks_for_no_file_that_no_section_names_and_tells_of_what_was_lost() {
     env.wait_for_log("11 bytes from offset 5 on were truncated away", LONG);
     env.stop();
     let (code, said) = verify(&env, &[]);
-    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    // Not all that was written is there, once.
+    assert_eq!((code, findings(&said)), (Some(1), vec![]), "{said}");
     assert_eq!(said["good_bytes"], 18, "{said}");
     assert_eq!(said["lost_bytes"], 11, "{said}");
     let text = env.run(&["verify"]).stdout;
     assert!(
         text.contains("bytes lost before they were read")
-            && text.contains("all bytes that were read are there, once"),
+            && text.contains("what was read is there, but bytes were lost before"),
         "{text}"
     );
     env.unset_section("log:other");
@@ -548,8 +567,39 @@ fn verify_looks_for_no_file_that_no_section_names_and_tells_of_what_was_lost() {
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(said["lost_bytes"], 0, "{said}");
     let (code, said) = verify(&env, &[]);
-    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    assert_eq!((code, findings(&said)), (Some(1), vec![]), "{said}");
     assert_eq!(said["unnamed_bytes"], 13, "{said}");
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_told_and_the_others_are_verified() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_topic("others", 1);
+    let missing = kafka.fresh_name("not-there");
+    let mut env = tagging(&kafka, &topic);
+    env.set("log:app", "path", &env.path("app.log"));
+    env.append("app.log", "line\n");
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    env.set("log:quiet", "path", &env.path("quiet.log"))
+        .set("log:quiet", "topic", &missing);
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    assert_eq!(said["good_bytes"], 5, "{said}");
+    let told = &said["missing_topics"][0];
+    assert_eq!(
+        (&told["topic"], &told["bytes"]),
+        (&missing.as_str().into(), &0.into())
+    );
+    env.append("quiet.log", "its topic is missing\n");
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, &said["good_bytes"]), (Some(1), &5.into()), "{said}");
+    assert_eq!(said["missing_topics"][0]["bytes"], 21, "{said}");
+    let screen = env.run(&["verify"]).stdout;
+    let words =
+        format!("no such topic  {missing}\n               1 file with 21 bytes is for it\n");
+    assert!(screen.contains(&words), "{screen}");
+    assert!(screen.contains("there are differences"), "{screen}");
 }
 
 #[test]

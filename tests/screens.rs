@@ -370,14 +370,28 @@ fn a_tap_shows_records_masked_and_one_that_is_not_read_holds_up_nothing() {
     // After a reload, too.
     env.set("log:app", "header.team", "shop");
     assert_eq!(env.run(&["reload"]).code, Some(0));
-    let mut tap = Agent::spawn(env.command(&["tap", "app", "-n", "1"]));
+    let mut tap = Agent::spawn(env.command(&["tap", "app", "-n", "1", "--headers"]));
     while tap.is_running() {
         assert!(begin.elapsed() < 2 * SOON);
         env.append("app.log", "more\n");
         count += 1;
         env.wait_for_records(count);
     }
-    assert!(tap.wait_exit(SOON).stdout.ends_with("\n  more\n"));
+    let shown = tap.wait_exit(SOON).stdout;
+    assert!(shown.ends_with("\n  more\n"), "{shown}");
+    // Those that the last record of that kind has in Kafka.
+    let sent = env.broker.records(TOPIC).pop().unwrap();
+    assert!(
+        sent.headers.iter().any(|(name, _)| name == "team"),
+        "{sent:?}"
+    );
+    for (name, value) in sent.headers.iter().filter(|(name, _)| name != "at") {
+        let value = String::from_utf8(value.clone().unwrap()).unwrap();
+        assert!(
+            shown.contains(&format!("\n  | {name} = {value}\n")),
+            "{shown}"
+        );
+    }
 
     // The one that hangs: what found no room is counted.
     let more: String = (0..30_000)
@@ -756,6 +770,32 @@ fn an_ini_that_was_changed_on_disk_and_is_not_in_force_is_told_until_it_is() {
     assert_eq!(env.run(&["reload"]).code, Some(0));
     let (is_told, said) = is_changed(&env);
     assert!(!is_told && !said.contains("refused"), "{said}");
+    env.stop();
+}
+
+#[test]
+fn a_tap_that_waits_before_the_start_sees_the_first_line() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..5_000);
+    env.start();
+    env.wait_for_records(5_000);
+    let path = env.path("app.log");
+    for of in ["app", &path] {
+        env.stop();
+        let rewound = env.run(&["rewind", &path, "--to", "0", "--yes"]);
+        assert_eq!(rewound.code, Some(0), "{}", rewound.stderr);
+        let mut tap = Agent::spawn(env.command(&["tap", of, "-n", "3", "--wait"]));
+        tap.wait_for_log("no agent runs: waits for it to start", SOON);
+        env.start();
+        let shown = tap.wait_exit(SOON);
+        assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+        let heads = shown
+            .stdout
+            .lines()
+            .filter(|line| line.contains("app.log:"));
+        let offsets: Vec<&str> = heads.map(|head| head.rsplit(':').next().unwrap()).collect();
+        assert_eq!(offsets, ["0", "7", "14"], "{}", shown.stdout);
+    }
     env.stop();
 }
 

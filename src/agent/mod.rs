@@ -15,6 +15,7 @@
 //! registrar, the registrar waits for nobody.
 
 mod adopt;
+mod awaited_taps;
 mod config_watch;
 mod control_group;
 mod cut_off;
@@ -40,6 +41,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use thiserror::Error;
 
 pub use self::adopt::{Adopt, AdoptError};
+use self::awaited_taps::HeldBack;
 pub(crate) use self::exactly_once::agent_id;
 pub(crate) use self::memory_limit::MemoryLimit;
 use self::reach::Reach;
@@ -176,6 +178,8 @@ pub struct Agent {
     owner: Option<Owner>,
     /// Where operators look at records.
     tap: Arc<Tap>,
+    /// What is not followed yet, since somebody is about to look on.
+    held_back: Option<HeldBack>,
     /// The paths that have a tailer.
     tailers: HashMap<Arc<Path>, Followed>,
     /// By the name of the section.
@@ -222,10 +226,7 @@ impl Agent {
             if mode.once && first.found.is_empty() {
                 agent.failure = Some(AgentError::NothingMatched);
             }
-            for found in first.found {
-                agent.follow(found);
-            }
-            agent.tell(Progress::LookedForAll);
+            agent.follow_first(first.found);
         }
         if mode.once {
             agent.watches.stop();

@@ -40,7 +40,7 @@ impl Agent {
                 }
                 recv(self.found) -> found => match found {
                     Ok(found) => {
-                        self.follow(found);
+                        self.follow_later(found);
                         self.shared.descriptors.follows(self.tailers.len());
                     }
                     // The watcher has ended: with `--once` it is not needed any more.
@@ -54,9 +54,12 @@ impl Agent {
                 },
                 recv(self.standing.answers()) -> positions => self.on_positions(positions.ok()),
                 recv(self.sight.looked()) -> seen => self.on_looked_around(seen.ok()),
+                recv(self.held_back()) -> _ => self.look_for_taps(),
                 recv(self.standing.overdue()) -> _ => self.on_overdue(),
                 recv(self.reloading.due(self.config.agent.reload)) -> _ => self.reloading.look(),
                 recv(self.reloading.looked()) -> looked => if let Ok(looked) = looked {
+                    // What was found belongs to the sections as they were.
+                    self.let_go();
                     self.on_looked(looked);
                 },
                 recv(self.reloading.first_look()) -> first => self.on_reloaded(first.ok()),

@@ -203,6 +203,7 @@ impl Agent {
             control: None,
             owner: None,
             tap: Arc::default(),
+            held_back: None,
             tailers: HashMap::new(),
             routes: HashMap::new(),
             budget: match config.kafka.exactly_once {

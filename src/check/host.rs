@@ -75,6 +75,19 @@ pub(super) fn state(config: &Config, report: &mut Report) -> Saved {
     }
 }
 
+/// Whether the agent that runs with this ini has another state folder.
+pub(super) fn other_state(options: &CheckOptions, config: &Config, report: &mut Report) {
+    let folder = &config.agent.state_dir;
+    if let Some(other) = control::other_state_dir(&options.config, folder) {
+        let (shown, other) = (ShownPath(folder), ShownPath(&other));
+        let words = format!(
+            "the agent runs with {other}, and {shown} counts from its next start on: all would be sent again; stop it, \
+             move the folder there, start it"
+        );
+        report.add(Warning, "state", words);
+    }
+}
+
 /// What is said of a folder in which nothing can be written.
 fn unwritable(folder: &Path, metadata: &fs::Metadata, error: &io::Error) -> String {
     let shown = ShownPath(folder);
@@ -268,9 +281,19 @@ pub(super) fn metrics(options: &CheckOptions, config: &Config, report: &mut Repo
     let (level, words) = match TcpListener::bind(address) {
         Ok(_) => (Good, format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            match started(&options.config).is_some_and(|at| serves_since(address) == Some(at)) {
-                true => (Good, format!("{address}, by the agent that runs")),
-                false => {
+            let serves = serves_since(address);
+            match serves {
+                Some(_) if started(&options.config) == serves => {
+                    (Good, format!("{address}, by the agent that runs"))
+                }
+                Some(_) => {
+                    let words = format!(
+                        "{address} is in use by a logagent with another ini and state folder: if that is the agent of \
+                         these logs, all would be sent again with this state_dir"
+                    );
+                    (Warning, words)
+                }
+                None => {
                     let words = format!(
                         "{address} is in use by another program: there will be no metrics until it is free"
                     );

@@ -4,11 +4,12 @@
 //! ```text
 //! report   what was found: a screen, JSON
 //! host     the state folder, limits of the system
-//! logs     the files of each section
+//! logs     the files of each section                        file_topics   the topics that these have
 //! cluster  brokers and topics, from what kafka::probe was told
 //! ```
 
 mod cluster;
+mod file_topics;
 mod host;
 mod logs;
 mod report;
@@ -84,6 +85,7 @@ fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Repor
         run_cases(options, &mut report);
     }
     let saved = host::state(config, &mut report);
+    host::other_state(options, config, &mut report);
     let found = files.recv_deadline(until - LAST);
     let survey = found.unwrap_or_else(|_| {
         report.add(Level::Failure, "files", "a file system does not answer");
@@ -104,6 +106,9 @@ fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Repor
     report.findings.extend(cluster::exactly_once(config));
     let (table, followed) = logs::table(config, &survey, &saved, SystemTime::now());
     report.tables.push(table);
+    report
+        .findings
+        .extend(file_topics::findings(config, &survey));
     if let Some(asked) = brokers.map(|brokers| brokers.recv_deadline(until).unwrap_or_default()) {
         let now = SystemTime::now();
         report.tables.push(cluster::brokers(config, &asked, now));

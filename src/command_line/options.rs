@@ -104,6 +104,8 @@ pub struct TapOptions {
     pub log: String,
     /// Wait for an agent where none runs.
     pub wait: bool,
+    /// Show headers.
+    pub headers: bool,
     /// So many records; `None`: without end.
     pub count: Option<u64>,
 }

@@ -188,10 +188,13 @@ pub(super) const COMMANDS: &[Row] = &[
         operands: "NAME|PATH",
         most_operands: 1,
         help: "print records of [log:NAME], or of one file, as they go, masked; they are copies, which hold up nothing",
-        more: "Records that come faster than they can be shown are left out and counted. On a terminal the beginning of \
-               each is shown, elsewhere all of it, up to 16 KiB.",
+        more: "The head of each says topic, partition, key, time, file and offset. Records that come faster than they can \
+               be shown are left out and counted. On a terminal the beginning of each is shown, elsewhere all of it, up \
+               to 16 KiB. With --wait before the start, the agent reads nothing until it looks on, for 3 s at most, so \
+               that the first line is shown.",
         options: &[
             option("count", Some('n'), "COUNT", "so many of them, then exit"),
+            option("headers", None, "", "with the headers of each"),
             option(
                 "wait",
                 None,
@@ -246,9 +249,13 @@ pub(super) const COMMANDS: &[Row] = &[
                files that are gone, only the place is looked at. What rules drop is told by running them again over \
                the file. Dead letters, holes, what came before provenance or start_at = end, and what a topic does \
                not keep any more, are no difference. What was sent again after a kill counts as twice, \
-               what 'logagent rewind' has asked for does not: a line says how much it is.\n\
+               what 'logagent rewind' has asked for does not: a line says how much it is. A topic that does not exist \
+               is a difference if files have lines for it.\n\
+               Bytes that the agent has lost before it read them (LOST of 'logagent status') are told too; --since leaves \
+               out what was lost before.\n\
                A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.\n\
-               Exit codes: 0 all is there, once; 1 there are differences; 2 it cannot be told, or not of all.",
+               Exit codes: 0 all is there, once, but for what was rewound; 1 there are differences, or bytes were lost; \
+               2 it cannot be told, or not of all.",
         options: &[
             option(
                 "topic",

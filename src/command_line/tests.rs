@@ -190,6 +190,11 @@ fn a_rewind_takes_one_path_and_a_place() {
     ] {
         assert!(parse(wrong).is_err(), "{wrong:?}");
     }
+    let said = parse(&["rewind", "/a", "--to", "zero"]).map_err(|error| error.to_string());
+    assert!(
+        said.as_ref().is_err_and(|said| said.contains("zero")),
+        "{said:?}"
+    );
 }
 
 #[test]

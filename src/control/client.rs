@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Answer, elsewhere, socket};
+use crate::command_line::DEFAULT_CONFIGS;
 use crate::config::Config;
 use crate::shown::ShownPath;
 
@@ -27,7 +28,7 @@ pub enum AskError {
         error: io::Error,
     },
     /// There is nothing that says where an agent would listen.
-    #[error("there is no ini '{}': name it with --config FILE", ShownPath(.0))]
+    #[error("there is no ini '{}'{}: name it with --config FILE", ShownPath(.0), and_other(.0))]
     NoIni(PathBuf),
     /// An agent listens and does not answer, or has ended.
     #[error("the agent does not answer any more: {0}")]
@@ -38,6 +39,15 @@ pub enum AskError {
     /// The answer cannot be printed.
     #[error("standard output: {0}")]
     Output(io::Error),
+}
+
+/// The other place where an ini is looked for if none is named.
+fn and_other(ini: &Path) -> String {
+    let [first, other] = DEFAULT_CONFIGS;
+    match ini == Path::new(first) && !Path::new(other).exists() {
+        true => format!(" and no '{other}'"),
+        false => String::new(),
+    }
 }
 
 /// What to do about it.

@@ -10,6 +10,14 @@ use std::path::{Path, PathBuf};
 use super::socket;
 use crate::command_line::DEFAULT_CONFIGS;
 
+/// The folder of an agent that runs with `ini`, where that is not the `state_dir` that the ini has now.
+pub fn other_state_dir(ini: &Path, state_dir: &Path) -> Option<PathBuf> {
+    match socket::connect_in(state_dir) {
+        Err(error) if is_absent(&error) => Some(connect(ini)?.0),
+        _ => None,
+    }
+}
+
 /// Connects to an agent that runs with `ini` in another folder than that. With the folder.
 pub(super) fn connect(ini: &Path) -> Option<(PathBuf, UnixStream)> {
     let ini = fs::canonicalize(ini).ok()?;

@@ -4,12 +4,14 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
 
+use super::awaited::Announced;
 use super::client::{AskError, ask, open};
 use super::elsewhere;
 use super::measures::{clock_ms, cut, plain};
 use super::status::absolute;
 use super::wire;
 use crate::command_line::TapOptions;
+use crate::config::Config;
 use crate::shown::ShownPath;
 use crate::tap::TappedRecord;
 
@@ -17,8 +19,12 @@ use crate::tap::TappedRecord;
 pub fn tap(options: &TapOptions, out: &mut impl Write) -> Result<(), AskError> {
     let mut left = options.count;
     let mut is_told = false;
+    let mut announced = None;
     loop {
-        let ended = tap_one(options, &mut left, out);
+        if options.wait && announced.is_none() {
+            announced = Announced::to_agent_in(&Config::state_dir(&options.config));
+        }
+        let ended = tap_one(options, &mut left, &mut announced, out);
         let is_away = match &ended {
             Err(AskError::NoAgent { error, .. }) => elsewhere::is_absent(error),
             Err(AskError::Silent(_)) => true,
@@ -34,10 +40,12 @@ pub fn tap(options: &TapOptions, out: &mut impl Write) -> Result<(), AskError> {
     }
 }
 
-/// The same of the agent that runs now; `left` are how many are still to be shown.
+/// The same of the agent that runs now; `left` are how many are still to be shown, and `announced` is dropped when it
+/// looks on.
 fn tap_one(
     options: &TapOptions,
     left: &mut Option<u64>,
+    announced: &mut Option<Announced>,
     out: &mut impl Write,
 ) -> Result<(), AskError> {
     let (log, path) = section_of(options)?;
@@ -47,6 +55,7 @@ fn tap_one(
         answer.lines.read_line(&mut why)?;
         return Err(AskError::Refused(why.trim_end().to_owned()));
     }
+    *announced = None;
     answer.lines.get_ref().set_read_timeout(Some(QUIET))?;
     if let Err(error) = answer.lines.fill_buf() {
         match error.kind() {
@@ -72,7 +81,7 @@ fn tap_one(
         if path.as_ref().is_some_and(|path| *path != shown) {
             continue;
         }
-        match print(&record, is_terminal, out).and_then(|()| out.flush()) {
+        match print(&record, options.headers, is_terminal, out).and_then(|()| out.flush()) {
             Ok(()) => {}
             // Whoever read has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -93,16 +102,27 @@ fn section_of(options: &TapOptions) -> Result<(String, Option<String>), AskError
     let path = absolute(&options.log);
     let answer = ask(&options.config, &format!("why {path}"))?;
     let words = answer.text.trim_end();
-    let name = words.strip_prefix("followed by [log:");
-    let name = name.and_then(|rest| Some(rest.split_once(']')?.0));
-    match name.filter(|_| answer.is_ok) {
-        Some(name) => Ok((name.to_owned(), Some(path))),
+    let of = |words: &str| {
+        let (name, behind) = words.strip_prefix("[log:")?.split_once(']')?;
+        Some((name.to_owned(), behind.to_owned()))
+    };
+    // An agent that waits for this tap has read nothing yet.
+    let unseen = of(words).filter(|(_, behind)| options.wait && behind.starts_with(UNSEEN));
+    let followed = words.strip_prefix("followed by ").filter(|_| answer.is_ok);
+    let found = followed.and_then(of).or(unseen);
+    match found.map(|(name, _)| name) {
+        Some(name) => Ok((name, Some(path))),
         None => Err(AskError::Refused(format!("'{path}': {words}"))),
     }
 }
 
-/// A head, and the lines of the record behind it; on a terminal as much of them as is seen at a glance.
-fn print(record: &TappedRecord, is_terminal: bool, out: &mut impl Write) -> io::Result<()> {
+/// A head, headers if they are asked for, and the lines of the record behind them; on a terminal as much of them as is seen at a glance.
+fn print(
+    record: &TappedRecord,
+    with_headers: bool,
+    is_terminal: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let (width, most_lines) = match is_terminal {
         true => (WIDTH, GLANCE),
         false => (usize::MAX, usize::MAX),
@@ -123,6 +143,9 @@ fn print(record: &TappedRecord, is_terminal: bool, out: &mut impl Write) -> io::
         record.offset
     );
     writeln!(out, "{}", cut(&plain(&head), width))?;
+    for header in record.headers.iter().filter(|_| with_headers) {
+        writeln!(out, "  | {}", cut(&plain(header), width - 4))?;
+    }
     let lines = record.value.split('\n').count();
     for line in record.value.split('\n').take(most_lines) {
         // A terminal decides itself how wide a tab is.
@@ -146,6 +169,8 @@ fn print(record: &TappedRecord, is_terminal: bool, out: &mut impl Write) -> io::
     }
 }
 
+/// What the agent says of a file that it is about to follow.
+const UNSEEN: &str = " names it and has not seen it yet";
 /// After so long without a record it is said that there is none.
 const QUIET: Duration = Duration::from_secs(2);
 /// How often an agent that does not run is looked for.

@@ -12,6 +12,7 @@
 //! the text behind it, and the end of the connection. A new request is a variant of [`Request`] and a row in
 //! `server::WORDS`.
 
+mod awaited;
 mod client;
 mod elsewhere;
 mod exposition;
@@ -37,7 +38,9 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+pub use awaited::AwaitedTaps;
 pub use client::{AskError, ask};
+pub use elsewhere::other_state_dir;
 pub use look::tap;
 pub use reload::{ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
 pub use status::{Health, status};

@@ -19,7 +19,7 @@ use self::shown::{series, value};
 use super::exposition::{Exposition, MOST_TOPICS};
 use super::screen::{Order, Screen, View};
 use super::server::*;
-use super::{Control, Request, ask, http, socket, wire};
+use super::{AskError, Control, Request, ask, http, socket, wire};
 use crate::snapshot::{
     BrokerStatus, ConditionStatus, FileState, FileStatus, FollowsNothing, LogStatus, Loss,
     NotFollowed, Snapshot, TopicStatus,
@@ -146,6 +146,13 @@ fn an_agent_that_does_not_look_into_its_inbox_is_told_so() {
         nowhere.to_string(),
         "there is no ini '/nowhere.ini': name it with --config FILE"
     );
+    // What is looked for where none is named.
+    let [first, other] = crate::command_line::DEFAULT_CONFIGS;
+    if !Path::new(other).exists() {
+        let said = AskError::NoIni(first.into()).to_string();
+        let both = format!("there is no ini '{first}' and no '{other}': ");
+        assert!(said.starts_with(&both), "{said}");
+    }
 }
 
 /// The time of the samples: 15:14:00 UTC.

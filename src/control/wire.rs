@@ -231,6 +231,7 @@ fields! {
         "topic": topic as Text,
         "partition": partition as Text,
         "key": key as MaybeText,
+        "headers": headers as Words,
         "time_ms": time as At,
         "path": path as Path,
         "offset": offset as Number,

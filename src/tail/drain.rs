@@ -250,8 +250,11 @@ impl Tailer {
             }
             self.late.push_back((Instant::now(), watch));
         }
+        // A copy that rotation has made lies under another name by now.
+        let now = source.content.path_now().filter(|now| *now != *self.path);
+        let now = now.map_or_else(String::new, |now| format!(", now '{}'", ShownPath(&now)));
         log::info!(
-            "'{}': {} is read to its end at {}",
+            "'{}': {} is read to its end at {}{now}",
             ShownPath(&self.path),
             source.checkpoint.identity,
             source.position

@@ -1,10 +1,11 @@
 //! The bytes of a file: as they lie there, or decompressed if rotation has compressed it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IoSliceMut, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{SeekFrom, seek};
@@ -67,6 +68,11 @@ impl LogFile {
             LogFile::Plain(file) => file,
             LogFile::Compressed(compressed) => &compressed.file,
         }
+    }
+
+    /// Where the file lies now, as the kernel knows it: no file system is asked.
+    pub(super) fn path_now(&self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/self/fd/{}", self.file().as_raw_fd())).ok()
     }
 
     /// The stat of the file; its size is that of the content, as far as that is known.
@@ -357,7 +363,7 @@ mod tests {
             .flat_map(|n| format!("line {n}\n").into_bytes())
             .collect();
         let plain = folder.path().join("a.log");
-        std::fs::write(&plain, &text).expect("writes");
+        fs::write(&plain, &text).expect("writes");
         check(&plain, &text);
         let gz = folder.path().join("a.log.1.gz");
         // Two members in a row, as `cat a.gz b.gz` makes them.
@@ -368,10 +374,10 @@ mod tests {
             encoder.write_all(half).expect("writes");
             encoder.finish().expect("ends");
         }
-        std::fs::write(&gz, bytes).expect("writes");
+        fs::write(&gz, bytes).expect("writes");
         check(&gz, &text);
         let zst = folder.path().join("a.log.1.zst");
-        std::fs::write(&zst, zstd::encode_all(&text[..], 1).expect("encodes")).expect("writes");
+        fs::write(&zst, zstd::encode_all(&text[..], 1).expect("encodes")).expect("writes");
         check(&zst, &text);
     }
 
@@ -380,7 +386,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let zst = folder.path().join("a.log.1.zst");
         let bytes = zstd::encode_all(&vec![b'x'; 100_000][..], 1).expect("encodes");
-        std::fs::write(&zst, &bytes[..bytes.len() - 3]).expect("writes");
+        fs::write(&zst, &bytes[..bytes.len() - 3]).expect("writes");
         let (mut content, _) = LogFile::open(&zst, FollowLinks::Safe)
             .expect("opens")
             .expect("is regular");

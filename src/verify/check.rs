@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Certainty, Content, Disk, section_of};
-use super::report::{Kind, Report, Span};
+use super::report::{Kind, Report, Span, Unheld};
 use super::tiles::{Added, Tiles};
 use crate::config::{Config, LogConfig};
 use crate::identity::FileTag;
@@ -120,7 +120,7 @@ impl<'a> Checker<'a> {
         // Of other bytes than those of its line a record does not tell how many they are.
         let is_implied = origin.len == value.len() as u64 + 1;
         let line = match is_right {
-            Some(false) if is_implied => self.line_len(file, origin.offset),
+            Ok(false) if is_implied => self.line_len(file, origin.offset),
             _ => None,
         };
         let len = line.unwrap_or(origin.len);
@@ -137,14 +137,14 @@ impl<'a> Checker<'a> {
             }
         };
         let kind = match (added, is_right) {
-            (Added::New, Some(false)) => Kind::Changed,
-            (_, Some(false)) => Kind::Foreign,
+            (Added::New, Ok(false)) => Kind::Changed,
+            (_, Ok(false)) => Kind::Foreign,
             (Added::Covered, _) if self.report.rewinds.explain(origin.tag, start, end) => return,
             (Added::Covered, _) => Kind::Twice,
             (Added::Overlaps, _) => Kind::Overlap,
             (Added::New, _) if was_behind => Kind::Disorder,
             _ => {
-                self.report.good(origin.len, is_right.is_some());
+                self.report.good(origin.len, is_right.err());
                 return;
             }
         };
@@ -216,25 +216,29 @@ impl<'a> Checker<'a> {
         self.index.contains_key(&tag)
     }
 
-    /// Whether the value is what lies in the file; `None`: that cannot be told.
-    fn compare(&mut self, file: usize, origin: Origin, value: &[u8]) -> Option<bool> {
+    /// Whether the value is what lies in the file.
+    fn compare(&mut self, file: usize, origin: Origin, value: &[u8]) -> Result<bool, Unheld> {
         let has_file_bytes = self.files[file].has_file_bytes;
         let strip_cr = self.section(file).is_some_and(|section| section.strip_cr);
         let len = usize::try_from(origin.len)
             .ok()
-            .filter(|len| *len <= MOST_BYTES)?;
-        let bytes = self.read(file, origin.offset, len)?;
+            .filter(|len| *len <= MOST_BYTES)
+            .ok_or(Unheld::Long)?;
+        let bytes = self.read(file, origin.offset, len).ok_or(Unheld::Gone)?;
         if !has_file_bytes {
             // What was made of the bytes is not made again; that they are there is known.
-            return (bytes.len() < len).then_some(false);
+            return match bytes.len() < len {
+                true => Ok(false),
+                false => Err(Unheld::Made),
+            };
         }
         let is_right = is_made_of(value, bytes, origin.len, strip_cr);
         if is_right || self.certainty(file) == Some(Certainty::Known) {
-            return Some(is_right);
+            return Ok(is_right);
         }
         // Another file may have begun with the same line.
         if self.files[file].searches >= MOST_SEARCHES {
-            return Some(false);
+            return Ok(false);
         }
         self.files[file].searches += 1;
         let (tag, path) = (self.files[file].tag, self.files[file].path.clone());
@@ -256,7 +260,7 @@ impl<'a> Checker<'a> {
             self.files[file].content = other;
             self.note_open(file);
         }
-        Some(is_right)
+        Ok(is_right)
     }
 
     /// How long the line is that begins there on disk.

@@ -75,6 +75,13 @@ impl Disk {
         all.iter().max_by_key(|checkpoint| checkpoint.offset)
     }
 
+    /// The offset up to which the agent has the file of `inode` acknowledged, if it knows that.
+    pub(super) fn position(&self, inode: Inode) -> Option<u64> {
+        let all = self.known.values().flatten();
+        let mut of_it = all.filter(|checkpoint| checkpoint.identity.inode == inode);
+        Some(of_it.next()?.offset)
+    }
+
     /// All tags that the agent knows.
     pub(super) fn tags(&self) -> impl Iterator<Item = FileTag> {
         self.known.keys().copied()

@@ -7,7 +7,7 @@
 //! ```text
 //! check    one record: what it says, what lies there, who was there before     tiles    which bytes were seen
 //! disk     which file on disk has the bytes of a tag                           explain  why bytes are in no record
-//! report   what was found, for a person or a program
+//! report   what was found, for a person or a program                           nowhere  topics that do not exist
 //! ```
 //! What can be told, and what cannot:
 //! - Values that are bytes of the file are compared with it. What was masked, decoded or made into JSON is not made
@@ -24,6 +24,7 @@
 mod check;
 mod disk;
 mod explain;
+mod nowhere;
 mod report;
 mod rewound;
 mod tiles;
@@ -35,7 +36,7 @@ use std::time::UNIX_EPOCH;
 use crate::checkpoint::store::{self, StoreError};
 use crate::command_line::VerifyOptions;
 use crate::config::{Config, ConfigErrors, Protocol};
-use crate::kafka::read::reader::{Found, Period, TopicReader};
+use crate::kafka::read::reader::{Found, Period, ReadError, TopicReader};
 use crate::losses;
 use crate::metrics::Metrics;
 use crate::progress_bar::ProgressBar;
@@ -109,16 +110,24 @@ pub fn run(options: &VerifyOptions, out: &mut dyn Write) -> Result<u8, VerifyErr
     checker.report.rewinds = Rewinds::new(rewinds::read(&config.agent.state_dir));
     let read = Arc::new(Metrics::default());
     let bar = ProgressBar::start(read.clone(), OFFSETS);
+    let mut missing = Vec::new();
     for (number, topic) in topics.iter().enumerate() {
         let period = Period {
             since_ms: options.since_ms,
             until_ms: options.until_ms,
             ..Period::default()
         };
-        circumstances.has_expired |=
-            read_topic((number, topic), period, &config, &mut checker, &read)?;
+        match read_topic((number, topic), period, &config, &mut checker, &read) {
+            Ok(has_expired) => circumstances.has_expired |= has_expired,
+            // What is asked for by name is there, or nothing can be told.
+            Err(error) if error.is_no_topic() && options.topic.is_none() => missing.push(topic),
+            Err(error) => return Err(VerifyError::Kafka(error.to_string())),
+        }
     }
     drop(bar);
+    if !missing.is_empty() {
+        checker.report.nowhere = nowhere::look(&config, &missing, &checker.disk);
+    }
     circumstances.letters = dead_letters(&config.agent.state_dir.join("dead-letter"));
     checker.explain_gaps(&mut circumstances);
     let is_asked_for = |at_ms: i64| {
@@ -146,10 +155,8 @@ fn read_topic(
     config: &Config,
     checker: &mut Checker<'_>,
     read: &Metrics,
-) -> Result<bool, VerifyError> {
-    let failed =
-        |error: crate::kafka::read::reader::ReadError| VerifyError::Kafka(error.to_string());
-    let mut reader = TopicReader::open(&config.kafka, topic, period).map_err(failed)?;
+) -> Result<bool, ReadError> {
+    let mut reader = TopicReader::open(&config.kafka, topic, period)?;
     let mut has_expired = reader
         .partitions
         .iter()
@@ -167,7 +174,7 @@ fn read_topic(
         Found::Ended(..) => {}
         Found::Expired => has_expired = true,
     };
-    while reader.read(&mut take).map_err(failed)? {
+    while reader.read(&mut take)? {
         let now = reader.progress().1;
         read.acked_bytes.add(now.saturating_sub(done));
         done = now;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check::File;
+use super::nowhere::Nowhere;
 use super::rewound::Rewinds;
 use crate::record::json_text::push_string;
 use crate::shown::ShownPath;
@@ -87,6 +88,35 @@ const REASONS: [(Reason, &str, &str); 10] = [
     (Reason::Untold, "untold", "nobody can tell: dropped perhaps"),
 ];
 
+/// Why the value of a record is not held against the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unheld {
+    /// It is no bytes of the file, but was made of them.
+    Made,
+    /// The file is not on disk.
+    Gone,
+    /// It is made of too many bytes.
+    Long,
+}
+
+const UNHELD: [(Unheld, &str, &str); 3] = [
+    (
+        Unheld::Made,
+        "made",
+        "of them masked, decoded or formatted: only looked for",
+    ),
+    (
+        Unheld::Gone,
+        "gone",
+        "of them of files that are not on disk",
+    ),
+    (
+        Unheld::Long,
+        "long",
+        "of them in records too long to be held against it",
+    ),
+];
+
 /// Bytes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
@@ -118,6 +148,8 @@ pub(super) struct Report {
     pub(super) of_others: u64,
     /// Records of transactions that were aborted.
     pub(super) aborted: u64,
+    /// Topics of the ini that do not exist.
+    pub(super) nowhere: Vec<Nowhere>,
     /// What was sent again because somebody wanted it.
     pub(super) rewinds: Rewinds,
     without_at: u64,
@@ -125,6 +157,8 @@ pub(super) struct Report {
     good_bytes: u64,
     /// Of these, those that were held against the disk.
     compared_bytes: u64,
+    /// And those that were not, by the reason.
+    unheld: [u64; UNHELD.len()],
     files_on_disk: u64,
     files_gone: u64,
     unsent_bytes: u64,
@@ -151,10 +185,13 @@ impl Report {
         self.paths_without_at.contains(path)
     }
 
-    /// A record that is as it should be.
-    pub(super) fn good(&mut self, bytes: u64, is_compared: bool) {
+    /// A record that is as it should be, as far as that can be told.
+    pub(super) fn good(&mut self, bytes: u64, unheld: Option<Unheld>) {
         self.good_bytes += bytes;
-        self.compared_bytes += if is_compared { bytes } else { 0 };
+        self.compared_bytes += if unheld.is_none() { bytes } else { 0 };
+        for ((reason, ..), count) in UNHELD.iter().zip(&mut self.unheld) {
+            *count += if unheld == Some(*reason) { bytes } else { 0 };
+        }
     }
 
     pub(super) fn explained(&mut self, reason: Reason, bytes: u64) {
@@ -209,14 +246,22 @@ impl Report {
 
     /// The exit code.
     pub(super) fn code(&self) -> u8 {
-        let is_different = self.counts.iter().any(|(count, _)| *count > 0);
+        let is_different = self.is_different();
         let untold = REASONS.iter().zip(&self.explained);
         let mut untold = untold.filter(|((reason, ..), _)| *reason == Reason::Untold);
-        match (is_different, untold.any(|(_, bytes)| *bytes > 0)) {
+        match (
+            is_different || self.has_lost(),
+            untold.any(|(_, bytes)| *bytes > 0),
+        ) {
             (true, _) => 1,
             (false, true) => 2,
             (false, false) => 0,
         }
+    }
+
+    fn is_different(&self) -> bool {
+        let waits = self.nowhere.iter().any(|topic| topic.bytes > 0);
+        waits || self.counts.iter().any(|(count, _)| *count > 0)
     }
 
     fn has_lost(&self) -> bool {
@@ -235,11 +280,16 @@ impl Report {
         row(self.files_gone, "of them not on disk any more")?;
         row(self.good_bytes, "bytes in the topic once")?;
         row(self.compared_bytes, "of them held against the disk")?;
+        for ((_, _, words), bytes) in UNHELD.iter().zip(&self.unheld) {
+            row(*bytes, words)?;
+        }
         for ((_, _, words), bytes) in REASONS.iter().zip(&self.explained) {
             row(*bytes, &format!("bytes {words}"))?;
         }
         row(self.unsent_bytes, "bytes not sent yet")?;
-        row(self.rewinds.bytes, &self.rewinds.words())?;
+        for (bytes, words) in self.rewinds.rows() {
+            row(bytes, &words)?;
+        }
         row(
             self.without_at,
             "records without the header 'at': nothing is known of them",
@@ -249,6 +299,9 @@ impl Report {
             self.aborted,
             "records of aborted transactions, which no consumer sees",
         )?;
+        for topic in &self.nowhere {
+            write!(out, "{}", topic.shown(WIDTH))?;
+        }
         for finding in self.findings.iter().take(MOST_SHOWN) {
             writeln!(out, "{}", self.shown(finding, files))?;
         }
@@ -270,12 +323,14 @@ impl Report {
             }
         }
         match self.code() {
-            0 if self.rewinds.records > 0 => writeln!(
-                out,
-                "all bytes that were read are there, once but for what was rewound"
-            ),
-            0 if self.has_lost() => writeln!(out, "all bytes that were read are there, once"),
+            0 if self.rewinds.records > 0 => {
+                writeln!(out, "all bytes are there, once but for what was rewound")
+            }
             0 => writeln!(out, "all bytes are there, once"),
+            1 if !self.is_different() => writeln!(
+                out,
+                "what was read is there, but bytes were lost before: see above"
+            ),
             1 => writeln!(out, "there are differences"),
             _ => writeln!(out, "no difference was found, but not all can be told"),
         }
@@ -331,6 +386,9 @@ impl Report {
         number("files_gone", self.files_gone);
         number("good_bytes", self.good_bytes);
         number("compared_bytes", self.compared_bytes);
+        for ((_, name, _), bytes) in UNHELD.iter().zip(&self.unheld) {
+            number(&format!("uncompared_{name}_bytes"), *bytes);
+        }
         for ((_, name, _), bytes) in REASONS.iter().zip(&self.explained) {
             number(&format!("{name}_bytes"), *bytes);
         }
@@ -345,7 +403,18 @@ impl Report {
             number(&name, *count);
             number(&format!("{name}_bytes"), *bytes);
         }
-        json.extend(b",\"findings\":[");
+        json.extend(b",\"rewinds\":[");
+        for (n, (at, bytes)) in self.rewinds.each().into_iter().enumerate() {
+            let comma = if n > 0 { "," } else { "" };
+            let at = humantime::format_rfc3339_seconds(at);
+            json.extend(format!("{comma}{{\"at\":\"{at}\",\"bytes\":{bytes}}}").into_bytes());
+        }
+        json.extend(b"],\"missing_topics\":[");
+        for (at, topic) in self.nowhere.iter().enumerate() {
+            json.extend(if at > 0 { &b","[..] } else { b"" });
+            topic.push_json(&mut json);
+        }
+        json.extend(b"],\"findings\":[");
         for (at, finding) in self.findings.iter().enumerate() {
             if at > 0 {
                 json.push(b',');
@@ -386,7 +455,7 @@ fn name_of(kind: Kind) -> &'static str {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

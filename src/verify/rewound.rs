@@ -1,5 +1,6 @@
 //! Bytes that are in a topic again because somebody has set back a position.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::tiles::{Added, Tiles};
@@ -9,19 +10,29 @@ use crate::rewinds::Rewound;
 /// The rewinds that are known, and what they explain.
 #[derive(Debug, Default)]
 pub(super) struct Rewinds {
-    /// Each with what of it has come again.
-    known: Vec<(Rewound, Tiles)>,
+    known: Vec<Known>,
     /// How many records have come again by them.
     pub(super) records: u64,
     /// How many bytes these are made of.
     pub(super) bytes: u64,
-    /// When the last of those was that something came again by.
-    pub(super) last: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct Known {
+    rewound: Rewound,
+    /// What of it has come again.
+    tiles: Tiles,
+    /// How many bytes that is.
+    bytes: u64,
 }
 
 impl Rewinds {
     pub(super) fn new(known: Vec<Rewound>) -> Self {
-        let known = known.into_iter().map(|one| (one, Tiles::default()));
+        let known = known.into_iter().map(|rewound| Known {
+            rewound,
+            tiles: Tiles::default(),
+            bytes: 0,
+        });
         Rewinds {
             known: known.collect(),
             ..Rewinds::default()
@@ -30,23 +41,39 @@ impl Rewinds {
 
     /// Whether a record that is there already is there again by one of them. Each explains each byte once.
     pub(super) fn explain(&mut self, tag: FileTag, start: u64, end: u64) -> bool {
-        for (rewound, tiles) in &mut self.known {
-            let is_in = rewound.tag == tag && rewound.start <= start && end <= rewound.end;
-            if is_in && tiles.add(start, end) == Added::New {
+        for known in &mut self.known {
+            let Rewound {
+                start: from,
+                end: to,
+                ..
+            } = known.rewound;
+            let is_in = known.rewound.tag == tag && from <= start && end <= to;
+            if is_in && known.tiles.add(start, end) == Added::New {
                 self.records += 1;
                 self.bytes += end - start;
-                self.last = self.last.max(Some(rewound.at));
+                known.bytes += end - start;
                 return true;
             }
         }
         false
     }
 
-    /// What there is to say of them, behind the number of bytes.
-    pub(super) fn words(&self) -> String {
-        let last = self.last.unwrap_or(SystemTime::UNIX_EPOCH);
-        let last = humantime::format_rfc3339_seconds(last);
-        format!("bytes again by 'logagent rewind' ({last})")
+    /// When each of those was that something came again by, oldest first, and how many bytes that was.
+    pub(super) fn each(&self) -> BTreeMap<SystemTime, u64> {
+        let mut each = BTreeMap::new();
+        for known in self.known.iter().filter(|known| known.bytes > 0) {
+            *each.entry(known.rewound.at).or_default() += known.bytes;
+        }
+        each
+    }
+
+    /// The same as numbers of bytes, and words behind each.
+    pub(super) fn rows(&self) -> Vec<(u64, String)> {
+        let row = |(at, bytes)| {
+            let at = humantime::format_rfc3339_seconds(at);
+            (bytes, format!("bytes again by 'logagent rewind' ({at})"))
+        };
+        self.each().into_iter().map(row).collect()
     }
 }
 
@@ -70,7 +97,8 @@ mod tests {
         assert!(!explained(7, 20, 30), "once more than it was asked for");
         assert!(!explained(7, 0, 10) && !explained(7, 30, 50) && !explained(8, 30, 40));
         assert_eq!((rewinds.records, rewinds.bytes), (3, 30));
-        let words = "bytes again by 'logagent rewind' (1970-01-01T00:01:00Z)";
-        assert_eq!(rewinds.words(), words);
+        let words = |time| format!("bytes again by 'logagent rewind' (1970-01-01T00:{time}Z)");
+        let rows = [(10, words("00:30")), (20, words("01:00"))];
+        assert_eq!(rewinds.rows(), rows, "each with its time");
     }
 }

@@ -14,7 +14,7 @@ use crate::kafka::network::error::ConnectionError;
 use crate::kafka::network::token::TokenSource;
 use crate::kafka::network::transport::check_correlation_id;
 use crate::kafka::protocol::api::{Api, FETCH};
-use crate::kafka::protocol::error_code::Verdict;
+use crate::kafka::protocol::error_code::{UNKNOWN_TOPIC_OR_PARTITION, Verdict};
 use crate::kafka::protocol::fetch::{
     EARLIEST, FetchFrom, FetchLimits, Fetched, READ_COMMITTED, READ_UNCOMMITTED, fetch,
     read_fetched,
@@ -70,6 +70,13 @@ pub(crate) enum Isolation {
     Committed,
     /// What is open or was aborted too, and how each one has ended.
     All,
+}
+
+impl ReadError {
+    /// Whether there is no such topic.
+    pub(crate) fn is_no_topic(&self) -> bool {
+        matches!(self, ReadError::Refused { verdict, .. } if verdict.code == UNKNOWN_TOPIC_OR_PARTITION)
+    }
 }
 
 impl Isolation {
