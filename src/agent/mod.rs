@@ -29,6 +29,7 @@ mod standing;
 mod summary;
 mod supervisor;
 mod threads;
+mod troubled;
 mod wiring;
 
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ use self::reload::Reloading;
 use self::sight::Sight;
 use self::standing::{Followed, Standing};
 use self::threads::ThreadExit;
+use self::troubled::Former;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
@@ -169,6 +171,8 @@ pub struct Agent {
     standing: Standing,
     reloading: Reloading,
     sight: Sight,
+    /// Sections of earlier inis.
+    former: Former,
     reach: Reach,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,

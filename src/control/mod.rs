@@ -37,7 +37,7 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-pub use client::{AskError, ask};
+pub use client::{AskError, ask, reload};
 pub use look::tap;
 pub use reload::{ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
 pub use status::{Health, status};
