@@ -78,6 +78,7 @@ mod state_file;
 pub mod tail;
 pub mod tailer_handle;
 pub mod tap;
+mod topic_names;
 mod unreadable;
 pub mod users;
 pub mod verify;

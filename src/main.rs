@@ -184,7 +184,7 @@ fn run(Prepared { command, config }: Prepared, log: &LogWriter) -> Result<ExitCo
             Ok(ExitCode::from(level as u8))
         }
         Command::Reload(ini) => {
-            let answer = control::ask(&ini, "reload")?;
+            let answer = control::reload(&ini)?;
             io::stdout().write_all(answer.text.as_bytes())?;
             Ok(match answer.is_ok {
                 true => ExitCode::SUCCESS,

@@ -197,6 +197,10 @@ pub struct LogStatus {
     pub lag_bytes: u64,
     /// Those of its topics that something is wrong with.
     pub troubled_topics: Vec<String>,
+    /// Those of them that only a section of this name in an earlier ini has named.
+    pub former_topics: Vec<String>,
+    /// The ini has it no more.
+    pub is_removed: bool,
     /// Bytes that were read in a second of late: see [`Snapshot::rates_over`].
     pub read_rate: u64,
     /// Bytes that were done with in a second of late.

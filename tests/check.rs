@@ -396,3 +396,23 @@ fn a_state_folder_that_is_not_the_running_agents_is_a_warning() {
     assert_eq!(check(&env, &["--offline"]).code, Some(0));
     env.stop();
 }
+
+/// Kafka says of such a topic only that there is none, and never makes it.
+#[test]
+fn a_topic_whose_name_collides_with_another_is_an_error_that_names_that() {
+    let mut env = Env::new();
+    env.broker.create_topic("op3_app", 1);
+    env.set("log:app", "topic", "op3.app");
+    env.write_lines("app.log", 0..10);
+    let ended = check(&env, &[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    let found = findings(&ended.stdout, "FAIL");
+    assert!(
+        found
+            .iter()
+            .any(|one| one.starts_with("op3.app collides with 'op3_app'")),
+        "{}",
+        ended.stdout
+    );
+    assert!(!ended.stdout.contains("op3_app  "), "{}", ended.stdout);
+}

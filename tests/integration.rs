@@ -44,6 +44,7 @@ mod real_kafka_verify;
 mod record_keys;
 mod records;
 mod reload;
+mod reload_told;
 mod restart;
 mod rights;
 mod rotation;

@@ -18,7 +18,7 @@ pub(super) fn find(snapshot: &mut Snapshot) {
         return find_unused(snapshot);
     }
     let mut since = None;
-    let mut reason = None;
+    let mut reasons = Vec::new();
     for broker in down {
         let subject = format!("broker {}", broker.address);
         let mut conditions = snapshot.conditions.iter();
@@ -28,9 +28,10 @@ pub(super) fn find(snapshot: &mut Snapshot) {
         };
         // From the time on at which the last of them was away.
         since = since.max(Some(condition.since));
-        reason.get_or_insert_with(|| format!("{}: {}", broker.address, condition.reason));
+        reasons.push((&*broker.address, &*condition.reason));
     }
-    if let (Some(since), Some(reason)) = (since, reason) {
+    if let Some(since) = since {
+        let reason = each(&reasons);
         push(snapshot, &reason, since);
     }
 }
@@ -38,15 +39,39 @@ pub(super) fn find(snapshot: &mut Snapshot) {
 /// The same where none was needed yet.
 fn find_unused(snapshot: &mut Snapshot) {
     let mut known = snapshot.bootstrap.iter();
+    let errors = known.clone();
+    let errors = errors.filter_map(|one| Some((&*one.address, one.error.as_deref()?)));
+    let reason = each(&errors.collect::<Vec<_>>());
     let is_troubled = known.clone().all(|one| one.error.is_some());
-    if let Some(first) = known.next().filter(|_| is_troubled)
-        && let Some(error) = &first.error
-    {
-        let reason = format!("{}: {error}", first.address);
+    if let Some(first) = known.next().filter(|_| is_troubled) {
         let since = first.error_since.unwrap_or_else(SystemTime::now);
         push(snapshot, &reason, since);
     }
 }
+
+/// Each address with its reason; addresses that have one reason are listed before it.
+fn each(reasons: &[(&str, &str)]) -> String {
+    let mut told: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (address, reason) in reasons {
+        match told.iter_mut().find(|(_, known)| known == reason) {
+            Some((addresses, _)) => addresses.push(address),
+            None => told.push((vec![address], reason)),
+        }
+    }
+    let mut words: Vec<String> = Vec::new();
+    for (addresses, reason) in told.iter().take(MOST_TOLD) {
+        let more = match addresses.len().saturating_sub(MOST_TOLD) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let addresses = addresses[..addresses.len().min(MOST_TOLD)].join(", ");
+        words.push(format!("{addresses}{more}: {reason}"));
+    }
+    words.join("; ")
+}
+
+/// So many reasons are told, and as many addresses of each.
+const MOST_TOLD: usize = 4;
 
 fn push(snapshot: &mut Snapshot, reason: &str, since: SystemTime) {
     snapshot.conditions.push(ConditionStatus {
@@ -125,7 +150,11 @@ mod tests {
         sum_up(&mut snapshot);
         let expected = ConditionStatus {
             waiting: 7,
-            ..condition(ALL_BROKERS, "none reachable: a:1: hangs up", 9)
+            ..condition(
+                ALL_BROKERS,
+                "none reachable: a:1: hangs up; b:1: refused",
+                9,
+            )
         };
         assert_eq!(snapshot.conditions.last(), Some(&expected));
         assert_eq!(snapshot.conditions.len(), 3);
@@ -157,7 +186,7 @@ mod tests {
             reasons.collect::<Vec<_>>()
         };
         let all = found(vec![one("a:1", refused), one("b:1", refused)]);
-        assert_eq!(all, ["none reachable: a:1: connection refused"]);
+        assert_eq!(all, ["none reachable: a:1, b:1: connection refused"]);
         assert_eq!(found(vec![one("a:1", refused), one("b:1", None)]), [""; 0]);
         assert_eq!(found(Vec::new()), [""; 0]);
     }

@@ -30,6 +30,7 @@ mod standing;
 mod summary;
 mod supervisor;
 mod threads;
+mod troubled;
 mod wiring;
 
 use std::collections::HashMap;
@@ -49,6 +50,7 @@ use self::reload::Reloading;
 use self::sight::Sight;
 use self::standing::{Followed, Standing};
 use self::threads::ThreadExit;
+use self::troubled::Former;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
@@ -171,6 +173,8 @@ pub struct Agent {
     standing: Standing,
     reloading: Reloading,
     sight: Sight,
+    /// Sections of earlier inis.
+    former: Former,
     reach: Reach,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,

@@ -23,10 +23,9 @@ use super::config_watch::{ConfigWatch, LOOK_INTERVAL, Loaded};
 use super::wiring::FIRST_LOOK;
 use super::{Agent, counted};
 use crate::batch::Destination;
-use crate::config::{Config, ConfigErrors, Difference, LogChange, LogConfig, Reload};
+use crate::config::{Config, ConfigErrors, Difference, LogChange, Reload};
 use crate::control::{Answer, ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};
 use crate::progress::Progress;
-use crate::snapshot::TopicStatus;
 use crate::tail::changes::Change;
 use crate::tail::discover::Discovery;
 use crate::tail::lanes::{Lane, Lanes};
@@ -47,6 +46,8 @@ pub(super) struct Reloading {
     reading: Vec<Sender<Answer>>,
     /// A reload that was applied and waits for what there is of the new sections.
     begun: Option<Begun>,
+    /// What was applied by itself, and when, until an operator has seen it.
+    unseen: Option<(SystemTime, Vec<ReloadChange>)>,
 }
 
 /// What comes back of a look.
@@ -82,6 +83,7 @@ impl Reloading {
             waiting: Vec::new(),
             reading: Vec::new(),
             begun: None,
+            unseen: None,
         }
     }
 
@@ -181,9 +183,15 @@ impl Agent {
                     .map(|(section, key)| format!("[{section}] {key}"))
                     .collect();
                 if difference.is_empty() {
-                    let changes = changes(&difference, &HashMap::new());
+                    let mut changes = changes(&difference, &HashMap::new());
                     self.says_the_same(config, modified, is_asked);
+                    let unseen = self.reloading.unseen.take_if(|_| is_asked);
+                    let by_itself = unseen.map(|(at, unseen)| {
+                        changes = self.as_now(unseen);
+                        at
+                    });
                     let report = ReloadReport {
+                        by_itself,
                         ini: name_of(&self.config),
                         modified,
                         outcome: ReloadOutcome::Applied(changes),
@@ -195,6 +203,13 @@ impl Agent {
             }
             Err(errors) => self.refuse(&errors, modified, waiting),
         }
+    }
+
+    /// What was changed by a reload that nobody has seen, and which of the brokers cannot be reached by now.
+    fn as_now(&self, mut changes: Vec<ReloadChange>) -> Vec<ReloadChange> {
+        changes.retain(|change| change.kind != ChangeKind::Warning);
+        changes.extend(self.reach.failures().map(unreachable));
+        changes
     }
 
     /// A comment was written, a file touched, or somebody wants to be sure.
@@ -226,6 +241,7 @@ impl Agent {
         let report = ReloadReport {
             ini: name_of(&self.config),
             modified,
+            by_itself: None,
             outcome: ReloadOutcome::Refused {
                 in_use: status.modified,
                 why: errors.to_string(),
@@ -298,6 +314,7 @@ impl Agent {
             };
             is_new.then(|| name.clone())
         };
+        self.former.add(&old, difference);
         let mut changes = changes(difference, &ending);
         self.tell_of_parked(&old, difference, &mut changes);
         self.reloading.begun = Some(Begun {
@@ -305,6 +322,7 @@ impl Agent {
             report: ReloadReport {
                 ini: name_of(&self.config),
                 modified,
+                by_itself: None,
                 outcome: ReloadOutcome::Applied(changes),
             },
             added: difference.logs.iter().filter_map(is_added).collect(),
@@ -312,36 +330,6 @@ impl Agent {
             waiting,
             lacks,
         });
-    }
-
-    /// What was read for a topic stays on its way there: whoever mends the name of one that takes nothing must know.
-    fn tell_of_parked(&self, old: &Config, difference: &Difference, lines: &mut [ReloadChange]) {
-        let conditions = self.shared.metrics.board.all();
-        let topics = self.shared.metrics.topics(&conditions);
-        for (name, change) in &difference.logs {
-            let LogChange::Changed(keys) = change else {
-                continue;
-            };
-            let is_it = |log: &&Arc<LogConfig>| log.name == *name;
-            let before = old
-                .logs
-                .iter()
-                .find(is_it)
-                .map(|log| &log.destination.topic);
-            let is_parked = |topic: &&TopicStatus| {
-                topic.parked.is_some() && before.is_some_and(|before| *before == topic.name)
-            };
-            let what = format!("log:{name}");
-            if keys.iter().any(|key| key == "topic")
-                && let Some(parked) = topics.iter().find(is_parked)
-                && let Some(line) = lines.iter_mut().find(|line| line.what == what)
-            {
-                line.words.push_str(&format!(
-                    "; what was read before waits for '{}', which is parked: a restart sends it to the new one",
-                    parked.name
-                ));
-            }
-        }
     }
 
     /// Each section has the route that it says; those of one section share their part of the memory on.
@@ -451,11 +439,7 @@ impl Agent {
         begun.lacks.retain(|one| *one != Lacking::Brokers);
         if let ReloadOutcome::Applied(changes) = &mut begun.report.outcome {
             let failures = self.reach.failures();
-            changes.extend(failures.map(|(address, error)| ReloadChange {
-                kind: ChangeKind::Warning,
-                what: address.to_owned(),
-                words: format!("cannot be reached: {error}"),
-            }));
+            changes.extend(failures.map(unreachable));
         }
         self.end_reload();
     }
@@ -464,12 +448,28 @@ impl Agent {
     fn end_reload(&mut self) {
         let begun = self.reloading.begun.take_if(|begun| begun.lacks.is_empty());
         let Some(begun) = begun else { return };
+        let changes = match &begun.report.outcome {
+            ReloadOutcome::Applied(changes) if begun.waiting.is_empty() => changes,
+            _ => &vec![],
+        };
+        let at = self.standing.config.last_applied;
+        let at = at.unwrap_or_else(SystemTime::now);
+        self.reloading.unseen = (!changes.is_empty()).then(|| (at, changes.clone()));
         say(&begun.report);
         self.service_manager.ready();
         answer_all(&begun.waiting, &begun.report);
         if !self.reloading.waiting.is_empty() {
             self.reloading.look();
         }
+    }
+}
+
+/// A broker that cannot be reached.
+fn unreachable((address, error): (&str, &str)) -> ReloadChange {
+    ReloadChange {
+        kind: ChangeKind::Warning,
+        what: address.to_owned(),
+        words: format!("cannot be reached: {error}"),
     }
 }
 

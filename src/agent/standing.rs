@@ -3,7 +3,7 @@
 //! What is counted is read where it is counted. What only the registrar knows it is asked for, and the main thread goes
 //! on meanwhile: an answer that does not come in time is missing in the snapshot, which says so.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::record::rate::{Excess, Unit};
 use crate::shown::{ShownPath, Size};
 use crate::snapshot::{ConfigStatus, FileState, FileStatus, Positions, ProcessStatus, Snapshot};
-use crate::tail::explain::{Explained, explain, explain_known};
+use crate::tail::explain::{Explained, NOBODY, explain, explain_known};
 use crate::tail::lanes::Lane;
 use crate::tailer_handle::TailerHandle;
 
@@ -77,7 +77,7 @@ impl Standing {
             rates: Rates::new(Instant::now()),
             started: SystemTime::now(),
             config: ConfigStatus {
-                path: config.file.clone(),
+                path: std::path::absolute(&config.file).unwrap_or_else(|_| config.file.clone()),
                 modified: metadata.and_then(|metadata| metadata.modified()).ok(),
                 certificates: config.certificates(),
                 ..ConfigStatus::default()
@@ -163,8 +163,14 @@ impl Agent {
 
     /// Somebody asks about a path. A thread that may hang looks where it is not known here.
     fn on_why(&self, path: PathBuf, answer: Sender<Answer>) {
+        let is_refused = self.standing.config.refusal.is_some();
         let tell = move |explained: Explained| {
             let Explained { is_followed, words } = explained;
+            let words = match words.strip_prefix(NOBODY) {
+                // It may be named by the one that was written since.
+                Some(rest) if is_refused => format!("{NOT_IN_FORCE}{rest}"),
+                _ => words,
+            };
             let text = format!("{words}\n");
             // Who does not wait any more is not waited for.
             let is_ok = is_followed;
@@ -279,21 +285,12 @@ impl Agent {
 
     /// Adds the files that have no position yet, and what keeps each of them from being read or sent.
     fn complete_files(&self, snapshot: &mut Snapshot) {
-        let conditions = &snapshot.conditions;
-        let wrong: HashSet<&str> = conditions.iter().map(|c| &*c.subject).collect();
-        let is_cut_off = snapshot.is_cut_off();
-        let mut waiting: HashMap<&str, bool> = HashMap::new();
+        let conditions = snapshot.conditions.iter();
+        let wrong: HashSet<String> = conditions.map(|one| one.subject.clone()).collect();
+        let waiting = self.complete_topics(snapshot, &wrong);
         for log in &self.config.logs {
-            let topics = wrong.iter().filter_map(|one| one.strip_prefix("topic "));
-            let mut troubled: Vec<String> = topics
-                .filter(|topic| log.destination.may_be(topic))
-                .map(str::to_owned)
-                .collect();
-            troubled.sort();
-            waiting.insert(&log.name, is_cut_off || !troubled.is_empty());
             let mut logs = snapshot.logs.iter_mut();
             if let Some(status) = logs.find(|status| status.name == log.name) {
-                status.troubled_topics = troubled;
                 status.rate_limit = rate_limit(log);
             }
         }
@@ -321,7 +318,7 @@ impl Agent {
             let may_fail = file.state != FileState::Rotated && !wrong.is_empty();
             if may_fail && wrong.contains(&*ShownPath(&file.path).to_string()) {
                 file.state = FileState::Failed;
-            } else if file.state == FileState::Behind && waiting.get(&*file.log) == Some(&true) {
+            } else if file.state == FileState::Behind && waiting.contains(&file.log) {
                 file.state = FileState::Waiting;
             }
         }
@@ -343,6 +340,9 @@ fn rate_limit(log: &LogConfig) -> Option<String> {
     })
 }
 
+/// What is said instead of [`NOBODY`] while another ini was refused.
+const NOT_IN_FORCE: &str =
+    "no section of the ini in force names it, and the one on disk was refused";
 /// So long an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// So often the log says what has moved.

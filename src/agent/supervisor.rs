@@ -133,6 +133,8 @@ impl Agent {
     /// Stops the tailers, lets the producers send what they have, then has the checkpoints written.
     pub(super) fn stop(&mut self, signals: &Receiver<()>) {
         self.service_manager.stopping();
+        // While those that say it are still there.
+        let held_up = self.held_up();
         let mut signals = signals.clone();
         let mut until = None;
         // A thread that has panicked may hold what others wait for.
@@ -175,7 +177,7 @@ impl Agent {
             self.deadline.set(Instant::now());
             log::warn!(
                 "not everything that was read is acknowledged; the next start sends the rest, of files that are \
-                 still there"
+                 still there{held_up}"
             );
         }
         let last = Instant::now() + LAST_WRITE;

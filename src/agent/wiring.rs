@@ -14,6 +14,7 @@ use super::reload::Reloading;
 use super::sight::Sight;
 use super::standing::Standing;
 use super::threads::{Outcome, Role, ThreadExit, ThreadLimit, ThreadShares, lanes, spawn};
+use super::troubled::Former;
 use super::{Agent, AgentError, Mode};
 use crate::batch::Batch;
 use crate::budget::Budget;
@@ -199,6 +200,7 @@ impl Agent {
             standing: Standing::new(&config),
             reloading: Reloading::new(&config),
             sight: Sight::new(&config),
+            former: Former::default(),
             reach: Reach::default(),
             control: None,
             owner: None,

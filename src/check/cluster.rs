@@ -17,6 +17,7 @@ use crate::kafka::takeover::transactional_id;
 use crate::partitioner;
 use crate::rights::TOPIC_AUTHORIZATION_FAILED;
 use crate::shown::ShownPath;
+use crate::topic_names::collide;
 
 /// The topics that sections name, with the sections; those with placeholders are known with a record only.
 pub(super) fn topics(config: &Config) -> BTreeMap<&str, Vec<&Arc<LogConfig>>> {
@@ -57,6 +58,8 @@ fn finding(level: Level, subject: impl ToString, words: impl Into<String>) -> Fi
 
 /// A row for each broker.
 pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Table {
+    let topics = topics(config);
+    let is_sent_to = |name: &str| is_wanted(config, &topics, name);
     let (mut rows, mut findings) = (Vec::new(), Vec::new());
     for one in asked {
         let address = &one.address;
@@ -102,7 +105,7 @@ pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Tabl
             tls,
             sasl.unwrap_or(Cell::Nothing),
             Cell::Text(answer.release.unwrap_or("old").to_owned()),
-            Cell::Number(leads(answer, one)),
+            Cell::Number(leads(answer, one, is_sent_to)),
             Cell::Text(format!("{round_trip:.1} ms")),
         ]);
     }
@@ -142,7 +145,7 @@ pub(super) fn own_certificates(config: &Config, now: SystemTime) -> Vec<Finding>
 }
 
 /// How many partitions of the topics this broker leads.
-fn leads(answer: &Answer, asked: &Asked) -> u64 {
+fn leads(answer: &Answer, asked: &Asked, is_wanted: impl Fn(&str) -> bool) -> u64 {
     let address = &asked.address;
     let mut brokers = answer.metadata.brokers.iter();
     let own = brokers.find(|(_, host, port)| (host, port) == (&address.host, &address.port));
@@ -150,6 +153,7 @@ fn leads(answer: &Answer, asked: &Asked) -> u64 {
         .metadata
         .topics
         .iter()
+        .filter(|topic| is_wanted(&topic.name))
         .flat_map(|topic| &topic.partitions);
     partitions
         .filter(|one| own.is_some_and(|own| own.0 == one.leader))
@@ -179,7 +183,10 @@ pub(super) fn topics_table(config: &Config, asked: &[Asked]) -> Option<Table> {
     let wanted = topics(config);
     let mut told: Vec<&TopicMetadata> = first.metadata.topics.iter().collect();
     told.sort_by_key(|topic| &topic.name);
-    for topic in told {
+    for topic in told
+        .iter()
+        .filter(|topic| is_wanted(config, &wanted, &topic.name))
+    {
         let name = &*topic.name;
         let has_positions = positions_topic(config) == Some(name);
         if topic.error != 0 {
@@ -189,7 +196,13 @@ pub(super) fn topics_table(config: &Config, asked: &[Asked]) -> Option<Table> {
                     name,
                     "no such topic: the agent makes it, compacted, when it starts",
                 ),
-                _ => absent(topic, makes_topics),
+                _ => match told
+                    .iter()
+                    .find(|one| is_there(one) && collide(name, &one.name))
+                {
+                    Some(other) => colliding(topic, &other.name),
+                    None => absent(topic, makes_topics),
+                },
             });
             continue;
         }
@@ -228,6 +241,25 @@ pub(super) fn topics_table(config: &Config, asked: &[Asked]) -> Option<Table> {
         rows,
         findings,
     })
+}
+
+/// Whether the agent sends to a topic; others were asked for since they may be in the way.
+fn is_wanted(config: &Config, topics: &BTreeMap<&str, Vec<&Arc<LogConfig>>>, name: &str) -> bool {
+    topics.contains_key(name) || positions_topic(config) == Some(name)
+}
+
+/// Whether a broker knows a topic, readable or not.
+fn is_there(topic: &TopicMetadata) -> bool {
+    topic.error == 0
+}
+
+/// What is said of a topic that no broker can make, since there is another one.
+fn colliding(topic: &TopicMetadata, other: &str) -> Finding {
+    let words = format!(
+        "collides with '{other}': Kafka makes no topic whose name differs only in '.' and '_'; name that one in 'topic =', \
+         or choose another name"
+    );
+    finding(Failure, &topic.name, words)
 }
 
 /// What is said of a topic that the broker does not tell of.

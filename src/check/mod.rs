@@ -14,6 +14,7 @@ mod host;
 mod logs;
 mod report;
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread;
@@ -30,6 +31,7 @@ use crate::kafka::probe::{self, Asked};
 use crate::shown::ShownPath;
 use crate::tail::discover::Discovery;
 use crate::tail::survey::{Survey, survey};
+use crate::topic_names::twins;
 use report::Report;
 
 /// Why nothing can be looked at.
@@ -141,7 +143,10 @@ fn ask_brokers(config: Arc<Config>, until: Instant) -> Receiver<Vec<Asked>> {
     in_a_thread(move || {
         let topics = cluster::topics(&config).into_keys();
         let topics = topics.chain(cluster::positions_topic(&config));
-        let topics = topics.map(str::to_owned).collect();
+        // With those that may keep Kafka from making them.
+        let topics = topics.flat_map(|topic| [vec![topic.to_owned()], twins(topic)].concat());
+        let topics: BTreeSet<String> = topics.collect();
+        let topics: Arc<[String]> = topics.into_iter().collect();
         let kafka = Arc::new(config.kafka.clone());
         let _ = sender.send(probe::ask_all(&kafka, &topics, until));
     });

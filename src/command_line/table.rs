@@ -151,8 +151,11 @@ pub(super) const COMMANDS: &[Row] = &[
         help: "print how the running agent stands, or a section or a file of it",
         more: "With PATH it says whether that is followed and by which section, or why not.\n\
                A file is behind by its LAG: bytes of whole lines that Kafka has not acknowledged, read or not; the \
-               beginning of a line whose end is not written yet does not count. The first word is BEHIND when the oldest \
-               has waited for 10 s. AGE is how long the oldest byte that is not acknowledged has waited, LOST what went \
+               beginning of a line whose end is not written yet does not count. The first word is \
+               OK, or the first of these that is so: WRONG: no broker can be reached; FAILED: a file cannot be read; \
+               PARKED: Kafka does not take a topic; BEHIND: the oldest line has waited for 10 s; LOST: bytes were lost \
+               in the last hour; WAITING: what is asked for waits for its topic or broker; WRONG: what stands under \
+               WHAT IS WRONG. AGE is how long the oldest byte that is not acknowledged has waited, LOST what went \
                away unread since the start. READ/s, ACKED/s, RECORDS/s and the latencies are averages of the last 10 \
                to 20 s.\n\
                Exit codes: 0 all is well, 1 something is behind, parked or wrong, bytes were lost in the last hour, or \

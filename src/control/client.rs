@@ -1,14 +1,16 @@
 //! How a command asks the running agent.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, elsewhere, socket};
+use super::{Answer, elsewhere, socket, wire};
 use crate::command_line::DEFAULT_CONFIGS;
 use crate::config::Config;
 use crate::shown::ShownPath;
+use crate::snapshot::Snapshot;
 
 /// Why nothing was answered.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,28 @@ pub fn ask(ini: &Path, line: &str) -> Result<Answer, AskError> {
     Ok(Answer {
         is_ok: answer.is_ok,
         text,
+    })
+}
+
+/// Has the agent that runs with `ini` read it again.
+pub fn reload(ini: &Path) -> Result<Answer, AskError> {
+    let answer = ask(ini, "status")?;
+    let snapshot = wire::from_json::<Snapshot>(&answer.text).filter(|_| answer.is_ok);
+    if let Some(words) = snapshot.and_then(|now| other_ini(ini, &now.config.path)) {
+        return Err(AskError::Refused(format!(
+            "{words}: nothing was reloaded; name that one with --config"
+        )));
+    }
+    ask(ini, "reload")
+}
+
+/// What is said if the agent that `ini` leads to runs with another file, whose `state_dir` is the same. Of one that
+/// cannot be seen from here, as that of a container, nothing is said.
+pub(super) fn other_ini(ini: &Path, running: &Path) -> Option<String> {
+    let (asked, used) = (fs::canonicalize(ini).ok()?, fs::canonicalize(running).ok()?);
+    (asked != used).then(|| {
+        let (running, ini) = (ShownPath(running), ShownPath(ini));
+        format!("the agent runs with '{running}', not with '{ini}'")
     })
 }
 

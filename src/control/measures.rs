@@ -61,17 +61,16 @@ pub(super) fn ago(age: Duration) -> String {
     }
 }
 
-/// `14:02` if it is less than a day from `now`, else `2026-11-24`, by the clock of this host.
+/// `14:02:11` if it is of the same day as `now`, else `2026-11-24 14:02:11`, by the clock of this host.
 pub(super) fn clock(time: SystemTime, now: SystemTime) -> String {
     let local = local_ms(time);
-    let apart = now
-        .duration_since(time)
-        .unwrap_or_else(|error| error.duration());
-    if apart < Duration::from_secs(86_400) {
-        return time_of_day(local)[..5].to_owned();
+    let day = local.div_euclid(86_400_000);
+    let clock = time_of_day(local)[..8].to_owned();
+    if day == local_ms(now).div_euclid(86_400_000) {
+        return clock;
     }
-    let (year, month, day) = date_of_day(local.div_euclid(86_400_000));
-    format!("{year:04}-{month:02}-{day:02}")
+    let (year, month, day) = date_of_day(day);
+    format!("{year:04}-{month:02}-{day:02} {clock}")
 }
 
 /// `15:20:11.402`, by the clock of this host.

@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 pub use awaited::AwaitedTaps;
-pub use client::{AskError, ask};
+pub use client::{AskError, ask, reload};
 pub use elsewhere::other_state_dir;
 pub use look::tap;
 pub use reload::{ChangeKind, ReloadChange, ReloadOutcome, ReloadReport};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::Answer;
+use crate::record::civil::date_of_day;
 use crate::shown::wrap;
 
 /// What became of a reload.
@@ -13,6 +14,8 @@ pub struct ReloadReport {
     pub ini: String,
     /// When it was last changed.
     pub modified: Option<SystemTime>,
+    /// It was applied before, when it was saved: these are the changes of then.
+    pub by_itself: Option<SystemTime>,
     /// Whether it is in use now.
     pub outcome: ReloadOutcome,
 }
@@ -79,7 +82,11 @@ impl ReloadReport {
                 format!("refused, {} stays in use", Clock(*in_use))
             }
         };
-        format!("{ini} of {} {what}", Clock(*modified))
+        let by_itself = match self.by_itself {
+            Some(at) => format!(" by itself at {}", Clock(Some(at))),
+            None => String::new(),
+        };
+        format!("{ini} of {} {what}{by_itself}", Clock(*modified))
     }
 }
 
@@ -145,7 +152,7 @@ impl fmt::Display for ReloadChange {
     }
 }
 
-/// The time of day in UTC, as the lines of the log have it.
+/// The time of day in UTC, as the lines of the log have it; with its date, if that is not today's.
 struct Clock(Option<SystemTime>);
 
 impl fmt::Display for Clock {
@@ -153,10 +160,17 @@ impl fmt::Display for Clock {
         let since = self
             .0
             .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        match since.map(|since| since.as_secs() % 86_400) {
-            Some(s) => write!(f, "{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60),
-            None => f.write_str("now"),
+        let Some(since) = since else {
+            return f.write_str("now");
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let day = since.as_secs() / 86_400;
+        if now.is_ok_and(|now| now.as_secs() / 86_400 != day) {
+            let (year, month, day) = date_of_day(i64::try_from(day).unwrap_or(0));
+            write!(f, "{year:04}-{month:02}-{day:02} ")?;
         }
+        let s = since.as_secs() % 86_400;
+        write!(f, "{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60)
     }
 }
 
@@ -181,6 +195,7 @@ mod tests {
         let mut report = ReloadReport {
             ini: "logagent.ini".to_owned(),
             modified: at(15, 20, 11),
+            by_itself: None,
             outcome: ReloadOutcome::Applied(vec![
                 change(ChangeKind::Added, "log:audit", "3 files begin"),
                 change(
@@ -195,7 +210,7 @@ mod tests {
                 ),
             ]),
         };
-        let screen = "logagent.ini of 15:20:11Z applied but for 1 setting that waits for a restart\n  \
+        let screen = "logagent.ini of 1970-01-04 15:20:11Z applied but for 1 setting that waits for a restart\n  \
                       + log:audit      3 files begin\n  \
                       ~ log:app        drop.debug: from the next event on\n  \
                       ! [agent] state_dir changed: needs a restart\n";
@@ -215,17 +230,29 @@ mod tests {
             "[agent] user",
             "changed: needs a restart",
         );
-        let all = (true, "logagent.ini of 15:20:11Z applied".to_owned());
+        let all = (
+            true,
+            "logagent.ini of 1970-01-04 15:20:11Z applied".to_owned(),
+        );
         assert_eq!(head(vec![untouched()]), all);
-        let none = "logagent.ini of 15:20:11Z changes only 2 settings that wait for a restart";
+        let none =
+            "logagent.ini of 1970-01-04 15:20:11Z changes only 2 settings that wait for a restart";
         let none = (false, none.to_owned());
         assert_eq!(head(vec![untouched(), restart.clone(), restart]), none);
+        let earlier = ReloadReport {
+            by_itself: at(15, 20, 13),
+            outcome: ReloadOutcome::Applied(vec![untouched()]),
+            ..report.clone()
+        };
+        let words =
+            "logagent.ini of 1970-01-04 15:20:11Z applied by itself at 1970-01-04 15:20:13Z";
+        assert_eq!(earlier.head(), words);
         report.modified = at(15, 21, 40);
         report.outcome = ReloadOutcome::Refused {
             in_use: at(15, 20, 11),
             why: "logagent.ini:31: unknown key".to_owned(),
         };
-        let screen = "logagent.ini of 15:21:40Z refused, 15:20:11Z stays in use\n  \
+        let screen = "logagent.ini of 1970-01-04 15:21:40Z refused, 1970-01-04 15:20:11Z stays in use\n  \
                       logagent.ini:31: unknown key\n";
         assert_eq!(report.answer().text, screen);
         assert!(!report.answer().is_ok);

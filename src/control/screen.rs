@@ -5,7 +5,7 @@ mod parts;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::measures::{about, age, ago, bytes_or_none, clock, count, cut, plain, size};
+use super::measures::{age, ago, bytes_or_none, clock, count, cut, plain, size};
 use super::table::{Column, GREEN, RED, RESET, Row, Table, WIDTH};
 use crate::shown::{ShownPath, wrap};
 use crate::snapshot::{FileState, FileStatus, LogStatus, Snapshot};
@@ -159,10 +159,16 @@ impl Screen {
     }
 
     /// As lines of at most 80 columns, in plain ASCII.
+    #[cfg(test)]
     pub(super) fn text(&self, has_colour: bool) -> String {
-        let mut text = format!("{}\n", cut(&plain(&self.head), WIDTH));
+        self.text_of_width(WIDTH, has_colour)
+    }
+
+    /// As lines of at most so many columns, in plain ASCII.
+    pub(super) fn text_of_width(&self, width: usize, has_colour: bool) -> String {
+        let mut text = format!("{}\n", cut(&plain(&self.head), width));
         let (sum, about) = self.sum.split_once('\n').unwrap_or((&self.sum, ""));
-        let sum = cut(&format!("{}  {}", self.word, plain(sum)), WIDTH);
+        let sum = cut(&format!("{}  {}", self.word, plain(sum)), width);
         let (word, rest) = sum.split_at(self.word.len().min(sum.len()));
         let rest = rest.trim_end();
         let colour = if self.word == WELL { GREEN } else { RED };
@@ -175,10 +181,10 @@ impl Screen {
         }
         for table in &self.tables {
             text.push('\n');
-            table.push_text(&mut text, has_colour);
+            table.push_text(&mut text, width, has_colour);
         }
         for line in self.foot.lines() {
-            text.push_str(&cut(&plain(line), WIDTH));
+            text.push_str(&cut(&plain(line), width));
             text.push('\n');
         }
         text
@@ -188,18 +194,14 @@ impl Screen {
 impl Moment<'_> {
     fn head(&self) -> String {
         let (process, config) = (&self.now.process, &self.now.config);
-        let since = |time: Option<SystemTime>| self.since(time);
         let mut head = format!("logagent {}  pid {}", process.version, process.pid);
-        if let Some(up) = since(process.started) {
+        if let Some(up) = self.since(process.started) {
             head.push_str(&format!("  up {}", age(up)));
         }
         let name = config.path.file_name().unwrap_or_default();
         head.push_str(&format!("  {}", ShownPath(name.as_ref())));
         if let Some(modified) = config.modified {
             head.push_str(&format!(" of {}", clock(modified, self.at)));
-        }
-        if let Some(reloaded) = since(config.last_applied).filter(|_| config.applied > 0) {
-            head.push_str(&format!(", reloaded {}", ago(reloaded)));
         }
         head
     }
@@ -225,15 +227,16 @@ impl Moment<'_> {
         let last_lost = last_lost.max(earlier.iter().map(|loss| loss.at).max());
         let last_lost = self.since(last_lost).filter(|_| lost > 0);
         let waits_for_broker = self.now.is_cut_off() && (is_all || waiting > 0);
+        // The cause comes before what follows from it, so that the word stays while lines get older. 'logagent help
+        // status' explains each.
         let word = if waits_for_broker {
-            // It stays the word for an outage, however old the lines get meanwhile.
             "WRONG"
-        } else if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
-            "BEHIND"
         } else if files.iter().any(|file| file.state == FileState::Failed) {
             "FAILED"
         } else if topics.clone().any(|topic| topic.parked.is_some()) {
             "PARKED"
+        } else if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
+            "BEHIND"
         } else if last_lost.is_some_and(|since| since < LOST_FOR) {
             "LOST"
         } else if !is_all && files.iter().any(|file| file.state == FileState::Waiting) {
@@ -268,6 +271,12 @@ impl Moment<'_> {
                 .replace(", oldest line ", ", oldest ")
                 .replace("    ", "  ");
         }
+        if word.len() + 2 + text.len() > WIDTH {
+            // What there is none of need not be said.
+            text = text
+                .replace("  dead letters 0", "")
+                .replace("  lost 0 B", "");
+        }
         (word, text)
     }
 
@@ -286,7 +295,7 @@ impl Moment<'_> {
 
     fn until(&self, time: Option<SystemTime>) -> String {
         match time.map(|time| time.duration_since(self.at).unwrap_or_default()) {
-            Some(left) if left.as_secs() > 0 => format!(", again in {}", about(left)),
+            Some(left) if left.as_secs() > 0 => format!(", again in {}", age(left)),
             Some(_) => ", again now".to_owned(),
             None => String::new(),
         }
@@ -345,12 +354,22 @@ impl Moment<'_> {
         } else {
             view.most_files
         };
+        // Of a path that is asked for the offsets are exact: they can be held against a dump or a rewind.
+        let is_section = |name: &String| self.now.logs.iter().any(|log| log.name == *name);
+        let is_exact = view.only.as_ref().is_some_and(|only| !is_section(only));
+        let shown = |bytes: u64| match is_exact {
+            true => bytes.to_string(),
+            false => size(bytes),
+        };
         let rows = files.iter().take(most).map(|file| Row {
             cells: vec![
                 name_of(file),
-                size(file.position),
-                size(file.size),
-                bytes_or_none(file.waits()),
+                shown(file.position),
+                shown(file.size),
+                match file.waits() {
+                    0 => "0".to_owned(),
+                    bytes => shown(bytes),
+                },
                 match file.state {
                     FileState::Failed => "FAILED".to_owned(),
                     _ => age(age_of(file)),
@@ -370,6 +389,13 @@ impl Moment<'_> {
             (more, 0) => format!("... {more} more (-a shows all)"),
             (more, _) => format!("... {more} more, {end_text} (-a shows all)"),
         };
+        // Why the position may be before the end and nothing is behind.
+        let unended: u64 = files.iter().map(|file| file.unended).sum();
+        if is_exact && unended > 0 {
+            table.note = format!(
+                "The last {unended} bytes are the beginning of a line or of an event, whose end is awaited: no lag."
+            );
+        }
         table
     }
 
@@ -398,9 +424,24 @@ impl Moment<'_> {
         let (open, descriptors) = (process.files_open, process.descriptors);
         format!(
             "buffers {used} of {limit}   {written}\n\
-             process {resident}   threads {}   descriptors {descriptors}{most}, {open} of them files",
-            process.threads
+             process {resident}   threads {}   descriptors {descriptors}{most}, {open} of them files\n\
+             {}",
+            process.threads,
+            self.ini()
         )
+    }
+
+    /// Which ini is in force, by its path and the time of its last change.
+    fn ini(&self) -> String {
+        let config = &self.now.config;
+        let mut text = format!("ini {}", ShownPath(&config.path));
+        if let Some(modified) = config.modified {
+            text.push_str(&format!(" of {}", clock(modified, self.at)));
+        }
+        if let Some(at) = config.last_applied.filter(|_| config.applied > 0) {
+            text.push_str(&format!(", reloaded at {}", clock(at, self.at)));
+        }
+        text
     }
 }
 

@@ -13,8 +13,9 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::emulate_default_handler;
 
-use super::client::{AskError, ask};
+use super::client::{AskError, ask, other_ini};
 use super::screen::{Order, Screen, View, WELL};
+use super::table::WIDTH;
 use super::wire;
 use crate::command_line::StatusOptions;
 use crate::shown::ShownPath;
@@ -45,10 +46,14 @@ pub fn status(options: &StatusOptions, out: &mut impl Write) -> Result<Health, A
     if options.json {
         return print_json(options, &view, out);
     }
-    let screen = Taken::of(&options.config, &view)?.screen(&view);
+    let taken = Taken::of(&options.config, &view)?;
+    if let Some(words) = other_ini(&options.config, &taken.snapshot.config.path) {
+        let _ = writeln!(io::stderr(), "{words}");
+    }
+    let screen = taken.screen(&view);
     screen.check()?;
     if !options.watch {
-        out.write_all(screen.text(has_colour()).as_bytes())
+        out.write_all(screen.text_of_width(width(), has_colour()).as_bytes())
             .and_then(|()| out.flush())
             .map_err(AskError::Output)?;
         return Ok(screen.health());
@@ -73,7 +78,7 @@ pub fn status(options: &StatusOptions, out: &mut impl Write) -> Result<Health, A
                     height.map_or(MOST_FILES, |height| height.saturating_sub(24).max(3));
                 let screen = now.screen(&view);
                 health = screen.health();
-                screen.text(has_colour())
+                screen.text_of_width(width(), has_colour())
             }
             // It may be started again.
             Err(error @ (AskError::NoAgent { .. } | AskError::NoIni(_))) => {
@@ -237,6 +242,17 @@ fn is_able() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
+/// Columns of a screen: those of the terminal, if it has more than is usual.
+fn width() -> usize {
+    let size = io::stdout()
+        .is_terminal()
+        .then(|| tcgetwinsize(io::stdout()));
+    let columns = size
+        .and_then(Result::ok)
+        .map_or(WIDTH, |size| size.ws_col.into());
+    columns.clamp(WIDTH, MOST_COLUMNS)
+}
+
 fn has_colour() -> bool {
     is_able() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -327,4 +343,6 @@ fn give_back_at_the_end(modes: Termios) -> io::Result<()> {
 const EACH: Duration = Duration::from_secs(2);
 /// Files that are behind and are shown.
 const MOST_FILES: usize = 20;
+/// No screen is wider.
+const MOST_COLUMNS: usize = 200;
 const CTRL_C: u8 = 3;

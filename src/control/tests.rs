@@ -1,5 +1,6 @@
 //! The `control` thread as clients see it.
 
+mod narrow;
 mod shown;
 mod transactions;
 

@@ -179,6 +179,8 @@ fields! {
         "files_behind": files_behind as Number,
         "lag_bytes": lag_bytes as Number,
         "troubled_topics": troubled_topics as Words,
+        "former_topics": former_topics as Words,
+        "removed": is_removed as Flag,
         "read_bytes_per_second": read_rate as Number,
         "acked_bytes_per_second": acked_rate as Number,
     }

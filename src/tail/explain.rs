@@ -118,7 +118,7 @@ fn unfollowed(log: &LogConfig, path: &Path) -> String {
 
 /// What is said of a path that no section names: it may be another name of one that is followed.
 fn unnamed(shared: &Shared, path: &Path) -> String {
-    let nobody = "no section of the ini names it";
+    let nobody = NOBODY;
     let stat = match FileStat::at_path(path) {
         Ok(stat) => stat,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -136,6 +136,9 @@ fn unnamed(shared: &Shared, path: &Path) -> String {
         None => nobody.to_owned(),
     }
 }
+
+/// What is said first of a path that no section names.
+pub const NOBODY: &str = "no section of the ini names it";
 
 fn excluded(namings: &[Naming<'_>]) -> String {
     let each = namings.iter().filter_map(|naming| {

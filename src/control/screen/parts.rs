@@ -11,6 +11,7 @@ use crate::snapshot::{
     ALL_BROKERS, BootstrapStatus, BrokerStatus, FileStatus, LogStatus, Loss, NotFollowed,
     TopicStatus,
 };
+use crate::topic_names::collide;
 
 impl Moment<'_> {
     pub(super) fn topics(&self) -> Table {
@@ -37,7 +38,7 @@ impl Moment<'_> {
                     _ if topic.waits_for_broker => "waits for a broker".to_owned(),
                     // Why, and what to do, stands under WHAT IS WRONG, where there is room for it.
                     Some((_, since)) => {
-                        let since = about(self.since(Some(*since)).unwrap_or_default());
+                        let since = age(self.since(Some(*since)).unwrap_or_default());
                         format!("PARKED {since}{}", self.until(topic.next_try))
                     }
                     None => "ok".to_owned(),
@@ -131,24 +132,33 @@ impl Moment<'_> {
         };
         let conditions = self.now.conditions.iter();
         let conditions = conditions.filter(|one| is_shown(&one.subject));
+        // What keeps everything from going out comes first.
+        let mut conditions: Vec<_> = conditions.collect();
+        conditions.sort_by_key(|one| one.subject != ALL_BROKERS);
+        let conditions = conditions.into_iter();
         let conditions = conditions.map(|condition| {
-            let since = about(self.since(Some(condition.since)).unwrap_or_default());
+            let lasts = self.since(Some(condition.since)).unwrap_or_default();
             let advice = match condition.subject.starts_with("topic ") {
-                true => remedy(&condition.reason),
-                false => "",
+                true => self.advice(&condition.subject[6..], &condition.reason),
+                false => String::new(),
             };
             let (subject, reason) = (&condition.subject, &condition.reason);
             let waiting = match condition.waiting {
                 0 => String::new(),
                 bytes => format!("; {} wait", size(bytes)),
             };
-            let advice = format!("{waiting}{advice}");
+            // A clock time can be found again in a log.
+            let began = match lasts >= Duration::from_secs(60) {
+                true => format!("; since {}", clock(condition.since, self.at)),
+                false => String::new(),
+            };
+            let advice = format!("{waiting}{advice}{began}");
             // Reasons of the log name the path as well.
             let text = match reason.strip_prefix(&format!("'{subject}'")) {
                 Some(rest) => format!("{subject}{rest}{advice}"),
                 None => format!("{subject}: {reason}{advice}"),
             };
-            (since, text, condition.level == log::Level::Error)
+            (about(lasts), text, condition.level == log::Level::Error)
         });
         let none = String::new;
         let of_all = view.only.is_none();
@@ -158,7 +168,8 @@ impl Moment<'_> {
             None => "of before".to_owned(),
         };
         let refusal = refusal.map(|why| {
-            let text = format!("the last reload was refused, the ini {in_use} stays in use: {why}");
+            let text =
+                format!("the last reload was refused, the ini {in_use} stays in use:\n{why}");
             (none(), text, true)
         });
         let silent = self.now.unanswered.iter().filter(|_| of_all);
@@ -172,6 +183,43 @@ impl Moment<'_> {
             is_bad,
         });
         Table::new(CONDITIONS, rows)
+    }
+
+    /// What to do about a topic that is parked, and what waits for it though no section names it any more.
+    fn advice(&self, topic: &str, reason: &str) -> String {
+        let logs = self.now.logs.iter().filter(|log| log.goes_to(topic));
+        let (former, naming): (Vec<&LogStatus>, Vec<_>) =
+            logs.partition(|log| log.former_topics.iter().any(|one| one == topic));
+        let mut words = match former.is_empty() || !naming.is_empty() {
+            true => match self.twin_of(topic) {
+                Some(other) => format!(
+                    "; it collides with '{other}': Kafka makes no topic whose name differs only in '.' and '_'"
+                ),
+                None => remedy(reason).to_owned(),
+            },
+            false => String::new(),
+        };
+        for log in former {
+            let name = &log.name;
+            words.push_str(&match log.is_removed {
+                true => format!(
+                    "; [log:{name}] is gone from the ini and cannot finish: what it read waits for this topic; a \
+                     restart leaves that in its files"
+                ),
+                false => format!(
+                    "; what [log:{name}] read before its 'topic' was changed waits for it: a restart sends it to the \
+                     new one"
+                ),
+            });
+        }
+        words
+    }
+
+    /// The topic that keeps Kafka from making this one.
+    fn twin_of(&self, topic: &str) -> Option<&str> {
+        let mut others = self.now.topics.iter().filter(|one| one.parked.is_none());
+        let other = others.find(|one| collide(topic, &one.name))?;
+        Some(&other.name)
     }
 
     /// What is as it was asked for, and may not be as it was meant.
@@ -253,7 +301,10 @@ impl Moment<'_> {
             } = loss;
             Row {
                 cells: vec![
-                    ago(since),
+                    match since >= Duration::from_secs(60) {
+                        true => clock(loss.at, self.at),
+                        false => ago(since),
+                    },
                     size(loss.bytes),
                     format!("{path} from offset {offset} on: {why}"),
                 ],
@@ -341,13 +392,19 @@ fn remedy(reason: &str) -> &'static str {
         .map(|(_, code)| code.trim_end_matches(')'));
     match code.and_then(|code| code.parse().ok()) {
         Some(UNKNOWN_TOPIC) => {
-            "; there is no such topic: kafka-topics.sh --create makes it, or name one that there is in 'topic ='"
+            "; there is no such topic: kafka-topics.sh --create makes it, or name one that there is in 'topic =' \
+             and restart the agent: what was read waits for this one; 'logagent check' says whether its name collides"
+        }
+        Some(INVALID_TOPIC) => {
+            "; 'logagent check' says whether it collides with a name that differs only in '.' and '_'"
         }
         Some(code) => rights::missing(code).unwrap_or_default(),
         None => "",
     }
 }
 
+/// `INVALID_TOPIC_EXCEPTION`.
+const INVALID_TOPIC: i16 = 17;
 /// `UNKNOWN_TOPIC_OR_PARTITION`.
 const UNKNOWN_TOPIC: i16 = 3;
 
@@ -364,7 +421,7 @@ const TOPICS: &[(&str, Column)] = &[
     ("STATE", Column::Text),
 ];
 const BROKERS: &[(&str, Column)] = &[
-    ("BROKER", Column::Word),
+    ("BROKER", Column::Whole),
     ("UP", Column::Word),
     ("AS", Column::Word),
     ("IN FLIGHT", Column::Figure),
