@@ -826,6 +826,12 @@ fn a_tap_waits_for_the_agent_and_says_that_it_waits_for_lines() {
     // Of one file alone.
     let path = env.path("app.log");
     let mut tap = Agent::spawn(env.command(&["tap", &path, "-n", "1"]));
+    while !tap.log().contains("app.log' is quiet: waits for lines") {
+        assert!(begin.elapsed() < 2 * SOON);
+        env.append("other.log", "not of this file\n");
+        count += 1;
+        env.wait_for_records(count);
+    }
     while tap.is_running() {
         assert!(begin.elapsed() < 2 * SOON);
         env.append("other.log", "not of this file\n");

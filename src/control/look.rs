@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::awaited::Announced;
 use super::client::{AskError, ask, open};
@@ -69,6 +69,7 @@ fn tap_one(
     answer.lines.get_ref().set_read_timeout(None)?;
     let is_terminal = io::stdout().is_terminal();
     let mut line = String::new();
+    let (began, mut is_heard) = (Instant::now(), false);
     while *left != Some(0) {
         line.clear();
         if answer.lines.read_line(&mut line)? == 0 {
@@ -78,9 +79,14 @@ fn tap_one(
             continue;
         };
         let shown = ShownPath(&record.path).to_string();
-        if path.as_ref().is_some_and(|path| *path != shown) {
+        if let Some(path) = path.as_ref().filter(|path| **path != shown) {
+            // Others of the section go on.
+            if began.elapsed() > QUIET && !std::mem::replace(&mut is_heard, true) {
+                let _ = writeln!(io::stderr(), "'{path}' is quiet: waits for lines");
+            }
             continue;
         }
+        is_heard = true;
         match print(&record, options.headers, is_terminal, out).and_then(|()| out.flush()) {
             Ok(()) => {}
             // Whoever read has seen enough.
