@@ -67,12 +67,19 @@ pub struct Loss {
     pub log: String,
     /// The file, as it is shown.
     pub path: String,
-    /// How many they were.
+    /// How many they were; 0: whether there were any is not known.
     pub bytes: u64,
     /// The first one.
     pub offset: u64,
-    /// `truncated`, `deleted` or `limit`.
+    /// `truncated`, `deleted`, `limit`, or `perhaps`.
     pub why: String,
+}
+
+impl Loss {
+    /// Whether something is known to be lost.
+    pub fn is_certain(&self) -> bool {
+        self.bytes > 0
+    }
 }
 
 impl Default for Loss {

@@ -72,6 +72,24 @@ fn what_is_truncated_while_it_was_down_is_reported_to_the_byte() {
 }
 
 #[test]
+fn what_may_have_been_added_and_truncated_while_it_was_down_is_perhaps_lost() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    env.stop();
+    env.write_lines("app.log", 10..20);
+    env.truncate("app.log");
+    env.start();
+    env.wait_for_log("no copy of it is to be found", SOON);
+    let said = env.run(&["status"]).stdout;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("while no agent looked"), "{said}");
+    assert!(!said.contains("LOST 1 file"), "{said}");
+    env.stop();
+}
+
+#[test]
 fn what_is_deleted_after_a_crash_is_reported_to_the_byte() {
     let (mut env, mut written) = in_an_outage();
     env.kill();

@@ -166,6 +166,7 @@ impl Tailer {
                     known.offset,
                     known.identity,
                 );
+                self.note_perhaps_lost(known.offset);
             }
         }
     }

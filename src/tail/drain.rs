@@ -63,13 +63,22 @@ impl Tailer {
         self.destination.route.counters.lose(kind, bytes);
         let path = ShownPath(&self.path).to_string();
         log::error!("'{path}': {bytes} bytes from offset {offset} on {why} and are lost");
+        self.note_loss(bytes, offset, kind.name());
+    }
+
+    /// What was added from `offset` on, if anything was, was never seen.
+    pub(super) fn note_perhaps_lost(&self, offset: u64) {
+        self.note_loss(0, offset, "perhaps");
+    }
+
+    fn note_loss(&self, bytes: u64, offset: u64, why: &str) {
         self.shared.metrics.losses.note(Loss {
             at: SystemTime::now(),
             log: self.log.name.clone(),
-            path,
+            path: ShownPath(&self.path).to_string(),
             bytes,
             offset,
-            why: kind.name().to_owned(),
+            why: why.to_owned(),
         });
     }
 

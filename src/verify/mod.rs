@@ -41,6 +41,7 @@ use crate::losses;
 use crate::metrics::Metrics;
 use crate::progress_bar::ProgressBar;
 use crate::rewinds;
+use crate::snapshot::Loss;
 use check::Checker;
 use disk::Disk;
 use explain::{Circumstances, dead_letters};
@@ -134,7 +135,8 @@ pub fn run(options: &VerifyOptions, out: &mut dyn Write) -> Result<u8, VerifyErr
         let since = options.since_ms.is_none_or(|since| at_ms >= since);
         since && options.until_ms.is_none_or(|until| at_ms <= until)
     };
-    for loss in losses::read(&config.agent.state_dir) {
+    let known = losses::read(&config.agent.state_dir);
+    for loss in known.into_iter().filter(Loss::is_certain) {
         let at = loss.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         if is_asked_for(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)) {
             checker.report.explained(Reason::Lost, loss.bytes);

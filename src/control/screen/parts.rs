@@ -305,10 +305,19 @@ impl Moment<'_> {
                         true => clock(loss.at, self.at),
                         false => ago(since),
                     },
-                    size(loss.bytes),
-                    format!("{path} from offset {offset} on: {why}"),
+                    match loss.is_certain() {
+                        true => size(loss.bytes),
+                        false => "?".to_owned(),
+                    },
+                    match loss.is_certain() {
+                        true => format!("{path} from offset {offset} on: {why}"),
+                        false => format!(
+                            "{path}: what was added from offset {offset} on while no agent looked, if anything was; \
+                             its file is gone or truncated"
+                        ),
+                    },
                 ],
-                is_bad: since < LOST_FOR,
+                is_bad: loss.is_certain() && since < LOST_FOR,
             }
         });
         Table::new(LOSSES, rows)
@@ -321,7 +330,8 @@ impl Moment<'_> {
         };
         let losses = self.now.losses.iter();
         losses
-            .filter(|loss| loss.at < started && view.shows_text(&loss.path, &loss.log))
+            .filter(|loss| loss.is_certain() && loss.at < started)
+            .filter(|loss| view.shows_text(&loss.path, &loss.log))
             .collect()
     }
 
