@@ -70,7 +70,7 @@ impl Tailer {
         Ok(())
     }
 
-    fn apply(&mut self, mut found: Found, plan: Plan) -> io::Result<()> {
+    pub(super) fn apply(&mut self, mut found: Found, plan: Plan) -> io::Result<()> {
         self.report(&found, &plan);
         let mut open: BTreeMap<u64, Source> = std::mem::take(&mut self.sources)
             .into_iter()

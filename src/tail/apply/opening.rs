@@ -154,7 +154,7 @@ impl Tailer {
         content: LogFile,
         at: Arc<Path>,
         checkpoint: Checkpoint,
-        stat: FileStat,
+        mut stat: FileStat,
         detached_since: Option<Instant>,
     ) -> bool {
         // What is read again was not finished after all, whatever was thought of it.
@@ -163,6 +163,11 @@ impl Tailer {
             ..checkpoint
         };
         let seen = checkpoint.size;
+        // Truncated since it was looked at: a copy may have been made first. It is opened as it was seen, so that the next
+        // look finds that gone, and the rest in the copy.
+        if content.can_change() && stat.size < checkpoint.offset {
+            stat.size = seen.max(checkpoint.offset);
+        }
         if !checkpoint.never_had_content() {
             (checkpoint.size, checkpoint.modified_ns) = (stat.size, stat.modified_ns);
         }

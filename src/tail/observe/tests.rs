@@ -99,6 +99,13 @@ fn what_lies_beside_the_path_is_listed_after_the_path_was_looked_at() {
     assert!(candidates.any(|candidate| candidate.was_found_at_path));
 }
 
+/// What is known of a file that is followed at `path`, of which nothing was read.
+fn known(path: &Arc<Path>, file: &Path, serial: u64) -> Checkpoint {
+    let opened = LogFile::open(file, crate::config::FollowLinks::All).unwrap();
+    let (begun, _) = fresh(path, &mut opened.unwrap().0, 0).unwrap();
+    Checkpoint { serial, ..begun }
+}
+
 /// A file was rotated away and packed, which makes it known as a copy that was read, and removed, so that its number is
 /// another file's by now; then the agent was killed before Kafka had it.
 #[test]
@@ -110,17 +117,10 @@ fn a_packed_file_whose_number_was_handed_out_again_is_looked_for_in_its_archive(
         folder.path().join("app.log.1.gz"),
     );
     std::fs::write(&plain, "text\n".repeat(100)).unwrap();
-    let known = |path_of_file: &Path, serial: u64| {
-        let (mut content, _) = LogFile::open(path_of_file, crate::config::FollowLinks::All)
-            .unwrap()
-            .unwrap();
-        let (begun, _) = fresh(&path, &mut content, 0).unwrap();
-        Checkpoint { serial, ..begun }
-    };
-    let mut original = known(&plain, 1);
+    let mut original = known(&path, &plain, 1);
     let packing = std::process::Command::new("gzip").arg(&plain).status();
     assert!(packing.unwrap().success());
-    let mut copy = known(&packed, 2);
+    let mut copy = known(&path, &packed, 2);
     let stat = FileStat::at_path(&packed).unwrap();
     copy.state = SourceState::Finished;
     copy.identity.inode = stat.inode;
@@ -135,4 +135,31 @@ fn a_packed_file_whose_number_was_handed_out_again_is_looked_for_in_its_archive(
     let found = tailer.observe(Look::Usual).unwrap();
     let mut candidates = found.seen.candidates.iter();
     assert!(candidates.any(|candidate| candidate.matches.iter().any(|m| m.serial == 1)));
+}
+
+#[test]
+fn what_is_copied_and_truncated_between_the_look_and_the_opening_is_read_on_in_the_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = folder.path().join("app.log").into();
+    let text = "text\n".repeat(100);
+    std::fs::write(&path, &text).unwrap();
+    let read = Checkpoint {
+        offset: 200,
+        tail_checksum: crate::batch::TailChecksum::of(&text.as_bytes()[..200]),
+        ..known(&path, &path, 1)
+    };
+    let mut tailer = tailer_that_knows(&path, vec![read]);
+    let found = tailer.observe(Look::Usual).unwrap();
+    let plan = crate::tail::plan::plan(&found.seen);
+    std::fs::copy(&path, folder.path().join("app.log.1")).unwrap();
+    std::fs::File::create(&path).unwrap();
+    tailer.apply(found, plan).unwrap();
+    tailer.sync().unwrap();
+    assert_eq!(tailer.shared.metrics.losses.all(), []);
+    let open: Vec<_> = tailer
+        .sources
+        .iter()
+        .map(|source| source.position)
+        .collect();
+    assert_eq!(open, [200, 0]);
 }
