@@ -279,7 +279,7 @@ impl Agent {
 
     fn spawn_producers(&mut self, count: usize, taken: Vec<TakenOver>) -> Result<(), AgentError> {
         // A part of the memory, so that files are read while a transaction is ended.
-        let most_bytes = self.memory_limit.for_lines() / 2 / count.max(1);
+        let most_bytes = self.memory_limit.for_lines() / 8 * 5 / count.max(1);
         let mut taken = taken.into_iter();
         let Some(progress) = self.progress.clone() else {
             return Ok(());
