@@ -740,18 +740,25 @@ fn reloads_under_load_lose_no_line_and_send_none_twice() {
     assert_once_and_in_order(&topics, &written);
 }
 
-/// A topic's name is mended: what was read for the wrong one goes on waiting, which the reload says, and a restart sends
-/// it to the new one, in its order.
-#[test]
-fn a_reload_says_that_what_was_read_for_a_parked_topic_waits_for_a_restart() {
+/// An agent that was `set` up and has read lines for the topic `wrong`, which there is not. There is `right`.
+pub(crate) fn parked(set: impl FnOnce(&mut Env)) -> Env {
     let mut env = Env::new();
     env.broker.auto_create(None);
     env.broker.create_topic("right", 1);
     env.set("log:app", "topic", "wrong");
+    set(&mut env);
     env.write_lines("app.log", 0..10);
     env.start();
     let is_parked = || env.run(&["status"]).stdout.contains("PARKED");
     wait_until(SOON, is_parked, || "the topic to be parked".to_owned());
+    env
+}
+
+/// A topic's name is mended: what was read for the wrong one goes on waiting, which the reload says, and a restart sends
+/// it to the new one, in its order.
+#[test]
+fn a_reload_says_that_what_was_read_for_a_parked_topic_waits_for_a_restart() {
+    let mut env = parked(|_| ());
     env.set("log:app", "topic", "right");
     let said = reloaded(&env);
     let words = "~ log:app        topic: from the next event on; what was read before waits for 'wrong', which is parked: \

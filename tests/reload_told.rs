@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::reload::parked;
 use crate::support::env::{Env, SOON, wait_until};
 
 /// The words of a command, whatever lines they stand in.
@@ -73,15 +74,9 @@ fn an_ini_that_the_agent_does_not_run_with_is_not_taken_for_its_own() {
 
 #[test]
 fn what_waits_for_a_topic_that_no_section_names_any_more_says_so() {
-    let mut env = Env::new();
-    env.broker.auto_create(None);
-    env.broker.create_topic("right", 1);
-    env.set("agent", "reload", "manual");
-    env.set("log:app", "topic", "wrong");
-    env.write_lines("app.log", 0..10);
-    env.start();
-    let is_parked = || env.run(&["status"]).stdout.contains("PARKED");
-    wait_until(SOON, is_parked, || "the topic to be parked".to_owned());
+    let mut env = parked(|env| {
+        env.set("agent", "reload", "manual");
+    });
     env.set("log:app", "topic", "right");
     assert_eq!(env.run(&["reload"]).code, Some(0));
     let path = env.path("app.log");
