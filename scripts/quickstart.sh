@@ -92,6 +92,14 @@ say "starting logagent, writing $lines lines to a log, rotating it in the middle
 agent_pid=$!
 for ((n = 1; n <= lines; n++)); do
     printf '%s line %04d of %d GET /item/%d HTTP/1.1 200\n' "$run" "$n" "$lines" $((n * 7919 % 1000)) >>"$log"
+    if ((n == 1)); then
+        # What is rotated away before an agent has ever seen it is none of that agent's.
+        for ((tries = 0; tries < 600; tries++)); do
+            ! grep -qF "'$log': device" "$work/agent.log" || break
+            sleep 0.05
+        done
+        ((tries < 600)) || fail "the agent does not follow $log"
+    fi
     if ((n == lines / 2)); then
         mv "$log" "$log.1"
         echo "mv access.log access.log.1 after line $n"

@@ -179,7 +179,8 @@ static_binary() {
     [ "$bytes" -le "$most_bytes" ] || exit 1
 }
 
-failed=no
+# What failed, by name.
+failed=()
 if [ $# = 0 ]; then
     # What valgrind counts and what clippy finds does not depend on what else runs, and tests wait most of the time.
     beside count nice -n 19 scripts/instructions.sh
@@ -190,36 +191,36 @@ if [ $# = 0 ]; then
     beside first first_line
     # Linking it goes on meanwhile.
     static_binary
-    tests 3 integration "${static[@]}" | tee "$work/static.out" || failed=yes
+    tests 3 integration "${static[@]}" | tee "$work/static.out" || failed+=("static binary")
     beside release scripts/test_release.sh "$LOGAGENT_TEST_STATIC"
     say "quickstart"
-    scripts/quickstart.sh >"$work/quickstart.log" 2>&1 || { cat "$work/quickstart.log" >&2; failed=yes; }
-    grep -E '^all .* lines are there' "$work/quickstart.log" || failed=yes
+    scripts/quickstart.sh >"$work/quickstart.log" 2>&1 || { cat "$work/quickstart.log" >&2; failed+=("quickstart"); }
+    grep -E '^all .* lines are there' "$work/quickstart.log" || failed+=("lines of the quickstart")
     # What system_calls.sh needs, while tests wait.
     beside rows nice -n 19 cargo build --quiet --locked --example rows
     for line in first second; do
-        await "$line" || failed=yes
+        await "$line" || failed+=("tests, $line line")
         cat "$work/$line.out"
     done
     say "instructions of the hot path"
-    await count || failed=yes
+    await count || failed+=("instructions")
     cat "$work/count.log"
     say "lints and docs"
-    await lints || failed=yes
+    await lints || failed+=("lints and docs")
     cat "$work/lints.log"
-    await rows || failed=yes
+    await rows || failed+=("build of the bench")
     say "what is released"
-    await release || failed=yes
+    await release || failed+=("what is released")
     grep -E '^(FAIL|THE |[0-9]+ passed)' "$work/release.out" || cat "$work"/release.{out,log}
-    tests 1 integration "${alone[@]}" | tee "$work/alone.out" || failed=yes
+    tests 1 integration "${alone[@]}" | tee "$work/alone.out" || failed+=("tests alone")
     say "system calls for a line"
-    scripts/system_calls.sh || failed=yes
+    scripts/system_calls.sh || failed+=("system calls")
     cat "$work"/{static,first,second,alone}.out >"$work/tests.log"
 else
     say "lints and docs"
     lints
     static_binary
-    cargo test --no-fail-fast -- "$@" --test-threads 2 "${skip[@]}" 2>&1 | tee "$work/tests.log" || failed=yes
+    cargo test --no-fail-fast -- "$@" --test-threads 2 "${skip[@]}" 2>&1 | tee "$work/tests.log" || failed+=("tests")
 fi
 
 count() { grep -cE "^test .*$1.* \.\.\. $2\$" "$work/tests.log" || true; }
@@ -236,5 +237,8 @@ echo "$passed tests passed, $against_kafka of them against a real Kafka; $ignore
 for words in "${missing[@]}"; do
     echo "$words" >&2
 done
-[ ${#missing[@]} -eq 0 ] || [ -z "${CI:-}" ] || failed=yes
-[ "$failed" = no ]
+[ ${#missing[@]} -eq 0 ] || [ -z "${CI:-}" ] || failed+=("tests that did not run")
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'FAILED: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
