@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::batch::{Destination, Framing, Piece, Records};
+use crate::buffer::BufferPool;
 use crate::config::LogConfig;
 use crate::record::counters::RecordCounters;
 use crate::record::framing::Framer;
@@ -169,7 +170,7 @@ impl<'a> Reader<'a> {
                 before: &bytes[position.saturating_sub(context)..position],
                 destination: &feed.destination,
             };
-            let mut recorder = Recorder::new(record, &feed.counters, &facts);
+            let mut recorder = Recorder::new(record, &feed.counters, &facts, &BufferPool::new());
             recorder.rehearse(feed.now_ns);
             let order = recorder.byte_order(&bytes[..bytes.len().min(2)]);
             reader.framer.set_byte_order(order);
@@ -245,10 +246,9 @@ impl<'a> Reader<'a> {
             outcomes.extend(records.map(|(start, record)| record.at(input.start + start)));
             return bytes;
         }
-        let made = runs.iter().map(|run| {
-            let parts: Vec<_> = recorder.made(run, input.data).collect();
-            (run, parts.concat())
-        });
+        let made = runs
+            .iter()
+            .map(|run| (run, run.parts(input.data).collect::<Vec<_>>().concat()));
         let made: Vec<_> = made.collect();
         let mut records = made.iter().flat_map(|(run, bytes)| {
             let destination = run.destination.as_ref().unwrap_or(destination);

@@ -26,6 +26,7 @@ use std::fmt;
 
 use crate::record::json_scan::{Object, PathId, Paths};
 use crate::record::json_text::{push_spliced, push_string};
+use crate::record::output::Output;
 use crate::record::time::SecondText;
 
 /// `format`
@@ -232,7 +233,7 @@ impl Template {
     /// the field or group of a number, if it has one.
     pub fn write<'f>(
         &mut self,
-        out: &mut Vec<u8>,
+        out: &mut impl Output,
         entry: &Entry,
         field: impl Fn(usize) -> Option<&'f [u8]>,
     ) -> Written {
@@ -272,7 +273,7 @@ impl Template {
 
     /// Appends the brace and the first parts.
     #[inline]
-    fn push_head(&mut self, out: &mut Vec<u8>, entry: &Entry, merged: Option<Object>) {
+    fn push_head(&mut self, out: &mut impl Output, entry: &Entry, merged: Option<Object>) {
         let left_out = match merged {
             None => 0,
             merged => {
@@ -303,13 +304,13 @@ impl Template {
 
     fn push_message<'f>(
         &self,
-        out: &mut Vec<u8>,
+        out: &mut impl Output,
         event: &[u8],
         is_parse_failure: bool,
         field: &impl Fn(usize) -> Option<&'f [u8]>,
     ) -> usize {
         if !is_parse_failure && self.message_group.and_then(field).is_some() {
-            drop_last_comma(out);
+            out.drop_last(b',');
             return 0;
         }
         out.extend_from_slice(b"\"message\":");
@@ -382,7 +383,7 @@ impl Part {
     /// Appends key, value and comma; says how many bad parts became U+FFFD.
     fn write<'f>(
         &self,
-        out: &mut Vec<u8>,
+        out: &mut impl Output,
         entry: &Entry,
         last_second: &mut SecondText,
         field: &impl Fn(usize) -> Option<&'f [u8]>,
@@ -473,21 +474,15 @@ fn constant_value(text: &mut Vec<u8>, bytes: &[u8]) -> Value {
 }
 
 /// Appends the members of a line after those of ours.
-fn push_members(out: &mut Vec<u8>, object: &Object) -> usize {
+fn push_members(out: &mut impl Output, object: &Object) -> usize {
     if object.is_empty() {
-        drop_last_comma(out);
+        out.drop_last(b',');
         return 0;
     }
     push_spliced(out, object.content())
 }
 
-fn drop_last_comma(out: &mut Vec<u8>) {
-    if out.last() == Some(&b',') {
-        out.pop();
-    }
-}
-
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
+fn push_number(out: &mut impl Output, mut number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
     for place in digits.iter_mut().rev() {
@@ -498,7 +493,7 @@ fn push_number(out: &mut Vec<u8>, mut number: u64) {
             break;
         }
     }
-    out.extend(digits.iter().skip(start));
+    out.extend_from_slice(&digits[start..]);
 }
 
 /// The version of the schema that the keys are of; they are the same in all since 1.0.

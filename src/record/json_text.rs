@@ -6,8 +6,10 @@
 
 use wide::u8x16;
 
+use crate::record::output::Output;
+
 /// Appends `bytes` as a JSON string with its quotes; says how many bad parts became U+FFFD.
-pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
+pub fn push_string(out: &mut impl Output, bytes: &[u8]) -> usize {
     out.push(b'"');
     let bad_parts = push_chunks(out, bytes, push_escaped);
     out.push(b'"');
@@ -15,7 +17,7 @@ pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
 }
 
 /// Appends JSON text as it is, but for bad UTF-8, which becomes U+FFFD as in [`push_string`]; says how often.
-pub fn push_spliced(out: &mut Vec<u8>, text: &[u8]) -> usize {
+pub fn push_spliced(out: &mut impl Output, text: &[u8]) -> usize {
     push_chunks(out, text, |out, good| out.extend_from_slice(good))
 }
 
@@ -73,7 +75,7 @@ fn is_ascii(bytes: &[u8]) -> bool {
 }
 
 /// Hands the good parts of `bytes` to `push_good` and writes U+FFFD between them.
-fn push_chunks(out: &mut Vec<u8>, bytes: &[u8], push_good: impl Fn(&mut Vec<u8>, &[u8])) -> usize {
+fn push_chunks<O: Output>(out: &mut O, bytes: &[u8], push_good: impl Fn(&mut O, &[u8])) -> usize {
     if is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() {
         push_good(out, bytes);
         return 0;
@@ -90,15 +92,15 @@ fn push_chunks(out: &mut Vec<u8>, bytes: &[u8], push_good: impl Fn(&mut Vec<u8>,
 }
 
 /// Appends text with what must be escaped.
-fn push_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
+fn push_escaped(out: &mut impl Output, mut text: &[u8]) {
     while !text.is_empty() {
-        let start = out.len();
         // Enough for a few escapes; where there are more, what is left takes another turn.
-        out.resize(start + text.len() + ESCAPES_ROOM, 0);
-        let mut room = out.get_mut(start..).unwrap_or_default();
-        text = copy_escaped(&mut room, text);
-        let unused = room.len();
-        out.truncate(out.len() - unused);
+        out.fill(text.len() + ESCAPES_ROOM, |room| {
+            let bytes = room.len();
+            let mut left = room;
+            text = copy_escaped(&mut left, text);
+            bytes - left.len()
+        });
     }
 }
 

@@ -26,6 +26,7 @@ pub mod json_scan;
 pub mod json_text;
 pub mod mask;
 pub mod multiline;
+pub mod output;
 pub mod path_pattern;
 pub mod pattern;
 pub mod pending;

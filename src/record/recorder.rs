@@ -18,9 +18,10 @@ use super::join::{Joined, Joiner};
 use super::multiline::{Assembler, LOOK_BACK_BYTES};
 use super::rate::{Bucket, Excess, Unit};
 use super::render::{Event, Lines, Renderer};
-pub use super::run::{FileFacts, Input, Made, Run};
+pub use super::run::{Content, FileFacts, Input, Made, Run};
 use super::wide::ByteOrder;
 use crate::batch::{EventMark, Events, Framing, Piece};
+use crate::buffer::BufferPool;
 use decoded::{Cut, Decoded, decoded, place, unwrapped};
 
 /// Makes records of the lines of one source.
@@ -88,11 +89,12 @@ impl Recorder {
         bytes as u64
     }
 
-    /// A recorder of `config` for a source that stands where `file` says.
+    /// A recorder of `config` for a source that stands where `file` says. What it makes has memory of `pool`.
     pub fn new(
         config: &Arc<RecordConfig>,
         counters: &Arc<RecordCounters>,
         file: &FileFacts<'_>,
+        pool: &Arc<BufferPool>,
     ) -> Self {
         let decoder = Decoder::new(config.encoding, file.head).ok();
         let known = decoder.unwrap_or(Decoder::UTF_8);
@@ -125,7 +127,7 @@ impl Recorder {
             (None, None) => Cutter::Lines,
         };
         let is_as_read = config.is_as_read();
-        let renderer = || Renderer::new(config, counters, file, &text_before);
+        let renderer = || Renderer::new(config, counters, file, &text_before, pool);
         Recorder {
             config: config.clone(),
             counters: counters.clone(),
@@ -300,20 +302,6 @@ impl Recorder {
         }
     }
 
-    /// The bytes of a run that [`Recorder::make`] has just given for `data`, part by part.
-    pub fn made<'a>(&'a self, run: &'a Run, data: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let (all, places) = match &run.kept {
-            Some(kept) => (data, &kept[..]),
-            None => {
-                let made = self.renderer.as_ref().map_or(&[][..], Renderer::bytes);
-                (made, std::slice::from_ref(&run.bytes))
-            }
-        };
-        places
-            .iter()
-            .map(|place| all.get(place.clone()).unwrap_or_default())
-    }
-
     /// Cuts events out of whole lines. Returns how many bytes they are, and which piece they are if they are one.
     fn cut(&mut self, input: &Input<'_>) -> (usize, Option<Piece>) {
         let decoder = self.decoder.unwrap_or(Decoder::UTF_8);
@@ -426,7 +414,7 @@ impl Recorder {
             .as_mut()
             .filter(|bucket| bucket.rate().excess == Excess::Dropped);
         let mut bucket = bucket.map(|bucket| (bucket, Instant::now()));
-        renderer.begin(piece, std::ptr::eq(text, input.data));
+        renderer.begin(piece, bytes, std::ptr::eq(text, input.data));
         let config = self.config.clone();
         let mut all = Lines {
             config: &config,

@@ -17,6 +17,7 @@ use super::filter::{self, Decision};
 use super::json::Entry;
 use super::json_scan::{Object, Scan};
 use super::mask::Masker;
+use super::output::Output as _;
 use super::rate::Bucket;
 use super::run::{FileFacts, Input, OpenRun, Run};
 use super::time::TimeReader;
@@ -24,6 +25,7 @@ use super::topic_name::TopicCache;
 use super::zone::ZoneClock;
 use super::{Parse, RecordConfig, ansi};
 use crate::batch::{Destination, Piece};
+use crate::buffer::{BufferPool, Filling};
 use values::{FileParts, Values, destination_of, time_of};
 
 /// Makes records of the events of one source.
@@ -61,8 +63,8 @@ pub(super) struct Renderer {
     is_plain: bool,
     /// They lie in the data, so nothing is made.
     is_kept: bool,
-    /// What was made, each event with a newline at its end.
-    out: Vec<u8>,
+    /// What was made for the run, each event with a newline at its end.
+    out: Filling,
     runs: Vec<Run>,
     run: OpenRun,
 }
@@ -122,6 +124,7 @@ impl Renderer {
         counters: &Arc<RecordCounters>,
         file: &FileFacts<'_>,
         text_before: &[u8],
+        pool: &Arc<BufferPool>,
     ) -> Self {
         let base = file.destination;
         let parts = FileParts::new(config, base, file.inode);
@@ -161,7 +164,7 @@ impl Renderer {
                 && !config.has_own_destinations()
                 && !parts.has_fields(),
             is_kept: false,
-            out: Vec::new(),
+            out: Filling::new(pool),
             runs: Vec::new(),
             run: OpenRun::default(),
             file: parts,
@@ -183,15 +186,11 @@ impl Renderer {
         rehearsal.map_or_else(Vec::new, |rehearsal| std::mem::take(&mut rehearsal.fates))
     }
 
-    /// What was made since [`Renderer::begin`].
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.out
-    }
-
-    /// Begins with other lines, which may be one piece of an event. `is_data`: their text is the data itself.
-    pub(super) fn begin(&mut self, piece: Option<Piece>, is_data: bool) {
+    /// Begins with other lines of `bytes` bytes, which may be one piece of an event. `is_data`: their text is the data
+    /// itself.
+    pub(super) fn begin(&mut self, piece: Option<Piece>, bytes: usize, is_data: bool) {
         self.is_kept = self.keeps_texts && is_data;
-        self.out.clear();
+        self.out.expect(bytes);
         self.runs.clear();
         self.run = OpenRun::default();
         self.run.events.piece = piece;
@@ -287,6 +286,7 @@ impl Renderer {
         if let Some(last) = self.runs.last_mut() {
             last.extend(bytes, data);
         }
+        self.out.rest();
         std::mem::take(&mut self.runs)
     }
 
@@ -346,13 +346,12 @@ impl Renderer {
 
     /// As [`Renderer::record`], of an event of which nothing is asked but its text.
     fn plain_record(&mut self, all: &Lines<'_>, event: &Event<'_>, text: &[u8]) {
-        let from = self.made_bytes();
+        if self.is_full(text) {
+            self.begin_other_run(0);
+        }
         if !self.is_kept {
             let time_ns = self.now_ns;
             self.push_value(event, text, (time_ns, None), |_| None);
-            if self.is_full() {
-                self.begin_other_run(from, 0);
-            }
         }
         self.mark_end(all, event);
     }
@@ -427,7 +426,8 @@ impl Renderer {
             )
         });
         let destination = destination.or(self.is_own_destination.then(|| self.destination.clone()));
-        let from = self.made_bytes();
+        let own_time = config.is_timed_by_event.then_some(time_ns).flatten();
+        self.add_to_run(&values, destination, own_time);
         if self.file.format.is_some() {
             self.file.render_fields(&values, fields, field_ranges);
         }
@@ -443,12 +443,6 @@ impl Renderer {
                 },
             );
         }
-        self.add_to_run(
-            &values,
-            destination,
-            from,
-            config.is_timed_by_event.then_some(time_ns).flatten(),
-        );
         self.mark_end(all, event);
         self.groups = groups.map(|(groups, _)| groups);
         self.scan = scan;

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::batch::{Destination, Events, Framing, OwnParts, TailChecksum};
+use crate::buffer::Buffer;
 
 /// What a recorder must know of its file.
 #[derive(Debug)]
@@ -55,17 +56,32 @@ pub struct Run {
     pub destination: Option<Arc<Destination>>,
     /// Where it begins in the data.
     pub start: usize,
-    pub(super) bytes: Range<usize>,
-    /// Its bytes are these of the data, one after the other.
-    pub kept: Option<Vec<Range<usize>>>,
+    /// Its bytes.
+    pub content: Content,
     /// How its events lie in its bytes.
     pub framing: Framing,
 }
 
+/// The bytes of a run.
+#[derive(Debug)]
+pub enum Content {
+    /// They were made.
+    Made(Buffer),
+    /// They are these of the data, one after the other.
+    Kept(Vec<Range<usize>>),
+}
+
 impl Run {
-    /// How many bytes its events are.
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
+    /// Its bytes, part by part; `data` is what it was made of.
+    pub fn parts<'a>(&'a self, data: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let (made, kept) = match &self.content {
+            Content::Made(made) => (&made[..], &[][..]),
+            Content::Kept(kept) => (&[][..], &kept[..]),
+        };
+        let kept = kept
+            .iter()
+            .map(|place| data.get(place.clone()).unwrap_or_default());
+        std::iter::once(made).chain(kept)
     }
 
     /// Has the last event stand for all of the data up to `bytes`.
@@ -90,9 +106,8 @@ impl Run {
 #[derive(Debug, Default)]
 pub(super) struct OpenRun {
     pub(super) destination: Option<Arc<Destination>>,
-    /// Where it begins in the data, and in what was made.
+    /// Where it begins in the data.
     pub(super) start: usize,
-    pub(super) from: usize,
     pub(super) events: Events,
     /// Where its events lie in the data, if they are kept.
     pub(super) kept: Vec<Range<usize>>,
@@ -101,16 +116,13 @@ pub(super) struct OpenRun {
 impl OpenRun {
     /// Keeps an event where it is; returns where it ends in the bytes of the run.
     pub(super) fn keep(&mut self, place: Range<usize>) -> usize {
-        let bytes = self.kept_bytes() + place.len();
+        let last = self.events.marks.last();
+        let bytes = last.map_or(0, |mark| mark.end as usize) + place.len();
         match self.kept.last_mut() {
             Some(last) if last.end == place.start => last.end = place.end,
             _ => self.kept.push(place),
         }
         bytes
-    }
-
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.events.marks.last().map_or(0, |mark| mark.end as usize)
     }
 
     /// How many bytes of the data are done with its last event.

@@ -1,6 +1,7 @@
 //! Times of events: from the text of a line to nanoseconds since 1970, and from those to RFC 3339.
 
 use crate::record::civil::{date_of_day, day_of_date, day_of_year};
+use crate::record::output::Output;
 use crate::record::time_format::TimeFormat;
 use crate::record::time_text::TimeParts;
 use crate::record::zone::ZoneClock;
@@ -152,7 +153,7 @@ pub struct SecondText {
 impl SecondText {
     /// As [`push_rfc3339`].
     #[inline]
-    pub fn push_rfc3339(&mut self, out: &mut Vec<u8>, time_ns: i64) {
+    pub fn push_rfc3339(&mut self, out: &mut impl Output, time_ns: i64) {
         let seconds = time_ns.div_euclid(NS_PER_S);
         let nanosecond = time_ns.rem_euclid(NS_PER_S) as u32; // below 10^9
         if seconds != self.seconds || self.text[0] == 0 {
@@ -205,7 +206,7 @@ fn two_digits(number: u32) -> [u8; 2] {
 }
 
 /// A number below 1000.
-fn push_three_digits(out: &mut Vec<u8>, number: u32) {
+fn push_three_digits(out: &mut impl Output, number: u32) {
     out.push(b'0' + (number / 100) as u8);
     out.extend_from_slice(&two_digits(number % 100));
 }

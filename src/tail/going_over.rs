@@ -64,7 +64,8 @@ impl Tailer {
         let mut equipped = Ok(());
         if let Some(record) = record {
             let counters = self.destination.route.counters.records();
-            equipped = source.make_records(record, &counters, &self.destination, patience);
+            let (destination, pool) = (&self.destination, &self.shared.pool);
+            equipped = source.make_records(record, &counters, destination, patience, pool);
         }
         equipped.and(source.count_sent_pieces())
     }

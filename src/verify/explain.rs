@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::check::Checker;
 use super::report::{Kind, Reason, Span};
 use crate::batch::Destination;
+use crate::buffer::BufferPool;
 use crate::config::StartAt;
 use crate::record::framing::Framer;
 use crate::record::recorder::{FileFacts, Input, Recorder};
@@ -240,7 +241,12 @@ impl Checker<'_> {
             before: &before,
             destination: &destination,
         };
-        let mut recorder = Recorder::new(config, &Arc::new(config.counters()), &facts);
+        let mut recorder = Recorder::new(
+            config,
+            &Arc::new(config.counters()),
+            &facts,
+            &BufferPool::new(),
+        );
         recorder.rehearse(0);
         let begin = self.read(file, 0, 2)?.to_vec();
         let order = recorder.byte_order(&begin);

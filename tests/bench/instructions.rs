@@ -12,7 +12,7 @@ use logagent::batch::{Batch, Framing};
 use logagent::buffer::BufferPool;
 use logagent::config::{Compression, Config};
 use logagent::kafka::Encoder;
-use logagent::record::recorder::{FileFacts, Input, Recorder};
+use logagent::record::recorder::{Content, FileFacts, Input, Recorder};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -64,8 +64,8 @@ fn records(keys: &str, lines: Vec<u8>, times: u64) {
         before: &[],
         destination: &batch.destination,
     };
-    let mut recorder = Recorder::new(&config, &Arc::new(config.counters()), &facts);
     let pool = BufferPool::new();
+    let mut recorder = Recorder::new(&config, &Arc::new(config.counters()), &facts, &pool);
     let mut encoder = Encoder::new(Compression::None, 3 * BATCH_BYTES);
     let mut encode = |batch: &Batch| {
         black_box(encoder.encode(black_box(batch)));
@@ -87,13 +87,19 @@ fn records(keys: &str, lines: Vec<u8>, times: u64) {
             encode(&batch);
         }
         for run in made.runs {
-            let mut data = pool.buffer(run.bytes());
-            let mut end = 0;
-            for part in recorder.made(&run, &lines) {
-                data[end..end + part.len()].copy_from_slice(part);
-                end += part.len();
-            }
-            (batch.data, batch.framing) = (data, run.framing);
+            batch.data = match run.content {
+                Content::Made(made) => made,
+                Content::Kept(kept) => {
+                    let mut data = pool.buffer(kept.iter().map(ExactSizeIterator::len).sum());
+                    let mut end = 0;
+                    for place in kept {
+                        data[end..end + place.len()].copy_from_slice(&lines[place.clone()]);
+                        end += place.len();
+                    }
+                    data
+                }
+            };
+            batch.framing = run.framing;
             encode(&batch);
         }
     }

@@ -6,16 +6,15 @@ use super::values::Values;
 use super::{Event, Lines, Renderer};
 use crate::batch::{Destination, EventMark, Events, Framing, TailChecksum};
 use crate::buffer::BufferPool;
-use crate::record::run::{OpenRun, Run};
+use crate::record::run::{Content, OpenRun, Run};
 
 impl Renderer {
-    /// Ends the run if the event, whose value begins at `from` of what was made, does not belong to it, and adds what
-    /// the event has of its own.
+    /// Ends the run if the event, of which nothing was written yet, does not belong to it, and adds what it has of its
+    /// own.
     pub(super) fn add_to_run(
         &mut self,
         values: &Values<'_>,
         destination: Option<Arc<Destination>>,
-        from: usize,
         time_ns: Option<i64>,
     ) {
         let has_own = self.file.has_own || self.config.is_timed_by_event;
@@ -29,8 +28,8 @@ impl Renderer {
         let is_other = self.run.destination != destination && !self.run.events.marks.is_empty();
         let is_other_key = self.config.splits_by_key
             && own.is_some_and(|own| !self.run.has_last_key(own, key_from));
-        if is_other || is_other_key || self.is_full() {
-            self.begin_other_run(from, key_from);
+        if is_other || is_other_key || self.is_full(values.text) {
+            self.begin_other_run(key_from);
             if let Some(own) = &mut own {
                 own.key_end -= key_from as u32;
                 own.headers_end -= key_from as u32;
@@ -40,25 +39,26 @@ impl Renderer {
         self.run.events.own.extend(own);
     }
 
-    /// Whether what was made for the run is more than a buffer of the usual size, which is at hand, has room for.
+    /// Whether what was made for the run is as much as a buffer of the usual size, which is at hand, has room for, with
+    /// what is likely to become of `text`.
     #[inline]
-    pub(super) fn is_full(&self) -> bool {
-        let is_much = !self.is_kept && self.out.len() - self.run.from > BufferPool::BUFFER_BYTES;
+    pub(super) fn is_full(&self, text: &[u8]) -> bool {
+        let next = text.len() + text.len() / 4 + REST_BYTES;
+        let is_much = !self.is_kept && self.out.len() + next > BufferPool::BUFFER_BYTES;
         is_much && !self.run.events.marks.is_empty()
     }
 
-    /// Begins another run with the value that begins at `from` of what was made, and the event's own parts.
+    /// Begins another run with the event's own parts, which begin at `key_from`.
     #[cold]
-    pub(super) fn begin_other_run(&mut self, from: usize, key_from: usize) {
+    pub(super) fn begin_other_run(&mut self, key_from: usize) {
         let tail = self.run.events.own_bytes.split_off(key_from);
         // What was dropped behind its last event is done with the next one.
         let start = self.run.start + self.run.last_end();
         let piece = self.run.events.piece;
-        self.end_run_at(from);
+        self.end_run();
         self.run = OpenRun {
             destination: None,
             start,
-            from,
             events: Events {
                 piece,
                 own_bytes: tail,
@@ -72,7 +72,7 @@ impl Renderer {
     pub(super) fn mark_end(&mut self, all: &Lines<'_>, event: &Event<'_>) {
         let end = match self.is_kept {
             true => self.run.keep(event.place.clone()),
-            false => self.out.len() - self.run.from,
+            false => self.out.len(),
         };
         let run = &mut self.run;
         run.events.marks.push(EventMark {
@@ -91,19 +91,6 @@ impl Renderer {
     }
 
     pub(super) fn end_run(&mut self) {
-        let end = self.made_bytes();
-        self.end_run_at(end);
-    }
-
-    /// How much was made, or kept for the run.
-    pub(super) fn made_bytes(&self) -> usize {
-        match self.is_kept {
-            true => self.run.from + self.run.kept_bytes(),
-            false => self.out.len(),
-        }
-    }
-
-    pub(super) fn end_run_at(&mut self, end: usize) {
         let run = std::mem::take(&mut self.run);
         if run.events.marks.is_empty() {
             return;
@@ -111,9 +98,14 @@ impl Renderer {
         self.runs.push(Run {
             destination: run.destination,
             start: run.start,
-            bytes: run.from..end,
-            kept: self.is_kept.then_some(run.kept),
+            content: match self.is_kept {
+                true => Content::Kept(run.kept),
+                false => Content::Made(self.out.take()),
+            },
             framing: Framing::Events(Box::new(run.events)),
         });
     }
 }
+
+/// What a record has beside its text, as a rule.
+const REST_BYTES: usize = 1 << 10;

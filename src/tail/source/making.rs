@@ -18,7 +18,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::record::RecordConfig;
 use crate::record::counters::RecordCounters;
 use crate::record::framing::{DataEnd, Framed, Framer};
-use crate::record::recorder::{FileFacts, Input, Made, Recorder, Run};
+use crate::record::recorder::{Content, FileFacts, Input, Made, Recorder};
 use crate::record::wide::ByteOrder;
 
 /// Whether what may go on is waited for.
@@ -58,6 +58,7 @@ impl Source {
         counters: &Arc<RecordCounters>,
         destination: &Arc<Destination>,
         patience: Patience,
+        pool: &Arc<BufferPool>,
     ) -> io::Result<()> {
         let context = Recorder::context_bytes(config);
         let position = self.position;
@@ -95,6 +96,7 @@ impl Source {
                 before: &before,
                 destination,
             },
+            pool,
         );
         if patience == Patience::None {
             recorder.do_not_wait();
@@ -288,39 +290,30 @@ impl Source {
             };
             return ReadOutcome::Made(span, vec![chunk]);
         }
-        let chunk = |run: Run, data, permit| Chunk {
-            destination: run.destination,
-            start: start + run.start as u64,
-            permit,
-            data,
-            framing: run.framing,
-        };
-        let mut runs = made.runs;
         // A buffer of which little is left would take more memory than is counted.
-        if let [run] = &runs[..]
-            && let Some(kept) = &run.kept
-            && run.bytes() >= data.len() / 2
-        {
-            permit.shrink_to(move_together(&mut data, kept));
-            let run = runs.remove(0);
-            return ReadOutcome::Made(span, vec![chunk(run, data, permit)]);
-        }
-        let Some(recorder) = &self.recorder else {
-            return ReadOutcome::Made(span, Vec::new());
-        };
-        // Buffers of what was made take the place of what was read.
-        let read = runs.iter().any(|run| run.kept.is_some()).then_some(data);
-        let read = read.as_deref().unwrap_or_default();
-        let chunks = runs.into_iter().map(|run| {
-            let mut data = pool.buffer(run.bytes());
-            let mut rest = &mut data[..];
-            for part in recorder.made(&run, read) {
-                let (here, behind) = rest.split_at_mut(part.len());
-                here.copy_from_slice(part);
-                rest = behind;
+        let is_most_kept = match &made.runs[..] {
+            [run] => {
+                matches!(&run.content, Content::Kept(kept) if 2 * bytes_of(kept) >= data.len())
             }
-            let permit = permit.split_off(data.len());
-            chunk(run, data, permit)
+            _ => false,
+        };
+        let chunks = made.runs.into_iter().map(|run| {
+            let made = match run.content {
+                Content::Made(made) => made,
+                Content::Kept(kept) if is_most_kept => {
+                    move_together(&mut data, &kept);
+                    std::mem::replace(&mut data, pool.buffer(0))
+                }
+                Content::Kept(kept) => copied(&data, &kept, pool),
+            };
+            Chunk {
+                destination: run.destination,
+                start: start + run.start as u64,
+                // Buffers of what was made take the place of what was read.
+                permit: permit.split_off(made.len()),
+                data: made,
+                framing: run.framing,
+            }
         });
         let chunks = chunks.collect();
         ReadOutcome::Made(span, chunks)
@@ -330,8 +323,24 @@ impl Source {
 /// Bytes that are looked through at a time for the beginning of a line.
 const WIDE_STEP: u64 = 64 << 10;
 
-/// Leaves of `data` what is kept. Returns how many bytes that are.
-fn move_together(data: &mut Buffer, kept: &[Range<usize>]) -> usize {
+/// What is kept of `data`, in memory of its size.
+fn copied(data: &[u8], kept: &[Range<usize>], pool: &Arc<BufferPool>) -> Buffer {
+    let mut copy = pool.buffer(bytes_of(kept));
+    let mut rest = &mut copy[..];
+    for place in kept {
+        let (here, behind) = rest.split_at_mut(place.len());
+        here.copy_from_slice(&data[place.clone()]);
+        rest = behind;
+    }
+    copy
+}
+
+fn bytes_of(kept: &[Range<usize>]) -> usize {
+    kept.iter().map(ExactSizeIterator::len).sum()
+}
+
+/// Leaves of `data` what is kept.
+fn move_together(data: &mut Buffer, kept: &[Range<usize>]) {
     let mut end = 0;
     for place in kept {
         if place.start > end {
@@ -340,5 +349,4 @@ fn move_together(data: &mut Buffer, kept: &[Range<usize>]) -> usize {
         end += place.len();
     }
     data.truncate(end);
-    end
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::{Destination, Events, Framing, Records, TailChecksum};
+use crate::buffer::BufferPool;
 use crate::config::Config;
 use crate::record::RecordConfig;
 use crate::record::framing::{Framed, Framer};
@@ -166,7 +167,7 @@ impl<'a> Feed<'a> {
         let mut end = 0;
         for run in &made.runs {
             assert_eq!(run.start, end, "runs follow on each other");
-            let bytes = self.recorder.made(run, data).collect::<Vec<_>>().concat();
+            let bytes = run.parts(data).collect::<Vec<_>>().concat();
             end += self.take(
                 &bytes,
                 &run.framing,
@@ -272,5 +273,10 @@ fn recorder(section: &Section, bytes: &[u8], position: usize) -> Recorder {
         before: &bytes[position.saturating_sub(context)..position],
         destination: &section.destination,
     };
-    Recorder::new(config, &Arc::new(config.counters()), &facts)
+    Recorder::new(
+        config,
+        &Arc::new(config.counters()),
+        &facts,
+        &BufferPool::new(),
+    )
 }

@@ -304,12 +304,12 @@ fn what_is_kept_of_a_buffer_is_moved_together() {
     let mut buffer = BufferPool::new().buffer(text.len());
     let address = buffer.as_ptr();
     buffer.copy_from_slice(text);
-    assert_eq!(move_together(&mut buffer, &[0..4, 8..14]), 10);
+    move_together(&mut buffer, &[0..4, 8..14]);
     assert_eq!(
         (&buffer[..], buffer.as_ptr()),
         (&b"one\nthree\n"[..], address)
     );
-    assert_eq!(move_together(&mut buffer, &[0..1, 4..10]), 7);
+    move_together(&mut buffer, &[0..1, 4..10]);
     assert_eq!(&buffer[..], b"othree\n");
 }
 

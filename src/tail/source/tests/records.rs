@@ -31,8 +31,15 @@ impl Recording {
         let framer = Framer::new(config.max_line_bytes, config.strip_cr);
         source.framer = framer.with_lookahead(config.lookahead_bytes());
         let counters = Arc::new(config.counters());
+        let destination = &self.section.destination;
         source
-            .make_records(config, &counters, &self.section.destination, self.patience)
+            .make_records(
+                config,
+                &counters,
+                destination,
+                self.patience,
+                &self.reading.pool,
+            )
             .expect("reads");
         source.count_sent_pieces().expect("reads");
     }
