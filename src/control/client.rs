@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, elsewhere, socket, wire};
+use super::{Answer, elsewhere, socket, wire_json};
 use crate::command_line::DEFAULT_CONFIGS;
 use crate::config::Config;
 use crate::shown::ShownPath;
@@ -79,7 +79,7 @@ pub fn ask(ini: &Path, line: &str) -> Result<Answer, AskError> {
 /// Has the agent that runs with `ini` read it again.
 pub fn reload(ini: &Path) -> Result<Answer, AskError> {
     let answer = ask(ini, "status")?;
-    let snapshot = wire::from_json::<Snapshot>(&answer.text).filter(|_| answer.is_ok);
+    let snapshot = wire_json::from_json::<Snapshot>(&answer.text).filter(|_| answer.is_ok);
     if let Some(words) = snapshot.and_then(|now| other_ini(ini, &now.config.path)) {
         return Err(AskError::Refused(format!(
             "{words}: nothing was reloaded; name that one with --config"

@@ -9,7 +9,7 @@ use super::client::{AskError, ask, open};
 use super::elsewhere;
 use super::measures::{clock_ms, cut, plain};
 use super::status::absolute;
-use super::wire;
+use super::wire_json;
 use crate::command_line::TapOptions;
 use crate::config::Config;
 use crate::shown::ShownPath;
@@ -75,7 +75,7 @@ fn tap_one(
         if answer.lines.read_line(&mut line)? == 0 {
             return Err(AskError::Silent(io::ErrorKind::UnexpectedEof.into()));
         }
-        let Some(record) = wire::from_json::<TappedRecord>(&line) else {
+        let Some(record) = wire_json::from_json::<TappedRecord>(&line) else {
             continue;
         };
         let shown = ShownPath(&record.path).to_string();

@@ -33,6 +33,7 @@ mod table;
 mod tests;
 mod thread;
 mod wire;
+mod wire_json;
 
 use std::path::PathBuf;
 

@@ -21,7 +21,7 @@ use super::http::{self, Target};
 use super::screen::{Screen, View};
 use super::socket::Endpoint;
 use super::stream::{Output, read_some};
-use super::{Answer, Request, wire};
+use super::{Answer, Request, wire_json};
 use crate::snapshot::Snapshot;
 use crate::tap::{Looking, Tap};
 
@@ -377,7 +377,7 @@ impl Server {
         let silent = self.silent.map_or(Duration::ZERO, |since| since.elapsed());
         match purpose {
             Purpose::Json => {
-                let mut json = wire::to_json(&mut snapshot);
+                let mut json = wire_json::to_json(&mut snapshot);
                 json.push(b'\n');
                 client.said(ok, http::TEXT, &String::from_utf8_lossy(&json))
             }

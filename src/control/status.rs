@@ -16,7 +16,7 @@ use signal_hook::low_level::emulate_default_handler;
 use super::client::{AskError, ask, other_ini};
 use super::screen::{Order, Screen, View, WELL};
 use super::table::WIDTH;
-use super::wire;
+use super::wire_json;
 use crate::command_line::StatusOptions;
 use crate::shown::ShownPath;
 use crate::snapshot::{NotFollowed, Snapshot};
@@ -130,7 +130,7 @@ impl Taken {
         if !answer.is_ok {
             return Err(AskError::Refused(answer.text.trim_end().to_owned()));
         }
-        let Some(snapshot) = wire::from_json::<Snapshot>(&answer.text) else {
+        let Some(snapshot) = wire_json::from_json::<Snapshot>(&answer.text) else {
             return Err(AskError::Refused("its answer is no JSON".to_owned()));
         };
         let mut taken = Taken {
@@ -193,7 +193,7 @@ impl Taken {
         let files = &snapshot.files;
         let logs = &mut snapshot.logs;
         logs.retain(|log| log.name == *only || files.iter().any(|file| file.log == log.name));
-        let mut json = wire::to_json(&mut snapshot);
+        let mut json = wire_json::to_json(&mut snapshot);
         json.push(b'\n');
         json
     }

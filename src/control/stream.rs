@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, read, write};
 
-use super::wire;
+use super::wire_json;
 use crate::tap::Looking;
 
 /// Bytes that go to a client, and how many of them are written.
@@ -58,7 +58,7 @@ impl Output {
             && self.bytes.len() < MOST_UNWRITTEN
             && let Some(mut record) = looking.next()
         {
-            self.bytes.append(&mut wire::to_json(&mut record));
+            self.bytes.append(&mut wire_json::to_json(&mut record));
             self.bytes.push(b'\n');
             *left = left.map(|left| left - 1);
         }

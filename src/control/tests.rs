@@ -20,7 +20,7 @@ use self::shown::{series, value};
 use super::exposition::{Exposition, MOST_TOPICS};
 use super::screen::{Order, Screen, View};
 use super::server::*;
-use super::{AskError, Control, Request, ask, http, socket, wire};
+use super::{AskError, Control, Request, ask, http, socket, wire_json};
 use crate::snapshot::{
     BrokerStatus, ConditionStatus, FileState, FileStatus, FollowsNothing, LogStatus, Loss,
     NotFollowed, Snapshot, TopicStatus,

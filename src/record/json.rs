@@ -22,8 +22,9 @@
 //!
 //! Format: one per section. Template: one per file, with all that does not change from event to event rendered.
 
-use std::fmt;
+pub use crate::record::json_keys::FormatError;
 
+use crate::record::json_keys::{ECS_VERSION, Key, Source, default_keys, encoded_name};
 use crate::record::json_scan::{Object, PathId, Paths};
 use crate::record::json_text::{push_spliced, push_string};
 use crate::record::output::Output;
@@ -112,15 +113,6 @@ pub struct Written {
     pub is_parse_failure: bool,
     /// Parts of bad UTF-8 that became U+FFFD.
     pub bad_utf8_parts: usize,
-}
-
-/// A name that a field or a group cannot have.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum FormatError {
-    /// `field.message`: the line would be lost.
-    FieldHoldsLine,
-    /// A field or group `json` beside `json = nest`.
-    HoldsObject,
 }
 
 impl Format {
@@ -318,29 +310,6 @@ impl Template {
     }
 }
 
-/// A key of ours.
-#[derive(Clone, Debug)]
-struct Key {
-    /// `"name":`
-    name: Vec<u8>,
-    /// Where a merged line may have it.
-    path: Option<PathId>,
-    source: Source,
-    /// The field that stands instead of it where it has a value.
-    unless: Option<usize>,
-    is_message: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Source {
-    Time,
-    Offset,
-    Host,
-    Path,
-    EcsVersion,
-    Field(usize),
-}
-
 /// A key as far as it is rendered for a file.
 #[derive(Clone, Debug)]
 struct Part {
@@ -417,56 +386,6 @@ impl Part {
     }
 }
 
-impl FormatError {
-    /// Whether a field of this name is what is wrong.
-    pub fn is_about(&self, name: &str) -> bool {
-        match self {
-            FormatError::FieldHoldsLine => name == "message",
-            FormatError::HoldsObject => name == "json",
-        }
-    }
-}
-
-impl fmt::Display for FormatError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FormatError::FieldHoldsLine => "the key 'message' holds the line",
-            FormatError::HoldsObject => "the key 'json' holds the line, by json = nest",
-        })
-    }
-}
-
-impl std::error::Error for FormatError {}
-
-type DefaultKeys = &'static [(&'static str, Source)];
-
-/// The keys before the fields and those after them.
-fn default_keys(shape: Shape) -> (DefaultKeys, DefaultKeys) {
-    match shape {
-        Shape::Json => (
-            &[("@timestamp", Source::Time)],
-            &[("host", Source::Host), ("path", Source::Path)],
-        ),
-        Shape::Ecs => (
-            &[
-                ("@timestamp", Source::Time),
-                ("ecs.version", Source::EcsVersion),
-                ("host.name", Source::Host),
-                ("log.file.path", Source::Path),
-                ("log.offset", Source::Offset),
-            ],
-            &[],
-        ),
-    }
-}
-
-fn encoded_name(name: &str) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    push_string(&mut encoded, name.as_bytes());
-    encoded.push(b':');
-    encoded
-}
-
 fn constant_value(text: &mut Vec<u8>, bytes: &[u8]) -> Value {
     push_string(text, bytes);
     text.push(b',');
@@ -495,9 +414,6 @@ fn push_number(out: &mut impl Output, mut number: u64) {
     }
     out.extend_from_slice(&digits[start..]);
 }
-
-/// The version of the schema that the keys are of; they are the same in all since 1.0.
-const ECS_VERSION: &[u8] = b"8.11.0";
 
 #[cfg(test)]
 #[path = "json_tests.rs"]

@@ -22,6 +22,7 @@ pub(crate) mod framing;
 pub mod join;
 pub mod json;
 pub mod json_grammar;
+mod json_keys;
 pub mod json_scan;
 pub mod json_text;
 pub mod mask;

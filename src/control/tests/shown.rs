@@ -321,8 +321,11 @@ fn a_snapshot_comes_back_from_json_as_it_was_but_for_what_no_text_can_hold() {
     }];
     snapshot.not_followed_counts = vec![("excluded".to_owned(), 1)];
     (snapshot.positions.is_due, snapshot.positions.failures) = (true, 3);
-    let json = String::from_utf8(wire::to_json(&mut snapshot)).unwrap();
-    assert_eq!(wire::from_json::<Snapshot>(&json), Some(snapshot.clone()));
+    let json = String::from_utf8(wire_json::to_json(&mut snapshot)).unwrap();
+    assert_eq!(
+        wire_json::from_json::<Snapshot>(&json),
+        Some(snapshot.clone())
+    );
     // A strict reader takes it too, and finds what it looks for.
     let read: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(read["files"][1]["lag_bytes"], 1229_u64 << 20);
@@ -330,9 +333,10 @@ fn a_snapshot_comes_back_from_json_as_it_was_but_for_what_no_text_can_hold() {
     assert_eq!(read["topics"][1]["parked"]["reason"], "not authorized");
     assert_eq!(read["logs"][2]["dropped_events"]["drop.debug"], 1203);
     assert_eq!(read["brokers"][2]["up_since_ms"], serde_json::Value::Null);
-    assert_eq!(wire::from_json::<Snapshot>("[1]"), None);
+    assert_eq!(wire_json::from_json::<Snapshot>("[1]"), None);
     let other =
-        wire::from_json::<Snapshot>("{\"new\":1,\"logs\":[{\"name\":7}],\"files\":{}}").unwrap();
+        wire_json::from_json::<Snapshot>("{\"new\":1,\"logs\":[{\"name\":7}],\"files\":{}}")
+            .unwrap();
     assert_eq!((other.logs.len(), other.files.len()), (1, 0));
 }
 

@@ -43,8 +43,8 @@ fn the_screen_has_the_transactional_ids_and_how_long_a_transaction_is_open() {
 #[test]
 fn transactions_come_back_from_json() {
     let mut snapshot = exactly_once(sample());
-    let json = String::from_utf8(wire::to_json(&mut snapshot)).unwrap();
-    let read = wire::from_json::<Snapshot>(&json).unwrap();
+    let json = String::from_utf8(wire_json::to_json(&mut snapshot)).unwrap();
+    let read = wire_json::from_json::<Snapshot>(&json).unwrap();
     assert_eq!(read.transactions, snapshot.transactions);
     assert_eq!(read.exactly_once, snapshot.exactly_once);
 }
