@@ -25,6 +25,7 @@ pub mod json_grammar;
 mod json_keys;
 pub mod json_scan;
 pub mod json_text;
+mod levels;
 pub mod mask;
 pub mod multiline;
 pub mod output;

@@ -5,7 +5,8 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::record::shapes::{after_spaces, level_word, number};
+use crate::record::levels::level_word;
+use crate::record::shapes::{after_spaces, number};
 
 /// Whether the line at the beginning of `rest` has a time near its beginning, or is a JSON object or a syslog line, whose
 /// time stands elsewhere. `rest` may hold further lines.
