@@ -17,7 +17,7 @@ use crate::kafka::takeover::transactional_id;
 use crate::partitioner;
 use crate::rights::TOPIC_AUTHORIZATION_FAILED;
 use crate::shown::ShownPath;
-use crate::topic_names::collide;
+use crate::topic_names::{collide, collision};
 
 /// The topics that sections name, with the sections; those with placeholders are known with a record only.
 pub(super) fn topics(config: &Config) -> BTreeMap<&str, Vec<&Arc<LogConfig>>> {
@@ -255,10 +255,8 @@ fn is_there(topic: &TopicMetadata) -> bool {
 
 /// What is said of a topic that no broker can make, since there is another one.
 fn colliding(topic: &TopicMetadata, other: &str) -> Finding {
-    let words = format!(
-        "collides with '{other}': Kafka makes no topic whose name differs only in '.' and '_'; name that one in 'topic =', \
-         or choose another name"
-    );
+    let collides = collision(other);
+    let words = format!("{collides}; name that one in 'topic =', or choose another name");
     finding(Failure, &topic.name, words)
 }
 
