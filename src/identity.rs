@@ -191,6 +191,11 @@ impl Fingerprint {
             .is_some_and(|head| Fingerprint::of(head).hash == self.hash)
     }
 
+    /// Whether it can be compared with that of a shorter file: one of an earlier version cannot.
+    pub fn has_steps(&self) -> bool {
+        self.steps[0] != 0
+    }
+
     /// Whether it covers all it ever will.
     pub fn is_full(&self) -> bool {
         usize::from(self.len) >= Self::MAX_LEN

@@ -4,12 +4,13 @@
 //! opened, a topic or a broker is first seen, or something fails.
 
 mod counters;
+mod silent;
 mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::counters::{Bounded, lock};
 pub use self::counters::{Counter, Flag, Gauge, MOST_NAMES, Tally};
@@ -143,6 +144,9 @@ struct Seen {
     up: u32,
     since: Option<SystemTime>,
     about: String,
+    /// How many are being made, and since when one of them is.
+    opening: u32,
+    opening_since: Option<Instant>,
 }
 
 impl BrokerCounters {
@@ -426,7 +430,7 @@ mod tests {
     #[test]
     fn a_topic_is_parked_and_a_broker_down_if_the_board_says_so() {
         let metrics = Metrics::default();
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let mut parked = crate::condition::Condition::on(&metrics.board);
         parked.enter(log::Level::Warn, &"topic a", &"not authorized", now);
         for name in ["a", "b"] {

@@ -29,6 +29,11 @@ pub(crate) fn collide(one: &str, other: &str) -> bool {
     one != other && one.replace('.', "_") == other.replace('.', "_")
 }
 
+/// What is said of a topic that Kafka does not make, since there is `other`; what to do follows on it.
+pub(crate) fn collision(other: &str) -> String {
+    format!("collides with '{other}': Kafka makes no topic whose name differs only in '.' and '_'")
+}
+
 /// So many places are few.
 const FEW: usize = 4;
 

@@ -416,3 +416,30 @@ fn a_topic_whose_name_collides_with_another_is_an_error_that_names_that() {
     );
     assert!(!ended.stdout.contains("op3_app  "), "{}", ended.stdout);
 }
+
+/// Each file may have a topic of its own: those that match now are asked for, up to a hundred.
+#[test]
+fn the_topics_of_files_are_asked_for_too() {
+    let mut env = Env::new();
+    env.broker.auto_create(None);
+    env.broker.create_topic("t.good", 3);
+    let path = env.path("{tenant}.log");
+    env.set("log:app", "path", &path)
+        .set("log:app", "topic", "t.{tenant}");
+    env.write_lines("good.log", 0..10);
+    env.write_lines("bad.log", 0..10);
+    let ended = check(&env, &[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    let found = findings(&ended.stdout, "FAIL");
+    assert_eq!(found.len(), 1, "{}", ended.stdout);
+    assert!(found[0].starts_with("t.bad no such topic"), "{found:?}");
+    let row = |line: &str| line.split_whitespace().take(2).eq(["t.good", "3"]);
+    assert!(ended.stdout.lines().any(row), "{}", ended.stdout);
+    for file in 0..100 {
+        env.write_lines(&format!("n{file:02}.log"), 0..1);
+    }
+    let ended = check(&env, &[]);
+    let said = findings(&ended.stdout, "ok");
+    let words = "topics 2 more topics of files were not looked at; 100 were";
+    assert!(said.iter().any(|one| one == words), "{}", ended.stdout);
+}

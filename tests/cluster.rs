@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::ApiKey;
 
 use crate::support::broker::{Cluster, Record};
-use crate::support::env::{Env, SOON, TOPIC, assert_same_lines, lines};
+use crate::support::env::{Env, SOON, TOPIC, assert_same_lines, lines, wait_until};
 
 /// Connections that each node has accepted, and has open; the others are left out.
 fn connections(cluster: &Cluster, nodes: i32) -> (BTreeMap<i32, usize>, BTreeMap<i32, usize>) {
@@ -269,4 +269,20 @@ fn what_a_broker_says_about_throttling_is_kept_to() {
     let taken = start.elapsed();
     assert!(taken >= 4 * PAUSE - PAUSE / 10, "{taken:?}");
     env.stop_and_expect_lines(&lines(0..6));
+}
+
+/// It takes connections and says nothing, as a broker behind a firewall does: until that is an error, status says it.
+#[test]
+fn a_silent_broker_is_told_before_the_time_is_out() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut env = Env::new();
+    env.set("kafka", "brokers", &address)
+        .set("agent", "shutdown_timeout", "200ms");
+    env.write_lines("app.log", 0..1);
+    env.start();
+    let status = || env.run(&["status"]).stdout;
+    let is_told = || status().contains("connecting, no answer for ");
+    wait_until(SOON, is_told, status);
+    env.kill();
 }

@@ -111,6 +111,33 @@ fn what_is_cut_off_while_it_was_down_is_reported_to_the_byte_and_the_rest_is_sen
     assert_eq!(reported(&env), missing(&env, &written));
 }
 
+/// Cuts `app.log`, which is "partial" and read from its beginning on, to its first three bytes.
+fn cut_to_three_bytes(env: &Env) {
+    let file = OpenOptions::new().write(true).open(env.path("app.log"));
+    file.unwrap().set_len(3).unwrap();
+}
+
+#[test]
+fn of_a_partial_line_that_is_cut_before_it_was_read_only_what_is_gone_is_lost() {
+    for is_stopped in [false, true] {
+        let mut env = Env::new();
+        env.append("app.log", "partial");
+        env.start();
+        env.wait_for_checkpoint_with_the_size_of("app.log");
+        if is_stopped {
+            env.stop();
+        }
+        cut_to_three_bytes(&env);
+        if is_stopped {
+            env.start();
+        }
+        env.wait_for_log("4 bytes from offset 3 on were truncated away", SOON);
+        env.append("app.log", "k\n");
+        env.stop_and_expect_lines(&["park".to_owned()]);
+        assert_eq!(reported(&env), 4, "stopped: {is_stopped}");
+    }
+}
+
 #[test]
 fn nothing_is_said_to_be_lost_of_what_was_copied_while_it_was_down() {
     let (mut env, mut written) = in_an_outage();

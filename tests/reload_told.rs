@@ -103,6 +103,9 @@ fn what_waits_for_a_topic_that_no_section_names_any_more_says_so() {
     // A stop waits for it in vain, and says for what.
     env.agent().signal(rustix::process::Signal::TERM);
     env.wait_for_log("; topic 'wrong' of [log:app] is parked: ", SOON);
+    // And in which file.
+    let file = format!("; 70 B wait in '{}' (70 B); topic ", env.path("app.log"));
+    env.wait_for_log(&file, SOON);
     env.kill();
 }
 

@@ -16,7 +16,7 @@ use logagent::snapshot::{
 };
 
 use crate::support::broker::Cluster;
-use crate::support::env::Env;
+use crate::support::env::{Env, SOON, wait_until};
 use crate::support::remote::Remote;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -336,4 +336,24 @@ fn what_is_wrong_is_one_line_at_its_beginning_and_one_of_the_same_level_at_its_e
         "{log}"
     );
     assert!(env.broker.take_violations().is_empty());
+}
+
+#[test]
+fn an_event_that_waits_for_more_of_it_is_no_lag_and_that_is_told() {
+    let mut env = Env::new();
+    env.set("log:app", "multiline", "indent")
+        .set("log:app", "multiline_timeout", "60s");
+    env.append("app.log", "first\nsecond\n");
+    env.start();
+    env.wait_for_records(1);
+    let said = |arguments: &[&str]| {
+        let said = env.run(arguments).stdout;
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let words = "LAG leaves out 7 B at the ends of files: the beginning of a line or of an event, whose end is awaited.";
+    let is_told = || said(&["status", "app"]).contains(words);
+    wait_until(SOON, is_told, || said(&["status", "app"]));
+    let all = said(&["status"]);
+    assert!(all.contains(" OK 1 file at its end "), "{all}");
+    env.kill();
 }

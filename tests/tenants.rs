@@ -64,6 +64,21 @@ fn a_tenant_whose_topic_does_not_exist_holds_up_no_other() {
 }
 
 #[test]
+fn a_tenant_that_cannot_be_a_topic_as_it_is_is_told_with_the_topic_that_it_has() {
+    let mut env = env_of_tenants();
+    env.make_folder("shop fr$");
+    env.append("shop fr$/app.log", "line\n");
+    env.start();
+    env.broker.wait_for_count("t.shop_fr_", 1, LONG);
+    let path = env.path("shop fr$/app.log");
+    env.wait_for_log(
+        &format!("WARN  '{path}': topic 't.shop fr$' is written 't.shop_fr_'"),
+        SOON,
+    );
+    env.stop();
+}
+
+#[test]
 fn five_thousand_topics_that_come_and_go_leave_little_until_they_are_dropped() {
     const WAVE: usize = 250;
     let mut env = env_of_tenants();

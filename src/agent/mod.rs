@@ -16,6 +16,7 @@
 
 mod adopt;
 mod awaited_taps;
+mod changed_topics;
 mod config_watch;
 mod control_group;
 mod cut_off;
@@ -43,6 +44,7 @@ use thiserror::Error;
 
 pub use self::adopt::{Adopt, AdoptError};
 use self::awaited_taps::HeldBack;
+use self::changed_topics::ChangedTopics;
 pub(crate) use self::exactly_once::agent_id;
 pub(crate) use self::memory_limit::MemoryLimit;
 use self::reach::Reach;
@@ -175,6 +177,7 @@ pub struct Agent {
     sight: Sight,
     /// Sections of earlier inis.
     former: Former,
+    changed_topics: ChangedTopics,
     reach: Reach,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,
@@ -326,6 +329,7 @@ impl Agent {
             };
             log = wanted;
         }
+        self.changed_topics.meet(&log, &path);
         // By its name, so that a file that comes back meets the producer that may still have lines of it.
         let producer = producer_of(&path, self.batches.len());
         let handle = TailerHandle::new(self.parked_woken.clone());

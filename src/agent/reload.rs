@@ -370,6 +370,7 @@ impl Agent {
             if is_same {
                 continue;
             }
+            self.changed_topics.meet(&log, path);
             let is_of_section = tailer.log.name == log.name;
             let account = (!is_of_section).then(|| share.account(tailer.handle.clone()));
             let path = path.clone();

@@ -278,6 +278,8 @@ impl Agent {
         cut_off::find(&mut snapshot);
         self.complete_files(&mut snapshot);
         cut_off::sum_up(&mut snapshot);
+        // Behind what tells whether all are away: one that is silent is not known to be.
+        metrics.add_silent(&mut snapshot.brokers, Instant::now());
         self.sight.complete(&mut snapshot);
         self.standing.rates.complete(&mut snapshot, Instant::now());
         snapshot

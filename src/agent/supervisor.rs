@@ -136,7 +136,7 @@ impl Agent {
         // While those that say it are still there.
         let held_up = self.held_up();
         let mut signals = signals.clone();
-        let mut until = None;
+        let (mut until, mut positions) = (None, None);
         // A thread that has panicked may hold what others wait for.
         if !self.mode.once || !self.tailers.is_empty() || self.failure.is_some() {
             until = Some(self.set_deadline());
@@ -149,6 +149,8 @@ impl Agent {
         while !self.tailers.is_empty() || self.producers > 0 {
             // With --once the producers take as long as they need, until somebody has enough.
             let timeout = until.map_or(never(), crossbeam_channel::at);
+            let last_look = until.filter(|_| positions.is_none());
+            let last_look = last_look.map_or(never(), |at| crossbeam_channel::at(at - LAST_LOOK));
             select! {
                 recv(self.exited) -> exited => if let Ok(exited) = exited {
                     self.on_exit(exited);
@@ -163,11 +165,16 @@ impl Agent {
                 },
                 recv(self.standing.answers()) -> positions => self.end_snapshot(positions.ok()),
                 recv(self.standing.overdue()) -> _ => self.on_overdue(),
+                recv(last_look) -> _ => positions = Some(self.ask_for_positions()),
                 recv(timeout) -> _ => {
                     self.left_undone = true;
                     break;
                 }
             }
+        }
+        if self.left_undone {
+            let positions = positions.unwrap_or_else(|| self.ask_for_positions());
+            self.say_what_is_left(&held_up, &positions);
         }
         // While the lock of the folder is still held: the next agent's socket has the same name.
         self.control = None;
@@ -175,10 +182,6 @@ impl Agent {
         if self.left_undone {
             // The registrar must not wait for senders that hang.
             self.deadline.set(Instant::now());
-            log::warn!(
-                "not everything that was read is acknowledged; the next start sends the rest, of files that are \
-                 still there{held_up}"
-            );
         }
         let last = Instant::now() + LAST_WRITE;
         while self.has_registrar {
@@ -212,5 +215,7 @@ impl Agent {
     }
 }
 
+/// So long before its deadline, at which the registrar ends, a stop asks how the files stand.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 /// How long the last write of the checkpoints may take on top of the shutdown's deadline.
 const LAST_WRITE: Duration = Duration::from_millis(1500);

@@ -3,11 +3,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
 
 use super::Agent;
 use crate::config::{Config, Difference, LogChange, LogConfig};
 use crate::control::ReloadChange;
-use crate::snapshot::{Snapshot, TopicStatus};
+use crate::progress::Progress;
+use crate::shown::{ShownPath, Size};
+use crate::snapshot::{FileStatus, Positions, Snapshot, TopicStatus};
 
 /// Sections of earlier inis whose records went elsewhere, the latest last.
 #[derive(Debug, Default)]
@@ -49,6 +54,28 @@ impl Agent {
             ))
         });
         parked.take(MOST_SAID).collect()
+    }
+
+    /// Asks the registrar how the files stand; it does not answer if it has ended.
+    pub(super) fn ask_for_positions(&self) -> Receiver<Positions> {
+        let (answer, positions) = bounded(1);
+        if let Some(registrar) = &self.progress {
+            // Its queue may be full, and a stop waits for nobody.
+            let _ = registrar.try_send(Progress::Asked(answer));
+        }
+        positions
+    }
+
+    /// Says at the stop that something is left for the next start, in which files, and why: `held_up`.
+    pub(super) fn say_what_is_left(&self, held_up: &str, positions: &Receiver<Positions>) {
+        let behind = match positions.recv_timeout(PATIENCE) {
+            Ok(positions) => waiting(&positions.files),
+            Err(_) => String::new(),
+        };
+        log::warn!(
+            "not everything that was read is acknowledged; the next start sends the rest, of files that are still \
+             there{behind}{held_up}"
+        );
     }
 
     /// Tells each section of `snapshot` its topics that something is wrong with. Returns those that wait.
@@ -128,7 +155,47 @@ impl Agent {
     }
 }
 
-/// So many topics are named in a line of the log.
+/// The files that are behind, in words: those that are furthest behind by their names.
+fn waiting(files: &[FileStatus]) -> String {
+    let mut files: Vec<&FileStatus> = files.iter().filter(|file| file.is_behind()).collect();
+    files.sort_by(|a, b| (b.waits(), &a.path).cmp(&(a.waits(), &b.path)));
+    let all: u64 = files.iter().map(|file| file.waits()).sum();
+    let named = files.iter().take(MOST_SAID).map(|file| {
+        let path = file.path_now.as_ref().unwrap_or(&file.path);
+        format!("'{}' ({})", ShownPath(path), Size(file.waits()))
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    match files.len().saturating_sub(MOST_SAID) {
+        _ if files.is_empty() => String::new(),
+        0 => format!("; {} wait in {named}", Size(all)),
+        more => format!("; {} wait in {named} and {more} more files", Size(all)),
+    }
+}
+
+/// So long the registrar may take to answer a stop.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// So many topics, and files, are named in a line of the log.
 const MOST_SAID: usize = 3;
 /// So many are known.
 const MOST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_names_the_files_that_are_furthest_behind_and_counts_the_others() {
+        let file = |path: &str, size| FileStatus {
+            path: path.into(),
+            size,
+            unended: 2,
+            ..FileStatus::default()
+        };
+        let mut files = vec![file("/a", 12), file("/b", 2), file("/c", 22)];
+        assert_eq!(waiting(&files), "; 30 B wait in '/c' (20 B), '/a' (10 B)");
+        files.extend([file("/d", 7), file("/e", 3), file("/f", 3)]);
+        let words = "; 37 B wait in '/c' (20 B), '/a' (10 B), '/d' (5 B) and 2 more files";
+        assert_eq!(waiting(&files), words);
+        assert_eq!(waiting(&[]), "");
+    }
+}

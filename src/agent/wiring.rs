@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::changed_topics::ChangedTopics;
 use super::exactly_once::Start;
 use super::memory_limit::MemoryLimit;
 use super::reach::Reach;
@@ -201,6 +202,7 @@ impl Agent {
             reloading: Reloading::new(&config),
             sight: Sight::new(&config),
             former: Former::default(),
+            changed_topics: ChangedTopics::default(),
             reach: Reach::default(),
             control: None,
             owner: None,

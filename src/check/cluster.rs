@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::file_topics::FileTopics;
 use super::report::Level::{Failure, Good, Warning};
 use super::report::{Cell, Finding, Level, Table};
 use crate::agent::agent_id;
@@ -17,10 +18,14 @@ use crate::kafka::takeover::transactional_id;
 use crate::partitioner;
 use crate::rights::TOPIC_AUTHORIZATION_FAILED;
 use crate::shown::ShownPath;
-use crate::topic_names::collide;
+use crate::topic_names::{collide, collision};
 
-/// The topics that sections name, with the sections; those with placeholders are known with a record only.
-pub(super) fn topics(config: &Config) -> BTreeMap<&str, Vec<&Arc<LogConfig>>> {
+/// The topics that sections name, with the sections, and those of files; others with placeholders are known with a
+/// record only.
+pub(super) fn topics<'a>(
+    config: &'a Config,
+    of_files: &'a FileTopics,
+) -> BTreeMap<&'a str, Vec<&'a Arc<LogConfig>>> {
     let mut topics: BTreeMap<&str, Vec<&Arc<LogConfig>>> = BTreeMap::new();
     for log in &config.logs {
         let is_template = log
@@ -30,6 +35,9 @@ pub(super) fn topics(config: &Config) -> BTreeMap<&str, Vec<&Arc<LogConfig>>> {
         if !is_template {
             topics.entry(&log.destination.topic).or_default().push(log);
         }
+    }
+    for (topic, logs) in &of_files.asked {
+        topics.entry(topic).or_default().extend(logs);
     }
     topics
 }
@@ -57,8 +65,13 @@ fn finding(level: Level, subject: impl ToString, words: impl Into<String>) -> Fi
 }
 
 /// A row for each broker.
-pub(super) fn brokers(config: &Config, asked: &[Asked], now: SystemTime) -> Table {
-    let topics = topics(config);
+pub(super) fn brokers(
+    config: &Config,
+    of_files: &FileTopics,
+    asked: &[Asked],
+    now: SystemTime,
+) -> Table {
+    let topics = topics(config, of_files);
     let is_sent_to = |name: &str| is_wanted(config, &topics, name);
     let (mut rows, mut findings) = (Vec::new(), Vec::new());
     for one in asked {
@@ -166,7 +179,11 @@ fn days_until(end: SystemTime, now: SystemTime) -> u64 {
 }
 
 /// A row for each topic; nothing if no broker said anything.
-pub(super) fn topics_table(config: &Config, asked: &[Asked]) -> Option<Table> {
+pub(super) fn topics_table(
+    config: &Config,
+    of_files: &FileTopics,
+    asked: &[Asked],
+) -> Option<Table> {
     let answers: Vec<&Answer> = asked
         .iter()
         .filter_map(|one| one.outcome.as_ref().ok())
@@ -179,8 +196,8 @@ pub(super) fn topics_table(config: &Config, asked: &[Asked]) -> Option<Table> {
     };
     let makes_topics =
         setting(BROKER, "").and_then(|broker| broker.value("auto.create.topics.enable"));
-    let (mut rows, mut findings) = (Vec::new(), Vec::new());
-    let wanted = topics(config);
+    let (mut rows, mut findings) = (Vec::new(), Vec::from_iter(of_files.unasked()));
+    let wanted = topics(config, of_files);
     let mut told: Vec<&TopicMetadata> = first.metadata.topics.iter().collect();
     told.sort_by_key(|topic| &topic.name);
     for topic in told
@@ -255,10 +272,8 @@ fn is_there(topic: &TopicMetadata) -> bool {
 
 /// What is said of a topic that no broker can make, since there is another one.
 fn colliding(topic: &TopicMetadata, other: &str) -> Finding {
-    let words = format!(
-        "collides with '{other}': Kafka makes no topic whose name differs only in '.' and '_'; name that one in 'topic =', \
-         or choose another name"
-    );
+    let collides = collision(other);
+    let words = format!("{collides}; name that one in 'topic =', or choose another name");
     finding(Failure, &topic.name, words)
 }
 

@@ -1,39 +1,84 @@
 //! The topics of sections that make one for each file: what stands in the ini does not tell what they become.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::report::{Finding, Level};
 use crate::config::{Config, LogConfig};
-use crate::record::template::{FileTemplate, FileValues};
 use crate::record::topic_name::legal;
 use crate::tail::survey::Survey;
+
+/// The topics that the files which match now have, of all sections.
+#[derive(Debug, Default, Clone)]
+pub(super) struct FileTopics {
+    /// Those that brokers are asked for, with their sections.
+    pub(super) asked: BTreeMap<String, Vec<Arc<LogConfig>>>,
+    /// How many more there are.
+    pub(super) more: usize,
+}
+
+impl FileTopics {
+    pub(super) fn of(config: &Config, survey: &Survey) -> Self {
+        let mut topics = FileTopics::default();
+        let mut more = BTreeSet::new();
+        for log in &config.logs {
+            for name in topics_of(log, survey).into_keys() {
+                if topics.asked.len() < MOST_ASKED || topics.asked.contains_key(&name) {
+                    topics.asked.entry(name).or_default().push(log.clone());
+                } else {
+                    more.insert(name);
+                }
+            }
+        }
+        topics.more = more.len();
+        topics
+    }
+
+    /// That some of them were not asked for, though brokers were asked.
+    pub(super) fn unasked(&self) -> Option<Finding> {
+        let topics = match self.more {
+            0 => return None,
+            1 => "1 more topic of files was".to_owned(),
+            more => format!("{more} more topics of files were"),
+        };
+        Some(Finding {
+            level: Level::Good,
+            subject: "topics".to_owned(),
+            words: format!("{topics} not looked at; {} were", self.asked.len()),
+        })
+    }
+}
+
+/// The topics of the files of one section; of those that are not what its placeholders stand for, what these do.
+fn topics_of(log: &Arc<LogConfig>, survey: &Survey) -> BTreeMap<String, Option<String>> {
+    let mut topics: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let Some(record) = &log.record else {
+        return topics;
+    };
+    for (path, (owner, found)) in &survey.files {
+        if found.is_err() || !Arc::ptr_eq(owner, log) {
+            continue;
+        }
+        let Some(rendered) = record.file_topic(path) else {
+            continue;
+        };
+        let name = legal(&rendered);
+        let made_of = match &name {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(_) => Some(String::from_utf8_lossy(&rendered).into_owned()),
+        };
+        let known = topics.entry(name.into_owned()).or_default();
+        *known = made_of.or(known.take());
+    }
+    topics
+}
 
 /// Which topics the files have, and which of these are not what the placeholders stand for.
 pub(super) fn findings(config: &Config, survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for log in &config.logs {
-        let mut topics: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for (path, (owner, found)) in &survey.files {
-            let Some(rendered) = found
-                .as_ref()
-                .ok()
-                .filter(|_| Arc::ptr_eq(owner, log))
-                .and_then(|stat| render(log, path, stat.inode.inode))
-            else {
-                continue;
-            };
-            let name = legal(&rendered);
-            let made_of = match &name {
-                Cow::Borrowed(_) => None,
-                Cow::Owned(_) => Some(String::from_utf8_lossy(&rendered).into_owned()),
-            };
-            let known = topics.entry(name.into_owned()).or_default();
-            *known = made_of.or(known.take());
-        }
+        let topics = topics_of(log, survey);
         let finding = |level, words| Finding {
             level,
             subject: log.name.clone(),
@@ -57,28 +102,6 @@ pub(super) fn findings(config: &Config, survey: &Survey) -> Vec<Finding> {
     findings
 }
 
-/// What the topic of a file is made of; `None`: the same for all files, or known with a record only.
-fn render(log: &LogConfig, path: &Path, inode: u64) -> Option<Arc<[u8]>> {
-    let record = log.record.as_ref()?;
-    let template = record.templates.topic.as_ref()?;
-    let path = path.as_os_str().as_bytes();
-    let captured = record
-        .path_patterns
-        .iter()
-        .find_map(|pattern| Some((pattern.names(), pattern.capture(path)?)));
-    let (names, ranges) = captured.unwrap_or_default();
-    let file = FileValues {
-        path,
-        inode,
-        names,
-        ranges: &ranges,
-    };
-    match template.for_file(&file) {
-        FileTemplate::Constant(topic) => Some(topic),
-        FileTemplate::Missing | FileTemplate::PerEvent(_) => None,
-    }
-}
-
 fn named(topics: &BTreeMap<String, Option<String>>) -> String {
     let first: Vec<&str> = topics.keys().take(MOST_NAMED).map(String::as_str).collect();
     let more = match topics.len() - first.len() {
@@ -92,5 +115,7 @@ fn named(topics: &BTreeMap<String, Option<String>>) -> String {
     format!("{count} of its files: {}{more}", first.join(", "))
 }
 
+/// Topics that brokers are asked for.
+const MOST_ASKED: usize = 100;
 /// Topics that are named.
 const MOST_NAMED: usize = 5;

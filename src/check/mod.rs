@@ -32,6 +32,7 @@ use crate::shown::ShownPath;
 use crate::tail::discover::Discovery;
 use crate::tail::survey::{Survey, survey};
 use crate::topic_names::twins;
+use file_topics::FileTopics;
 use report::Report;
 
 /// Why nothing can be looked at.
@@ -78,8 +79,8 @@ pub fn run(options: &CheckOptions, out: &mut dyn Write) -> Result<Level, CheckEr
 fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Report {
     let mut report = Report::default();
     // Both may hang.
-    let files = look_for_files(config.clone());
-    let brokers = (!options.offline).then(|| ask_brokers(config.clone(), until - LAST));
+    let (files, of_files) = look_for_files(config.clone());
+    let brokers = (!options.offline).then(|| ask_brokers(config.clone(), of_files, until - LAST));
     for warning in config.warnings() {
         report.add(Level::Warning, "ini", warning);
     }
@@ -111,10 +112,12 @@ fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Repor
     report
         .findings
         .extend(file_topics::findings(config, &survey));
-    if let Some(asked) = brokers.map(|brokers| brokers.recv_deadline(until).unwrap_or_default()) {
-        let now = SystemTime::now();
-        report.tables.push(cluster::brokers(config, &asked, now));
-        report.tables.extend(cluster::topics_table(config, &asked));
+    if let Some(brokers) = brokers {
+        let (of_files, asked) = brokers.recv_deadline(until).unwrap_or_default();
+        let table = cluster::brokers(config, &of_files, &asked, SystemTime::now());
+        report.tables.push(table);
+        let topics = cluster::topics_table(config, &of_files, &asked);
+        report.tables.extend(topics);
     }
     let counted =
         |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
@@ -127,28 +130,38 @@ fn report(options: &CheckOptions, config: &Arc<Config>, until: Instant) -> Repor
     report
 }
 
-/// The files, from a thread that ends when the file systems have answered.
-fn look_for_files(config: Arc<Config>) -> Receiver<Survey> {
+/// The files, and the topics that they have, from a thread that ends when the file systems have answered.
+fn look_for_files(config: Arc<Config>) -> (Receiver<Survey>, Receiver<FileTopics>) {
     let (sender, found) = bounded(1);
+    let (topics, of_files) = bounded(1);
     in_a_thread(move || {
         let discovery = Discovery::new(&config.logs, &config.agent.state_dir);
-        let _ = sender.send(survey(&discovery));
+        let survey = survey(&discovery);
+        let _ = topics.send(FileTopics::of(&config, &survey));
+        let _ = sender.send(survey);
     });
-    found
+    (found, of_files)
 }
 
-/// The brokers, from a thread that ends at `until`.
-fn ask_brokers(config: Arc<Config>, until: Instant) -> Receiver<Vec<Asked>> {
+/// The brokers, from a thread that ends at `until`, and the topics of files that they were asked for.
+fn ask_brokers(
+    config: Arc<Config>,
+    of_files: Receiver<FileTopics>,
+    until: Instant,
+) -> Receiver<(FileTopics, Vec<Asked>)> {
     let (sender, asked) = bounded(1);
     in_a_thread(move || {
-        let topics = cluster::topics(&config).into_keys();
+        // A file system that hangs leaves time for the brokers.
+        let of_files = of_files.recv_timeout(FILES_PATIENCE).unwrap_or_default();
+        let topics = cluster::topics(&config, &of_files).into_keys();
         let topics = topics.chain(cluster::positions_topic(&config));
         // With those that may keep Kafka from making them.
         let topics = topics.flat_map(|topic| [vec![topic.to_owned()], twins(topic)].concat());
         let topics: BTreeSet<String> = topics.collect();
         let topics: Arc<[String]> = topics.into_iter().collect();
         let kafka = Arc::new(config.kafka.clone());
-        let _ = sender.send(probe::ask_all(&kafka, &topics, until));
+        let answers = probe::ask_all(&kafka, &topics, until);
+        let _ = sender.send((of_files, answers));
     });
     asked
 }
@@ -184,5 +197,7 @@ fn run_cases(options: &CheckOptions, report: &mut Report) {
 
 /// How long everything may take.
 const MOST: Duration = Duration::from_secs(10);
+/// So long the brokers are not asked since the topics of files are not known.
+const FILES_PATIENCE: Duration = Duration::from_secs(2);
 /// What is left of it for the screen.
 const LAST: Duration = Duration::from_millis(500);

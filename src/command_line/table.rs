@@ -150,7 +150,7 @@ pub(super) const COMMANDS: &[Row] = &[
         most_operands: 1,
         help: "print how the running agent stands, or a section or a file of it",
         more: "With PATH it says whether that is followed and by which section, or why not.\n\
-               A file is behind by its LAG: bytes of whole lines that Kafka has not acknowledged, read or not; the \
+               A file is behind by its LAG: bytes of whole lines, or of whole events, that Kafka has not acknowledged, read or not; the \
                beginning of a line whose end is not written yet does not count. The first word is \
                OK, or the first of these that is so: WRONG: no broker can be reached; FAILED: a file cannot be read; \
                PARKED: Kafka does not take a topic; BEHIND: the oldest line has waited for 10 s; LOST: bytes were lost \

@@ -395,6 +395,13 @@ impl Moment<'_> {
             table.note = format!(
                 "The last {unended} bytes are the beginning of a line or of an event, whose end is awaited: no lag."
             );
+        } else if unended > 0 {
+            let awaited = format!(
+                "LAG leaves out {} at the ends of files: the beginning of a line or of an event, whose end is awaited. {}",
+                size(unended),
+                table.note
+            );
+            awaited.trim_end().clone_into(&mut table.note);
         }
         table
     }

@@ -48,6 +48,8 @@ pub mod wide;
 pub mod zone;
 
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +64,7 @@ use multiline::Multiline;
 use path_pattern::PathPattern;
 use pattern::Pattern;
 use rate::{Excess, Rate};
-use template::{Needs, Stage, Template};
+use template::{FileTemplate, FileValues, Needs, Stage, Template};
 use time_format::TimeFormat;
 use zone::Zone;
 
@@ -253,6 +255,25 @@ impl RecordConfig {
             Some((pattern.names(), ranges))
         });
         found.unwrap_or_default()
+    }
+
+    /// The topic of the records of a file as its template has it, which may not be one that Kafka takes. `None`: the
+    /// section has no template for it, or it is known with the event only.
+    pub fn file_topic(&self, path: &Path) -> Option<Arc<[u8]>> {
+        let template = self.templates.topic.as_ref()?;
+        let path = path.as_os_str().as_bytes();
+        let (names, ranges) = self.names_of(path);
+        let file = FileValues {
+            path,
+            // No topic is made of it.
+            inode: 0,
+            names,
+            ranges: &ranges,
+        };
+        match template.for_file(&file) {
+            FileTemplate::Constant(topic) => Some(topic),
+            FileTemplate::Missing | FileTemplate::PerEvent(_) => None,
+        }
     }
 
     /// Whether where records go, or a key or header, is known with the file or the event only.

@@ -53,6 +53,8 @@ pub(super) struct OpenSource {
     /// Its file lies beside the path, under whatever name, unless that is one of an editor's backup.
     pub(super) is_beside: bool,
     pub(super) verdict: Verdict,
+    /// Of a replaced one of which nothing was read: so many of the bytes that were seen are still there.
+    pub(super) kept_bytes: u64,
     pub(super) stat: FileStat,
 }
 

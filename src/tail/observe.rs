@@ -115,9 +115,11 @@ impl Tailer {
         let has_current = self.has_current;
         for (at, source) in self.sources.iter_mut().enumerate() {
             let (verdict, stat) = verdict_on(source)?;
+            let mut kept_bytes = 0;
             if matches!(verdict, Verdict::Replaced | Verdict::Begun) {
                 let serial = source.checkpoint.serial;
                 let begun = fresh(&self.path, &mut source.content, 0)?;
+                kept_bytes = source.kept_bytes(&begun.0.identity.fingerprint);
                 found.begun.insert(serial, begun);
             }
             found.seen.open.push(OpenSource {
@@ -125,6 +127,7 @@ impl Tailer {
                 is_current: has_current && Some(at) == last,
                 is_beside: stat.links > 0,
                 verdict,
+                kept_bytes,
                 stat,
             });
         }

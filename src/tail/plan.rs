@@ -239,9 +239,19 @@ impl Planner<'_> {
                     self.settled.insert(serial);
                     if self.holds_new_content(open) {
                         self.restarted.insert(serial);
+                        self.leave_kept(open);
                     }
                 }
             }
+        }
+    }
+
+    /// What is still there of a replaced source is read from its first byte on, and no part of what is lost.
+    fn leave_kept(&mut self, open: &OpenSource) {
+        let serial = open.reached.serial;
+        if let Some(lost) = self.plan.lost.iter_mut().find(|l| l.serial == serial) {
+            lost.offset += open.kept_bytes;
+            lost.bytes -= open.kept_bytes.min(lost.bytes);
         }
     }
 

@@ -12,7 +12,7 @@ use super::watch::FileWatch;
 use crate::batch::{SourceId, TailChecksum};
 use crate::budget::{Account, Budget, Permit};
 use crate::buffer::{Buffer, BufferPool};
-use crate::identity::FileStat;
+use crate::identity::{FileStat, Fingerprint};
 use crate::metrics::SectionCounters;
 use crate::progress::{Checkpoint, Marks, ShownSource};
 use crate::record::framing::{DataEnd, Framed, Framer, Growth};
@@ -160,6 +160,17 @@ impl Source {
             return Ok(fingerprint.matches(data));
         }
         Ok(fingerprint.matches(&self.content.head()?))
+    }
+
+    /// How many bytes of what was seen are still there, where nothing of it was read and the file begins with `now`:
+    /// a line without its newline may be cut before its first byte was read.
+    pub(super) fn kept_bytes(&self, now: &Fingerprint) -> u64 {
+        let seen = &self.checkpoint.identity.fingerprint;
+        let is_cut = self.position == 0 && now.len < seen.len;
+        match is_cut && seen.has_steps() && seen.agrees_with(now) {
+            true => u64::from(now.len),
+            false => 0,
+        }
     }
 
     /// Whether nothing is known of the content: it was empty at every look.

@@ -9,7 +9,7 @@ use super::check::File;
 use super::nowhere::Nowhere;
 use super::rewound::Rewinds;
 use crate::record::json_text::push_string;
-use crate::shown::ShownPath;
+use crate::shown::{ShownPath, wrap};
 
 /// What is not as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,7 +273,11 @@ impl Report {
     pub(super) fn print(&self, files: &[File], out: &mut dyn Write) -> io::Result<()> {
         let mut row = |count: u64, words: &str| match count {
             0 => Ok(()),
-            count => writeln!(out, "{:>22}  {words}", grouped(count)),
+            count => {
+                let mut lines = String::new();
+                wrap(&mut lines, &format!("{:>22}  ", grouped(count)), words);
+                out.write_all(lines.as_bytes())
+            }
         };
         row(self.records, "records")?;
         row(files.len() as u64, "files")?;
@@ -404,10 +408,12 @@ impl Report {
             number(&format!("{name}_bytes"), *bytes);
         }
         json.extend(b",\"rewinds\":[");
-        for (n, (at, bytes)) in self.rewinds.each().into_iter().enumerate() {
+        for (n, ((at, path), bytes)) in self.rewinds.each().into_iter().enumerate() {
             let comma = if n > 0 { "," } else { "" };
             let at = humantime::format_rfc3339_seconds(at);
-            json.extend(format!("{comma}{{\"at\":\"{at}\",\"bytes\":{bytes}}}").into_bytes());
+            json.extend(format!("{comma}{{\"at\":\"{at}\",\"path\":").into_bytes());
+            push_string(&mut json, path.as_bytes());
+            json.extend(format!(",\"bytes\":{bytes}}}").into_bytes());
         }
         json.extend(b"],\"missing_topics\":[");
         for (at, topic) in self.nowhere.iter().enumerate() {

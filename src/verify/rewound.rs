@@ -58,20 +58,26 @@ impl Rewinds {
         false
     }
 
-    /// When each of those was that something came again by, oldest first, and how many bytes that was.
-    pub(super) fn each(&self) -> BTreeMap<SystemTime, u64> {
+    /// When each of those was that something came again by, oldest first, of which file, and how many bytes that was.
+    pub(super) fn each(&self) -> BTreeMap<(SystemTime, &str), u64> {
         let mut each = BTreeMap::new();
         for known in self.known.iter().filter(|known| known.bytes > 0) {
-            *each.entry(known.rewound.at).or_default() += known.bytes;
+            let Rewound { at, path, .. } = &known.rewound;
+            *each.entry((*at, &**path)).or_default() += known.bytes;
         }
         each
     }
 
     /// The same as numbers of bytes, and words behind each.
     pub(super) fn rows(&self) -> Vec<(u64, String)> {
-        let row = |(at, bytes)| {
+        let row = |((at, path), bytes)| {
             let at = humantime::format_rfc3339_seconds(at);
-            (bytes, format!("bytes again by 'logagent rewind' ({at})"))
+            let of = match path {
+                "" => String::new(),
+                path => format!(" of {path}"),
+            };
+            let words = format!("bytes again by 'logagent rewind' ({at}){of}");
+            (bytes, words)
         };
         self.each().into_iter().map(row).collect()
     }
@@ -90,15 +96,22 @@ mod tests {
             tag: FileTag(7),
             start,
             end,
+            path: String::new(),
         };
-        let mut rewinds = Rewinds::new(vec![rewound(10, 40, 60), rewound(20, 40, 30)]);
+        let of = |path: &str, one| Rewound {
+            path: path.to_owned(),
+            ..one
+        };
+        let mut rewinds =
+            Rewinds::new(vec![rewound(10, 40, 60), of("/a.log", rewound(20, 40, 30))]);
         let mut explained = |tag, start, end| rewinds.explain(FileTag(tag), start, end);
         assert!(explained(7, 10, 20) && explained(7, 20, 30) && explained(7, 20, 30));
         assert!(!explained(7, 20, 30), "once more than it was asked for");
         assert!(!explained(7, 0, 10) && !explained(7, 30, 50) && !explained(8, 30, 40));
         assert_eq!((rewinds.records, rewinds.bytes), (3, 30));
         let words = |time| format!("bytes again by 'logagent rewind' (1970-01-01T00:{time}Z)");
-        let rows = [(10, words("00:30")), (20, words("01:00"))];
-        assert_eq!(rewinds.rows(), rows, "each with its time");
+        let first = format!("{} of /a.log", words("00:30"));
+        let rows = [(10, first), (20, words("01:00"))];
+        assert_eq!(rewinds.rows(), rows, "each with its time and its file");
     }
 }

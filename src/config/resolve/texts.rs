@@ -191,12 +191,12 @@ fn template<T>(
 ) -> Option<Template> {
     match Template::parse(text, purpose, known, needs) {
         Ok(template) => Some(template),
-        Err(error) => {
-            let words = error.words;
-            errors.push(setting.faulty(Fault {
+        Err(found) => {
+            let found = found.into_iter().map(|error| Fault {
                 at: error.at,
-                words,
-            }));
+                words: error.words,
+            });
+            errors.extend(found.map(|fault| setting.faulty(fault)));
             None
         }
     }

@@ -11,7 +11,7 @@ use crate::snapshot::{
     ALL_BROKERS, BootstrapStatus, BrokerStatus, FileStatus, LogStatus, Loss, NotFollowed,
     TopicStatus,
 };
-use crate::topic_names::collide;
+use crate::topic_names::{collide, collision};
 
 impl Moment<'_> {
     pub(super) fn topics(&self) -> Table {
@@ -192,9 +192,7 @@ impl Moment<'_> {
             logs.partition(|log| log.former_topics.iter().any(|one| one == topic));
         let mut words = match former.is_empty() || !naming.is_empty() {
             true => match self.twin_of(topic) {
-                Some(other) => format!(
-                    "; it collides with '{other}': Kafka makes no topic whose name differs only in '.' and '_'"
-                ),
+                Some(other) => format!("; it {}", collision(other)),
                 None => remedy(reason).to_owned(),
             },
             false => String::new(),

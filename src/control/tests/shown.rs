@@ -205,6 +205,13 @@ fn one_word_says_whether_somebody_should_look() {
     snapshot.files[1].unended = snapshot.files[1].lag();
     snapshot.topics[1].parked = None;
     assert_eq!(screen(&snapshot, &few()).word, "WRONG");
+    // Whoever sees all files sees why its position is before its end.
+    let all = View { all: true, ..few() };
+    let text = screen(&snapshot, &all).text(false);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words =
+        "at the ends of files: the beginning of a line or of an event, whose end is awaited.";
+    assert!(text.contains(words), "{text}");
 }
 
 #[test]

@@ -128,6 +128,7 @@ pub(super) struct Share {
     bytes: u64,
     is_member: bool,
     is_up: bool,
+    is_opening: bool,
 }
 
 impl Share {
@@ -141,6 +142,7 @@ impl Share {
             bytes: 0,
             is_member,
             is_up: false,
+            is_opening: false,
         }
     }
 
@@ -182,6 +184,9 @@ impl Share {
         if std::mem::take(&mut self.is_up) {
             self.counters.is_down();
         }
+        if std::mem::take(&mut self.is_opening) {
+            self.counters.has_opened();
+        }
     }
 }
 
@@ -220,6 +225,14 @@ impl Broker {
 
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
+    }
+
+    /// A connection is being made.
+    pub(super) fn opens(&mut self, number: u64, handle: Handle) {
+        self.state = State::Opening { number, handle };
+        if !std::mem::replace(&mut self.share.is_opening, true) {
+            self.share.counters.opens();
+        }
     }
 
     /// Whether a request can be sent now.

@@ -218,7 +218,7 @@ impl Cluster {
         self.connections += 1;
         let number = self.connections;
         match self.dial.open(number, peer, &broker.address) {
-            Ok(handle) => broker.state = State::Opening { number, handle },
+            Ok(handle) => broker.opens(number, handle),
             Err(error) => {
                 let subject = format_args!("broker {}", broker.address);
                 let trouble = broker.trouble.enter(Level::Warn, &subject, &error, now);

@@ -60,14 +60,15 @@ impl Template {
     /// section share.
     ///
     /// # Errors
-    /// A brace without its other one, a placeholder that means nothing here or two things, a variable that is not
-    /// set and has no default; for a topic as well what [`Purpose::Topic`] says.
+    /// All that is wrong: a brace without its other one, behind which nothing is looked at, a placeholder that means
+    /// nothing here or two things, a variable that is not set and has no default; for a topic as well what
+    /// [`Purpose::Topic`] says.
     pub fn parse(
         text: &str,
         purpose: Purpose,
         known: &Known<'_>,
         needs: &mut Needs,
-    ) -> Result<Self, TemplateError> {
+    ) -> Result<Self, Vec<TemplateError>> {
         let mut parser = Parser {
             purpose,
             known,
@@ -75,22 +76,26 @@ impl Template {
             parts: Vec::new(),
             fixed: Vec::new(),
             written: 0,
+            errors: Vec::new(),
         };
         let mut rest = text;
         while !rest.is_empty() {
             let (plain, after) = rest.split_at(rest.find(['{', '}']).unwrap_or(rest.len()));
             let at = text.len() - after.len();
-            parser.literal(text.len() - rest.len(), plain)?;
-            let brace = braces::read(after).map_err(|words| error(at, words))?;
-            let len = match brace {
-                None => 0,
-                Some((Brace::Character(brace), len)) => {
-                    parser.literal(at, brace.encode_utf8(&mut [0; 4]))?;
+            parser.literal(text.len() - rest.len(), plain);
+            let len = match braces::read(after) {
+                Ok(None) => 0,
+                Ok(Some((Brace::Character(brace), len))) => {
+                    parser.literal(at, brace.encode_utf8(&mut [0; 4]));
                     len
                 }
-                Some((Brace::Placeholder(inside), len)) => {
-                    parser.placeholder(at, inside)?;
+                Ok(Some((Brace::Placeholder(inside), len))) => {
+                    parser.placeholder(at, inside);
                     len
+                }
+                Err(words) => {
+                    parser.errors.push(error(at, words));
+                    break;
                 }
             };
             rest = after.get(len..).unwrap_or_default();
@@ -109,6 +114,8 @@ struct Parser<'a, 'k> {
     fixed: Vec<u8>,
     /// Bytes of the text that is written out.
     written: usize,
+    /// What is wrong so far.
+    errors: Vec<TemplateError>,
 }
 
 /// What a placeholder stands for.
@@ -130,63 +137,74 @@ enum Absence {
 }
 
 impl Parser<'_, '_> {
-    fn literal(&mut self, at: usize, text: &str) -> Result<(), TemplateError> {
-        self.check_characters(at, text)?;
+    fn literal(&mut self, at: usize, text: &str) {
+        self.check_characters(at, text);
         self.fixed.extend_from_slice(text.as_bytes());
         self.written += text.len();
-        Ok(())
     }
 
     /// A topic is made of what topics may have.
-    fn check_characters(&self, at: usize, text: &str) -> Result<(), TemplateError> {
-        let mut characters = text.char_indices();
-        match characters.find(|&(_, c)| !is_topic_character(c)) {
-            Some((before, c)) if self.purpose == Purpose::Topic => {
-                let shown = printable(c.encode_utf8(&mut [0; 4]));
-                let words = format!(
-                    "'{shown}' cannot be in a topic; accepted: letters, digits, '.', '_' and '-'"
-                );
-                Err(error(at + before, words))
+    fn check_characters(&mut self, at: usize, text: &str) {
+        let mut refused = text
+            .char_indices()
+            .filter(|&(_, c)| !is_topic_character(c))
+            .peekable();
+        let Some(&(before, _)) = refused.peek().filter(|_| self.purpose == Purpose::Topic) else {
+            return;
+        };
+        let mut named: Vec<String> = Vec::new();
+        for (_, c) in refused {
+            let shown = format!("'{}'", printable(c.encode_utf8(&mut [0; 4])));
+            if named.len() < MOST_CHARACTERS && !named.contains(&shown) {
+                named.push(shown);
             }
-            _ => Ok(()),
         }
+        let words = format!(
+            "{} cannot be in a topic; accepted: letters, digits, '.', '_' and '-'",
+            named.join(", ")
+        );
+        self.errors.push(error(at + before, words));
     }
 
     /// `{inside}`, whose brace stands at `at`.
-    fn placeholder(&mut self, at: usize, inside: &str) -> Result<(), TemplateError> {
+    fn placeholder(&mut self, at: usize, inside: &str) {
         let (name, default) = match inside.split_once(':') {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
         };
-        if let Some(default) = default {
-            self.check_characters(at + 1 + name.len() + 1, default)?;
+        let is_first_error = self.errors.is_empty();
+        let meaning = self.meaning(name, default);
+        if let Err(words) = &meaning {
+            self.errors.push(error(at, words.as_str()));
         }
-        let meaning = self
-            .meaning(name, default)
-            .map_err(|words| error(at, words))?;
+        if let Some(default) = default {
+            self.check_characters(at + 1 + name.len() + 1, default);
+        }
         let part = match meaning {
-            Meaning::Fixed(value) => {
+            Err(_) => return,
+            Ok(Meaning::Fixed(value)) => {
                 self.fixed.extend_from_slice(&value);
-                return Ok(());
+                return;
             }
-            Meaning::Sure(part) => part,
-            Meaning::Maybe(part, absence) => {
+            Ok(Meaning::Sure(part)) => part,
+            Ok(Meaning::Maybe(part, absence)) => {
                 if self.purpose == Purpose::Topic && default.is_none() {
-                    return Err(error(at, absence.words(name)));
+                    self.errors.push(error(at, absence.words(name)));
                 }
                 part
             }
         };
-        if self.purpose == Purpose::Topic && self.parts.is_empty() && !self.has_prefix() {
+        // What was refused before it may have been meant as fixed text.
+        let is_bare = self.parts.is_empty() && !self.has_prefix();
+        if self.purpose == Purpose::Topic && is_bare && is_first_error {
             let shown = printable(inside);
             let words = format!(
                 "a topic needs fixed text before its first {{}}, for example logs.{{{shown}}}"
             );
-            return Err(error(at, words));
+            self.errors.push(error(at, words));
         }
         self.settle();
         self.parts.push(part);
-        Ok(())
     }
 
     /// Whether the text so far keeps topics apart from those of others. `_` alone does not: with what comes after
@@ -202,21 +220,24 @@ impl Parser<'_, '_> {
         }
     }
 
-    fn finish(mut self, text: &str) -> Result<Template, TemplateError> {
+    fn finish(mut self, text: &str) -> Result<Template, Vec<TemplateError>> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
         if self.purpose == Purpose::Topic {
             let is_written_out = self.parts.is_empty() && self.written == self.fixed.len();
             if is_written_out && !is_legal(&self.fixed) {
                 let words = format!(
                     "accepted: 1 to {TOPIC_LEN} letters, digits, '.', '_' or '-', and not '.' or '..'"
                 );
-                return Err(error(0, words));
+                return Err(vec![error(0, words)]);
             }
             if !is_written_out && self.written >= TOPIC_LEN {
                 let words = format!(
                     "{} characters of fixed text leave no room: a topic has {TOPIC_LEN}",
                     self.written
                 );
-                return Err(error(text.find('{').unwrap_or(0), words));
+                return Err(vec![error(text.find('{').unwrap_or(0), words)]);
             }
         }
         self.settle();
@@ -409,3 +430,6 @@ fn error(at: usize, words: impl Into<String>) -> TemplateError {
         words: words.into(),
     }
 }
+
+/// So many characters that a topic cannot have are named at most.
+const MOST_CHARACTERS: usize = 5;

@@ -34,7 +34,7 @@ impl Section {
         text: &str,
         purpose: Purpose,
         needs: &mut Needs,
-    ) -> Result<Template, TemplateError> {
+    ) -> Result<Template, Vec<TemplateError>> {
         let env = |name: &str| match name {
             "DC" => Some("b{3}".to_owned()),
             "EMPTY" => Some(String::new()),
@@ -59,7 +59,7 @@ impl Section {
 
     fn refused(&self, text: &str, purpose: Purpose) -> (usize, String) {
         let error = self.parse(text, purpose, &mut Needs::default());
-        let error = error.unwrap_err();
+        let error = error.unwrap_err().remove(0);
         (error.at, error.to_string())
     }
 

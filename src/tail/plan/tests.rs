@@ -51,6 +51,7 @@ fn open(serial: u64, inode: u64, verdict: Verdict) -> OpenSource {
         is_current: true,
         is_beside: true,
         verdict,
+        kept_bytes: 0,
         stat: stat(inode, 120),
     }
 }

@@ -191,6 +191,42 @@ fn a_topic_keeps_apart_and_is_never_missing() {
     }
 }
 
+#[test]
+fn all_that_is_wrong_in_one_text_is_said_at_once() {
+    let section = Section::new(&["/srv/{tenant}/{app}.log"]);
+    for (text, words) in [
+        (
+            "a b$c {tennant:x y} {json.a}z{",
+            &[
+                (1, "' ', '$' cannot be in a topic"),
+                (6, "unknown {tennant}"),
+                (16, "' ' cannot be in a topic"),
+                (19, "' ' cannot be in a topic"),
+                (20, "{json.a} can be missing"),
+                (29, "a { without its }"),
+            ][..],
+        ),
+        (
+            "{json.a}{nosuch}{app}",
+            &[
+                (0, "{json.a} can be missing"),
+                (0, "a topic needs fixed text before its first {}"),
+                (8, "unknown {nosuch}"),
+            ][..],
+        ),
+        // It may be meant as what is fixed.
+        ("{nosuch}{app}", &[(0, "unknown {nosuch}")][..]),
+    ] {
+        let refused = section.parse(text, Purpose::Topic, &mut Needs::default());
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.len(), words.len(), "{text}: {refused:?}");
+        for (error, (at, words)) in refused.iter().zip(words) {
+            assert_eq!(error.at, *at, "{text}: {error}");
+            assert!(error.words.starts_with(words), "{text}: {error}");
+        }
+    }
+}
+
 /// Whatever text the ini holds, it is a template or is refused at a character of it.
 #[test]
 fn no_text_is_too_strange_to_be_refused() {
@@ -207,9 +243,11 @@ fn no_text_is_too_strange_to_be_refused() {
         for purpose in [Purpose::Topic, Purpose::Value] {
             match section.parse(&text, purpose, &mut Needs::default()) {
                 Ok(_) => accepted += 1,
-                Err(error) => {
-                    assert!(text.is_char_boundary(error.at), "{text}");
-                    assert!(!error.words.contains('\u{1b}'), "{}", error.words);
+                Err(errors) => {
+                    for error in errors {
+                        assert!(text.is_char_boundary(error.at), "{text}");
+                        assert!(!error.words.contains('\u{1b}'), "{}", error.words);
+                    }
                     refused += 1;
                 }
             }
