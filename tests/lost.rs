@@ -85,6 +85,7 @@ fn what_may_have_been_added_and_truncated_while_it_was_down_is_perhaps_lost() {
     let said = env.run(&["status"]).stdout;
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("while no agent looked"), "{said}");
+    assert!(said.contains("lost 0 B, perhaps more"), "{said}");
     assert!(!said.contains("LOST 1 file"), "{said}");
     env.stop();
 }
