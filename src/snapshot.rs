@@ -45,6 +45,19 @@ pub struct Snapshot {
     pub losses: Vec<Loss>,
     /// How long the time was that rates are averages of.
     pub rates_over: Duration,
+    /// What was acknowledged in the last minute.
+    pub minute: LastMinute,
+}
+
+/// What was acknowledged in the last minute, or since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LastMinute {
+    /// How many records.
+    pub records: u64,
+    /// How many bytes of files.
+    pub bytes: u64,
+    /// How long the time was.
+    pub over: Duration,
 }
 
 impl Snapshot {

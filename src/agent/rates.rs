@@ -4,11 +4,16 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
-use crate::snapshot::{BrokerStatus, Latency, LogStatus, Snapshot, TopicStatus};
+use crate::snapshot::{BrokerStatus, LastMinute, Latency, LogStatus, Snapshot, TopicStatus};
 
-/// What was counted a while ago. With two samples, the older one is between one and two [`INTERVAL`]s old.
+/// What was counted a while ago.
 #[derive(Debug)]
-pub(super) struct Rates(VecDeque<Sample>);
+pub(super) struct Rates {
+    /// With two samples, the older one is between one and two [`INTERVAL`]s old.
+    samples: VecDeque<Sample>,
+    /// When so many records and bytes were acknowledged in all, as often as that, for a minute.
+    acked: VecDeque<(Instant, u64, u64)>,
+}
 
 #[derive(Debug, Default)]
 struct Sample {
@@ -25,7 +30,10 @@ impl Rates {
             at: Some(now),
             ..Sample::default()
         };
-        Rates([nothing].into())
+        Rates {
+            samples: [nothing].into(),
+            acked: [(now, 0, 0)].into(),
+        }
     }
 
     /// Takes a sample; it is time for that once in [`INTERVAL`].
@@ -39,15 +47,32 @@ impl Rates {
     }
 
     fn keep(&mut self, sample: Sample) {
-        self.0.push_back(sample);
-        while self.0.len() > 2 {
-            self.0.pop_front();
+        if let Some(at) = sample.at {
+            let (records, bytes) = acked(&sample.logs);
+            self.acked.push_back((at, records, bytes));
+        }
+        while self.acked.len() > IN_A_MINUTE {
+            self.acked.pop_front();
+        }
+        self.samples.push_back(sample);
+        while self.samples.len() > 2 {
+            self.samples.pop_front();
         }
     }
 
     /// Writes into a snapshot of `now` how fast everything went since the older sample.
     pub(super) fn complete(&self, snapshot: &mut Snapshot, now: Instant) {
-        let Some(before) = self.0.front() else { return };
+        if let Some(&(at, records, bytes)) = self.acked.front() {
+            let now_acked = acked(&snapshot.logs);
+            snapshot.minute = LastMinute {
+                records: now_acked.0.saturating_sub(records),
+                bytes: now_acked.1.saturating_sub(bytes),
+                over: now.saturating_duration_since(at),
+            };
+        }
+        let Some(before) = self.samples.front() else {
+            return;
+        };
         let over = now.saturating_duration_since(before.at.unwrap_or(now));
         snapshot.rates_over = over;
         for log in &mut snapshot.logs {
@@ -75,6 +100,12 @@ impl Rates {
     }
 }
 
+/// Records and bytes that were acknowledged.
+fn acked(logs: &[LogStatus]) -> (u64, u64) {
+    let counts = logs.iter().map(|log| (log.acked_records, log.acked_bytes));
+    counts.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
+}
+
 fn per_second(before: u64, now: u64, over: Duration) -> u64 {
     let added = now.saturating_sub(before) as f64;
     (added / over.as_secs_f64().max(1.0)).round() as u64
@@ -91,6 +122,8 @@ fn since(before: &Latency, now: &Latency) -> Latency {
 
 /// So often a sample is taken.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
+/// The oldest of so many is between 50 s and a minute old.
+const IN_A_MINUTE: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -129,6 +162,38 @@ mod tests {
                 (50_000.0 / (10 + after) as f64).round() as u64
             );
         }
+    }
+
+    #[test]
+    fn what_was_acknowledged_in_the_last_minute_is_counted_for_a_minute() {
+        let begin = Instant::now();
+        let mut rates = Rates::new(begin);
+        let acked = |records| {
+            vec![LogStatus {
+                acked_records: records,
+                acked_bytes: 10 * records,
+                ..LogStatus::default()
+            }]
+        };
+        // A hundred in each interval.
+        for interval in 1..=20 {
+            rates.keep(Sample {
+                at: Some(begin + interval * INTERVAL),
+                logs: acked(100 * u64::from(interval)),
+                ..Sample::default()
+            });
+        }
+        let mut snapshot = Snapshot {
+            logs: acked(2_040),
+            ..Snapshot::default()
+        };
+        rates.complete(&mut snapshot, begin + 20 * INTERVAL + INTERVAL / 2);
+        let expected = LastMinute {
+            records: 540,
+            bytes: 5_400,
+            over: Duration::from_secs(55),
+        };
+        assert_eq!(snapshot.minute, expected);
     }
 
     #[test]

@@ -434,12 +434,26 @@ impl Moment<'_> {
         let resident = size(process.resident);
         let (open, descriptors) = (process.files_open, process.descriptors);
         format!(
-            "buffers {used} of {limit}   {written}\n\
+            "{}buffers {used} of {limit}   {written}\n\
              process {resident}   threads {}   descriptors {descriptors}{most}, {open} of them files\n\
              {}",
+            self.minute(),
             process.threads,
             self.ini()
         )
+    }
+
+    /// A line about what was acknowledged in the last minute.
+    fn minute(&self) -> String {
+        let minute = &self.now.minute;
+        let over = match minute.over.as_secs() {
+            0 => return String::new(),
+            // It is counted in steps.
+            50.. => "minute".to_owned(),
+            seconds => format!("{seconds} s"),
+        };
+        let (records, bytes) = (count(minute.records), size(minute.bytes));
+        format!("acknowledged in the last {over}: {records} records, {bytes}\n")
     }
 
     /// Which ini is in force, by its path and the time of its last change.

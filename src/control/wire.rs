@@ -113,6 +113,9 @@ fields! {
         "follows_nothing": follows_nothing as Many,
         "losses": losses as Many,
         "rates_over_ms": rates_over as Millis,
+        "minute_records": minute.records as Number,
+        "minute_bytes": minute.bytes as Number,
+        "minute_over_ms": minute.over as Millis,
     }
     NotFollowed {
         "path": path as Path,

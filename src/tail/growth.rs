@@ -39,7 +39,7 @@ impl Tailer {
         }
         let current = self.sources.back().filter(|_| self.has_current);
         // What changes it from now on may come after it was rotated away.
-        self.in_place_at = current.map(|s| (Instant::now(), now_ms(), s.modified_ns));
+        self.in_place_at = current.map(|s| (Instant::now(), now_ms(), s.verified_ns()));
         if let Some(stat) = at_path
             && self.sources.len() == 1
             && let Some(source) = self.sources.back_mut()

@@ -202,7 +202,15 @@ impl Source {
 
     /// Whether something may have been written or truncated since the last look.
     pub(super) fn may_have_changed(&self, stat: &FileStat) -> bool {
-        self.mtime_is_ambiguous || (stat.size, stat.modified_ns) != (self.size, self.modified_ns)
+        self.mtime_is_ambiguous
+            || self.verified.is_some()
+            || (stat.size, stat.modified_ns) != (self.size, self.modified_ns)
+    }
+
+    /// The time of the last change that is known to be one of the content that is being read.
+    pub(super) fn verified_ns(&self) -> i64 {
+        self.verified
+            .map_or(self.modified_ns, |(_, modified_ns)| modified_ns)
     }
 
     /// A read found other content: the next stat is not to be that of content with the same size and time.

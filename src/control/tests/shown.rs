@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::measures::clock;
+use crate::snapshot::LastMinute;
 
 /// While something moves.
 fn later(mut snapshot: Snapshot) -> Snapshot {
@@ -240,6 +241,16 @@ fn an_agent_that_was_never_asked_to_send_says_so_and_one_file_is_one() {
     let foot = "\nbuffers 1023 KiB of 64 MiB   positions written 0.4 s ago, failed 1000000 times\n\
                 process 42 MiB   threads 9   descriptors 35 of 1024, 21 of them files\n";
     assert!(text.contains(foot), "{text}");
+    snapshot.minute = LastMinute {
+        records: 12_345,
+        bytes: 5 << 20,
+        over: Duration::from_secs(55),
+    };
+    let text = screen_of(&snapshot);
+    let line = "\nacknowledged in the last minute: 12345 records, 5.0 MiB\nbuffers ";
+    assert!(text.contains(line), "{text}");
+    snapshot.minute.over = Duration::from_secs(7);
+    assert!(screen_of(&snapshot).contains("acknowledged in the last 7 s: "));
 }
 
 #[test]

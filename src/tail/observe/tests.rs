@@ -163,3 +163,48 @@ fn what_is_copied_and_truncated_between_the_look_and_the_opening_is_read_on_in_t
         .collect();
     assert_eq!(open, [200, 0]);
 }
+
+/// Reads wait, for memory, say. Meanwhile the log is copied and truncated twice; its last content is longer than what was
+/// read of the first.
+#[test]
+fn what_was_never_seen_is_in_its_copy_though_what_followed_on_it_has_been_seen_and_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = folder.path().join("app.log").into();
+    let rotate = |to: &str| {
+        std::fs::copy(&path, folder.path().join(to)).unwrap();
+        std::fs::File::create(&path).unwrap();
+    };
+    let first = "first\n".repeat(10);
+    std::fs::write(&path, &first).unwrap();
+    let read = Checkpoint {
+        offset: first.len() as u64,
+        tail_checksum: crate::batch::TailChecksum::of(first.as_bytes()),
+        ..known(&path, &path, 1)
+    };
+    let mut tailer = tailer_that_knows(&path, vec![read]);
+    tailer.sync().unwrap();
+    assert!(!tailer.has_changed().unwrap());
+    rotate("app.log.2");
+    std::fs::write(&path, "second\n".repeat(10)).unwrap();
+    rotate("app.log.1");
+    // So that its time is a later one.
+    std::thread::sleep(Duration::from_millis(100));
+    std::fs::write(&path, "third\n".repeat(100)).unwrap();
+    for _ in 0..2 {
+        assert!(!tailer.has_changed().unwrap(), "it has only grown");
+    }
+    // A read finds it to be other content.
+    tailer.sources.back_mut().unwrap().suspect();
+    tailer.sync().unwrap();
+    let sources = tailer.sources.iter();
+    let open: Vec<_> = sources
+        .map(|source| {
+            (
+                source.opened_path.file_name().unwrap().to_owned(),
+                source.position,
+            )
+        })
+        .collect();
+    let expected = [("app.log.2", 60), ("app.log.1", 0), ("app.log", 0)];
+    assert_eq!(open, expected.map(|(name, at)| (name.into(), at)));
+}
