@@ -42,8 +42,12 @@ pub(super) fn run(
             harm(&mut env, &topic, n);
             if n % 50 == 0 {
                 let tick = writer.tick.load(Ordering::Relaxed);
-                expect_success(&env.spawn(&["run", "--once"]).wait_exit(LONG));
-                writer.delivered.store(tick, Ordering::Relaxed);
+                let ended = env.spawn(&["run", "--once"]).wait_exit(LONG);
+                // Where files are rotated faster than it looks at them it says that something is left.
+                assert!(matches!(ended.code, Some(0 | 1)), "{}", ended.stderr);
+                if ended.code == Some(0) {
+                    writer.delivered.store(tick, Ordering::Relaxed);
+                }
             }
         }
         drop(stops);

@@ -433,13 +433,17 @@ impl RealKafka {
         let mut values = Vec::new();
         for partition in 0..self.partitions(topic) {
             let end = self.end_offset(topic, partition);
-            let deadline = Instant::now() + Duration::from_secs(30);
-            let mut next = 0;
+            let patience = Duration::from_secs(30);
+            let (mut next, mut deadline) = (0, Instant::now() + patience);
             while next < end {
                 let data = self.at_leader(topic, partition, |client| {
                     fetch(client, topic, partition, next, READ_COMMITTED)
                 });
+                let before = next;
                 next = read_committed(&data, next, &mut values);
+                if next > before {
+                    deadline = Instant::now() + patience;
+                }
                 assert!(
                     next >= end || Instant::now() < deadline,
                     "partition {partition} of '{topic}' ends at {end}, and a transaction is open at {}",
