@@ -301,9 +301,11 @@ impl Agent {
         files.retain(|file| !file.log.is_empty() || self.tailers.contains_key(&*file.path));
         let known: HashSet<_> = files.iter().map(|file| file.path.clone()).collect();
         let left_out = &self.shared.metrics.left_out;
-        let missing = self.tailers.iter().filter(|(path, _)| {
-            // What another tailer reads, or nobody, is behind with nothing.
-            !known.contains(&***path) && !left_out.is_left_by_tailer(path)
+        let missing = self.tailers.iter().filter(|(path, followed)| {
+            // What another tailer reads, or nobody, is behind with nothing, nor is one whose file is gone: it is kept
+            // for who may still write to that.
+            let has_nothing = followed.handle.shows_nothing();
+            !known.contains(&***path) && !left_out.is_left_by_tailer(path) && !has_nothing
         });
         files.extend(missing.map(|(path, followed)| FileStatus {
             path: path.to_path_buf(),

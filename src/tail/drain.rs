@@ -251,6 +251,10 @@ impl Tailer {
             return;
         };
         source.finish();
+        if self.has_nothing() {
+            // Before the registrar knows: who is told of its positions after that asks for no file here.
+            self.handle.show_nothing(true);
+        }
         // Even if it is deleted: an archive of it may be there, or come.
         self.retire(&source, CloseReason::Finished);
         if let Some(watch) = source.watch.take() {

@@ -113,6 +113,15 @@ impl Task for Tailer {
 }
 
 impl Tailer {
+    /// Whether the path leads nowhere and all that lay there is read.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.sources.is_empty()
+            && self.paused.is_none()
+            && self.read_elsewhere.is_none()
+            && !self.trouble.is_present()
+            && self.blocked_since.is_none()
+    }
+
     /// Whether there is something to look at, and the right to.
     pub(super) fn may_look(&mut self) -> bool {
         // `--once` waits for nothing, and ends with the look.
