@@ -211,6 +211,8 @@ pub(crate) fn lose_unread(env: &Env, agent: &Running, audit_bytes: u64, topics: 
     env.truncate("audit.log");
     let snapshot = agent.wait_for(|snapshot| lost(snapshot, "audit") > 0);
     assert_eq!(lost(&snapshot, "audit"), audit_bytes - read);
+    // What is lost does not wait.
+    agent.wait_for(|snapshot| log(snapshot, "audit").lag_bytes == read);
     read
 }
 

@@ -328,6 +328,7 @@ impl Tailer {
             modified_ns: old.modified_ns,
             why: CloseReason::ContentGone,
         };
+        old.show_rest_gone();
         old.watch = None;
         let detached_since = match is_current {
             true => None,

@@ -277,6 +277,9 @@ impl Tailer {
     /// A source is not held open any more.
     pub(super) fn retire(&self, source: &Source, why: CloseReason) {
         self.shared.deleted.release(source.checkpoint.serial);
+        if why == CloseReason::ContentGone {
+            source.show_rest_gone();
+        }
         self.shared.registry.close(source.checkpoint_now(), why);
         let _ = self.progress.send(Progress::Closed {
             source: source.id,
