@@ -122,6 +122,8 @@ pub struct NotFollowed {
 pub struct ProcessStatus {
     /// Version of the agent, without its name.
     pub version: String,
+    /// The commit that it was built of; empty: that is not known.
+    pub commit: String,
     /// Process id.
     pub pid: u32,
     /// When it was started.

@@ -91,6 +91,7 @@ impl Standing {
         Snapshot {
             process: ProcessStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                commit: process::commit().to_owned(),
                 pid: std::process::id(),
                 started: Some(self.started),
                 memory_limit: MemoryLimit::new(config.agent.memory_limit_bytes).bytes as u64,
@@ -244,6 +245,7 @@ impl Agent {
         let mut snapshot = Snapshot {
             process: ProcessStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                commit: process::commit().to_owned(),
                 pid: std::process::id(),
                 started: Some(self.standing.started),
                 memory_used: self.budget.used_bytes() as u64,

@@ -194,14 +194,22 @@ impl Screen {
 impl Moment<'_> {
     fn head(&self) -> String {
         let (process, config) = (&self.now.process, &self.now.config);
-        let mut head = format!("logagent {}  pid {}", process.version, process.pid);
+        let mut head = format!("logagent {}", process.version);
+        if !process.commit.is_empty() {
+            head.push_str(&format!(" ({})", process.commit));
+        }
+        head.push_str(&format!("  pid {}", process.pid));
         if let Some(up) = self.since(process.started) {
             head.push_str(&format!("  up {}", age(up)));
         }
         let name = config.path.file_name().unwrap_or_default();
         head.push_str(&format!("  {}", ShownPath(name.as_ref())));
         if let Some(modified) = config.modified {
-            head.push_str(&format!(" of {}", clock(modified, self.at)));
+            let of = format!(" of {}", clock(modified, self.at));
+            // It stands in the last line, too.
+            if head.len() + of.len() <= WIDTH {
+                head.push_str(&of);
+            }
         }
         head
     }

@@ -134,6 +134,7 @@ fields! {
     }
     ProcessStatus {
         "version": version as Text,
+        "commit": commit as Text,
         "pid": pid as Small,
         "started_ms": started as Time,
         "memory_used_bytes": memory_used as Number,

@@ -375,11 +375,12 @@ impl Moment<'_> {
     }
 }
 
-/// What was found at a broker, in short: of `Kafka 4.1, TLS 1.3, SCRAM-SHA-512` it is `4.1 TLS, SCRAM`.
+/// What was found at a broker, in short: of `Kafka 4.1 or later, TLS 1.3, SCRAM-SHA-512` it is `4.1+ TLS, SCRAM`.
 fn connected_as(about: &str) -> String {
     let mut parts = about.split(", ");
     let release = parts.next().unwrap_or_default();
     let release = release.strip_prefix("Kafka ").unwrap_or(release);
+    let release = release.replace(" or later", "+");
     let (tls, login) = (parts.next(), parts.next());
     let words = match (tls, login) {
         (None, _) | (_, None) => return "-".to_owned(),
@@ -436,7 +437,7 @@ const BROKERS: &[(&str, Column)] = &[
     ("IN FLIGHT", Column::Figure),
     ("p50 ms", Column::Figure),
     ("p99 ms", Column::Figure),
-    ("LAST ERROR", Column::Text),
+    ("ERROR", Column::Text),
 ];
 const TRANSACTIONS: &[(&str, Column)] = &[
     ("TRANSACTIONAL ID", Column::Path),

@@ -62,7 +62,7 @@ audit            0        0 B       12  PARKED 2m05s, again in 7s
 app_log      41204    3.1 MiB        0  ok
 web_log       1630    102 KiB        0  ok
 
-BROKER       UP     AS              IN FLIGHT  p50 ms  p99 ms  LAST ERROR
+BROKER       UP     AS              IN FLIGHT  p50 ms  p99 ms  ERROR
 kafka3:9093  no     -                       0       -       -  timed out, again
                                                                in 4s
 kafka1:9093  3d 4h  4.1 TLS, SCRAM          2     3.9     9.5  -
