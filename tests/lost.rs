@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::env::{Env, SOON, TOPIC, lines, losses, wait_until};
 
@@ -85,8 +85,34 @@ fn what_may_have_been_added_and_truncated_while_it_was_down_is_perhaps_lost() {
     let said = env.run(&["status"]).stdout;
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("while no agent looked"), "{said}");
+    assert!(said.contains("lost 0 B, perhaps more"), "{said}");
     assert!(!said.contains("LOST 1 file"), "{said}");
     env.stop();
+}
+
+#[test]
+fn what_was_deleted_and_delivered_before_a_stop_is_not_perhaps_lost() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    let file = OpenOptions::new().write(true).open(env.path("app.log"));
+    let long_ago = SystemTime::now() - Duration::from_secs(60);
+    file.unwrap().set_modified(long_ago).unwrap();
+    env.remove("app.log");
+    env.wait_for_log("was deleted", SOON);
+    env.stop();
+    env.write_lines("app.log", 10..20);
+    env.start();
+    env.wait_for_records(20);
+    let said = env.run(&["status", "--json"]).stdout;
+    assert!(said.contains("\"losses\":[]"), "{said}");
+    env.stop();
+    assert!(
+        !env.all_logs().contains("no copy of it"),
+        "{}",
+        env.all_logs()
+    );
 }
 
 #[test]

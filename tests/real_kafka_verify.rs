@@ -627,6 +627,17 @@ fn verify_says_what_it_cannot_tell() {
         (Some(0), &5.into()),
         "{said}"
     );
+    // What was added and went while no agent looked.
+    env.append("app.log", "more\n");
+    env.truncate("app.log");
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let (code, said) = verify(&env, &[]);
+    assert_eq!(
+        (code, &said["perhaps_lost"]),
+        (Some(0), &1.into()),
+        "{said}"
+    );
     env.set("kafka", "protocol", "legacy")
         .set("kafka", "provenance", "off");
     assert_eq!(env.run(&["verify"]).code, Some(2));

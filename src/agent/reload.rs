@@ -390,12 +390,15 @@ impl Agent {
     /// Adds to the changes of a section's paths that no file is followed by them: a mistyped folder is right by its form.
     fn say_what_follows_nothing(&self, sections: &[String], changes: &mut [ReloadChange]) {
         for name in sections {
-            let mut tailers = self.tailers.values();
-            let is_followed = tailers.any(|one| one.log.name == *name && !one.is_ending);
+            let tailers = self.tailers.values().filter(|one| one.log.name == *name);
+            let (ending, followed): (Vec<_>, Vec<_>) = tailers.partition(|one| one.is_ending);
             let what = format!("log:{name}");
             let change = changes.iter_mut().find(|change| change.what == what);
-            if let Some(change) = change.filter(|_| !is_followed) {
-                change.words.push_str("; it follows no file yet");
+            if let Some(change) = change.filter(|_| followed.is_empty()) {
+                change.words.push_str(match ending.is_empty() {
+                    true => "; it follows no file yet",
+                    false => "; it follows no file any more: is its path right?",
+                });
             }
         }
     }

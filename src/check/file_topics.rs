@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
 
 use super::report::{Finding, Level};
 use crate::config::{Config, LogConfig};
@@ -16,9 +19,24 @@ pub(super) struct FileTopics {
     pub(super) asked: BTreeMap<String, Vec<Arc<LogConfig>>>,
     /// How many more there are.
     pub(super) more: usize,
+    /// They were not known in time.
+    is_late: bool,
 }
 
 impl FileTopics {
+    /// Those that `survey` gives, if it does so in time: a file system that hangs leaves time for the brokers.
+    pub(super) fn in_time(config: &Config, survey: &Receiver<FileTopics>) -> Self {
+        let mut records = config.logs.iter().filter_map(|log| log.record.as_ref());
+        if !records.any(|record| record.templates.topic.is_some()) {
+            return FileTopics::default();
+        }
+        let late = |_| FileTopics {
+            is_late: true,
+            ..FileTopics::default()
+        };
+        survey.recv_timeout(PATIENCE).unwrap_or_else(late)
+    }
+
     pub(super) fn of(config: &Config, survey: &Survey) -> Self {
         let mut topics = FileTopics::default();
         let mut more = BTreeSet::new();
@@ -37,15 +55,19 @@ impl FileTopics {
 
     /// That some of them were not asked for, though brokers were asked.
     pub(super) fn unasked(&self) -> Option<Finding> {
-        let topics = match self.more {
+        let asked = self.asked.len();
+        let words = match self.more {
+            0 if self.is_late => {
+                "those of files were not looked at: a file system takes long to answer".to_owned()
+            }
             0 => return None,
-            1 => "1 more topic of files was".to_owned(),
-            more => format!("{more} more topics of files were"),
+            1 => format!("1 more topic of files was not looked at; {asked} were"),
+            more => format!("{more} more topics of files were not looked at; {asked} were"),
         };
         Some(Finding {
             level: Level::Good,
             subject: "topics".to_owned(),
-            words: format!("{topics} not looked at; {} were", self.asked.len()),
+            words,
         })
     }
 }
@@ -115,7 +137,29 @@ fn named(topics: &BTreeMap<String, Option<String>>) -> String {
     format!("{count} of its files: {}{more}", first.join(", "))
 }
 
+/// So long the brokers are not asked since the topics of files are not known.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Topics that brokers are asked for.
 const MOST_ASKED: usize = 100;
 /// Topics that are named.
 const MOST_NAMED: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crossbeam_channel::never;
+
+    use super::*;
+
+    #[test]
+    fn topics_of_files_that_are_not_known_in_time_are_said_to_be_unasked_if_there_can_be_any() {
+        for (topic, is_said) in [("t", false), ("t.{file}", true)] {
+            let ini = format!("[kafka]\nbrokers = k:1\n[log:a]\npath = /a\ntopic = {topic}\n");
+            let config = Config::parse(&ini, Path::new("/nowhere.ini"), &|_| None);
+            let config = config.expect("a good ini");
+            let unasked = FileTopics::in_time(&config, &never()).unasked();
+            assert_eq!(unasked.is_some(), is_said, "{topic}");
+        }
+    }
+}

@@ -151,8 +151,7 @@ fn ask_brokers(
 ) -> Receiver<(FileTopics, Vec<Asked>)> {
     let (sender, asked) = bounded(1);
     in_a_thread(move || {
-        // A file system that hangs leaves time for the brokers.
-        let of_files = of_files.recv_timeout(FILES_PATIENCE).unwrap_or_default();
+        let of_files = FileTopics::in_time(&config, &of_files);
         let topics = cluster::topics(&config, &of_files).into_keys();
         let topics = topics.chain(cluster::positions_topic(&config));
         // With those that may keep Kafka from making them.
@@ -197,7 +196,5 @@ fn run_cases(options: &CheckOptions, report: &mut Report) {
 
 /// How long everything may take.
 const MOST: Duration = Duration::from_secs(10);
-/// So long the brokers are not asked since the topics of files are not known.
-const FILES_PATIENCE: Duration = Duration::from_secs(2);
 /// What is left of it for the screen.
 const LAST: Duration = Duration::from_millis(500);

@@ -88,7 +88,8 @@ pub(super) const COMMANDS: &[Row] = &[
         operands: "",
         most_operands: 0,
         help: "look whether ini, files, rights, brokers and topics are as the agent needs them",
-        more: "It connects to the brokers as the agent does and sends no line; 10 s at most. Run it as the agent's user.\n\
+        more: "It connects to the brokers as the agent does, asks them for the topics of sections and of the files that \
+               match now, a hundred of these, and sends no line; 10 s at most. Run it as the agent's user.\n\
                Exit codes: 0 all is well, 1 something should be looked at, 2 the agent cannot do its work.",
         options: &[
             option("offline", None, "", "ask no broker"),
@@ -252,7 +253,7 @@ pub(super) const COMMANDS: &[Row] = &[
                files that are gone, only the place is looked at. What rules drop is told by running them again over \
                the file. Dead letters, holes, what came before provenance or start_at = end, and what a topic does \
                not keep any more, are no difference. What was sent again after a kill counts as twice, \
-               what 'logagent rewind' has asked for does not: a line says how much it is. A topic that does not exist \
+               what 'logagent rewind' has asked for does not: a line for each file says how much it is. A topic that does not exist \
                is a difference if files have lines for it.\n\
                Bytes that the agent has lost before it read them (LOST of 'logagent status') are told too; --since leaves \
                out what was lost before.\n\

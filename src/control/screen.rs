@@ -270,6 +270,9 @@ impl Moment<'_> {
             text.push_str(&format!(", oldest line {}", age(oldest)));
         }
         text.push_str(&format!("    lost {}", size(lost)));
+        if self.is_perhaps_lost(view) {
+            text.push_str(", perhaps more");
+        }
         if let Some(since) = last_lost {
             text.push_str(&format!(" {}", ago(since)));
         }
@@ -285,6 +288,7 @@ impl Moment<'_> {
             // What there is none of need not be said.
             text = text
                 .replace("  dead letters 0", "")
+                .replace("lost 0 B, perhaps more", "lost ?")
                 .replace("  lost 0 B", "");
         }
         (word, text)

@@ -8,6 +8,7 @@ use crossbeam_channel::select;
 use super::Tailer;
 use super::clock::now_ms;
 use super::growth::{grow_fingerprint, grown_fingerprint};
+use super::scheduler::{RunOutcome, TailerExit};
 use super::source::Source;
 use super::source::{Chunk, ReadOutcome};
 use super::tailer::Drained;
@@ -274,6 +275,21 @@ impl Tailer {
         );
     }
 
+    /// The agent stops. What was deleted, is read to its end and was not written to for a while is done with: no later
+    /// run can open it, and should not say that something may have been added to it.
+    pub(super) fn stopped(&mut self) -> RunOutcome {
+        for at in (0..self.sources.len()).rev() {
+            let is_done = self.sources[at].content.stat().is_ok_and(|stat| {
+                let quiet_ms = now_ms() - stat.modified_ns / 1_000_000;
+                stat.links == 0 && self.sources[at].position == stat.size && quiet_ms >= QUIET_MS
+            });
+            if is_done {
+                self.finish(at);
+            }
+        }
+        RunOutcome::Exit(TailerExit::Stopped)
+    }
+
     /// A source is not held open any more.
     pub(super) fn retire(&self, source: &Source, why: CloseReason) {
         self.shared.deleted.release(source.checkpoint.serial);
@@ -290,5 +306,7 @@ impl Tailer {
     }
 }
 
+/// Whoever still writes to a file that was deleted does it more often than this, as a rule.
+const QUIET_MS: i64 = 1_000;
 /// So many files that were read to their end are watched for somebody who still writes to them.
 const MOST_LATE: usize = 4;

@@ -188,7 +188,7 @@ impl Tailer {
             }
             // After the bell is taken: who stops all tailers rings it when the channel is gone.
             if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
-                return RunOutcome::Exit(TailerExit::Stopped);
+                return self.stopped();
             }
             self.take_change();
             if self.ending != Ending::No && self.is_paused_file_unchanged() {
@@ -207,7 +207,7 @@ impl Tailer {
                 self.close_all();
             }
             match next {
-                Wait::Stop => return RunOutcome::Exit(TailerExit::Stopped),
+                Wait::Stop => return self.stopped(),
                 Wait::Yield => return RunOutcome::Yield,
                 Wait::Idle if self.shared.once => return RunOutcome::Exit(self.end_of_once()),
                 Wait::Idle if self.has_ended() => return self.end(),

@@ -41,7 +41,6 @@ use crate::losses;
 use crate::metrics::Metrics;
 use crate::progress_bar::ProgressBar;
 use crate::rewinds;
-use crate::snapshot::Loss;
 use check::Checker;
 use disk::Disk;
 use explain::{Circumstances, dead_letters};
@@ -136,10 +135,11 @@ pub fn run(options: &VerifyOptions, out: &mut dyn Write) -> Result<u8, VerifyErr
         since && options.until_ms.is_none_or(|until| at_ms <= until)
     };
     let known = losses::read(&config.agent.state_dir);
-    for loss in known.into_iter().filter(Loss::is_certain) {
+    for loss in known {
         let at = loss.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         if is_asked_for(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)) {
             checker.report.explained(Reason::Lost, loss.bytes);
+            checker.report.perhaps_lost += u64::from(!loss.is_certain());
         }
     }
     let Checker { report, files, .. } = &checker;

@@ -150,6 +150,8 @@ pub(super) struct Report {
     pub(super) aborted: u64,
     /// Topics of the ini that do not exist.
     pub(super) nowhere: Vec<Nowhere>,
+    /// How often bytes may have gone before anybody saw them.
+    pub(super) perhaps_lost: u64,
     /// What was sent again because somebody wanted it.
     pub(super) rewinds: Rewinds,
     without_at: u64,
@@ -290,6 +292,10 @@ impl Report {
         for ((_, _, words), bytes) in REASONS.iter().zip(&self.explained) {
             row(*bytes, &format!("bytes {words}"))?;
         }
+        row(
+            self.perhaps_lost,
+            "times bytes may have been lost before they were seen: see LOST of 'logagent status'",
+        )?;
         row(self.unsent_bytes, "bytes not sent yet")?;
         for (bytes, words) in self.rewinds.rows() {
             row(bytes, &words)?;
@@ -396,6 +402,7 @@ impl Report {
         for ((_, name, _), bytes) in REASONS.iter().zip(&self.explained) {
             number(&format!("{name}_bytes"), *bytes);
         }
+        number("perhaps_lost", self.perhaps_lost);
         number("unsent_bytes", self.unsent_bytes);
         number("records_without_at", self.without_at);
         number("records_of_other_hosts", self.of_others);

@@ -334,6 +334,12 @@ impl Moment<'_> {
             .collect()
     }
 
+    /// Whether bytes may have gone that nobody has seen.
+    pub(super) fn is_perhaps_lost(&self, view: &View) -> bool {
+        let mut losses = self.now.losses.iter();
+        losses.any(|loss| !loss.is_certain() && view.shows_text(&loss.path, &loss.log))
+    }
+
     /// Whether the table of brokers tells of it.
     fn is_in_other_tables(&self, subject: &str) -> bool {
         match subject.split_once(' ') {
