@@ -31,6 +31,8 @@ pub enum Kind {
     DanglingLink,
     /// The agent writes it.
     StateFolder,
+    /// A link that `follow_links` refuses.
+    RefusedLink,
     /// Another path leads to the same file, or to one with the same content, which is followed.
     SecondName,
     /// `ignore_older`.
@@ -48,6 +50,7 @@ impl Kind {
             Kind::NotRegular => "not regular",
             Kind::DanglingLink => "link to nothing",
             Kind::StateFolder => "in state_dir",
+            Kind::RefusedLink => "follow_links",
             Kind::SecondName => "second name",
             Kind::Older => "ignore_older",
             Kind::Excluded => "excluded",
@@ -57,7 +60,7 @@ impl Kind {
 
     /// Whether a tailer has found it, which takes it back itself, and not the watcher.
     fn is_of_tailer(self) -> bool {
-        matches!(self, Kind::SecondName | Kind::Older)
+        matches!(self, Kind::RefusedLink | Kind::SecondName | Kind::Older)
     }
 }
 

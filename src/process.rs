@@ -4,6 +4,13 @@ use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
+/// The commit that it was built of, with a `+` where files differ from it: as `--version` has it, without the day. Empty
+/// where it was not built by `scripts/build.sh`.
+pub(crate) fn commit() -> &'static str {
+    let built = option_env!("LOGAGENT_COMMIT").unwrap_or_default();
+    built.split(' ').next().unwrap_or_default()
+}
+
 /// Resident memory in bytes.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;

@@ -135,6 +135,8 @@ pub struct NotFollowed {
 pub struct ProcessStatus {
     /// Version of the agent, without its name.
     pub version: String,
+    /// The commit that it was built of; empty: that is not known.
+    pub commit: String,
     /// Process id.
     pub pid: u32,
     /// When it was started.
@@ -215,6 +217,8 @@ pub struct LogStatus {
     pub files_behind: u64,
     /// By how many bytes.
     pub lag_bytes: u64,
+    /// The first of the topics that records of it go to, of those that were sent to.
+    pub topics: Vec<String>,
     /// Those of its topics that something is wrong with.
     pub troubled_topics: Vec<String>,
     /// Those of them that only a section of this name in an earlier ini has named.
@@ -231,6 +235,11 @@ impl LogStatus {
     /// Whether records of it go to a topic that something is wrong with.
     pub fn goes_to(&self, topic: &str) -> bool {
         self.troubled_topics.iter().any(|one| one == topic)
+    }
+
+    /// Whether a topic is one of its own.
+    pub fn has_topic(&self, topic: &str) -> bool {
+        self.goes_to(topic) || self.topics.iter().any(|one| one == topic)
     }
 }
 

@@ -23,6 +23,8 @@ struct Bell {
     is_parked: AtomicBool,
     /// When the tailer last said that it moves, in ms of [`clock_ms`]; 0 while it waits for others.
     moved_ms: AtomicU64,
+    /// Nothing lies at the path of the tailer, and all that lay there is read.
+    has_nothing: AtomicBool,
     parked_woken: Sender<u64>,
 }
 
@@ -44,6 +46,7 @@ impl TailerHandle {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             is_parked: AtomicBool::new(false),
             moved_ms: AtomicU64::new(0),
+            has_nothing: AtomicBool::new(false),
             parked_woken,
         }))
     }
@@ -121,6 +124,16 @@ impl TailerHandle {
     pub(crate) fn rest(&self) -> Rest<'_> {
         self.0.moved_ms.store(0, Ordering::Relaxed);
         Rest(self)
+    }
+
+    /// Whether nothing lies at the path of the tailer, and all that lay there is read.
+    pub(crate) fn shows_nothing(&self) -> bool {
+        self.0.has_nothing.load(Ordering::Relaxed)
+    }
+
+    /// That is so from now on, or is not.
+    pub(crate) fn show_nothing(&self, is_so: bool) {
+        self.0.has_nothing.store(is_so, Ordering::Relaxed);
     }
 
     /// Whether the tailer, which has a thread, has been in the file system for `patience` without a sign.

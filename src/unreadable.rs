@@ -12,6 +12,8 @@ use crate::users::user_name;
 /// system, which may hang.
 pub(crate) fn mend(path: &Path, error: &io::Error) -> String {
     match error.kind() {
+        // The agent's own refusal of a link says itself what is about it.
+        _ if error.raw_os_error().is_none() => String::new(),
         io::ErrorKind::PermissionDenied => format!("{}: {}", rights(path), command("r")),
         _ => String::new(),
     }

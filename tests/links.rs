@@ -4,8 +4,9 @@ use std::fs;
 
 use rustix::fs::{AtFlags, CWD, Uid, chownat};
 
+use crate::check::findings;
 use crate::support::agent::Agent;
-use crate::support::env::{Env, SOON, TOPIC, lines};
+use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
 use crate::support::meanwhile;
 
 /// A user that is neither root nor the owner of anything here.
@@ -76,6 +77,71 @@ fn a_link_of_root_is_followed_and_none_if_the_section_says_so() {
             env.wait_for_log("is not followed: follow_links = none", SOON);
         }
         env.expect_lines(&lines(expected));
+    }
+}
+
+/// The exit code of a command, and what it prints, however it is wrapped.
+fn said(env: &Env, arguments: &[&str]) -> (Option<i32>, String) {
+    let ended = env.run(arguments);
+    let words: Vec<&str> = ended.stdout.split_whitespace().collect();
+    (ended.code, words.join(" "))
+}
+
+#[test]
+fn a_link_that_is_not_followed_is_left_out_and_told_as_that_and_is_no_fault() {
+    let mut cases = vec![("none", "follow_links = none", "ok")];
+    if is_root() {
+        cases.push(("safe", "it belongs to user 54321", "WARN"));
+    }
+    for (policy, why, mark) in cases {
+        let mut env = Env::new();
+        env.set("log:app", "follow_links", policy);
+        env.write_lines("app.log", 0..10);
+        env.write_lines("target", 10..20);
+        match policy {
+            "none" => env.symlink("target", "link.log"),
+            _ => link_of_stranger(&env, "target", "link.log"),
+        }
+        env.start();
+        env.expect_lines(&lines(0..10));
+        env.wait_for_log("is not followed: ", SOON);
+        let reason = format!("the link '{}' is not followed: {why}", env.path("link.log"));
+        let is_told = || {
+            let (_, all) = said(&env, &["status"]);
+            all.contains(&reason) && all.contains(" OK 1 file at its end ")
+        };
+        wait_until(SOON, is_told, || said(&env, &["status"]).1);
+        let (code, all) = said(&env, &["status"]);
+        assert_eq!(code, Some(0), "{all}");
+        assert!(all.contains("NOT FOLLOWED") && all.contains("not followed: follow_links 1"));
+        let (code, one) = said(&env, &["status", &env.path("link.log")]);
+        assert!(code == Some(1) && one.contains(" NOT FOLLOWED "), "{one}");
+        assert!(one.contains(&reason), "{one}");
+        let checked = env.run(&["check"]).stdout;
+        let findings = findings(&checked, mark);
+        let is_named = |line: &String| line.contains(&reason);
+        assert_eq!(
+            findings.iter().filter(|line| is_named(line)).count(),
+            1,
+            "{checked}"
+        );
+        assert!(checked.contains("\n0 errors, "), "{checked}");
+        // What is read as soon as it may be is read without a start.
+        env.remove("link.log");
+        env.write_lines("link.log", 20..30);
+        env.wait_for_records(20);
+        wait_until(
+            SOON,
+            || !said(&env, &["status"]).1.contains("NOT FOLLOWED"),
+            || said(&env, &["status"]).1,
+        );
+        let log = env.stop().stderr;
+        for words in [&log, &all, &one, &checked] {
+            assert!(
+                !words.contains("setfacl") && !words.contains("CAP_DAC"),
+                "{words}"
+            );
+        }
     }
 }
 

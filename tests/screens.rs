@@ -155,10 +155,21 @@ fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
     assert!(said.contains(why), "{}", wrong.stdout);
     // The other section is well.
     assert_eq!(status(&env, &["app"]).code, Some(0));
+    // Why stands in the part of the status, too, with the topic, and with no other.
     let new = status(&env, &["new"]).stdout;
     assert!(
-        new.contains("\nWAITING  1 of 1 file, ") && !new.contains("app.log"),
+        new.contains("\nPARKED  1 of 1 file, ") && !new.contains("app.log"),
         "{new}"
+    );
+    assert!(new.contains("topic missing: UNKNOWN_TOPIC_OR_PARTITION"));
+    assert!(
+        new.contains("\nmissing  ") && !new.contains("\nlogs  "),
+        "{new}"
+    );
+    let app = status(&env, &["app"]).stdout;
+    assert!(
+        app.contains("\nlogs   ") && !app.contains("missing"),
+        "{app}"
     );
     let unknown = status(&env, &["fly"]);
     assert_eq!((unknown.code, &*unknown.stdout), (Some(1), ""));

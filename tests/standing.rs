@@ -211,6 +211,8 @@ pub(crate) fn lose_unread(env: &Env, agent: &Running, audit_bytes: u64, topics: 
     env.truncate("audit.log");
     let snapshot = agent.wait_for(|snapshot| lost(snapshot, "audit") > 0);
     assert_eq!(lost(&snapshot, "audit"), audit_bytes - read);
+    // What is lost does not wait.
+    agent.wait_for(|snapshot| log(snapshot, "audit").lag_bytes == read);
     read
 }
 
@@ -336,6 +338,35 @@ fn what_is_wrong_is_one_line_at_its_beginning_and_one_of_the_same_level_at_its_e
         "{log}"
     );
     assert!(env.broker.take_violations().is_empty());
+}
+
+#[test]
+fn a_deleted_file_that_is_finished_is_no_file_any_more_and_one_in_its_place_is() {
+    let mut env = Env::new();
+    env.set("log:app", "rotate_wait", "1s");
+    env.write_lines("app.log", 0..10);
+    env.write_lines("other.log", 0..10);
+    let agent = Running::start(&env);
+    let of_app = |snapshot: &Snapshot| {
+        let mut files = snapshot.files.iter();
+        files.find(|file| file.path.ends_with("app.log")).cloned()
+    };
+    agent.wait_for(|snapshot| {
+        of_app(snapshot).is_some_and(|app| app.position > 0 && app.lag() == 0)
+    });
+    env.remove("app.log");
+    // It is there until it was quiet for `rotate_wait`, and then it is not: neither as it was when it was found.
+    let snapshot = agent.wait_for(|snapshot| of_app(snapshot).is_none_or(|app| app.position == 0));
+    assert_eq!(of_app(&snapshot), None);
+    assert_eq!(log(&snapshot, "app").files_behind, 0);
+    assert!(agent.snapshot().files.len() == 1);
+    env.write_lines("app.log", 10..30);
+    agent.wait_for(|snapshot| {
+        of_app(snapshot).is_some_and(|app| app.position > 0 && app.lag() == 0)
+    });
+    env.wait_for_records(40);
+    agent.stop();
+    env.broker.assert_clean();
 }
 
 #[test]

@@ -91,6 +91,7 @@ impl Standing {
         Snapshot {
             process: ProcessStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                commit: process::commit().to_owned(),
                 pid: std::process::id(),
                 started: Some(self.started),
                 memory_limit: MemoryLimit::new(config.agent.memory_limit_bytes).bytes as u64,
@@ -244,6 +245,7 @@ impl Agent {
         let mut snapshot = Snapshot {
             process: ProcessStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                commit: process::commit().to_owned(),
                 pid: std::process::id(),
                 started: Some(self.standing.started),
                 memory_used: self.budget.used_bytes() as u64,
@@ -301,9 +303,11 @@ impl Agent {
         files.retain(|file| !file.log.is_empty() || self.tailers.contains_key(&*file.path));
         let known: HashSet<_> = files.iter().map(|file| file.path.clone()).collect();
         let left_out = &self.shared.metrics.left_out;
-        let missing = self.tailers.iter().filter(|(path, _)| {
-            // What another tailer reads, or nobody, is behind with nothing.
-            !known.contains(&***path) && !left_out.is_left_by_tailer(path)
+        let missing = self.tailers.iter().filter(|(path, followed)| {
+            // What another tailer reads, or nobody, is behind with nothing, nor is one whose file is gone: it is kept
+            // for who may still write to that.
+            let has_nothing = followed.handle.shows_nothing();
+            !known.contains(&***path) && !left_out.is_left_by_tailer(path) && !has_nothing
         });
         files.extend(missing.map(|(path, followed)| FileStatus {
             path: path.to_path_buf(),

@@ -92,6 +92,7 @@ impl Agent {
         let current: HashMap<&str, &Arc<LogConfig>> = (self.config.logs.iter())
             .map(|log| (&*log.name, log))
             .collect();
+        let known = &snapshot.topics;
         for status in &mut snapshot.logs {
             let log = current.get(&*status.name);
             let is_named = |topic: &str| log.is_some_and(|log| log.destination.may_be(topic));
@@ -107,6 +108,9 @@ impl Agent {
             };
             let troubled = sorted(&|topic| is_named(topic) || was_named(topic));
             let former = sorted(&|topic| !is_named(topic) && was_named(topic));
+            let own = known.iter().map(|topic| &topic.name);
+            let own = own.filter(|topic| is_named(topic) || was_named(topic));
+            status.topics = own.take(MOST_TOPICS).cloned().collect();
             status.is_removed = log.is_none();
             (status.troubled_topics, status.former_topics) = (troubled, former);
             if is_cut_off || !status.troubled_topics.is_empty() {
@@ -176,6 +180,8 @@ fn waiting(files: &[FileStatus]) -> String {
 const PATIENCE: Duration = Duration::from_millis(300);
 /// So many topics, and files, are named in a line of the log.
 const MOST_SAID: usize = 3;
+/// So many topics of a section are told.
+const MOST_TOPICS: usize = 100;
 /// So many are known.
 const MOST: usize = 64;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::report::{Cell, Finding, Level, Table};
-use crate::config::{Config, LogConfig, StartAt};
+use crate::config::{Config, FollowLinks, LogConfig, StartAt};
 use crate::identity::{FileStat, Inode};
 use crate::no_file::why_none;
 use crate::progress::{Checkpoint, Saved};
@@ -64,6 +64,12 @@ pub(super) fn table(
             }
         }
         findings.extend(refused(log, &unreadable));
+        let links = survey.refused.iter();
+        let links: Vec<(&Path, &str)> = links
+            .filter(|(_, (owner, _))| Arc::ptr_eq(owner, log))
+            .map(|(path, (_, words))| (&**path, &**words))
+            .collect();
+        findings.extend(refused_links(log, &links));
         let closed = survey
             .closed
             .iter()
@@ -71,7 +77,7 @@ pub(super) fn table(
         findings.extend(closed.map(|(folder, _)| closed_folder(log, folder)));
         findings.extend(left_out(log, &sum));
         files += sum.files;
-        if sum.files + sum.second_names + sum.older == 0 {
+        if sum.files + sum.second_names + sum.older == 0 && links.is_empty() {
             findings.push(Finding {
                 level: Level::Warning,
                 subject: log.name.clone(),
@@ -194,6 +200,23 @@ fn refused(log: &LogConfig, unreadable: &[(&PathBuf, &io::Error)]) -> Vec<Findin
         )));
     }
     findings
+}
+
+/// What is said of links that `follow_links` refuses. With `none` that is as it was asked for.
+fn refused_links(log: &LogConfig, links: &[(&Path, &str)]) -> Vec<Finding> {
+    let finding = |words: String| Finding {
+        level: match log.follow_links {
+            FollowLinks::None => Level::Good,
+            FollowLinks::Safe | FollowLinks::All => Level::Warning,
+        },
+        subject: log.name.clone(),
+        words,
+    };
+    let more = links.len().saturating_sub(MOST_NAMED);
+    let shown = links.iter().take(MOST_NAMED);
+    let shown = shown.map(|(path, why)| finding(format!("{}: {why}", ShownPath(path))));
+    let more = (more > 0).then(|| finding(format!("and {more} links more that are not followed")));
+    shown.chain(more).collect()
 }
 
 fn why(path: &Path, error: &io::Error) -> String {

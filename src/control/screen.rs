@@ -141,8 +141,8 @@ impl Screen {
             moment.notes(&logs, view).first(most(10)),
             moment.files(files, view),
         ];
+        tables.push(moment.topics(&logs, view).first(most(20)));
         if view.only.is_none() {
-            tables.push(moment.topics().first(most(20)));
             tables.push(moment.brokers().first(most(20)));
             tables.push(moment.transactions());
         }
@@ -194,14 +194,22 @@ impl Screen {
 impl Moment<'_> {
     fn head(&self) -> String {
         let (process, config) = (&self.now.process, &self.now.config);
-        let mut head = format!("logagent {}  pid {}", process.version, process.pid);
+        let mut head = format!("logagent {}", process.version);
+        if !process.commit.is_empty() {
+            head.push_str(&format!(" ({})", process.commit));
+        }
+        head.push_str(&format!("  pid {}", process.pid));
         if let Some(up) = self.since(process.started) {
             head.push_str(&format!("  up {}", age(up)));
         }
         let name = config.path.file_name().unwrap_or_default();
         head.push_str(&format!("  {}", ShownPath(name.as_ref())));
         if let Some(modified) = config.modified {
-            head.push_str(&format!(" of {}", clock(modified, self.at)));
+            let of = format!(" of {}", clock(modified, self.at));
+            // It stands in the last line, too.
+            if head.len() + of.len() <= WIDTH {
+                head.push_str(&of);
+            }
         }
         head
     }
@@ -219,8 +227,10 @@ impl Moment<'_> {
         let lag: u64 = files.iter().map(|file| file.waits()).sum();
         let oldest = self.oldest(files.iter().copied());
         let lost: u64 = logs.iter().map(|log| sum(&log.lost_bytes)).sum();
-        let topics = self.now.topics.iter().filter(|_| is_all);
+        let topics = self.now.topics.iter();
         let letters: u64 = topics.clone().map(|topic| sum(&topic.dead_letters)).sum();
+        let is_parked = |name: &str| is_all || waiting > 0 && logs.iter().any(|l| l.goes_to(name));
+        let mut parked = topics.filter(|topic| topic.parked.is_some());
         let earlier = self.losses_before(view);
         let lost = lost + earlier.iter().map(|loss| loss.bytes).sum::<u64>();
         let last_lost = logs.iter().filter_map(|log| log.last_lost).max();
@@ -233,7 +243,7 @@ impl Moment<'_> {
             "WRONG"
         } else if files.iter().any(|file| file.state == FileState::Failed) {
             "FAILED"
-        } else if topics.clone().any(|topic| topic.parked.is_some()) {
+        } else if parked.any(|topic| is_parked(&topic.name)) {
             "PARKED"
         } else if oldest.is_some_and(|oldest| oldest >= BEHIND_AFTER) {
             "BEHIND"

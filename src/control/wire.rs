@@ -137,6 +137,7 @@ fields! {
     }
     ProcessStatus {
         "version": version as Text,
+        "commit": commit as Text,
         "pid": pid as Small,
         "started_ms": started as Time,
         "memory_used_bytes": memory_used as Number,
@@ -176,6 +177,7 @@ fields! {
         "held_by_rate_limit": is_held as Flag,
         "files_behind": files_behind as Number,
         "lag_bytes": lag_bytes as Number,
+        "topics": topics as Words,
         "troubled_topics": troubled_topics as Words,
         "former_topics": former_topics as Words,
         "removed": is_removed as Flag,

@@ -60,8 +60,9 @@ impl Tailer {
             }
             self.take_second_files(plan.sources.len())?;
             let is_left_out = plan.is_left_out;
+            let refusal = found.refused_link(&self.path).map(io::Error::to_string);
             self.apply(found, plan)?;
-            self.tell_whether_left_out(is_left_out);
+            self.tell_whether_left_out(is_left_out, refusal);
             // The older ones were looked at before the newest, and may have grown before that was made. What else
             // became of them is noticed at the next look.
             self.note_sizes(1)?;
@@ -327,6 +328,7 @@ impl Tailer {
             modified_ns: old.modified_ns,
             why: CloseReason::ContentGone,
         };
+        old.show_rest_gone();
         old.watch = None;
         let detached_since = match is_current {
             true => None,
@@ -371,7 +373,10 @@ impl Tailer {
         self.had_trouble_at_sync = found.trouble.is_some() || blocked.is_some();
         self.was_sync_incomplete = seen.is_incomplete || found.is_moving;
         match (&found.trouble, blocked) {
-            (Some((path, error)), _) => self.trouble.note(path, error),
+            (Some((path, error)), _) => match found.refused_link(&self.path) {
+                Some(refusal) => self.trouble.note_refusal(path, refusal),
+                None => self.trouble.note(path, error),
+            },
             (None, Some(path)) => {
                 let error = io::Error::other("cannot be read yet");
                 self.trouble.note(&path, &error);

@@ -252,6 +252,10 @@ impl Tailer {
             return;
         };
         source.finish();
+        if self.has_nothing() {
+            // Before the registrar knows: who is told of its positions after that asks for no file here.
+            self.handle.show_nothing(true);
+        }
         // Even if it is deleted: an archive of it may be there, or come.
         self.retire(&source, CloseReason::Finished);
         if let Some(watch) = source.watch.take() {
@@ -289,6 +293,9 @@ impl Tailer {
     /// A source is not held open any more.
     pub(super) fn retire(&self, source: &Source, why: CloseReason) {
         self.shared.deleted.release(source.checkpoint.serial);
+        if why == CloseReason::ContentGone {
+            source.show_rest_gone();
+        }
         self.shared.registry.close(source.checkpoint_now(), why);
         let _ = self.progress.send(Progress::Closed {
             source: source.id,

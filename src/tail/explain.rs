@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Shared;
 use super::discover::Naming;
-use super::links;
+use super::links::{self, UnsafeLink};
 use super::log_file::is_compressed_name;
 use crate::config::LogConfig;
 use crate::identity::FileStat;
@@ -107,7 +107,7 @@ fn unfollowed(log: &LogConfig, path: &Path) -> String {
         return "compressed; read where a followed file was packed into it".to_owned();
     }
     match links::open(path, log.follow_links) {
-        // Also of a link that is not followed.
+        Err(error) if UnsafeLink::of(&error).is_some() => error.to_string(),
         Err(error) => {
             let mend = unreadable::mend(path, &error);
             format!("it cannot be read: {error}{mend}")

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::links::UnsafeLink;
 use super::log_file::LogFile;
 use super::observation::Observation;
 use crate::identity::{FileStat, Inode};
@@ -33,6 +34,14 @@ pub(super) struct Found {
     pub(super) elsewhere: Option<(Inode, i64)>,
     /// That file is empty, and may become a copy of what another path holds.
     pub(super) awaits_copy: bool,
+}
+
+impl Found {
+    /// That a link at `path` is not followed, if it is that what could not be looked at.
+    pub(super) fn refused_link(&self, path: &Path) -> Option<&io::Error> {
+        let (at, error) = self.trouble.as_ref()?;
+        (at == path && UnsafeLink::of(error).is_some()).then_some(error)
+    }
 }
 
 /// Where a candidate was found.

@@ -113,6 +113,15 @@ impl Task for Tailer {
 }
 
 impl Tailer {
+    /// Whether the path leads nowhere and all that lay there is read.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.sources.is_empty()
+            && self.paused.is_none()
+            && self.read_elsewhere.is_none()
+            && !self.trouble.is_present()
+            && self.blocked_since.is_none()
+    }
+
     /// Whether there is something to look at, and the right to.
     pub(super) fn may_look(&mut self) -> bool {
         // `--once` waits for nothing, and ends with the look.
@@ -159,14 +168,15 @@ impl Tailer {
     }
 
     /// Tells operators why the file at the path is not followed here, if it is not.
-    pub(super) fn tell_whether_left_out(&self, is_too_old: bool) {
+    pub(super) fn tell_whether_left_out(&self, is_too_old: bool, refusal: Option<String>) {
         let left_out = &self.shared.metrics.left_out;
-        let (kind, reason) = match self.read_elsewhere {
-            Some((inode, _)) => (Kind::SecondName, self.first_name(inode)),
-            None if is_too_old && self.sources.is_empty() => {
+        let (kind, reason) = match (refusal, self.read_elsewhere) {
+            (Some(refusal), _) => (Kind::RefusedLink, refusal),
+            (None, Some((inode, _))) => (Kind::SecondName, self.first_name(inode)),
+            (None, None) if is_too_old && self.sources.is_empty() => {
                 (Kind::Older, "older than ignore_older".to_owned())
             }
-            None => return left_out.forget(&self.path),
+            (None, None) => return left_out.forget(&self.path),
         };
         left_out.note(&self.path, kind, &self.log.name, reason, Instant::now());
     }

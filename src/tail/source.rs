@@ -250,6 +250,13 @@ impl Source {
         self.show_size();
     }
 
+    /// What was not read of it is gone, or is another one's to read: until all that was read is acknowledged it is behind
+    /// with that alone.
+    pub(super) fn show_rest_gone(&self) {
+        self.shown.show_size(self.position);
+        self.shown.show_unended(0);
+    }
+
     fn show_size(&self) {
         self.shown.show_size(self.written_size());
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::discover::{Claim, Discovery, FolderKind, Next, Step};
-use super::links;
+use super::links::{self, UnsafeLink};
 use super::log_file::is_compressed_name;
 use crate::config::LogConfig;
 use crate::identity::FileStat;
@@ -18,6 +18,8 @@ use crate::identity::FileStat;
 pub struct Survey {
     /// Files by their paths, each with its section and what opening it for reading gave.
     pub files: BTreeMap<PathBuf, (Arc<LogConfig>, io::Result<FileStat>)>,
+    /// Those that are not read since `follow_links` refuses a link on the way, and what is said of that.
+    pub refused: BTreeMap<PathBuf, (Arc<LogConfig>, String)>,
     /// Folders that may not be listed or entered, with the section that leads there.
     pub closed: BTreeMap<PathBuf, Arc<LogConfig>>,
     /// How many folders are to be watched.
@@ -128,6 +130,10 @@ impl Walk<'_> {
         let found = match links::open(&path, owner.follow_links) {
             Ok(Some((_, stat))) => Ok(stat),
             Ok(None) => return,
+            Err(error) if UnsafeLink::of(&error).is_some() => {
+                self.found.refused.insert(path, (owner, error.to_string()));
+                return;
+            }
             Err(error) => Err(error),
         };
         self.found.files.insert(path, (owner, found));

@@ -200,6 +200,8 @@ impl Tailer {
                 false => Wait::Permit,
             };
             self.end_trouble();
+            let has_looked = next == Wait::Idle && !self.awaits_copy;
+            self.handle.show_nothing(has_looked && self.has_nothing());
             self.return_second_files();
             if std::mem::take(&mut self.is_stale) {
                 self.close_all();
@@ -235,12 +237,7 @@ impl Tailer {
     /// Whether the path leads nowhere and nothing is left to read or to wait for.
     fn is_done(&mut self) -> bool {
         self.forget_late();
-        self.sources.is_empty()
-            && self.paused.is_none()
-            && self.read_elsewhere.is_none()
-            && !self.trouble.is_present()
-            && self.blocked_since.is_none()
-            && self.late.is_empty()
+        self.has_nothing() && self.late.is_empty()
     }
 
     /// Everything that is there is read, as far as that is possible.

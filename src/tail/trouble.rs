@@ -16,6 +16,9 @@ pub(super) struct Trouble {
     board: Board,
     /// Made when there is some: most tailers never have any.
     condition: Option<Box<Condition>>,
+    /// It is that a link at the path is not followed, as the ini has it: said in the log and under what is left out, and
+    /// nothing that the board shows.
+    is_refusal: bool,
     /// The look under way has met some.
     is_met: bool,
     /// The look under way has told what became of the bytes: they are lost.
@@ -62,14 +65,29 @@ impl Trouble {
 
     /// The look under way met an error at `path`.
     pub(super) fn note(&mut self, path: &Path, error: &io::Error) {
+        self.note_as(false, path, error);
+    }
+
+    /// The look under way found that a link at `path`, which is that of the tailer, is not followed.
+    pub(super) fn note_refusal(&mut self, path: &Path, error: &io::Error) {
+        self.note_as(true, path, error);
+    }
+
+    fn note_as(&mut self, is_refusal: bool, path: &Path, error: &io::Error) {
         // The first of a look says most; the others may follow from it.
         if std::mem::replace(&mut self.is_met, true) {
             return;
         }
+        if std::mem::replace(&mut self.is_refusal, is_refusal) != is_refusal {
+            self.condition = None;
+        }
         let board = &self.board;
-        let condition = self
-            .condition
-            .get_or_insert_with(|| Box::new(Condition::on(board)));
+        let condition = self.condition.get_or_insert_with(|| {
+            Box::new(match is_refusal {
+                true => Condition::default(),
+                false => Condition::on(board),
+            })
+        });
         let shown = ShownPath(path);
         let reason = format!("'{shown}' cannot be read: {error}");
         // What mends it is looked for once.
@@ -130,6 +148,21 @@ mod tests {
             assert_eq!(is_recovered, over == Over::Recovered, "{line}");
             assert!(!trouble.is_present());
         }
+    }
+
+    #[test]
+    fn a_link_that_is_not_followed_is_nothing_for_the_board_and_what_else_comes_is() {
+        let board = Board::default();
+        let mut trouble = Trouble::on(&board);
+        let path = Path::new("/log/app.log");
+        let shown = |trouble: &mut Trouble, is_refusal: bool| {
+            trouble.begin();
+            trouble.note_as(is_refusal, path, &io::Error::other("no"));
+            assert!(trouble.is_present());
+            board.all().len()
+        };
+        let each = [true, true, false, true].map(|is_refusal| shown(&mut trouble, is_refusal));
+        assert_eq!(each, [0, 0, 1, 0]);
     }
 
     #[test]

@@ -14,12 +14,13 @@ use crate::snapshot::{
 use crate::topic_names::{collide, collision};
 
 impl Moment<'_> {
-    pub(super) fn topics(&self) -> Table {
-        let rated = self
-            .now
-            .topics
-            .iter()
-            .map(|topic| (topic.acked_rate, topic));
+    /// All topics, or those of what is looked at.
+    pub(super) fn topics(&self, logs: &[&LogStatus], view: &View) -> Table {
+        let is_all = view.only.is_none();
+        let is_shown = |topic: &&TopicStatus| logs.iter().any(|log| log.has_topic(&topic.name));
+        let topics = self.now.topics.iter();
+        let topics = topics.filter(|topic| is_all || is_shown(topic));
+        let rated = topics.map(|topic| (topic.acked_rate, topic));
         let mut topics: Vec<(u64, &TopicStatus)> = rated.collect();
         topics.sort_by_key(|(rate, topic)| {
             (
@@ -47,7 +48,7 @@ impl Moment<'_> {
             is_bad: topic.parked.is_some() || topic.waits_for_broker,
         });
         let mut table = Table::new(TOPICS, rows);
-        if table.rows.is_empty() {
+        if table.rows.is_empty() && is_all {
             table.note = "TOPIC: none was sent to yet".to_owned();
         }
         table
@@ -126,7 +127,7 @@ impl Moment<'_> {
             _ if subject == ALL_BROKERS => view.only.is_none() || one_waits,
             true => !self.is_in_other_tables(subject),
             false => match subject.strip_prefix("topic ") {
-                Some(topic) => one_is_behind && logs.iter().any(|log| log.goes_to(topic)),
+                Some(topic) => one_waits && logs.iter().any(|log| log.goes_to(topic)),
                 None => is_of_files(subject) || one_is_behind && !subject.starts_with('/'),
             },
         };
@@ -380,11 +381,12 @@ impl Moment<'_> {
     }
 }
 
-/// What was found at a broker, in short: of `Kafka 4.1, TLS 1.3, SCRAM-SHA-512` it is `4.1 TLS, SCRAM`.
+/// What was found at a broker, in short: of `Kafka 4.1 or later, TLS 1.3, SCRAM-SHA-512` it is `4.1+ TLS, SCRAM`.
 fn connected_as(about: &str) -> String {
     let mut parts = about.split(", ");
     let release = parts.next().unwrap_or_default();
     let release = release.strip_prefix("Kafka ").unwrap_or(release);
+    let release = release.replace(" or later", "+");
     let (tls, login) = (parts.next(), parts.next());
     let words = match (tls, login) {
         (None, _) | (_, None) => return "-".to_owned(),
@@ -441,7 +443,7 @@ const BROKERS: &[(&str, Column)] = &[
     ("IN FLIGHT", Column::Figure),
     ("p50 ms", Column::Figure),
     ("p99 ms", Column::Figure),
-    ("LAST ERROR", Column::Text),
+    ("ERROR", Column::Text),
 ];
 const TRANSACTIONS: &[(&str, Column)] = &[
     ("TRANSACTIONAL ID", Column::Path),

@@ -37,6 +37,55 @@ fn an_address_is_whole_in_the_table_of_brokers_whatever_stands_beside_it() {
 }
 
 #[test]
+fn a_broker_has_one_line_for_the_longest_usual_values() {
+    for about in [
+        "Kafka 4.1 or later, no TLS, no login",
+        "Kafka 4.1 or later, TLS 1.3, SCRAM-SHA-512",
+        "Kafka 4.1 or later, TLS 1.3, OAUTHBEARER",
+    ] {
+        for up in [
+            7,
+            59,
+            60,
+            3599,
+            3600,
+            86_399,
+            86_400,
+            99 * 86_400 + 23 * 3600,
+        ] {
+            let mut snapshot = sample();
+            snapshot.brokers.truncate(1);
+            let broker = &mut snapshot.brokers[0];
+            broker.address = "kafka-17:9092".to_owned();
+            if !about.contains("OAUTH") {
+                broker.address = "192.168.100.1:29092".to_owned();
+            }
+            broker.about = about.to_owned();
+            broker.up_since = Some(ago(up));
+            let text = text_of(&snapshot, &few());
+            let own = |line: &&str| line.starts_with(&snapshot.brokers[0].address);
+            let line = text.lines().find(own).unwrap();
+            assert!(line.contains(" 4.1+ ") && line.ends_with("  -"), "{text}");
+            assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_first_line_has_the_commit_and_is_never_cut_for_it() {
+    let mut snapshot = sample();
+    snapshot.process.commit = "0123456789ab+".to_owned();
+    let head = |snapshot: &Snapshot| text_of(snapshot, &few()).lines().next().unwrap().to_owned();
+    let words = "logagent 0.2.0 (0123456789ab+)  pid 4711  up 3d 4h  logagent.ini of ";
+    assert!(head(&snapshot).starts_with(words), "{}", head(&snapshot));
+    // The longest that is usual; the ini's time is in the last line.
+    (snapshot.process.pid, snapshot.process.started) = (4_194_303, Some(ago(86_399)));
+    snapshot.config.modified = Some(ago(9 * 86_400));
+    let words = "logagent 0.2.0 (0123456789ab+)  pid 4194303  up 23h59m  logagent.ini";
+    assert_eq!(head(&snapshot), words);
+}
+
+#[test]
 fn the_state_of_a_topic_stays_in_one_line_and_long_names_are_cut() {
     let mut snapshot = sample();
     snapshot.topics[0].name = "t".repeat(90);

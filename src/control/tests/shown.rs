@@ -63,7 +63,7 @@ audit            0        0 B       12  PARKED 2m05s, again in 7s
 app_log      41204    3.1 MiB        0  ok
 web_log       1630    102 KiB        0  ok
 
-BROKER       UP     AS              IN FLIGHT  p50 ms  p99 ms  LAST ERROR
+BROKER       UP     AS              IN FLIGHT  p50 ms  p99 ms  ERROR
 kafka3:9093  no     -                       0       -       -  timed out, again
                                                                in 4s
 kafka1:9093  3d 4h  4.1 TLS, SCRAM          2     3.9     9.5  -
@@ -303,14 +303,34 @@ fn a_section_or_a_file_can_be_looked_at_alone() {
     let text = screen(&sample(), &only("web")).text(false);
     assert!(text.contains("OK  1 of 4 files, 12 KiB"), "{text}");
     assert!(text.contains("/srv/4.log") && !text.contains("/srv/0.log") && !text.contains("TOPIC"));
-    let text = screen(&sample(), &only("/srv/shop/log/app.log")).text(false);
-    assert!(text.contains("BEHIND  1 of 1 file, 1.2 GiB"), "{text}");
-    // What it is behind for may be its topic.
-    assert!(text.contains("topic audit: "), "{text}");
+    // Its own topics, and no others.
+    let mut own = sample();
+    own.logs[1].topics = vec!["web_log".to_owned()];
+    let text = screen(&own, &only("web")).text(false);
+    assert!(
+        text.contains("\nweb_log  ") && !text.contains("\naudit  "),
+        "{text}"
+    );
+    // What it is behind for may be its topic, from the first moment on: that comes first, as in the whole status.
+    for of in ["app", "/srv/shop/log/app.log"] {
+        for age in [250, 3] {
+            let mut parked = sample();
+            parked.files[1].state = FileState::Waiting;
+            parked.files[1].behind_since = Some(ago(age));
+            let text = screen(&parked, &only(of)).text(false);
+            assert!(text.contains("\nPARKED  1 of "), "{text}");
+            assert!(text.contains("topic audit: "), "{text}");
+            assert!(
+                text.contains("\naudit          0        0 B       12  PARKED "),
+                "{text}"
+            );
+        }
+    }
     // And none that its records do not go to.
     let mut other = sample();
     other.logs[2].troubled_topics.clear();
     let text = screen(&other, &only("/srv/shop/log/app.log")).text(false);
+    assert!(text.contains("\nBEHIND  1 of 1 file, 1.2 GiB"), "{text}");
     assert!(!text.contains("topic audit: "), "{text}");
     let text = screen(&sample(), &only("access.log")).text(false);
     assert!(text.contains("OK  1 of 1 file, 12 KiB"), "{text}");

@@ -255,7 +255,7 @@ fn a_refusal_names_the_link_and_the_reason() {
     };
     assert_eq!(
         refusal(FollowLinks::Safe),
-        "the link '/log/a\\nb' is not followed: it belongs to user 7, not to root, to the agent's user or to the owner of its target"
+        "the link '/log/a\\nb' is not followed: it belongs to user 7, not to root, to the agent's user or to the owner of its target (follow_links = safe; all follows any link)"
     );
     assert_eq!(
         refusal(FollowLinks::None),

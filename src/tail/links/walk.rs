@@ -239,7 +239,8 @@ impl fmt::Display for UnsafeLink {
             FollowLinks::None => f.write_str("follow_links = none"),
             _ => write!(
                 f,
-                "it belongs to user {owner}, not to root, to the agent's user or to the owner of its target"
+                "it belongs to user {owner}, not to root, to the agent's user or to the owner of its target \
+                 (follow_links = safe; all follows any link)"
             ),
         }
     }
