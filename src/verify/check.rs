@@ -27,8 +27,8 @@ pub(super) struct File {
     pub(super) content: Option<Content>,
     /// Whether values are bytes of the file.
     pub(super) has_file_bytes: bool,
-    /// Where the last record of each partition ended.
-    last: Vec<(i32, u64)>,
+    /// Where the last record of each partition, of a topic by its index, ended.
+    last: Vec<((usize, i32), u64)>,
     /// How often another content was looked for.
     searches: u32,
 }
@@ -128,11 +128,14 @@ impl<'a> Checker<'a> {
         self.explain_before(file, start);
         let known = &mut self.files[file];
         let added = known.tiles.add(start, end);
-        let last = known.last.iter_mut().find(|(index, _)| *index == partition);
+        let last = known
+            .last
+            .iter_mut()
+            .find(|(of, _)| *of == (topic, partition));
         let was_behind = match last {
             Some((_, last)) => std::mem::replace(last, end) > start,
             None => {
-                known.last.push((partition, end));
+                known.last.push(((topic, partition), end));
                 false
             }
         };
@@ -341,6 +344,7 @@ const MOST_OPEN: usize = 128;
 const MOST_SEARCHES: u32 = 8;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests {
     use super::*;
 
@@ -380,5 +384,24 @@ mod tests {
         assert!(is("a\nb", "a\r\nb\r\n", true) && is("a\nb", "a\nb\n", false));
         assert!(!is("a", "b\n", true) && !is("a", "a\nb", true) && !is("a", "ab\n", true));
         assert!(!is_made_of(b"a", b"a", 2, false), "the file ends before");
+    }
+
+    #[test]
+    fn the_order_holds_in_a_partition_of_a_topic_and_not_between_topics() {
+        let text = "[kafka]\nbrokers = a:1\ntopic = new\n[log:app]\npath = /no/such/*.log\n";
+        let config = Config::parse(text, Path::new("a.ini"), &|_| None).unwrap();
+        let mut checker = Checker::new(&config, "node7", Disk::new(Vec::new()));
+        let mut take = |topic, at: &str| {
+            let mut headers = vec![2, 4];
+            headers.extend(b"at");
+            headers.push(u8::try_from(at.len()).unwrap() * 2);
+            headers.extend(at.as_bytes());
+            checker.record(topic, 0, &Record::of_headers(&headers));
+            checker.report.code()
+        };
+        // What follows was sent to the topic of before, which is read behind the other one.
+        assert_eq!(take(0, "00c0ffee:20:5"), 0);
+        assert_eq!(take(1, "00c0ffee:5:5"), 0);
+        assert_eq!(take(1, "00c0ffee:0:5"), 1, "out of order in its topic");
     }
 }
