@@ -128,7 +128,7 @@ impl Agent {
         for (name, change) in &difference.logs {
             let words = match change {
                 LogChange::Changed(keys) if keys.iter().any(|key| key == "topic") => {
-                    "a restart sends it to the new one"
+                    "a restart sends it to the new one, and once more what was sent behind it in its files"
                 }
                 LogChange::Removed => "until then they cannot finish",
                 _ => continue,

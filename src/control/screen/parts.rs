@@ -206,7 +206,7 @@ impl Moment<'_> {
                 ),
                 false => format!(
                     "; what [log:{name}] read before its 'topic' was changed waits for it: a restart sends it to the \
-                     new one"
+                     new one, and once more what was sent behind it"
                 ),
             });
         }

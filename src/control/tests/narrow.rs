@@ -147,7 +147,7 @@ fn a_topic_that_a_section_no_longer_names_says_what_still_waits_for_it() {
     assert!(text.contains(named), "{text}");
     snapshot.logs[2].former_topics = vec!["audit".to_owned()];
     let text = said(&snapshot);
-    let changed = "what [log:app] read before its 'topic' was changed waits for it: a restart sends it to the new one";
+    let changed = "what [log:app] read before its 'topic' was changed waits for it: a restart sends it to the new one, and once more what was sent behind it";
     assert!(
         text.contains(changed) && !text.contains("name one"),
         "{text}"
