@@ -380,7 +380,7 @@ impl Moment<'_> {
     }
 }
 
-/// What was found at a broker, in short: of `Kafka 4.1, TLS 1.3, SCRAM-SHA-512` it is `4.1 TLS, SCRAM`.
+/// What was found at a broker, in short: of `Kafka 4.1 or later, TLS 1.3, SCRAM-SHA-512` it is `4.1+ TLS, SCRAM`.
 fn connected_as(about: &str) -> String {
     let mut parts = about.split(", ");
     let release = parts.next().unwrap_or_default();
@@ -388,11 +388,13 @@ fn connected_as(about: &str) -> String {
     let (tls, login) = (parts.next(), parts.next());
     let words = match (tls, login) {
         (None, _) | (_, None) => return "-".to_owned(),
-        (Some("no TLS"), Some("no login")) => "plain".to_owned(),
-        (Some("no TLS"), Some(login)) => short(login).to_owned(),
-        (Some(_), Some("no login")) => "TLS".to_owned(),
+        // "plain" would be taken for SASL PLAIN.
+        (Some("no TLS"), Some("no login")) => "no TLS/login".to_owned(),
+        (Some("no TLS"), Some(login)) => format!("no TLS, {}", short(login)),
+        (Some(_), Some("no login")) => "TLS, no login".to_owned(),
         (Some(_), Some(login)) => format!("TLS, {}", short(login)),
     };
+    let release = release.replace(" or later", "+");
     match release.starts_with(|one: char| one.is_ascii_digit()) {
         true => format!("{release} {words}"),
         false => words,

@@ -170,3 +170,20 @@ fn a_topic_that_collides_with_another_says_with_which() {
     let words = "(3); it collides with 'web_log': Kafka makes no topic ";
     assert!(text.contains(words) && !text.contains("--create"), "{text}");
 }
+
+#[test]
+fn what_protects_the_way_to_a_broker_is_said_and_what_does_not() {
+    let mut snapshot = sample();
+    for (about, words) in [
+        ("4.1 or later, no TLS, no login", "4.1+ no TLS/login"),
+        ("4.1 or later, no TLS, PLAIN", "4.1+ no TLS, PLAIN"),
+        ("4.1, TLS 1.3, no login", "4.1 TLS, no login"),
+        ("3.9, TLS 1.2, SCRAM-SHA-256", "3.9 TLS, SCRAM"),
+    ] {
+        snapshot.brokers[0].about = format!("Kafka {about}");
+        snapshot.brokers[0].up_since = Some(ago(665));
+        let text = text_of(&snapshot, &few());
+        assert!(text.contains(&format!("  {words}  ")), "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    }
+}
