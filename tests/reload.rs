@@ -131,7 +131,8 @@ fn a_section_that_follows_no_file_after_a_reload_is_named_by_it() {
     assert_eq!(
         reloaded(&env),
         "  + log:new        0 files begin; it follows no file yet\n  \
-         ~ log:app        path: for lines read from now on; it follows no file any more: is its path right?\n"
+         ~ log:app        path: for lines read from now on; it follows no file any\n                   \
+         more: is its path right?\n"
     );
     let path = env.path("app.log");
     env.set("log:app", "path", &path)
