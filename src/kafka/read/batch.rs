@@ -241,11 +241,12 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// One with headers alone, as they are in a batch.
+    /// One with a value and headers, as they are in a batch.
     #[cfg(test)]
-    pub(crate) fn of_headers(headers: &'a [u8]) -> Self {
+    pub(crate) fn of_value(value: &'a [u8], headers: &'a [u8]) -> Self {
         Record {
             key: None,
+            value: Some(value),
             headers: Reader::new(headers, false),
             ..Self::of_key(&[], None)
         }
