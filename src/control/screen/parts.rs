@@ -197,6 +197,11 @@ impl Moment<'_> {
             },
             false => String::new(),
         };
+        // In transactions nothing behind it is committed.
+        let again = match self.now.exactly_once.is_empty() {
+            true => ", and once more what was sent behind it",
+            false => "",
+        };
         for log in former {
             let name = &log.name;
             words.push_str(&match log.is_removed {
@@ -206,7 +211,7 @@ impl Moment<'_> {
                 ),
                 false => format!(
                     "; what [log:{name}] read before its 'topic' was changed waits for it: a restart sends it to the \
-                     new one, and once more what was sent behind it"
+                     new one{again}"
                 ),
             });
         }

@@ -152,6 +152,14 @@ fn a_topic_that_a_section_no_longer_names_says_what_still_waits_for_it() {
         text.contains(changed) && !text.contains("name one"),
         "{text}"
     );
+    // In transactions nothing behind it is committed.
+    snapshot.exactly_once = "id web1".to_owned();
+    let text = said(&snapshot);
+    assert!(
+        text.contains("a restart sends it to the new one") && !text.contains("once more"),
+        "{text}"
+    );
+    snapshot.exactly_once.clear();
     snapshot.logs[2].is_removed = true;
     let text = said(&snapshot);
     let removed =
