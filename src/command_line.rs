@@ -208,6 +208,13 @@ impl Given {
         self.value(option).map(shown)
     }
 
+    /// The values of all options of that name as text, in their order.
+    fn texts(&self, option: &str) -> Vec<String> {
+        let options = self.options.iter().filter(|(long, _)| *long == option);
+        let values = options.filter_map(|(_, value)| value.clone());
+        values.map(shown).collect()
+    }
+
     /// The ini, if it is said which.
     fn config(&self) -> Option<PathBuf> {
         self.value("config").map(PathBuf::from)
@@ -371,11 +378,29 @@ fn make_verify(given: Given) -> Result<Command, UsageError> {
     };
     Ok(Command::Verify(VerifyOptions {
         config: given.config_or_default(),
-        topic: given.text("topic"),
+        topics: topics_of(&given)?,
         since_ms: time("since")?,
         until_ms: time("until")?,
         json: given.has("json"),
     }))
+}
+
+/// The topics of all options `--topic`, each once. No topic has a comma in its name, so that one option may name several.
+fn topics_of(given: &Given) -> Result<Vec<String>, UsageError> {
+    let mut topics = Vec::new();
+    for word in given.texts("topic") {
+        for topic in word.split(',').map(str::trim) {
+            if topic.is_empty() {
+                return Err(UsageError::Conflict(
+                    "a topic without a name: --topic a --topic b, or --topic a,b",
+                ));
+            }
+            if !topics.iter().any(|known| known == topic) {
+                topics.push(topic.to_owned());
+            }
+        }
+    }
+    Ok(topics)
 }
 
 /// A time, or how long ago that is, in ms since 1970.

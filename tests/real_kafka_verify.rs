@@ -574,6 +574,31 @@ fn verify_looks_for_no_file_that_no_section_names_and_tells_of_what_was_lost() {
 }
 
 #[test]
+fn what_went_to_the_topic_of_before_is_found_by_naming_both() {
+    let kafka = RealKafka::current();
+    let (old, new) = (kafka.fresh_topic("old", 1), kafka.fresh_topic("new", 1));
+    let mut env = tagging(&kafka, &old);
+    for topic in [&old, &new] {
+        env.set("kafka", "topic", topic);
+        env.append("app.log", "of this topic\n");
+        let ended = env.run(&["--once"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    let (code, said) = verify(&env, &[]);
+    let missing = ("missing".to_owned(), "app.log".to_owned(), 0, 14);
+    assert_eq!((code, findings(&said)), (Some(1), vec![missing]), "{said}");
+    let both = format!("{new},{old}");
+    for topics in [&["--topic", &old, "--topic", &new][..], &["--topic", &both]] {
+        let (code, said) = verify(&env, topics);
+        assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+        assert_eq!(
+            (&said["records"], &said["good_bytes"]),
+            (&2.into(), &28.into())
+        );
+    }
+}
+
+#[test]
 fn a_topic_that_does_not_exist_is_told_and_the_others_are_verified() {
     let kafka = RealKafka::current();
     let topic = kafka.fresh_topic("others", 1);

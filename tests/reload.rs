@@ -84,7 +84,7 @@ fn sections_come_change_and_go_and_an_untouched_one_keeps_its_thread() {
         .set("log:app", "topic", "other")
         .set("log:app", "drop.debug", "DEBUG");
     let report = "  + log:new        1 file begins\n  \
-                  ~ log:app        topic, drop.debug: from the next event on\n  \
+                  ~ log:app        topic, drop.debug: for lines read from now on\n  \
                   - log:goes       1 file finishes\n  \
                   = log:stays      untouched\n";
     assert_eq!(reloaded(&env), report);
@@ -131,14 +131,15 @@ fn a_section_that_follows_no_file_after_a_reload_is_named_by_it() {
     assert_eq!(
         reloaded(&env),
         "  + log:new        0 files begin; it follows no file yet\n  \
-         ~ log:app        path: from the next event on; it follows no file any more: is its path right?\n"
+         ~ log:app        path: for lines read from now on; it follows no file any\n                   \
+         more: is its path right?\n"
     );
     let path = env.path("app.log");
     env.set("log:app", "path", &path)
         .set("log:app", "drop.debug", "DEBUG");
     let said = reloaded(&env);
     assert!(
-        said.contains("~ log:app        path, drop.debug: from the next event on\n"),
+        said.contains("~ log:app        path, drop.debug: for lines read from now on\n"),
         "{said}"
     );
     env.stop();
@@ -255,7 +256,10 @@ fn sighup_reloads_and_a_wrong_ini_changes_nothing() {
         .set("log:app", "rotate_wait", "1s");
     save(&env);
     env.signal(Signal::HUP);
-    env.wait_for_log("~ log:app        rotate_wait: from the next event on", SOON);
+    env.wait_for_log(
+        "~ log:app        rotate_wait: for lines read from now on",
+        SOON,
+    );
     env.wait_for_log(
         "! [agent] state_dir changed: needs a restart, the old one stays in use",
         SOON,
@@ -350,7 +354,7 @@ fn a_secret_that_is_mended_in_its_file_is_read_again_by_itself() {
     env.wait_for_log("refuses the credentials", SOON);
     fs::write(&file, "right").unwrap();
     env.wait_for_log(
-        "~ [kafka]        files that it names: with what is on its way",
+        "~ [kafka]        files that it names: from now on, also for lines not sent yet",
         SOON,
     );
     env.stop_and_expect_lines(&lines(0..100));
@@ -366,8 +370,7 @@ fn brokers_that_are_mended_in_an_outage_get_what_waits_once() {
     env.start();
     env.wait_for_log("no broker reachable", SOON);
     env.set("kafka", "brokers", &brokers);
-    let report =
-        "  ~ [kafka]        brokers: with what is on its way\n  = log:app        untouched\n";
+    let report = "  ~ [kafka]        brokers: from now on, also for lines not sent yet\n  = log:app        untouched\n";
     assert_eq!(reloaded(&env), report);
     env.stop_and_expect_lines(&lines(0..100));
 }
@@ -761,16 +764,21 @@ fn a_reload_says_that_what_was_read_for_a_parked_topic_waits_for_a_restart() {
     let mut env = parked(|_| ());
     env.set("log:app", "topic", "right");
     let said = reloaded(&env);
-    let words = "~ log:app        topic: from the next event on; what was read before waits for 'wrong', which is parked: \
-        a restart sends it to the new one";
+    let words = "~ log:app        topic: for lines read from now on; what was read before waits for 'wrong', which is parked: \
+        a restart sends it to the new one, and once more what was sent behind it in its files";
     let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
     let words: String = words.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains(&words), "{said}");
-    // It was parked, so there is something that the stop leaves.
+    // A position moves over no gap: what is sent behind one is sent again with it.
+    env.write_lines("app.log", 10..12);
+    env.broker.wait_for_count("right", 2, SOON);
     env.kill();
     env.start();
-    env.broker.wait_for_count("right", 10, SOON);
-    assert_eq!(env.broker.values("right"), lines(0..10));
+    env.broker.wait_for_count("right", 14, SOON);
+    assert_eq!(
+        env.broker.values("right"),
+        [lines(10..12), lines(0..12)].concat()
+    );
     env.stop();
 }
 

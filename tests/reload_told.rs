@@ -19,7 +19,7 @@ fn a_reload_after_the_automatic_one_tells_what_that_has_changed() {
     env.wait_for_records(10);
     env.set("kafka", "linger", "7ms");
     fs::write(env.config(), env.ini()).unwrap();
-    env.wait_for_log("linger: with what is on its way", SOON);
+    env.wait_for_log("linger: from now on, also for lines not sent yet", SOON);
     let said = words(&env, &["reload"]);
     assert!(said.contains("applied by itself at "), "{said}");
     assert!(said.contains("~ [kafka] linger: "), "{said}");
@@ -81,7 +81,7 @@ fn what_waits_for_a_topic_that_no_section_names_any_more_says_so() {
     assert_eq!(env.run(&["reload"]).code, Some(0));
     let path = env.path("app.log");
     let changed = "topic wrong: UNKNOWN_TOPIC_OR_PARTITION (3); what [log:app] read before its 'topic' was changed \
-        waits for it: a restart sends it to the new one";
+        waits for it: a restart sends it to the new one, and once more what was sent behind it";
     for arguments in [&["status", "app"][..], &["status", &path], &["status"]] {
         let is_told = || words(&env, arguments).contains(changed);
         wait_until(SOON, is_told, || words(&env, arguments));

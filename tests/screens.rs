@@ -117,7 +117,11 @@ fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
     );
     // What it is connected as, and the process beside the buffers.
     let broker = well.stdout.lines().find(|line| line.starts_with("127."));
-    assert!(broker.unwrap().contains("  4.0 plain  "), "{}", well.stdout);
+    assert!(
+        broker.unwrap().contains("  4.0 no TLS/login  "),
+        "{}",
+        well.stdout
+    );
     let numbers = wait_for_numbers(&env, SOON, |_| true);
     let process = |name: &str| numbers["process"][name].as_u64().unwrap();
     assert!(process("resident_bytes") > 1 << 20);

@@ -70,7 +70,8 @@ impl Start<'_> {
         let (moved, positions) = read.move_on(saved, self.config.agent.producers);
         let version = version_of(&taken);
         log::info!(
-            "delivers exactly once as '{agent}', with {version}; {moved} positions are from the topic"
+            "delivers exactly once as '{agent}', with {version}; {}",
+            told(moved)
         );
         if let Some(first) = taken.first() {
             let (topic, partition) = &first.settings.positions;
@@ -174,6 +175,15 @@ pub(crate) fn agent_id(config: &Config) -> String {
     config.agent.id.clone().unwrap_or_else(host)
 }
 
+/// Where the files stand, of which the topic knows of `moved` more than the state folder.
+fn told(moved: usize) -> String {
+    match moved {
+        0 => "no position is newer in the topic than in the state folder".to_owned(),
+        1 => "1 position is newer in the topic than in the state folder, and holds".to_owned(),
+        _ => format!("{moved} positions are newer in the topic than in the state folder, and hold"),
+    }
+}
+
 fn version_of(taken: &[TakenOver]) -> &'static str {
     let is_new = |taken: &TakenOver| taken.features.transaction_version == TransactionVersion::Two;
     match taken.iter().all(is_new) {
@@ -193,3 +203,17 @@ const NOT_YET: &str =
 const OWNER_PATIENCE: Duration = Duration::from_secs(5);
 /// The one that has it says so in its first transaction.
 const OWNER_STEP: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_that_agree_are_not_told_as_missing() {
+        let same = "no position is newer in the topic than in the state folder";
+        assert_eq!(told(0), same);
+        let newer = "newer in the topic than in the state folder, and hold";
+        assert_eq!(told(1), format!("1 position is {newer}s"));
+        assert_eq!(told(2), format!("2 positions are {newer}"));
+    }
+}

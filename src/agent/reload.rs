@@ -60,6 +60,8 @@ struct Begun {
     added: Vec<String>,
     /// Sections that are new or look for other files.
     looked_for: Vec<String>,
+    /// How many files of each section end: by the time of the report they may have ended.
+    ending: HashMap<String, usize>,
     waiting: Vec<Sender<Answer>>,
     /// The files are found, or the brokers asked, which is still to come.
     lacks: Vec<Lacking>,
@@ -327,6 +329,7 @@ impl Agent {
             },
             added: difference.logs.iter().filter_map(is_added).collect(),
             looked_for: difference.logs.iter().filter_map(looks_elsewhere).collect(),
+            ending,
             waiting,
             lacks,
         });
@@ -388,16 +391,19 @@ impl Agent {
     }
 
     /// Adds to the changes of a section's paths that no file is followed by them: a mistyped folder is right by its form.
-    fn say_what_follows_nothing(&self, sections: &[String], changes: &mut [ReloadChange]) {
-        for name in sections {
-            let tailers = self.tailers.values().filter(|one| one.log.name == *name);
-            let (ending, followed): (Vec<_>, Vec<_>) = tailers.partition(|one| one.is_ending);
+    fn say_what_follows_nothing(&self, begun: &mut Begun) {
+        let ReloadOutcome::Applied(changes) = &mut begun.report.outcome else {
+            return;
+        };
+        for name in &begun.looked_for {
+            let mut tailers = self.tailers.values();
+            let is_followed = tailers.any(|one| one.log.name == *name && !one.is_ending);
             let what = format!("log:{name}");
             let change = changes.iter_mut().find(|change| change.what == what);
-            if let Some(change) = change.filter(|_| followed.is_empty()) {
-                change.words.push_str(match ending.is_empty() {
-                    true => "; it follows no file yet",
-                    false => "; it follows no file any more: is its path right?",
+            if let Some(change) = change.filter(|_| !is_followed) {
+                change.words.push_str(match begun.ending.get(name) {
+                    None => "; it follows no file yet",
+                    Some(_) => "; it follows no file any more: is its path right?",
                 });
             }
         }
@@ -425,8 +431,8 @@ impl Agent {
                 let count = beginning.get(name).copied().unwrap_or(0);
                 change.words = format!("{} begin{}", counted(count, "file"), verb_end(count));
             }
-            self.say_what_follows_nothing(&begun.looked_for, changes);
         }
+        self.say_what_follows_nothing(&mut begun);
         begun.lacks.retain(|one| *one != Lacking::Files);
         self.reloading.begun = Some(begun);
         self.end_reload();

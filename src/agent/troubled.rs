@@ -129,11 +129,16 @@ impl Agent {
     ) {
         let conditions = self.shared.metrics.board.all();
         let topics = self.shared.metrics.topics(&conditions);
+        // In transactions nothing behind it is committed.
+        let moved = match self.config.kafka.exactly_once {
+            None => {
+                "a restart sends it to the new one, and once more what was sent behind it in its files"
+            }
+            Some(_) => "a restart sends it to the new one",
+        };
         for (name, change) in &difference.logs {
             let words = match change {
-                LogChange::Changed(keys) if keys.iter().any(|key| key == "topic") => {
-                    "a restart sends it to the new one"
-                }
+                LogChange::Changed(keys) if keys.iter().any(|key| key == "topic") => moved,
                 LogChange::Removed => "until then they cannot finish",
                 _ => continue,
             };

@@ -70,8 +70,8 @@ pub struct CheckOptions {
 pub struct VerifyOptions {
     /// The ini.
     pub config: PathBuf,
-    /// The topic; `None`: all of the ini.
-    pub topic: Option<String>,
+    /// The topics, each once; none: all of the ini.
+    pub topics: Vec<String>,
     /// Only records of this time and later, in ms since 1970.
     pub since_ms: Option<i64>,
     /// Only records before this time, in ms since 1970.

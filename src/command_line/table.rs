@@ -253,8 +253,11 @@ pub(super) const COMMANDS: &[Row] = &[
                files that are gone, only the place is looked at. What rules drop is told by running them again over \
                the file. Dead letters, holes, what came before provenance or start_at = end, and what a topic does \
                not keep any more, are no difference. What was sent again after a kill counts as twice, \
-               what 'logagent rewind' has asked for does not: a line for each file says how much it is. A topic that does not exist \
+               what 'logagent rewind' has asked for does not: a line for each file says how much it is; the file 'rewinds' \
+               of the state folder remembers that. A topic that does not exist \
                is a difference if files have lines for it.\n\
+               After a change of 'topic =' what was sent before is in the topic of before: name both, the old one first, \
+               or its lines count as missing.\n\
                Bytes that the agent has lost before it read them (LOST of 'logagent status') are told too; --since leaves \
                out what was lost before.\n\
                A TIME is 2026-11-27T10:00:00Z, or 2h for two hours ago.\n\
@@ -265,7 +268,7 @@ pub(super) const COMMANDS: &[Row] = &[
                 "topic",
                 None,
                 "TOPIC",
-                "read this topic, and not all of the ini",
+                "read this topic, and not all of the ini; more than once, or TOPIC,TOPIC: these",
             ),
             option("since", None, "TIME", "read records from then on"),
             option("until", None, "TIME", "read records before then"),

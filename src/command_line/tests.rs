@@ -198,6 +198,20 @@ fn a_rewind_takes_one_path_and_a_place() {
 }
 
 #[test]
+fn verify_takes_several_topics_and_each_once() {
+    let topics = |words: &[&str]| match parse(&[&["verify"], words].concat()) {
+        Ok(Command::Verify(options)) => Some(options.topics),
+        _ => None,
+    };
+    let both = Some(vec!["a".to_owned(), "b".to_owned()]);
+    assert_eq!(topics(&["--topic", "a", "--topic", "b"]), both);
+    assert_eq!(topics(&["--topic", "a,b", "--topic=a"]), both);
+    assert_eq!(topics(&[]), Some(Vec::new()));
+    assert_eq!(topics(&["--topic", "a,"]), None);
+    assert_eq!(topics(&["--topic", ""]), None);
+}
+
+#[test]
 fn a_time_is_one_of_a_clock_or_one_ago() {
     let now = UNIX_EPOCH + std::time::Duration::from_secs(86_400 * 2);
     let parse_then = |text| parse_time(text, now);

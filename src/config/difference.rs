@@ -21,7 +21,7 @@ pub struct Difference {
     /// Keys of `[agent]` that can be applied.
     pub agent: Vec<&'static str>,
     /// Settings that need a restart: section and key.
-    pub restart: Vec<(&'static str, &'static str)>,
+    pub restart: Vec<(&'static str, String)>,
     /// Keys of `[kafka]`, if it says something else; empty where files that it names have other content.
     pub kafka: Option<Vec<String>>,
     /// All sections: those of the newer configuration in their order, then those that went.
@@ -49,7 +49,7 @@ impl Config {
         let Difference { agent, restart, .. } = &mut difference;
         let mut note = |differs: bool, key: &'static str| match needs_restart("agent", key) {
             _ if !differs => {}
-            true => restart.push(("agent", key)),
+            true => restart.push(("agent", key.to_owned())),
             false => agent.push(key),
         };
         note(old.state_dir != new.state_dir, "state_dir");
@@ -67,15 +67,21 @@ impl Config {
         let listens = (old.metrics_listen, new.metrics_listen);
         note(listens.0 != listens.1, "metrics_listen");
         note(old.id != new.id, "id");
-        if self.kafka.protocol != newer.kafka.protocol {
-            difference.restart.push(("kafka", "protocol"));
-        } else if self.kafka.exactly_once.is_some() != newer.kafka.exactly_once.is_some() {
-            difference.restart.push(("kafka", "delivery"));
-        } else if self.kafka.exactly_once.is_some() && self.kafka != newer.kafka {
+        let is_transactional = self.kafka.exactly_once.is_some();
+        if self.kafka.protocol != newer.kafka.protocol
+            || is_transactional != newer.kafka.exactly_once.is_some()
             // Another cluster has other positions, and is asked for them before anything is sent.
+            || is_transactional && self.kafka != newer.kafka
+        {
+            // All of [kafka] stays as it was, but for what sections take from it.
+            let mut keys = self.origin.differing(&newer.origin, "kafka");
+            keys.retain(|key| key != "topic");
+            if keys.is_empty() {
+                keys.push("files that it names".to_owned());
+            }
             difference
                 .restart
-                .push(("kafka", "beside delivery = exactly_once"));
+                .extend(keys.into_iter().map(|key| ("kafka", key)));
         } else if (KafkaConfig {
             // Of the sections' records: producers have no part in them.
             headers: self.kafka.headers,
@@ -227,13 +233,30 @@ mod tests {
             )
             .replace("a:1", "a:1,${HOST}:2");
         let newer = difference(&newer);
-        assert_eq!(
-            newer.restart,
-            [("agent", "state_dir"), ("agent", "producers")]
-        );
+        let restart = ["state_dir", "producers"].map(|key| ("agent", key.to_owned()));
+        assert_eq!(newer.restart, restart);
         assert_eq!(newer.agent, ["shutdown_timeout", "reload"]);
         assert_eq!(newer.kafka, Some(vec!["brokers".to_owned()]));
         assert_eq!(newer.logs, untouched(&["web", "app"]));
+    }
+
+    #[test]
+    fn what_of_kafka_needs_a_restart_is_named_key_by_key() {
+        let restart = |old: &str, newer: &str| parse(old).difference(&parse(newer)).restart;
+        let kafka = |keys: &[&str]| -> Vec<(&'static str, String)> {
+            let keys = keys.iter();
+            keys.map(|key| ("kafka", (*key).to_owned())).collect()
+        };
+        let once = INI.replace("topic = t", "topic = t\ndelivery = exactly_once");
+        let other = |text: &str| {
+            let text = text.replace("a:1", "b:1\nlinger = 1s");
+            text.replace("topic = t\n", "topic = other\n")
+        };
+        assert_eq!(restart(&once, &other(&once)), kafka(&["brokers", "linger"]));
+        assert_eq!(restart(INI, &other(INI)), kafka(&[]));
+        // What is changed together with the delivery waits for it.
+        let both = kafka(&["brokers", "linger", "delivery"]);
+        assert_eq!(restart(INI, &other(&once)), both);
     }
 
     #[test]

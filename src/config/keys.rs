@@ -182,7 +182,8 @@ table! {
     DELIVERY: Choice<bool> = [Kafka] "delivery",
         Choice(&[("at_least_once", false), ("exactly_once", true)]),
         DefaultValue::Text("at_least_once"),
-        "exactly_once: in transactions, for read_committed consumers; Kafka 2.5+, best with 4.0+";
+        "exactly_once: in transactions, for read_committed consumers; Kafka 2.5+, best with 4.0+; \
+         with it a change of any key of [kafka] but topic needs a restart";
     COMMIT_INTERVAL: Time = [Kafka] "commit_interval",
         Time { least: Duration::from_millis(50), most: Duration::from_secs(60) },
         DefaultValue::Text("1s"),
@@ -292,7 +293,12 @@ table! {
     LOG_ENCODING: Encodings = [Log] "encoding", Encodings, DefaultValue::Text("utf-8"),
         "what the file is written in; records are UTF-8, and utf-8 passes bytes on as they are";
     LOG_MULTILINE: Multilines = [Log] "multiline", Multilines, DefaultValue::Text("off"),
-        "lines that belong together are one record: stack traces, with the line before them";
+        "lines that belong together are one record: stack traces, with the line before them. \
+         timestamp: a line with a time near its beginning begins a record. \
+         trace: what is indented and the known shapes of traces join the line before, for output without times. \
+         indent: what is indented does. \
+         auto: timestamp if one of the first 16 lines of a file has a time, else trace. \
+         start, continue, end: a line that matches begins a record, joins the line before, ends a record";
     LOG_MULTILINE_TIMEOUT: Optional<Time> = [Log] "multiline_timeout",
         Optional(Time { least: Duration::from_millis(1), most: DAY }), DefaultValue::Unset("5s"),
         "how long the last record of a file waits for more lines; 2s if it is not set";
@@ -318,14 +324,14 @@ table! {
     LOG_PARSE: Parses = [Log] "parse", Parses, DefaultValue::Text("none"),
         "where fields come from: a JSON object, or the named groups (?<name>...) of a regex";
     LOG_TIME: Times = [Log] "time", Times, DefaultValue::Text("none"),
-        "how the time of a record is written";
+        "how the time of a record is written; without 'parse' it is read from the beginning of the line";
     LOG_TIME_FIELD: Optional<Text> = [Log] "time_field", Optional(Text::FIELD), DefaultValue::Unset("time_iso8601"),
         "the field that holds it: a group, or a path in the JSON object; 'time' if it is not set";
     LOG_TIME_ZONE: Zones = [Log] "time_zone", Zones, DefaultValue::Text("local"),
         "the zone of times that do not tell theirs";
     LOG_TIMESTAMP: Choice<bool> = [Log] "timestamp", Choice(&[("read", false), ("line", true)]),
         DefaultValue::Text("read"),
-        "the time of the Kafka record: when the line was read, or its own";
+        "the time of the Kafka record; read: when the line was read; line: its own, as 'time' or 'container' finds it";
     LOG_FORMAT: Choice<Option<Shape>> = [Log] "format",
         Choice(&[("raw", None), ("json", Some(Shape::Json)), ("ecs", Some(Shape::Ecs))]),
         DefaultValue::Text("raw"),

@@ -57,7 +57,7 @@ pub fn help(word: &str) -> Result<String, Option<&'static str>> {
         };
         let (default, example) = match key.default_value() {
             DefaultValue::Required(example) => ("required", example),
-            DefaultValue::Text(value) => (value, value),
+            DefaultValue::Text(value) => (value, example_of(key.name()).unwrap_or(value)),
             DefaultValue::FromKafka(example) => ("that of [kafka]", example),
             DefaultValue::Unset(example) | DefaultValue::Example(example) => ("not set", example),
             DefaultValue::Nothing(example) => ("not set: then required in [log:NAME]", example),
@@ -84,6 +84,12 @@ pub fn help(word: &str) -> Result<String, Option<&'static str>> {
     }
 }
 
+/// Another value than its default of a key that has one.
+pub(super) fn example_of(name: &str) -> Option<&'static str> {
+    let found = EXAMPLES.iter().find(|(key, _)| *key == name);
+    found.map(|(_, example)| *example)
+}
+
 fn assignment(name: &str, value: &str) -> String {
     format!("{name} = {value}").trim_end().to_owned()
 }
@@ -108,6 +114,47 @@ const BLOCKS: [Block; 4] = [
         "# One more kind of log, with every key that a section [log:NAME] can have.\n#[log:app]\n",
         |_| true,
     ),
+];
+
+/// Of each key that has a default.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("state_dir", "/srv/logagent"),
+    ("producers", "2"),
+    ("shutdown_timeout", "20s"),
+    ("checkpoint_interval", "100ms"),
+    ("deleted_bytes_limit", "10GiB"),
+    ("reload", "manual"),
+    ("protocol", "legacy"),
+    ("acks", "1"),
+    ("compression", "zstd"),
+    ("partitioner", "key"),
+    ("batch_bytes", "128KiB"),
+    ("linger", "1s"),
+    ("request_timeout", "60s"),
+    ("client_id", "logagent-web"),
+    ("idempotence", "off"),
+    ("delivery", "exactly_once"),
+    ("commit_interval", "200ms"),
+    ("transaction_timeout", "30s"),
+    ("positions_topic", "shop-positions"),
+    ("headers", "path"),
+    ("provenance", "on"),
+    ("tls", "on"),
+    ("follow_links", "none"),
+    ("start_at", "end"),
+    ("max_line_bytes", "64KiB"),
+    ("strip_cr", "on"),
+    ("rotate_wait", "30s"),
+    ("container", "auto"),
+    ("encoding", "gbk"),
+    ("multiline", "auto"),
+    ("strip_ansi", "on"),
+    ("parse", "json"),
+    ("time", "[%Y-%m-%d %H:%M:%S,%f]"),
+    ("time_zone", "+08:00"),
+    ("timestamp", "line"),
+    ("format", "json"),
+    ("json", "merge"),
 ];
 
 fn is_of_security(name: &str) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::keys::keys_of;
 use crate::config::keys::{AnyKey, DefaultValue, Section};
+use crate::config::reference::example_of;
 use crate::config::{
     Acks, AgentConfig, BrokerAddress, Compression, FollowLinks, HeaderChoice, KafkaConfig,
     LogConfig, Origin, Partitioner, Protocol, Reload, StartAt, help, reference,
@@ -196,6 +197,10 @@ fn every_example_of_a_key_is_accepted() {
         let example = match key.default_value() {
             DefaultValue::Unset(example) => example,
             DefaultValue::Example(member) => member.split_once(" = ").unwrap().1,
+            DefaultValue::Text(default) => {
+                let other = example_of(key.name()).filter(|example| *example != default);
+                other.unwrap_or_else(|| panic!("{} = {default} shows its default", key.name()))
+            }
             _ => continue,
         };
         // Files and variables of another host.

@@ -201,7 +201,7 @@ mod tests {
                 change(
                     ChangeKind::Changed,
                     "log:app",
-                    "drop.debug: from the next event on",
+                    "drop.debug: for lines read from now on",
                 ),
                 change(
                     ChangeKind::Restart,
@@ -212,7 +212,7 @@ mod tests {
         };
         let screen = "logagent.ini of 1970-01-04 15:20:11Z applied but for 1 setting that waits for a restart\n  \
                       + log:audit      3 files begin\n  \
-                      ~ log:app        drop.debug: from the next event on\n  \
+                      ~ log:app        drop.debug: for lines read from now on\n  \
                       ! [agent] state_dir changed: needs a restart\n";
         assert_eq!(report.answer().text, screen);
         assert!(!report.answer().is_ok);

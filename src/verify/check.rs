@@ -27,8 +27,8 @@ pub(super) struct File {
     pub(super) content: Option<Content>,
     /// Whether values are bytes of the file.
     pub(super) has_file_bytes: bool,
-    /// Where the last record of each partition ended.
-    last: Vec<(i32, u64)>,
+    /// Where the last record of each partition, of a topic by its index, ended.
+    last: Vec<((usize, i32), u64)>,
     /// How often another content was looked for.
     searches: u32,
 }
@@ -128,11 +128,14 @@ impl<'a> Checker<'a> {
         self.explain_before(file, start);
         let known = &mut self.files[file];
         let added = known.tiles.add(start, end);
-        let last = known.last.iter_mut().find(|(index, _)| *index == partition);
+        let last = known
+            .last
+            .iter_mut()
+            .find(|(of, _)| *of == (topic, partition));
         let was_behind = match last {
             Some((_, last)) => std::mem::replace(last, end) > start,
             None => {
-                known.last.push((partition, end));
+                known.last.push(((topic, partition), end));
                 false
             }
         };
@@ -341,7 +344,9 @@ const MOST_OPEN: usize = 128;
 const MOST_SEARCHES: u32 = 8;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
 mod tests {
+    use super::super::explain::Circumstances;
     use super::*;
 
     #[test]
@@ -380,5 +385,61 @@ mod tests {
         assert!(is("a\nb", "a\r\nb\r\n", true) && is("a\nb", "a\nb\n", false));
         assert!(!is("a", "b\n", true) && !is("a", "a\nb", true) && !is("a", "ab\n", true));
         assert!(!is_made_of(b"a", b"a", 2, false), "the file ends before");
+    }
+
+    /// Headers as they are in a batch.
+    fn encoded(headers: &[(&str, &str)]) -> Vec<u8> {
+        let number = |len: usize| {
+            let low = u8::try_from(len * 2 % 128).unwrap();
+            match u8::try_from(len / 64).unwrap() {
+                0 => vec![low],
+                high => vec![low | 128, high],
+            }
+        };
+        let text = |text: &str| [&number(text.len()), text.as_bytes()].concat();
+        let each = headers.iter();
+        let each = each.map(|(name, value)| [text(name), text(value)].concat());
+        [number(headers.len()), each.collect::<Vec<_>>().concat()].concat()
+    }
+
+    fn config(text: &str) -> Config {
+        let text = format!("[kafka]\nbrokers = a:1\ntopic = new\n[log:app]\n{text}\n");
+        Config::parse(&text, Path::new("a.ini"), &|_| None).unwrap()
+    }
+
+    #[test]
+    fn the_order_holds_in_a_partition_of_a_topic_and_not_between_topics() {
+        let config = config("path = /no/such/*.log");
+        let mut checker = Checker::new(&config, "node7", Disk::new(Vec::new()));
+        let mut take = |topic, at: &str| {
+            let headers = encoded(&[("at", at)]);
+            checker.record(topic, 0, &Record::of_value(b"line", &headers));
+            checker.report.code()
+        };
+        // What follows was sent to the topic of before, which is read behind the other one.
+        assert_eq!(take(0, "00c0ffee:20"), 0);
+        assert_eq!(take(1, "00c0ffee:5"), 0);
+        assert_eq!(take(1, "00c0ffee:0"), 1, "out of order in its topic");
+    }
+
+    #[test]
+    fn what_a_section_left_behind_that_is_gone_is_not_told_as_if_it_were_to_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.log");
+        std::fs::write(&path, "line1\nline 2\n").unwrap();
+        let said = |named: &str| {
+            let config = config(&format!("path = {}", folder.path().join(named).display()));
+            let mut checker = Checker::new(&config, "node7", Disk::new(Vec::new()));
+            let headers = encoded(&[("at", "00c0ffee:0"), ("path", path.to_str().unwrap())]);
+            checker.record(0, 0, &Record::of_value(b"line1", &headers));
+            checker.explain_gaps(&mut Circumstances::default());
+            let mut screen = Vec::new();
+            checker.report.print(&checker.files, &mut screen).unwrap();
+            String::from_utf8(screen).unwrap()
+        };
+        let (here, gone) = (said("*.log"), said("other.log"));
+        assert!(here.contains(" 7  bytes not sent yet\n"), "{here}");
+        let words = " 7  bytes not sent: no section names the file now\n";
+        assert!(gone.contains(words) && !gone.contains(" yet"), "{gone}");
     }
 }

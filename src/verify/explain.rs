@@ -93,7 +93,16 @@ impl Checker<'_> {
             .as_ref()
             .is_some_and(|content| content.stat.links > 0);
         let size = content.map_or(0, |content| content.size());
-        self.report.note_file(is_current, size.saturating_sub(end));
+        let rest = size.saturating_sub(end);
+        // A section that is gone from the ini has left it there: nobody is about to send it.
+        let unsent = match self.section(file) {
+            Some(_) => rest,
+            None => {
+                self.report.explained(Reason::Unfollowed, rest);
+                0
+            }
+        };
+        self.report.note_file(is_current, unsent);
     }
 
     fn explain(&mut self, file: usize, gap: (u64, u64), known: &mut Circumstances) {

@@ -92,9 +92,9 @@ pub fn run(options: &VerifyOptions, out: &mut dyn Write) -> Result<u8, VerifyErr
         is_part: config.logs.iter().any(|log| has_topics(log)),
         ..Circumstances::default()
     };
-    if let Some(topic) = &options.topic {
-        circumstances.is_part |= topics.iter().any(|known| known != topic);
-        topics = vec![topic.clone()];
+    if !options.topics.is_empty() {
+        circumstances.is_part |= topics.iter().any(|known| !options.topics.contains(known));
+        topics.clone_from(&options.topics);
     }
     if topics.is_empty() {
         return Err(VerifyError::Unsuitable(
@@ -120,7 +120,7 @@ pub fn run(options: &VerifyOptions, out: &mut dyn Write) -> Result<u8, VerifyErr
         match read_topic((number, topic), period, &config, &mut checker, &read) {
             Ok(has_expired) => circumstances.has_expired |= has_expired,
             // What is asked for by name is there, or nothing can be told.
-            Err(error) if error.is_no_topic() && options.topic.is_none() => missing.push(topic),
+            Err(error) if error.is_no_topic() && options.topics.is_empty() => missing.push(topic),
             Err(error) => return Err(VerifyError::Kafka(error.to_string())),
         }
     }

@@ -51,11 +51,12 @@ pub(super) enum Reason {
     BeforeStart,
     WithoutOrigin,
     Unnamed,
+    Unfollowed,
     Lost,
     Untold,
 }
 
-const REASONS: [(Reason, &str, &str); 10] = [
+const REASONS: [(Reason, &str, &str); 11] = [
     (Reason::Dropped, "dropped", "dropped by the section's rules"),
     (Reason::Nul, "nul", "NULs that nobody wrote"),
     (
@@ -79,6 +80,11 @@ const REASONS: [(Reason, &str, &str); 10] = [
         Reason::Unnamed,
         "unnamed",
         "not looked for: no section names the file now",
+    ),
+    (
+        Reason::Unfollowed,
+        "unfollowed",
+        "not sent: no section names the file now",
     ),
     (
         Reason::Lost,

@@ -17,7 +17,7 @@ pub(super) fn kept(mut config: Config, old: &Config, difference: &Difference) ->
         }
     }
     for (section, key) in &difference.restart {
-        match (*section, *key) {
+        match (*section, key.as_str()) {
             ("kafka", _) => config.kafka = old.kafka.clone(),
             (_, "state_dir") => config.agent.state_dir = old.agent.state_dir.clone(),
             (_, "user") => config.agent.user.clone_from(&old.agent.user),
@@ -45,7 +45,7 @@ pub(super) fn changes(
     lines.extend(of_logs(is_added).map(|(what, _, _, kind)| change(kind, what, String::new())));
     if let Some(keys) = &difference.kafka {
         let keys = listed(keys, "files that it names");
-        let words = format!("{keys}: with what is on its way");
+        let words = format!("{keys}: from now on, also for lines not sent yet");
         lines.push(change(ChangeKind::Changed, "[kafka]".to_owned(), words));
     }
     if !difference.agent.is_empty() {
@@ -62,7 +62,7 @@ pub(super) fn changes(
         .map(|(what, name, log, kind)| {
             let words = match log {
                 LogChange::Changed(keys) => {
-                    format!("{}: from the next event on", listed(keys, "its keys"))
+                    format!("{}: for lines read from now on", listed(keys, "its keys"))
                 }
                 LogChange::Removed => {
                     let count = ending.get(name).copied().unwrap_or(0);

@@ -198,6 +198,11 @@ impl Moment<'_> {
             },
             false => String::new(),
         };
+        // In transactions nothing behind it is committed.
+        let again = match self.now.exactly_once.is_empty() {
+            true => ", and once more what was sent behind it",
+            false => "",
+        };
         for log in former {
             let name = &log.name;
             words.push_str(&match log.is_removed {
@@ -207,7 +212,7 @@ impl Moment<'_> {
                 ),
                 false => format!(
                     "; what [log:{name}] read before its 'topic' was changed waits for it: a restart sends it to the \
-                     new one"
+                     new one{again}"
                 ),
             });
         }
@@ -390,11 +395,13 @@ fn connected_as(about: &str) -> String {
     let (tls, login) = (parts.next(), parts.next());
     let words = match (tls, login) {
         (None, _) | (_, None) => return "-".to_owned(),
-        (Some("no TLS"), Some("no login")) => "plain".to_owned(),
-        (Some("no TLS"), Some(login)) => short(login).to_owned(),
-        (Some(_), Some("no login")) => "TLS".to_owned(),
+        // "plain" would be taken for SASL PLAIN.
+        (Some("no TLS"), Some("no login")) => "no TLS/login".to_owned(),
+        (Some("no TLS"), Some(login)) => format!("no TLS, {}", short(login)),
+        (Some(_), Some("no login")) => "TLS, no login".to_owned(),
         (Some(_), Some(login)) => format!("TLS, {}", short(login)),
     };
+    let release = release.replace(" or later", "+");
     match release.starts_with(|one: char| one.is_ascii_digit()) {
         true => format!("{release} {words}"),
         false => words,

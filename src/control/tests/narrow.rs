@@ -196,11 +196,19 @@ fn a_topic_that_a_section_no_longer_names_says_what_still_waits_for_it() {
     assert!(text.contains(named), "{text}");
     snapshot.logs[2].former_topics = vec!["audit".to_owned()];
     let text = said(&snapshot);
-    let changed = "what [log:app] read before its 'topic' was changed waits for it: a restart sends it to the new one";
+    let changed = "what [log:app] read before its 'topic' was changed waits for it: a restart sends it to the new one, and once more what was sent behind it";
     assert!(
         text.contains(changed) && !text.contains("name one"),
         "{text}"
     );
+    // In transactions nothing behind it is committed.
+    snapshot.exactly_once = "id web1".to_owned();
+    let text = said(&snapshot);
+    assert!(
+        text.contains("a restart sends it to the new one") && !text.contains("once more"),
+        "{text}"
+    );
+    snapshot.exactly_once.clear();
     snapshot.logs[2].is_removed = true;
     let text = said(&snapshot);
     let removed =
@@ -218,4 +226,21 @@ fn a_topic_that_collides_with_another_says_with_which() {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let words = "(3); it collides with 'web_log': Kafka makes no topic ";
     assert!(text.contains(words) && !text.contains("--create"), "{text}");
+}
+
+#[test]
+fn what_protects_the_way_to_a_broker_is_said_and_what_does_not() {
+    let mut snapshot = sample();
+    for (about, words) in [
+        ("4.1 or later, no TLS, no login", "4.1+ no TLS/login"),
+        ("4.1 or later, no TLS, PLAIN", "4.1+ no TLS, PLAIN"),
+        ("4.1, TLS 1.3, no login", "4.1 TLS, no login"),
+        ("3.9, TLS 1.2, SCRAM-SHA-256", "3.9 TLS, SCRAM"),
+    ] {
+        snapshot.brokers[0].about = format!("Kafka {about}");
+        snapshot.brokers[0].up_since = Some(ago(665));
+        let text = text_of(&snapshot, &few());
+        assert!(text.contains(&format!("  {words}  ")), "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    }
 }

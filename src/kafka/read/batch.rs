@@ -241,6 +241,17 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// One with a value and headers, as they are in a batch.
+    #[cfg(test)]
+    pub(crate) fn of_value(value: &'a [u8], headers: &'a [u8]) -> Self {
+        Record {
+            key: None,
+            value: Some(value),
+            headers: Reader::new(headers, false),
+            ..Self::of_key(&[], None)
+        }
+    }
+
     /// The headers: name and value, an empty one for none.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let mut r = self.headers.clone();
