@@ -118,7 +118,7 @@ fn status_tells_a_parked_topic_and_ends_with_0_1_or_2() {
     // What it is connected as, and the process beside the buffers.
     let broker = well.stdout.lines().find(|line| line.starts_with("127."));
     assert!(
-        broker.unwrap().contains("  4.0 no TLS/login  "),
+        broker.unwrap().contains("  4.0 no TLS  "),
         "{}",
         well.stdout
     );

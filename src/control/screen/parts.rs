@@ -391,12 +391,11 @@ fn connected_as(about: &str) -> String {
     let mut parts = about.split(", ");
     let release = parts.next().unwrap_or_default();
     let release = release.strip_prefix("Kafka ").unwrap_or(release);
-    let release = release.replace(" or later", "+");
     let (tls, login) = (parts.next(), parts.next());
     let words = match (tls, login) {
         (None, _) | (_, None) => return "-".to_owned(),
-        // "plain" would be taken for SASL PLAIN.
-        (Some("no TLS"), Some("no login")) => "no TLS/login".to_owned(),
+        // Where nothing is said of a login there is none. "plain" would be taken for SASL PLAIN.
+        (Some("no TLS"), Some("no login")) => "no TLS".to_owned(),
         (Some("no TLS"), Some(login)) => format!("no TLS, {}", short(login)),
         (Some(_), Some("no login")) => "TLS, no login".to_owned(),
         (Some(_), Some(login)) => format!("TLS, {}", short(login)),

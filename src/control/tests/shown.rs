@@ -67,7 +67,7 @@ BROKER       UP     AS              IN FLIGHT  p50 ms  p99 ms  ERROR
 kafka3:9093  no     -                       0       -       -  timed out, again
                                                                in 4s
 kafka1:9093  3d 4h  4.1 TLS, SCRAM          2     3.9     9.5  -
-kafka2:9093  3d 4h  no TLS/login            1       -       -  -
+kafka2:9093  3d 4h  no TLS                  1       -       -  -
 buffers 31 of 64 MiB   positions written 0.4 s ago
 process 42 MiB   threads 9   descriptors 35 of 1024, 21 of them files
 ini /etc/logagent/logagent.ini of {after}, reloaded at {reloaded}
