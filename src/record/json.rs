@@ -22,22 +22,13 @@
 //!
 //! Format: one per section. Template: one per file, with all that does not change from event to event rendered.
 
-pub use crate::record::json_keys::FormatError;
+pub use crate::record::json_keys::{FormatError, Shape};
 
 use crate::record::json_keys::{ECS_VERSION, Key, Source, default_keys, encoded_name};
 use crate::record::json_scan::{Object, PathId, Paths};
 use crate::record::json_text::{push_spliced, push_string};
 use crate::record::output::Output;
 use crate::record::time::SecondText;
-
-/// `format`
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shape {
-    /// Short keys of our own.
-    Json,
-    /// The Elastic Common Schema.
-    Ecs,
-}
 
 /// `json`: what becomes of the event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

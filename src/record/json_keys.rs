@@ -2,9 +2,17 @@
 
 use std::fmt;
 
-use crate::record::json::Shape;
 use crate::record::json_scan::PathId;
 use crate::record::json_text::push_string;
+
+/// `format`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// Short keys of our own.
+    Json,
+    /// The Elastic Common Schema.
+    Ecs,
+}
 
 /// A key of ours.
 #[derive(Clone, Debug)]
