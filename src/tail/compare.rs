@@ -30,10 +30,12 @@ pub(super) fn verdict_on(source: &mut Source) -> io::Result<(Verdict, FileStat)>
     let stat = source.content.stat()?;
     if source.was_truncated(&stat)? {
         let is_cut = source.position <= stat.size && stat.size > 0 && source.is_unchanged()?;
-        return Ok(match is_cut {
-            true => (Verdict::CutAhead, stat),
-            false => (Verdict::Replaced, stat),
-        });
+        if is_cut {
+            return Ok((Verdict::CutAhead, stat));
+        }
+        // A growth that was noted since the last read is one of what lies there now.
+        source.suspect();
+        return Ok((Verdict::Replaced, stat));
     }
     if source.never_had_content() && source.may_have_changed(&stat) {
         return Ok((Verdict::Begun, stat));

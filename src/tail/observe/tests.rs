@@ -193,8 +193,8 @@ fn what_was_never_seen_is_in_its_copy_though_what_followed_on_it_has_been_seen_a
     for _ in 0..2 {
         assert!(!tailer.has_changed().unwrap(), "it has only grown");
     }
-    // A read finds it to be other content.
-    tailer.sources.back_mut().unwrap().suspect();
+    let seen = &tailer.observe(Look::Usual).unwrap().seen.open[0];
+    assert_eq!((seen.verdict, seen.reached.size), (Verdict::Replaced, 60));
     tailer.sync().unwrap();
     let sources = tailer.sources.iter();
     let open: Vec<_> = sources
