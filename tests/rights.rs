@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -98,6 +99,26 @@ fn once_names_a_rotated_file_that_may_not_be_read_and_ends_with_1() {
     }
 }
 
+#[test]
+fn once_waits_a_moment_for_a_rotated_file_that_may_not_be_read_yet() {
+    for shut in ["app.log.2", "app.log.1"] {
+        let mut env = Env::following_one_path();
+        env.set("log:app", "rotate_wait", "20s");
+        let [half_read, never_seen, current] = rotated_twice_while_stopped(&mut env);
+        set_mode(&env, shut, 0o000);
+        let (code, log) = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_secs(1));
+                set_mode(&env, shut, 0o644);
+            });
+            once_bound(&env)
+        });
+        assert_eq!(code, Some(0), "{log}");
+        let expected = [lines(0..10), half_read, never_seen, current].concat();
+        assert_eq!(env.broker.values(TOPIC), expected, "{shut}");
+    }
+}
+
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
@@ -185,7 +206,7 @@ fn each_outage_of_a_file_is_one_warning_and_one_line_when_it_is_over_and_its_thr
         let deadline = std::time::Instant::now() + long;
         while warned(&mut env) < outage {
             assert!(std::time::Instant::now() < deadline, "{}", env.log());
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         set_mode(&env, "in", 0o755);
         env.write_lines("in/app.log", outage * 10..outage * 10 + 10);
@@ -193,7 +214,7 @@ fn each_outage_of_a_file_is_one_warning_and_one_line_when_it_is_over_and_its_thr
         let over = |env: &mut Env| env.agent().count_log(&["WARN", "app.log' recovered"]);
         while over(&mut env) < outage {
             assert!(std::time::Instant::now() < deadline, "{}", env.log());
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         assert_eq!((warned(&mut env), over(&mut env)), (outage, outage));
     }

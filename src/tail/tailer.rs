@@ -260,7 +260,8 @@ impl Tailer {
     /// How long to wait without being woken.
     pub(super) fn patience(&self, next: Wait) -> Duration {
         let unwatched = self.sources.iter().any(|source| source.watch.is_none());
-        let mut patience = match unwatched || self.must_sync || self.awaits_copy {
+        let is_short = self.must_sync || self.awaits_copy || self.waits_for_blocked();
+        let mut patience = match unwatched || is_short {
             true => POLL_INTERVAL,
             false => LOOK_INTERVAL,
         };
@@ -317,7 +318,9 @@ impl Tailer {
                 };
             }
             if self.waits_for_blocked() {
-                return Wait::Idle;
+                // `--once` ends where it is idle.
+                let is_once = self.shared.once;
+                return if is_once { Wait::Rate } else { Wait::Idle };
             }
             let mut sent = false;
             let mut at = 0;
@@ -359,8 +362,8 @@ impl Tailer {
 
     /// Later lines wait for a rotated file that cannot be read for now as long as for one that is still written to.
     fn waits_for_blocked(&self) -> bool {
-        let since = self.blocked_since.filter(|_| !self.shared.once);
-        since.is_some_and(|since| since.elapsed() < self.log.rotate_wait)
+        self.blocked_since
+            .is_some_and(|since| since.elapsed() < self.log.rotate_wait)
     }
 
     /// Has the sources be what the path and the files say.
