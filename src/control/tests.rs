@@ -1,5 +1,6 @@
 //! The `control` thread as clients see it.
 
+mod exposed;
 mod narrow;
 mod shown;
 mod transactions;
@@ -179,6 +180,18 @@ fn file(log: &str, path: &str, position: u64, size: u64, age: u64) -> FileStatus
         behind_since: (position < size).then(|| ago(age)),
         ..FileStatus::default()
     }
+}
+
+/// While something moves.
+fn later(mut snapshot: Snapshot) -> Snapshot {
+    snapshot.logs[2].read_bytes += 17_000_000;
+    snapshot.logs[2].read_rate = 8_500_000;
+    snapshot.logs[2].acked_rate = 8_400_000;
+    snapshot.logs[1].read_rate = 317_440;
+    snapshot.topics[2].acked_rate = 41_204;
+    snapshot.topics[0].acked_rate = 1_630;
+    snapshot.rates_over = Duration::from_secs(12);
+    snapshot
 }
 
 /// An agent in trouble.
