@@ -3,6 +3,7 @@
 //! `LOGAGENT_EXACTLY_ONCE` says how often each harm is done; without it a few times.
 
 mod agent;
+mod apart;
 mod brokers;
 mod harm;
 mod ids;

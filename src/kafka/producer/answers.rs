@@ -192,7 +192,7 @@ impl Machine {
                 if !partition.retain(batch) {
                     return;
                 }
-                transactional.retains(batch.topic);
+                transactional.retains(batch.topic, batch.partition);
                 None
             }
             None => match partition.acknowledge(batch, &mut self.encoder) {

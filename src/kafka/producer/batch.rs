@@ -298,6 +298,13 @@ pub(crate) struct Queued {
     pub(crate) since: std::time::Instant,
 }
 
+impl Queued {
+    /// Offset of the first byte that is not encoded.
+    pub(crate) fn start(&self) -> u64 {
+        self.batch.span(self.from, self.batch.data.len()).start
+    }
+}
+
 impl Queue {
     pub(crate) fn push(&mut self, batch: Batch, since: std::time::Instant) {
         self.bytes += batch.data.len();

@@ -35,13 +35,15 @@ impl Machine {
 
     /// Keeps a batch back that comes too late for the transaction, and otherwise gives it back.
     pub(super) fn hold_back(&mut self, batch: Batch, now: Instant) -> Option<Batch> {
-        match &mut self.transactional {
-            Some(transactional) if transactional.is_sealed() => {
-                transactional.held.push_back((batch, now));
-                None
-            }
-            _ => Some(batch),
+        let Some(transactional) = &mut self.transactional else {
+            return Some(batch);
+        };
+        let batch = transactional.quarantine.hold_back(batch, now)?;
+        if !transactional.is_sealed() {
+            return Some(batch);
         }
+        transactional.held.push_back((batch, now));
+        None
     }
 
     /// File bytes that are done without Kafka.
@@ -105,8 +107,7 @@ impl Machine {
 
     /// Does what is due for the transaction. Returns when to look again.
     pub(super) fn drive_transaction(&mut self, now: Instant) -> Option<Instant> {
-        let is_empty =
-            self.ready.is_empty() && self.topics.iter().flatten().all(|topic| topic.is_empty());
+        let mut is_empty = self.is_all_acknowledged();
         // What lingers goes out with the seal.
         let is_calm = is_empty || !self.has_in_flight();
         let is_short = is_calm && self.retained().any(Partition::is_retained_waited_for);
@@ -122,10 +123,17 @@ impl Machine {
         if next.is_some_and(|at| at <= now || finishing) {
             transactional.transaction.seal();
             transactional.stage = Stage::Emptying;
+            transactional.sealed = Some(now);
             next = None;
         }
+        if transactional.stage == Stage::Emptying && !is_empty {
+            next = min_deadline(next, self.set_apart(now));
+            is_empty = self.is_all_acknowledged();
+        }
+        let transactional = self.transactional.as_deref_mut()?;
+        let is_ending = transactional.transaction.is_ending();
         match transactional.stage {
-            Stage::Emptying if is_empty && !transactional.waits_for_disk => {
+            Stage::Emptying if is_empty && !is_ending && !transactional.waits_for_disk => {
                 transactional.stage = Stage::Asked;
                 let spans = self.retained_spans();
                 self.effects.sealed = Some(spans);
@@ -149,7 +157,7 @@ impl Machine {
     }
 
     /// The partitions that keep something until the commit.
-    fn retained(&self) -> impl Iterator<Item = &Partition> {
+    pub(super) fn retained(&self) -> impl Iterator<Item = &Partition> {
         let touched = self
             .transactional
             .iter()
@@ -309,7 +317,7 @@ impl Machine {
             Some(Outcome::Committed) => {
                 let is_one = u64::from(transactional.sent_bytes > 0);
                 transactional.counters.committed.add(is_one);
-                transactional.has_lines = false;
+                transactional.has_lines = !transactional.quarantine.is_empty();
                 if let Some(heartbeat) = &mut transactional.heartbeat {
                     heartbeat.committed(now);
                 }
@@ -342,6 +350,7 @@ impl Machine {
                 if !transactional.aside.is_empty() {
                     transactional.began = Some(now);
                 }
+                self.trial_is_aborted(now);
                 self.send_all_again(&positions);
             }
         }

@@ -133,7 +133,12 @@ impl Machine {
         }
         let number = self.topic_number(&batch.destination.route.topic, now);
         let topic = self.topics[number].as_mut().expect("it has a number");
-        if let Some(partition) = topic.push(batch, now) {
+        let source = batch.source;
+        let partition = topic.push(batch, now);
+        if let Some(transactional) = &mut self.transactional {
+            transactional.quarantine.came(source, number, partition);
+        }
+        if let Some(partition) = partition {
             self.list(number, partition);
         }
     }
@@ -168,7 +173,8 @@ impl Machine {
             self.drop_unused_topics(now);
         }
         let idle = self.cluster.close_idle(now);
-        let mut next = min_deadline(idle, self.send_ready(now));
+        let mut next = min_deadline(idle, self.tend_quarantine(now));
+        next = min_deadline(next, self.send_ready(now));
         if self.transactional.is_some() {
             next = min_deadline(next, self.drive_transaction(now));
         }
@@ -246,6 +252,7 @@ impl Machine {
         };
         let heartbeat = transactional.heartbeat.as_ref();
         let is_awaited = self.finishing && heartbeat.is_some_and(|beat| !beat.is_done());
+        let is_empty = || is_empty() && transactional.quarantine.is_empty();
         transactional.is_abandoned() || !is_awaited && is_empty() && transactional.is_idle()
     }
 

@@ -83,6 +83,9 @@ impl Machine {
         round: &mut Round,
         now: Instant,
     ) -> Option<Instant> {
+        if !self.lets(number, index) {
+            return None;
+        }
         let policy = self.policy();
         let topic = self.topics[number].as_mut()?;
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));

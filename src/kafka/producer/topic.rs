@@ -4,7 +4,6 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backoff::Backoff;
 use crate::batch::{Batch, SourceId};
 use crate::condition::Condition;
 use crate::config::Partitioner;
@@ -21,22 +20,9 @@ use super::partition::Partition;
 use super::placement::{Partitions, Place, Placement};
 use super::planted::{self, Bug};
 
-/// A topic that cannot be written for now.
-#[derive(Debug)]
-struct Parked {
-    by: ParkedBy,
-    backoff: Backoff,
-    probe_at: Instant,
-}
+mod parked;
 
-/// Who said so, and with that, what can end it.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-enum ParkedBy {
-    /// Metadata; better metadata ends it.
-    Metadata,
-    /// The answer to a Produce request; an acknowledged batch ends it.
-    Produce,
-}
+use parked::{Parked, ParkedBy};
 
 /// What metadata said of a partition last and was believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +107,11 @@ impl Topic {
     /// Nothing waits and nothing is in flight.
     pub(crate) fn is_empty(&self) -> bool {
         self.unplaced.is_empty() && self.partitions.values().all(Partition::is_empty)
+    }
+
+    /// What waits until it can be said which partition it goes to.
+    pub(crate) fn unplaced(&self) -> impl Iterator<Item = &Batch> {
+        self.unplaced.iter().map(|(batch, _)| batch)
     }
 
     /// The leader of a partition, as far as known.
@@ -411,64 +402,6 @@ impl Topic {
         self.partitions.iter().any(|(index, partition)| {
             !partition.is_empty() && (self.leader(*index).is_none() || partition.is_leader_doubted)
         })
-    }
-
-    /// The topic refuses what is sent: leave it alone for a while.
-    pub(crate) fn refuse(&mut self, verdict: Verdict, reason: &str, now: Instant) {
-        self.park(ParkedBy::Produce, verdict, reason, now);
-    }
-
-    fn park(&mut self, by: ParkedBy, verdict: Verdict, reason: &str, now: Instant) {
-        match &mut self.parked {
-            Some(parked) => {
-                parked.by = by;
-                if parked.probe_at <= now {
-                    parked.probe_at = now + parked.backoff.pause();
-                }
-            }
-            None => {
-                let mut backoff = Backoff::new(&mut self.random);
-                let probe_at = now + backoff.pause();
-                self.parked = Some(Parked {
-                    by,
-                    backoff,
-                    probe_at,
-                });
-            }
-        }
-        let (name, level) = (&self.name, verdict.level_when_parked());
-        let subject = format_args!("topic {name}");
-        self.refusal.enter(level, &subject, &reason, now);
-        if let Some(parked) = &self.parked {
-            self.refusal.tries_again(parked.probe_at, now);
-        }
-        if let Some(passed_over) = self.refusal.say(now) {
-            let advice = verdict.missing_right().unwrap_or_default();
-            log::log!(
-                level,
-                "topic '{name}' is parked: {reason}{advice}; retrying every 10 s{passed_over}"
-            );
-        }
-    }
-
-    /// A batch of it was acknowledged.
-    pub(crate) fn on_acked(&mut self) {
-        if self.parked.is_some() {
-            self.unpark();
-        }
-    }
-
-    fn unpark(&mut self) {
-        self.parked = None;
-        if let Some(left) = self.refusal.leave() {
-            log::log!(left.level, "topic '{}' has recovered{left}", self.name);
-        }
-    }
-
-    /// Until when nothing may be sent.
-    pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
-        let parked = self.parked.as_ref();
-        parked.map(|parked| parked.probe_at).filter(|at| *at > now)
     }
 
     /// Whether a complaint is due, and how many were left out since the last one.

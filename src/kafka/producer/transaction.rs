@@ -170,6 +170,11 @@ impl Transaction {
         !is_over && self.state != State::Renewing { is_aborted: false }
     }
 
+    /// It is to be committed or aborted, or its epoch to be renewed.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_under_way() && !self.has_begun()
+    }
+
     /// A broker has told what the cluster has finalized.
     pub(crate) fn told(&mut self, features: Features) {
         if features.epoch >= self.features.epoch {

@@ -7,7 +7,8 @@
 //!                                                   files stand
 //! ```
 //! Everything that was accepted before the seal belongs to the transaction. So for each file it holds what follows the
-//! transaction before without a gap, and a position is one number. What is accepted after the seal waits.
+//! transaction before without a gap, and a position is one number. What is accepted after the seal waits. What Kafka does
+//! not take is set apart before long: see `quarantine.rs`.
 //!
 //! A batch that is acknowledged is retained, encoded as it is, until the transaction is committed. After an abort it is
 //! signed anew and goes again: the files are not read again, and may be gone by then.
@@ -26,6 +27,7 @@ use crate::metrics::{Metrics, TransactionCounters};
 
 use super::heartbeat::Heartbeat;
 use super::partition::Partition;
+use super::quarantine::Quarantine;
 use super::transaction::{Place, Transaction};
 
 /// How transactions are made.
@@ -68,11 +70,15 @@ pub(crate) struct Transactional {
     pub(super) stage: Stage,
     /// When something was sent in it first.
     pub(super) began: Option<Instant>,
+    /// When no more was taken.
+    pub(super) sealed: Option<Instant>,
     pub(super) sent_bytes: usize,
     /// What came after the seal.
     pub(super) held: VecDeque<(Batch, Instant)>,
     /// File bytes in it that are not in Kafka: dead letters.
     pub(super) aside: Vec<Span>,
+    /// What Kafka does not take, and what belongs behind it.
+    pub(super) quarantine: Quarantine,
     /// Dead letters are on their way to the disk.
     pub(super) waits_for_disk: bool,
     /// The numbers of topics that have retained batches.
@@ -104,9 +110,11 @@ impl Transactional {
             settings: taken.settings,
             stage: Stage::Filling,
             began: None,
+            sealed: None,
             sent_bytes: 0,
             held: VecDeque::new(),
             aside: Vec::new(),
+            quarantine: Quarantine::default(),
             waits_for_disk: false,
             touched: BTreeSet::new(),
             trouble: Condition::on(&metrics.board),
@@ -149,8 +157,9 @@ impl Transactional {
         self.sent_bytes += bytes;
     }
 
-    /// A topic has got a batch that is kept until the commit.
-    pub(super) fn retains(&mut self, topic: usize) {
+    /// A partition has got a batch that is kept until the commit.
+    pub(super) fn retains(&mut self, topic: usize, partition: usize) {
+        self.quarantine.took(topic, partition);
         self.touched.insert(topic);
         self.transaction.acknowledged();
     }
@@ -176,6 +185,7 @@ impl Transactional {
     pub(super) fn start_over(&mut self) {
         self.stage = Stage::Filling;
         self.began = None;
+        self.sealed = None;
         self.sent_bytes = 0;
         self.touched.clear();
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::batch::Span;
+use crate::batch::{SourceId, Span};
 use crate::kafka::cluster::broker::BatchRef;
 use crate::kafka::producer::batch::{BatchState, RecordBatch};
 use crate::kafka::producer::encoder::Encoder;
@@ -39,6 +39,21 @@ impl Partition {
         self.retained.iter().flat_map(RecordBatch::spans)
     }
 
+    /// Where what is not acknowledged begins, of some sources several times.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = (SourceId, u64)> + '_ {
+        let encoded = self.batches.iter().flat_map(RecordBatch::spans);
+        let queued = self.queue.batches.iter();
+        encoded
+            .map(|span| (span.source, span.start))
+            .chain(queued.map(|queued| (queued.batch.source, queued.start())))
+    }
+
+    /// Something that is not acknowledged may be in the log.
+    pub(crate) fn may_be_written(&self) -> bool {
+        let mut batches = self.batches.iter();
+        batches.any(|batch| batch.is_in_flight() || batch.maybe_written)
+    }
+
     /// The transaction is committed: gives what was kept.
     pub(crate) fn take_retained(&mut self, encoder: &mut Encoder) -> Vec<RecordBatch> {
         let mut taken = std::mem::take(&mut self.retained);
@@ -63,6 +78,8 @@ impl Partition {
         }
         for batch in batches {
             batch.state = BatchState::Waiting;
+            // What was written is aborted with the transaction.
+            batch.maybe_written = false;
         }
         self.mode = Mode::Flowing;
         self.lose_id();
