@@ -4,11 +4,13 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 
-use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
+use crate::support::env::{Env, SOON, TOPIC, assert_same_lines, lines, wait_until};
 
 /// An environment whose only section follows `path`, relative to the log folder.
 fn following(path: &str) -> Env {
@@ -309,4 +311,34 @@ fn a_section_that_found_nothing_at_first_was_seen_all_the_same() {
     env.write_lines("app.log", 0..10);
     env.start();
     expect(&mut env, lines(0..10));
+}
+
+#[test]
+fn once_reads_a_known_log_that_is_rotated_away_and_made_anew_while_folders_are_listed() {
+    let mut env = Env::new();
+    let glob = env.path("?.log");
+    env.set("log:app", "path", &glob);
+    let (log, rotated) = (env.log_dir().join("a.log"), env.log_dir().join("a.log.1"));
+    let mut expected = Vec::new();
+    let is_over = AtomicBool::new(false);
+    for round in 0..30 {
+        expected.extend(lines(round..round + 1));
+        env.write_lines("a.log", round..round + 1);
+        is_over.store(false, Ordering::Relaxed);
+        thread::scope(|scope| {
+            let moving = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) && round > 0 {
+                    fs::rename(&log, &rotated).expect("is renamed");
+                    thread::sleep(Duration::from_micros(300));
+                    fs::rename(&rotated, &log).expect("is renamed");
+                    thread::sleep(Duration::from_micros(300));
+                }
+            });
+            let ended = env.spawn(&["run", "--once"]).wait_exit(SOON);
+            is_over.store(true, Ordering::Relaxed);
+            moving.join().expect("it ends");
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        });
+        assert_same_lines(&expected, &env.broker.values(TOPIC));
+    }
 }

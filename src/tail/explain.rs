@@ -126,7 +126,7 @@ fn unnamed(shared: &Shared, path: &Path) -> String {
         }
         Err(error) => return format!("{nobody}, and it cannot be looked at: {error}"),
     };
-    let (known, _) = shared.registry.of_inode(stat.inode);
+    let known = shared.registry.of_inode(stat.inode);
     let is_there = |path: &Path| shared.watches.is_followed(path);
     match known.iter().find(|one| is_there(&one.path)) {
         Some(one) => format!(

@@ -160,7 +160,7 @@ impl Tailer {
             found.seen.current = Current::File { stat, matches };
             return Ok(Some(stat));
         }
-        if self.shared.registry.of_inode(stat.inode).1 {
+        if self.shared.registry.is_open(stat.inode, stat.born_ns) {
             found.seen.current = Current::ReadElsewhere;
             found.elsewhere = Some((stat.inode, stat.born_ns));
             return Ok(Some(stat));
@@ -186,7 +186,7 @@ impl Tailer {
             }
         };
         // The same file may be known under another path.
-        let (mut here, _) = self.shared.registry.of_inode(stat.inode);
+        let mut here = self.shared.registry.of_inode(stat.inode);
         here.retain(|c| c.path != self.path && is_same_inode(c, &stat));
         let is_here = |c: &Checkpoint| c.state != SourceState::Skipped && is_same_inode(c, &stat);
         let is_own = found.seen.known.iter().any(is_here);

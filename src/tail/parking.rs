@@ -183,7 +183,7 @@ impl Tailer {
 
     /// Under which path the file at this one is followed.
     fn first_name(&self, inode: Inode) -> String {
-        let (known, _) = self.shared.registry.of_inode(inode);
+        let known = self.shared.registry.of_inode(inode);
         let first = known.iter().find(|c| c.path != self.path);
         match (first, self.family()) {
             (Some(first), _) => format!("second name of '{}'", ShownPath(&first.path)),

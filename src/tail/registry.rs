@@ -157,31 +157,17 @@ impl FileRegistry {
             .collect()
     }
 
-    /// What is known of the file at `inode`, latest last, and whether a tailer has it open.
-    pub(super) fn of_inode(&self, inode: Inode) -> (Vec<Checkpoint>, bool) {
-        let known = self.lock();
-        let serials = known
-            .by_inode
-            .get(&inode)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let entries = || {
-            serials
-                .iter()
-                .filter_map(|serial| known.entries.get(serial))
-        };
-        (
-            entries().map(|e| e.checkpoint.clone()).collect(),
-            entries().any(|e| e.is_open),
-        )
-    }
-
-    /// Whether a tailer has the file at `inode` open.
-    pub(super) fn is_open(&self, inode: Inode) -> bool {
+    /// What is known of files at `inode`, latest last.
+    pub(super) fn of_inode(&self, inode: Inode) -> Vec<Checkpoint> {
         let known = self.lock();
         let serials = known.by_inode.get(&inode).into_iter().flatten();
-        let mut entries = serials.filter_map(|serial| known.entries.get(serial));
-        entries.any(|entry| entry.is_open)
+        let entries = serials.filter_map(|serial| known.entries.get(serial));
+        entries.map(|entry| entry.checkpoint.clone()).collect()
+    }
+
+    /// Whether a tailer has the file at `inode` open that was born at that time.
+    pub(super) fn is_open(&self, inode: Inode, born_ns: i64) -> bool {
+        self.lock().is_open(inode, born_ns)
     }
 
     /// Claims the file of `checkpoint` for reading and gives it the next serial number. What was
@@ -194,13 +180,10 @@ impl FileRegistry {
     pub(super) fn open(&self, mut checkpoint: Checkpoint) -> Option<(Checkpoint, Vec<u64>)> {
         let mut known = self.lock();
         let inode = checkpoint.identity.inode;
-        let mut serials = known.by_inode.get(&inode).cloned().unwrap_or_default();
-        if serials
-            .iter()
-            .any(|serial| known.entries.get(serial).is_some_and(|e| e.is_open))
-        {
+        if known.is_open(inode, checkpoint.identity.born_ns) {
             return None;
         }
+        let mut serials = known.by_inode.get(&inode).cloned().unwrap_or_default();
         serials.retain(|serial| {
             let other = known.entries.get(serial).map(|entry| &entry.checkpoint);
             other.is_none_or(|other| replaces_known(other, &checkpoint))
@@ -350,6 +333,18 @@ fn replaces_known(one: &Checkpoint, other: &Checkpoint) -> bool {
 }
 
 impl Known {
+    /// A tailer that is done, with `--once`, holds its files no more though they are open here, and the number of an
+    /// inode may be another's by then, which that tailer knows nothing of. Where the time of birth is not known, as that
+    /// of archives, it is taken for the same file.
+    fn is_open(&self, inode: Inode, born_ns: i64) -> bool {
+        let serials = self.by_inode.get(&inode).into_iter().flatten();
+        let mut entries = serials.filter_map(|serial| self.entries.get(serial));
+        entries.any(|entry| {
+            let known_ns = entry.checkpoint.identity.born_ns;
+            entry.is_open && (born_ns == 0 || known_ns == 0 || known_ns == born_ns)
+        })
+    }
+
     /// Enters a checkpoint under the next serial number.
     fn enter(&mut self, checkpoint: &mut Checkpoint, is_open: bool) {
         self.last_serial += 1;

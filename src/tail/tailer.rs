@@ -409,7 +409,7 @@ impl Tailer {
     /// Whether the file at the path is open in another tailer, as it was when that was first seen.
     pub(super) fn is_read_elsewhere(&self, stat: &FileStat) -> bool {
         self.read_elsewhere == Some((stat.inode, stat.born_ns))
-            && self.shared.registry.is_open(stat.inode)
+            && self.shared.registry.is_open(stat.inode, stat.born_ns)
     }
 
     /// The last change of the current file that was seen while it lay at the path, in ns since 1970. 0 if the clock

@@ -95,7 +95,7 @@ impl Tailer {
         content: &mut LogFile,
         stat: &FileStat,
     ) -> io::Result<Option<Checkpoint>> {
-        let (mut here, _) = self.shared.registry.of_inode(stat.inode);
+        let mut here = self.shared.registry.of_inode(stat.inode);
         here.retain(|c| c.is_unfinished() && c.offset < known.offset && is_same_inode(c, stat));
         let matches = matches_of(&here, content, stat)?;
         here.retain(|c| matches.iter().any(|m| m.serial == c.serial));

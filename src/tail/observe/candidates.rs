@@ -45,10 +45,10 @@ impl Tailer {
             is_archive,
             ..
         } = wanted;
-        let (here, is_open) = self.shared.registry.of_inode(stat.inode);
-        if is_open {
+        if self.shared.registry.is_open(stat.inode, stat.born_ns) {
             return Ok(None);
         }
+        let here = self.shared.registry.of_inode(stat.inode);
         let was_found_at_path = self
             .stat_when_found
             .as_deref()

@@ -33,15 +33,31 @@ fn a_file_with_two_names_is_read_once() {
     let (first, _) = registry.open(checkpoint("/a", 5)).expect("is free");
     assert!(registry.open(checkpoint("/b", 5)).is_none());
     end(&registry, first, 10);
-    let (known, is_open) = registry.of_inode(Inode {
+    let inode = Inode {
         device: 1,
         inode: 5,
-    });
+    };
+    let known = registry.of_inode(inode);
     assert_eq!(
-        (known[0].offset, known[0].state, is_open),
+        (known[0].offset, known[0].state, registry.is_open(inode, 0)),
         (10, SourceState::Finished, false)
     );
     assert!(registry.open(checkpoint("/b", 5)).is_some());
+}
+
+#[test]
+fn the_inode_number_of_a_file_that_a_tailer_of_once_has_left_may_be_another_files() {
+    let registry = FileRegistry::default();
+    let born = |path, born_ns| {
+        let mut born = checkpoint(path, 5);
+        born.identity.born_ns = born_ns;
+        born
+    };
+    let (first, _) = registry.open(born("/a", 7)).expect("is free");
+    assert!(registry.open(born("/b", 7)).is_none(), "the same file");
+    assert!(registry.open(born("/b", 0)).is_none(), "perhaps the same");
+    assert!(!registry.is_open(first.identity.inode, 8));
+    assert!(registry.open(born("/b", 8)).is_some(), "another file");
 }
 
 #[test]

@@ -72,15 +72,15 @@ impl Asker {
         });
     }
 
-    /// Asks which of the `known` paths lead nowhere; gives the number of answers that will come.
+    /// Asks which of the `known` paths lead nowhere, or to a file; gives the number of answers that will come. Whether a
+    /// listing has shown a file does not count: it may have been rotated away just then, and the next one made since.
     pub(super) fn missing_known_paths(&self, known: Vec<FoundPath>) -> usize {
         let lanes = self.by_lane(known, |found| &found.path);
         let jobs = lanes.len();
         for (lane, mut known) in lanes {
             let watches = self.watches.clone();
             self.lanes.submit(lane, move || {
-                // A link that leads nowhere, too: what it led to may have been rotated away.
-                known.retain(|found| found.path.metadata().is_err());
+                known.retain(|found| leads_to_file_or_nowhere(&found.path));
                 watches.tell(WatchCommand::Missing(known));
             });
         }
@@ -121,4 +121,11 @@ impl Asker {
         }
         lanes
     }
+}
+
+/// Whether a path that was followed before is to be followed again, whatever a listing says. Of links that lead somewhere
+/// the walk decides.
+fn leads_to_file_or_nowhere(path: &Path) -> bool {
+    // A link that leads nowhere, too: what it led to may have been rotated away.
+    path.metadata().is_err() || path.symlink_metadata().is_ok_and(|found| found.is_file())
 }

@@ -124,7 +124,7 @@ impl Trouble {
 /// What was there when the agent started.
 #[derive(Debug)]
 pub struct FirstLook {
-    /// The files, and the known paths that lead nowhere now; each path once.
+    /// The files, and the known paths that lead nowhere now or did when their folder was listed; each path once.
     pub found: Vec<FoundPath>,
     /// How many of them were known.
     pub known: usize,
@@ -189,6 +189,8 @@ impl First {
     pub(super) fn report(self) {
         let mut seen = HashSet::new();
         let mut found = self.found;
+        // A file that was seen, before a path that is only known.
+        found.sort_by_key(|found| found.stat.is_none());
         found.retain(|found| seen.insert(found.path.clone()));
         let known = seen
             .iter()
