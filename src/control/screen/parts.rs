@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::measures::{about, age, ago, clock, count, per_mille_ms, size};
+use super::super::measures::{about, age, ago, count, per_mille_ms, size};
 use super::super::table::{Column, Row, Table};
 use super::{BEHIND_AFTER, LOST_FOR, Moment, View};
 use crate::rights;
@@ -12,6 +12,7 @@ use crate::snapshot::{
     TopicStatus,
 };
 use crate::topic_names::{collide, collision};
+use crate::wall_clock::clock;
 
 impl Moment<'_> {
     /// All topics, or those of what is looked at.

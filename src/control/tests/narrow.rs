@@ -1,8 +1,8 @@
 //! What an operator needs of a screen stays readable where names are long, several things are wrong or much is said.
 
 use super::*;
-use crate::control::measures::clock;
 use crate::snapshot::ALL_BROKERS;
+use crate::wall_clock::clock;
 
 fn few() -> View {
     View {
