@@ -223,7 +223,7 @@ pub fn load(folder: &Path) -> Result<Saved, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Saved {
                 sections: Some(Vec::new()),
-                checkpoints: Vec::new(),
+                ..Saved::default()
             });
         }
         Err(error) => return Err(StoreError::Unreadable { path, error }),

@@ -33,6 +33,8 @@ struct Known {
     sections: HashSet<String>,
     /// Paths of which an older version kept no skipped files.
     without_skipped: HashSet<Arc<Path>>,
+    /// Serial numbers that only the topic of positions knew.
+    from_topic: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl FileRegistry {
             });
         }
         known.sections = saved.sections.iter().flatten().cloned().collect();
+        known.from_topic = saved.from_topic.iter().copied().collect();
         FileRegistry {
             known: Mutex::new(known),
             questions: Questions::default(),
@@ -94,6 +97,15 @@ impl FileRegistry {
             .collect();
         found.sort_unstable_by_key(|c| c.serial);
         (found, known.without_skipped.contains(path))
+    }
+
+    /// Which of these only the topic of positions knew, where they may stand as they were some time before the end.
+    pub(super) fn told_by_topic(&self, checkpoints: &[Checkpoint]) -> Vec<u64> {
+        let known = self.lock();
+        let serials = checkpoints.iter().map(|checkpoint| checkpoint.serial);
+        serials
+            .filter(|serial| known.from_topic.contains(serial))
+            .collect()
     }
 
     /// What is known of the files of `path`, open or not. Of the open ones it is known where they were opened.
