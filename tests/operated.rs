@@ -1,8 +1,14 @@
 //! What an operator is told after a start, of the run before.
 
-use crate::support::env::Env;
+use crate::support::env::{Env, SOON, lines, wait_until};
 
 const CUT_OFF: &str = "the run before did not end in order";
+
+/// What `logagent status` prints, with single spaces.
+fn status(env: &Env) -> String {
+    let said = env.run(&["status"]).stdout;
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 #[test]
 fn a_start_after_a_kill_says_when_positions_were_written_last_and_one_after_a_stop_says_nothing() {
@@ -30,4 +36,36 @@ fn a_start_after_a_kill_says_when_positions_were_written_last_and_one_after_a_st
     assert_eq!((first.code, second.code), (Some(0), Some(0)));
     assert!(first.stderr.contains(CUT_OFF), "{}", first.stderr);
     assert!(!second.stderr.contains(CUT_OFF), "{}", second.stderr);
+}
+
+#[test]
+fn what_a_removed_section_has_left_is_a_note_of_status_after_a_restart() {
+    let mut env = Env::new();
+    env.set("agent", "shutdown_timeout", "200ms");
+    let (app, old) = (env.path("app.log"), env.path("old.log"));
+    env.set("log:app", "path", &app)
+        .set("log:old", "path", &old)
+        .set("log:old", "topic", "old");
+    env.broker.down(1);
+    env.write_lines("old.log", 0..10);
+    env.start();
+    env.wait_for_checkpoint_with_the_size_of("old.log");
+    env.stop();
+    env.broker.up(1);
+    env.unset_section("log:old");
+    env.start();
+    let bytes: usize = lines(0..10).iter().map(|line| line.len() + 1).sum();
+    let said = status(&env);
+    let note = format!(
+        "1 file is in no section any more, and {bytes} B of it were not sent: {old} ({bytes} B);"
+    );
+    assert!(said.contains(&note), "{said}");
+    // What can be sent no more is none.
+    env.remove("old.log");
+    wait_until(
+        SOON,
+        || !status(&env).contains("in no section"),
+        || status(&env),
+    );
+    env.stop();
 }

@@ -33,6 +33,7 @@ mod summary;
 mod supervisor;
 mod threads;
 mod troubled;
+mod unfollowed;
 mod wiring;
 
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! The status as an operator sees it: tables made of a snapshot, for a terminal of 80 columns and for a browser.
 
 mod parts;
+mod unfollowed;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

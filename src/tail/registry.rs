@@ -134,6 +134,19 @@ impl FileRegistry {
         files.filter(|(_, inodes)| inodes.len() > 1).collect()
     }
 
+    /// The paths of files that are to be read on and that nobody has open, and how many bytes that are.
+    pub fn behind(&self) -> Vec<(Arc<Path>, u64)> {
+        let known = self.lock();
+        let entries = known.entries.values().filter(|entry| !entry.is_open);
+        let unread = entries.filter_map(|entry| {
+            let checkpoint = &entry.checkpoint;
+            let bytes = checkpoint.size.saturating_sub(checkpoint.offset);
+            let is_behind = checkpoint.is_unfinished() && bytes > 0;
+            is_behind.then(|| (checkpoint.path.clone(), bytes))
+        });
+        unread.collect()
+    }
+
     /// The skipped files of `path` were looked for: from now on what is not known is new.
     pub(super) fn complete(&self, path: &Path) {
         self.lock().without_skipped.remove(path);

@@ -249,7 +249,9 @@ impl Moment<'_> {
         });
         let bootstrap = self.now.bootstrap.iter().filter(|_| view.only.is_none());
         let bootstrap = bootstrap.filter_map(|one| self.note_of(one));
+        let unfollowed = self.unfollowed().filter(|_| view.only.is_none());
         let rows = changed.into_iter().chain(waiting).chain(sections);
+        let rows = rows.chain(unfollowed);
         let held = logs.iter().filter_map(|log| self.held(log));
         let rows = rows.chain(bootstrap).chain(held);
         let rows = rows.map(|(about, words)| Row {
