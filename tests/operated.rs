@@ -1,4 +1,6 @@
-//! What an operator is told after a start, of the run before.
+//! What an operator is told after a start, of the run before and of the brokers.
+
+use kafka_protocol::messages::ApiKey;
 
 use crate::support::env::{Env, SOON, lines, wait_until};
 
@@ -68,4 +70,51 @@ fn what_a_removed_section_has_left_is_a_note_of_status_after_a_restart() {
         || status(&env),
     );
     env.stop();
+}
+
+#[test]
+fn an_agent_with_nothing_to_send_is_connected_and_has_asked_for_no_topic() {
+    let mut env = Env::new();
+    env.start();
+    let address = env.broker.brokers();
+    let is_up = |said: &str| {
+        let row = said.split(&format!(" {address} ")).nth(1);
+        row.is_some_and(|row| row.starts_with(|up: char| up.is_ascii_digit()))
+    };
+    wait_until(SOON, || is_up(&status(&env)), || status(&env));
+    env.wait_for_log(&format!("broker {address} is connected: Kafka"), SOON);
+    assert_eq!(env.broker.requests(ApiKey::Metadata), 1);
+    assert_eq!(env.run(&["status"]).code, Some(0));
+    // The first line goes on the same connection.
+    let accepted = env.broker.accepted(1);
+    env.write_lines("app.log", 0..10);
+    env.expect_lines(&lines(0..10));
+    assert_eq!(env.broker.accepted(1), accepted);
+    env.stop();
+}
+
+#[test]
+fn an_agent_with_nothing_to_send_says_once_that_no_broker_is_there_and_when_one_is() {
+    let mut env = Env::new();
+    env.broker.down(1);
+    env.start();
+    wait_until(
+        SOON,
+        || status(&env).contains("all brokers: none reachable"),
+        || status(&env),
+    );
+    env.wait_for_log("no broker reachable", SOON);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(env.agent().count_log(&["no broker reachable"]), 1);
+    env.broker.up(1);
+    env.wait_for_log("broker reachable again", SOON);
+    assert_eq!(env.run(&["status"]).code, Some(0));
+    env.stop();
+    // Nobody waits for a broker for nothing.
+    env.write_lines("app.log", 0..10);
+    assert_eq!(env.run(&["run", "--once"]).code, Some(0));
+    env.broker.down(1);
+    let ended = env.run(&["run", "--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("reachable"), "{}", ended.stderr);
 }

@@ -316,6 +316,11 @@ impl Agent {
                         None => output,
                         Some(taken) => output.with_transactions(taken, most_bytes),
                     };
+                    // One tells enough of the brokers; with --once nobody waits to hear it.
+                    let output = match k == 0 && !self.mode.once {
+                        true => output.introducing_itself(),
+                        false => output,
+                    };
                     self.spawn_producer(k, output, batches)?;
                 }
                 Protocol::Legacy => {

@@ -62,10 +62,13 @@ impl Moment<'_> {
             let recent = &broker.recent_latency;
             let latency = |per_mille| per_mille_ms(recent, &broker.latency, per_mille);
             let up = self.since(broker.up_since);
+            // Of a member that nothing was to be sent to there is no connection.
+            let is_down = up.is_none() && broker.last_error.is_some();
+            let none = if is_down { "no" } else { "-" };
             Row {
                 cells: vec![
                     broker.address.clone(),
-                    up.map_or_else(|| "no".to_owned(), age),
+                    up.map_or_else(|| none.to_owned(), age),
                     connected_as(&broker.about),
                     count(broker.in_flight_requests),
                     latency(500),
@@ -78,12 +81,12 @@ impl Moment<'_> {
                         None => "-".to_owned(),
                     },
                 ],
-                is_bad: up.is_none(),
+                is_bad: is_down,
             }
         });
         let mut table = Table::new(BROKERS, rows);
         if table.rows.is_empty() && self.now.conditions.is_empty() {
-            table.note = "BROKER: not asked yet: nothing to send".to_owned();
+            table.note = "BROKER: not connected yet".to_owned();
         }
         table
     }

@@ -211,10 +211,14 @@ fn an_agent_that_was_never_asked_to_send_says_so_and_one_file_is_one() {
     snapshot.conditions.clear();
     let text = screen_of(&snapshot);
     assert!(text.contains("\n\nTOPIC: none was sent to yet\n"), "{text}");
-    assert!(
-        text.contains("\n\nBROKER: not asked yet: nothing to send\n"),
-        "{text}"
-    );
+    assert!(text.contains("\n\nBROKER: not connected yet\n"), "{text}");
+    // A member of the cluster that was not needed is not down.
+    snapshot.brokers.push(BrokerStatus {
+        address: "kafka1:9092".to_owned(),
+        ..BrokerStatus::default()
+    });
+    let text = screen_of(&snapshot);
+    assert!(text.contains("\nkafka1:9092  -   - "), "{text}");
     snapshot.files.truncate(3);
     let text = screen_of(&snapshot);
     assert!(
