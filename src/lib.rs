@@ -82,4 +82,5 @@ mod topic_names;
 mod unreadable;
 pub mod users;
 pub mod verify;
+mod wall_clock;
 mod wildcards;

@@ -65,6 +65,8 @@ pub struct Saved {
     pub sections: Option<Vec<String>>,
     /// One for each source.
     pub checkpoints: Vec<Checkpoint>,
+    /// The serial numbers of those that only the topic knew. What it has may be older than what its agent knew.
+    pub from_topic: Vec<u64>,
 }
 
 /// What became of the file of a [`Checkpoint`].

@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub not_followed_counts: Vec<(String, u64)>,
     /// Sections that follow no file at present.
     pub follows_nothing: Vec<FollowsNothing>,
+    /// Files that no section follows any more, with bytes that were not sent.
+    pub unfollowed: Unfollowed,
     /// What went away before it was read, the last times, of earlier runs too; oldest first.
     pub losses: Vec<Loss>,
     /// How long the time was that rates are averages of.
@@ -115,6 +117,17 @@ pub struct FollowsNothing {
     pub log: String,
     /// Why: `there is no folder '/srv/ngnix' yet`.
     pub why: String,
+}
+
+/// Files that no section follows any more, with bytes that were not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unfollowed {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// The first of them: `/srv/app.log (8 B)`.
+    pub first: Vec<String>,
 }
 
 /// A path that a pattern names and that is not followed.

@@ -26,6 +26,7 @@ mod lost;
 mod model;
 mod names;
 mod oauth;
+mod operated;
 mod parking;
 mod real_kafka;
 mod real_kafka_chaos;

@@ -26,12 +26,14 @@ mod rates;
 mod reach;
 mod reload;
 mod rotated;
+mod run_before;
 mod sight;
 mod standing;
 mod summary;
 mod supervisor;
 mod threads;
 mod troubled;
+mod unfollowed;
 mod wiring;
 
 use std::collections::HashMap;
@@ -56,8 +58,8 @@ use self::troubled::Former;
 use self::wiring::Started;
 use crate::batch::{Batch, Destination, Route};
 use crate::budget::{Budget, RouteShare};
-use crate::checkpoint::StoreError;
 use crate::checkpoint::positions::producer_of;
+use crate::checkpoint::{RunMark, StoreError};
 use crate::config::{Config, KafkaConfig, LogConfig};
 use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
@@ -181,6 +183,8 @@ pub struct Agent {
     reach: Reach,
     /// Answers clients, until the stop has the positions written.
     control: Option<Control>,
+    /// Says to the next agent that this one runs; none in a dry run.
+    run_mark: Option<RunMark>,
     /// This process, as others see who has the agent's id.
     owner: Option<Owner>,
     /// Where operators look at records.
@@ -250,6 +254,7 @@ impl Agent {
         }
         agent.stop(signals);
         drop(bar);
+        agent.clear_run_mark();
         agent.outcome()
     }
 

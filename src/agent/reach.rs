@@ -158,8 +158,11 @@ impl Agent {
     /// The producers have had their time to connect.
     pub(super) fn on_start_is_over(&mut self) {
         self.reach.starts = None;
-        let mut brokers = self.shared.metrics.brokers(&[]).into_iter();
-        if !brokers.any(|broker| broker.up_since.is_some()) {
+        let metrics = &self.shared.metrics;
+        let mut known = self.reach.known.iter();
+        let was_connected = known.any(|one| metrics.has_connected_to(&one.address));
+        let mut brokers = metrics.brokers(&[]).into_iter();
+        if !was_connected && !brokers.any(|broker| broker.up_since.is_some()) {
             self.reach.begin(Occasion::New, |_| true);
         }
     }

@@ -8,11 +8,11 @@ use crossbeam_channel::{Receiver, bounded, never};
 
 use super::config_watch::WatchedFiles;
 use super::rotated::{self, Rotated};
-use super::{Agent, Followed};
+use super::{Agent, Followed, unfollowed};
 use crate::config::{Config, LogConfig};
 use crate::no_file::why_none;
 use crate::shown::ShownPath;
-use crate::snapshot::{FollowsNothing, Positions, Snapshot};
+use crate::snapshot::{FollowsNothing, Positions, Snapshot, Unfollowed};
 use crate::tail::lanes::Lane;
 use crate::tail::{self, Shared};
 
@@ -35,6 +35,7 @@ pub(super) struct Seen {
     is_changed: bool,
     /// Where files are that were rotated away.
     rotated: Vec<Rotated>,
+    unfollowed: Unfollowed,
 }
 
 impl Sight {
@@ -68,6 +69,7 @@ impl Sight {
         let sections = self.seen.follows_nothing.iter().filter(is_empty);
         snapshot.follows_nothing = sections.cloned().collect();
         snapshot.config.is_changed = self.seen.is_changed;
+        snapshot.unfollowed = self.seen.unfollowed.clone();
         rotated::complete(&self.seen.rotated, &mut snapshot.files);
     }
 }
@@ -106,6 +108,7 @@ impl Agent {
                 follows_nothing: empty.iter().map(why).collect(),
                 is_changed: read.have_changed(),
                 rotated: rotated::look(&shared.registry.rotated()),
+                unfollowed: unfollowed::look(&shared),
             };
             // Who does not wait any more is not waited for.
             let _ = answer.try_send(seen);

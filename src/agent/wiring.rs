@@ -12,6 +12,7 @@ use super::exactly_once::Start;
 use super::memory_limit::MemoryLimit;
 use super::reach::Reach;
 use super::reload::Reloading;
+use super::run_before::say_if_cut_off;
 use super::sight::Sight;
 use super::standing::Standing;
 use super::threads::{Outcome, Role, ThreadExit, ThreadLimit, ThreadShares, lanes, spawn};
@@ -78,7 +79,9 @@ impl Agent {
         let descriptors = raise_descriptor_limit();
         let (store, mut saved) = open_store(&config, mode)?;
         let metrics = Arc::new(Metrics::new(&config.logs));
-        if store.is_some() {
+        let run_mark = store.as_ref().map(Store::run_mark);
+        if let Some(store) = &store {
+            say_if_cut_off(store, &config);
             metrics.losses.keep_in(&config.agent.state_dir);
         }
         let (mut control, tap) = (None, Arc::<Tap>::default());
@@ -136,6 +139,10 @@ impl Agent {
             watcher.run();
             true
         })?;
+        if let Some(mark) = &run_mark {
+            mark.set();
+        }
+        agent.run_mark = run_mark;
         Ok(Started {
             agent,
             first_look,
@@ -205,6 +212,7 @@ impl Agent {
             changed_topics: ChangedTopics::default(),
             reach: Reach::default(),
             control: None,
+            run_mark: None,
             owner: None,
             tap: Arc::default(),
             held_back: None,
@@ -307,6 +315,11 @@ impl Agent {
                     let output = match taken.next() {
                         None => output,
                         Some(taken) => output.with_transactions(taken, most_bytes),
+                    };
+                    // One tells enough of the brokers; with --once nobody waits to hear it.
+                    let output = match k == 0 && !self.mode.once {
+                        true => output.introducing_itself(),
+                        false => output,
                     };
                     self.spawn_producer(k, output, batches)?;
                 }

@@ -168,8 +168,8 @@ fn running_agent(folder: &Path) -> Option<String> {
     match flock(&lock, FlockOperation::NonBlockingLockShared) {
         Ok(()) => None,
         Err(_) => {
-            let pid = io::read_to_string(lock).unwrap_or_default();
-            Some(format!("process {}", pid.trim()))
+            let text = io::read_to_string(lock).unwrap_or_default();
+            Some(store::holder(&text))
         }
     }
 }

@@ -13,4 +13,4 @@ pub mod store;
 pub mod tracker;
 
 pub use registrar::Registrar;
-pub use store::{Store, StoreError};
+pub use store::{RunMark, Store, StoreError};

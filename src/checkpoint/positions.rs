@@ -302,6 +302,7 @@ impl ReadPositions {
                         stale.push(saved.checkpoints.swap_remove(at));
                     }
                     moved += 1;
+                    saved.from_topic.push(serial);
                     saved.checkpoints.push(told);
                 }
                 (None, Some(told)) => stale.push(told),

@@ -13,9 +13,10 @@ mod format;
 mod read;
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
@@ -123,7 +124,30 @@ pub struct Store {
     folder: PathBuf,
     log: Log<Folder>,
     /// Holds the lock as long as the store lives.
-    _lock: File,
+    lock: Arc<File>,
+    was_cut_off: bool,
+}
+
+/// Says in the lock that an agent runs. If it is not cleared, the next agent finds that this one was cut off.
+#[derive(Debug)]
+pub struct RunMark(Arc<File>);
+
+impl RunMark {
+    /// The agent runs.
+    pub fn set(&self) {
+        self.write(RUNS);
+    }
+
+    /// The agent has come to its end, and all positions are written.
+    pub fn clear(self) {
+        self.write("");
+    }
+
+    fn write(&self, word: &str) {
+        if let Err(error) = write_lock(&self.0, word) {
+            log::debug!("the lock of the state folder: {error}");
+        }
+    }
 }
 
 impl Store {
@@ -138,7 +162,7 @@ impl Store {
             .mode(0o700)
             .create(folder)
             .map_err(failed)?;
-        let mut lock = OpenOptions::new()
+        let lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -146,30 +170,44 @@ impl Store {
             .mode(0o600)
             .open(folder.join("lock"))
             .map_err(failed)?;
-        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        let mut before = String::new();
+        let _ = (&lock).read_to_string(&mut before);
+        if let Err(error) = locked {
             if error != rustix::io::Errno::WOULDBLOCK {
                 return Err(failed(error.into()));
             }
-            let mut holder = String::new();
-            let _ = lock.read_to_string(&mut holder);
-            let holder = match holder.trim() {
-                "" => "another process".to_owned(),
-                pid => format!("process {pid}"),
-            };
             return Err(StoreError::Locked {
                 path: folder.to_owned(),
-                holder,
+                holder: holder(&before),
             });
         }
-        lock.set_len(0).map_err(failed)?;
-        lock.rewind().map_err(failed)?;
-        lock.write_all(format!("{}\n", std::process::id()).as_bytes())
-            .map_err(failed)?;
+        let was_cut_off = before.split_whitespace().nth(1) == Some(RUNS);
+        // Who only sets a position leaves it to the next agent to say.
+        let word = if was_cut_off { RUNS } else { "" };
+        write_lock(&lock, word).map_err(failed)?;
         Ok(Store {
             folder: folder.to_owned(),
             log: Log::new(Folder::new(folder)),
-            _lock: lock,
+            lock: Arc::new(lock),
+            was_cut_off,
         })
+    }
+
+    /// Whether the agent that had the folder last did not come to its end: it was killed, or the host lost power.
+    pub fn was_cut_off(&self) -> bool {
+        self.was_cut_off
+    }
+
+    /// When positions were written last.
+    pub fn last_written(&self) -> Option<SystemTime> {
+        let metadata = std::fs::metadata(self.folder.join(FILE)).ok()?;
+        metadata.modified().ok()
+    }
+
+    /// To be set by an agent, and cleared at its end.
+    pub fn run_mark(&self) -> RunMark {
+        RunMark(self.lock.clone())
     }
 
     /// What the last write left; empty if there never was one.
@@ -214,6 +252,22 @@ impl Store {
     }
 }
 
+/// Writes into the lock who has it. It is never empty in between, so that a full disk leaves it its place.
+fn write_lock(lock: &File, word: &str) -> io::Result<()> {
+    let text = format!("{} {word}", std::process::id());
+    let text = format!("{}\n", text.trim_end());
+    lock.write_all_at(text.as_bytes(), 0)?;
+    lock.set_len(text.len() as u64)
+}
+
+/// The process that has the lock, by what it has written there.
+pub fn holder(lock: &str) -> String {
+    match lock.split_whitespace().next() {
+        None => "another process".to_owned(),
+        Some(pid) => format!("process {pid}"),
+    }
+}
+
 /// Reads the checkpoints in `folder` without locking it; none if there are none.
 pub fn load(folder: &Path) -> Result<Saved, StoreError> {
     let path = folder.join(FILE);
@@ -223,7 +277,7 @@ pub fn load(folder: &Path) -> Result<Saved, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Saved {
                 sections: Some(Vec::new()),
-                checkpoints: Vec::new(),
+                ..Saved::default()
             });
         }
         Err(error) => return Err(StoreError::Unreadable { path, error }),
@@ -316,6 +370,9 @@ pub(crate) mod fuzz {
         text.into_bytes()
     }
 }
+
+/// Stands in the lock behind the number of the process while an agent runs.
+const RUNS: &str = "runs";
 
 #[cfg(test)]
 mod tests;

@@ -156,9 +156,10 @@ pub(super) const COMMANDS: &[Row] = &[
                OK, or the first of these that is so: WRONG: no broker can be reached; FAILED: a file cannot be read; \
                PARKED: Kafka does not take a topic; BEHIND: the oldest line has waited for 10 s; LOST: bytes were lost \
                in the last hour; WAITING: what is asked for waits for its topic or broker; WRONG: what stands under \
-               WHAT IS WRONG. AGE is how long the oldest byte that is not acknowledged has waited, LOST what went \
-               away unread since the start. READ/s, ACKED/s, RECORDS/s and the latencies are averages of the last 10 \
-               to 20 s.\n\
+               WHAT IS WRONG. A section that follows no file yet is a NOTE and no fault; 'logagent check' warns of it. \
+               AGE is how long the oldest byte that is not acknowledged has waited, LOST what went away unread since \
+               the start. READ/s, ACKED/s, RECORDS/s and the latencies are averages of the last 10 to 20 s. Times are \
+               those of the zone that the last line names.\n\
                Exit codes: 0 all is well, 1 something is behind, parked or wrong, bytes were lost in the last hour, or \
                PATH is not followed, 2 no agent answers, or there is no ini.",
         options: &[

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use super::awaited::Announced;
 use super::client::{AskError, ask, open};
 use super::elsewhere;
-use super::measures::{clock_ms, cut, plain};
+use super::measures::{cut, plain};
 use super::status::absolute;
 use super::wire_json;
 use crate::command_line::TapOptions;
 use crate::config::Config;
 use crate::shown::ShownPath;
 use crate::tap::TappedRecord;
+use crate::wall_clock::clock_with_ms;
 
 /// Prints records of a section, or of a file, to `out`: so many as are asked for, or until the agent ends.
 pub fn tap(options: &TapOptions, out: &mut impl Write) -> Result<(), AskError> {
@@ -144,7 +145,7 @@ fn print(
         "{}[{}]{key}  {}  {}:{}",
         record.topic,
         record.partition,
-        clock_ms(record.time),
+        clock_with_ms(record.time),
         ShownPath(&record.path),
         record.offset
     );

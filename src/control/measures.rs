@@ -1,9 +1,7 @@
 //! Figures as an operator reads them, in few columns.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::record::civil::date_of_day;
-use crate::record::zone::Zone;
 use crate::shown::Size;
 use crate::snapshot::Latency;
 
@@ -59,38 +57,6 @@ pub(super) fn ago(age: Duration) -> String {
         3600..86_400 => format!("{} h ago", s / 3600),
         _ => format!("{} d ago", s / 86_400),
     }
-}
-
-/// `14:02:11` if it is of the same day as `now`, else `2026-11-24 14:02:11`, by the clock of this host.
-pub(super) fn clock(time: SystemTime, now: SystemTime) -> String {
-    let local = local_ms(time);
-    let day = local.div_euclid(86_400_000);
-    let clock = time_of_day(local)[..8].to_owned();
-    if day == local_ms(now).div_euclid(86_400_000) {
-        return clock;
-    }
-    let (year, month, day) = date_of_day(day);
-    format!("{year:04}-{month:02}-{day:02} {clock}")
-}
-
-/// `15:20:11.402`, by the clock of this host.
-pub(super) fn clock_ms(time: SystemTime) -> String {
-    time_of_day(local_ms(time))
-}
-
-fn time_of_day(local_ms: i64) -> String {
-    let ms = local_ms.rem_euclid(86_400_000);
-    let (s, ms) = (ms / 1000, ms % 1000);
-    format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600, s % 3600 / 60, s % 60)
-}
-
-/// Milliseconds since 1970 of the wall clock.
-fn local_ms(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2);
-    let tz = std::env::var("TZ").ok();
-    let zone = Zone::parse("local", tz.as_deref()).unwrap_or(Zone::Fixed(0));
-    ms + zone.offset_at(ms / 1000) * 1000
 }
 
 /// How long the slowest of all but so many in a thousand took, in ms: of the recent ones, or of all if there are none.

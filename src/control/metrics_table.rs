@@ -8,7 +8,7 @@ use super::exposition::{Moment, Values};
 use super::wire::STATES;
 use crate::process::{most_descriptors, open_descriptors, resident_bytes};
 use crate::shown::ShownPath;
-use crate::snapshot::{FileStatus, TopicStatus, TransactionStatus};
+use crate::snapshot::{BrokerStatus, FileStatus, TopicStatus, TransactionStatus};
 
 pub(super) const METRICS: &[Metric] = &[
     metric(
@@ -302,9 +302,11 @@ pub(super) const METRICS: &[Metric] = &[
     metric(
         "logagent_broker_up",
         "gauge",
-        "Whether the agent is connected to a broker.",
+        "Whether the agent is connected to a broker, of those that something was to be sent to.",
         |moment, out| {
-            for broker in &moment.snapshot.brokers {
+            let is_needed =
+                |one: &&BrokerStatus| one.up_since.is_some() || one.last_error.is_some();
+            for broker in moment.snapshot.brokers.iter().filter(is_needed) {
                 let is_up = u8::from(broker.up_since.is_some());
                 out.add(&[("broker", &broker.address)], f64::from(is_up));
             }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::SystemTime;
 
 use super::Answer;
-use crate::record::civil::date_of_day;
 use crate::shown::wrap;
+use crate::wall_clock::clock;
 
 /// What became of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,14 +79,14 @@ impl ReloadReport {
         let what = match &self.outcome {
             ReloadOutcome::Applied(changes) => applied(changes),
             ReloadOutcome::Refused { in_use, .. } => {
-                format!("refused, {} stays in use", Clock(*in_use))
+                format!("refused, {} stays in use", of(*in_use))
             }
         };
         let by_itself = match self.by_itself {
-            Some(at) => format!(" by itself at {}", Clock(Some(at))),
+            Some(at) => format!(" by itself at {}", of(Some(at))),
             None => String::new(),
         };
-        format!("{ini} of {} {what}{by_itself}", Clock(*modified))
+        format!("{ini} of {} {what}{by_itself}", of(*modified))
     }
 }
 
@@ -152,26 +152,9 @@ impl fmt::Display for ReloadChange {
     }
 }
 
-/// The time of day in UTC, as the lines of the log have it; with its date, if that is not today's.
-struct Clock(Option<SystemTime>);
-
-impl fmt::Display for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = self
-            .0
-            .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let Some(since) = since else {
-            return f.write_str("now");
-        };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let day = since.as_secs() / 86_400;
-        if now.is_ok_and(|now| now.as_secs() / 86_400 != day) {
-            let (year, month, day) = date_of_day(i64::try_from(day).unwrap_or(0));
-            write!(f, "{year:04}-{month:02}-{day:02} ")?;
-        }
-        let s = since.as_secs() % 86_400;
-        write!(f, "{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60)
-    }
+/// When a file was last changed, if that is known.
+fn of(time: Option<SystemTime>) -> String {
+    time.map_or_else(|| "now".to_owned(), |at| clock(at, SystemTime::now()))
 }
 
 #[cfg(test)]
@@ -210,10 +193,16 @@ mod tests {
                 ),
             ]),
         };
-        let screen = "logagent.ini of 1970-01-04 15:20:11Z applied but for 1 setting that waits for a restart\n  \
-                      + log:audit      3 files begin\n  \
-                      ~ log:app        drop.debug: for lines read from now on\n  \
-                      ! [agent] state_dir changed: needs a restart\n";
+        // As a status has them.
+        let shown = |hours, minutes, seconds| of(at(hours, minutes, seconds));
+        let (saved, saved_again) = (shown(15, 20, 11), shown(15, 21, 40));
+        let screen = format!(
+            "logagent.ini of {saved} applied but for 1 setting that waits for a restart\n  \
+             + log:audit      3 files begin\n  \
+             ~ log:app        drop.debug: for lines read from now on\n  \
+             ! [agent] state_dir changed: needs a restart\n"
+        );
+        assert!(saved.starts_with("1970-01-0"), "{saved}");
         assert_eq!(report.answer().text, screen);
         assert!(!report.answer().is_ok);
         let head = |changes: Vec<ReloadChange>| {
@@ -230,30 +219,29 @@ mod tests {
             "[agent] user",
             "changed: needs a restart",
         );
-        let all = (
-            true,
-            "logagent.ini of 1970-01-04 15:20:11Z applied".to_owned(),
-        );
+        let all = (true, format!("logagent.ini of {saved} applied"));
         assert_eq!(head(vec![untouched()]), all);
         let none =
-            "logagent.ini of 1970-01-04 15:20:11Z changes only 2 settings that wait for a restart";
-        let none = (false, none.to_owned());
+            format!("logagent.ini of {saved} changes only 2 settings that wait for a restart");
+        let none = (false, none);
         assert_eq!(head(vec![untouched(), restart.clone(), restart]), none);
         let earlier = ReloadReport {
             by_itself: at(15, 20, 13),
             outcome: ReloadOutcome::Applied(vec![untouched()]),
             ..report.clone()
         };
-        let words =
-            "logagent.ini of 1970-01-04 15:20:11Z applied by itself at 1970-01-04 15:20:13Z";
+        let itself = shown(15, 20, 13);
+        let words = format!("logagent.ini of {saved} applied by itself at {itself}");
         assert_eq!(earlier.head(), words);
         report.modified = at(15, 21, 40);
         report.outcome = ReloadOutcome::Refused {
             in_use: at(15, 20, 11),
             why: "logagent.ini:31: unknown key".to_owned(),
         };
-        let screen = "logagent.ini of 1970-01-04 15:21:40Z refused, 1970-01-04 15:20:11Z stays in use\n  \
-                      logagent.ini:31: unknown key\n";
+        let screen = format!(
+            "logagent.ini of {saved_again} refused, {saved} stays in use\n  \
+             logagent.ini:31: unknown key\n"
+        );
         assert_eq!(report.answer().text, screen);
         assert!(!report.answer().is_ok);
     }

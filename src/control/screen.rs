@@ -1,14 +1,16 @@
 //! The status as an operator sees it: tables made of a snapshot, for a terminal of 80 columns and for a browser.
 
 mod parts;
+mod unfollowed;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::measures::{age, ago, bytes_or_none, clock, count, cut, plain, size};
+use super::measures::{age, ago, bytes_or_none, count, cut, plain, size};
 use super::table::{Column, GREEN, RED, RESET, Row, Table, WIDTH};
 use crate::shown::{ShownPath, wrap};
 use crate::snapshot::{FileState, FileStatus, LogStatus, Snapshot};
+use crate::wall_clock::{clock, zone};
 
 /// What is looked at.
 #[derive(Debug, Clone, Default)]
@@ -466,7 +468,7 @@ impl Moment<'_> {
         format!("acknowledged in the last {over}: {records} records, {bytes}\n")
     }
 
-    /// Which ini is in force, by its path and the time of its last change.
+    /// Which ini is in force, by its path and the time of its last change, and of which zone all times are.
     fn ini(&self) -> String {
         let config = &self.now.config;
         let mut text = format!("ini {}", ShownPath(&config.path));
@@ -476,7 +478,11 @@ impl Moment<'_> {
         if let Some(at) = config.last_applied.filter(|_| config.applied > 0) {
             text.push_str(&format!(", reloaded at {}", clock(at, self.at)));
         }
-        text
+        let zone = zone(self.at);
+        match config.modified.is_some() && text.len() + zone.len() < WIDTH {
+            true => format!("{text} {zone}"),
+            false => format!("{text}\ntimes are {zone}"),
+        }
     }
 }
 

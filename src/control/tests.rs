@@ -24,7 +24,7 @@ use super::server::*;
 use super::{AskError, Control, Request, ask, http, socket, wire_json};
 use crate::snapshot::{
     BrokerStatus, ConditionStatus, FileState, FileStatus, FollowsNothing, LogStatus, Loss,
-    NotFollowed, Snapshot, TopicStatus,
+    NotFollowed, Snapshot, TopicStatus, Unfollowed,
 };
 
 /// An ini whose state folder is `folder`.

@@ -158,17 +158,15 @@ impl Tailer {
                 None => self.report_truncated(lost.bytes, lost.offset),
             }
         }
-        for serial in &plan.gone {
-            if let Some(known) = seen.known.iter().find(|c| c.serial == *serial) {
-                log::warn!(
-                    "'{}': the file that was delivered up to offset {}, all that was seen of it ({}), is gone or \
-                     truncated by now, and no copy of it is to be found: what was added later is lost",
-                    ShownPath(&self.path),
-                    known.offset,
-                    known.identity,
-                );
-                self.note_perhaps_lost(known.offset);
-            }
+        for known in seen.perhaps_grown(&plan.gone) {
+            log::warn!(
+                "'{}': the file that was delivered up to offset {}, all that was seen of it ({}), is gone or \
+                 truncated by now, and no copy of it is to be found: what was added later is lost",
+                ShownPath(&self.path),
+                known.offset,
+                known.identity,
+            );
+            self.note_perhaps_lost(known.offset);
         }
     }
 

@@ -192,7 +192,7 @@ pub(super) mod tests {
     pub(in crate::tail) fn shared(checkpoints: Vec<Checkpoint>) -> Arc<Shared> {
         let saved = Saved {
             checkpoints,
-            sections: None,
+            ..Saved::default()
         };
         let discovery = Arc::new(Discovery::new(&[], Path::new("/nowhere")));
         let lanes = Lanes::new(|words| panic!("{words}"));

@@ -14,6 +14,8 @@ pub(super) struct Observation {
     pub(super) current: Current,
     /// The checkpoints of the path whose files are not open.
     pub(super) known: Vec<Checkpoint>,
+    /// The serial numbers of those of which only the topic of positions told.
+    pub(super) from_topic: Vec<u64>,
     /// The files that rotation may have left.
     pub(super) candidates: Vec<Candidate>,
     /// Candidates and open sources in the order in which they were written, as names and times tell.
@@ -29,6 +31,38 @@ pub(super) struct Observation {
     pub(super) begun_from_ns: Option<i64>,
     /// A folder could not be listed: a file that was not found may be there.
     pub(super) is_incomplete: bool,
+}
+
+impl Observation {
+    /// Those of the checkpoints `gone`, of which all that was seen is delivered, that may have got more unseen.
+    ///
+    /// ```text
+    /// app.log  is read to its end, truncated, and read from its beginning: its agent saw that, and what was lost then
+    /// SIGKILL, or a stop; and the state folder is lost
+    /// ```
+    /// The topic of positions forgets the first content in a transaction of its own, which may not have come: then two
+    /// checkpoints claim one file. The same is so of a file that was read to its end, rotated away and removed: that it
+    /// was finished goes with what is sent next. Where a later file is known by what was read of it, that came before.
+    pub(super) fn perhaps_grown<'a>(
+        &'a self,
+        gone: &'a [u64],
+    ) -> impl Iterator<Item = &'a Checkpoint> {
+        let known = self.known.iter();
+        known.filter(|known| gone.contains(&known.serial) && !self.was_seen_to_end(known))
+    }
+
+    /// Whether an agent came to the file that lies at the path now after it had seen the end of this one.
+    fn was_seen_to_end(&self, known: &Checkpoint) -> bool {
+        let Current::File { stat, matches } = &self.current else {
+            return false;
+        };
+        let is_later = |other: &&Checkpoint| other.serial > known.serial && other.offset > 0;
+        let is_there = |other: &Checkpoint| {
+            is_same_inode(other, stat) && has(matches, other.serial, ContentMatch::Continues)
+        };
+        let is_told_late = is_same_inode(known, stat) || self.from_topic.contains(&known.serial);
+        is_told_late && self.known.iter().filter(is_later).any(is_there)
+    }
 }
 
 /// What the agent knew of a path before.

@@ -46,6 +46,7 @@ impl Tailer {
     pub(super) fn observe(&mut self, look: Look) -> io::Result<Found> {
         let mut found = Found::default();
         let (known, is_without_skipped) = self.shared.registry.closed_of_path(&self.path);
+        found.seen.from_topic = self.shared.registry.told_by_topic(&known);
         found.seen.known = known;
         self.observe_open(&mut found)?;
         found.seen.adoption = if found.seen.known.is_empty() && self.sources.is_empty() {

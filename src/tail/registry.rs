@@ -33,6 +33,8 @@ struct Known {
     sections: HashSet<String>,
     /// Paths of which an older version kept no skipped files.
     without_skipped: HashSet<Arc<Path>>,
+    /// Serial numbers that only the topic of positions knew.
+    from_topic: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl FileRegistry {
             });
         }
         known.sections = saved.sections.iter().flatten().cloned().collect();
+        known.from_topic = saved.from_topic.iter().copied().collect();
         FileRegistry {
             known: Mutex::new(known),
             questions: Questions::default(),
@@ -96,6 +99,15 @@ impl FileRegistry {
         (found, known.without_skipped.contains(path))
     }
 
+    /// Which of these only the topic of positions knew, where they may stand as they were some time before the end.
+    pub(super) fn told_by_topic(&self, checkpoints: &[Checkpoint]) -> Vec<u64> {
+        let known = self.lock();
+        let serials = checkpoints.iter().map(|checkpoint| checkpoint.serial);
+        serials
+            .filter(|serial| known.from_topic.contains(serial))
+            .collect()
+    }
+
     /// What is known of the files of `path`, open or not. Of the open ones it is known where they were opened.
     pub(super) fn all_of_path(&self, path: &Path) -> Vec<Checkpoint> {
         let known = self.lock();
@@ -120,6 +132,19 @@ impl FileRegistry {
             (path.clone(), inodes)
         });
         files.filter(|(_, inodes)| inodes.len() > 1).collect()
+    }
+
+    /// The paths of files that are to be read on and that nobody has open, and how many bytes that are.
+    pub fn behind(&self) -> Vec<(Arc<Path>, u64)> {
+        let known = self.lock();
+        let entries = known.entries.values().filter(|entry| !entry.is_open);
+        let unread = entries.filter_map(|entry| {
+            let checkpoint = &entry.checkpoint;
+            let bytes = checkpoint.size.saturating_sub(checkpoint.offset);
+            let is_behind = checkpoint.is_unfinished() && bytes > 0;
+            is_behind.then(|| (checkpoint.path.clone(), bytes))
+        });
+        unread.collect()
     }
 
     /// The skipped files of `path` were looked for: from now on what is not known is new.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::tiles::{Added, Tiles};
 use crate::identity::FileTag;
 use crate::rewinds::Rewound;
+use crate::wall_clock::clock;
 
 /// The rewinds that are known, and what they explain.
 #[derive(Debug, Default)]
@@ -70,8 +71,9 @@ impl Rewinds {
 
     /// The same as numbers of bytes, and words behind each.
     pub(super) fn rows(&self) -> Vec<(u64, String)> {
+        let now = SystemTime::now();
         let row = |((at, path), bytes)| {
-            let at = humantime::format_rfc3339_seconds(at);
+            let at = clock(at, now);
             let of = match path {
                 "" => String::new(),
                 path => format!(" of {path}"),
@@ -109,9 +111,12 @@ mod tests {
         assert!(!explained(7, 20, 30), "once more than it was asked for");
         assert!(!explained(7, 0, 10) && !explained(7, 30, 50) && !explained(8, 30, 40));
         assert_eq!((rewinds.records, rewinds.bytes), (3, 30));
-        let words = |time| format!("bytes again by 'logagent rewind' (1970-01-01T00:{time}Z)");
-        let first = format!("{} of /a.log", words("00:30"));
-        let rows = [(10, first), (20, words("01:00"))];
+        let words = |seconds| {
+            let at = clock(UNIX_EPOCH + Duration::from_secs(seconds), SystemTime::now());
+            format!("bytes again by 'logagent rewind' ({at})")
+        };
+        let first = format!("{} of /a.log", words(30));
+        let rows = [(10, first), (20, words(60))];
         assert_eq!(rewinds.rows(), rows, "each with its time and its file");
     }
 }

@@ -157,6 +157,10 @@ fn the_topic_has_what_nobody_reads_if_it_would_be_read_without_that() {
     };
     let (_, positions) = read("a", &topic).move_on(&mut saved, 1);
     assert_eq!(positions.untold(0).collect::<Vec<_>>(), [5]);
+    assert_eq!(saved.from_topic, [0; 0]);
+    let mut lost = Saved::default();
+    read("a", &topic).move_on(&mut lost, 1);
+    assert_eq!(lost.from_topic, [4], "nobody else knew it");
 }
 
 #[test]

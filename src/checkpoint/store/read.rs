@@ -92,6 +92,7 @@ fn parse_table(text: &[u8], version: Version) -> Result<Saved, String> {
     Ok(Saved {
         sections: (version == Version::Three).then_some(sections),
         checkpoints,
+        ..Saved::default()
     })
 }
 
@@ -143,6 +144,7 @@ impl Generation {
             saved: Saved {
                 sections: Some(generation.sections),
                 checkpoints: generation.checkpoints,
+                ..Saved::default()
             },
         })
     }

@@ -332,6 +332,36 @@ fn a_second_opening_names_the_holder() {
     );
 }
 
+#[test]
+fn whether_an_agent_came_to_its_end_is_known_to_the_next_whatever_was_rewound_between_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let open = || Store::open(folder.path()).expect("opens");
+    let was_cut_off = || open().was_cut_off();
+    assert!(!was_cut_off(), "no agent ran");
+    let run = || {
+        let mark = open().run_mark();
+        mark.set();
+        mark
+    };
+    run().clear();
+    assert!(!was_cut_off());
+    drop(run());
+    // A rewind opens it, too.
+    assert!(was_cut_off() && was_cut_off());
+    let store = open();
+    let mark = store.run_mark();
+    mark.set();
+    let error = Store::open(folder.path()).expect_err("is locked");
+    let held = format!("in use by process {}\n", std::process::id());
+    assert!(error.to_string().contains(&held), "{error}");
+    drop(store);
+    mark.clear();
+    assert!(!was_cut_off());
+    // Earlier versions said who they are, and no more.
+    fs::write(folder.path().join("lock"), "4711\n").expect("is written");
+    assert!(!was_cut_off());
+}
+
 fn many() -> Vec<Checkpoint> {
     let path = |n| format!("/var/log/app-{n}.log");
     (0..100_000)

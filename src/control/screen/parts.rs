@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::measures::{about, age, ago, clock, count, per_mille_ms, size};
+use super::super::measures::{about, age, ago, count, per_mille_ms, size};
 use super::super::table::{Column, Row, Table};
 use super::{BEHIND_AFTER, LOST_FOR, Moment, View};
 use crate::rights;
@@ -12,6 +12,7 @@ use crate::snapshot::{
     TopicStatus,
 };
 use crate::topic_names::{collide, collision};
+use crate::wall_clock::clock;
 
 impl Moment<'_> {
     /// All topics, or those of what is looked at.
@@ -61,10 +62,13 @@ impl Moment<'_> {
             let recent = &broker.recent_latency;
             let latency = |per_mille| per_mille_ms(recent, &broker.latency, per_mille);
             let up = self.since(broker.up_since);
+            // Of a member that nothing was to be sent to there is no connection.
+            let is_down = up.is_none() && broker.last_error.is_some();
+            let none = if is_down { "no" } else { "-" };
             Row {
                 cells: vec![
                     broker.address.clone(),
-                    up.map_or_else(|| "no".to_owned(), age),
+                    up.map_or_else(|| none.to_owned(), age),
                     connected_as(&broker.about),
                     count(broker.in_flight_requests),
                     latency(500),
@@ -77,12 +81,12 @@ impl Moment<'_> {
                         None => "-".to_owned(),
                     },
                 ],
-                is_bad: up.is_none(),
+                is_bad: is_down,
             }
         });
         let mut table = Table::new(BROKERS, rows);
         if table.rows.is_empty() && self.now.conditions.is_empty() {
-            table.note = "BROKER: not asked yet: nothing to send".to_owned();
+            table.note = "BROKER: not connected yet".to_owned();
         }
         table
     }
@@ -248,7 +252,9 @@ impl Moment<'_> {
         });
         let bootstrap = self.now.bootstrap.iter().filter(|_| view.only.is_none());
         let bootstrap = bootstrap.filter_map(|one| self.note_of(one));
+        let unfollowed = self.unfollowed().filter(|_| view.only.is_none());
         let rows = changed.into_iter().chain(waiting).chain(sections);
+        let rows = rows.chain(unfollowed);
         let held = logs.iter().filter_map(|log| self.held(log));
         let rows = rows.chain(bootstrap).chain(held);
         let rows = rows.map(|(about, words)| Row {

@@ -4,7 +4,16 @@ use super::*;
 
 #[test]
 fn the_metrics_are_in_prometheus_format_and_have_the_numbers_of_the_snapshot() {
-    let text = Exposition::default().text(&later(sample()), at());
+    let mut snapshot = later(sample());
+    snapshot.brokers.push(BrokerStatus {
+        address: "not-needed:9093".to_owned(),
+        ..BrokerStatus::default()
+    });
+    let text = Exposition::default().text(&snapshot, at());
+    assert!(
+        !text.contains("logagent_broker_up{broker=\"not-needed"),
+        "{text}"
+    );
     let series = series(&text);
     for (name, expected) in [
         ("logagent_build_info{version=\"0.2.0\"}", 1.0),

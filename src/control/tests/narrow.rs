@@ -1,8 +1,8 @@
 //! What an operator needs of a screen stays readable where names are long, several things are wrong or much is said.
 
 use super::*;
-use crate::control::measures::clock;
 use crate::snapshot::ALL_BROKERS;
+use crate::wall_clock::clock;
 
 fn few() -> View {
     View {
@@ -176,6 +176,39 @@ fn a_time_of_another_day_has_its_date() {
         before.starts_with("2025-11-2") && before.ends_with(&today),
         "{before}"
     );
+}
+
+#[test]
+fn files_that_no_section_follows_any_more_are_a_note_with_what_to_do_and_nothing_wrong() {
+    let mut snapshot = sample();
+    let said = |snapshot: &Snapshot, view: &View| {
+        let text = text_of(snapshot, view);
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let word = Screen::new(&snapshot, at(), &few()).word;
+    assert!(!said(&snapshot, &few()).contains("in no section"));
+    snapshot.unfollowed = Unfollowed {
+        files: 1,
+        bytes: 8,
+        first: vec!["/srv/old.log (8 B)".to_owned()],
+    };
+    let text = said(&snapshot, &few());
+    let words = " 1 file is in no section any more, and 8 B of it were not sent: /srv/old.log (8 B); a section that \
+                 names it sends that, 'logagent rewind FILE --to end' while the agent is stopped leaves it out";
+    assert!(text.contains(words), "{text}");
+    snapshot.unfollowed.files = 5;
+    let text = said(&snapshot, &few());
+    let words = " 5 files are in no section any more, and 8 B of them were not sent: /srv/old.log (8 B) and 4 more; a \
+                 section that names them ";
+    assert!(text.contains(words), "{text}");
+    assert_eq!(Screen::new(&snapshot, at(), &few()).word, word);
+    let only = View {
+        only: Some("app".to_owned()),
+        ..few()
+    };
+    let text = said(&snapshot, &only);
+    assert!(!text.contains("in no section"), "{text}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What is made of a snapshot: screens and JSON.
 
 use super::*;
-use crate::control::measures::clock;
 use crate::snapshot::LastMinute;
+use crate::wall_clock::{clock, zone};
 
 fn screen(now: &Snapshot, view: &View) -> Screen {
     Screen::new(now, at(), view)
@@ -25,6 +25,7 @@ fn the_screen_has_the_form_that_operators_know() {
     assert_eq!(before, "logagent 0.2.0  pid 4711  up 3d 4h  logagent.ini");
     assert!(after.ends_with(":02:00"), "{after}");
     let (reloaded, since) = (clock(ago(725), at()), clock(ago(125), at()));
+    let zone = zone(at());
     assert_eq!(
         rest,
         format!(
@@ -58,7 +59,7 @@ kafka1:9093  3d 4h  4.1 TLS, SCRAM          2     3.9     9.5  -
 kafka2:9093  3d 4h  no TLS                  1       -       -  -
 buffers 31 of 64 MiB   positions written 0.4 s ago
 process 42 MiB   threads 9   descriptors 35 of 1024, 21 of them files
-ini /etc/logagent/logagent.ini of {after}, reloaded at {reloaded}
+ini /etc/logagent/logagent.ini of {after}, reloaded at {reloaded} {zone}
 "
         )
     );
@@ -210,10 +211,14 @@ fn an_agent_that_was_never_asked_to_send_says_so_and_one_file_is_one() {
     snapshot.conditions.clear();
     let text = screen_of(&snapshot);
     assert!(text.contains("\n\nTOPIC: none was sent to yet\n"), "{text}");
-    assert!(
-        text.contains("\n\nBROKER: not asked yet: nothing to send\n"),
-        "{text}"
-    );
+    assert!(text.contains("\n\nBROKER: not connected yet\n"), "{text}");
+    // A member of the cluster that was not needed is not down.
+    snapshot.brokers.push(BrokerStatus {
+        address: "kafka1:9092".to_owned(),
+        ..BrokerStatus::default()
+    });
+    let text = screen_of(&snapshot);
+    assert!(text.contains("\nkafka1:9092  -   - "), "{text}");
     snapshot.files.truncate(3);
     let text = screen_of(&snapshot);
     assert!(

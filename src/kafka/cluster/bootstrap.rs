@@ -86,6 +86,15 @@ impl Cluster {
         true
     }
 
+    /// Members that are known now, and were connected to as bootstrap brokers, are connected as members.
+    pub(crate) fn know_again(&mut self) {
+        let is_member = |peer: &&Peer| matches!(peer, Peer::Node(_));
+        let members: Vec<Peer> = self.brokers.keys().filter(is_member).copied().collect();
+        for member in members {
+            self.takes_over_a_seed(member);
+        }
+    }
+
     /// There is a question that no broker can be asked now: where none is connected, one will be. Returns when to try
     /// again.
     pub(crate) fn wants_connection(&mut self, now: Instant) -> Option<Instant> {

@@ -95,6 +95,11 @@ impl MetadataSchedule {
         self.sent += 1;
     }
 
+    /// A broker has answered.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
     /// Nothing is to be asked before the last answer is too old.
     pub(crate) fn is_at_rest(&self) -> bool {
         !self.wanted && self.probe_at.is_none() && self.asked.is_none() && self.answered.is_some()

@@ -80,6 +80,8 @@ pub(crate) struct Machine {
     pub(super) finishing: bool,
     /// When the idle buffers are freed.
     trim_at: Option<Instant>,
+    /// When the brokers are asked who they are, though nothing is to be sent.
+    pub(super) introduce_at: Option<Instant>,
     pub(super) random: fastrand::Rng,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -114,6 +116,7 @@ impl Machine {
             drop_at: now + DROP_INTERVAL,
             finishing: false,
             trim_at: None,
+            introduce_at: None,
             random,
             config,
             metrics,
@@ -178,6 +181,7 @@ impl Machine {
         if self.transactional.is_some() {
             next = min_deadline(next, self.drive_transaction(now));
         }
+        next = min_deadline(next, self.introduce(now));
         if self.has_topics() {
             next = min_deadline(next, self.ask_for_metadata(now));
             let client_id = &self.config.client_id;
@@ -288,7 +292,7 @@ impl Machine {
         self.topic_numbers.get(name).copied()
     }
 
-    fn has_topics(&self) -> bool {
+    pub(super) fn has_topics(&self) -> bool {
         !self.topic_numbers.is_empty()
     }
 
@@ -362,7 +366,7 @@ impl Machine {
         }
     }
 
-    fn ask_for_metadata(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn ask_for_metadata(&mut self, now: Instant) -> Option<Instant> {
         let (topics, asked_next) = (&mut self.topics, &mut self.asked_next);
         let choose = || topics_to_ask(topics, asked_next, now);
         self.cluster.ask_if_due(choose, now)

@@ -21,6 +21,7 @@
 //! | `placement.rs` | which partition a batch goes to |
 //! | `partition.rs`, `batch.rs` | order, sequence numbers, what is in flight, which file bytes it covers |
 //! | `producer_id.rs` | which producer id is good, and which sequence number is next |
+//! | `introduction.rs` | that brokers are asked who they are where nothing is to be sent |
 //! | `going_over.rs` | what stays and what is made anew when the configuration changes |
 //! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
 //! | `transactional.rs` | what is in the transaction, and how far it is |
@@ -44,6 +45,7 @@ pub(crate) mod dead_letter;
 pub(crate) mod encoder;
 mod going_over;
 mod heartbeat;
+mod introduction;
 pub(crate) mod machine;
 pub(crate) mod output;
 pub(crate) mod partition;

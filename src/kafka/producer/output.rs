@@ -75,6 +75,12 @@ impl NativeOutput {
         self
     }
 
+    /// The same, which tells of its brokers before there is something to send.
+    pub(crate) fn introducing_itself(mut self) -> Self {
+        self.machine.introduces_itself(Instant::now());
+        self
+    }
+
     fn report(&self, spans: Vec<Span>) {
         if !spans.is_empty() {
             let producer = self.k;

@@ -26,6 +26,7 @@ use crate::tailer_handle::testing::handle;
 
 use super::machine::{Machine, Now};
 
+mod introduction;
 mod pauses;
 
 pub(super) struct Play {

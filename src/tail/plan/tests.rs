@@ -286,6 +286,43 @@ fn nothing_is_given_up_while_a_folder_cannot_be_listed() {
     assert!(plan.lost.is_empty() && plan.gone.is_empty());
 }
 
+/// An agent read 7 to its end and 8 up to an offset, and was killed; what the next one knows of both comes from the topic
+/// of positions, where 7 stands as if it were still to be read on.
+#[test]
+fn what_ended_before_the_file_at_the_path_was_read_is_not_perhaps_lost() {
+    let perhaps_lost = |known: [Checkpoint; 2], from_topic: &[u64]| {
+        let seen = Observation {
+            current: at_path(2, [matched(6, CONTINUES), matched(8, CONTINUES)].concat()),
+            known: known.into(),
+            from_topic: from_topic.into(),
+            ..Observation::default()
+        };
+        let made = plan(&seen);
+        assert_eq!(made.sources.len(), 1);
+        let lost: Vec<u64> = made.lost.iter().map(|lost| lost.serial).collect();
+        let grown = seen.perhaps_grown(&made.gone);
+        (lost, grown.map(|known| known.serial).collect::<Vec<_>>())
+    };
+    let (none, it) = (vec![], vec![7]);
+    let now = || checkpoint(8, 2, 100, 100);
+    let is_of = |inode| checkpoint(7, inode, 100, 100);
+    // Truncated: its agent saw that. Or another file, of the same number perhaps.
+    let nothing = (none.clone(), none.clone());
+    assert_eq!(perhaps_lost([is_of(2), now()], &[]), nothing);
+    assert_eq!(perhaps_lost([is_of(2), now()], &[7, 8]), nothing);
+    assert_eq!(perhaps_lost([is_of(1), now()], &[7, 8]), nothing);
+    // What an agent knew that was not finished, and what comes before a file of which nothing was read.
+    let perhaps = (none.clone(), it.clone());
+    assert_eq!(perhaps_lost([is_of(1), now()], &[]), perhaps);
+    let unread = checkpoint(8, 2, 0, 100);
+    assert_eq!(perhaps_lost([is_of(2), unread], &[7, 8]), perhaps);
+    let earlier = checkpoint(6, 2, 100, 100);
+    assert_eq!(perhaps_lost([is_of(1), earlier], &[6, 7]), perhaps);
+    // Bytes that were seen and not delivered are lost for certain.
+    let behind = checkpoint(7, 2, 100, 120);
+    assert_eq!(perhaps_lost([behind, now()], &[7, 8]), (it, none));
+}
+
 #[test]
 fn what_was_rotated_away_before_a_log_was_first_seen_is_skipped() {
     let seen = Observation {

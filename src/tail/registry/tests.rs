@@ -110,11 +110,11 @@ fn an_inode_number_that_was_handed_out_again_replaces_nothing() {
 #[test]
 fn serial_numbers_go_on_after_a_restart() {
     let registry = FileRegistry::new(&Saved {
-        sections: None,
         checkpoints: vec![Checkpoint {
             serial: 41,
             ..checkpoint("/a", 5)
         }],
+        ..Saved::default()
     });
     assert_eq!(
         registry

@@ -66,6 +66,7 @@ pub(super) fn saved(checkpoints: &[Checkpoint]) -> Saved {
     Saved {
         sections: Some(sections()),
         checkpoints: checkpoints.to_vec(),
+        ..Saved::default()
     }
 }
 
