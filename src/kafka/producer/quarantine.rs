@@ -234,18 +234,25 @@ impl Machine {
                 }
             })
         };
-        let before = quarantine.apart.len();
-        quarantine.apart.retain(|spot, _| is_there(spot));
+        let mut released = Vec::new();
+        quarantine.apart.retain(|spot, _| {
+            let stays = is_there(spot);
+            if !stays {
+                released.push(*spot);
+            }
+            stays
+        });
         let passed = quarantine
             .trial
             .take_if(|trial| trial.is_passed || !is_there(&trial.spot));
-        if let Some(trial) = &passed
-            && let Some(topic) = topics.get(trial.spot.0).and_then(Option::as_ref)
-        {
-            log::info!("{} is taken again", place(&topic.name, trial.spot.1));
-        }
-        if passed.is_none() && quarantine.apart.len() == before {
+        released.extend(passed.map(|trial| trial.spot));
+        if released.is_empty() {
             return;
+        }
+        for (number, index) in released {
+            if let Some(topic) = topics.get(number).and_then(Option::as_ref) {
+                log::info!("{} is taken again", place(&topic.name, index));
+            }
         }
         let trial = quarantine.trial.iter().map(|trial| &trial.spot);
         let spots: Vec<Spot> = quarantine.apart.keys().chain(trial).copied().collect();
