@@ -26,7 +26,7 @@
 //! | `transaction.rs` | what belongs together: committed, aborted, and when to ask which |
 //! | `transactional.rs` | what is in the transaction, and how far it is |
 //! | `committing.rs` | what the machine does for it: sealed, asked, committed, sent again |
-//! | `quarantine.rs` | what is left out of transactions, so that the others go on |
+//! | `setting_apart.rs`, `quarantine.rs` | what is left out of transactions, so that the others go on |
 //! | `encoder.rs` | how lines become a record batch, and how large |
 //!
 //! # When can a record arrive twice, or out of order?
@@ -54,6 +54,7 @@ pub(crate) mod planted;
 pub(crate) mod producer_id;
 mod quarantine;
 pub(crate) mod sending;
+mod setting_apart;
 pub(crate) mod topic;
 pub(crate) mod transaction;
 pub(crate) mod transactional;

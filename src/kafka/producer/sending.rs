@@ -68,6 +68,9 @@ impl Machine {
         for n in 0..self.ready.len() {
             let place = self.turn.wrapping_add(n) % self.ready.len();
             let (topic, partition) = self.ready[place];
+            if !self.lets(topic, partition) {
+                continue;
+            }
             let at = self.add_to_round((topic, partition), linger, round, now);
             next = min_deadline(next, at);
         }
@@ -83,9 +86,6 @@ impl Machine {
         round: &mut Round,
         now: Instant,
     ) -> Option<Instant> {
-        if !self.lets(number, index) {
-            return None;
-        }
         let policy = self.policy();
         let topic = self.topics[number].as_mut()?;
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));

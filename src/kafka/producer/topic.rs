@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::backoff::Backoff;
 use crate::batch::{Batch, SourceId};
 use crate::condition::Condition;
 use crate::config::Partitioner;
@@ -22,7 +23,22 @@ use super::planted::{self, Bug};
 
 mod parked;
 
-use parked::{Parked, ParkedBy};
+/// A topic that cannot be written for now.
+#[derive(Debug)]
+struct Parked {
+    by: ParkedBy,
+    backoff: Backoff,
+    probe_at: Instant,
+}
+
+/// Who said so, and with that, what can end it.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum ParkedBy {
+    /// Metadata; better metadata ends it.
+    Metadata,
+    /// The answer to a Produce request; an acknowledged batch ends it.
+    Produce,
+}
 
 /// What metadata said of a partition last and was believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //! ```
 //! Everything that was accepted before the seal belongs to the transaction. So for each file it holds what follows the
 //! transaction before without a gap, and a position is one number. What is accepted after the seal waits. What Kafka does
-//! not take is set apart before long: see `quarantine.rs`.
+//! not take is set apart before long: see `setting_apart.rs`.
 //!
 //! A batch that is acknowledged is retained, encoded as it is, until the transaction is committed. After an abort it is
 //! signed anew and goes again: the files are not read again, and may be gone by then.

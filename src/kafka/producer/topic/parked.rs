@@ -5,24 +5,7 @@ use std::time::Instant;
 use crate::backoff::Backoff;
 use crate::kafka::protocol::error_code::Verdict;
 
-use super::Topic;
-
-/// A topic that cannot be written for now.
-#[derive(Debug)]
-pub(super) struct Parked {
-    pub(super) by: ParkedBy,
-    backoff: Backoff,
-    pub(super) probe_at: Instant,
-}
-
-/// Who said so, and with that, what can end it.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(super) enum ParkedBy {
-    /// Metadata; better metadata ends it.
-    Metadata,
-    /// The answer to a Produce request; an acknowledged batch ends it.
-    Produce,
-}
+use super::{Parked, ParkedBy, Topic};
 
 impl Topic {
     /// It cannot be written for now.
