@@ -37,6 +37,10 @@ impl Machine {
             let topic = number.and_then(|number| self.topics[number].as_ref());
             return topic.is_none_or(|topic| topic.is_empty());
         }
+        if transactional.quarantine.is_empty() {
+            let mut topics = self.topics.iter().flatten();
+            return self.ready.is_empty() && topics.all(|topic| topic.is_empty());
+        }
         let apart = &transactional.quarantine.apart;
         let mut topics = (0..).zip(&self.topics);
         topics.all(|(number, topic)| {
