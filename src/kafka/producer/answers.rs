@@ -192,7 +192,7 @@ impl Machine {
                 if !partition.retain(batch) {
                     return;
                 }
-                transactional.retains(batch.topic, batch.partition);
+                transactional.retains(batch.topic, batch.partition, now);
                 None
             }
             None => match partition.acknowledge(batch, &mut self.encoder) {
@@ -300,6 +300,10 @@ impl Machine {
             let partition = self.partition(batch.topic, batch.partition)?;
             partition.retry_at(now + CONCURRENT_PAUSE);
             return Some(None);
+        }
+        if let Some(transactional) = &mut self.transactional {
+            let quarantine = &mut transactional.quarantine;
+            quarantine.is_refused(batch.topic, batch.partition, now);
         }
         let is_refused = self.transaction_refused(verdict, failed.is_oldest, now);
         is_refused.then_some(Some(ABORTED))

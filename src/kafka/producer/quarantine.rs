@@ -54,6 +54,8 @@ pub(super) struct Waiting {
     pub(super) starts: HashMap<SourceId, u64>,
     /// All that an abort would have wait here.
     pub(super) sources: HashSet<SourceId>,
+    /// A broker has something of it and has not answered.
+    pub(super) is_in_flight: bool,
     /// Something of it may be in the log of the partition, or something behind it is.
     pub(super) is_begun: bool,
 }
@@ -100,6 +102,15 @@ impl Quarantine {
         }
     }
 
+    /// A batch of that partition is refused: a trial of it need not go on.
+    pub(super) fn is_refused(&mut self, topic: usize, partition: usize, now: Instant) {
+        if let Some(trial) = &mut self.trial
+            && trial.spot == (topic, Some(partition))
+        {
+            trial.until = now;
+        }
+    }
+
     /// The trial is over, and what was tried is set apart as before. When a parked topic is tried is its own affair.
     pub(super) fn has_failed(&mut self, is_parked: bool, now: Instant) {
         if let Some(trial) = self.trial.take() {
@@ -143,4 +154,4 @@ impl Unacknowledged {
 }
 
 /// What is not parked is set apart for so long before it is tried again, at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);

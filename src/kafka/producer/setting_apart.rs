@@ -4,7 +4,7 @@
 //! a leader, would hold up the lines of all others for as long as that lasts.
 //! ```text
 //!    sealed, and something is not acknowledged:
-//!       its topic is parked, or PATIENCE is over
+//!       its topic is parked, or nothing moves for as long as PATIENCE, and none of it is in flight
 //!         nothing of it may be in the log ------> set apart; the others are committed
 //!         something of it may be there ---------> abort; the others go again without it
 //!    between two transactions, so often:
@@ -220,7 +220,11 @@ impl Machine {
         {
             return None;
         }
-        let late = sealed + PATIENCE;
+        // A slow way to the brokers is no reason: while something moves, all else has its turn.
+        let late = transactional
+            .moved
+            .map_or(sealed, |moved| moved.max(sealed))
+            + PATIENCE;
         let unacknowledged = self.unacknowledged();
         let spots = self.stuck(&unacknowledged, late <= now);
         if spots.is_empty() {
@@ -270,9 +274,12 @@ impl Machine {
         };
         let is_stuck = |(spot, waiting): &(&Spot, &Waiting)| {
             let topic = self.topics[spot.0].as_ref();
-            // The answer to what a parked topic was sent last comes before long.
             let is_parked = topic.is_some_and(|topic| topic.is_parked() && !waiting.is_begun);
-            !is_apart(spot) && (is_parked || is_late) && unacknowledged.is_separate(**spot)
+            // An answer comes, or the connection is given up.
+            !waiting.is_in_flight
+                && !is_apart(spot)
+                && (is_parked || is_late)
+                && unacknowledged.is_separate(**spot)
         };
         let stuck = unacknowledged.spots.iter().filter(is_stuck);
         stuck.map(|(spot, _)| *spot).collect()
@@ -302,6 +309,7 @@ impl Machine {
                     found.is_home(span.source, spot);
                 }
                 if let Some(waiting) = found.spots.get_mut(&spot) {
+                    waiting.is_in_flight = partition.in_flight() > 0;
                     let sources = partition.retained_spans().map(|span| span.source);
                     waiting.sources.extend(sources);
                     let mut retained = partition.retained_spans();

@@ -72,6 +72,8 @@ pub(crate) struct Transactional {
     pub(super) began: Option<Instant>,
     /// When no more was taken.
     pub(super) sealed: Option<Instant>,
+    /// When something of it was acknowledged last.
+    pub(super) moved: Option<Instant>,
     pub(super) sent_bytes: usize,
     /// What came after the seal.
     pub(super) held: VecDeque<(Batch, Instant)>,
@@ -111,6 +113,7 @@ impl Transactional {
             stage: Stage::Filling,
             began: None,
             sealed: None,
+            moved: None,
             sent_bytes: 0,
             held: VecDeque::new(),
             aside: Vec::new(),
@@ -158,7 +161,8 @@ impl Transactional {
     }
 
     /// A partition has got a batch that is kept until the commit.
-    pub(super) fn retains(&mut self, topic: usize, partition: usize) {
+    pub(super) fn retains(&mut self, topic: usize, partition: usize, now: Instant) {
+        self.moved = Some(now);
         self.quarantine.took(topic, partition);
         self.touched.insert(topic);
         self.transaction.acknowledged();
@@ -185,7 +189,7 @@ impl Transactional {
     pub(super) fn start_over(&mut self) {
         self.stage = Stage::Filling;
         self.began = None;
-        self.sealed = None;
+        (self.sealed, self.moved) = (None, None);
         self.sent_bytes = 0;
         self.touched.clear();
     }

@@ -36,9 +36,9 @@ use crate::tailer_handle::testing::handle;
 use world::{COORDINATOR, POSITIONS, TOPICS, World, Wrong, asked};
 
 const FILES: usize = 8;
-/// What has nothing to do with anything that is wrong is committed within this. It is the patience, a transaction, and
-/// some trials of others, each of which may end in an abort.
-const BEFORE_LONG: Duration = Duration::from_secs(45);
+/// What has nothing to do with anything that is wrong, or has not any more, is committed within this: it is tried again, and
+/// waits for transactions of which others are set apart, and for trials of others.
+const BEFORE_LONG: Duration = Duration::from_secs(60);
 
 /// Time does not go on faster: connections have to keep up with it.
 const TICK: Duration = Duration::from_millis(100);
@@ -464,7 +464,7 @@ fn what_is_not_taken_holds_up_nothing_else_and_all_is_committed_once_and_in_orde
     let (mut wrong, mut trials) = (Vec::new(), 0u32);
     for seed in 0..count.unwrap_or(24) {
         let mut run = Run::new(seed);
-        if let Err(what) = run.go(6_000) {
+        if let Err(what) = run.go(8_000) {
             wrong.push(format!("seed {seed}: {}", &what[..what.len().min(3_000)]));
         }
         trials += run.machine.trials();
