@@ -358,16 +358,13 @@ fn replaces_known(one: &Checkpoint, other: &Checkpoint) -> bool {
 }
 
 impl Known {
-    /// A tailer that is done, with `--once`, holds its files no more though they are open here, and the number of an
-    /// inode may be another's by then, which that tailer knows nothing of. Where the time of birth is not known, as that
-    /// of archives, it is taken for the same file.
+    /// Whether a tailer has that very file open. One that is done, with `--once`, holds its files no more though they are
+    /// open here, and the number of an inode may be another's by then, which that tailer knows nothing of. An archive has
+    /// no time of birth, so it is none of the others.
     fn is_open(&self, inode: Inode, born_ns: i64) -> bool {
         let serials = self.by_inode.get(&inode).into_iter().flatten();
         let mut entries = serials.filter_map(|serial| self.entries.get(serial));
-        entries.any(|entry| {
-            let known_ns = entry.checkpoint.identity.born_ns;
-            entry.is_open && (born_ns == 0 || known_ns == 0 || known_ns == born_ns)
-        })
+        entries.any(|entry| entry.is_open && entry.checkpoint.identity.born_ns == born_ns)
     }
 
     /// Enters a checkpoint under the next serial number.

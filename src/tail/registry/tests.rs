@@ -55,9 +55,11 @@ fn the_inode_number_of_a_file_that_a_tailer_of_once_has_left_may_be_another_file
     };
     let (first, _) = registry.open(born("/a", 7)).expect("is free");
     assert!(registry.open(born("/b", 7)).is_none(), "the same file");
-    assert!(registry.open(born("/b", 0)).is_none(), "perhaps the same");
     assert!(!registry.is_open(first.identity.inode, 8));
     assert!(registry.open(born("/b", 8)).is_some(), "another file");
+    assert!(!registry.is_open(first.identity.inode, 0));
+    assert!(registry.open(born("/a.gz", 0)).is_some(), "an archive");
+    assert!(registry.open(born("/a.gz", 0)).is_none());
 }
 
 #[test]
