@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::process::geteuid;
 
+use crate::shown::ShownPath;
 use crate::users::user_name;
 
 /// What is said behind an error of `path`, where it is one of rights: whose it is, and what mends it. Looks at the file
@@ -14,9 +15,26 @@ pub(crate) fn mend(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         // The agent's own refusal of a link says itself what is about it.
         _ if error.raw_os_error().is_none() => String::new(),
-        io::ErrorKind::PermissionDenied => format!("{}: {}", rights(path), command("r")),
+        io::ErrorKind::PermissionDenied => match closed_folder(path) {
+            Some(folder) => format!(
+                ", as folder '{}' is closed{}",
+                ShownPath(folder),
+                mend_folder(folder)
+            ),
+            None => format!("{}: {}", rights(path), command("r")),
+        },
         _ => String::new(),
     }
+}
+
+/// The upper folder that may not be entered, if that is what keeps `path` from being looked at.
+fn closed_folder(path: &Path) -> Option<&Path> {
+    let is_denied = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let is_hidden = path.metadata().err().is_some_and(is_denied);
+    let mut upper = path.ancestors().skip(1);
+    upper
+        .find(|folder| folder.metadata().is_ok())
+        .filter(|_| is_hidden)
 }
 
 /// The same of a folder.

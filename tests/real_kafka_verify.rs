@@ -505,6 +505,32 @@ fn verify_counts_what_was_sent_again_after_a_kill() {
 }
 
 #[test]
+fn what_a_copy_lacks_that_was_read_before_the_log_was_truncated_is_in_the_topic_alone() {
+    let kafka = RealKafka::current();
+    let topic = kafka.fresh_topic("copied", 1);
+    let mut env = tagging(&kafka, &topic);
+    let lines = text("app", 100);
+    env.append("app.log", &lines);
+    env.start();
+    kafka.wait_for_records(&topic, 100, LONG);
+    env.wait_for_checkpoint_at_the_end_of("app.log");
+    for kept in [lines.len() - 3, start(&lines, 98) as usize] {
+        env.append("app.log.1", "");
+        std::fs::write(env.path("app.log.1"), &lines[..kept]).unwrap();
+        env.open("app.log").set_len(0).unwrap();
+        env.append("app.log", "next\n");
+        env.wait_for_checkpoint_at_the_end_of("app.log");
+        let (code, said) = verify(&env, &[]);
+        assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+    }
+    // Other bytes are a difference all the same.
+    let other = lines[..lines.len() - 4].to_owned() + "?";
+    std::fs::write(env.path("app.log.1"), other).unwrap();
+    let (code, said) = verify(&env, &[]);
+    assert_eq!((code, findings(&said).len()), (Some(1), 1), "{said}");
+}
+
+#[test]
 fn verify_knows_dead_letters_and_what_nobody_wrote() {
     let kafka = RealKafka::current();
     let topic = kafka.fresh_name("letters");

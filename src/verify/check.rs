@@ -228,20 +228,23 @@ impl<'a> Checker<'a> {
             .filter(|len| *len <= MOST_BYTES)
             .ok_or(Unheld::Long)?;
         let bytes = self.read(file, origin.offset, len).ok_or(Unheld::Gone)?;
+        // A copy was made before the line was whole, and the log truncated after that: the rest is in the topic alone.
+        let is_cut = bytes.len() < len && (!has_file_bytes || value.starts_with(bytes));
         if !has_file_bytes {
             // What was made of the bytes is not made again; that they are there is known.
-            return match bytes.len() < len {
-                true => Ok(false),
-                false => Err(Unheld::Made),
-            };
+            return Err(match is_cut {
+                true => Unheld::Gone,
+                false => Unheld::Made,
+            });
         }
         let is_right = is_made_of(value, bytes, origin.len, strip_cr);
-        if is_right || self.certainty(file) == Some(Certainty::Known) {
-            return Ok(is_right);
-        }
+        let is_known = self.certainty(file) == Some(Certainty::Known);
         // Another file may have begun with the same line.
-        if self.files[file].searches >= MOST_SEARCHES {
-            return Ok(false);
+        if is_right || is_known || self.files[file].searches >= MOST_SEARCHES {
+            return match is_cut && !is_right {
+                true => Err(Unheld::Gone),
+                false => Ok(is_right),
+            };
         }
         self.files[file].searches += 1;
         let (tag, path) = (self.files[file].tag, self.files[file].path.clone());
@@ -263,7 +266,10 @@ impl<'a> Checker<'a> {
             self.files[file].content = other;
             self.note_open(file);
         }
-        Ok(is_right)
+        match is_cut && !is_right {
+            true => Err(Unheld::Gone),
+            false => Ok(is_right),
+        }
     }
 
     /// How long the line is that begins there on disk.

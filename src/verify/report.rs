@@ -99,7 +99,7 @@ const REASONS: [(Reason, &str, &str); 11] = [
 pub(super) enum Unheld {
     /// It is no bytes of the file, but was made of them.
     Made,
-    /// The file is not on disk.
+    /// The file is not on disk, or ends before.
     Gone,
     /// It is made of too many bytes.
     Long,
