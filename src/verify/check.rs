@@ -237,39 +237,35 @@ impl<'a> Checker<'a> {
                 false => Unheld::Made,
             });
         }
-        let is_right = is_made_of(value, bytes, origin.len, strip_cr);
-        let is_known = self.certainty(file) == Some(Certainty::Known);
-        // Another file may have begun with the same line.
-        if is_right || is_known || self.files[file].searches >= MOST_SEARCHES {
-            return match is_cut && !is_right {
-                true => Err(Unheld::Gone),
-                false => Ok(is_right),
-            };
-        }
-        self.files[file].searches += 1;
-        let (tag, path) = (self.files[file].tag, self.files[file].path.clone());
-        let section = self.files[file]
-            .log
-            .and_then(|log| self.config.logs.get(log));
-        let mut has_it = |content: &mut Content| {
-            Some(is_made_of(
-                value,
-                content.read(origin.offset, len),
-                origin.len,
-                strip_cr,
-            ))
-        };
-        let section = section.map(|section| &**section);
-        let other = self.disk.find(tag, &path, section, &mut has_it);
-        let is_right = other.is_some();
-        if is_right {
-            self.files[file].content = other;
-            self.note_open(file);
-        }
+        let is_right = is_made_of(value, bytes, origin.len, strip_cr)
+            || self.another_has(file, origin, value, strip_cr);
         match is_cut && !is_right {
             true => Err(Unheld::Gone),
             false => Ok(is_right),
         }
+    }
+
+    /// Whether another file on disk has the record, which may have begun with the same line: it is read from then on.
+    fn another_has(&mut self, file: usize, origin: Origin, value: &[u8], strip_cr: bool) -> bool {
+        let is_known = self.certainty(file) == Some(Certainty::Known);
+        if is_known || self.files[file].searches >= MOST_SEARCHES {
+            return false;
+        }
+        self.files[file].searches += 1;
+        let (tag, path) = (self.files[file].tag, self.files[file].path.clone());
+        let len = usize::try_from(origin.len).unwrap_or(MOST_BYTES);
+        let mut has_it = |content: &mut Content| {
+            let bytes = content.read(origin.offset, len);
+            Some(is_made_of(value, bytes, origin.len, strip_cr))
+        };
+        let section = self.section(file);
+        let other = self.disk.find(tag, &path, section, &mut has_it);
+        let is_found = other.is_some();
+        if is_found {
+            self.files[file].content = other;
+            self.note_open(file);
+        }
+        is_found
     }
 
     /// How long the line is that begins there on disk.
