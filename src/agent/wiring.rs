@@ -22,7 +22,7 @@ use crate::batch::Batch;
 use crate::budget::Budget;
 use crate::buffer::BufferPool;
 use crate::checkpoint::positions::TopicPositions;
-use crate::checkpoint::{self, Registrar, Store};
+use crate::checkpoint::{self, Registrar, RunMark, Store};
 use crate::config::{Config, Protocol};
 use crate::control::{Control, Inbox};
 use crate::deadline::Deadline;
@@ -139,10 +139,7 @@ impl Agent {
             watcher.run();
             true
         })?;
-        if let Some(mark) = &run_mark {
-            mark.set();
-        }
-        agent.run_mark = run_mark;
+        agent.run_mark = run_mark.inspect(RunMark::set);
         Ok(Started {
             agent,
             first_look,

@@ -303,7 +303,7 @@ impl Machine {
         }
         if let Some(transactional) = &mut self.transactional {
             let quarantine = &mut transactional.quarantine;
-            quarantine.is_refused(batch.topic, batch.partition, now);
+            quarantine.refused(batch.topic, batch.partition, now);
         }
         let is_refused = self.transaction_refused(verdict, failed.is_oldest, now);
         is_refused.then_some(Some(ABORTED))

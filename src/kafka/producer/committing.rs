@@ -34,15 +34,15 @@ impl Machine {
     }
 
     /// Keeps a batch back that comes too late for the transaction, and otherwise gives it back.
-    pub(super) fn hold_back(&mut self, batch: Batch, now: Instant) -> Option<Batch> {
+    pub(super) fn hold_back(&mut self, batch: Batch) -> Option<Batch> {
         let Some(transactional) = &mut self.transactional else {
             return Some(batch);
         };
-        let batch = transactional.quarantine.hold_back(batch, now)?;
+        let batch = transactional.quarantine.hold_back(batch)?;
         if !transactional.is_sealed() {
             return Some(batch);
         }
-        transactional.held.push_back((batch, now));
+        transactional.held.push_back(batch);
         None
     }
 
@@ -358,7 +358,7 @@ impl Machine {
             .transactional
             .as_deref_mut()
             .map(|transactional| std::mem::take(&mut transactional.held));
-        for (batch, _) in held.unwrap_or_default() {
+        for batch in held.unwrap_or_default() {
             self.push(batch, now);
         }
     }

@@ -128,7 +128,7 @@ impl Machine {
         if batch.data.is_empty() {
             return;
         }
-        let Some(batch) = self.hold_back(batch, now) else {
+        let Some(batch) = self.hold_back(batch) else {
             return;
         };
         if let Some(transactional) = &mut self.transactional {

@@ -16,10 +16,8 @@ pub(super) struct Quarantine {
     /// Of which something is set apart or on trial.
     pub(super) sources: HashSet<SourceId>,
     /// What came of them later.
-    pub(super) held: VecDeque<(Batch, Instant)>,
+    pub(super) held: VecDeque<Batch>,
     pub(super) trial: Option<Trial>,
-    #[cfg(test)]
-    pub(super) trials: u32,
 }
 
 /// When a spot is tried again.
@@ -67,11 +65,11 @@ impl Quarantine {
     }
 
     /// Keeps a batch back that belongs behind what is set apart, and otherwise gives it back.
-    pub(super) fn hold_back(&mut self, batch: Batch, now: Instant) -> Option<Batch> {
+    pub(super) fn hold_back(&mut self, batch: Batch) -> Option<Batch> {
         if !self.sources.contains(&batch.source) {
             return Some(batch);
         }
-        self.held.push_back((batch, now));
+        self.held.push_back(batch);
         None
     }
 
@@ -103,7 +101,7 @@ impl Quarantine {
     }
 
     /// A batch of that partition is refused: a trial of it need not go on.
-    pub(super) fn is_refused(&mut self, topic: usize, partition: usize, now: Instant) {
+    pub(super) fn refused(&mut self, topic: usize, partition: usize, now: Instant) {
         if let Some(trial) = &mut self.trial
             && trial.spot == (topic, Some(partition))
         {
@@ -130,7 +128,7 @@ impl Quarantine {
 }
 
 impl Unacknowledged {
-    pub(super) fn is_home(&mut self, source: SourceId, spot: Spot) {
+    pub(super) fn lies(&mut self, source: SourceId, spot: Spot) {
         let home = self.homes.entry(source).or_insert(Some(spot));
         home.take_if(|home| *home != spot);
     }
@@ -140,7 +138,7 @@ impl Unacknowledged {
         let first = waiting.starts.entry(source).or_insert(start);
         *first = start.min(*first);
         waiting.sources.insert(source);
-        self.is_home(source, spot);
+        self.lies(source, spot);
     }
 
     /// All of its sources lie nowhere else.

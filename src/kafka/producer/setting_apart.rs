@@ -126,7 +126,7 @@ impl Machine {
         let trial = quarantine.trial.iter().map(|trial| &trial.spot);
         let spots = quarantine.apart.keys().chain(trial);
         quarantine.sources = spots.flat_map(|spot| sources_at(topics, *spot)).collect();
-        for (batch, _) in std::mem::take(&mut quarantine.held) {
+        for batch in std::mem::take(&mut quarantine.held) {
             self.push(batch, now);
         }
     }
@@ -139,8 +139,7 @@ impl Machine {
         let Some(trial) = &transactional.quarantine.trial else {
             return;
         };
-        let topic = self.topics.get(trial.spot.0).and_then(Option::as_ref);
-        let is_parked = topic.is_some_and(|topic| topic.held_until(now).is_some());
+        let is_parked = is_parked(&self.topics, trial.spot, now);
         if !is_parked && now < trial.until {
             return;
         }
@@ -175,10 +174,6 @@ impl Machine {
         if let Some((spot, apart)) = quarantine.apart.iter().find(is_due) {
             let (spot, pause) = (*spot, apart.pause);
             quarantine.apart.remove(&spot);
-            #[cfg(test)]
-            {
-                quarantine.trials += 1;
-            }
             quarantine.trial = Some(Trial {
                 spot,
                 pause,
@@ -188,21 +183,13 @@ impl Machine {
         }
     }
 
-    /// How many trials there were.
-    #[cfg(test)]
-    fn trials(&self) -> u32 {
-        let transactional = self.transactional.as_deref();
-        transactional.map_or(0, |transactional| transactional.quarantine.trials)
-    }
-
     /// A transaction was aborted: what was tried in it is not taken.
     pub(super) fn trial_is_aborted(&mut self, now: Instant) {
         if let Some(transactional) = self.transactional.as_deref_mut()
             && let Some(trial) = &transactional.quarantine.trial
             && !trial.is_passed
         {
-            let topic = self.topics.get(trial.spot.0).and_then(Option::as_ref);
-            let is_parked = topic.is_some_and(|topic| topic.held_until(now).is_some());
+            let is_parked = is_parked(&self.topics, trial.spot, now);
             transactional.quarantine.has_failed(is_parked, now);
         }
     }
@@ -254,11 +241,9 @@ impl Machine {
             };
             quarantine.apart.insert(spot, apart);
         }
-        for (batch, since) in std::mem::take(&mut transactional.held) {
-            if let Some(batch) = quarantine.hold_back(batch, since) {
-                transactional.held.push_back((batch, since));
-            }
-        }
+        let held = std::mem::take(&mut transactional.held).into_iter();
+        let others = held.filter_map(|batch| quarantine.hold_back(batch));
+        transactional.held = others.collect();
         if is_begun {
             transactional.transaction.abort();
         }
@@ -306,7 +291,7 @@ impl Machine {
                     found.waits(source, start, spot);
                 }
                 for span in partition.retained_spans() {
-                    found.is_home(span.source, spot);
+                    found.lies(span.source, spot);
                 }
                 if let Some(waiting) = found.spots.get_mut(&spot) {
                     waiting.is_in_flight = partition.in_flight() > 0;
@@ -340,6 +325,12 @@ fn sources_at(topics: &[Option<Topic>], (number, index): Spot) -> Vec<SourceId> 
         waiting.chain(partition.retained_spans().map(|span| span.source))
     });
     sources.collect()
+}
+
+/// Whether the topic is left alone for now.
+fn is_parked(topics: &[Option<Topic>], spot: Spot, now: Instant) -> bool {
+    let topic = topics.get(spot.0).and_then(Option::as_ref);
+    topic.is_some_and(|topic| topic.held_until(now).is_some())
 }
 
 /// As the log names it.

@@ -76,7 +76,7 @@ pub(crate) struct Transactional {
     pub(super) moved: Option<Instant>,
     pub(super) sent_bytes: usize,
     /// What came after the seal.
-    pub(super) held: VecDeque<(Batch, Instant)>,
+    pub(super) held: VecDeque<Batch>,
     /// File bytes in it that are not in Kafka: dead letters.
     pub(super) aside: Vec<Span>,
     /// What Kafka does not take, and what belongs behind it.
