@@ -137,6 +137,34 @@ fn what_is_cut_off_while_it_was_down_is_reported_to_the_byte_and_the_rest_is_sen
     assert_eq!(reported(&env), missing(&env, &written));
 }
 
+#[test]
+fn what_was_seen_and_not_read_when_it_was_truncated_is_reported() {
+    // Behind a line that was read: what the rate holds back, and a line without its end.
+    for (rate, more) in [
+        ("1/s", "more lines\n".repeat(100)),
+        ("", "partial".to_owned()),
+    ] {
+        let mut env = Env::new();
+        env.set("log:app", "rate_limit", rate);
+        env.append("app.log", "line 0\n");
+        env.start();
+        env.wait_for_records(1);
+        env.append("app.log", &more);
+        let size = fs::metadata(env.path("app.log")).unwrap().len();
+        let seen = || env.run(&["status", "--json"]).stdout;
+        let size = format!("\"size\":{size}");
+        wait_until(SOON, || seen().contains(&size), seen);
+        env.truncate("app.log");
+        env.write_lines("app.log", 1..2);
+        env.wait_for_log("were truncated away before they were read", SOON);
+        let arrived = env.broker.values(TOPIC);
+        let read = arrived.iter().filter(|line| *line == "more lines").count();
+        let unread = more.len() - read * "more lines\n".len();
+        assert_eq!(reported(&env), unread as u64, "{rate}");
+        env.stop();
+    }
+}
+
 /// Cuts `app.log`, which is "partial" and read from its beginning on, to its first three bytes.
 fn cut_to_three_bytes(env: &Env) {
     let file = OpenOptions::new().write(true).open(env.path("app.log"));

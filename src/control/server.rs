@@ -440,7 +440,7 @@ impl Client {
 /// Connections of each kind at the same time.
 pub(super) const MOST_CONNECTIONS: usize = 16;
 /// How long a client may take for its request, and for any part of the answer; and the main thread for a snapshot.
-pub(super) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+pub(super) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 5 });
 /// How long the main thread may take for what it answers in words.
 const LONG_PATIENCE: Duration = Duration::from_secs(60);
 /// How often records are looked for.

@@ -95,16 +95,18 @@ fn clients_that_hang_hold_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let ini = ini(folder.path());
     let _control = Control::start(folder.path(), None, main_thread(), Arc::default()).unwrap();
+    // Their time runs from their first moment on.
+    let begin = Instant::now();
     let silent: Vec<_> = (0..MOST_CONNECTIONS - 1)
         .map(|_| socket::connect_in(folder.path()).unwrap())
         .collect();
-    let begin = Instant::now();
+    let asked = Instant::now();
     assert!(ask(&ini, "status").unwrap().is_ok);
-    assert!(begin.elapsed() < PATIENCE);
+    assert!(asked.elapsed() < PATIENCE);
     // And are let go after a time.
     let mut first = &silent[0];
     let mut end = Vec::new();
-    first.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+    first.set_read_timeout(Some(10 * PATIENCE)).unwrap();
     assert_eq!(first.read_to_end(&mut end).unwrap(), 0);
     assert!(begin.elapsed() >= PATIENCE);
 }

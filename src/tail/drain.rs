@@ -96,6 +96,21 @@ impl Tailer {
 
     /// Reads source number `at` up to the size that was seen.
     pub(super) fn drain(&mut self, at: usize, sent: &mut bool) -> io::Result<Drained> {
+        let drained = self.drain_on(at, sent)?;
+        let is_read_later = matches!(
+            drained,
+            Drained::End | Drained::Partial | Drained::Budget | Drained::Rate
+        );
+        if is_read_later
+            && let Some(source) = self.sources.get_mut(at)
+            && !source.is_growth_its_own()?
+        {
+            return Ok(Drained::Changed);
+        }
+        Ok(drained)
+    }
+
+    fn drain_on(&mut self, at: usize, sent: &mut bool) -> io::Result<Drained> {
         let Some(source) = self.sources.get_mut(at) else {
             return Ok(Drained::End);
         };

@@ -226,6 +226,21 @@ impl Source {
         self.verified.get_or_insert((self.size, self.modified_ns));
     }
 
+    /// Where no read comes to find that growth which was noted is one of the content that is being read: finds out by
+    /// what was read last. False if that is not there any more. Nothing is reported of growth that is not believed by then,
+    /// should it be truncated away.
+    pub(super) fn is_growth_its_own(&mut self) -> io::Result<bool> {
+        if self.verified.is_none() {
+            return Ok(true);
+        }
+        let is_its_own = self.is_unchanged()?;
+        match is_its_own {
+            true => self.verified = None,
+            false => self.suspect(),
+        }
+        Ok(is_its_own)
+    }
+
     /// Records a stat of the content that is being read.
     pub(super) fn record_stat(&mut self, stat: &FileStat) {
         (self.size, self.modified_ns) = (stat.size, stat.modified_ns);
