@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
@@ -222,6 +222,24 @@ fn a_file_that_is_truncated_and_renamed_between_two_looks_is_read_from_its_start
     env.truncate("app.log");
     env.write_lines("app.log", 100..110);
     env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 110..120);
+    env.signal(Signal::CONT);
+    env.stop_and_expect_lines(&lines(0..120));
+}
+
+#[test]
+fn a_file_that_comes_and_goes_between_two_looks_is_read_although_its_time_is_set_ahead() {
+    let mut env = Env::following_one_path();
+    env.write_lines("app.log", 0..100);
+    env.start();
+    env.expect_lines(&lines(0..100));
+    env.signal(Signal::STOP);
+    env.rename("app.log", "app.log.2");
+    env.write_lines("app.log", 100..110);
+    env.rename("app.log", "app.log.1");
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    let file = OpenOptions::new().write(true).open(env.path("app.log.1"));
+    file.unwrap().set_modified(tomorrow).unwrap();
     env.write_lines("app.log", 110..120);
     env.signal(Signal::CONT);
     env.stop_and_expect_lines(&lines(0..120));

@@ -27,6 +27,8 @@ pub(super) struct Observation {
     /// A time, in ns since 1970, at which the open file still lay at the path, by the clock of its file system; 0 if
     /// there is none that can be trusted.
     pub(super) in_place_at_ns: i64,
+    /// When everything was looked at, in ns since 1970.
+    pub(super) looked_at_ns: i64,
     /// Files whose last change is before this time, in ns since 1970, are not begun.
     pub(super) begun_from_ns: Option<i64>,
     /// A folder could not be listed: a file that was not found may be there.
@@ -34,6 +36,12 @@ pub(super) struct Observation {
 }
 
 impl Observation {
+    /// Whether a time is none of a clock that goes right: somebody has set it, or the clock was set back since. Clocks
+    /// of file servers differ by less.
+    pub(super) fn is_ahead(&self, time_ns: i64) -> bool {
+        time_ns > self.looked_at_ns.saturating_add(CLOCKS_DIFFER_NS)
+    }
+
     /// Those of the checkpoints `gone`, of which all that was seen is delivered, that may have got more unseen.
     ///
     /// ```text
@@ -187,6 +195,9 @@ pub(super) fn is_truncated_away(checkpoint: &Checkpoint) -> bool {
 pub(super) fn has(matches: &[Match], serial: u64, content: ContentMatch) -> bool {
     matches.contains(&Match { serial, content })
 }
+
+/// So much, in ns, the clocks of hosts and file servers may differ.
+const CLOCKS_DIFFER_NS: i64 = 600_000_000_000;
 
 /// Stands for what lies at the path where that has no serial number yet.
 pub(super) const COPY_OF_UNKNOWN: u64 = u64::MAX;

@@ -60,10 +60,9 @@ impl Tailer {
         };
         found.seen.was_just_rotated = self.was_just_rotated();
         found.seen.in_place_at_ns = self.in_place_at_ns();
-        found.seen.begun_from_ns = self
-            .log
-            .ignore_older
-            .map(|age| begun_from_ns(now_ms(), age));
+        let now_ms = now_ms();
+        found.seen.looked_at_ns = now_ms.saturating_mul(1_000_000);
+        found.seen.begun_from_ns = self.log.ignore_older.map(|age| begun_from_ns(now_ms, age));
         let stat = self.observe_current(&mut found)?;
         if found.awaits_copy {
             return Ok(found);

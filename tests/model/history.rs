@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
@@ -263,21 +263,25 @@ impl Model {
     /// read later than that where they could not be read for a while.
     pub(super) fn settle_durably(&mut self) {
         self.settle_with_marker();
-        let wanted: Vec<(u64, u64)> = self
+        let wanted: Vec<[String; 3]> = self
             .paths
             .iter()
             .map(|path| {
                 let metadata = fs::metadata(self.env.path(&path.file())).unwrap();
-                (metadata.ino(), metadata.len())
+                // The inode may be that of a file that was removed, and had as many bytes.
+                let born = metadata.created().unwrap();
+                let born_ns = born.duration_since(UNIX_EPOCH).unwrap().as_nanos();
+                let expected = [u128::from(metadata.len()), metadata.ino().into(), born_ns];
+                expected.map(|number| number.to_string())
             })
             .collect();
         let end = Instant::now() + DEADLINE;
         loop {
             let positions = self.env.positions();
-            let has = |&(inode, offset): &(u64, u64)| {
+            let has = |expected: &[String; 3]| {
                 positions
                     .iter()
-                    .any(|fields| fields[0] == offset.to_string() && fields[5] == inode.to_string())
+                    .any(|fields| [&fields[0], &fields[5], &fields[6]] == expected.each_ref())
             };
             let is_unread = |fields: &Vec<String>| fields[10] == "open" && fields[0] != fields[1];
             if wanted.iter().all(has) && !positions.iter().any(is_unread) {
@@ -285,7 +289,7 @@ impl Model {
             }
             assert!(
                 Instant::now() < end,
-                "inodes and offsets {wanted:?} are not in the checkpoints"
+                "offsets, inodes and births {wanted:?} are not in the checkpoints"
             );
             thread::sleep(Duration::from_millis(5));
         }

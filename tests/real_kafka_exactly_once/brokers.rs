@@ -32,7 +32,8 @@ fn no_line_is_missing_or_there_twice_whatever_brokers_do() {
 /// question about that id with CONCURRENT_TRANSACTIONS from then on, until another node coordinates it. So 0 is for long
 /// runs; below 2 transactions are the same.
 fn the_version_of_transactions_is_lowered_and_raised_again(kafka: &RealKafka) {
-    let times = if kills() > FEW { kills() } else { 2 };
+    // Each takes a minute in long runs, for the broker that has to be killed then.
+    let times = if kills() > FEW { 10 } else { 2 };
     run(kafka, "once-version", times, |env, topic, n| {
         env.start_and_run_on();
         wait_until_positions_move(kafka, env, topic);

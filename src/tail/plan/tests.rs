@@ -465,6 +465,27 @@ fn a_file_that_was_made_beside_the_log_before_the_rotation_is_no_part_of_it() {
 }
 
 #[test]
+fn what_is_written_long_after_the_rotation_is_no_part_of_the_log_unless_its_time_was_set() {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let mut seen = seen(
+        Verdict::Intact,
+        at_path(2, vec![]),
+        vec![candidate(3, vec![])],
+    );
+    seen.looked_at_ns = 60 * SECOND_NS;
+    let mut planned = |modified_ns| {
+        seen.candidates[0].stat.modified_ns = modified_ns;
+        let plan = plan(&seen);
+        (plan.sources.len(), plan.registered)
+    };
+    let skipped = (2, vec![(0, Registration::Skipped)]);
+    assert_eq!(planned(60 * SECOND_NS), skipped);
+    // A file server's clock differs by minutes, not by a day.
+    assert_eq!(planned(120 * SECOND_NS), skipped);
+    assert_eq!(planned(86_400 * SECOND_NS), (3, vec![]));
+}
+
+#[test]
 fn what_nobody_knows_comes_after_what_is_open_whatever_the_names_say_while_they_move() {
     let mut seen = seen(
         Verdict::Intact,

@@ -113,6 +113,7 @@ impl Planner<'_> {
             && stat.born_ns > 0
             && candidate.stat.born_ns > 0
             && candidate.stat.modified_ns > stat.born_ns.saturating_add(NEIGHBOUR_NS)
+            && !self.seen.is_ahead(candidate.stat.modified_ns)
     }
 
     /// Copies and archives of what was read are remembered as such when the file they were made of is gone, so
