@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use kafka_protocol::messages::ApiKey;
+use rustix::process::Signal;
 
 use crate::support::env::{Env, SOON, TOPIC, lines, losses};
 use crate::support::meanwhile::Agent;
@@ -122,6 +123,33 @@ fn a_backup_copy_is_not_sent_again_at_a_later_rotation() {
             env.stop_and_expect_lines(&lines(0..40));
         }
     }
+}
+
+#[test]
+fn a_copy_is_known_although_the_backup_with_the_same_lines_is_made_anew() {
+    let mut env = Env::following_one_path();
+    env.set("log:app", "rotate_wait", "50ms");
+    env.write_lines("app.log", 0..20);
+    env.start();
+    env.expect_lines(&lines(0..20));
+    let (log, backup) = (env.path("app.log"), env.path("app.log.bak"));
+    for end in [20, 30] {
+        // The copy that rotation makes is not to be seen yet when the log is.
+        env.signal(Signal::STOP);
+        fs::copy(&log, &backup).unwrap();
+        env.truncate("app.log");
+        env.write_lines("app.log", end..end + 10);
+        env.signal(Signal::CONT);
+        env.expect_lines(&lines(0..end + 10));
+        fs::copy(&backup, env.path(&format!("app.log.{end}"))).unwrap();
+        env.wait_for_log("is read to its end", SOON);
+    }
+    env.stop();
+    // What is not known now came after the log that was known.
+    env.rename("app.log", "app.log.0");
+    env.write_lines("app.log", 40..50);
+    env.start();
+    env.stop_and_expect_lines(&lines(0..50));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::harm::run;
 use super::{FEW, LONG, append, exactly_once, expect_once, kills};

@@ -11,6 +11,16 @@ impl Planner<'_> {
         candidates.position(|c| is_file_of(checkpoint, c))
     }
 
+    /// Whether the file of a checkpoint is not to be seen, or holds something else: it is a backup that was made anew.
+    pub(super) fn has_lost_its_file(&self, checkpoint: &Checkpoint) -> bool {
+        let file = self.candidate_at(checkpoint);
+        let file = file.map(|at| &self.seen.candidates[at]);
+        file.is_none_or(|file| {
+            file.readable == Readable::Yes
+                && file.matches.iter().all(|m| m.serial != checkpoint.serial)
+        })
+    }
+
     pub(super) fn known_at(&self, candidate: &Candidate) -> Option<&Checkpoint> {
         let mut known = self.seen.known.iter();
         known.find(|c| is_file_of(c, candidate))

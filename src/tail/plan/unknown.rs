@@ -142,7 +142,7 @@ impl Planner<'_> {
             }
             let is_replaced = self.plan.closed.contains_key(&first.serial);
             let is_missing = self.seen.known.iter().any(|c| c.serial == first.serial)
-                && self.candidate_at(checkpoint).is_none();
+                && self.has_lost_its_file(checkpoint);
             if is_replaced || is_missing {
                 self.plan
                     .registered
