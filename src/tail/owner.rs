@@ -98,7 +98,11 @@ impl Tailer {
             if log == *self.path {
                 return false;
             }
-            if self.shared.watches.is_followed(&log) {
+            // Its tailer may have ended already, where the agent stops, or come later.
+            let is_known = || !self.shared.registry.all_of_path(&log).is_empty();
+            if self.shared.watches.is_followed(&log)
+                || is_known() && self.is_followed_by_itself(&log)
+            {
                 return true;
             }
         }
