@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -314,31 +315,85 @@ fn a_section_that_found_nothing_at_first_was_seen_all_the_same() {
 }
 
 #[test]
-fn once_reads_a_known_log_that_is_rotated_away_and_made_anew_while_folders_are_listed() {
+fn once_reads_each_known_log_once_while_its_file_goes_to_and_fro_between_two_names() {
+    const LOGS: usize = 5;
     let mut env = Env::new();
     let glob = env.path("?.log");
     env.set("log:app", "path", &glob);
-    let (log, rotated) = (env.log_dir().join("a.log"), env.log_dir().join("a.log.1"));
-    let mut expected = Vec::new();
+    let name = |log: usize| format!("{log}.log");
     let is_over = AtomicBool::new(false);
-    for round in 0..30 {
-        expected.extend(lines(round..round + 1));
-        env.write_lines("a.log", round..round + 1);
+    for round in 0..20 {
+        for log in 0..LOGS {
+            let number = round * LOGS + log;
+            env.write_lines(&name(log), number..number + 1);
+        }
         is_over.store(false, Ordering::Relaxed);
+        let folder = env.log_dir();
         thread::scope(|scope| {
-            let moving = scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) && round > 0 {
-                    fs::rename(&log, &rotated).expect("is renamed");
-                    thread::sleep(Duration::from_micros(300));
-                    fs::rename(&rotated, &log).expect("is renamed");
-                    thread::sleep(Duration::from_micros(300));
-                }
+            let moving = (0..LOGS).map(|log| {
+                let path = folder.join(name(log));
+                let rotated = folder.join(name(log) + ".1");
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) && round > 0 {
+                        fs::rename(&path, &rotated).expect("is renamed");
+                        thread::sleep(Duration::from_micros(300));
+                        fs::rename(&rotated, &path).expect("is renamed");
+                        thread::sleep(Duration::from_micros(300));
+                    }
+                })
             });
+            let moving: Vec<_> = moving.collect();
             let ended = env.spawn(&["run", "--once"]).wait_exit(SOON);
             is_over.store(true, Ordering::Relaxed);
-            moving.join().expect("it ends");
+            moving
+                .into_iter()
+                .for_each(|one| one.join().expect("it ends"));
             assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         });
-        assert_same_lines(&expected, &env.broker.values(TOPIC));
+        let mut values = env.broker.values(TOPIC);
+        // Those of different logs come in no order.
+        values.sort();
+        let mut expected = lines(0..(round + 1) * LOGS);
+        expected.sort();
+        assert_same_lines(&expected, &values);
     }
+}
+
+#[test]
+fn each_line_is_read_once_while_the_file_goes_to_and_fro_between_two_names() {
+    let mut env = Env::new();
+    let glob = env.path("?.log");
+    env.set("log:app", "path", &glob);
+    let (path, rotated) = (env.log_dir().join("a.log"), env.log_dir().join("a.log.1"));
+    let is_over = AtomicBool::new(false);
+    env.write_lines("a.log", 0..1);
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .expect("is there");
+    thread::scope(|scope| {
+        let moving = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                fs::rename(&path, &rotated).expect("is renamed");
+                thread::sleep(Duration::from_micros(300));
+                fs::rename(&rotated, &path).expect("is renamed");
+                thread::sleep(Duration::from_micros(300));
+            }
+        });
+        for run in 0..12 {
+            env.start();
+            for number in run * 100 + 1..=(run + 1) * 100 {
+                writeln!(file, "line {number}").expect("is written");
+                thread::sleep(Duration::from_millis(1));
+            }
+            env.stop();
+        }
+        env.start();
+        env.wait_for_records(1201);
+        env.stop();
+        is_over.store(true, Ordering::Relaxed);
+        moving.join().expect("it ends");
+        assert_same_lines(&lines(0..1201), &env.broker.values(TOPIC));
+    });
 }

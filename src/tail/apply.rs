@@ -11,8 +11,7 @@ use super::compare::{Probe, fresh};
 use super::found::{CandidateFile, Found};
 use super::growth::{note_begun, note_growth};
 use super::observation::Verdict;
-use super::observe::Look;
-use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned, plan};
+use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned};
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
 use crate::identity::FileStat;
@@ -20,57 +19,6 @@ use crate::progress::{Checkpoint, CloseReason, Progress};
 use crate::shown::ShownPath;
 
 impl Tailer {
-    /// Looks at everything and has the sources follow.
-    ///
-    /// While names move on (.1 becomes .2) a listing can miss a file, or a name lead to another file than the one
-    /// that was listed; then everything is looked at again. And nothing is given up before a look at whatever is there.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.last_sync = Instant::now();
-        let descriptors = self.shared.descriptors.clone();
-        // Files are opened to be compared, more of them than the permit is for.
-        let _brief_open = (self.descriptor_permit.is_some() && descriptors.ran_out())
-            .then(|| descriptors.brief_open());
-        let mut before = Vec::new();
-        let mut look = Look::Usual;
-        for attempt in 1..=ATTEMPTS {
-            let mut found = self.observe(look)?;
-            if found.awaits_copy {
-                // Nothing follows from a look at half of it: what lies beside the path may belong to a rotation of it.
-                self.read_elsewhere = found.elsewhere;
-                self.awaits_copy = true;
-                return Ok(());
-            }
-            let differing = std::mem::take(&mut found.differing);
-            found.is_moving |= differing != before;
-            before = differing;
-            if found.is_moving && attempt == ATTEMPTS {
-                found.seen.is_incomplete = true;
-            }
-            let plan = plan(&found.seen);
-            let mut closes = plan.closed.values();
-            let is_given_up = closes.any(|close| *close == Close::ContentGone);
-            let is_missed = !plan.gone.is_empty() || !plan.lost.is_empty();
-            let is_first = attempt == 1 && is_given_up;
-            let is_short = is_missed && look == Look::Usual;
-            if attempt < ATTEMPTS && (found.is_moving || is_first || is_short) {
-                if is_missed {
-                    look = Look::Whole;
-                }
-                continue;
-            }
-            self.take_second_files(plan.sources.len())?;
-            let is_left_out = plan.is_left_out;
-            let refusal = found.refused_link(&self.path).map(io::Error::to_string);
-            self.apply(found, plan)?;
-            self.tell_whether_left_out(is_left_out, refusal);
-            // The older ones were looked at before the newest, and may have grown before that was made. What else
-            // became of them is noticed at the next look.
-            self.note_sizes(1)?;
-            return Ok(());
-        }
-        Ok(())
-    }
-
     pub(super) fn apply(&mut self, mut found: Found, plan: Plan) -> io::Result<()> {
         self.report(&found, &plan);
         let mut open: BTreeMap<u64, Source> = std::mem::take(&mut self.sources)
@@ -429,9 +377,6 @@ fn begun_at(from: From, found: &mut Found) -> Option<(Checkpoint, FileStat)> {
     }
     Some((checkpoint, stat))
 }
-
-/// How often everything is looked at while names move on.
-const ATTEMPTS: usize = 20;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic fails the test")]

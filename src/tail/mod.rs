@@ -2,7 +2,7 @@
 //!
 //! The walk of a line: [`watch`] hears of a change and wakes the tailer of the path. The [`Tailer`] looks whether
 //! the path and its open files are what they were (`observe`); if not, what follows from it is decided by data
-//! alone (`plan`) and then done (`apply`). It reads whole lines from its sources, old ones first (`source`),
+//! alone (`plan`) and then done (`apply`), once the look can be true (`sync`). It reads whole lines from its sources, old ones first (`source`),
 //! and hands them to a producer. [`discover`] knows which files are wanted, [`registry`] which are known and being
 //! read, `recognise` whether content is known, [`scheduler`] which tailers have a thread.
 //!
@@ -55,6 +55,7 @@ mod rotated_names;
 pub mod scheduler;
 mod source;
 pub mod survey;
+mod sync;
 mod tailer;
 mod trouble;
 pub mod watch;

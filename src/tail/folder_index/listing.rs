@@ -42,7 +42,7 @@ impl State {
         })
     }
 
-    /// Whether a change after `now` gives the folder another time.
+    /// Whether the folder did not change after `now`, and a change after it gives the folder another time.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
         let Ok(now) = now.duration_since(UNIX_EPOCH) else {
             return false;
@@ -203,7 +203,7 @@ impl Listing {
 }
 
 /// The kernel's clock ticks every 1 to 10 ms; that of a server may be off by a little.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Of file systems that keep whole seconds, or every other.
 const COARSE_TICK: Duration = Duration::from_secs(2);

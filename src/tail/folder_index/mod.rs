@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 mod listing;
 
@@ -149,6 +149,26 @@ impl FolderIndex {
             .collect())
     }
 
+    /// Whether no name has come to `folder`, and the folders below it that are named by date, or left them since then,
+    /// nor [`RESTED`] before. What cannot be told is no.
+    pub(super) fn has_rested_since(&self, folder: &Path, since: SystemTime) -> bool {
+        let mut below = vec![(folder.to_owned(), None)];
+        while let Some((folder, kind)) = below.pop() {
+            let has_rested = State::of(&folder).is_ok_and(|state| state.is_settled(since));
+            let Some(listing) = has_rested
+                .then(|| self.listing(&folder, Instant::now()).ok())
+                .flatten()
+            else {
+                return false;
+            };
+            let dated = listing.dated_folders(kind);
+            below.extend(
+                dated.map(|(name, kind)| (folder.join(OsStr::from_bytes(&name)), Some(kind))),
+            );
+        }
+        true
+    }
+
     /// Gives back the memory of `folder` and of those below it.
     pub(super) fn forget(&self, folder: &Path) {
         self.table()
@@ -213,6 +233,10 @@ impl Folder {
     }
 }
 
+/// A folder whose last change is older than this has another time after the next one, unless its file system keeps whole
+/// seconds.
+pub(super) const RESTED: Duration = listing::TICK;
+
 /// A listing that nobody has asked for in this time is given up.
 const UNUSED: Duration = Duration::from_secs(60);
 
@@ -222,7 +246,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
-    use std::time::{SystemTime, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     fn tree(names: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -293,6 +317,28 @@ mod tests {
             ]
         );
         assert_eq!(beside(&index, folder.path(), "app-8080.log"), [""; 0]);
+    }
+
+    #[test]
+    fn a_folder_has_rested_if_no_name_came_or_left_since_or_just_before() {
+        let folder = tree(&["app.log", "2026-11-26/app.log"]);
+        let (path, dated) = (folder.path(), folder.path().join("2026-11-26"));
+        let index = FolderIndex::new();
+        let rested = |since| index.has_rested_since(path, since);
+        assert!(!rested(SystemTime::now()));
+        settle(path);
+        settle(&dated);
+        let since = SystemTime::now();
+        assert!(rested(since));
+        fs::rename(path.join("app.log"), path.join("app.log.1")).unwrap();
+        assert!(!rested(since));
+        settle(path);
+        assert!(!rested(since), "it is about the time since then");
+        let since = SystemTime::now();
+        assert!(rested(since));
+        fs::remove_file(dated.join("app.log")).unwrap();
+        assert!(!rested(since), "of a dated folder below");
+        assert!(!index.has_rested_since(&path.join("none"), since));
     }
 
     #[test]

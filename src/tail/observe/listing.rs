@@ -167,7 +167,7 @@ impl Tailer {
 
     /// The folders in which rotation leaves files, with the name that they are made from: that of the path, and
     /// that of the file which the path leads to through links.
-    fn folders(&mut self) -> Vec<(PathBuf, OsString)> {
+    pub(in crate::tail) fn folders(&mut self) -> Vec<(PathBuf, OsString)> {
         match links::resolve(&self.path, self.log.follow_links) {
             Ok(target) => self.target = (target != *self.path).then_some(target),
             Err(error) if UnsafeLink::of(&error).is_some() => self.target = None,

@@ -126,6 +126,10 @@ impl Asker {
 /// Whether a path that was followed before is to be followed again, whatever a listing says. Of links that lead somewhere
 /// the walk decides.
 fn leads_to_file_or_nowhere(path: &Path) -> bool {
-    // A link that leads nowhere, too: what it led to may have been rotated away.
-    path.metadata().is_err() || path.symlink_metadata().is_ok_and(|found| found.is_file())
+    match path.symlink_metadata() {
+        // A link that leads nowhere, too: what it led to may have been rotated away.
+        Ok(found) if found.is_symlink() => path.metadata().is_err(),
+        Ok(found) => found.is_file(),
+        Err(_) => true,
+    }
 }

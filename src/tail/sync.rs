@@ -1,0 +1,159 @@
+//! Looking until what was seen can be true, and having the sources follow.
+//!
+//! While names move on (.1 becomes .2) a listing can miss a file, or a name lead to another file than the one that was
+//! listed; then everything is looked at again. A name that moves within a folder may even be in no part of its listing,
+//! and nothing shows it. So nothing is given up before a look at whatever is there, and not by a look in the time of
+//! which a folder has changed, unless several miss it one after the other.
+
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Tailer;
+use super::folder_index::RESTED;
+use super::found::Found;
+use super::observation::Current;
+use super::observe::Look;
+use super::plan::{Close, plan};
+use super::recognise::is_same_inode;
+use crate::identity::FileStat;
+use crate::progress::{Checkpoint, SourceState};
+
+impl Tailer {
+    /// Looks at everything and has the sources follow.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.last_sync = Instant::now();
+        let descriptors = self.shared.descriptors.clone();
+        // Files are opened to be compared, more of them than the permit is for.
+        let _brief_open = (self.descriptor_permit.is_some() && descriptors.ran_out())
+            .then(|| descriptors.brief_open());
+        let mut before = Vec::new();
+        let mut look = Look::Usual;
+        let mut unsure_looks = 0;
+        for attempt in 1..=ATTEMPTS {
+            let begun = SystemTime::now();
+            let mut found = self.observe(look)?;
+            if found.awaits_copy {
+                // Nothing follows from a look at half of it: what lies beside the path may belong to a rotation of it.
+                self.read_elsewhere = found.elsewhere;
+                self.awaits_copy = true;
+                return Ok(());
+            }
+            let differing = std::mem::take(&mut found.differing);
+            found.is_moving |= differing != before;
+            before = differing;
+            let misses_found = self.misses_what_was_found(&found);
+            if found.is_moving && attempt == ATTEMPTS {
+                found.seen.is_incomplete = true;
+                if misses_found {
+                    let error = io::Error::other("its name changes faster than it is looked at");
+                    found
+                        .trouble
+                        .get_or_insert((self.path.to_path_buf(), error));
+                }
+            }
+            let plan = plan(&found.seen);
+            let mut closes = plan.closed.values();
+            let is_given_up = closes.any(|close| *close == Close::ContentGone);
+            let is_missed = !plan.gone.is_empty() || !plan.lost.is_empty() || misses_found;
+            // What was written since to a file that was finished is read by this run or by none.
+            let may_be_missed = is_missed || (self.shared.once && misses_known(&found));
+            let is_first = attempt == 1 && is_given_up;
+            let is_short = is_missed && look == Look::Usual;
+            let is_unsure = may_be_missed
+                && !is_short
+                && !found.is_moving
+                && unsure_looks < UNSURE_LOOKS
+                && !self.have_folders_rested_since(begun);
+            if attempt < ATTEMPTS && (found.is_moving || is_first || is_short || is_unsure) {
+                if is_missed {
+                    look = Look::Whole;
+                }
+                if is_unsure {
+                    thread::sleep(if unsure_looks == 0 {
+                        FIRST_PAUSE
+                    } else {
+                        PAUSE
+                    });
+                    unsure_looks += 1;
+                }
+                continue;
+            }
+            self.take_second_files(plan.sources.len())?;
+            let is_left_out = plan.is_left_out;
+            let refusal = found.refused_link(&self.path).map(io::Error::to_string);
+            self.apply(found, plan)?;
+            self.tell_whether_left_out(is_left_out, refusal);
+            // The older ones were looked at before the newest, and may have grown before that was made. What else
+            // became of them is noticed at the next look.
+            self.note_sizes(1)?;
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Whether what lay at the path when it was found is nowhere to be seen, with something that nobody has read.
+    fn misses_what_was_found(&self, found: &Found) -> bool {
+        let Some(wanted) = self.stat_when_found.as_deref() else {
+            return false;
+        };
+        let is_read = |c: &Checkpoint| {
+            is_same_inode(c, wanted) && (c.path != self.path || c.offset >= wanted.size)
+        };
+        let registry = &self.shared.registry;
+        !matches!(found.seen.current, Current::ReadElsewhere | Current::Untold)
+            && !has_seen(found, |stat| {
+                (stat.inode, stat.born_ns) == (wanted.inode, wanted.born_ns)
+            })
+            && !registry.is_open(wanted.inode, wanted.born_ns)
+            && !registry.of_inode(wanted.inode).iter().any(is_read)
+    }
+
+    /// Whether no name has come to the folders in which rotation leaves files, or left one, since then. What cannot be
+    /// told is no.
+    fn have_folders_rested_since(&mut self, since: SystemTime) -> bool {
+        let own = self.folders().into_iter().map(|(folder, _)| folder);
+        let globs = self.log.rotated.iter().map(Path::new);
+        // One with a glob in its place stands for none that can be asked.
+        let of_globs = globs.filter_map(|glob| Some(glob.parent()?.to_owned()));
+        let mut folders = own.chain(of_globs);
+        folders.all(|folder| self.shared.folders.has_rested_since(&folder, since))
+    }
+}
+
+/// Whether a file with nothing unread, as far as it is known, is nowhere to be seen.
+fn misses_known(found: &Found) -> bool {
+    let is_missed = |c: &Checkpoint| {
+        let mut candidates = found.seen.candidates.iter();
+        c.state == SourceState::Finished
+            && !has_seen(found, |stat| is_same_inode(c, stat))
+            && !candidates.any(|one| one.matches.iter().any(|m| m.serial == c.serial))
+    };
+    found.seen.known.iter().any(is_missed)
+}
+
+/// Whether some file that was seen is it.
+fn has_seen(found: &Found, is_it: impl Fn(&FileStat) -> bool) -> bool {
+    let seen = &found.seen;
+    let current = match &seen.current {
+        Current::File { stat, .. } => Some(stat),
+        _ => None,
+    };
+    let open = seen.open.iter().map(|open| &open.stat);
+    let candidates = seen.candidates.iter().map(|candidate| &candidate.stat);
+    current.into_iter().chain(open).chain(candidates).any(is_it)
+}
+
+/// How often everything is looked at while names move on.
+const ATTEMPTS: usize = 20;
+
+/// How often something is missed while its folder changes, until it is taken to be gone. A name that goes back and forth
+/// without a rest is missed by one look of a few, and by so many in a row hardly ever.
+const UNSURE_LOOKS: u32 = 12;
+
+/// What is gone has just changed its folder, whose time tells after this pause that it has rested.
+const FIRST_PAUSE: Duration = RESTED.saturating_add(Duration::from_millis(10));
+
+/// A folder that has not rested by then may never do so.
+const PAUSE: Duration = Duration::from_millis(5);
