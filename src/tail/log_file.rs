@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{OFlags, SeekFrom, fcntl_setfl, seek};
 use rustix::io::Errno;
 
 use super::links;
@@ -37,6 +37,7 @@ impl LogFile {
         let Some((file, mut stat)) = links::open(path, policy)? else {
             return Ok(None);
         };
+        leave_access_time(&file);
         let Some(codec) = Codec::of_name(path) else {
             return Ok(Some((LogFile::Plain(file), stat)));
         };
@@ -329,6 +330,12 @@ impl Read for FromStart {
 pub(super) const COMPRESSED: [&str; 5] = [".gz", ".zst", ".bz2", ".xz", ".Z"];
 const STEP: usize = 64 << 10;
 
+/// Has reads leave the time of the last access as it is: after each write the next read would have the inode written.
+/// Only root and the owner of a file may ask for that.
+fn leave_access_time(file: &File) {
+    let _ = fcntl_setfl(file, OFlags::NONBLOCK | OFlags::NOATIME);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,6 +361,28 @@ mod tests {
         }
         let tail_checksum = content.checksum_before(5000, 64).expect("reads");
         assert_eq!(tail_checksum, TailChecksum::of(&text[..5000]));
+    }
+
+    #[test]
+    fn a_file_of_our_own_is_read_without_a_trace() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("app.log");
+        fs::write(&path, "line\n").expect("is written");
+        let accessed = || {
+            fs::metadata(&path)
+                .and_then(|stat| stat.accessed())
+                .expect("is there")
+        };
+        // Older than the last write: a read would set it.
+        let file = File::options().write(true).open(&path).expect("opens");
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let times = fs::FileTimes::new().set_accessed(long_ago);
+        file.set_times(times).expect("are set");
+        let (mut content, _) = LogFile::open(&path, FollowLinks::Safe)
+            .expect("opens")
+            .expect("is regular");
+        assert_eq!(content.read_at(&mut [0; 9], 0).expect("reads"), 5);
+        assert_eq!(accessed(), long_ago);
     }
 
     #[test]
