@@ -218,6 +218,13 @@ pub enum Progress {
     Asked(Sender<Positions>),
 }
 
+impl Progress {
+    /// Whether somebody waits for the answer.
+    pub fn is_awaited(&self) -> bool {
+        matches!(self, Progress::Sealed { .. } | Progress::Asked(_))
+    }
+}
+
 /// What a tailer shows of a source while it has it open, in bytes.
 #[derive(Debug, Default)]
 pub struct ShownSource {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -145,7 +146,13 @@ impl Registrar {
             let next = self.schedule.next();
             let until = stop_at.map_or(next, |at| next.min(at));
             match self.progress.recv_deadline(until) {
-                Ok(progress) => self.take(progress),
+                Ok(progress) => {
+                    if !progress.is_awaited() {
+                        // What many tailers tell in a moment would wake this thread again and again.
+                        thread::sleep(GATHERING);
+                    }
+                    self.take(progress);
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -462,6 +469,8 @@ impl Registrar {
 
 /// The table of files that nobody reads is not made smaller than for so many.
 const LEAST_ROOM: usize = 256;
+/// How long others may come after the first message, to be taken with it.
+const GATHERING: Duration = Duration::from_millis(3);
 /// So many messages are taken before it is looked at the clock again.
 const TOGETHER: usize = 256;
 
