@@ -128,11 +128,24 @@ impl Fingerprint {
 
     /// The fingerprint of a file that begins with `head` (only the first 1 KiB counts).
     pub fn of(head: &[u8]) -> Self {
-        let head = &head[..head.len().min(Self::MAX_LEN)];
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut steps = [0; Self::STEPS.len()];
-        let (mut rest, mut covered) = (head, 0);
-        for (step, len) in steps.iter_mut().zip(Self::STEPS) {
+        let nothing = Fingerprint {
+            len: 0,
+            hash: 0xcbf2_9ce4_8422_2325,
+            steps: [0; Self::STEPS.len()],
+        };
+        nothing.extended(head)
+    }
+
+    /// The fingerprint of a file that goes on with `next` after the bytes that this one covers. It must not be one of an
+    /// earlier version: see [`Fingerprint::has_steps`].
+    #[must_use]
+    pub fn extended(&self, next: &[u8]) -> Self {
+        let len = usize::from(self.len);
+        let next = &next[..next.len().min(Self::MAX_LEN.saturating_sub(len))];
+        let (mut hash, mut steps) = (self.hash, self.steps);
+        let (mut rest, mut covered) = (next, len);
+        let first = Self::STEPS.partition_point(|&step| step <= len);
+        for (step, len) in steps.iter_mut().zip(Self::STEPS).skip(first) {
             let Some((part, after)) = rest.split_at_checked(len - covered) else {
                 break;
             };
@@ -142,7 +155,7 @@ impl Fingerprint {
             *step = ((hash ^ (hash >> 32)) as u8).max(1);
         }
         Fingerprint {
-            len: head.len() as u16,
+            len: (len + next.len()) as u16,
             hash: fnv(hash, rest),
             steps,
         }
@@ -365,6 +378,21 @@ mod tests {
         let young = Fingerprint::of_written(b"first line\n\0\0\0");
         assert_eq!(young, Fingerprint::of(b"first line\n"));
         assert_eq!(Fingerprint::of_written(&[0; 2000]), Fingerprint::default());
+    }
+
+    #[test]
+    fn what_is_extended_piece_by_piece_is_as_if_all_had_been_there() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let text: Vec<u8> = (0..1500).map(|_| random.u8(..)).collect();
+        for _ in 0..200 {
+            let (mut grown, mut at) = (Fingerprint::default(), 0);
+            while at < text.len() {
+                let next = random.usize(1..300).min(text.len() - at);
+                grown = grown.extended(&text[at..at + next]);
+                at += next;
+                assert_eq!(grown, Fingerprint::of(&text[..at]), "{at}");
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crossbeam_channel::select;
 
 use super::Tailer;
 use super::clock::now_ms;
-use super::growth::{grow_fingerprint, grown_fingerprint};
+use super::growth::{grow_fingerprint, grown_by, grown_fingerprint};
 use super::scheduler::{RunOutcome, TailerExit};
 use super::source::Source;
 use super::source::{Chunk, ReadOutcome};
@@ -141,8 +141,8 @@ impl Tailer {
                 ReadOutcome::Batch(chunk) => {
                     *sent = true;
                     counters.read_bytes.add(chunk.data.len() as u64);
-                    if let Ok(Some(fingerprint)) = grown_fingerprint(source) {
-                        grow_fingerprint(source, fingerprint, &self.shared, &self.progress);
+                    if let Ok(Some(grown)) = grown_by(source, chunk.start, &chunk.data) {
+                        grow_fingerprint(source, grown, &self.shared, &self.progress);
                     }
                     if !self.send(at, chunk) {
                         return Ok(Drained::Stop);

@@ -141,6 +141,21 @@ pub(super) fn grown_fingerprint(source: &mut Source) -> io::Result<Option<Finger
     Ok((grown.len > known.len && known.matches(&head)).then_some(grown))
 }
 
+/// The same after `data` was read from `start` on.
+pub(super) fn grown_by(
+    source: &mut Source,
+    start: u64,
+    data: &[u8],
+) -> io::Result<Option<Fingerprint>> {
+    let known = &source.checkpoint.identity.fingerprint;
+    let goes_on = u64::from(known.len) == start && (start == 0 || known.has_steps());
+    if goes_on && !known.is_full() && !data.is_empty() {
+        // What was read need not be read once more.
+        return Ok(Some(known.extended(data)));
+    }
+    grown_fingerprint(source)
+}
+
 /// The first bytes of a source are better known.
 pub(super) fn grow_fingerprint(
     source: &mut Source,
