@@ -1,7 +1,10 @@
 //! `logagent verify` against a real Kafka: what is planted is found, and nothing else is.
 
+use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -433,6 +436,45 @@ fn verify_knows_what_was_dropped_rotated_and_packed() {
 }
 
 #[test]
+fn verify_finds_files_that_are_rotated_while_it_runs() {
+    let kafka = RealKafka::current();
+    let mut env = tagging(&kafka, &kafka.fresh_topic("moving", 2));
+    let paths = env.path("*.log");
+    env.set("log:app", "path", &paths);
+    // More than it holds open.
+    let files = 0..160;
+    for file in files.clone() {
+        let name = format!("{file}.log");
+        env.append(&name, text(&name, 60));
+    }
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let is_over = AtomicBool::new(false);
+    let folder = env.log_dir();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let path = |file: usize, rotated: usize| match rotated {
+                0 => folder.join(format!("{file}.log")),
+                _ => folder.join(format!("{file}.log.{rotated}")),
+            };
+            let mut rotated = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                for file in files.clone() {
+                    fs::rename(path(file, rotated), path(file, rotated + 1)).expect("is renamed");
+                    thread::sleep(Duration::from_micros(200));
+                }
+                rotated += 1;
+            }
+        });
+        let (code, said) = verify(&env, &[]);
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
+        assert_eq!(said["files_gone"], 0, "{said}");
+        assert_eq!(said["compared_bytes"], said["good_bytes"], "{said}");
+    });
+}
+
+#[test]
 fn what_a_rewind_has_sent_again_is_told_and_no_difference_and_what_comes_once_more_is_one() {
     let kafka = RealKafka::current();
     let topic = kafka.fresh_topic("rewound", 1);
@@ -451,7 +493,7 @@ fn what_a_rewind_has_sent_again_is_told_and_no_difference_and_what_comes_once_mo
         env.run(&["rewind", &path, "--to", &to, "--yes"]).code,
         Some(0)
     );
-    let state = std::fs::read(env.checkpoints()).unwrap();
+    let state = fs::read(env.checkpoints()).unwrap();
     once();
     let (code, said) = verify(&env, &[]);
     assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
@@ -466,7 +508,7 @@ fn what_a_rewind_has_sent_again_is_told_and_no_difference_and_what_comes_once_mo
     assert!(screen.contains(&path), "{screen}");
     assert!(screen.lines().all(|line| line.len() <= 80), "{screen}");
     // As after a kill: that nobody has asked for.
-    std::fs::write(env.checkpoints(), state).unwrap();
+    fs::write(env.checkpoints(), state).unwrap();
     once();
     let (code, said) = verify(&env, &[]);
     assert_eq!((code, &said["twice"]), (Some(1), &80.into()), "{said}");
@@ -487,10 +529,10 @@ fn verify_counts_what_was_sent_again_after_a_kill() {
     env.append("app.log", first);
     once();
     // The state as a kill leaves it that comes before the next positions are written.
-    let state = std::fs::read(env.checkpoints()).unwrap();
+    let state = fs::read(env.checkpoints()).unwrap();
     env.append("app.log", second);
     once();
-    std::fs::write(env.checkpoints(), state).unwrap();
+    fs::write(env.checkpoints(), state).unwrap();
     once();
     let (code, said) = verify(&env, &[]);
     assert_eq!(code, Some(1), "{said}");
@@ -516,7 +558,7 @@ fn what_a_copy_lacks_that_was_read_before_the_log_was_truncated_is_in_the_topic_
     env.wait_for_checkpoint_at_the_end_of("app.log");
     for kept in [lines.len() - 3, start(&lines, 98) as usize] {
         env.append("app.log.1", "");
-        std::fs::write(env.path("app.log.1"), &lines[..kept]).unwrap();
+        fs::write(env.path("app.log.1"), &lines[..kept]).unwrap();
         env.open("app.log").set_len(0).unwrap();
         env.append("app.log", "next\n");
         env.wait_for_checkpoint_at_the_end_of("app.log");
@@ -525,7 +567,7 @@ fn what_a_copy_lacks_that_was_read_before_the_log_was_truncated_is_in_the_topic_
     }
     // Other bytes are a difference all the same.
     let other = lines[..lines.len() - 4].to_owned() + "?";
-    std::fs::write(env.path("app.log.1"), other).unwrap();
+    fs::write(env.path("app.log.1"), other).unwrap();
     let (code, said) = verify(&env, &[]);
     assert_eq!((code, findings(&said).len()), (Some(1), 1), "{said}");
 }
@@ -555,7 +597,7 @@ fn verify_knows_dead_letters_and_what_nobody_wrote() {
     assert_eq!(said["dead_letters_bytes"], 9_001, "{said}");
     assert_eq!(said["nul_bytes"], 300_000, "{said}");
     // Without the letter the line is missing, and so is what the topic alone can say of it.
-    std::fs::remove_dir_all(env.state_dir().join("dead-letter")).unwrap();
+    fs::remove_dir_all(env.state_dir().join("dead-letter")).unwrap();
     let (code, said) = verify(&env, &[]);
     let missing = ("missing".to_owned(), "app.log".to_owned(), 4, 9_005);
     assert_eq!((code, findings(&said)), (Some(1), vec![missing]));

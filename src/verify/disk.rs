@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +20,17 @@ pub(super) struct Disk {
     /// Which tags the files have that the agent knows, by inode and birth: a file that is packed may get the inode of
     /// one that was.
     owners: HashMap<(Inode, i64), FileTag>,
-    folders: HashMap<PathBuf, Vec<Entry>>,
+    folders: HashMap<PathBuf, Listing>,
+    /// How often folders were listed again because they had changed.
+    listed_again: usize,
+}
+
+/// What lay in a folder.
+#[derive(Debug, Default)]
+struct Listing {
+    entries: Vec<Entry>,
+    /// The time of its last change before it was listed, in ns since 1970.
+    modified_ns: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +57,8 @@ pub(super) struct Content {
     pub(super) certainty: Certainty,
     policy: FollowLinks,
     file: Option<LogFile>,
+    /// It was closed, and is not to be found any more.
+    has_gone: bool,
     window: Vec<u8>,
     start: u64,
 }
@@ -66,6 +79,7 @@ impl Disk {
             known,
             owners,
             folders: HashMap::new(),
+            listed_again: 0,
         }
     }
 
@@ -102,6 +116,22 @@ impl Disk {
         let plain = |folder: &&Path| !folder.to_string_lossy().contains(['*', '?', '[']);
         let rotated = rotated.iter().filter_map(|glob| Path::new(glob).parent());
         folders.extend(rotated.filter(plain).map(Path::to_owned));
+        loop {
+            let found = self.find_in(&folders, tag, policy, is_right);
+            // Files that are rotated meanwhile have other names now.
+            if found.is_some() || !self.forget_changed(&folders) {
+                return found;
+            }
+        }
+    }
+
+    fn find_in(
+        &mut self,
+        folders: &[PathBuf],
+        tag: FileTag,
+        policy: FollowLinks,
+        is_right: &mut dyn FnMut(&mut Content) -> Option<bool>,
+    ) -> Option<Content> {
         let entries: Vec<Entry> = folders
             .iter()
             .flat_map(|folder| self.list(folder))
@@ -157,9 +187,13 @@ impl Disk {
 
     fn list(&mut self, folder: &Path) -> Vec<Entry> {
         if let Some(known) = self.folders.get(folder) {
-            return known.clone();
+            return known.entries.clone();
         }
-        let mut entries = Vec::new();
+        let mut listing = Listing {
+            modified_ns: modified_ns(folder),
+            ..Listing::default()
+        };
+        let entries = &mut listing.entries;
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
             match FileStat::at_path(&path) {
@@ -175,8 +209,23 @@ impl Disk {
             }
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
-        self.folders.insert(folder.to_owned(), entries.clone());
+        let entries = listing.entries.clone();
+        self.folders.insert(folder.to_owned(), listing);
         entries
+    }
+
+    /// Whether one of the folders has changed since it was listed, and is listed again; at most so often.
+    fn forget_changed(&mut self, folders: &[PathBuf]) -> bool {
+        let mut has_changed = false;
+        for folder in folders {
+            let listed = self.folders.get(folder).map(|listing| listing.modified_ns);
+            if self.listed_again < MOST_LISTINGS && listed != Some(modified_ns(folder)) {
+                self.folders.remove(folder);
+                self.listed_again += 1;
+                has_changed = true;
+            }
+        }
+        has_changed
     }
 }
 
@@ -189,6 +238,7 @@ impl Content {
             certainty: Certainty::Guessed,
             policy,
             file: Some(file),
+            has_gone: false,
             window: Vec::new(),
             start: 0,
         })
@@ -236,13 +286,36 @@ impl Content {
     }
 
     fn reopen(&mut self) {
-        if self.file.is_none() {
-            let opened = LogFile::open(&self.path, self.policy).ok().flatten();
-            // Another file may have its name by now.
-            let is_it = |stat: &FileStat| stat.inode == self.stat.inode;
-            self.file = opened.filter(|(_, stat)| is_it(stat)).map(|(file, _)| file);
+        if self.file.is_some() || self.has_gone {
+            return;
         }
+        self.has_gone = !self.open_at(self.path.clone()) && !self.open_renamed();
     }
+
+    fn open_at(&mut self, path: Arc<Path>) -> bool {
+        let opened = LogFile::open(&path, self.policy).ok().flatten();
+        // Another file may have its name by now.
+        let is_it = |stat: &FileStat| stat.inode == self.stat.inode;
+        let Some((file, _)) = opened.filter(|(_, stat)| is_it(stat)) else {
+            return false;
+        };
+        (self.file, self.path) = (Some(file), path);
+        true
+    }
+
+    /// It was closed for others, and rotated meanwhile.
+    fn open_renamed(&mut self) -> bool {
+        let folder = self.path.parent().map(Path::to_owned);
+        let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+        let mut entries = entries.into_iter().flatten().flatten();
+        entries
+            .any(|entry| entry.ino() == self.stat.inode.inode && self.open_at(entry.path().into()))
+    }
+}
+
+/// The time of the last change of a folder.
+fn modified_ns(folder: &Path) -> Option<i64> {
+    Some(FileStat::at_path(folder).ok()?.modified_ns)
 }
 
 /// The section that a path belongs to.
@@ -258,3 +331,6 @@ const LEAST_WINDOW: usize = 8 << 10;
 const MOST_WINDOW: usize = 64 << 10;
 /// So many files of a folder are looked at.
 const MOST_FILES: usize = 100_000;
+/// Folders are listed again so often, all in all: one that changes all the time is not to be listed for each file that
+/// has gone.
+const MOST_LISTINGS: usize = 200;
