@@ -6,7 +6,7 @@
 //! which a folder has changed, unless several miss it one after the other.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,10 +15,51 @@ use super::folder_index::RESTED;
 use super::found::Found;
 use super::observation::Current;
 use super::observe::Look;
-use super::plan::{Close, plan};
+use super::plan::{Close, Plan, plan};
 use super::recognise::is_same_inode;
 use crate::identity::FileStat;
 use crate::progress::{Checkpoint, SourceState};
+
+/// The looks of one sync.
+struct Looks {
+    /// How many there were, with the one under way.
+    count: usize,
+    most: usize,
+    /// How far the next one goes.
+    reach: Look,
+    /// How many have missed something while a folder changed.
+    unsure: u32,
+    /// What the listings and the stats of the last one gave different inodes for.
+    differing: Vec<(PathBuf, u64)>,
+}
+
+impl Looks {
+    fn new(most: usize) -> Self {
+        Looks {
+            count: 0,
+            most,
+            reach: Look::Usual,
+            unsure: 0,
+            differing: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self) -> Look {
+        self.count += 1;
+        self.reach
+    }
+
+    fn is_last(&self) -> bool {
+        self.count >= self.most
+    }
+
+    /// What differs in the same way at each look does not move.
+    fn note_differing(&mut self, found: &mut Found) {
+        let differing = std::mem::take(&mut found.differing);
+        found.is_moving |= differing != self.differing;
+        self.differing = differing;
+    }
+}
 
 impl Tailer {
     /// Looks at everything and has the sources follow.
@@ -28,56 +69,33 @@ impl Tailer {
         // Files are opened to be compared, more of them than the permit is for.
         let _brief_open = (self.descriptor_permit.is_some() && descriptors.ran_out())
             .then(|| descriptors.brief_open());
-        let mut before = Vec::new();
-        let mut look = Look::Usual;
-        let mut unsure_looks = 0;
-        for attempt in 1..=ATTEMPTS {
+        let mut looks = Looks::new(match self.shared.once {
+            true => MOST_LOOKS_OF_ONCE,
+            false => MOST_LOOKS,
+        });
+        loop {
             let begun = SystemTime::now();
-            let mut found = self.observe(look)?;
+            let mut found = self.observe(looks.begin())?;
             if found.awaits_copy {
                 // Nothing follows from a look at half of it: what lies beside the path may belong to a rotation of it.
                 self.read_elsewhere = found.elsewhere;
                 self.awaits_copy = true;
                 return Ok(());
             }
-            let differing = std::mem::take(&mut found.differing);
-            found.is_moving |= differing != before;
-            before = differing;
-            let misses_found = self.misses_what_was_found(&found);
-            if found.is_moving && attempt == ATTEMPTS {
+            looks.note_differing(&mut found);
+            let is_missed = self.misses_what_was_found(&found);
+            if found.is_moving && looks.is_last() {
                 found.seen.is_incomplete = true;
-                if misses_found {
+                if is_missed {
                     let error = io::Error::other("its name changes faster than it is looked at");
-                    found
-                        .trouble
-                        .get_or_insert((self.path.to_path_buf(), error));
+                    let trouble = (self.path.to_path_buf(), error);
+                    found.trouble.get_or_insert(trouble);
                 }
             }
             let plan = plan(&found.seen);
-            let mut closes = plan.closed.values();
-            let is_given_up = closes.any(|close| *close == Close::ContentGone);
-            let is_missed = !plan.gone.is_empty() || !plan.lost.is_empty() || misses_found;
-            // What was written since to a file that was finished is read by this run or by none.
-            let may_be_missed = is_missed || (self.shared.once && misses_known(&found));
-            let is_first = attempt == 1 && is_given_up;
-            let is_short = is_missed && look == Look::Usual;
-            let is_unsure = may_be_missed
-                && !is_short
-                && !found.is_moving
-                && unsure_looks < UNSURE_LOOKS
-                && !self.have_folders_rested_since(begun);
-            if attempt < ATTEMPTS && (found.is_moving || is_first || is_short || is_unsure) {
-                if is_missed {
-                    look = Look::Whole;
-                }
-                if is_unsure {
-                    thread::sleep(if unsure_looks == 0 {
-                        FIRST_PAUSE
-                    } else {
-                        PAUSE
-                    });
-                    unsure_looks += 1;
-                }
+            let is_missed = is_missed || !plan.gone.is_empty() || !plan.lost.is_empty();
+            if !looks.is_last() && self.must_look_again(&mut looks, &found, &plan, is_missed, begun)
+            {
                 continue;
             }
             self.take_second_files(plan.sources.len())?;
@@ -87,10 +105,40 @@ impl Tailer {
             self.tell_whether_left_out(is_left_out, refusal);
             // The older ones were looked at before the newest, and may have grown before that was made. What else
             // became of them is noticed at the next look.
-            self.note_sizes(1)?;
-            return Ok(());
+            return self.note_sizes(1).map(drop);
         }
-        Ok(())
+    }
+
+    /// Whether a look that was `begun` then is not to be believed. It comes back when the next one is to begin.
+    fn must_look_again(
+        &mut self,
+        looks: &mut Looks,
+        found: &Found,
+        plan: &Plan,
+        is_missed: bool,
+        begun: SystemTime,
+    ) -> bool {
+        let is_given_up = plan.closed.values().any(|c| *c == Close::ContentGone);
+        let is_short = is_missed && looks.reach == Look::Usual;
+        if is_missed {
+            looks.reach = Look::Whole;
+        }
+        if found.is_moving || is_short || (looks.count == 1 && is_given_up) {
+            return true;
+        }
+        // What was written since to a file that was finished is read by this run or by none.
+        let may_be_missed = is_missed || (self.shared.once && misses_known(found));
+        let is_unsure = may_be_missed
+            && looks.unsure < MOST_UNSURE_LOOKS
+            && !self.have_folders_rested_since(begun);
+        if is_unsure {
+            thread::sleep(match looks.unsure {
+                0 => FIRST_PAUSE,
+                _ => PAUSE,
+            });
+            looks.unsure += 1;
+        }
+        is_unsure
     }
 
     /// Whether what lay at the path when it was found is nowhere to be seen, with something that nobody has read.
@@ -146,11 +194,14 @@ fn has_seen(found: &Found, is_it: impl Fn(&FileStat) -> bool) -> bool {
 }
 
 /// How often everything is looked at while names move on.
-const ATTEMPTS: usize = 20;
+const MOST_LOOKS: usize = 20;
+
+/// The same where no later look finds what these miss.
+const MOST_LOOKS_OF_ONCE: usize = 60;
 
 /// How often something is missed while its folder changes, until it is taken to be gone. A name that goes back and forth
 /// without a rest is missed by one look of a few, and by so many in a row hardly ever.
-const UNSURE_LOOKS: u32 = 12;
+const MOST_UNSURE_LOOKS: u32 = 12;
 
 /// What is gone has just changed its folder, whose time tells after this pause that it has rested.
 const FIRST_PAUSE: Duration = RESTED.saturating_add(Duration::from_millis(10));

@@ -321,11 +321,12 @@ mod tests {
 
     #[test]
     fn a_folder_has_rested_if_no_name_came_or_left_since_or_just_before() {
+        let before = SystemTime::now();
         let folder = tree(&["app.log", "2026-11-26/app.log"]);
         let (path, dated) = (folder.path(), folder.path().join("2026-11-26"));
         let index = FolderIndex::new();
         let rested = |since| index.has_rested_since(path, since);
-        assert!(!rested(SystemTime::now()));
+        assert!(!rested(before));
         settle(path);
         settle(&dated);
         let since = SystemTime::now();
