@@ -13,7 +13,9 @@ use crate::tail::compare::{Probe, is_absence, is_shortage, matches_of};
 use crate::tail::found::{CandidateFile, Found};
 use crate::tail::links::UnsafeLink;
 use crate::tail::log_file::LogFile;
-use crate::tail::observation::{Adoption, COPY_OF_UNKNOWN, Candidate, Current, Match, Readable};
+use crate::tail::observation::{
+    Adoption, COPY_OF_UNKNOWN, Candidate, Current, Match, Readable, Verdict,
+};
 use crate::tail::patterns::Exclude;
 use crate::tail::recognise::{ContentMatch, content_of, is_same_inode};
 
@@ -200,19 +202,43 @@ impl Tailer {
         Ok(Some((content, stat, matches)))
     }
 
-    /// Whether a file is a copy, perhaps still being made, of what lies at the path: of content that the agent
-    /// knows too little of to recognise it, because it was empty a moment ago.
+    /// Whether a file is a copy, perhaps still being made, of content that the agent knows too little of to recognise
+    /// it, because it was not there a moment ago: of what lies at the path, or what was rotated away from there since it
+    /// was written.
     ///
     /// Once a copy is made the original is truncated, so one that has not changed for a while is of content from
     /// before, even if both begin with the same lines.
     fn is_copied_now(&mut self, found: &mut Found, copy: &mut LogFile) -> io::Result<bool> {
+        let copied = copy.stat()?;
+        let is_recent = now_ms() - copied.modified_ns / 1_000_000 < COPYING_MS;
+        if !is_recent || copied.size == 0 {
+            return Ok(false);
+        }
+        if self.is_copied_from_path(found, copy, &copied)? {
+            return Ok(true);
+        }
+        for (source, seen) in self.sources.iter_mut().zip(&found.seen.open) {
+            if seen.verdict == Verdict::Replaced
+                && seen.stat.born_ns <= copied.modified_ns
+                && begins_as(&mut source.content, copy, &copied)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_copied_from_path(
+        &mut self,
+        found: &mut Found,
+        copy: &mut LogFile,
+        copied: &FileStat,
+    ) -> io::Result<bool> {
         let Current::File { stat: original, .. } = &found.seen.current else {
             return Ok(false);
         };
-        let copied = copy.stat()?;
-        let is_recent = now_ms() - copied.modified_ns / 1_000_000 < COPYING_MS;
         // A copy of a younger file may have been written over that of an older one, whose birth it keeps.
-        if !is_recent || original.born_ns > copied.modified_ns || copied.size == 0 {
+        if original.born_ns > copied.modified_ns {
             return Ok(false);
         }
         let (current, begun) = match (&mut found.current, self.sources.back_mut()) {
@@ -229,12 +255,16 @@ impl Tailer {
         {
             return Ok(true);
         }
-        let len = TailChecksum::MAX_LEN.min(usize::try_from(copied.size).unwrap_or(usize::MAX));
-        let len = u8::try_from(len).unwrap_or(u8::MAX);
-        let end = copy.checksum_before(copied.size, len)?;
-        Ok(current.head()?.starts_with(&copy.head()?)
-            && current.checksum_before(copied.size, len)? == end)
+        begins_as(current, copy, copied)
     }
+}
+
+/// Whether a file begins with all that a copy of this stat holds.
+fn begins_as(file: &mut LogFile, copy: &mut LogFile, copied: &FileStat) -> io::Result<bool> {
+    let len = TailChecksum::MAX_LEN.min(usize::try_from(copied.size).unwrap_or(usize::MAX));
+    let len = u8::try_from(len).unwrap_or(u8::MAX);
+    let end = copy.checksum_before(copied.size, len)?;
+    Ok(file.head()?.starts_with(&copy.head()?) && file.checksum_before(copied.size, len)? == end)
 }
 
 /// Whether a file is, by its size and times, what its checkpoint knows, with nothing to read.
