@@ -294,8 +294,9 @@ impl Content {
 
     fn open_at(&mut self, path: Arc<Path>) -> bool {
         let opened = LogFile::open(&path, self.policy).ok().flatten();
-        // Another file may have its name by now.
-        let is_it = |stat: &FileStat| stat.inode == self.stat.inode;
+        // Another file may have its name by now, or its inode if it was packed.
+        let born = |stat: &FileStat| (stat.inode, stat.born_ns);
+        let is_it = |stat: &FileStat| born(stat) == born(&self.stat);
         let Some((file, _)) = opened.filter(|(_, stat)| is_it(stat)) else {
             return false;
         };
@@ -334,3 +335,27 @@ const MOST_FILES: usize = 100_000;
 /// Folders are listed again so often, all in all: one that changes all the time is not to be listed for each file that
 /// has gone.
 const MOST_LISTINGS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_file_is_found_under_its_new_name_but_not_another_one_that_got_its_inode() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, renamed) = (
+            folder.path().join("app.log"),
+            folder.path().join("app.log.1"),
+        );
+        fs::write(&path, "line\n").expect("is written");
+        let open = |path: &Path| Content::open(&path.into(), FollowLinks::Safe).expect("opens");
+        let mut content = open(&path);
+        content.close();
+        fs::rename(&path, &renamed).expect("is renamed");
+        assert_eq!(content.read(0, 9), b"line\n");
+        let mut packed_meanwhile = open(&renamed);
+        packed_meanwhile.stat.born_ns -= 1;
+        packed_meanwhile.close();
+        assert_eq!(packed_meanwhile.read(0, 9), b"");
+    }
+}
