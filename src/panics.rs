@@ -29,13 +29,26 @@ pub(crate) fn caught<T>(
     report: impl FnOnce(String) + 'static,
     body: impl FnOnce() -> T,
 ) -> Result<T, String> {
-    if !ABORTS {
-        return catch_unwind(AssertUnwindSafe(body)).map_err(|panic| panic_message(&*panic));
-    }
-    REPORT.set(Some(Box::new(report)));
-    let done = body();
+    told_of_panics(report);
+    let done = unwound(body);
     REPORT.take();
-    Ok(done)
+    done
+}
+
+/// Where nothing unwinds, has `report` be given the words when this thread panics, whatever it does then.
+pub(crate) fn told_of_panics(report: impl FnOnce(String) + 'static) {
+    if ABORTS {
+        REPORT.set(Some(Box::new(report)));
+    }
+}
+
+/// Runs `body`, and where stacks are unwound gives the words of its panic. Where they are not, the one is told who was
+/// named by [`told_of_panics`], and a body that panics never ends.
+pub(crate) fn unwound<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    match ABORTS {
+        true => Ok(body()),
+        false => catch_unwind(AssertUnwindSafe(body)).map_err(|panic| panic_message(&*panic)),
+    }
 }
 
 /// Has panics end the process with exit code 1 as long as there is no log to take their words.

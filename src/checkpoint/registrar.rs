@@ -83,6 +83,14 @@ impl Tracked {
         self.shown.size().max(self.checkpoint.offset)
     }
 
+    /// It has to be written.
+    fn note(&mut self, source: SourceId, change: Change, changes: &mut Changes) {
+        if self.change == Change::Nothing {
+            changes.open.push(source);
+        }
+        self.change = self.change.max(change);
+    }
+
     /// Makes the checkpoint what it is when it is written.
     fn settle(&mut self) {
         self.note_size();
@@ -366,10 +374,7 @@ impl Registrar {
         let Some(tracked) = self.open.get_mut(&source) else {
             return;
         };
-        if tracked.change == Change::Nothing {
-            self.changes.open.push(source);
-        }
-        tracked.change = tracked.change.max(change);
+        tracked.note(source, change, &mut self.changes);
         self.schedule.changed();
     }
 
@@ -383,25 +388,22 @@ impl Registrar {
     /// Moves the checkpoint of a source over a span that is done with, of which `bytes` count, or a hole. An
     /// acknowledgement for a source that is done for (a truncated one) has no checkpoint to move.
     fn move_to(&mut self, span: &Span, bytes: u64) {
-        let Some(Tracked {
-            checkpoint,
-            tracker,
-            has_moved_since_look,
-            shown,
-            behind,
-            ..
-        }) = self.open.get_mut(&span.source).map(Box::as_mut)
-        else {
+        let Some(tracked) = self.open.get_mut(&span.source) else {
             return;
         };
-        shown.counters.acked_bytes.add(bytes);
-        if tracker.ack(span) {
-            behind.passed(tracker.offset());
-            checkpoint.offset = tracker.offset();
-            checkpoint.tail_checksum = tracker.tail_checksum();
-            *has_moved_since_look = true;
-            self.note(span.source, Change::Place);
-            self.retire_if_done(span.source);
+        tracked.shown.counters.acked_bytes.add(bytes);
+        if tracked.tracker.ack(span) {
+            let tracker = &tracked.tracker;
+            tracked.behind.passed(tracker.offset());
+            tracked.checkpoint.offset = tracker.offset();
+            tracked.checkpoint.tail_checksum = tracker.tail_checksum();
+            tracked.has_moved_since_look = true;
+            let is_at_its_end = tracked.end.is_some();
+            tracked.note(span.source, Change::Place, &mut self.changes);
+            self.schedule.changed();
+            if is_at_its_end {
+                self.retire_if_done(span.source);
+            }
         }
     }
 
@@ -457,10 +459,7 @@ impl Registrar {
                 self.is_to_look_again = true;
                 continue;
             }
-            if tracked.change == Change::Nothing {
-                self.changes.open.push(*source);
-                tracked.change = Change::Place;
-            }
+            tracked.note(*source, Change::Place, &mut self.changes);
             self.schedule.changed();
         }
         self.looks.found(has_found);

@@ -392,18 +392,8 @@ fn push_members(out: &mut impl Output, object: &Object) -> usize {
     push_spliced(out, object.content())
 }
 
-fn push_number(out: &mut impl Output, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    for place in digits.iter_mut().rev() {
-        *place = b'0' + (number % 10) as u8; // below 10
-        start -= 1;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
+fn push_number(out: &mut impl Output, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]

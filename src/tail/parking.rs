@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use crate::config::LogConfig;
 use crate::identity::{FileStat, Inode};
 use crate::left_out::Kind;
 use crate::progress::CloseReason;
@@ -80,8 +79,8 @@ impl Task for Tailer {
         &self.handle
     }
 
-    fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
-        (self.path.clone(), self.log.clone())
+    fn path(&self) -> &Arc<Path> {
+        &self.path
     }
 
     fn expected(&self) -> Option<Expected> {

@@ -47,27 +47,25 @@ impl Registrar {
 
     /// Writes what changed.
     fn append(&mut self, store: &mut Store) -> io::Result<()> {
-        for source in &self.changes.open {
-            if let Some(tracked) = self.open.get_mut(source) {
-                tracked.settle();
-            }
-        }
+        let settled = self.changes.open.iter().map(|source| {
+            let tracked = self.open.get_mut(source)?;
+            tracked.settle();
+            Some(std::mem::replace(&mut tracked.change, Change::Nothing))
+        });
+        let settled: Vec<Option<Change>> = settled.collect();
         let changes = &self.changes;
-        let tracked = changes.open.iter().filter_map(|s| self.open.get(s));
-        let open = tracked.map(|tracked| match tracked.change {
-            Change::All => changes.of_source(&tracked.checkpoint),
-            Change::Place | Change::Nothing => Entry::Moved(&tracked.checkpoint),
+        let open = changes.open.iter().zip(settled);
+        let open = open.filter_map(|(source, change)| {
+            let checkpoint = &self.open.get(source)?.checkpoint;
+            Some(match change? {
+                Change::All => changes.of_source(checkpoint),
+                Change::Place | Change::Nothing => Entry::Moved(checkpoint),
+            })
         });
         let rest = changes.rest.iter().filter_map(|s| self.rest.get(s));
         let rest = rest.map(|checkpoint| changes.of_source(checkpoint));
         let gone = changes.gone.iter().map(|serial| Entry::Gone(*serial));
-        let done = store.append(open.chain(rest).chain(gone));
-        for source in &self.changes.open {
-            if let Some(tracked) = self.open.get_mut(source) {
-                tracked.change = Change::Nothing;
-            }
-        }
-        done
+        store.append(open.chain(rest).chain(gone))
     }
 
     pub(super) fn sync(&mut self, now: Instant) {

@@ -220,7 +220,7 @@ pub(super) const FILE: &str = "checkpoints";
 const NEW: &str = "checkpoints.new";
 const PREVIOUS: &str = "checkpoints.prev";
 /// A generation may become so long whatever it began with.
-const LEAST_BYTES: u64 = 1 << 20;
+const LEAST_BYTES: u64 = 2 << 20;
 /// How much of a generation's beginning is written at once.
 const PIECE_BYTES: usize = 64 << 10;
 /// How much room the text of a write keeps.

@@ -117,7 +117,8 @@ impl Place {
     /// Ends the line that begins at `from` of `text`: adds its checksum and the newline, and goes to the next place.
     pub(super) fn seal(&mut self, text: &mut String, from: usize) {
         let crc = self.checksum(&text.as_bytes()[from..]);
-        let _ = writeln!(text, " {crc:08x}");
+        space_and_hex(text, u64::from(crc), 8);
+        text.push('\n');
         self.offset += (text.len() - from) as u64;
     }
 
@@ -172,11 +173,11 @@ pub(super) fn write_moved(text: &mut String, checkpoint: &Checkpoint) {
         serial,
         ..
     } = checkpoint;
-    let _ = write!(
-        text,
-        "{offset} {size} {} {:08x} {serial}",
-        tail_checksum.len, tail_checksum.crc
-    );
+    decimal(text, *offset);
+    space_and_decimal(text, *size);
+    space_and_decimal(text, tail_checksum.len);
+    space_and_hex(text, u64::from(tail_checksum.crc), 8);
+    space_and_decimal(text, *serial);
 }
 
 pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces: &[u64]) {
@@ -197,11 +198,16 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
         born_ns,
         fingerprint,
     } = identity;
-    let _ = write!(
-        text,
-        "{offset} {size} {} {:08x} {device} {inode} {born_ns} {} {:016x} ",
-        tail_checksum.len, tail_checksum.crc, fingerprint.len, fingerprint.hash,
-    );
+    decimal(text, *offset);
+    space_and_decimal(text, *size);
+    space_and_decimal(text, tail_checksum.len);
+    space_and_hex(text, u64::from(tail_checksum.crc), 8);
+    space_and_decimal(text, *device);
+    space_and_decimal(text, *inode);
+    space_and_decimal(text, *born_ns);
+    space_and_decimal(text, fingerprint.len);
+    space_and_hex(text, fingerprint.hash, 16);
+    text.push(' ');
     let known = match *offset < SHORT_BYTES {
         true => fingerprint
             .steps
@@ -214,22 +220,25 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
         text.push('-');
     }
     for step in &fingerprint.steps[..known] {
-        let _ = write!(text, "{step:02x}");
+        hex(text, u64::from(*step), 2);
     }
     let state = match state {
         SourceState::Open => "open",
         SourceState::Finished => "finished",
         SourceState::Skipped => "skipped",
     };
-    let _ = write!(text, " {state}");
+    text.push(' ');
+    text.push_str(state);
     if let Some(tag) = tag {
         let _ = write!(text, ":{tag}");
     }
-    let _ = write!(text, " {serial}");
+    space_and_decimal(text, *serial);
     for serial in replaces {
-        let _ = write!(text, ",{serial}");
+        text.push(',');
+        decimal(text, *serial);
     }
-    let _ = write!(text, " {modified_ns} ");
+    space_and_decimal(text, *modified_ns);
+    text.push(' ');
     if marks.iter().len() == 0 {
         text.push('-');
     }
@@ -241,15 +250,39 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
         },
     ) in marks.iter().enumerate()
     {
-        let comma = if n > 0 { "," } else { "" };
-        let _ = write!(
-            text,
-            "{comma}{offset}:{}:{:x}",
-            tail_checksum.len, tail_checksum.crc
-        );
+        if n > 0 {
+            text.push(',');
+        }
+        decimal(text, *offset);
+        text.push(':');
+        decimal(text, tail_checksum.len);
+        text.push(':');
+        hex(text, u64::from(tail_checksum.crc), 1);
     }
     text.push(' ');
     escape(text, path.as_os_str().as_bytes());
+}
+
+fn space_and_decimal(text: &mut String, number: impl itoa::Integer) {
+    text.push(' ');
+    decimal(text, number);
+}
+
+fn decimal(text: &mut String, number: impl itoa::Integer) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
+fn space_and_hex(text: &mut String, number: u64, least_digits: u32) {
+    text.push(' ');
+    hex(text, number, least_digits);
+}
+
+fn hex(text: &mut String, number: u64, least_digits: u32) {
+    let digits = (16 - number.leading_zeros() / 4).max(least_digits);
+    for digit in (0..digits).rev() {
+        let digit = (number >> (4 * digit)) as usize & 15;
+        text.push(char::from(b"0123456789abcdef"[digit]));
+    }
 }
 
 /// What a line without checksum says in this version.

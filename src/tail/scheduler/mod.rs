@@ -299,7 +299,7 @@ where
             match (parked.wait, parked.task.expected()) {
                 (ParkState::Quiet(_), Some(expected)) => {
                     parked.wait = ParkState::Checking;
-                    let (path, _) = parked.task.followed();
+                    let path = parked.task.path().clone();
                     let checks = checks.entry(parked.device).or_default();
                     checks.push((id, path, expected));
                 }
@@ -360,9 +360,9 @@ where
             {
                 if self.threads.count() == 0 {
                     // Without a single thread nothing will ever happen.
-                    let (path, log) = task.followed();
+                    let path = task.path().clone();
                     let how = Err("no thread can be started".to_owned());
-                    (self.report)(TailerReport { path, log, how });
+                    (self.report)(TailerReport { path, how });
                     continue;
                 }
                 if !self.threads.are_shared() {
@@ -404,9 +404,9 @@ where
     fn end_all(&self, tasks: Vec<(Device, Box<T>)>) {
         let mut lanes: BTreeMap<Device, Vec<Box<T>>> = BTreeMap::new();
         for (device, task) in tasks {
-            let (path, log) = task.followed();
+            let path = task.path().clone();
             let how = Ok(TailerExit::Stopped);
-            (self.report)(TailerReport { path, log, how });
+            (self.report)(TailerReport { path, how });
             lanes.entry(device).or_default().push(task);
         }
         for (device, tasks) in lanes {

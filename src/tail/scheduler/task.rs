@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::LogConfig;
 use crate::identity::{FileStat, Inode};
 use crate::tailer_handle::TailerHandle;
 
@@ -37,8 +36,6 @@ pub enum TailerExit {
 pub struct TailerReport {
     /// What it followed.
     pub path: Arc<Path>,
-    /// By which section.
-    pub log: Arc<LogConfig>,
     /// How; the words of the panic if it panicked.
     pub how: Result<TailerExit, String>,
 }
@@ -49,8 +46,8 @@ pub trait Task: Send + 'static {
     fn run(&mut self) -> RunOutcome;
     /// Wakes it.
     fn handle(&self) -> &TailerHandle;
-    /// What it follows, and by which section.
-    fn followed(&self) -> (Arc<Path>, Arc<LogConfig>);
+    /// What it follows.
+    fn path(&self) -> &Arc<Path>;
     /// What lies at its path unless something has happened; `None`: it has to look by itself.
     fn expected(&self) -> Option<Expected>;
     /// Whether it holds a descriptor permit.

@@ -6,9 +6,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{bounded, unbounded};
 
 use super::*;
-use crate::config::LogConfig;
 use crate::identity::FileStat;
-use crate::tail::discover::testing::section;
 use crate::tailer_handle::TailerHandle;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -16,7 +14,6 @@ const SOON: Duration = Duration::from_secs(20);
 /// A task that tells of each run, and then does what it is told.
 struct Fake {
     path: Arc<Path>,
-    log: Arc<LogConfig>,
     handle: TailerHandle,
     runs: Sender<Arc<Path>>,
     does: Box<dyn FnMut(&TailerHandle) -> RunOutcome + Send>,
@@ -34,8 +31,8 @@ impl Task for Fake {
         &self.handle
     }
 
-    fn followed(&self) -> (Arc<Path>, Arc<LogConfig>) {
-        (self.path.clone(), self.log.clone())
+    fn path(&self) -> &Arc<Path> {
+        &self.path
     }
 
     fn expected(&self) -> Option<Expected> {
@@ -95,7 +92,6 @@ impl Running {
         let handle = TailerHandle::new(self.woken.clone());
         let fake = Fake {
             path: Path::new(name).into(),
-            log: section("t", &[], &[]),
             handle: handle.clone(),
             runs: self.runs.0.clone(),
             does: Box::new(does),

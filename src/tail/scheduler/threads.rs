@@ -1,9 +1,11 @@
 //! The threads that tailers run on: how many there are, and what they are told.
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use super::line::SHORT_RUN;
 use super::orders::Orders;
 use super::task::{Message, RunOutcome, TailerReport, Task};
 use crate::condition::{Board, Condition};
-use crate::panics::caught;
+use crate::panics::{told_of_panics, unwound};
 
 /// The threads of the scheduler. Each runs one tailer after another.
 #[derive(Debug)]
@@ -210,21 +212,27 @@ fn work<T: Task>(
     is_named: bool,
     report: impl Fn(TailerReport) + Clone + 'static,
 ) {
+    // Who is told of a panic is said once for all runs, which may be of microseconds.
+    let running = Rc::new(RefCell::new(None));
+    let told = (report.clone(), sender.clone(), running.clone());
+    told_of_panics(move |words| {
+        let (report, sender, running) = told;
+        if let Some((path, id)) = running.take() {
+            report(TailerReport {
+                path,
+                how: Err(words),
+            });
+            let _ = sender.send(Message::TailerEnded(id));
+        }
+    });
     while let Some(Order::Run(mut task)) = orders.take() {
-        let (path, log) = task.followed();
-        if is_named && let Ok(name) = CString::new(thread_name(&path)) {
+        if is_named && let Ok(name) = CString::new(thread_name(task.path())) {
             let _ = rustix::thread::set_name(&name);
         }
-        let id = task.handle().id();
         task.handle().moves();
-        let told = (report.clone(), sender.clone(), path.clone(), log.clone());
-        let on_panic = move |words| {
-            let (report, sender, path, log) = told;
-            let how = Err(words);
-            report(TailerReport { path, log, how });
-            let _ = sender.send(Message::TailerEnded(id));
-        };
-        let how = match caught(on_panic, || task.run()) {
+        let id = task.handle().id();
+        running.replace(Some((task.path().clone(), id)));
+        let how = match unwound(|| task.run()) {
             Ok(RunOutcome::Exit(end)) => Ok(end),
             Ok(outcome) => {
                 let _ = sender.send(Message::Returned(task, outcome));
@@ -233,8 +241,10 @@ fn work<T: Task>(
             Err(words) => Err(words),
         };
         drop(task);
-        report(TailerReport { path, log, how });
-        let _ = sender.send(Message::TailerEnded(id));
+        if let Some((path, id)) = running.take() {
+            report(TailerReport { path, how });
+            let _ = sender.send(Message::TailerEnded(id));
+        }
     }
 }
 
