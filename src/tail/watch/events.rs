@@ -56,9 +56,13 @@ pub(super) enum FolderEvent {
 impl Happened {
     /// Reads all events that wait, and wakes the tailers whose files they are about.
     pub(super) fn read(inotify: &mut Inotify, buffer: &mut [u8], watches: &Watches) -> Happened {
-        let mut happened = Happened::default();
         // What comes now is of the next time, else files that are being written would be looked at again and again.
         let waiting = rustix::io::ioctl_fionread(&*inotify).unwrap_or(u64::MAX);
+        let mut happened = Happened {
+            // Files that are written to have two events or more.
+            woken: HashMap::with_capacity((waiting / event_bytes(None) / 2).min(MOST_ROOM) as usize),
+            ..Happened::default()
+        };
         let mut taken = 0;
         while taken < waiting
             && let Ok(events) = inotify.read_events(buffer)
@@ -91,11 +95,10 @@ impl Happened {
         let mut is_known = false;
         if let Some(wakes) = table.files.get(&wd) {
             is_known = true;
-            self.woken.extend(
-                wakes
-                    .iter()
-                    .map(|(_, tailer)| (tailer.id(), tailer.clone())),
-            );
+            for (_, tailer) in wakes {
+                let woken = self.woken.entry(tailer.id());
+                woken.or_insert_with(|| tailer.clone());
+            }
         }
         if mask.contains(EventMask::IGNORED) {
             // The kernel has removed the watch.
@@ -120,6 +123,9 @@ impl Happened {
         }
     }
 }
+
+/// There is room for so many tailers from the start, at most.
+const MOST_ROOM: u64 = 4096;
 
 fn change_of(mask: EventMask) -> Change {
     if mask.intersects(EventMask::CREATE | EventMask::MOVED_TO) {
