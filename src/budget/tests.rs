@@ -175,7 +175,8 @@ fn thousands_of_busy_files_each_make_steps() {
     let (mut wakes, mut in_vain) = (0, 0);
     let mut on_their_way = VecDeque::new();
     let mut asking: Vec<usize> = (0..files.len()).collect();
-    for _ in 0..2_000 {
+    // A thousand do, or a third of that where rounds are slow: who has waited for a second gets a small step.
+    for _ in 0..20_000 {
         for at in asking.drain(..) {
             let before = steps[at];
             while let Some(permit) = files[at].0.acquire(256 << 10, Budget::LEAST_BYTES) {
