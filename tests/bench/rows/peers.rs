@@ -42,6 +42,11 @@ impl Tuning<'static> {
         queue: "",
         producer: r#""acks=1", "compression.codec=lz4""#,
     };
+    /// The same, but it does not wait 5 ms for more.
+    pub(crate) const LZ4_AT_ONCE: Tuning<'static> = Tuning {
+        queue: "",
+        producer: r#""acks=1", "compression.codec=lz4", "linger.ms=0""#,
+    };
 }
 
 impl Peers {

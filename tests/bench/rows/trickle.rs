@@ -65,7 +65,7 @@ impl Bench {
             }
         }
         let costs: Vec<Cost> = costs.iter().map(|runs| Cost::median(runs)).collect();
-        let [defaults, at_once, peers @ ..] = &costs[..] else {
+        let [defaults, at_once, to_one_partition, peers @ ..] = &costs[..] else {
             return Err("the agent was not run".into());
         };
         let name = |of: &str| {
@@ -89,7 +89,9 @@ impl Bench {
             ),
             None => self.note(&name(shippers[1].name), measured),
         }
-        for (shipper, cost) in shippers.iter().skip(2).zip(peers) {
+        let measured = to_one_partition.beside(rsyslog);
+        self.note(&name(shippers[2].name), measured);
+        for (shipper, cost) in shippers.iter().skip(3).zip(peers) {
             self.note(&name(shipper.name), cost.to_string());
         }
         if peers.is_empty() {
@@ -99,7 +101,7 @@ impl Bench {
         Ok(())
     }
 
-    /// What is compared: the agent twice, then the peers that are installed.
+    /// What is compared: the agent with three settings, then the peers that are installed.
     fn shippers(&self) -> Vec<Shipper> {
         const BY_DEFAULT: Settings = Settings {
             kafka: "acks = 1\ncompression = lz4\n",
@@ -107,6 +109,11 @@ impl Bench {
         };
         const AT_ONCE: Settings = Settings {
             kafka: "acks = 1\ncompression = lz4\nlinger = 0ms\n",
+            ..BY_DEFAULT
+        };
+        // What makes few and well-filled batches.
+        const TO_ONE_PARTITION: Settings = Settings {
+            kafka: "acks = 1\ncompression = zstd\npartitioner = host\n",
             ..BY_DEFAULT
         };
         let of_agent = |name, settings| Shipper {
@@ -119,12 +126,19 @@ impl Bench {
         let mut shippers = vec![
             of_agent("logagent, defaults", BY_DEFAULT),
             of_agent("logagent, linger = 0ms", AT_ONCE),
+            of_agent("logagent, partitioner = host, zstd", TO_ONE_PARTITION),
         ];
-        if let Some(rsyslog) = self.peers.rsyslog.clone() {
+        for (name, tuning) in [
+            ("rsyslog", &Tuning::LZ4),
+            ("rsyslog, linger.ms=0", &Tuning::LZ4_AT_ONCE),
+        ] {
+            let Some(rsyslog) = self.peers.rsyslog.clone() else {
+                continue;
+            };
             shippers.push(Shipper {
-                name: "rsyslog",
+                name,
                 start: Box::new(move |bench, broker, glob| {
-                    bench.start_tuned_rsyslog(&rsyslog, &Tuning::LZ4, broker, glob)
+                    bench.start_tuned_rsyslog(&rsyslog, tuning, broker, glob)
                 }),
             });
         }
