@@ -13,8 +13,9 @@
 # their places. The rows 'kafka' and 'exactly-once' need a real one, which scripts/kafka.sh fetches; KAFKA_BROKERS
 # names another. The row 'fleet' needs three brokers and root's rights: 200 agents, each with a host name of its own.
 # The rows trickle-20, trickle-200 and trickle-1000 are the everyday load: so many files, to which 500, 2,000 and
-# 1,000 lines a second are written in all. They take the agent with its defaults, the agent with linger = 0ms, and
-# rsyslog with its defaults (lz4, acks=1, 6 partitions for all). System calls for a line: scripts/system_calls.sh.
+# 1,000 lines a second are written in all. They take the agent with its defaults, with linger = 0ms, and with one
+# partition for all files and zstd, and rsyslog with its defaults and with linger.ms=0 (else lz4; acks=1, 6 partitions for
+# all). System calls for a line: scripts/system_calls.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

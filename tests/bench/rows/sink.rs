@@ -284,18 +284,19 @@ fn count(mut records: &[u8], shared: &Shared) -> Option<()> {
 /// Notes how old the lines of a batch are.
 fn read_times(batch: &[u8], of_format_2: bool, shared: &Shared) -> Option<()> {
     let now_ns = now_ns();
-    let unpacked;
+    let mut unpacked = Vec::new();
     let records = match batch[22] & 7 {
         _ if !of_format_2 => batch,
         0 => &batch[61..],
-        3 => {
-            let mut decoder = lz4_flex::frame::FrameDecoder::new(&batch[61..]);
-            let mut all = Vec::new();
-            decoder.read_to_end(&mut all).ok()?;
-            unpacked = all;
+        codec => {
+            let mut decoder: Box<dyn Read> = match codec {
+                3 => Box::new(lz4_flex::frame::FrameDecoder::new(&batch[61..])),
+                4 => Box::new(zstd::Decoder::with_buffer(&batch[61..]).ok()?),
+                _ => return None,
+            };
+            decoder.read_to_end(&mut unpacked).ok()?;
             &unpacked[..]
         }
-        _ => return None,
     };
     let mut latencies = shared.latencies_ns.lock().expect("no thread panics");
     for at in memchr::memmem::find_iter(records, TIME_MARK) {
