@@ -37,9 +37,11 @@ impl Cluster {
     pub(crate) fn close_idle(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let has_told = self.bootstrap_is_over();
+        let is_another_needed = self.brokers.values().any(Broker::is_needed);
         for (peer, broker) in &mut self.brokers {
             let patience = match peer {
                 Peer::Seed(_) if has_told => SEED_IDLE,
+                Peer::Node(_) if has_told && is_another_needed && !broker.is_needed() => SPARE_IDLE,
                 _ => IDLE,
             };
             match broker.idle_at(patience) {
@@ -139,3 +141,6 @@ impl Cluster {
 pub(super) const IDLE: Duration = Duration::from_secs(200);
 /// The same for one to a bootstrap broker that is not needed any more. Whatever is asked next is asked at once.
 pub(super) const SEED_IDLE: Duration = Duration::from_secs(1);
+/// The same for one to a member that was only asked what others can answer, where another member gets the lines: the one
+/// that was asked first is rarely the leader of the one partition of a host. Shorter than metadata are asked for.
+pub(super) const SPARE_IDLE: Duration = Duration::from_secs(10);

@@ -103,6 +103,8 @@ pub(super) enum State {
         versions: Versions,
         /// Something was answered on this connection.
         has_answered: bool,
+        /// It is used for what this broker alone does, and not only for questions that any could answer.
+        is_needed: bool,
         used: Instant,
     },
 }
@@ -258,9 +260,16 @@ impl Broker {
 
     /// Sends a request that there is room for.
     pub(crate) fn send(&mut self, request: Request, pending: Pending, now: Instant) {
-        if let State::Up { handle, used, .. } = &mut self.state {
+        if let State::Up {
+            handle,
+            is_needed,
+            used,
+            ..
+        } = &mut self.state
+        {
             handle.send(request);
             *used = now;
+            *is_needed |= pending.is_produce() || pending.is_transaction();
             if pending.is_produce() {
                 self.share.counters.requests.add(1);
             }
@@ -319,6 +328,11 @@ impl Broker {
     /// When it will listen again, if it does not now.
     pub(super) fn listens_from(&self, now: Instant) -> Option<Instant> {
         self.throttled_until.filter(|until| *until > now)
+    }
+
+    /// Whether it is connected, and has got what only it could be sent.
+    pub(super) fn is_needed(&self) -> bool {
+        matches!(self.state, State::Up { is_needed, .. } if is_needed)
     }
 
     /// When its connection will have been idle for `patience`, if nothing is unanswered there.

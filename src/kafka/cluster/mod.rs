@@ -173,7 +173,7 @@ impl Cluster {
     }
 
     /// A broker that can be asked a question now which is not pending there already: one whose answer may help,
-    /// then the least busy, then each in its turn.
+    /// then the least busy, then one that is connected anyway, then each in its turn.
     pub(crate) fn any(
         &mut self,
         now: Instant,
@@ -197,8 +197,8 @@ impl Cluster {
             is_free && !broker.pending.iter().any(&asked)
         });
         let best = free.min_by_key(|(n, (peer, broker))| {
-            let was_in_vain = schedule.was_in_vain(**peer);
-            (was_in_vain, broker.pending.len(), (n + turn) % count)
+            let (in_vain, busy) = (schedule.was_in_vain(**peer), broker.pending.len());
+            (in_vain, busy, !broker.is_needed(), (n + turn) % count)
         });
         best.map(|(_, (peer, _))| *peer)
     }
@@ -254,6 +254,7 @@ impl Cluster {
             handle,
             versions,
             has_answered: false,
+            is_needed: false,
             used: now,
         };
         broker.throttled_until = None;

@@ -1,6 +1,7 @@
-//! Whom a producer asks for metadata when nobody is connected.
+//! Whom a producer asks for metadata when nobody is connected, and which connections it keeps.
 
-use super::bootstrap::{IDLE, SEED_IDLE};
+use super::bootstrap::{IDLE, SEED_IDLE, SPARE_IDLE};
+use super::broker::Sent;
 use super::*;
 use std::time::Duration;
 
@@ -176,4 +177,22 @@ fn members_are_forgotten_with_one_that_has_left_and_not_with_a_bootstrap_broker(
     assert_eq!(next(&mut cluster, &mut now), Some(Peer::Seed(1)));
     assert_eq!(next(&mut cluster, &mut now), Some(Peer::Seed(0)));
     assert!(cluster.broker(Peer::Node(1)).is_none());
+}
+
+#[test]
+fn a_member_that_was_only_asked_is_left_once_another_one_gets_the_lines() {
+    let start = Instant::now();
+    let (mut cluster, _) = bootstrapped("127.0.0.9", start);
+    cluster.know_again();
+    let (asked, leader) = (Peer::Node(1), Peer::Node(2));
+    cluster.open(leader, start);
+    cluster.connected(leader, Versions::default(), "", None, start);
+    let now = start + SPARE_IDLE;
+    cluster.close_idle(now);
+    assert!(is_up(&mut cluster, asked) && is_up(&mut cluster, leader));
+    let lines = Pending::Produce(Vec::new(), Sent { bytes: 0, at: now });
+    let broker = cluster.broker(leader).expect("it is known");
+    broker.send(Request::metadata("", 1, std::iter::empty()), lines, now);
+    cluster.close_idle(now);
+    assert!(!is_up(&mut cluster, asked) && is_up(&mut cluster, leader));
 }
