@@ -283,8 +283,8 @@ impl Topic {
     }
 
     /// Whether a broker that lags behind has answered: with an older leader epoch, or with fewer partitions than
-    /// there are, and partitions are never taken away. Then what is known is better, five times in a row. Unless
-    /// the topic has another id: that is a new topic, and nothing of the old one counts.
+    /// there are. Then what is known is better, five times in a row. Unless the topic has another id: that is a new
+    /// topic, and nothing of the old one counts.
     fn is_stale(&mut self, told: &TopicMetadata) -> bool {
         let is_new = told.id.is_some() && self.id.is_some() && told.id != self.id;
         let is_older = told.partitions.iter().any(|told| {
@@ -293,7 +293,11 @@ impl Topic {
             known.is_some_and(|known| told.leader_epoch >= 0 && told.leader_epoch < known.epoch)
         });
         let is_smaller = told.partitions.len() < self.leaders.len();
-        let is_stale = (is_older || is_smaller) && !is_new && self.doubts < MOST_DOUBTS;
+        // Partitions are never taken from a topic, however often a broker that lags behind says so; only where topics
+        // have no number may it be another one. What is believed here sends what may be in the log once more, elsewhere.
+        let cannot_be = is_smaller && told.id.is_some() && told.id == self.id;
+        let is_doubted = (is_older || is_smaller) && self.doubts < MOST_DOUBTS;
+        let is_stale = !is_new && (is_doubted || cannot_be);
         self.doubts = if is_stale { self.doubts + 1 } else { 0 };
         self.id = told.id.or(self.id);
         if planted::has(Bug::EpochIgnored) {

@@ -376,10 +376,10 @@ impl Oracle {
         let new: Vec<(i32, i32)> = partitions
             .map(|told| (told.leader, told.leader_epoch))
             .collect();
-        let is_stale = (new.iter().copied().enumerate().any(|told| is_older(&told))
-            || new.len() < known.len())
-            && self.id == id
-            && self.stale_in_a_row < 5;
+        let is_smaller = new.len() < known.len();
+        let is_doubted = new.iter().copied().enumerate().any(|told| is_older(&told)) || is_smaller;
+        let is_stale =
+            self.id == id && (is_doubted && self.stale_in_a_row < 5 || is_smaller && id.is_some());
         self.stale_in_a_row = if is_stale { self.stale_in_a_row + 1 } else { 0 };
         self.id = id;
         for (index, told) in new.iter().enumerate() {
