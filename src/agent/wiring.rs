@@ -479,7 +479,7 @@ pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// read at the same moment should find room: who has to wait is woken for each batch that is taken.
 const BATCH_QUEUE: usize = 256;
 /// Messages that may wait for the scheduler, which waits for nobody itself. An unbounded channel takes memory in blocks of
-/// over 1 KiB, at which the allocator tidies up: a tenth of what short reads of many files cost.
+/// over 1 KiB, at which the allocator tidies up, and that shows where many files have short reads.
 const SCHEDULER_QUEUE: usize = 256;
 /// Messages that may wait for the registrar while it writes.
 const PROGRESS_QUEUE: usize = 4096;

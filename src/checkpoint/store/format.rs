@@ -166,18 +166,22 @@ pub(super) fn write_synced(text: &mut String, place: Place) {
 }
 
 pub(super) fn write_moved(text: &mut String, checkpoint: &Checkpoint) {
+    write_place(text, checkpoint);
+    space_and_decimal(text, checkpoint.serial);
+}
+
+/// What both lines of a source begin with.
+fn write_place(text: &mut String, checkpoint: &Checkpoint) {
     let Checkpoint {
         offset,
         size,
         tail_checksum,
-        serial,
         ..
     } = checkpoint;
     decimal(text, *offset);
     space_and_decimal(text, *size);
     space_and_decimal(text, tail_checksum.len);
     space_and_hex(text, u64::from(tail_checksum.crc), 8);
-    space_and_decimal(text, *serial);
 }
 
 pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces: &[u64]) {
@@ -185,23 +189,21 @@ pub(super) fn write_source(text: &mut String, checkpoint: &Checkpoint, replaces:
         path,
         identity,
         offset,
-        size,
-        tail_checksum,
         marks,
         tag,
         state,
         serial,
         modified_ns,
+        // With the offset in `write_place`.
+        size: _,
+        tail_checksum: _,
     } = checkpoint;
     let FileIdentity {
         inode: Inode { device, inode },
         born_ns,
         fingerprint,
     } = identity;
-    decimal(text, *offset);
-    space_and_decimal(text, *size);
-    space_and_decimal(text, tail_checksum.len);
-    space_and_hex(text, u64::from(tail_checksum.crc), 8);
+    write_place(text, checkpoint);
     space_and_decimal(text, *device);
     space_and_decimal(text, *inode);
     space_and_decimal(text, *born_ns);
