@@ -12,12 +12,12 @@ use crate::progress::{Checkpoint, Marks, Progress, SourceState};
 use crate::record::framing::Framer;
 use crate::shown::ShownPath;
 use crate::tail::clock::now_ms;
-use crate::tail::compare::{fresh, identify, identity_of, matches_of};
+use crate::tail::compare::{Probe, fresh, identify, identity_of, matches_of};
 use crate::tail::found::{CandidateFile, Found};
 use crate::tail::log_file::LogFile;
 use crate::tail::observation::NO_INODE;
 use crate::tail::plan::{Close, From, Plan, Registration};
-use crate::tail::recognise::is_same_inode;
+use crate::tail::recognise::{ContentMatch, content_of, is_same_inode};
 use crate::tail::source::Source;
 use crate::tail::{Tailer, last_line_start};
 
@@ -151,7 +151,7 @@ impl Tailer {
     /// Adds a source. `false`: another tailer has the file open.
     pub(super) fn push(
         &mut self,
-        content: LogFile,
+        mut content: LogFile,
         at: Arc<Path>,
         checkpoint: Checkpoint,
         mut stat: FileStat,
@@ -163,9 +163,9 @@ impl Tailer {
             ..checkpoint
         };
         let seen = checkpoint.size;
-        // Truncated since it was looked at: a copy may have been made first. It is opened as it was seen, so that the next
-        // look finds that gone, and the rest in the copy.
-        if content.can_change() && stat.size < checkpoint.offset {
+        // Truncated since it was looked at, and perhaps written anew: a copy may have been made first. It is opened as it
+        // was seen, so that the next look finds that gone, and the rest in the copy.
+        if is_other_by_now(&checkpoint, &mut content, &stat) {
             stat.size = seen.max(checkpoint.offset);
         }
         if !checkpoint.never_had_content() {
@@ -233,6 +233,16 @@ fn unread_fingerprint(known: Fingerprint, head: &[u8]) -> Fingerprint {
         Some(1..) => Fingerprint::of_written(head),
         _ => known,
     }
+}
+
+/// Whether a file is shorter than it was seen to be since it holds other content by now, and not because its end, of
+/// which nothing was read, was cut off. What cannot be read is left to the next look.
+fn is_other_by_now(checkpoint: &Checkpoint, content: &mut LogFile, stat: &FileStat) -> bool {
+    if !content.can_change() || stat.size >= checkpoint.size.max(checkpoint.offset) {
+        return false;
+    }
+    let now = content_of(checkpoint, &mut Probe::new(content, stat.size));
+    now.is_ok_and(|now| now != ContentMatch::Continues)
 }
 
 impl Tailer {

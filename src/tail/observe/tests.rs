@@ -137,31 +137,56 @@ fn a_packed_file_whose_number_was_handed_out_again_is_looked_for_in_its_archive(
     assert!(candidates.any(|candidate| candidate.matches.iter().any(|m| m.serial == 1)));
 }
 
+/// A file of 500 bytes is read up to a place, seen to its end, copied, truncated and perhaps written again, and then
+/// opened: what it held is in the copy, and nothing of it is lost.
 #[test]
 fn what_is_copied_and_truncated_between_the_look_and_the_opening_is_read_on_in_the_copy() {
+    for (read, now) in [
+        (200, String::new()),
+        (200, "other\n".repeat(20)),
+        (200, "other\n".repeat(50)),
+        (0, String::new()),
+        (0, "other\n".repeat(50)),
+    ] {
+        let (lost, open) = opened_after_truncation(read, &now);
+        let case = format!("{read} bytes read, {} bytes there now", now.len());
+        assert_eq!(lost, [], "{case}");
+        assert_eq!(open, [read, 0], "{case}");
+    }
+}
+
+/// The end of a file is cut off, of which nothing was read: that is nowhere else.
+#[test]
+fn what_is_cut_off_between_the_look_and_the_opening_is_lost() {
+    for read in [0, 200] {
+        let (lost, open) = opened_after_truncation(read, &"text\n".repeat(60));
+        assert_eq!(lost.len(), 1, "{read} bytes read");
+        assert_eq!(open, [read], "{read} bytes read");
+    }
+}
+
+/// What was lost, and where the open files are read on, after a file that was read up to `read` was copied and then
+/// written over with `now` between the look and the opening.
+fn opened_after_truncation(read: usize, now: &str) -> (Vec<crate::snapshot::Loss>, Vec<usize>) {
     let folder = tempfile::tempdir().unwrap();
     let path: Arc<Path> = folder.path().join("app.log").into();
     let text = "text\n".repeat(100);
     std::fs::write(&path, &text).unwrap();
-    let read = Checkpoint {
-        offset: 200,
-        tail_checksum: crate::batch::TailChecksum::of(&text.as_bytes()[..200]),
+    let known = Checkpoint {
+        offset: read as u64,
+        tail_checksum: crate::batch::TailChecksum::of(&text.as_bytes()[..read]),
         ..known(&path, &path, 1)
     };
-    let mut tailer = tailer_that_knows(&path, vec![read]);
+    let mut tailer = tailer_that_knows(&path, vec![known]);
     let found = tailer.observe(Look::Usual).unwrap();
     let plan = crate::tail::plan::plan(&found.seen);
     std::fs::copy(&path, folder.path().join("app.log.1")).unwrap();
-    std::fs::File::create(&path).unwrap();
+    std::fs::write(&path, now).unwrap();
     tailer.apply(found, plan).unwrap();
     tailer.sync().unwrap();
-    assert_eq!(tailer.shared.metrics.losses.all(), []);
-    let open: Vec<_> = tailer
-        .sources
-        .iter()
-        .map(|source| source.position)
-        .collect();
-    assert_eq!(open, [200, 0]);
+    let lost = tailer.shared.metrics.losses.all();
+    let open = tailer.sources.iter();
+    (lost, open.map(|source| source.position as usize).collect())
 }
 
 /// Reads wait, for memory, say. Meanwhile the log is copied and truncated twice; its last content is longer than what was
