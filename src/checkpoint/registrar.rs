@@ -1,7 +1,8 @@
 //! The thread that moves checkpoints.
 //!
 //! What an acknowledgement has moved is written within `checkpoint_interval`, at once if the last write is longer ago:
-//! it survives a SIGKILL then, since the system has it. Once a second at most it is made to survive a power cut.
+//! it survives a SIGKILL then, since the system has it. It is made to survive a power cut once a second at most, and where
+//! little moves every five seconds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -395,12 +396,13 @@ impl Registrar {
         if tracked.tracker.ack(span) {
             let tracker = &tracked.tracker;
             tracked.behind.passed(tracker.offset());
+            self.schedule
+                .moved(tracker.offset() - tracked.checkpoint.offset);
             tracked.checkpoint.offset = tracker.offset();
             tracked.checkpoint.tail_checksum = tracker.tail_checksum();
             tracked.has_moved_since_look = true;
             let is_at_its_end = tracked.end.is_some();
             tracked.note(span.source, Change::Place, &mut self.changes);
-            self.schedule.changed();
             if is_at_its_end {
                 self.retire_if_done(span.source);
             }
@@ -460,7 +462,7 @@ impl Registrar {
                 continue;
             }
             tracked.note(*source, Change::Place, &mut self.changes);
-            self.schedule.changed();
+            self.schedule.moved(0);
         }
         self.looks.found(has_found);
     }

@@ -9,7 +9,12 @@ pub(super) struct Schedule {
     change: Change,
     written_at: Instant,
     synced_at: Instant,
-    is_synced: bool,
+    /// What was written and is not durable yet.
+    unsynced: Option<Unsynced>,
+    /// What there is to write is more than positions that moved.
+    is_new: bool,
+    /// So far positions have moved since they were written.
+    moved_bytes: u64,
     looked_at: Instant,
     /// After a failure nothing is tried before this.
     not_before: Option<Instant>,
@@ -23,6 +28,15 @@ enum Change {
     AtOnce,
 }
 
+/// What a power cut would take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Unsynced {
+    /// Files whose lines would be known by nobody, if they are rotated away before the next start.
+    has_new: bool,
+    /// So far positions would fall back: as much would be sent twice.
+    moved_bytes: u64,
+}
+
 impl Schedule {
     /// Writes come at least `interval` after each other.
     pub(super) fn new(interval: Duration, now: Instant) -> Self {
@@ -31,7 +45,9 @@ impl Schedule {
             change: Change::Nothing,
             written_at: now,
             synced_at: now,
-            is_synced: true,
+            unsynced: None,
+            is_new: false,
+            moved_bytes: 0,
             looked_at: now,
             not_before: None,
         }
@@ -42,19 +58,28 @@ impl Schedule {
         self.interval = interval;
     }
 
+    /// A position has moved by so many bytes, or a size.
+    pub(super) fn moved(&mut self, bytes: u64) {
+        self.change = self.change.max(Change::Usual);
+        self.moved_bytes += bytes;
+    }
+
     /// There is something to write.
     pub(super) fn changed(&mut self) {
         self.change = self.change.max(Change::Usual);
+        self.is_new = true;
     }
 
     /// There is something to write that must not wait for a long interval.
     pub(super) fn changed_urgently(&mut self) {
         self.change = self.change.max(Change::Urgent);
+        self.is_new = true;
     }
 
     /// There is something to write that waits for no interval.
     pub(super) fn changed_at_once(&mut self) {
         self.change = Change::AtOnce;
+        self.is_new = true;
     }
 
     /// Whether there is something to write.
@@ -65,18 +90,20 @@ impl Schedule {
     /// A write has begun: it takes all that has changed.
     pub(super) fn written(&mut self, now: Instant) {
         (self.change, self.written_at) = (Change::Nothing, now);
-        self.is_synced = false;
+        let unsynced = self.unsynced.get_or_insert_default();
+        unsynced.has_new |= std::mem::take(&mut self.is_new);
+        unsynced.moved_bytes += std::mem::take(&mut self.moved_bytes);
     }
 
     /// All that was written is durable.
     pub(super) fn synced(&mut self, now: Instant) {
-        (self.is_synced, self.synced_at) = (true, now);
+        (self.unsynced, self.synced_at) = (None, now);
     }
 
     /// A write or a sync has failed: everything has to be written.
     pub(super) fn failed(&mut self, now: Instant) {
         self.changed();
-        self.is_synced = true;
+        self.unsynced = None;
         self.not_before = Some(now + RETRY);
     }
 
@@ -121,7 +148,9 @@ impl Schedule {
     }
 
     fn sync_at(&self) -> Option<Instant> {
-        (!self.is_synced).then(|| self.synced_at + SYNC)
+        let unsynced = self.unsynced?;
+        let is_little = !unsynced.has_new && unsynced.moved_bytes < MUCH_BYTES;
+        Some(self.synced_at + if is_little { SYNC_OF_LITTLE } else { SYNC })
     }
 }
 
@@ -155,6 +184,11 @@ impl Looks {
 
 /// So long after the last time what was written is made durable.
 const SYNC: Duration = Duration::from_secs(1);
+/// The same where a power cut would have little sent twice: an everyday load would have the disk write its caches out
+/// each second for ever.
+const SYNC_OF_LITTLE: Duration = Duration::from_secs(5);
+/// As much is not little any more.
+const MUCH_BYTES: u64 = 1 << 20;
 /// So often files are looked for that have grown and whose positions do not move.
 const LOOK: Duration = Duration::from_secs(1);
 /// So many looks in a row are left out at most.
@@ -206,6 +240,37 @@ mod tests {
             }
         }
         assert_eq!((writes, syncs), (500, 10));
+    }
+
+    #[test]
+    fn positions_that_move_by_little_are_made_durable_each_mebibyte_or_every_five_seconds() {
+        let syncs_in_20_s = |bytes_each_ms: u64, new_at_ms: Option<u32>| {
+            let (mut schedule, start) = begun(20 * MS);
+            let mut at = Vec::new();
+            for n in 0..20_000 {
+                let now = start + n * MS;
+                schedule.moved(bytes_each_ms);
+                if new_at_ms == Some(n) {
+                    schedule.changed_urgently();
+                }
+                if schedule.is_write_due(now) {
+                    schedule.written(now);
+                }
+                if schedule.is_sync_due(now) {
+                    schedule.synced(now);
+                    at.push(n);
+                }
+            }
+            at
+        };
+        assert_eq!(syncs_in_20_s(10, None).len(), 4);
+        // 400 kB/s: a mebibyte takes 2.6 s.
+        let some = syncs_in_20_s(400, None).len();
+        assert!((7..=8).contains(&some), "{some}");
+        assert_eq!(syncs_in_20_s(10_000, None).len(), 20);
+        // A new file does not wait for it.
+        let new = syncs_in_20_s(10, Some(7_000));
+        assert!(new.iter().any(|n| (7_000..7_100).contains(n)), "{new:?}");
     }
 
     #[test]

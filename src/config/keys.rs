@@ -120,7 +120,7 @@ table! {
         "how long a stop may wait for what is in flight; supervisors kill after 10s";
     CHECKPOINT_INTERVAL: Time = [Agent] "checkpoint_interval",
         Time { least: Duration::from_millis(1), most: DAY }, DefaultValue::Text("5ms"),
-        "how soon after an acknowledgement it is written; a power cut may take one second more";
+        "how soon after an acknowledgement it is written; a power cut may take a second more, or five with less than 1MiB";
 
     DELETED_BYTES_LIMIT: Size = [Agent] "deleted_bytes_limit",
         Size { least: 0, most: usize::MAX }, DefaultValue::Text("1GiB"),
