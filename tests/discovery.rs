@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 
+use crate::support::StopOnDrop;
 use crate::support::env::{Env, SOON, TOPIC, assert_same_lines, lines, wait_until};
 
 /// An environment whose only section follows `path`, relative to the log folder.
@@ -344,8 +345,9 @@ fn once_reads_each_known_log_once_while_its_file_goes_to_and_fro_between_two_nam
                 })
             });
             let moving: Vec<_> = moving.collect();
+            let stop = StopOnDrop(&is_over);
             let ended = env.spawn(&["run", "--once"]).wait_exit(SOON);
-            is_over.store(true, Ordering::Relaxed);
+            drop(stop);
             moving
                 .into_iter()
                 .for_each(|one| one.join().expect("it ends"));
@@ -381,6 +383,7 @@ fn each_line_is_read_once_while_the_file_goes_to_and_fro_between_two_names() {
                 thread::sleep(Duration::from_micros(300));
             }
         });
+        let stop = StopOnDrop(&is_over);
         for run in 0..12 {
             env.start();
             for number in run * 100 + 1..=(run + 1) * 100 {
@@ -392,7 +395,7 @@ fn each_line_is_read_once_while_the_file_goes_to_and_fro_between_two_names() {
         env.start();
         env.wait_for_records(1201);
         env.stop();
-        is_over.store(true, Ordering::Relaxed);
+        drop(stop);
         moving.join().expect("it ends");
         assert_same_lines(&lines(0..1201), &env.broker.values(TOPIC));
     });

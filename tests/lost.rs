@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::support::StopOnDrop;
 use crate::support::env::{Env, SOON, TOPIC, lines, losses, wait_until};
 
 /// Bytes that the ERROR lines of all agents so far say are lost.
@@ -276,6 +277,7 @@ fn of_2000_lines_a_second_ten_kills_repeat_two_of_a_hundred_at_most() {
     let end = Instant::now() + LONGEST * (kills + 1);
     let written = thread::scope(|scope| {
         let writer = scope.spawn(|| write_until(end, &stop, &logs));
+        let stops = StopOnDrop(&stop);
         for _ in 0..kills {
             let before = env.broker.count(TOPIC);
             env.start();
@@ -288,7 +290,7 @@ fn of_2000_lines_a_second_ten_kills_repeat_two_of_a_hundred_at_most() {
             on_the_way += env.broker.count(TOPIC) - before;
         }
         env.start();
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         writer.join().expect("the writer ends")
     });
     let different = || {

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::StopOnDrop;
 use crate::support::broker::Record;
 use crate::support::env::{Env, losses, wait_until};
 use crate::support::kafka::RealKafka;
@@ -381,14 +382,6 @@ fn meanwhile(writer: &mut Writer, mut write: impl FnMut(&mut Writer) + Send, act
         let _stop = StopOnDrop(&stop);
         act();
     });
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 // The scenarios.

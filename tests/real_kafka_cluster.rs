@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::StopOnDrop;
 use crate::support::broker::Record;
 use crate::support::env::{Env, wait_and_look_every};
 use crate::support::kafka::{Led, RealKafka};
@@ -167,15 +168,14 @@ fn run(kafka: &RealKafka, name: &str, fail: fn(&RealKafka, &str)) -> Figures {
     let stop = AtomicBool::new(false);
     let written = thread::scope(|scope| {
         let writer = scope.spawn(|| write(&logs, &stop));
-        // Stops it also if something here fails, or the scope would wait for it for ever.
-        let _stops = Stops(&stop);
+        let stops = StopOnDrop(&stop);
         env.start();
         kafka.wait_for_records(&topic, 1, LONG);
         // Load before and after, which nothing is waited for in.
         thread::sleep(CALM);
         fail(kafka, &topic);
         thread::sleep(CALM);
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         writer.join().expect("the writer ends")
     });
 
@@ -204,14 +204,6 @@ fn run(kafka: &RealKafka, name: &str, fail: fn(&RealKafka, &str)) -> Figures {
         eprintln!("{log}");
     }
     figures
-}
-
-struct Stops<'a>(&'a AtomicBool);
-
-impl Drop for Stops<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Writes until told to stop; returns the number of lines of each file.

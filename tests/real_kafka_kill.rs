@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::real_kafka_verify::verify;
+use crate::support::StopOnDrop;
 use crate::support::env::Env;
 use crate::support::kafka::RealKafka;
 
@@ -65,6 +66,7 @@ fn run(name: &str, end: impl Fn(&mut Env)) -> usize {
     let stop = AtomicBool::new(false);
     let written = thread::scope(|scope| {
         let writer = scope.spawn(|| write_and_rotate(&logs, &stop));
+        let stops = StopOnDrop(&stop);
         for _ in 0..10 {
             env.start();
             // The time that the agent has between two ends; nothing is waited for.
@@ -73,7 +75,7 @@ fn run(name: &str, end: impl Fn(&mut Env)) -> usize {
         }
         env.start();
         thread::sleep(BETWEEN_ENDS);
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         writer.join().expect("the writer ends")
     });
     let total: usize = written.iter().sum();

@@ -21,6 +21,7 @@ use kafka_protocol::records::{
 };
 use serde_json::Value;
 
+use crate::support::StopOnDrop;
 use crate::support::agent::Ended;
 use crate::support::broker::Record;
 use crate::support::client::Client;
@@ -466,8 +467,9 @@ fn verify_finds_files_that_are_rotated_while_it_runs() {
                 rotated += 1;
             }
         });
+        let stop = StopOnDrop(&is_over);
         let (code, said) = verify(&env, &[]);
-        is_over.store(true, Ordering::Relaxed);
+        drop(stop);
         assert_eq!((code, findings(&said)), (Some(0), vec![]), "{said}");
         assert_eq!(said["files_gone"], 0, "{said}");
         assert_eq!(said["compared_bytes"], said["good_bytes"], "{said}");

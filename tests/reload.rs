@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
+use crate::support::StopOnDrop;
 use crate::support::agent::Agent;
 use crate::support::broker::{Cluster, Record};
 use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
@@ -629,6 +630,7 @@ fn reload_under_load(env: &mut Env, rounds: u64, ways: &[Way]) -> HashMap<String
     let files = files.map(|(name, rate)| (name, rate, env.open(&format!("{name}.log"))));
     env.start();
     let writers = files.map(|(name, rate, file)| (name, writer(file, name, rate, &stop)));
+    let stops = StopOnDrop(&stop);
     wait_until(
         SOON,
         || tail_threads(env).contains_key("stays.log"),
@@ -666,7 +668,7 @@ fn reload_under_load(env: &mut Env, rounds: u64, ways: &[Way]) -> HashMap<String
     env.set("log:come", "path", &come);
     go(env, &ways[ways.len() - 1]);
     reloaded(env);
-    stop.store(true, Ordering::Relaxed);
+    drop(stops);
     let written = writers.map(|(name, writer)| (name.to_owned(), writer.join().unwrap()));
     let all: u64 = written.iter().map(|(_, count)| count).sum();
     println!(

@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use super::{LONG, append, exactly_once, expect_once, expect_success};
+use crate::support::StopOnDrop;
 use crate::support::env::Env;
 use crate::support::kafka::RealKafka;
 
@@ -37,7 +38,7 @@ pub(super) fn run(
     expect_success(&env.spawn(&["run", "--once"]).wait_exit(LONG));
     let written = thread::scope(|scope| {
         let writing = scope.spawn(|| write(&logs, &writer));
-        let stops = StopsWriter(&writer);
+        let stops = StopOnDrop(&writer.stops);
         for n in 1..=count {
             harm(&mut env, &topic, n);
             if n % 50 == 0 {
@@ -80,15 +81,6 @@ struct Writer {
     tick: AtomicU32,
     /// What was rotated some time before this tick may be deleted.
     delivered: AtomicU32,
-}
-
-/// Also where a test fails meanwhile.
-struct StopsWriter<'a>(&'a Writer);
-
-impl Drop for StopsWriter<'_> {
-    fn drop(&mut self) {
-        self.0.stops.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Writes two files until told to stop: one is rotated by rename and compressed then, the other one by copytruncate, and

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::StopOnDrop;
 use crate::support::env::Env;
 use crate::support::kafka::RealKafka;
 use crate::support::ledger::{self, Verdict};
@@ -290,14 +291,6 @@ impl<'a> Scene<'a> {
             output.status.success() || said.contains(".backup"),
             "logrotate: {said}"
         );
-    }
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

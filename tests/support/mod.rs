@@ -22,6 +22,8 @@
     reason = "a vocabulary: verbs stay when the last test that used them is rewritten"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 pub(crate) mod agent;
 pub(crate) mod broker;
 pub(crate) mod client;
@@ -35,3 +37,13 @@ mod record_batch;
 pub(crate) mod remote;
 pub(crate) mod secured;
 pub(crate) mod token_endpoint;
+
+/// Tells threads that go on until they are told to stop, also where a test fails meanwhile: the scope they are in would
+/// wait for them for ever, and nobody would hear why.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
