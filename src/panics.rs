@@ -25,26 +25,26 @@ thread_local! {
 
 /// Runs `body`, and gives the words of its panic. Where nothing unwinds they are given to `report` instead, and a body that
 /// panics never ends.
-pub(crate) fn caught<T>(
+pub(crate) fn catch_or_report<T>(
     report: impl FnOnce(String) + 'static,
     body: impl FnOnce() -> T,
 ) -> Result<T, String> {
-    told_of_panics(report);
-    let done = unwound(body);
+    on_panic(report);
+    let done = catch(body);
     REPORT.take();
     done
 }
 
 /// Where nothing unwinds, has `report` be given the words when this thread panics, whatever it does then.
-pub(crate) fn told_of_panics(report: impl FnOnce(String) + 'static) {
+pub(crate) fn on_panic(report: impl FnOnce(String) + 'static) {
     if ABORTS {
         REPORT.set(Some(Box::new(report)));
     }
 }
 
 /// Runs `body`, and where stacks are unwound gives the words of its panic. Where they are not, the one is told who was
-/// named by [`told_of_panics`], and a body that panics never ends.
-pub(crate) fn unwound<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+/// named by [`on_panic`], and a body that panics never ends.
+pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     match ABORTS {
         true => Ok(body()),
         false => catch_unwind(AssertUnwindSafe(body)).map_err(|panic| panic_message(&*panic)),
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn the_words_of_a_panic_are_given_to_who_has_started_the_body() {
         let told = |_| unreachable!("the tests' build unwinds");
-        assert_eq!(caught(told, || 7), Ok(7));
-        let words = caught(told, || -> u8 { panic!("no {} here", "bread") });
+        assert_eq!(catch_or_report(told, || 7), Ok(7));
+        let words = catch_or_report(told, || -> u8 { panic!("no {} here", "bread") });
         assert_eq!(words, Err("no bread here".to_owned()));
     }
 }

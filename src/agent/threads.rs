@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use rustix::process::{Resource, getrlimit, getuid};
 
 use crate::output::WorkerEnd;
-use crate::panics::caught;
+use crate::panics::catch_or_report;
 use crate::tail::lanes::Lanes;
 
 use super::{AgentError, control_group};
@@ -77,7 +77,7 @@ pub(super) fn spawn<B: Into<Outcome>>(
         });
     };
     let run = move || {
-        let outcome = match caught(report, body) {
+        let outcome = match catch_or_report(report, body) {
             Ok(done) => done.into(),
             Err(words) => Outcome::Panicked(words),
         };

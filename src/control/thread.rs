@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::server::{LAST_STEP, Server};
 use super::{Request, socket};
-use crate::panics::caught;
+use crate::panics::catch_or_report;
 use crate::shown::ShownPath;
 use crate::tap::Tap;
 
@@ -56,7 +56,7 @@ impl Control {
                         "thread 'control' panicked: {words}; status and metrics are not answered any more"
                     );
                 };
-                if let Err(words) = caught(report, || server.run()) {
+                if let Err(words) = catch_or_report(report, || server.run()) {
                     report(words);
                 }
             };

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::condition::{Board, Condition};
-use crate::panics::caught;
+use crate::panics::catch_or_report;
 
 /// Whose queue a job stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -189,7 +189,7 @@ fn work(shared: &Arc<Shared>) {
             shared.see_to_a_thread(&mut state);
             drop(state);
             let told = shared.clone();
-            if let Err(words) = caught(move |words| (told.on_panic)(words), job) {
+            if let Err(words) = catch_or_report(move |words| (told.on_panic)(words), job) {
                 (shared.on_panic)(words);
             }
             state = shared.lock();

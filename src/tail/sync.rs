@@ -94,8 +94,11 @@ impl Tailer {
             }
             let plan = plan(&found.seen);
             let is_missed = is_missed || !plan.gone.is_empty() || !plan.lost.is_empty();
-            if !looks.is_last() && self.must_look_again(&mut looks, &found, &plan, is_missed, begun)
+            if !looks.is_last()
+                && let Some(pause) =
+                    self.looks_again_after(&mut looks, &found, &plan, is_missed, begun)
             {
+                thread::sleep(pause);
                 continue;
             }
             self.take_second_files(plan.sources.len())?;
@@ -109,36 +112,36 @@ impl Tailer {
         }
     }
 
-    /// Whether a look that was `begun` then is not to be believed. It comes back when the next one is to begin.
-    fn must_look_again(
+    /// How long after a look that was `begun` then, and is not to be believed, the next one is to begin.
+    fn looks_again_after(
         &mut self,
         looks: &mut Looks,
         found: &Found,
         plan: &Plan,
         is_missed: bool,
         begun: SystemTime,
-    ) -> bool {
+    ) -> Option<Duration> {
         let is_given_up = plan.closed.values().any(|c| *c == Close::ContentGone);
         let is_short = is_missed && looks.reach == Look::Usual;
         if is_missed {
             looks.reach = Look::Whole;
         }
         if found.is_moving || is_short || (looks.count == 1 && is_given_up) {
-            return true;
+            return Some(Duration::ZERO);
         }
         // What was written since to a file that was finished is read by this run or by none.
         let may_be_missed = is_missed || (self.shared.once && misses_known(found));
-        let is_unsure = may_be_missed
-            && looks.unsure < MOST_UNSURE_LOOKS
-            && !self.have_folders_rested_since(begun);
-        if is_unsure {
-            thread::sleep(match looks.unsure {
-                0 => FIRST_PAUSE,
-                _ => PAUSE,
-            });
-            looks.unsure += 1;
+        if !may_be_missed
+            || looks.unsure == MOST_UNSURE_LOOKS
+            || self.have_folders_rested_since(begun)
+        {
+            return None;
         }
-        is_unsure
+        looks.unsure += 1;
+        Some(match looks.unsure {
+            1 => FIRST_PAUSE,
+            _ => PAUSE,
+        })
     }
 
     /// Whether what lay at the path when it was found is nowhere to be seen, with something that nobody has read.

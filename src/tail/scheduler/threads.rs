@@ -17,7 +17,7 @@ use super::line::SHORT_RUN;
 use super::orders::Orders;
 use super::task::{Message, RunOutcome, TailerReport, Task};
 use crate::condition::{Board, Condition};
-use crate::panics::{told_of_panics, unwound};
+use crate::panics::{catch, on_panic};
 
 /// The threads of the scheduler. Each runs one tailer after another.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ fn work<T: Task>(
     // Who is told of a panic is said once for all runs, which may be of microseconds.
     let running = Rc::new(RefCell::new(None));
     let told = (report.clone(), sender.clone(), running.clone());
-    told_of_panics(move |words| {
+    on_panic(move |words| {
         let (report, sender, running) = told;
         if let Some((path, id)) = running.take() {
             report(TailerReport {
@@ -232,7 +232,7 @@ fn work<T: Task>(
         task.handle().moves();
         let id = task.handle().id();
         running.replace(Some((task.path().clone(), id)));
-        let how = match unwound(|| task.run()) {
+        let how = match catch(|| task.run()) {
             Ok(RunOutcome::Exit(end)) => Ok(end),
             Ok(outcome) => {
                 let _ = sender.send(Message::Returned(task, outcome));
