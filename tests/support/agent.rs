@@ -161,10 +161,10 @@ impl Agent {
     pub(crate) fn wait_exit(&mut self, deadline: Duration) -> Ended {
         let end = Instant::now() + deadline;
         while self.is_running() {
-            assert!(
-                Instant::now() < end,
-                "the agent has not ended within {deadline:?}"
-            );
+            if Instant::now() >= end {
+                let log = self.log();
+                panic!("the agent has not ended within {deadline:?}:\n{log}");
+            }
             thread::sleep(Duration::from_millis(2));
         }
         self.stdout.wait_closed();

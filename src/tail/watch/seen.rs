@@ -138,6 +138,8 @@ pub(super) struct First {
     known: HashSet<Arc<Path>>,
     /// Jobs that see which of the known paths lead nowhere.
     jobs: usize,
+    /// The names that have come meanwhile.
+    named: HashSet<PathBuf>,
     /// What has not been seen by then comes later.
     until: Option<Instant>,
 }
@@ -154,6 +156,7 @@ impl First {
             found: Vec::new(),
             known,
             jobs: 0,
+            named: HashSet::new(),
             until,
         };
         (first, first_look)
@@ -165,6 +168,12 @@ impl First {
 
     pub(super) fn until(&self) -> Option<Instant> {
         self.until
+    }
+
+    /// Whether the look at a name that has just come is waited for. A file that goes to and fro between two names may have
+    /// had the other one when its folder was listed; but where names change all the time there is always one to look at.
+    pub(super) fn waits_for_name(&mut self, path: &Path) -> bool {
+        self.named.len() < MOST_NAMED && self.named.insert(path.to_owned())
     }
 
     /// So many jobs see which of the known paths lead nowhere.
@@ -200,3 +209,6 @@ impl First {
         let _ = self.sender.send(FirstLook { found, known });
     }
 }
+
+/// So many names that come meanwhile are waited for.
+const MOST_NAMED: usize = 10_000;

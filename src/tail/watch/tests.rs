@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -317,4 +318,51 @@ fn watches_that_come_and_go_at_the_same_time_all_work() {
         }
     });
     assert!(watching.watches.table().files.is_empty());
+}
+
+#[test]
+fn the_first_look_comes_to_its_end_while_names_change_all_the_time() {
+    const FILES: usize = 400;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |file: usize, end: &str| folder.path().join(format!("{file}.log{end}"));
+    (0..FILES).for_each(|file| write(&path(file, "")));
+    let glob = folder.path().join("*.log").display().to_string();
+    let discovery = Discovery::new(
+        &[section("app", &[&glob], &[])],
+        Path::new("/nonexistent/state"),
+    );
+    let (watcher, first) = Watcher::new(
+        Arc::new(discovery),
+        Lanes::new(|words| panic!("{words}")),
+        unbounded().0,
+        HashSet::new(),
+        None,
+        Duration::ZERO,
+    )
+    .expect("is made");
+    let watches = watcher.watches();
+    let is_over = AtomicBool::new(false);
+    let first = std::thread::scope(|scope| {
+        for part in 0..2 {
+            let (is_over, path) = (&is_over, &path);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    for file in (part..FILES).step_by(2) {
+                        let (name, rotated) = (path(file, ""), path(file, ".1"));
+                        let there = fs::rename(&name, &rotated);
+                        there
+                            .and_then(|()| fs::rename(&rotated, &name))
+                            .expect("is renamed");
+                    }
+                }
+            });
+        }
+        let thread = std::thread::spawn(move || watcher.run());
+        let first = first.recv_timeout(SOON);
+        is_over.store(true, Ordering::Relaxed);
+        watches.stop();
+        thread.join().expect("it ends");
+        first
+    });
+    assert_eq!(first.expect("a first look").found.len(), FILES);
 }

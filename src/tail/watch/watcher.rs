@@ -229,7 +229,9 @@ impl Watcher {
             match self.looks.get_mut(&path) {
                 Some(look) => look.is_outdated = true,
                 None => {
-                    self.looks.insert(path.clone(), PathLook::new(false));
+                    let first = self.first.as_mut();
+                    let is_first = first.is_some_and(|first| first.waits_for_name(&path));
+                    self.looks.insert(path.clone(), PathLook::new(is_first));
                     new.push(path);
                 }
             }
@@ -270,7 +272,7 @@ impl Watcher {
             Walk::Scan(pattern, _) => Some(*pattern),
             Walk::Changed => None,
         };
-        let is_first = pattern.is_some_and(|pattern| self.scans.number(pattern) == 1);
+        let is_first = self.is_of_first_scan(&why);
         for pattern in seen.followed {
             self.notices.file(pattern);
         }
@@ -402,10 +404,26 @@ impl Watcher {
 
     /// What was there at the start is known, or as much of it as comes in time.
     fn end_first_look(&mut self, now: Instant) {
-        let is_complete = self.walks.is_empty() && self.looks.is_empty() && self.scans.have_begun();
+        let is_complete = || {
+            self.scans.have_begun()
+                && !self.walks.values().any(|why| self.is_of_first_scan(why))
+                && !self.looks.values().any(|look| look.is_first)
+        };
+        let Some(is_complete) = self.first.as_ref().map(|_| is_complete()) else {
+            return;
+        };
         if let Some(first) = self.first.take_if(|first| first.is_over(is_complete, now)) {
             first.report();
             self.warn_of_hanging(Duration::ZERO, now);
+        }
+    }
+
+    /// A scan that is made again, and a walk that a change has brought about, would be waited for without an end where
+    /// names change all the time.
+    fn is_of_first_scan(&self, why: &Walk) -> bool {
+        match why {
+            Walk::Scan(pattern, _) => self.scans.number(*pattern) == 1,
+            Walk::Changed => false,
         }
     }
 
