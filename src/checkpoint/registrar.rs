@@ -426,6 +426,8 @@ impl Registrar {
         let Some(mut tracked) = self.open.remove(&source) else {
             return;
         };
+        // It may be deleted now. To a start that finds it neither finished nor there, what was delivered of it is lost.
+        self.schedule.changed();
         tracked.settle();
         let serial = tracked.checkpoint.serial;
         tracked.checkpoint.state = match why {

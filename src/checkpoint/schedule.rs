@@ -9,12 +9,10 @@ pub(super) struct Schedule {
     change: Change,
     written_at: Instant,
     synced_at: Instant,
+    /// What is to be written.
+    unwritten: AtRisk,
     /// What was written and is not durable yet.
-    unsynced: Option<Unsynced>,
-    /// What there is to write is more than positions that moved.
-    is_new: bool,
-    /// So far positions have moved since they were written.
-    moved_bytes: u64,
+    unsynced: Option<AtRisk>,
     looked_at: Instant,
     /// After a failure nothing is tried before this.
     not_before: Option<Instant>,
@@ -30,8 +28,8 @@ enum Change {
 
 /// What a power cut would take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Unsynced {
-    /// Files whose lines would be known by nobody, if they are rotated away before the next start.
+struct AtRisk {
+    /// More than positions that moved: files whose lines would be known by nobody, if they are rotated away before the next start.
     has_new: bool,
     /// So far positions would fall back: as much would be sent twice.
     moved_bytes: u64,
@@ -45,9 +43,8 @@ impl Schedule {
             change: Change::Nothing,
             written_at: now,
             synced_at: now,
+            unwritten: AtRisk::default(),
             unsynced: None,
-            is_new: false,
-            moved_bytes: 0,
             looked_at: now,
             not_before: None,
         }
@@ -61,25 +58,25 @@ impl Schedule {
     /// A position has moved by so many bytes, or a size.
     pub(super) fn moved(&mut self, bytes: u64) {
         self.change = self.change.max(Change::Usual);
-        self.moved_bytes += bytes;
+        self.unwritten.moved_bytes += bytes;
     }
 
     /// There is something to write.
     pub(super) fn changed(&mut self) {
         self.change = self.change.max(Change::Usual);
-        self.is_new = true;
+        self.unwritten.has_new = true;
     }
 
     /// There is something to write that must not wait for a long interval.
     pub(super) fn changed_urgently(&mut self) {
         self.change = self.change.max(Change::Urgent);
-        self.is_new = true;
+        self.unwritten.has_new = true;
     }
 
     /// There is something to write that waits for no interval.
     pub(super) fn changed_at_once(&mut self) {
         self.change = Change::AtOnce;
-        self.is_new = true;
+        self.unwritten.has_new = true;
     }
 
     /// Whether there is something to write.
@@ -91,8 +88,9 @@ impl Schedule {
     pub(super) fn written(&mut self, now: Instant) {
         (self.change, self.written_at) = (Change::Nothing, now);
         let unsynced = self.unsynced.get_or_insert_default();
-        unsynced.has_new |= std::mem::take(&mut self.is_new);
-        unsynced.moved_bytes += std::mem::take(&mut self.moved_bytes);
+        let written = std::mem::take(&mut self.unwritten);
+        unsynced.has_new |= written.has_new;
+        unsynced.moved_bytes += written.moved_bytes;
     }
 
     /// All that was written is durable.

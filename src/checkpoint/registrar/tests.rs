@@ -49,7 +49,7 @@ fn run(folder: &Path, messages: Vec<Progress>) -> Vec<Checkpoint> {
         .checkpoints
 }
 
-fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {
+pub(super) fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {
     Progress::Opened {
         source,
         checkpoint: checkpoint(inode, offset),
@@ -59,7 +59,7 @@ fn opened(source: SourceId, inode: u64, offset: u64) -> Progress {
     }
 }
 
-fn span(source: SourceId, start: u64, end: u64) -> Span {
+pub(super) fn span(source: SourceId, start: u64, end: u64) -> Span {
     Span {
         source,
         start,

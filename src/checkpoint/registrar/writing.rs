@@ -104,3 +104,51 @@ impl Registrar {
 
 /// What the condition that they cannot be written is about.
 const POSITIONS: &str = "positions";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::batch::SourceId;
+    use crate::checkpoint::registrar::tests::{opened, span};
+    use crate::deadline::Deadline;
+    use crate::progress::{CloseReason, Progress};
+
+    #[test]
+    fn that_a_file_is_finished_waits_no_longer_to_be_durable_than_a_new_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let saved = store.load().expect("loads");
+        let (_sender, progress) = crossbeam_channel::unbounded();
+        let mut registrar = Registrar::new(
+            Some(store),
+            saved,
+            progress,
+            Duration::from_millis(1),
+            Deadline::default(),
+            Arc::default(),
+        );
+        let (source, now) = (SourceId::next(), Instant::now());
+        let closed = Progress::Closed {
+            source,
+            end: 20,
+            modified_ns: 0,
+            why: CloseReason::Finished,
+        };
+        let acked = |start, end| Progress::Acked(vec![span(source, start, end)]);
+        let mut is_due_after_a_second = |progress| {
+            registrar.take(progress);
+            registrar.write(now);
+            let is_due = registrar.schedule.is_sync_due(now + Duration::from_secs(1));
+            registrar.sync(now);
+            is_due
+        };
+        // The first write begins a generation, which is durable when it is there.
+        is_due_after_a_second(opened(source, 7, 0));
+        assert!(!is_due_after_a_second(acked(0, 10)), "it only moved");
+        assert!(is_due_after_a_second(closed), "read to its end");
+        assert!(is_due_after_a_second(acked(10, 20)), "finished");
+    }
+}
