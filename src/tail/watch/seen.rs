@@ -170,9 +170,9 @@ impl First {
         self.until
     }
 
-    /// Whether the look at a name that has just come is waited for. A file that goes to and fro between two names may have
+    /// Whether the look at a name that has just come is waited for: the first one is. A file that goes to and fro between two names may have
     /// had the other one when its folder was listed; but where names change all the time there is always one to look at.
-    pub(super) fn waits_for_name(&mut self, path: &Path) -> bool {
+    pub(super) fn awaits_once(&mut self, path: &Path) -> bool {
         self.named.len() < MOST_NAMED && self.named.insert(path.to_owned())
     }
 

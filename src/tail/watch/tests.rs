@@ -349,10 +349,8 @@ fn the_first_look_comes_to_its_end_while_names_change_all_the_time() {
                 while !is_over.load(Ordering::Relaxed) {
                     for file in (part..FILES).step_by(2) {
                         let (name, rotated) = (path(file, ""), path(file, ".1"));
-                        let there = fs::rename(&name, &rotated);
-                        there
-                            .and_then(|()| fs::rename(&rotated, &name))
-                            .expect("is renamed");
+                        fs::rename(&name, &rotated).expect("is renamed");
+                        fs::rename(&rotated, &name).expect("is renamed");
                     }
                 }
             });

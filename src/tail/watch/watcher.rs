@@ -230,7 +230,7 @@ impl Watcher {
                 Some(look) => look.is_outdated = true,
                 None => {
                     let first = self.first.as_mut();
-                    let is_first = first.is_some_and(|first| first.waits_for_name(&path));
+                    let is_first = first.is_some_and(|first| first.awaits_once(&path));
                     self.looks.insert(path.clone(), PathLook::new(is_first));
                     new.push(path);
                 }
@@ -404,21 +404,19 @@ impl Watcher {
 
     /// What was there at the start is known, or as much of it as comes in time.
     fn end_first_look(&mut self, now: Instant) {
-        let is_complete = || {
-            self.scans.have_begun()
-                && !self.walks.values().any(|why| self.is_of_first_scan(why))
-                && !self.looks.values().any(|look| look.is_first)
-        };
-        let Some(is_complete) = self.first.as_ref().map(|_| is_complete()) else {
+        if self.first.is_none() {
             return;
-        };
+        }
+        let is_complete = self.scans.have_begun()
+            && !self.walks.values().any(|why| self.is_of_first_scan(why))
+            && !self.looks.values().any(|look| look.is_first);
         if let Some(first) = self.first.take_if(|first| first.is_over(is_complete, now)) {
             first.report();
             self.warn_of_hanging(Duration::ZERO, now);
         }
     }
 
-    /// A scan that is made again, and a walk that a change has brought about, would be waited for without an end where
+    /// Whether the first look waits for a walk. A scan that is made again, and a walk that a change has brought about, would be waited for without an end where
     /// names change all the time.
     fn is_of_first_scan(&self, why: &Walk) -> bool {
         match why {
