@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 
-use crate::support::StopOnDrop;
 use crate::support::env::{Env, SOON, TOPIC, assert_same_lines, lines, wait_until};
+use crate::support::meanwhile::StopOnDrop;
 
 /// An environment whose only section follows `path`, relative to the log folder.
 fn following(path: &str) -> Env {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::StopOnDrop;
 use crate::support::env::{Env, SOON, TOPIC, lines, losses, wait_until};
+use crate::support::meanwhile::StopOnDrop;
 
 /// Bytes that the ERROR lines of all agents so far say are lost.
 fn reported(env: &Env) -> u64 {

@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::StopOnDrop;
 use crate::support::broker::Record;
 use crate::support::env::{Env, losses, wait_until};
 use crate::support::kafka::RealKafka;
+use crate::support::meanwhile::StopOnDrop;
 use crate::support::proxy::Proxy;
 
 /// How long everything that was written may take to arrive, once nothing stands in its way.

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::StopOnDrop;
 use crate::support::broker::Record;
 use crate::support::env::{Env, wait_and_look_every};
 use crate::support::kafka::{Led, RealKafka};
+use crate::support::meanwhile::StopOnDrop;
 
 const NODES: i32 = 3;
 const PARTITIONS: i32 = 6;

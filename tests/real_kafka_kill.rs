@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::real_kafka_verify::verify;
-use crate::support::StopOnDrop;
 use crate::support::env::Env;
 use crate::support::kafka::RealKafka;
+use crate::support::meanwhile::StopOnDrop;
 
 const FILES: usize = 4;
 const RATE: usize = 2000;

@@ -21,12 +21,12 @@ use kafka_protocol::records::{
 };
 use serde_json::Value;
 
-use crate::support::StopOnDrop;
 use crate::support::agent::Ended;
 use crate::support::broker::Record;
 use crate::support::client::Client;
 use crate::support::env::{Env, wait_until};
 use crate::support::kafka::RealKafka;
+use crate::support::meanwhile::StopOnDrop;
 
 const LONG: Duration = Duration::from_secs(30);
 

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
-use crate::support::StopOnDrop;
 use crate::support::agent::Agent;
 use crate::support::broker::{Cluster, Record};
 use crate::support::env::{Env, SOON, TOPIC, lines, wait_until};
+use crate::support::meanwhile::StopOnDrop;
 use crate::support::secured::{PASSWORD, Secured};
 
 /// Writes the ini as an editor does: under another name, then in its place.

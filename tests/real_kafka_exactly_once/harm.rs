@@ -11,9 +11,9 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use super::{LONG, append, exactly_once, expect_once, expect_success};
-use crate::support::StopOnDrop;
 use crate::support::env::Env;
 use crate::support::kafka::RealKafka;
+use crate::support::meanwhile::StopOnDrop;
 
 const TICK: Duration = Duration::from_millis(25);
 

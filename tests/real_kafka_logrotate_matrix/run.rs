@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::StopOnDrop;
 use crate::support::env::Env;
 use crate::support::kafka::RealKafka;
 use crate::support::ledger::{self, Verdict};
+use crate::support::meanwhile::StopOnDrop;
 use crate::support::proxy::Proxy;
 
 use super::{Cell, Mode, Naming, Packing, Rate, Reopen, Size, Trouble, Wanted};

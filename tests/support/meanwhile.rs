@@ -1,5 +1,7 @@
 //! What becomes of the agent while something happens to its files.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::env::Env;
 
 /// Where the agent is.
@@ -31,5 +33,15 @@ impl Agent {
                 env.broker.up(1);
             }
         }
+    }
+}
+
+/// Tells threads that go on until they are told to stop, also where a test fails meanwhile: the scope they are in would
+/// wait for them for ever, and nobody would hear why.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -13,7 +13,7 @@
 //! token.rs         tokens for OAUTHBEARER
 //! token_endpoint.rs  gives out tokens for OAUTHBEARER
 //! remote.rs        a folder without events and with failing reads, as on a network file system
-//! meanwhile.rs     what becomes of the agent while something happens to its files
+//! meanwhile.rs     what becomes of the agent while something happens to its files, and who is told when that is over
 //! record_batch.rs  reads a record batch, by hand, strictly
 //! ```
 
@@ -21,8 +21,6 @@
     dead_code,
     reason = "a vocabulary: verbs stay when the last test that used them is rewritten"
 )]
-
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) mod agent;
 pub(crate) mod broker;
@@ -37,13 +35,3 @@ mod record_batch;
 pub(crate) mod remote;
 pub(crate) mod secured;
 pub(crate) mod token_endpoint;
-
-/// Tells threads that go on until they are told to stop, also where a test fails meanwhile: the scope they are in would
-/// wait for them for ever, and nobody would hear why.
-pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
