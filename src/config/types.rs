@@ -80,7 +80,7 @@ pub struct KafkaConfig {
     pub partitioner: Partitioner,
     /// Bound of one record batch before compression, in bytes.
     pub batch_bytes: usize,
-    /// How long an unfilled batch waits for more.
+    /// How long an unfilled batch waits for more; while its broker has not answered the last request, 1 ms at least.
     pub linger: Duration,
     /// How long a broker may take to answer.
     pub request_timeout: Duration,

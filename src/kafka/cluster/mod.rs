@@ -158,6 +158,12 @@ impl Cluster {
         }
     }
 
+    /// Whether the node has not answered a Produce request yet.
+    pub(crate) fn awaits_produced(&self, node: i32) -> bool {
+        let broker = self.brokers.get(&Peer::Node(node));
+        broker.is_some_and(|broker| broker.pending.iter().any(Pending::is_produce))
+    }
+
     /// Sends a Produce request to where there is room for it.
     pub(crate) fn send_produce(
         &mut self,

@@ -86,10 +86,17 @@ impl Machine {
         round: &mut Round,
         now: Instant,
     ) -> Option<Instant> {
-        let policy = self.policy();
+        let mut policy = self.policy();
         let topic = self.topics[number].as_mut()?;
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));
         let name = topic.name.clone();
+        // Lines that wait for nothing would each become a request of its own, as fast as files can be read. As
+        // in Nagle's algorithm, those that come before the answer to the last request go together.
+        if let Some(policy) = &mut policy
+            && leader.is_some_and(|leader| self.cluster.awaits_produced(leader))
+        {
+            policy.linger = policy.linger.max(ANSWER_GATHERS_FOR);
+        }
         let partition = topic.partitions.get_mut(&index)?;
         sign(partition, self.transactional.as_deref(), &mut self.ids, now);
         // A request takes no second batch of a partition.
@@ -245,6 +252,9 @@ impl ProduceBuilder {
     }
 }
 
+/// While a request is not answered, batches that are not full wait for each other so long, if `linger` is shorter. To
+/// keep what the user set to the millisecond.
+const ANSWER_GATHERS_FOR: Duration = Duration::from_millis(1);
 /// A Produce request is not made larger than this by taking more partitions in.
 const REQUEST_BYTES: usize = 1 << 20;
 /// A partition may be without a leader for so long before that is worth a line in the log.
@@ -256,6 +266,53 @@ mod tests {
     use crate::kafka::producer::model::places_of;
     use crate::kafka::producer::tests::{Play, all_produced, metadata};
     use crate::kafka::testing::destination_of;
+
+    #[test]
+    fn without_linger_lines_wait_for_the_answer_to_those_before_and_not_longer_than_a_millisecond()
+    {
+        let mut play = Play::new();
+        let leaders = [(1, 0), (1, 0), (2, 0)];
+        let files: Vec<_> = (0..20).map(|n| destination_of(&format!("/{n}"))).collect();
+        assert!(play.machine.config.linger.is_zero());
+        // Each partition has begun its sequence when this is over.
+        let mut leader_of = |to| {
+            play.line(to, "line\n");
+            let (connection, node, request) = play.until_produce(|_| metadata(&leaders));
+            play.answer(connection, all_produced(&request));
+            node
+        };
+        let of_one: Vec<_> = files.iter().filter(|to| leader_of(to) == 1).collect();
+        let of_other = files
+            .iter()
+            .find(|to| !of_one.contains(to))
+            .expect("one goes there");
+
+        // The first line goes at once, and so does one to another broker.
+        play.line(of_one[0], "line\n");
+        let first = play.poll();
+        assert_eq!(first.len(), 1);
+        play.line(of_other, "line\n");
+        let sent = play.poll();
+        assert_eq!((sent.len(), sent[0].1), (1, 2));
+        play.answer(sent[0].0, all_produced(&sent[0].2));
+        // The next ones wait for the answer, and go together.
+        of_one.iter().for_each(|to| play.line(to, "line\n"));
+        assert!(play.poll().is_empty());
+        play.answer(first[0].0, all_produced(&first[0].2));
+        let second = play.poll();
+        assert_eq!((second.len(), places_of(&second[0].2).len()), (1, 2));
+        // An answer that does not come is not waited for.
+        of_one.iter().for_each(|to| play.line(to, "line\n"));
+        assert!(play.poll().is_empty());
+        let due = play.machine.poll(play.now).expect("it will be due");
+        assert_eq!(due - play.now, ANSWER_GATHERS_FOR);
+        play.now = due;
+        assert_eq!(play.poll().len(), 1);
+        // Neither does a full batch wait.
+        let long = format!("{}\n", "x".repeat(play.machine.config.batch_bytes));
+        play.line(of_one[0], &long);
+        assert_eq!(play.poll().len(), 1);
+    }
 
     #[test]
     fn what_lingers_goes_along_where_a_request_goes_anyway_and_no_partition_is_in_it_twice() {

@@ -92,7 +92,7 @@ impl Run {
         };
         let mut config = config(&address);
         config.batch_bytes = 500;
-        config.linger = Duration::from_millis(5);
+        config.linger = Duration::from_millis(random.u64(..2) * 5);
         if !is_idempotent {
             config.idempotence = false;
             config.acks = Acks::Leader;
