@@ -342,8 +342,11 @@ impl Machine {
         );
         let pending = self.cluster.closed(peer, error, now);
         self.transaction_lost(peer);
+        // A question that was asked after a batch is not what the broker hung up on: it had not come to it.
         let was_alone = match pending.front() {
-            Some(Pending::Produce(batches, _)) => pending.len() == 1 && batches.len() == 1,
+            Some(Pending::Produce(batches, _)) => {
+                batches.len() == 1 && !pending.iter().skip(1).any(Pending::is_produce)
+            }
             _ => false,
         };
         for pending in pending {

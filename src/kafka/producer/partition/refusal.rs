@@ -14,7 +14,7 @@ use crate::kafka::producer::planted::{self, Bug};
 
 impl Partition {
     /// The connection ended without an answer to the batch `id`, for a reason that may be its size; `was_alone`
-    /// says that nothing else was on it. Returns its size when that has happened so often that it is divided.
+    /// says that no other one was on it. Returns its size when that has happened so often that it is divided.
     pub(crate) fn hung_up(&mut self, id: BatchId, was_alone: bool) -> Option<usize> {
         let position = self.find(id)?;
         let batch = &mut self.batches[position];
