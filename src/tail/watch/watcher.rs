@@ -3,6 +3,7 @@
 mod following;
 mod hanging;
 mod names;
+mod overflow;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -15,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use inotify::Inotify;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use self::overflow::Overflow;
 use super::asker::Asker;
 use super::entries::shrink;
 use super::events::Happened;
@@ -44,6 +46,7 @@ pub struct Watcher {
     notices: Notices,
     /// Patterns whose folders do not answer.
     hanging: HashMap<u32, Condition>,
+    overflow: Overflow,
     board: Board,
     scans: Scans,
     /// The walks that are under way.
@@ -110,6 +113,7 @@ impl Watcher {
             changed: Changed::default(),
             notices: Notices::default(),
             hanging: HashMap::new(),
+            overflow: Overflow::default(),
             board: Board::default(),
             walks: HashMap::new(),
             last_walk: 0,
@@ -428,6 +432,7 @@ impl Watcher {
     /// Gives back what is not needed any more, and watches again what links lead into.
     fn tidy(&mut self, now: Instant) {
         self.warn_of_hanging(HANGS, now);
+        self.see_to_overflow(now);
         self.notices.tidy(now);
         self.watches.see_to_refusal(now);
         shrink(&mut self.looks);
@@ -451,9 +456,7 @@ impl Watcher {
             self.gathers_until = Instant::now() + self.gathering;
         }
         if happened.is_incomplete {
-            log::warn!("inotify events were lost; every file is looked at again");
-            self.watches.wake_all();
-            self.scans.outdate(self.scans.all());
+            self.events_were_lost();
         }
         self.on_names(happened.names);
         for (folder, event) in happened.folders {
