@@ -131,8 +131,8 @@ impl Place {
     }
 
     fn checksum(&self, body: &[u8]) -> u32 {
-        let crc = crc32c::crc32c_append(crc32c::crc32c(body), &self.generation.to_le_bytes());
-        crc32c::crc32c_append(crc, &self.offset.to_le_bytes())
+        let place = (u128::from(self.offset) << 64) | u128::from(self.generation);
+        crc32c::crc32c_append(crc32c::crc32c(body), &place.to_le_bytes())
     }
 }
 
@@ -280,11 +280,15 @@ fn space_and_hex(text: &mut String, number: u64, least_digits: u32) {
 }
 
 fn hex(text: &mut String, number: u64, least_digits: u32) {
-    let digits = (16 - number.leading_zeros() / 4).max(least_digits);
-    for digit in (0..digits).rev() {
-        let digit = (number >> (4 * digit)) as usize & 15;
-        text.push(char::from(b"0123456789abcdef"[digit]));
+    let count = (16 - number.leading_zeros() / 4).max(least_digits) as usize;
+    let mut digits = [b'0'; 16];
+    let mut left = number;
+    for digit in digits.iter_mut().rev().take(count) {
+        *digit = b"0123456789abcdef"[(left & 15) as usize];
+        left >>= 4;
     }
+    // Digits are ASCII.
+    text.push_str(std::str::from_utf8(&digits[16 - count..]).unwrap_or_default());
 }
 
 /// What a line without checksum says in this version.
