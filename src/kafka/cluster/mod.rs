@@ -2,10 +2,11 @@
 //! view and its own connections, so nothing is shared and nothing is locked.
 //!
 //! `broker.rs` is one broker and opens connections to it, `bootstrap.rs` says how long connections are kept,
-//! `metadata_schedule.rs` when metadata is due.
+//! `choice.rs` which of them is asked, `metadata_schedule.rs` when metadata is due.
 
 mod bootstrap;
 pub(crate) mod broker;
+mod choice;
 mod complaints;
 pub(crate) mod metadata_schedule;
 
@@ -158,12 +159,6 @@ impl Cluster {
         }
     }
 
-    /// Whether the node has not answered a Produce request yet.
-    pub(crate) fn awaits_produced(&self, node: i32) -> bool {
-        let broker = self.brokers.get(&Peer::Node(node));
-        broker.is_some_and(|broker| broker.pending.iter().any(Pending::is_produce))
-    }
-
     /// Sends a Produce request to where there is room for it.
     pub(crate) fn send_produce(
         &mut self,
@@ -176,45 +171,6 @@ impl Cluster {
         let broker = broker.expect("a slot is used before anything else happens");
         broker.send(request, pending, now);
         self.schedule.sends();
-    }
-
-    /// A broker that can be asked a question now which is not pending there already: one whose answer may help,
-    /// then the least busy, then one that is connected anyway, then each in its turn.
-    pub(crate) fn any(
-        &mut self,
-        now: Instant,
-        asked: impl Fn(&Pending) -> bool,
-    ) -> Option<&mut Broker> {
-        let peer = self.any_peer(now, asked)?;
-        self.brokers.get_mut(&peer)
-    }
-
-    /// As [`Cluster::any`]: which it is.
-    pub(crate) fn any_peer(
-        &mut self,
-        now: Instant,
-        asked: impl Fn(&Pending) -> bool,
-    ) -> Option<Peer> {
-        self.turn = self.turn.wrapping_add(1);
-        let count = self.brokers.len();
-        let (schedule, turn) = (&self.schedule, self.turn);
-        let free = self.brokers.iter().enumerate().filter(|(_, (_, broker))| {
-            let is_free = broker.has_room() && broker.listens_from(now).is_none();
-            is_free && !broker.pending.iter().any(&asked)
-        });
-        let best = free.min_by_key(|(n, (peer, broker))| {
-            let (in_vain, busy) = (schedule.was_in_vain(**peer), broker.pending.len());
-            (in_vain, busy, !broker.is_needed(), (n + turn) % count)
-        });
-        best.map(|(_, (peer, _))| *peer)
-    }
-
-    /// When the first of the connected brokers that do not listen for now will do so again.
-    pub(crate) fn throttled_until(&self, now: Instant) -> Option<Instant> {
-        let connected = self.brokers.values().filter(|broker| broker.is_up());
-        connected
-            .filter_map(|broker| broker.listens_from(now))
-            .min()
     }
 
     fn open(&mut self, peer: Peer, now: Instant) {

@@ -12,7 +12,7 @@ use crate::kafka::cluster::broker::{BatchRef, Pending, Sent};
 use crate::kafka::protocol::request::ProduceBatch;
 
 use super::machine::{Machine, min_deadline};
-use super::partition::{Partition, Readiness};
+use super::partition::{LingerPolicy, Partition, Readiness};
 use super::producer_id::ProducerIds;
 use super::transactional::Transactional;
 
@@ -86,17 +86,10 @@ impl Machine {
         round: &mut Round,
         now: Instant,
     ) -> Option<Instant> {
-        let mut policy = self.policy();
+        let policy = self.policy_of(number, index);
         let topic = self.topics[number].as_mut()?;
         let (held_until, leader) = (topic.held_until(now), topic.leader(index));
         let name = topic.name.clone();
-        // Lines that wait for nothing would each become a request of its own, as fast as files can be read. As
-        // in Nagle's algorithm, those that come before the answer to the last request go together.
-        if let Some(policy) = &mut policy
-            && leader.is_some_and(|leader| self.cluster.awaits_produced(leader))
-        {
-            policy.linger = policy.linger.max(ANSWER_GATHERS_FOR);
-        }
         let partition = topic.partitions.get_mut(&index)?;
         sign(partition, self.transactional.as_deref(), &mut self.ids, now);
         // A request takes no second batch of a partition.
@@ -145,6 +138,20 @@ impl Machine {
         };
         round.get_mut(&leader)?.add(batch, produce);
         None
+    }
+
+    /// When a batch of a partition is full enough or old enough to go now.
+    ///
+    /// Lines that wait for nothing would each become a request of its own, as fast as files can be read. As in
+    /// Nagle's algorithm, those that come before the leader has answered the last request go together.
+    fn policy_of(&self, number: usize, index: usize) -> Option<LingerPolicy> {
+        let mut policy = self.policy()?;
+        let topic = self.topics[number].as_ref()?;
+        let leader = topic.leader(index);
+        if leader.is_some_and(|leader| self.cluster.awaits_produced(leader)) {
+            policy.linger = policy.linger.max(ANSWER_GATHERS_FOR);
+        }
+        Some(policy)
     }
 
     fn has_no_leader(&mut self, number: usize, index: usize, now: Instant) {

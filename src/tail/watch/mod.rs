@@ -7,7 +7,7 @@
 //! - `events`: what inotify says, put in order.
 //! - `scans` and `folders`: when all folders of a pattern are looked at, and which single ones.
 //! - `seen`: what the two tell each other, and what is there at the start.
-//! - `notices`: what is said about paths that are not read.
+//! - `notices`: what is said about paths that are not read; `overflow`: about events that are lost.
 //!
 //! The kernel allows 128 inotify instances per user, so there is one. What it says is a hint, never the
 //! truth: events wake tailers, which then look for themselves. Tailers look again every few seconds
@@ -18,6 +18,7 @@ mod entries;
 mod events;
 mod folders;
 mod notices;
+mod overflow;
 mod scans;
 mod seen;
 #[cfg(test)]

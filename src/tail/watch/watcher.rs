@@ -3,7 +3,6 @@
 mod following;
 mod hanging;
 mod names;
-mod overflow;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,12 +15,12 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use inotify::Inotify;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use self::overflow::Overflow;
 use super::asker::Asker;
 use super::entries::shrink;
 use super::events::Happened;
 use super::folders::{Changed, Folders};
 use super::notices::{Notices, say};
+use super::overflow::Overflow;
 use super::scans::{Part, Progress, SCAN_INTERVAL, Scans};
 use super::seen::{First, FirstLook};
 use super::seen::{LookedAt, Outcome, Seen, Start, Way};
@@ -432,7 +431,7 @@ impl Watcher {
     /// Gives back what is not needed any more, and watches again what links lead into.
     fn tidy(&mut self, now: Instant) {
         self.warn_of_hanging(HANGS, now);
-        self.see_to_overflow(now);
+        self.overflow.see_to_end(now);
         self.notices.tidy(now);
         self.watches.see_to_refusal(now);
         shrink(&mut self.looks);
@@ -456,7 +455,9 @@ impl Watcher {
             self.gathers_until = Instant::now() + self.gathering;
         }
         if happened.is_incomplete {
-            self.events_were_lost();
+            self.overflow.happens(&self.board, Instant::now());
+            self.watches.wake_all();
+            self.scans.outdate(self.scans.all());
         }
         self.on_names(happened.names);
         for (folder, event) in happened.folders {
