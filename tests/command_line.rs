@@ -279,6 +279,31 @@ fn once_ships_what_is_there_and_ends() {
     assert_eq!(env.broker.count(TOPIC), 1110);
 }
 
+/// The last line of a rotated file may still be ended for `rotate_wait`, and the lines of the next file come after it.
+#[test]
+fn once_ships_what_comes_after_a_rotated_file_that_ends_without_a_newline() {
+    let mut env = Env::new();
+    env.set("log:app", "rotate_wait", "300ms");
+    env.write_lines("app.log", 0..10);
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    env.append("app.log", "cut off");
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 10..20);
+    env.append("app.log", "not yet ended");
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(env.broker.count(TOPIC), 21);
+    let left = "the last 13 bytes have no newline yet";
+    assert!(ended.stderr.contains(left), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("no newline yet").count(), 1);
+    // All that is left of the log was rotated away.
+    env.rename("app.log", "app.log.2");
+    let ended = env.run(&["--once"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(env.broker.count(TOPIC), 22);
+}
+
 /// Runs the program with what it prints going to `stdout`; its exit code and standard error.
 fn printing_to(stdout: impl Into<Stdio>, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Agent::command();

@@ -27,6 +27,7 @@ mod model;
 mod names;
 mod oauth;
 mod operated;
+mod packed;
 mod parking;
 mod real_kafka;
 mod real_kafka_chaos;

@@ -98,8 +98,9 @@ impl Tailer {
                 Some(known) => {
                     let why = format!(
                         "were seen and not delivered, their file ({}) is gone or truncated by now without a copy that \
-                         could be found, so they (and what was added later) cannot be read any more",
-                        known.identity
+                         could be found{}, so they (and what was added later) cannot be read any more",
+                        known.identity,
+                        found.where_else(),
                     );
                     self.report_lost(crate::metrics::Lost::Deleted, lost.bytes, lost.offset, &why);
                 }
@@ -109,10 +110,11 @@ impl Tailer {
         for known in seen.perhaps_grown(&plan.gone) {
             log::warn!(
                 "'{}': the file that was delivered up to offset {}, all that was seen of it ({}), is gone or \
-                 truncated by now, and no copy of it is to be found: what was added later is lost",
+                 truncated by now, and no copy of it is to be found: what was added later, if anything was, is lost{}",
                 ShownPath(&self.path),
                 known.offset,
                 known.identity,
+                found.where_else(),
             );
             self.note_perhaps_lost(known.offset);
         }

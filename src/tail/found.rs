@@ -9,6 +9,7 @@ use super::log_file::LogFile;
 use super::observation::Observation;
 use crate::identity::{FileStat, Inode};
 use crate::progress::Checkpoint;
+use crate::shown::ShownPath;
 
 /// What was seen, and the files that were opened for it: what is planned is done with these very files, whatever
 /// lies under their names by then.
@@ -28,6 +29,8 @@ pub(super) struct Found {
     /// Names that lead to other inodes than the listing says. If they do so at every look, nothing moves: on an
     /// overlay, or at a mount point, a listing and a stat differ.
     pub(super) differing: Vec<(PathBuf, u64)>,
+    /// An archive that cannot be unpacked here, by its name of what lay at the path.
+    pub(super) packed: Option<PathBuf>,
     /// What could not be looked at, and why.
     pub(super) trouble: Option<(PathBuf, io::Error)>,
     /// Inode and time of birth of the file at the path that another tailer reads.
@@ -37,6 +40,15 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Where content that is to be found nowhere may be: the end of the line that says so.
+    pub(super) fn where_else(&self) -> String {
+        let packed = self.packed.iter().map(|path| {
+            let path = ShownPath(path);
+            format!("; '{path}' may hold it, and only .gz and .zst can be unpacked")
+        });
+        packed.collect()
+    }
+
     /// That a link at `path` is not followed, if it is that what could not be looked at.
     pub(super) fn refused_link(&self, path: &Path) -> Option<&io::Error> {
         let (at, error) = self.trouble.as_ref()?;

@@ -12,6 +12,7 @@ use rustix::fs::{OFlags, SeekFrom, fcntl_setfl, seek};
 use rustix::io::Errno;
 
 use super::links;
+use super::rotated_names::COMPRESSIONS;
 use crate::batch::TailChecksum;
 use crate::config::FollowLinks;
 use crate::identity::{FileStat, Fingerprint};
@@ -28,7 +29,7 @@ impl LogFile {
     /// Opens `path` if it is a regular file, without ever waiting (a fifo has no writer, perhaps) and
     /// without opening devices. `None`: it is something else.
     ///
-    /// A name that ends in `.gz` or `.zst` is decompressed. How long its content is, is only known when all of it
+    /// A name that ends in `.gz` or `.zst` is decompressed, no other one ([`can_be_unpacked`]). How long its content is, is only known when all of it
     /// was decompressed once: [`LogFile::size`].
     pub(crate) fn open(
         path: &Path,
@@ -210,9 +211,13 @@ impl LogFile {
 /// Whether the name says that the content is compressed, in whatever way.
 pub(super) fn is_compressed_name(name: &Path) -> bool {
     let name = name.as_os_str().as_bytes();
-    COMPRESSED
-        .iter()
-        .any(|ending| name.ends_with(ending.as_bytes()))
+    COMPRESSIONS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether a file of such a name, which says that it is compressed, can be read here.
+pub(super) fn can_be_unpacked(name: &Path) -> bool {
+    // What is packed twice, such as `.tar.gz`, has no lines.
+    Codec::of_name(name).is_some() && !is_compressed_name(&name.with_extension(""))
 }
 
 /// A compressed file, read in order through a window.
@@ -326,8 +331,6 @@ impl Read for FromStart {
     }
 }
 
-/// Endings of compressed files. Only the first two can be read.
-pub(super) const COMPRESSED: [&str; 5] = [".gz", ".zst", ".bz2", ".xz", ".Z"];
 const STEP: usize = 64 << 10;
 
 /// Has reads leave the time of the last access as it is: after each write the next read would have the inode written.

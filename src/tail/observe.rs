@@ -22,7 +22,7 @@ use super::compare::{fresh, is_absence, is_shortage, matches_of, verdict_on};
 use super::family::Owner;
 use super::found::{CandidateFile, Found};
 use super::links::UnsafeLink;
-use super::log_file::{LogFile, is_compressed_name};
+use super::log_file::{LogFile, can_be_unpacked, is_compressed_name};
 use super::observation::{
     Adoption, Candidate, Current, Observation, OpenSource, Place, Readable, Verdict, is_file_of,
 };
@@ -293,6 +293,10 @@ impl Tailer {
             let is_archive = is_compressed_name(&path);
             // Beside its original an archive is still being written, or of no use.
             if is_archive && names.contains(&path.with_extension("")) {
+                continue;
+            }
+            if is_archive && !can_be_unpacked(&path) {
+                found.packed = Some(path);
                 continue;
             }
             let stat = FileStat {

@@ -114,6 +114,9 @@ pub(super) enum Wait {
     Permit,
     /// The section's rate allows no more now.
     Rate,
+    /// The last line of a rotated file has no newline yet, and the lines of the next file come after it. Only with
+    /// `--once`: else whatever is idle looks again when the file is finished.
+    Unended,
     /// There is more to read, and others wait for a thread.
     Yield,
     /// The stop came in between.
@@ -217,7 +220,7 @@ impl Tailer {
                 Wait::Permit if self.shared.once && self.trouble.is_present() => {
                     return RunOutcome::Exit(TailerExit::Unread);
                 }
-                Wait::Budget | Wait::Permit | Wait::Rate => {}
+                Wait::Budget | Wait::Permit | Wait::Rate | Wait::Unended => {}
             }
             if let Some(outcome) = self.may_park(next) {
                 return outcome;
@@ -298,7 +301,7 @@ impl Tailer {
                 .filter(|left| !left.is_zero());
             patience = patience.min(left.unwrap_or(OVERDUE_INTERVAL));
         }
-        if next == Wait::Idle {
+        if matches!(next, Wait::Idle | Wait::Unended) {
             for since in self.sources.iter().filter_map(|s| s.detached_since) {
                 patience = patience.min(self.log.rotate_wait.saturating_sub(since.elapsed()));
             }
@@ -328,6 +331,7 @@ impl Tailer {
                 match self.drain(at, &mut sent) {
                     Ok(Drained::End) => at += 1,
                     Ok(Drained::Finished) => {}
+                    Ok(Drained::Partial) if self.shared.once => return Wait::Unended,
                     Ok(Drained::Partial) => break,
                     Ok(Drained::Rate) => return Wait::Rate,
                     Ok(Drained::ToChange) => {

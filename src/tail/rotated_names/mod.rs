@@ -375,8 +375,11 @@ const WORDS: &[&[u8]] = &[
     b".old", b".bak", b".prev", b"~", b".backup", b".orig", b".save",
 ];
 
-/// Endings of compressed files, more than can be read here.
-const COMPRESSIONS: &[&[u8]] = &[b".gz", b".zst", b".bz2", b".xz", b".Z", b".lz4", b".zip"];
+/// Endings of compressed files and of archives, more than can be read here.
+pub(super) const COMPRESSIONS: &[&[u8]] = &[
+    b".gz", b".zst", b".bz2", b".xz", b".Z", b".lz4", b".zip", b".lz", b".lzma", b".lzo", b".br",
+    b".7z", b".rar", b".tar", b".tgz", b".tbz2", b".txz",
+];
 
 /// Of words and endings of compressions in one name.
 const MAX_WORDS: usize = 3;
