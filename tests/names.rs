@@ -28,6 +28,14 @@ const SCHEMES: &[(&str, [&str; 2])] = &[
         ["app.log-1795800000", "app.log-1795900000.gz"],
     ),
     (
+        "a dateformat of seconds and extension",
+        ["app-1795800000.log", "app-1795900000.log.gz"],
+    ),
+    (
+        "milliseconds",
+        ["app.log.1795800000123", "app.log.1795900000122"],
+    ),
+    (
         "a dateformat of weeks",
         ["app.log-2026-47", "app.log-2026-48"],
     ),
@@ -92,6 +100,33 @@ fn what_rotation_leaves_is_read_under_any_name_that_it_gives() {
             });
             env.stop_and_expect_lines(&lines(0..40));
             assert_eq!(losses(&env.all_logs()).count(), 0);
+        }
+    }
+}
+
+/// The pattern matches the copy as well, and its name alone says that it is one.
+#[test]
+fn a_copy_that_the_pattern_matches_is_not_sent_again() {
+    for copy in [
+        "app-20261126.log",
+        "app-1795800000.log",
+        "app-1795800000123.log",
+        "app.1.log",
+    ] {
+        for agent in [Agent::Up, Agent::Stopped] {
+            let mut env = Env::new();
+            env.write_lines("app.log", 0..20);
+            env.start();
+            env.expect_lines(&lines(0..20));
+            agent.meanwhile(&mut env, |env| {
+                fs::copy(env.path("app.log"), env.path(copy)).unwrap();
+                env.truncate("app.log");
+                env.write_lines("app.log", 20..30);
+            });
+            env.wait_for_records(30);
+            env.stop();
+            env.start();
+            env.stop_and_expect_lines(&lines(0..30));
         }
     }
 }

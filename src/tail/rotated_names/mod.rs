@@ -299,7 +299,7 @@ fn without_stamp_at_end(name: &[u8], place: Place) -> Option<&[u8]> {
     // What is taken for a number after a name that is known may be anything after one that is guessed.
     let is_sure = |stamp: &Stamp| match stamp.layout {
         Layout::Count => true,
-        Layout::Run | Layout::YearPart | Layout::Day { .. } => true,
+        Layout::Run | Layout::YearPart | Layout::Day { .. } | Layout::Epoch => true,
         Layout::Unordered => stamp.date > 9999,
         _ => false,
     };

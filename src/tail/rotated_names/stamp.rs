@@ -224,7 +224,14 @@ fn lone_number(groups: &[Group<'_>], place: Place) -> Option<Stamp> {
         (Place::After, b"-" | b"_", 4) if is_day_and_month(value / 100, value % 100) => {
             stamp(Layout::Unordered, value, vec![])
         }
-        (Place::After, [_], 10) if EPOCHS.contains(&value) => stamp(Layout::Epoch, value, vec![]),
+        (_, [_], 10 | 13 | 16 | 19) => {
+            // Seconds, or thousandths of them, or millionths, or billionths.
+            let parts = 10u64.pow(u32::try_from(digits.len() - 10).ok()?);
+            let (seconds, part) = (value / parts, value % parts);
+            let numbers = if parts == 1 { vec![] } else { vec![part] };
+            let is_time = EPOCHS.contains(&seconds);
+            stamp(Layout::Epoch, seconds, numbers).filter(|_| is_time)
+        }
         _ => None,
     }
 }
@@ -314,7 +321,7 @@ const SEPARATORS: &[u8] = b".-_:+/TW";
 const MAX_GROUPS: usize = 12;
 
 /// Of a number within a name.
-const MAX_DIGITS: usize = 18;
+const MAX_DIGITS: usize = 19;
 
 /// From 2001 to 2099.
 const EPOCHS: std::ops::Range<u64> = 1_000_000_000..4_102_444_800;
