@@ -24,6 +24,7 @@ mod limits;
 mod links;
 mod lost;
 mod model;
+mod moved;
 mod names;
 mod oauth;
 mod operated;

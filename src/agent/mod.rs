@@ -70,6 +70,7 @@ use crate::progress_bar::{BYTES, ProgressBar};
 use crate::service_manager::ServiceManager;
 use crate::tail::descriptor_permits::DescriptorPermits;
 use crate::tail::discover::FoundPath;
+use crate::tail::moved::follow_moved;
 use crate::tail::scheduler::Message;
 use crate::tail::watch::{FirstLook, Watches};
 use crate::tail::{self, Shared, Tailer};
@@ -237,6 +238,7 @@ impl Agent {
             if mode.once && first.found.is_empty() {
                 agent.failure = Some(AgentError::NothingMatched);
             }
+            follow_moved(&agent.shared.registry, &first.found);
             agent.follow_first(first.found);
         }
         if mode.once {

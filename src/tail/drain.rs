@@ -94,6 +94,23 @@ impl Tailer {
         self.trouble.end(&self.path, over);
     }
 
+    /// Everything that is there is read, as far as that is possible.
+    pub(super) fn end_of_once(&self) -> TailerExit {
+        for source in &self.sources {
+            let partial = source.written_size().saturating_sub(source.position);
+            if partial > 0 {
+                log::warn!(
+                    "'{}': the last {partial} bytes have no newline yet and are left for a later run",
+                    ShownPath(&self.path)
+                );
+            }
+        }
+        match self.trouble.is_present() || self.blocked_since.is_some() {
+            true => TailerExit::Unread,
+            false => TailerExit::Stopped,
+        }
+    }
+
     /// Reads source number `at` up to the size that was seen.
     pub(super) fn drain(&mut self, at: usize, sent: &mut bool) -> io::Result<Drained> {
         let drained = self.drain_on(at, sent)?;

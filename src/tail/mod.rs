@@ -41,6 +41,7 @@ pub mod lanes;
 mod links;
 pub(crate) mod log_file;
 mod mounts;
+pub mod moved;
 mod nuls;
 mod observation;
 mod observe;

@@ -321,6 +321,21 @@ impl FileRegistry {
         self.lock().remove(serial);
     }
 
+    /// The file of a checkpoint that nobody has open lies at `path` now.
+    pub(super) fn move_to(&self, serial: u64, path: &Arc<Path>) {
+        let mut known = self.lock();
+        let entry = known.entries.get(&serial).filter(|entry| !entry.is_open);
+        if let Some(mut checkpoint) = entry.map(|entry| entry.checkpoint.clone()) {
+            known.remove(serial);
+            checkpoint.path = path.clone();
+            known.insert(Entry {
+                checkpoint,
+                is_open: false,
+                missing_since: None,
+            });
+        }
+    }
+
     /// The open file `serial` is better known now.
     pub(super) fn update_identity(&self, serial: u64, identity: FileIdentity) {
         if let Some(entry) = self.lock().entries.get_mut(&serial) {

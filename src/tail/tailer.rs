@@ -37,7 +37,6 @@ use crate::budget::Account;
 use crate::config::LogConfig;
 use crate::identity::{FileStat, Inode};
 use crate::progress::{CloseReason, Progress};
-use crate::shown::ShownPath;
 use crate::tailer_handle::TailerHandle;
 
 /// What follows one path: it owns the open files, rotated ones that still drain first, and the position in
@@ -241,23 +240,6 @@ impl Tailer {
     fn is_done(&mut self) -> bool {
         self.forget_late();
         self.has_nothing() && self.late.is_empty()
-    }
-
-    /// Everything that is there is read, as far as that is possible.
-    fn end_of_once(&self) -> TailerExit {
-        for source in &self.sources {
-            let partial = source.written_size().saturating_sub(source.position);
-            if partial > 0 {
-                log::warn!(
-                    "'{}': the last {partial} bytes have no newline yet and are left for a later run",
-                    ShownPath(&self.path)
-                );
-            }
-        }
-        match self.trouble.is_present() || self.blocked_since.is_some() {
-            true => TailerExit::Unread,
-            false => TailerExit::Stopped,
-        }
     }
 
     /// How long to wait without being woken.
