@@ -327,6 +327,46 @@ fn a_write_that_a_crash_has_cut_off_is_one_warning_and_no_damage() {
 }
 
 #[test]
+fn that_somebody_deletes_the_positions_of_a_running_agent_is_an_error_and_they_are_written_anew() {
+    let mut env = Env::new();
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.expect_lines(&lines(0..10));
+    wait_until(
+        SOON,
+        || fs::remove_file(env.checkpoints()).is_ok(),
+        || "positions that can be deleted".to_owned(),
+    );
+    env.write_lines("app.log", 10..20);
+    env.wait_for_log(
+        "ERROR checkpoints cannot be written: somebody has deleted",
+        SOON,
+    );
+    env.wait_for_log("checkpoints are written again", SOON);
+    env.kill();
+    env.start();
+    env.stop_and_expect_lines(&lines(0..20));
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_one_ends_the_agent_with_3() {
+    for place in ["file", "file/below", "/proc/state"] {
+        let mut env = Env::new();
+        env.append("file", "");
+        let folder = env.path(place);
+        env.set("agent", "state_dir", &folder);
+        env.write_lines("app.log", 0..10);
+        let refused = env.run(&[]);
+        assert_eq!(refused.code, Some(3), "{place}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains("set [agent] state_dir"),
+            "{}",
+            refused.stderr
+        );
+    }
+}
+
+#[test]
 fn damaged_checkpoints_are_an_error_that_names_the_file() {
     for damage in ["emptied", "cut", "changed", "nonsense"] {
         let mut env = Env::new();

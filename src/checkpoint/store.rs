@@ -110,9 +110,15 @@ impl StoreError {
     pub fn needs_a_person(&self) -> bool {
         match self {
             StoreError::Damaged { .. } | StoreError::Version { .. } => true,
-            StoreError::Folder { error, .. } | StoreError::Unreadable { error, .. } => {
-                error.kind() == io::ErrorKind::PermissionDenied
-            }
+            StoreError::Folder { error, .. } | StoreError::Unreadable { error, .. } => matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    // A file lies at its path or above, or it is in a place such as /proc.
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::NotFound
+            ),
             StoreError::Locked { .. } => false,
         }
     }

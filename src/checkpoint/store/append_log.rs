@@ -11,7 +11,7 @@
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::progress::Checkpoint;
@@ -276,7 +276,12 @@ impl Disk for Folder {
     }
 
     fn sync(&self, file: &mut File) -> io::Result<()> {
-        file.sync_data()
+        file.sync_data()?;
+        // What has no name is gone with the process, however durable it is until then.
+        match file.metadata()?.nlink() {
+            0 => Err(io::Error::other("somebody has deleted their file")),
+            _ => Ok(()),
+        }
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
