@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::env::{Env, SOON, lines};
+use crate::support::env::{Env, SOON, lines, losses};
 use crate::support::meanwhile::Agent;
 
 /// With what the rotated file is packed, and what is packed again by gzip.
@@ -44,6 +44,34 @@ fn what_cannot_be_unpacked_is_not_read_as_lines() {
                 env.stop_and_expect_lines(&lines(0..130));
             }
         }
+    }
+}
+
+/// multilog and svlogd with `!gzip` call what they have packed as what they have not.
+#[test]
+fn what_a_label_names_is_unpacked_where_it_was_packed() {
+    for agent in [Agent::Up, Agent::Stopped] {
+        let mut env = Env::following_one_path();
+        let current = env.path("current");
+        env.set("log:app", "path", &current);
+        env.write_lines("current", 0..100);
+        env.start();
+        env.expect_lines(&lines(0..100));
+        agent.meanwhile(&mut env, |env| {
+            for round in 1..4 {
+                env.write_lines("current", round * 100..round * 100 + 50);
+                env.rename("current", "packing");
+                env.write_lines("current", round * 100 + 50..round * 100 + 100);
+                env.gzip("packing");
+                let label = format!("@400000006929{round:04}12345678.s");
+                env.rename("packing.gz", &label);
+            }
+        });
+        env.wait_for_records(400);
+        env.stop();
+        env.start();
+        env.stop_and_expect_lines(&lines(0..400));
+        assert_eq!(losses(&env.all_logs()).count(), 0);
     }
 }
 

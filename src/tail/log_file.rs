@@ -12,7 +12,7 @@ use rustix::fs::{OFlags, SeekFrom, fcntl_setfl, seek};
 use rustix::io::Errno;
 
 use super::links;
-use super::rotated_names::COMPRESSIONS;
+use super::rotated_names::{self, COMPRESSIONS};
 use crate::batch::TailChecksum;
 use crate::config::FollowLinks;
 use crate::identity::{FileStat, Fingerprint};
@@ -29,7 +29,7 @@ impl LogFile {
     /// Opens `path` if it is a regular file, without ever waiting (a fifo has no writer, perhaps) and
     /// without opening devices. `None`: it is something else.
     ///
-    /// A name that ends in `.gz` or `.zst` is decompressed, no other one ([`can_be_unpacked`]). How long its content is, is only known when all of it
+    /// A name that ends in `.gz` or `.zst` is decompressed, no other one but for labels ([`Packing`]). How long its content is, is only known when all of it
     /// was decompressed once: [`LogFile::size`].
     pub(crate) fn open(
         path: &Path,
@@ -39,7 +39,8 @@ impl LogFile {
             return Ok(None);
         };
         leave_access_time(&file);
-        let Some(codec) = Codec::of_name(path) else {
+        let packing = Packing::of_name(path).or_else(|| Packing::of_labelled(path, &file));
+        let Some(Packing::Readable(codec)) = packing else {
             return Ok(Some((LogFile::Plain(file), stat)));
         };
         // The archive was made later than its content.
@@ -214,11 +215,64 @@ pub(super) fn is_compressed_name(name: &Path) -> bool {
     COMPRESSIONS.iter().any(|ending| name.ends_with(ending))
 }
 
-/// Whether a file of such a name, which says that it is compressed, can be read here.
-pub(super) fn can_be_unpacked(name: &Path) -> bool {
-    // What is packed twice, such as `.tar.gz`, has no lines.
-    Codec::of_name(name).is_some() && !is_compressed_name(&name.with_extension(""))
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    Readable(Codec),
+    /// It cannot be unpacked here.
+    Other,
 }
+
+impl Packing {
+    /// How the file at `path` is packed, if it is; as far as that can be told.
+    pub(super) fn of(path: &Path, policy: FollowLinks) -> Option<Packing> {
+        Packing::of_name(path).or_else(|| {
+            let (file, _) = is_label(path).then(|| links::open(path, policy).ok()?)??;
+            Packing::of_labelled(path, &file)
+        })
+    }
+
+    fn of_name(path: &Path) -> Option<Packing> {
+        let codec = match path.extension()?.as_bytes() {
+            b"gz" => Some(Codec::Gzip),
+            b"zst" => Some(Codec::Zstd),
+            _ => None,
+        };
+        // What is packed twice, such as `.tar.gz`, has no lines.
+        match codec.filter(|_| !is_compressed_name(&path.with_extension(""))) {
+            Some(codec) => Some(Packing::Readable(codec)),
+            None => is_compressed_name(path).then_some(Packing::Other),
+        }
+    }
+
+    /// What multilog and svlogd have packed is called as what they have not: it is known by how it begins.
+    fn of_labelled(path: &Path, file: &File) -> Option<Packing> {
+        if !is_label(path) {
+            return None;
+        }
+        let mut begin = [0; 6];
+        let len = file.read_at(&mut begin, 0).ok()?;
+        let known = SIGNATURES.iter();
+        known
+            .copied()
+            .find_map(|(signature, packing)| begin[..len].starts_with(signature).then_some(packing))
+    }
+}
+
+fn is_label(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| rotated_names::is_label(name.as_bytes()))
+}
+
+/// What packed files begin with.
+const SIGNATURES: [(&[u8], Packing); 6] = [
+    (b"\x1f\x8b\x08", Packing::Readable(Codec::Gzip)),
+    (b"\x28\xb5\x2f\xfd", Packing::Readable(Codec::Zstd)),
+    (b"\xfd7zXZ\0", Packing::Other),
+    (b"BZh", Packing::Other),
+    (b"\x04\x22\x4d\x18", Packing::Other),
+    (b"PK\x03\x04", Packing::Other),
+];
 
 /// A compressed file, read in order through a window.
 pub(crate) struct CompressedFile {
@@ -286,21 +340,13 @@ impl CompressedFile {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Codec {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codec {
     Gzip,
     Zstd,
 }
 
 impl Codec {
-    fn of_name(path: &Path) -> Option<Codec> {
-        match path.extension()?.as_bytes() {
-            b"gz" => Some(Codec::Gzip),
-            b"zst" => Some(Codec::Zstd),
-            _ => None,
-        }
-    }
-
     fn decoder(self, file: &File) -> io::Result<Box<dyn Read + Send>> {
         let whole = FromStart {
             file: file.try_clone()?,

@@ -22,7 +22,7 @@ use super::compare::{fresh, is_absence, is_shortage, matches_of, verdict_on};
 use super::family::Owner;
 use super::found::{CandidateFile, Found};
 use super::links::UnsafeLink;
-use super::log_file::{LogFile, can_be_unpacked, is_compressed_name};
+use super::log_file::{LogFile, Packing, is_compressed_name};
 use super::observation::{
     Adoption, Candidate, Current, Observation, OpenSource, Place, Readable, Verdict, is_file_of,
 };
@@ -290,12 +290,12 @@ impl Tailer {
             if is_editors_backup(&path) && is_saved(found, &stat) {
                 continue;
             }
-            let is_archive = is_compressed_name(&path);
-            // Beside its original an archive is still being written, or of no use.
-            if is_archive && names.contains(&path.with_extension("")) {
+            let packing = Packing::of(&path, self.log.follow_links);
+            let is_archive = packing.is_some();
+            if is_archive && is_beside_original(&names, &path) {
                 continue;
             }
-            if is_archive && !can_be_unpacked(&path) {
+            if packing == Some(Packing::Other) {
                 found.packed = Some(path);
                 continue;
             }
@@ -345,6 +345,12 @@ impl Tailer {
 fn begun_from_ns(now_ms: i64, age: Duration) -> i64 {
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     now_ms.saturating_sub(age_ms).saturating_mul(1_000_000)
+}
+
+/// Whether an archive is still being written, or of no use. What svlogd packs ends in `.u` meanwhile.
+fn is_beside_original(names: &HashSet<PathBuf>, archive: &Path) -> bool {
+    let mut endings = ["", "u"].iter();
+    endings.any(|ending| names.contains(&archive.with_extension(ending)))
 }
 
 /// A look at a name of a listing that gives it this `inode`.

@@ -277,6 +277,11 @@ fn strip_any<'a>(name: &'a [u8], endings: &[&[u8]]) -> Option<&'a [u8]> {
     endings.iter().find_map(|ending| name.strip_suffix(*ending))
 }
 
+/// Whether `name` is the label that multilog, svlogd or s6-log gives to what it has rotated, packed or not.
+pub(super) fn is_label(name: &[u8]) -> bool {
+    Stamp::tai(name).is_some()
+}
+
 /// The name of the log that rotation made `name` from, if the name alone tells: `app.log` for `app.1.log`. It is
 /// a guess that may be wrong only where a log's own name looks like a rotated one.
 pub(super) fn family_base(name: &[u8]) -> Option<Vec<u8>> {
