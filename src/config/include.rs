@@ -35,7 +35,7 @@ impl Raw {
             let own: Arc<Path> = path.as_path().into();
             let sections = text::read(&path).and_then(|bytes| raw.parse(&bytes, &path, Some(&own)));
             match sections {
-                Ok(sections) => sections.into_iter().for_each(|one| raw.add(one)),
+                Ok(sections) => sections.into_iter().for_each(|one| raw.add(one, file)),
                 Err(problem) => {
                     let error = ConfigError::in_file(problem).of_file(Some(&own));
                     raw.errors.push(error);
@@ -64,8 +64,8 @@ impl Raw {
         Ok(sections)
     }
 
-    /// Takes over a section of an included file.
-    fn add(&mut self, section: RawSection) {
+    /// Takes over a section of a file that the `ini` includes.
+    fn add(&mut self, section: RawSection, ini: &Path) {
         if let Some(include) = section
             .entries
             .iter()
@@ -78,9 +78,12 @@ impl Raw {
         let mut known = self.sections.iter();
         match known.find(|known| known.name == section.name) {
             Some(first) => {
+                let mut first_line = first.line.clone();
+                // The error is about a line of another file.
+                first_line.file.get_or_insert_with(|| ini.into());
                 let problem = Problem::DuplicateSection {
                     section: Escaped::bare(&section.name),
-                    first_line: first.line.clone(),
+                    first_line,
                 };
                 self.errors.push(ConfigError::at(section.line, problem));
             }
@@ -207,7 +210,7 @@ mod tests {
                 "a.ini:4: unknown key 'broker' in [kafka]; did you mean 'brokers'?",
                 "conf.d/a.ini:3: unknown key 'multline' in [log:a]; did you mean 'multiline'?",
                 "conf.d/b.ini:1: duplicate section [log:a]; it begins on conf.d/a.ini:1",
-                "conf.d/b.ini:3: duplicate section [agent]; it begins on line 1",
+                "conf.d/b.ini:3: duplicate section [agent]; it begins on a.ini:1",
                 "conf.d/b.ini:4: 'include' stands in the ini itself; a file that is included cannot include others",
                 "conf.d/c.ini:1: a UTF-8 byte order mark stands before the first line",
                 "conf.d/c.ini:2: path '/a' is listed already in [log:a] on conf.d/a.ini:2",

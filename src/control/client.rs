@@ -113,13 +113,24 @@ pub(super) fn open(ini: &Path, line: &str) -> Result<OpenAnswer, AskError> {
         return Err(AskError::NoIni(ini.to_owned()));
     }
     let folder = Config::state_dir(ini);
-    let mut stream = connect(ini, &folder)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("{line}\n").as_bytes())?;
-    let mut lines = BufReader::new(stream);
+    let stream = connect(ini, &folder)?;
+    let patience = if line == "status" {
+        STATUS_PATIENCE
+    } else {
+        PATIENCE
+    };
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let mut first = String::new();
-    lines.read_line(&mut first)?;
+    let mut lines = BufReader::new(stream);
+    let asked = lines.get_mut().write_all(format!("{line}\n").as_bytes());
+    let answered = asked.and_then(|()| lines.read_line(&mut first));
+    answered.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::other(format!("no answer within {} s", patience.as_secs()))
+        }
+        _ => error,
+    })?;
     match first.trim_end() {
         word @ ("ok" | "failed") => Ok(OpenAnswer {
             is_ok: word == "ok",
@@ -154,5 +165,7 @@ fn connect(ini: &Path, folder: &Path) -> Result<UnixStream, AskError> {
     })
 }
 
-/// Longer than the agent takes for anything.
+/// Longer than the agent takes to say how it stands, or that it cannot say so.
+const STATUS_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 15 });
+/// Longer than it takes for anything.
 const PATIENCE: Duration = Duration::from_secs(70);

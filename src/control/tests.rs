@@ -56,6 +56,20 @@ fn main_thread() -> Sender<Request> {
 }
 
 #[test]
+fn whoever_asks_an_agent_that_hangs_for_its_status_is_told_so_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    // The kernel takes connections for it.
+    let _hanging = socket::listen_in(folder.path()).unwrap();
+    let start = Instant::now();
+    let said = ask(&ini(folder.path()), "status").unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "the agent does not answer any more: no answer within 5 s"
+    );
+    assert!(start.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
 fn the_socket_is_for_the_agents_user_alone_replaces_a_stale_one_and_goes_at_the_end() {
     for depth in [0, 3] {
         let folder = tempfile::tempdir().unwrap();

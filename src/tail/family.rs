@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::questions::Question;
 use super::rotated_names::RotatedName;
+use crate::config::LogConfig;
 use crate::identity::Inode;
 use crate::progress::Checkpoint;
 
@@ -60,6 +61,17 @@ pub(super) enum Owner {
 pub(super) fn is_rotated_from(log: &Path, path: &Path) -> bool {
     let names = log.file_name().zip(path.file_name());
     names.is_some_and(|(base, name)| RotatedName::parse(base.as_bytes(), name.as_bytes()).is_some())
+}
+
+/// Whether `path` is where rotation puts files, as the section says.
+pub(super) fn puts_rotated_at(log: &LogConfig, path: &Path) -> bool {
+    let options = glob::MatchOptions {
+        require_literal_separator: true,
+        ..glob::MatchOptions::default()
+    };
+    let globs = log.rotated.iter();
+    let mut globs = globs.filter_map(|text| glob::Pattern::new(text).ok());
+    globs.any(|glob| glob.matches_path_with(path, options))
 }
 
 /// How long the tailer of a rotated name leaves a file to that of the log.

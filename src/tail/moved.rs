@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::discover::FoundPath;
+use super::family::puts_rotated_at;
 use super::recognise::is_same_inode;
 use super::registry::FileRegistry;
 use crate::identity::FileStat;
@@ -18,8 +19,15 @@ use crate::shown::ShownPath;
 pub fn follow_moved(registry: &FileRegistry, found: &[FoundPath]) {
     let at_paths = found.iter().map(|found| (&*found.path, found.stat));
     let at_paths: HashMap<&Path, Option<FileStat>> = at_paths.collect();
-    for FoundPath { path, stat, .. } in found {
+    for FoundPath {
+        path, log, stat, ..
+    } in found
+    {
         let Some(stat) = stat else { continue };
+        if puts_rotated_at(log, path) {
+            // The tailer of the log looks for it there.
+            continue;
+        }
         for known in registry.of_inode(stat.inode) {
             // Without a time of birth, the inode may have been handed out again.
             let is_it = known.is_unfinished() && stat.born_ns != 0 && is_same_inode(&known, stat);

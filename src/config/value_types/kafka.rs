@@ -42,7 +42,13 @@ pub(crate) fn address(item: &str, default: u16) -> Result<BrokerAddress, BadValu
         return Err(bad().hint("leave the protocol out"));
     }
     if item.parse::<Ipv6Addr>().is_ok() {
-        return Err(bad().hint(format!("write an IPv6 address as [{item}]:{default}")));
+        // What ends in digits as only ports have them was meant to have one.
+        let with_port = item.rsplit_once(':').filter(|(address, port)| {
+            address.parse::<Ipv6Addr>().is_ok() && port.len() >= 4 && port.parse::<u16>().is_ok()
+        });
+        let default = default.to_string();
+        let (address, port) = with_port.unwrap_or((item, &default));
+        return Err(bad().hint(format!("write an IPv6 address as [{address}]:{port}")));
     }
     let (host, port) = match item.strip_prefix('[') {
         Some(bracketed) => {
@@ -257,6 +263,7 @@ mod tests {
         }
         let hint = |text| Brokers.read(text).unwrap_err().hint.unwrap();
         assert_eq!(hint("::1"), "write an IPv6 address as [::1]:9092");
+        assert_eq!(hint("::1:9093"), "write an IPv6 address as [::1]:9093");
         assert_eq!(hint("kafka://a:9092"), "leave the protocol out");
         assert_eq!(hint("a,b,a:9092"), "this broker is listed twice");
     }
