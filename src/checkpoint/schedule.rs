@@ -29,7 +29,8 @@ enum Change {
 /// What a power cut would take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct AtRisk {
-    /// More than positions that moved: files whose lines would be known by nobody, if they are rotated away before the next start.
+    /// More than positions that moved: files whose lines would be known by nobody, if they are rotated away before the
+    /// next start.
     has_new: bool,
     /// So far positions would fall back: as much would be sent twice.
     moved_bytes: u64,

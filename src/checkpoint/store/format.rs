@@ -282,12 +282,9 @@ fn space_and_hex(text: &mut String, number: u64, least_digits: u32) {
 fn hex(text: &mut String, number: u64, least_digits: u32) {
     let count = (16 - number.leading_zeros() / 4).max(least_digits) as usize;
     let mut digits = [b'0'; 16];
-    let mut left = number;
-    for digit in digits.iter_mut().rev().take(count) {
-        *digit = b"0123456789abcdef"[(left & 15) as usize];
-        left >>= 4;
+    for (nth, digit) in digits.iter_mut().rev().take(count).enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * nth)) as usize & 15];
     }
-    // Digits are ASCII.
     text.push_str(std::str::from_utf8(&digits[16 - count..]).unwrap_or_default());
 }
 
