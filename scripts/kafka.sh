@@ -27,7 +27,9 @@ readonly KAFKA_4=4.3.1
 readonly KAFKA_3=3.9.2
 readonly KAFKA_2=2.8.2
 
-readonly START_SECONDS=90 # long enough for a machine that is busy compiling
+# As long as a broker still writes to its log it is on its way; busy machines take their time.
+readonly QUIET_SECONDS=90
+readonly START_SECONDS=300
 readonly STOP_SECONDS=20
 readonly MAVEN_RETRY_MINUTES=60
 # C1 only and the serial collector: least time to start, fewest threads.
@@ -486,7 +488,8 @@ start_failed() {
 show_failed_start() {
     # shellcheck disable=SC2015 # as it should be: whatever is not there or does not answer is shown
     is_running && answers && return
-    note "instance '$INSTANCE' did not start; the end of $NODE_DIR/server.log:"
+    note "instance '$INSTANCE' did not start; what $NODE_DIR/server.log has of warnings and errors, and its end:"
+    grep -E ' (WARN|ERROR|FATAL) |Exception' "$NODE_DIR/server.log" | cut -c 1-300 | tail -n 25 >&2 || true
     tail -n 25 "$NODE_DIR/server.log" >&2
 }
 
@@ -665,11 +668,14 @@ await_all() {
 }
 
 await_answer() {
-    local deadline=$((SECONDS + START_SECONDS))
+    local deadline=$((SECONDS + START_SECONDS)) quiet=$((SECONDS + QUIET_SECONDS)) size=0
     PID=$(<"$NODE_DIR/pid")
     # Asking takes processes; while it starts, a connection that is refused is enough to know.
     while ! takes_connections || ! answers; do
-        ((SECONDS < deadline)) || return 1
+        if [[ $(stat -c %s "$NODE_DIR/server.log") != "$size" ]]; then
+            size=$(stat -c %s "$NODE_DIR/server.log") quiet=$((SECONDS + QUIET_SECONDS))
+        fi
+        ((SECONDS < deadline && SECONDS < quiet)) || return 1
         # not is_running: right after the fork the process does not bear its folder's name yet
         if ! kill -0 "$PID" 2>/dev/null; then
             # ZooKeeper holds the session of a broker that was killed for some seconds, and a broker gives up at once.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
@@ -46,13 +47,7 @@ impl Secured {
     /// Starts it; `version` as for [`RealKafka::own`].
     pub(crate) fn start(version: &str) -> Self {
         let certificates = Certificates::new();
-        // All are held until all are known, so that they differ.
-        let held = LISTENERS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports: Vec<u16> = held
-            .iter()
-            .map(|held| held.local_addr().unwrap().port())
-            .collect();
-        drop(held);
+        let ports = unused_ports(LISTENERS.len());
         let plain = "PLAINTEXT://127.0.0.1:{port}";
         // With ZooKeeper there is no such listener.
         let (controller, its_protocol) = match version {
@@ -260,4 +255,17 @@ fn params(name: &str, names: &[&str], until: i32) -> CertificateParams {
     params.not_before = date_time_ymd(2019, 1, 1);
     params.not_after = date_time_ymd(until, 1, 1);
     params
+}
+
+/// Ports that nobody has: below those that the kernel gives to connections, which come and go while the broker starts,
+/// and below those of `scripts/kafka.sh`.
+fn unused_ports(number: usize) -> Vec<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 8_000) as u16;
+    // All are held until all are known, so that they differ.
+    let held: Vec<_> = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed))
+        .filter_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port)).ok()?)))
+        .take(number)
+        .collect();
+    held.iter().map(|(port, _)| *port).collect()
 }
