@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use kafka_protocol::messages::ApiKey;
@@ -473,7 +474,7 @@ fn an_empty_file_that_is_filled_and_packed_while_rotated_files_are_looked_for_is
         env.wait_for_log(&format!("inode {empty} is read from offset 0"), SOON);
         env.rename("app.log", "old/app.log.1");
         // Within the look that this brings about: after the open files, before the names.
-        std::thread::sleep(Duration::from_millis(10 * round as u64));
+        thread::sleep(Duration::from_millis(10 * round as u64));
         env.write_lines("old/app.log.1", 2 * round - 1..2 * round);
         env.gzip("old/app.log.1");
         env.wait_for_records(2 * round);
@@ -509,7 +510,7 @@ fn what_was_packed_before_kafka_had_it_is_read_from_the_archive_after_kills() {
             env.gzip(name);
             write(&env, 10);
             // Long enough for a look at what rotation has left.
-            std::thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(300));
         }
         env.kill();
         env.start_and_run_on();
@@ -519,5 +520,106 @@ fn what_was_packed_before_kafka_had_it_is_read_from_the_archive_after_kills() {
         env.start();
         env.stop_and_expect_lines(&lines(0..written));
         assert_eq!(losses(&env.all_logs()).count(), 0, "{delivered}");
+    }
+}
+
+/// What `path` and `rotated` match, and where the copy of `app.log` is put.
+const PLACES: [(&str, Option<&str>, &str); 9] = [
+    ("app.log", None, "app.log.29-Nov-2026"),
+    ("app.log", None, "app.log.old1"),
+    ("app.log*", None, "app.log-004"),
+    ("app.log*", None, "app.log.1"),
+    ("*.log", None, "app-copied.log"),
+    ("*", None, "app.log copy"),
+    ("**/*.log", None, "old/app.1.log"),
+    ("**/*.log", Some("old/*"), "old/app.1.log"),
+    ("**/*.log*", None, "old/2026/app.log.1"),
+];
+
+/// logrotate's `copytruncate`, with and without `olddir`, of a file whose copy takes its time.
+#[test]
+fn a_copy_is_known_wherever_it_lies_and_whenever_its_log_is_truncated() {
+    enum Between {
+        Nothing,
+        AMoment,
+        ARestart,
+    }
+    let ways = [
+        (Between::Nothing, 10..20),
+        (Between::AMoment, 10..20),
+        (Between::AMoment, 10..10),
+        (Between::ARestart, 10..20),
+        (Between::ARestart, 10..10),
+    ];
+    for (path, rotated, copy) in PLACES {
+        for (between, unread) in &ways {
+            let mut env = Env::new();
+            let path = env.path(path);
+            env.set("log:app", "path", &path);
+            if let Some(rotated) = rotated {
+                let rotated = env.path(rotated);
+                env.set("log:app", "rotated", &rotated);
+            }
+            env.make_folder("old/2026");
+            env.write_lines("app.log", 0..10);
+            env.start();
+            env.expect_lines(&lines(0..10));
+            if !unread.is_empty() {
+                env.write_lines("app.log", unread.clone());
+            }
+            fs::copy(env.path("app.log"), env.path(copy)).unwrap();
+            match between {
+                Between::Nothing => {}
+                // Nothing tells that the copy was looked at and is not sent.
+                Between::AMoment => thread::sleep(Duration::from_millis(500)),
+                Between::ARestart => {
+                    env.stop();
+                    env.start();
+                }
+            }
+            env.truncate("app.log");
+            let all = unread.end + 10;
+            env.write_lines("app.log", unread.end..all);
+            env.wait_for_records(all);
+            env.stop();
+            env.start();
+            env.stop();
+            let mut sent = env.broker.values(TOPIC);
+            sent.sort();
+            let mut expected = lines(0..all);
+            expected.sort();
+            assert_eq!(sent, expected, "{copy}");
+            assert_eq!(losses(&env.all_logs()).count(), 0, "{copy}");
+        }
+    }
+}
+
+/// Programs write logs with the same banner, and call one of them after the other.
+#[test]
+fn logs_that_begin_alike_and_are_called_alike_are_all_sent() {
+    const BANNER: &str = "mysqld, Version: 8.4.3. started with:\nTime Id Command Argument\n";
+    for (first, other) in [("one\n", ""), ("", "two\n"), ("one\n", "two\n"), ("", "")] {
+        for is_there_before in [true, false] {
+            let mut env = Env::new();
+            let write_other = |env: &Env| {
+                env.append("mysql-slow.log", BANNER);
+                env.append("mysql-slow.log", other);
+            };
+            env.append("mysql.log", BANNER);
+            env.append("mysql.log", first);
+            if is_there_before {
+                write_other(&env);
+                env.start();
+            } else {
+                env.start();
+                env.wait_for_records(2 + first.lines().count());
+                write_other(&env);
+            }
+            let all = 4 + first.lines().count() + other.lines().count();
+            env.wait_for_records(all);
+            env.stop();
+            assert_eq!(env.broker.values(TOPIC).len(), all);
+            assert_eq!(losses(&env.all_logs()).count(), 0);
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::batch::TailChecksum;
 use crate::identity::{FileIdentity, FileStat, Fingerprint};
 use crate::progress::{Checkpoint, Marks, SourceState};
 
+use super::clock::now_ms;
 use super::found::{CandidateFile, Found};
 use super::log_file::LogFile;
 use super::observation::{COPY_OF_UNKNOWN, Match, Observation, Readable, Verdict};
@@ -99,6 +100,27 @@ impl Bytes for Probe<'_> {
         self.content.checksum_before(offset, len)
     }
 }
+
+/// Whether a file begins with all that a copy of this stat holds.
+pub(super) fn begins_as(
+    file: &mut LogFile,
+    copy: &mut LogFile,
+    copied: &FileStat,
+) -> io::Result<bool> {
+    let len = TailChecksum::MAX_LEN.min(usize::try_from(copied.size).unwrap_or(usize::MAX));
+    let len = u8::try_from(len).unwrap_or(u8::MAX);
+    let end = copy.checksum_before(copied.size, len)?;
+    Ok(file.head()?.starts_with(&copy.head()?) && file.checksum_before(copied.size, len)? == end)
+}
+
+/// Whether a file was written to so short a time ago that a copy of something may still be made there, and the original
+/// not be truncated yet.
+pub(super) fn is_recent(stat: &FileStat) -> bool {
+    now_ms() - stat.modified_ns / 1_000_000 < COPYING_MS
+}
+
+/// How long after the last change of a copy its original may not be truncated yet.
+const COPYING_MS: i64 = 5000;
 
 /// Whether nothing lies there.
 pub(super) fn is_absence(error: &io::Error) -> bool {

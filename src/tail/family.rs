@@ -33,9 +33,9 @@ pub(super) struct Family {
 }
 
 impl Family {
-    /// Whether rotation gives the name of `path` to files of the log.
+    /// Whether rotation gives the name of `path` to files of the log, in its folder.
     pub(super) fn has_rotated(&self, path: &Path) -> bool {
-        is_rotated_from(&self.log, path)
+        self.log.parent() == path.parent() && is_rotated_from(&self.log, path)
     }
 }
 

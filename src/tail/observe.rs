@@ -24,7 +24,8 @@ use super::found::{CandidateFile, Found};
 use super::links::UnsafeLink;
 use super::log_file::{LogFile, Packing, is_compressed_name};
 use super::observation::{
-    Adoption, Candidate, Current, Observation, OpenSource, Place, Readable, Verdict, is_file_of,
+    Adoption, COPY_OF_UNKNOWN, Candidate, Current, Match, Observation, OpenSource, Place, Readable,
+    Verdict, is_file_of,
 };
 use super::recognise::{ContentMatch, is_same_inode};
 use super::rotated_names::RotatedName;
@@ -255,7 +256,7 @@ impl Tailer {
         not_before: Instant,
         look: Look,
     ) -> io::Result<()> {
-        let listed = self.list(found, not_before)?;
+        let listed = self.list(found, not_before, look == Look::Whole)?;
         self.note_beside(found, current, &listed, not_before);
         let names: HashSet<PathBuf> = listed.iter().map(|l| l.path.clone()).collect();
         let related = match listed.iter().any(|l| is_compressed_name(&l.path)) {
@@ -310,10 +311,7 @@ impl Tailer {
             };
             let probed = self.probe(found, wanted, path, stat)?;
             let is_wanted = |c: &Candidate| {
-                !must_be_known
-                    || !c.matches.is_empty()
-                    || c.was_found_at_path
-                    || is_known_file(&found.seen, c)
+                !must_be_known || is_known_candidate(&found.seen, c, name.is_some())
             };
             if let Some((mut candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
                 candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
@@ -387,6 +385,15 @@ fn order_of(
         (name.as_ref(), stat.modified_ns, stat.born_ns, was_seen)
     });
     places.into_iter().map(|(place, ..)| place).collect()
+}
+
+/// Whether there is a reason to take the file for one of the log, though its name is none. A copy that is being made of
+/// what nobody knows begins as many files may: that is none where no rotation gives its name.
+fn is_known_candidate(seen: &Observation, candidate: &Candidate, is_name_known: bool) -> bool {
+    let is_of_known = |m: &Match| is_name_known || m.serial != COPY_OF_UNKNOWN;
+    candidate.matches.iter().any(is_of_known)
+        || candidate.was_found_at_path
+        || is_known_file(seen, candidate)
 }
 
 fn is_known_file(seen: &Observation, candidate: &Candidate) -> bool {

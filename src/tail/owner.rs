@@ -3,18 +3,18 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::compare::matches_of;
+use super::compare::{begins_as, is_recent, is_shortage, matches_of};
 use super::discover::Claim;
 use super::family::{Deferred, Family, Owner, PATIENCE, is_rotated_from};
 use super::log_file::LogFile;
 use super::questions::Question;
 use super::rotated_names::family_base;
 use super::{Tailer, follows};
-use crate::identity::FileStat;
+use crate::identity::{FileStat, Fingerprint};
 use crate::progress::{Checkpoint, SourceState};
 
 impl Tailer {
@@ -40,13 +40,26 @@ impl Tailer {
         // Before it is asked what is known.
         let question = deferred.question.as_ref();
         let is_answered = question.is_some_and(|question| question.is_answered());
-        let Some(mut family) = self.family().filter(|_| !is_own) else {
+        if is_own {
             return Ok(Owner::This);
-        };
+        }
         // A copy counts as read when its original is, which may not have been delivered when the agent was killed.
         let is_known = here.iter().any(|c| c.state != SourceState::Skipped);
-        family.known.retain(|c| c.is_unfinished() || !is_known);
-        if stat.size > 0 && !matches_of(&family.known, content, stat)?.is_empty() {
+        let (log, is_its_content) = match self.family() {
+            Some(Family { log, mut known }) => {
+                known.retain(|c| c.is_unfinished() || !is_known);
+                let is_known = stat.size > 0 && !matches_of(&known, content, stat)?.is_empty();
+                (log, is_known)
+            }
+            None => match self.log_of_name().filter(|_| !is_known) {
+                Some(log) => {
+                    let is_copy = self.is_copy_of(&log, content, stat)?;
+                    (log, is_copy)
+                }
+                None => return Ok(Owner::This),
+            },
+        };
+        if is_its_content {
             return Ok(Owner::Other);
         }
         if is_known {
@@ -54,7 +67,7 @@ impl Tailer {
         }
         // A copy is empty before it is one.
         let waits = (stat.size == 0 && !self.shared.once)
-            || (!is_answered && self.asks(&family.log, &mut deferred));
+            || (!is_answered && self.asks(&log, &mut deferred));
         let is_early = deferred.since.elapsed() < PATIENCE;
         // It is kept after that as well: what was waited for once is not asked again at the next look.
         self.deferred = Some(deferred);
@@ -76,16 +89,55 @@ impl Tailer {
         self.shared.watches.wake_path(log)
     }
 
-    /// The log that the path was rotated from, by its name, if that is followed as well and known.
+    /// The log that the path was rotated from, by its name, if that is followed as well and known. It lies in the same
+    /// folder or, where that has none, in one of those above: then this one is an `olddir`.
     pub(super) fn family(&self) -> Option<Family> {
-        let name = family_base(self.path.file_name()?.as_bytes())?;
-        let log = self.path.with_file_name(OsString::from_vec(name));
-        if log == *self.path || !self.is_followed_by_itself(&log) {
-            return None;
+        let name = OsString::from_vec(family_base(self.path.file_name()?.as_bytes())?);
+        let mut folders = self.path.ancestors().skip(1).take(1 + FOLDERS_ABOVE);
+        folders.find_map(|folder| self.family_of(folder.join(&name)))
+    }
+
+    /// The log of the same folder that the path is named after in a way that no rotation is known to do, if that is
+    /// followed as well and known: of `app.log-004` and `app-copied.log` it is `app.log`. Names like these are those of
+    /// other logs, too.
+    fn log_of_name(&self) -> Option<PathBuf> {
+        let name = self.path.file_name()?.as_bytes();
+        let ending = self.path.extension().map(OsStrExt::as_bytes);
+        let ending = ending.map(|ending| [b".", ending].concat());
+        let beside =
+            |name: &[u8]| self.family_of(self.path.with_file_name(OsStr::from_bytes(name)));
+        let mut places = (1..name.len()).rev().filter(|at| is_separator(name, *at));
+        let family = places.find_map(|at| {
+            let ended = || beside(&[&name[..at], ending.as_ref()?].concat());
+            beside(&name[..at]).or_else(ended)
+        });
+        Some(family?.log)
+    }
+
+    /// Whether the file has nothing but what the `log` begins with, and as much of it that this says something; of a copy
+    /// that is being made any of it does.
+    fn is_copy_of(&self, log: &Path, content: &mut LogFile, stat: &FileStat) -> io::Result<bool> {
+        let is_little = stat.size < Fingerprint::MAX_LEN as u64 && !is_recent(stat);
+        if stat.size == 0 || is_little {
+            return Ok(false);
         }
+        match LogFile::open(log, self.log.follow_links) {
+            Ok(Some((mut original, of_log))) => {
+                Ok(of_log.size >= stat.size && begins_as(&mut original, content, stat)?)
+            }
+            Ok(None) => Ok(false),
+            Err(error) if is_shortage(&error) => Err(error),
+            // Its own tailer says why.
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// The family of this `log`, if that is another one that is followed as well and known.
+    fn family_of(&self, log: PathBuf) -> Option<Family> {
         let mut known = self.shared.registry.all_of_path(&log);
         known.retain(|c| c.state != SourceState::Skipped);
-        (!known.is_empty()).then_some(Family { log, known })
+        let is_family = !known.is_empty() && log != *self.path && self.is_followed_by_itself(&log);
+        is_family.then_some(Family { log, known })
     }
 
     /// Whether what lies at `path`, whose name rotation gives to this log, is rather of another one: of the one that
@@ -122,13 +174,12 @@ impl Tailer {
         let (Some(stem), name) = (self.path.file_stem(), name.as_bytes()) else {
             return false;
         };
-        let is_separator = |at: usize| name.get(at).is_some_and(|byte| b"-_.".contains(byte));
-        if !name.starts_with(stem.as_bytes()) || !is_separator(stem.len()) {
+        if !name.starts_with(stem.as_bytes()) || !is_separator(name, stem.len()) {
             return false;
         }
         let ending = self.path.extension().map(|e| [b".", e.as_bytes()].concat());
         let ending = ending.unwrap_or_default();
-        let mut longer = (stem.len() + 1..name.len()).filter(|at| is_separator(*at));
+        let mut longer = (stem.len() + 1..name.len()).filter(|at| is_separator(name, *at));
         !longer.any(|at| {
             let other = [&name[..at], &ending].concat();
             let other = self.path.with_file_name(OsStr::from_bytes(&other));
@@ -142,4 +193,12 @@ impl Tailer {
             || follows(&self.log, path)
             || matches!(self.shared.discovery().claim(path), Claim::Wanted(..))
     }
+}
+
+/// The log of a file in an `olddir` lies so many folders above at most.
+const FOLDERS_ABOVE: usize = 2;
+
+/// Whether a part of a name ends before this byte.
+pub(super) fn is_separator(name: &[u8], at: usize) -> bool {
+    name.get(at).is_some_and(|byte| b"-_.~ ".contains(byte))
 }

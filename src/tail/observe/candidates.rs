@@ -3,13 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::batch::TailChecksum;
 use crate::identity::FileStat;
 use crate::progress::{Checkpoint, SourceState};
 use crate::shown::ShownPath;
 use crate::tail::Tailer;
 use crate::tail::clock::now_ms;
-use crate::tail::compare::{Probe, is_absence, is_shortage, matches_of};
+use crate::tail::compare::{Probe, begins_as, is_absence, is_recent, is_shortage, matches_of};
 use crate::tail::found::{CandidateFile, Found};
 use crate::tail::links::UnsafeLink;
 use crate::tail::log_file::LogFile;
@@ -210,8 +209,7 @@ impl Tailer {
     /// before, even if both begin with the same lines.
     fn is_copied_now(&mut self, found: &mut Found, copy: &mut LogFile) -> io::Result<bool> {
         let copied = copy.stat()?;
-        let is_recent = now_ms() - copied.modified_ns / 1_000_000 < COPYING_MS;
-        if !is_recent || copied.size == 0 {
+        if !is_recent(&copied) || copied.size == 0 {
             return Ok(false);
         }
         if self.is_copied_from_path(found, copy, &copied)? {
@@ -259,14 +257,6 @@ impl Tailer {
     }
 }
 
-/// Whether a file begins with all that a copy of this stat holds.
-fn begins_as(file: &mut LogFile, copy: &mut LogFile, copied: &FileStat) -> io::Result<bool> {
-    let len = TailChecksum::MAX_LEN.min(usize::try_from(copied.size).unwrap_or(usize::MAX));
-    let len = u8::try_from(len).unwrap_or(u8::MAX);
-    let end = copy.checksum_before(copied.size, len)?;
-    Ok(file.head()?.starts_with(&copy.head()?) && file.checksum_before(copied.size, len)? == end)
-}
-
 /// Whether a file is, by its size and times, what its checkpoint knows, with nothing to read.
 fn is_unchanged(known: &Checkpoint, stat: &FileStat, is_archive: bool) -> bool {
     known.state == SourceState::Finished
@@ -277,9 +267,6 @@ fn is_unchanged(known: &Checkpoint, stat: &FileStat, is_archive: bool) -> bool {
 fn is_old(stat: &FileStat) -> bool {
     now_ms() - stat.modified_ns / 1_000_000 > ARCHIVING_MS
 }
-
-/// How long after the last change of a copy its original may not be truncated yet.
-const COPYING_MS: i64 = 5000;
 
 /// An archive that was not written to for so long is not being made any more.
 const ARCHIVING_MS: i64 = 60_000;

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,7 +14,8 @@ use crate::tail::Tailer;
 use crate::tail::compare::{is_absence, is_shortage};
 use crate::tail::found::Found;
 use crate::tail::links::{self, UnsafeLink};
-use crate::tail::observation::OpenSource;
+use crate::tail::observation::{OpenSource, Verdict};
+use crate::tail::owner::is_separator;
 use crate::tail::recognise::is_same_inode;
 use crate::tail::rotated_names::{RotatedName, family_base};
 
@@ -29,11 +32,12 @@ pub(super) struct Listed {
 }
 
 impl Tailer {
-    /// Every name that may lead to a rotated file of the path.
+    /// Every name that may lead to a rotated file of the path; `is_whole`: something is missing.
     pub(super) fn list(
         &mut self,
         found: &mut Found,
         not_before: Instant,
+        is_whole: bool,
     ) -> io::Result<Vec<Listed>> {
         let mut listed: Vec<Listed> = Vec::new();
         let wanted = self.wanted_inodes(found);
@@ -79,6 +83,11 @@ impl Tailer {
             }
         }
         self.list_globs(&mut listed);
+        let was_replaced = |open: &OpenSource| open.verdict == Verdict::Replaced;
+        if is_whole || found.seen.open.iter().any(was_replaced) {
+            self.list_named_after(&mut listed);
+            self.list_below(&mut listed, not_before);
+        }
         let target = self.target.as_deref();
         let mut met = HashSet::new();
         listed.retain(|l| {
@@ -151,6 +160,53 @@ impl Tailer {
         }
     }
 
+    /// Files beside the path that are named after it in a way that no rotation is known to do.
+    fn list_named_after(&self, listed: &mut Vec<Listed>) {
+        let (Some(folder), Some(stem)) = (self.path.parent(), self.path.file_stem()) else {
+            return;
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let named_after = entries.filter(|entry| {
+            let name = entry.file_name();
+            let name = name.as_bytes();
+            name.starts_with(stem.as_bytes()) && is_separator(name, stem.len())
+        });
+        listed.extend(named_after.map(|entry| Listed {
+            path: entry.path(),
+            inode: Some(entry.ino()),
+            name: None,
+            must_be_known: true,
+        }));
+    }
+
+    /// Files in folders below that of the path which the section follows by themselves, and whose names rotation gives to
+    /// the path: what an `olddir` holds.
+    fn list_below(&self, listed: &mut Vec<Listed>, not_before: Instant) {
+        let (Some(folder), Some(base)) = (self.path.parent(), self.path.file_name()) else {
+            return;
+        };
+        let depth = self.path.components().count();
+        let is_deeper =
+            |text: &String| text.contains("**") || Path::new(text).components().count() > depth;
+        if !self.log.paths.iter().any(is_deeper) {
+            return;
+        }
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        for below in folders.take(MOST_BELOW).map(|entry| entry.path()) {
+            // Who may not look there does not follow anything there either.
+            let there = self.shared.folders.rotated_beside(&below, base, not_before);
+            let there = there.into_iter().flatten();
+            let followed = there.filter(|found| self.is_followed_by_itself(&found.path));
+            listed.extend(followed.map(|found| Listed {
+                path: found.path,
+                inode: Some(found.inode),
+                name: Some(found.name),
+                must_be_known: true,
+            }));
+        }
+    }
+
     /// Inodes that are looked for under any name.
     fn wanted_inodes(&self, found: &Found) -> Vec<u64> {
         let unfinished = found.seen.known.iter().filter(|c| c.is_unfinished());
@@ -184,6 +240,9 @@ impl Tailer {
         folders
     }
 }
+
+/// So many folders below that of a log may be those of its rotated files.
+const MOST_BELOW: usize = 64;
 
 /// Where a glob matches rotated files too, each is followed by its own name, and rotated again: the bases that
 /// those names were made from.
