@@ -539,6 +539,7 @@ const PLACES: [(&str, Option<&str>, &str); 9] = [
 /// logrotate's `copytruncate`, with and without `olddir`, of a file whose copy takes its time.
 #[test]
 fn a_copy_is_known_wherever_it_lies_and_whenever_its_log_is_truncated() {
+    #[derive(Debug)]
     enum Between {
         Nothing,
         AMoment,
@@ -588,8 +589,18 @@ fn a_copy_is_known_wherever_it_lies_and_whenever_its_log_is_truncated() {
             sent.sort();
             let mut expected = lines(0..all);
             expected.sort();
-            assert_eq!(sent, expected, "{copy}");
-            assert_eq!(losses(&env.all_logs()).count(), 0, "{copy}");
+            assert_eq!(
+                sent,
+                expected,
+                "{copy} {between:?} {unread:?}: {}",
+                env.all_logs()
+            );
+            let log = env.all_logs();
+            assert_eq!(
+                losses(&log).count(),
+                0,
+                "{copy} {between:?} {unread:?}: {log}"
+            );
         }
     }
 }
@@ -621,5 +632,42 @@ fn logs_that_begin_alike_and_are_called_alike_are_all_sent() {
             assert_eq!(env.broker.values(TOPIC).len(), all);
             assert_eq!(losses(&env.all_logs()).count(), 0);
         }
+    }
+}
+
+/// logrotate's `copytruncate` with `olddir`, `addextension` and `compress`: what the pattern matches is soon gone.
+#[test]
+fn copies_in_an_olddir_that_are_packed_at_once_are_not_sent_again() {
+    for rotated in [None, Some("old/*")] {
+        let mut env = Env::new();
+        let path = env.path("**/*.log");
+        env.set("log:app", "path", &path);
+        if let Some(rotated) = rotated {
+            let rotated = env.path(rotated);
+            env.set("log:app", "rotated", &rotated);
+        }
+        env.make_folder("old");
+        env.write_lines("app.log", 0..10);
+        env.start();
+        env.expect_lines(&lines(0..10));
+        for round in 0..5 {
+            let first = 10 + 20 * round;
+            env.write_lines("app.log", first..first + 10);
+            env.wait_for_records(first + 10);
+            for number in (1..=round).rev() {
+                let name = |number| format!("old/app.{number}.log.gz");
+                env.rename(&name(number), &name(number + 1));
+            }
+            env.copytruncate("app.log", "old/app.1.log");
+            // Programs that pack take a moment to begin; what happens by then differs.
+            thread::sleep(Duration::from_millis(5) * round as u32);
+            env.gzip("old/app.1.log");
+            env.write_lines("app.log", first + 10..first + 20);
+            env.wait_for_records(first + 20);
+        }
+        env.stop();
+        env.start();
+        env.stop_and_expect_lines(&lines(0..110));
+        assert_eq!(losses(&env.all_logs()).count(), 0);
     }
 }

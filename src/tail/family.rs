@@ -33,9 +33,9 @@ pub(super) struct Family {
 }
 
 impl Family {
-    /// Whether rotation gives the name of `path` to files of the log, in its folder.
+    /// Whether rotation gives the name of `path` to files of the log.
     pub(super) fn has_rotated(&self, path: &Path) -> bool {
-        self.log.parent() == path.parent() && is_rotated_from(&self.log, path)
+        is_rotated_from(&self.log, path)
     }
 }
 

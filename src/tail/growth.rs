@@ -15,8 +15,9 @@ use crate::identity::{FileIdentity, FileStat, Fingerprint};
 use crate::progress::{Checkpoint, Progress};
 
 impl Tailer {
-    /// Whether the path or the content of a source is not what it was. A source that has only grown is noted.
-    pub(super) fn has_changed(&mut self) -> io::Result<bool> {
+    /// Whether the path or the content of a source is not what it was. A source that has only grown is noted. Where another
+    /// tailer asks, that what grows is still what was read is seen now, and not when the rest is read.
+    pub(super) fn has_changed(&mut self, is_asked: bool) -> io::Result<bool> {
         let mut at_path = None;
         match FileStat::at_path(&self.path) {
             Ok(stat) => {
@@ -40,7 +41,7 @@ impl Tailer {
         let current = self.sources.back().filter(|_| self.has_current);
         // What changes it from now on may come after it was rotated away.
         self.in_place_at = current.map(|s| (Instant::now(), now_ms(), s.verified_ns()));
-        if let Some(stat) = at_path
+        if let Some(stat) = at_path.filter(|_| !is_asked)
             && self.sources.len() == 1
             && let Some(source) = self.sources.back_mut()
             && source.has_only_grown(&stat)

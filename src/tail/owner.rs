@@ -77,7 +77,7 @@ impl Tailer {
         })
     }
 
-    /// Has the tailer of the `log` look; false if nobody will.
+    /// Has the tailer of the `log` look, or has it told when it comes, as at a start; false if nobody will.
     fn asks(&self, log: &Path, deferred: &mut Deferred) -> bool {
         if self.shared.once {
             return false;
@@ -86,7 +86,7 @@ impl Tailer {
             .question
             .get_or_insert_with(|| Arc::new(Question::new(self.handle.clone())));
         self.shared.registry.questions.ask(log, question);
-        self.shared.watches.wake_path(log)
+        self.shared.watches.wake_path(log) || FileStat::at_path(log).is_ok_and(|s| s.is_regular)
     }
 
     /// The log that the path was rotated from, by its name, if that is followed as well and known. It lies in the same
@@ -97,21 +97,32 @@ impl Tailer {
         folders.find_map(|folder| self.family_of(folder.join(&name)))
     }
 
-    /// The log of the same folder that the path is named after in a way that no rotation is known to do, if that is
-    /// followed as well and known: of `app.log-004` and `app-copied.log` it is `app.log`. Names like these are those of
-    /// other logs, too.
+    /// The log that the path is named after, perhaps in a way that no rotation is known to do, if that is followed as well:
+    /// of `app.log-004` and `app-copied.log` it is `app.log`. Names like these are those of other logs, too. Nothing may
+    /// be known of it, for the moment in which its content is replaced, and it may have no tailer yet.
     fn log_of_name(&self) -> Option<PathBuf> {
-        let name = self.path.file_name()?.as_bytes();
+        let (folder, name) = (self.path.parent()?, self.path.file_name()?.as_bytes());
         let ending = self.path.extension().map(OsStrExt::as_bytes);
         let ending = ending.map(|ending| [b".", ending].concat());
-        let beside =
-            |name: &[u8]| self.family_of(self.path.with_file_name(OsStr::from_bytes(name)));
+        let in_folder = |folder: &Path, name: &[u8]| {
+            let log = folder.join(OsStr::from_bytes(name));
+            let is_known = || {
+                let known = self.shared.registry.all_of_path(&log);
+                !known.is_empty() && self.is_followed_by_itself(&log)
+            };
+            let is_it = log != *self.path && (self.shared.watches.is_followed(&log) || is_known());
+            is_it.then_some(log)
+        };
         let mut places = (1..name.len()).rev().filter(|at| is_separator(name, *at));
-        let family = places.find_map(|at| {
-            let ended = || beside(&[&name[..at], ending.as_ref()?].concat());
-            beside(&name[..at]).or_else(ended)
+        let beside = places.find_map(|at| {
+            let ended = || in_folder(folder, &[&name[..at], ending.as_ref()?].concat());
+            in_folder(folder, &name[..at]).or_else(ended)
         });
-        Some(family?.log)
+        beside.or_else(|| {
+            let base = family_base(name)?;
+            let mut above = folder.ancestors().skip(1).take(FOLDERS_ABOVE);
+            above.find_map(|folder| in_folder(folder, &base))
+        })
     }
 
     /// Whether the file has nothing but what the `log` begins with, and as much of it that this says something; of a copy

@@ -359,7 +359,8 @@ impl Tailer {
         }
         let questions = self.shared.registry.questions.take(&self.path);
         for _ in 0..MOST_SYNCS {
-            if !self.must_sync && !self.is_retry_due() && !self.has_changed()? {
+            let is_asked = !questions.is_empty();
+            if !self.must_sync && !self.is_retry_due() && !self.has_changed(is_asked)? {
                 if self.had_trouble_at_sync {
                     self.trouble.lasts();
                 }

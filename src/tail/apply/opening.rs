@@ -68,10 +68,15 @@ impl Tailer {
         let Some(known) = known.into_iter().find(|c| c.serial == serial) else {
             return fresh(&self.path, content, 0);
         };
-        let stat = FileStat {
+        let mut stat = FileStat {
             size: content.size()?,
             ..content.stat()?
         };
+        // Truncated since it was compared, and written anew: what lies beyond was never part of it.
+        let is_it = content_of(known, &mut Probe::new(content, stat.size))? != ContentMatch::Other;
+        if !is_it {
+            stat.size = stat.size.min(known.size);
+        }
         let earlier = self.stands_earlier(known, content, &stat)?;
         let mut checkpoint = Checkpoint {
             identity: known.identity.moved_to(&stat),

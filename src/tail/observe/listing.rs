@@ -14,6 +14,7 @@ use crate::tail::Tailer;
 use crate::tail::compare::{is_absence, is_shortage};
 use crate::tail::found::Found;
 use crate::tail::links::{self, UnsafeLink};
+use crate::tail::log_file::is_compressed_name;
 use crate::tail::observation::{OpenSource, Verdict};
 use crate::tail::owner::is_separator;
 use crate::tail::recognise::is_same_inode;
@@ -179,8 +180,8 @@ impl Tailer {
         }));
     }
 
-    /// Files in folders below that of the path which the section follows by themselves, and whose names rotation gives to
-    /// the path: what an `olddir` holds.
+    /// Files in folders below that of the path which the section follows by themselves, and their archives, with names that
+    /// rotation gives to the path: what an `olddir` holds.
     fn list_below(&self, listed: &mut Vec<Listed>, not_before: Instant) {
         let (Some(folder), Some(base)) = (self.path.parent(), self.path.file_name()) else {
             return;
@@ -191,13 +192,16 @@ impl Tailer {
         if !self.log.paths.iter().any(is_deeper) {
             return;
         }
+        let is_followed = |path: &Path| self.is_followed_by_itself(path);
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         for below in folders.take(MOST_BELOW).map(|entry| entry.path()) {
             // Who may not look there does not follow anything there either.
             let there = self.shared.folders.rotated_beside(&below, base, not_before);
             let there = there.into_iter().flatten();
-            let followed = there.filter(|found| self.is_followed_by_itself(&found.path));
+            let is_archive =
+                |path: &Path| is_compressed_name(path) && is_followed(&path.with_extension(""));
+            let followed = there.filter(|l| is_followed(&l.path) || is_archive(&l.path));
             listed.extend(followed.map(|found| Listed {
                 path: found.path,
                 inode: Some(found.inode),
