@@ -443,3 +443,22 @@ fn the_topics_of_files_are_asked_for_too() {
     let words = "topics 2 more topics of files were not looked at; 100 were";
     assert!(said.iter().any(|one| one == words), "{}", ended.stdout);
 }
+
+#[test]
+fn two_sections_that_name_the_same_file_are_a_warning() {
+    let mut env = Env::new();
+    let path = env.path("app.*");
+    env.set("log:other", "path", &path)
+        .set("log:other", "topic", "other");
+    env.write_lines("app.log", 0..10);
+    env.write_lines("app.log.txt", 0..10);
+    let ended = check(&env, &["--offline"]);
+    let found = findings(&ended.stdout, "WARN");
+    assert_eq!((ended.code, found.len()), (Some(1), 1), "{}", ended.stdout);
+    let (first, rest) = found[0].split_once(' ').unwrap();
+    assert_eq!(first, "app");
+    assert!(
+        rest.contains("is named by [log:other] as well: [log:app] has it, and others like it"),
+        "{rest}"
+    );
+}

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock, inotify, statvfs};
+use rustix::io::Errno;
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::report::Level::{Failure, Good, Warning};
@@ -29,7 +30,7 @@ pub(super) fn state(config: &Config, report: &mut Report) -> Saved {
     let metadata = match fs::metadata(folder) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let (level, words) = missing(folder);
+            let (level, words) = missing(folder, config.agent.user.as_deref());
             report.add(level, "state", words);
             return Saved::default();
         }
@@ -105,22 +106,34 @@ fn unwritable(folder: &Path, metadata: &fs::Metadata, error: &io::Error) -> Stri
     }
 }
 
-/// What is said of a folder that the agent has to make.
-fn missing(folder: &Path) -> (Level, String) {
+/// What is said of a folder that the agent has to make, as root where it becomes another `user` then.
+fn missing(folder: &Path, user: Option<&str>) -> (Level, String) {
     let shown = ShownPath(folder);
     let there = folder.ancestors().find(|folder| folder.exists());
     let parent = there.unwrap_or(Path::new("/"));
     match accessat(CWD, parent, Access::WRITE_OK, AtFlags::EACCESS) {
         Ok(()) => (Good, format!("{shown}: will be made at the start")),
-        Err(error) => {
-            let name = user_name(geteuid().as_raw());
-            let words = format!(
-                "{shown} is not there and cannot be made ({}: {error}): install -d -m 0700 -o {name} {shown}",
-                ShownPath(parent)
-            );
-            (Failure, words)
-        }
+        Err(error) => not_made_by_us(folder, parent, user, error),
     }
+}
+
+fn not_made_by_us(
+    folder: &Path,
+    parent: &Path,
+    user: Option<&str>,
+    error: Errno,
+) -> (Level, String) {
+    let shown = ShownPath(folder);
+    if let Some(user) = user {
+        let words = format!("{shown}: will be made for {user} if root starts the agent");
+        return (Good, words);
+    }
+    let name = user_name(geteuid().as_raw());
+    let words = format!(
+        "{shown} is not there and cannot be made ({}: {error}): install -d -m 0700 -o {name} {shown}",
+        ShownPath(parent)
+    );
+    (Failure, words)
 }
 
 /// Writes a file of one page, and removes it.
@@ -354,6 +367,22 @@ mod tests {
             too_little(1 << 30, false).map(|found| found.0),
             Some(Failure)
         );
+    }
+
+    #[test]
+    fn a_folder_that_only_root_can_make_is_well_where_root_becomes_another_user() {
+        let (folder, parent) = (Path::new("/var/lib/x"), Path::new("/var/lib"));
+        let said = |user| not_made_by_us(folder, parent, user, Errno::ACCESS);
+        assert_eq!(
+            said(Some("log")),
+            (
+                Good,
+                "/var/lib/x: will be made for log if root starts the agent".to_owned()
+            )
+        );
+        let (level, words) = said(None);
+        assert_eq!(level, Failure);
+        assert!(words.contains("cannot be made (/var/lib: "), "{words}");
     }
 
     #[test]

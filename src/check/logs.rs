@@ -12,6 +12,7 @@ use crate::identity::{FileStat, Inode};
 use crate::no_file::why_none;
 use crate::progress::{Checkpoint, Saved};
 use crate::shown::ShownPath;
+use crate::tail::follows;
 use crate::tail::survey::Survey;
 use crate::unreadable;
 
@@ -86,6 +87,7 @@ pub(super) fn table(
         }
         rows.push(row(log, &sum));
     }
+    findings.extend(named_twice(config, survey));
     let table = Table {
         name: "logs",
         columns: &[
@@ -102,6 +104,34 @@ pub(super) fn table(
     };
     (table, files)
 }
+
+/// Pairs of sections that want the same files, each with one of them.
+fn named_twice(config: &Config, survey: &Survey) -> Vec<Finding> {
+    let mut pairs = HashSet::new();
+    let mut findings = Vec::new();
+    for (path, (owner, _)) in survey.files.iter().take(MOST_COMPARED) {
+        let also = config.logs.iter().filter(|log| !Arc::ptr_eq(owner, log));
+        for also in also.filter(|log| follows(log, path)) {
+            if pairs.insert((&owner.name, &also.name)) {
+                let words = format!(
+                    "'{}' is named by [log:{}] as well: [log:{}] has it, and others like it",
+                    ShownPath(path),
+                    also.name,
+                    owner.name
+                );
+                findings.push(Finding {
+                    level: Level::Warning,
+                    subject: owner.name.clone(),
+                    words,
+                });
+            }
+        }
+    }
+    findings
+}
+
+/// So many files are held against the other sections.
+const MOST_COMPARED: usize = 1000;
 
 impl Sum {
     fn add(

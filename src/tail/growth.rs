@@ -6,9 +6,10 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use super::clock::now_ms;
-use super::compare::{fresh, is_absence, verdict_on};
+use super::compare::{Probe, fresh, is_absence, verdict_on};
+use super::log_file::LogFile;
 use super::observation::Verdict;
-use super::recognise::is_same_inode;
+use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
 use super::{Shared, Tailer};
 use crate::identity::{FileIdentity, FileStat, Fingerprint};
@@ -51,6 +52,36 @@ impl Tailer {
             return Ok(false);
         }
         Ok(!self.note_sizes(0)?)
+    }
+
+    /// An overlay copies a file of a lower layer up when it is first written to: what lies at the path, with this `stat`,
+    /// has the same number and the same content, and another time of birth. It is read on, from where it lies now.
+    pub(super) fn note_copied_up(&mut self, stat: &FileStat) -> io::Result<()> {
+        let current = self.sources.back_mut().filter(|_| self.has_current);
+        let is_born_anew = |source: &&mut Source| {
+            let identity = &source.checkpoint.identity;
+            identity.inode == stat.inode && identity.born_ns != stat.born_ns && source.position > 0
+        };
+        let Some(source) = current.filter(is_born_anew) else {
+            return Ok(());
+        };
+        // What cannot be opened is told about by the look that follows.
+        let opened = LogFile::open(&self.path, self.log.follow_links);
+        let is_it = |opened: &FileStat| is_same_birth(opened, stat) && opened.born_ns != 0;
+        let Some((mut content, opened)) = opened.ok().flatten().filter(|(_, o)| is_it(o)) else {
+            return Ok(());
+        };
+        let mut probe = Probe::new(&mut content, opened.size);
+        if content_of(&source.checkpoint_now(), &mut probe)? != ContentMatch::Continues {
+            return Ok(());
+        }
+        source.content = content;
+        let identity = FileIdentity {
+            born_ns: opened.born_ns,
+            ..source.checkpoint.identity
+        };
+        tell_identity(source, identity, &self.shared, &self.progress);
+        Ok(())
     }
 
     /// Notes how far sources have grown, all but the `newest`; false if the content of one is not what it was.
@@ -168,6 +199,20 @@ pub(super) fn grow_fingerprint(
         fingerprint,
         ..source.checkpoint.identity
     };
+    tell_identity(source, identity, shared, progress);
+}
+
+fn is_same_birth(one: &FileStat, other: &FileStat) -> bool {
+    (one.inode, one.born_ns) == (other.inode, other.born_ns)
+}
+
+/// The file of a source is better known now.
+fn tell_identity(
+    source: &mut Source,
+    identity: FileIdentity,
+    shared: &Shared,
+    progress: &Sender<Progress>,
+) {
     source.checkpoint.identity = identity;
     let serial = source.checkpoint.serial;
     shared.registry.update_identity(serial, identity);

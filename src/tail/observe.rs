@@ -46,6 +46,9 @@ impl Tailer {
     /// Looks at everything.
     pub(super) fn observe(&mut self, look: Look) -> io::Result<Found> {
         let mut found = Found::default();
+        if let Ok(stat) = FileStat::at_path(&self.path) {
+            self.note_copied_up(&stat)?;
+        }
         let (known, is_without_skipped) = self.shared.registry.closed_of_path(&self.path);
         found.seen.from_topic = self.shared.registry.told_by_topic(&known);
         found.seen.known = known;
@@ -152,11 +155,7 @@ impl Tailer {
             found.trouble = Some((self.path.to_path_buf(), error));
             return Ok(None);
         }
-        let is_ours = self
-            .sources
-            .iter()
-            .any(|s| is_same_inode(&s.checkpoint, &stat));
-        if is_ours {
+        if self.holds(&stat) {
             let matches = Vec::new();
             found.seen.current = Current::File { stat, matches };
             return Ok(Some(stat));
@@ -211,6 +210,12 @@ impl Tailer {
         found.current = Some(content);
         found.seen.current = Current::File { stat, matches };
         Ok(Some(stat))
+    }
+
+    /// Whether a file of this `stat` is open here.
+    fn holds(&self, stat: &FileStat) -> bool {
+        let mut sources = self.sources.iter();
+        sources.any(|source| is_same_inode(&source.checkpoint, stat))
     }
 
     /// What lies at the path cannot be opened. Its checkpoint, if it has one, must not be taken for one whose file is

@@ -233,3 +233,31 @@ fn what_was_never_seen_is_in_its_copy_though_what_followed_on_it_has_been_seen_a
     let expected = [("app.log.2", 60), ("app.log.1", 0), ("app.log", 0)];
     assert_eq!(open, expected.map(|(name, at)| (name.into(), at)));
 }
+
+/// An overlay copies a file up when it is first written to.
+#[test]
+fn a_file_with_the_same_number_and_content_and_another_birth_is_read_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = folder.path().join("app.log").into();
+    let first = "first\n".repeat(10);
+    std::fs::write(&path, &first).unwrap();
+    let read = Checkpoint {
+        offset: first.len() as u64,
+        tail_checksum: crate::batch::TailChecksum::of(first.as_bytes()),
+        ..known(&path, &path, 1)
+    };
+    let mut tailer = tailer_that_knows(&path, vec![read]);
+    tailer.sync().unwrap();
+    let born_ns = tailer.sources[0].checkpoint.identity.born_ns;
+    let serial = tailer.sources[0].checkpoint.serial;
+    for (content, expected) in [(first.as_str(), (true, 60)), ("other\n", (false, 0))] {
+        tailer.sources[0].checkpoint.identity.born_ns = born_ns - 1;
+        std::fs::write(&path, content.repeat(2)).unwrap();
+        tailer.sync().unwrap();
+        let newest = tailer.sources.back().unwrap();
+        let identity = &newest.checkpoint.identity;
+        let is_read_on = newest.checkpoint.serial == serial;
+        assert_eq!((is_read_on, newest.position), expected);
+        assert_eq!(identity.born_ns, born_ns);
+    }
+}
