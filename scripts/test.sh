@@ -91,7 +91,7 @@ tests() {
 alone=(isolation::)
 static=(static_binary::)
 large=(real_kafka_cluster:: real_kafka_loggers:: real_kafka_logrotate_matrix::)
-paced=(real_kafka_kill:: real_kafka_many:: limits::)
+paced=(real_kafka_kill:: real_kafka_many:: limits:: lost::of_2000_lines_a_second)
 compute=(model:: real_kafka_matrix::)
 slow=(error_codes::)
 loaded=(real_kafka_chaos:: hanging::)
@@ -109,7 +109,6 @@ first_line() {
     wait "$slow_job" || code=1
     cat "$work/slow.out"
     tests 8 integration "${others[@]}" || code=1
-    tests 4 integration "${loaded[@]}" || code=1
     tests 2 integration "${paced[@]}" || code=1
     return "$code"
 }
@@ -117,6 +116,7 @@ second_line() {
     local code=0
     tests 1 integration "${large[@]}" || code=1
     tests 2 integration "${compute[@]}" || code=1
+    tests 4 integration "${loaded[@]}" || code=1
     return "$code"
 }
 

@@ -186,7 +186,7 @@ fn no_bytes_make_the_parser_panic_or_fail_without_a_reason() {
     ];
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let (mut loaded, mut refused) = (0, 0);
-    for round in 0..3000 {
+    for round in 0..1000 {
         let mut bytes = seeds[round % seeds.len()].clone().into_bytes();
         // One seed is much longer than the other: begin anywhere in it.
         let from = random.below(bytes.len() / 2) * (round % 2);
@@ -210,6 +210,6 @@ fn no_bytes_make_the_parser_panic_or_fail_without_a_reason() {
             }
         }
     }
-    assert!(loaded > 50, "{loaded} loaded");
-    assert!(refused > 1500, "{refused} refused");
+    assert!(loaded > 20, "{loaded} loaded");
+    assert!(refused > 500, "{refused} refused");
 }

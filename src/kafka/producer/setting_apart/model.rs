@@ -468,7 +468,7 @@ fn what_is_not_taken_holds_up_nothing_else_and_all_is_committed_once_and_in_orde
         .ok()
         .and_then(|value| value.parse().ok());
     let (mut wrong, mut trials) = (Vec::new(), 0u32);
-    for seed in 0..count.unwrap_or(24) {
+    for seed in 0..count.unwrap_or(12) {
         let mut run = Run::new(seed);
         if let Err(what) = run.go(8_000) {
             wrong.push(format!("seed {seed}: {}", &what[..what.len().min(3_000)]));
