@@ -609,24 +609,35 @@ fn a_copy_is_known_wherever_it_lies_and_whenever_its_log_is_truncated() {
 #[test]
 fn logs_that_begin_alike_and_are_called_alike_are_all_sent() {
     const BANNER: &str = "mysqld, Version: 8.4.3. started with:\nTime Id Command Argument\n";
+    const OTHERS: [&str; 3] = ["mysql-slow.log", "mysql.1.log", "shard/mysql.1.log"];
     for (first, other) in [("one\n", ""), ("", "two\n"), ("one\n", "two\n"), ("", "")] {
         for is_there_before in [true, false] {
             let mut env = Env::new();
-            let write_other = |env: &Env| {
-                env.append("mysql-slow.log", BANNER);
-                env.append("mysql-slow.log", other);
+            let path = env.path("**/*.log");
+            env.set("log:app", "path", &path);
+            env.make_folder("shard");
+            // A copy of a part of a log, or all of it, is told from that by nothing where rotation gives its name.
+            let others = match other {
+                "" => &OTHERS[..1],
+                _ => &OTHERS[..],
+            };
+            let write_others = |env: &Env| {
+                for name in others {
+                    env.append(name, format!("{BANNER}{other}"));
+                }
             };
             env.append("mysql.log", BANNER);
             env.append("mysql.log", first);
             if is_there_before {
-                write_other(&env);
+                write_others(&env);
                 env.start();
             } else {
                 env.start();
                 env.wait_for_records(2 + first.lines().count());
-                write_other(&env);
+                write_others(&env);
             }
-            let all = 4 + first.lines().count() + other.lines().count();
+            let of_others = others.len() * (2 + other.lines().count());
+            let all = 2 + first.lines().count() + of_others;
             env.wait_for_records(all);
             env.stop();
             assert_eq!(env.broker.values(TOPIC).len(), all);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::compare::{begins_as, is_recent, is_shortage, matches_of};
+use super::compare::{begins_as, is_recent, matches_of};
 use super::discover::Claim;
 use super::family::{Deferred, Family, Owner, PATIENCE, is_rotated_from};
 use super::log_file::LogFile;
@@ -48,7 +48,7 @@ impl Tailer {
         let (log, is_its_content) = match self.family() {
             Some(Family { log, mut known }) => {
                 known.retain(|c| c.is_unfinished() || !is_known);
-                let is_known = stat.size > 0 && !matches_of(&known, content, stat)?.is_empty();
+                let is_known = stat.size > 0 && self.is_known_to(&log, &known, content, stat)?;
                 (log, is_known)
             }
             None => match self.log_of_name().filter(|_| !is_known) {
@@ -125,6 +125,28 @@ impl Tailer {
         })
     }
 
+    /// Whether the file is one whose content is `known` of the `log`. One that goes on in another way than what lies at
+    /// the log's path only begins alike: the logs of two processes do.
+    fn is_known_to(
+        &self,
+        log: &Path,
+        known: &[Checkpoint],
+        content: &mut LogFile,
+        stat: &FileStat,
+    ) -> io::Result<bool> {
+        let matches = matches_of(known, content, stat)?;
+        let Some((mut original, of_log)) = self.open_other(log).filter(|_| !matches.is_empty())
+        else {
+            return Ok(!matches.is_empty());
+        };
+        if of_log.size >= stat.size && begins_as(&mut original, content, stat)? {
+            return Ok(true);
+        }
+        let is_at_path = matches_of(known, &mut original, &of_log)?;
+        let is_at_path = |serial| is_at_path.iter().any(|other| other.serial == serial);
+        Ok(matches.iter().any(|one| !is_at_path(one.serial)))
+    }
+
     /// Whether the file has nothing but what the `log` begins with, and as much of it that this says something; of a copy
     /// that is being made any of it does.
     fn is_copy_of(&self, log: &Path, content: &mut LogFile, stat: &FileStat) -> io::Result<bool> {
@@ -132,15 +154,17 @@ impl Tailer {
         if stat.size == 0 || is_little {
             return Ok(false);
         }
-        match LogFile::open(log, self.log.follow_links) {
-            Ok(Some((mut original, of_log))) => {
+        match self.open_other(log) {
+            Some((mut original, of_log)) => {
                 Ok(of_log.size >= stat.size && begins_as(&mut original, content, stat)?)
             }
-            Ok(None) => Ok(false),
-            Err(error) if is_shortage(&error) => Err(error),
-            // Its own tailer says why.
-            Err(_) => Ok(false),
+            None => Ok(false),
         }
+    }
+
+    /// What lies at the path of another log; why it cannot be opened is told by its own tailer.
+    fn open_other(&self, log: &Path) -> Option<(LogFile, FileStat)> {
+        LogFile::open(log, self.log.follow_links).ok().flatten()
     }
 
     /// The family of this `log`, if that is another one that is followed as well and known.
