@@ -1,8 +1,12 @@
 //! Rotated files that are followed by themselves.
 //!
 //! Where a glob matches rotated names too, `app.1.log` is followed as a path of its own beside `app.log`: both are of
-//! one *family*, whose log is `app.log`. Who reads a file that may be either's is told by these rules:
-//! - Content that is known to one of them is never new to the other, plain or packed.
+//! one *family*, whose log is `app.log`. So is `old/app.1.log`, in an `olddir`. Who reads a file that may be either's is
+//! told by these rules:
+//! - Content that is known to one of them is never new to the other, plain or packed. What begins as the log does and
+//!   goes on in another way than the log, which still lies at its path, is other content: many begin with a banner.
+//! - A name that no rotation is known to give, and that begins with that of a log, says less: the file is a copy if it
+//!   is what the log begins with, and that is more than a banner, or was written just now.
 //! - A plain file of unknown content is read by the tailer of its own name, at once: it may be a log that only looks
 //!   rotated, with a port or a shard in its name.
 //! - An archive has no tailer of its own. What nobody knows is left to the log of the family, which can tell whether
