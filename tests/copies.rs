@@ -523,6 +523,22 @@ fn what_was_packed_before_kafka_had_it_is_read_from_the_archive_after_kills() {
     }
 }
 
+/// An agent that has delivered ten lines of `app.log`, beside which there is an `olddir`.
+fn with_olddir(path: &str, rotated: Option<&str>) -> Env {
+    let mut env = Env::new();
+    let path = env.path(path);
+    env.set("log:app", "path", &path);
+    if let Some(rotated) = rotated {
+        let rotated = env.path(rotated);
+        env.set("log:app", "rotated", &rotated);
+    }
+    env.make_folder("old/2026");
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.expect_lines(&lines(0..10));
+    env
+}
+
 /// What `path` and `rotated` match, and where the copy of `app.log` is put.
 const PLACES: [(&str, Option<&str>, &str); 9] = [
     ("app.log", None, "app.log.29-Nov-2026"),
@@ -554,17 +570,7 @@ fn a_copy_is_known_wherever_it_lies_and_whenever_its_log_is_truncated() {
     ];
     for (path, rotated, copy) in PLACES {
         for (between, unread) in &ways {
-            let mut env = Env::new();
-            let path = env.path(path);
-            env.set("log:app", "path", &path);
-            if let Some(rotated) = rotated {
-                let rotated = env.path(rotated);
-                env.set("log:app", "rotated", &rotated);
-            }
-            env.make_folder("old/2026");
-            env.write_lines("app.log", 0..10);
-            env.start();
-            env.expect_lines(&lines(0..10));
+            let mut env = with_olddir(path, rotated);
             if !unread.is_empty() {
                 env.write_lines("app.log", unread.clone());
             }
@@ -650,17 +656,7 @@ fn logs_that_begin_alike_and_are_called_alike_are_all_sent() {
 #[test]
 fn copies_in_an_olddir_that_are_packed_at_once_are_not_sent_again() {
     for rotated in [None, Some("old/*")] {
-        let mut env = Env::new();
-        let path = env.path("**/*.log");
-        env.set("log:app", "path", &path);
-        if let Some(rotated) = rotated {
-            let rotated = env.path(rotated);
-            env.set("log:app", "rotated", &rotated);
-        }
-        env.make_folder("old");
-        env.write_lines("app.log", 0..10);
-        env.start();
-        env.expect_lines(&lines(0..10));
+        let mut env = with_olddir("**/*.log", rotated);
         for round in 0..5 {
             let first = 10 + 20 * round;
             env.write_lines("app.log", first..first + 10);

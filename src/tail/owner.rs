@@ -106,12 +106,7 @@ impl Tailer {
         let ending = ending.map(|ending| [b".", ending].concat());
         let in_folder = |folder: &Path, name: &[u8]| {
             let log = folder.join(OsStr::from_bytes(name));
-            let is_known = || {
-                let known = self.shared.registry.all_of_path(&log);
-                !known.is_empty() && self.is_followed_by_itself(&log)
-            };
-            let is_it = log != *self.path && (self.shared.watches.is_followed(&log) || is_known());
-            is_it.then_some(log)
+            (log != *self.path && self.has_tailer(&log)).then_some(log)
         };
         let mut places = (1..name.len()).rev().filter(|at| is_separator(name, *at));
         let beside = places.find_map(|at| {
@@ -139,7 +134,7 @@ impl Tailer {
         else {
             return Ok(!matches.is_empty());
         };
-        if of_log.size >= stat.size && begins_as(&mut original, content, stat)? {
+        if is_beginning_of((&mut original, &of_log), content, stat)? {
             return Ok(true);
         }
         let is_at_path = matches_of(known, &mut original, &of_log)?;
@@ -156,7 +151,7 @@ impl Tailer {
         }
         match self.open_other(log) {
             Some((mut original, of_log)) => {
-                Ok(of_log.size >= stat.size && begins_as(&mut original, content, stat)?)
+                is_beginning_of((&mut original, &of_log), content, stat)
             }
             None => Ok(false),
         }
@@ -185,11 +180,7 @@ impl Tailer {
             if log == *self.path {
                 return false;
             }
-            // Its tailer may have ended already, where the agent stops, or come later.
-            let is_known = || !self.shared.registry.all_of_path(&log).is_empty();
-            if self.shared.watches.is_followed(&log)
-                || is_known() && self.is_followed_by_itself(&log)
-            {
+            if self.has_tailer(&log) {
                 return true;
             }
         }
@@ -222,6 +213,12 @@ impl Tailer {
         })
     }
 
+    /// Whether a log has a tailer. That may have ended already, where the agent stops, or come later.
+    fn has_tailer(&self, log: &Path) -> bool {
+        let is_known = || !self.shared.registry.all_of_path(log).is_empty();
+        self.shared.watches.is_followed(log) || is_known() && self.is_followed_by_itself(log)
+    }
+
     /// Whether a path has, or is about to have, a tailer.
     pub(super) fn is_followed_by_itself(&self, path: &Path) -> bool {
         self.shared.watches.is_followed(path)
@@ -232,6 +229,15 @@ impl Tailer {
 
 /// The log of a file in an `olddir` lies so many folders above at most.
 const FOLDERS_ABOVE: usize = 2;
+
+/// Whether all that a file holds is what the `original` begins with.
+fn is_beginning_of(
+    (original, of_original): (&mut LogFile, &FileStat),
+    content: &mut LogFile,
+    stat: &FileStat,
+) -> io::Result<bool> {
+    Ok(of_original.size >= stat.size && begins_as(original, content, stat)?)
+}
 
 /// Whether a part of a name ends before this byte.
 pub(super) fn is_separator(name: &[u8], at: usize) -> bool {

@@ -73,8 +73,10 @@ impl Tailer {
             ..content.stat()?
         };
         // Truncated since it was compared, and written anew: what lies beyond was never part of it.
-        let is_it = content_of(known, &mut Probe::new(content, stat.size))? != ContentMatch::Other;
-        if !is_it {
+        let was_compared = content.can_change() && !known.never_had_content();
+        if was_compared
+            && content_of(known, &mut Probe::new(content, stat.size))? == ContentMatch::Other
+        {
             stat.size = stat.size.min(known.size);
         }
         let earlier = self.stands_earlier(known, content, &stat)?;

@@ -189,6 +189,19 @@ fn opened_after_truncation(read: usize, now: &str) -> (Vec<crate::snapshot::Loss
     (lost, open.map(|source| source.position as usize).collect())
 }
 
+/// A tailer of a log that holds `text`, all of which was read.
+fn tailer_that_has_read(path: &Arc<Path>, text: &str) -> Tailer {
+    std::fs::write(path, text).unwrap();
+    let read = Checkpoint {
+        offset: text.len() as u64,
+        tail_checksum: crate::batch::TailChecksum::of(text.as_bytes()),
+        ..known(path, path, 1)
+    };
+    let mut tailer = tailer_that_knows(path, vec![read]);
+    tailer.sync().unwrap();
+    tailer
+}
+
 /// Reads wait, for memory, say. Meanwhile the log is copied and truncated twice; its last content is longer than what was
 /// read of the first.
 #[test]
@@ -200,14 +213,7 @@ fn what_was_never_seen_is_in_its_copy_though_what_followed_on_it_has_been_seen_a
         std::fs::File::create(&path).unwrap();
     };
     let first = "first\n".repeat(10);
-    std::fs::write(&path, &first).unwrap();
-    let read = Checkpoint {
-        offset: first.len() as u64,
-        tail_checksum: crate::batch::TailChecksum::of(first.as_bytes()),
-        ..known(&path, &path, 1)
-    };
-    let mut tailer = tailer_that_knows(&path, vec![read]);
-    tailer.sync().unwrap();
+    let mut tailer = tailer_that_has_read(&path, &first);
     assert!(!tailer.has_changed(false).unwrap());
     rotate("app.log.2");
     std::fs::write(&path, "second\n".repeat(10)).unwrap();
@@ -240,14 +246,7 @@ fn a_file_with_the_same_number_and_content_and_another_birth_is_read_on() {
     let folder = tempfile::tempdir().unwrap();
     let path: Arc<Path> = folder.path().join("app.log").into();
     let first = "first\n".repeat(10);
-    std::fs::write(&path, &first).unwrap();
-    let read = Checkpoint {
-        offset: first.len() as u64,
-        tail_checksum: crate::batch::TailChecksum::of(first.as_bytes()),
-        ..known(&path, &path, 1)
-    };
-    let mut tailer = tailer_that_knows(&path, vec![read]);
-    tailer.sync().unwrap();
+    let mut tailer = tailer_that_has_read(&path, &first);
     let born_ns = tailer.sources[0].checkpoint.identity.born_ns;
     let serial = tailer.sources[0].checkpoint.serial;
     for (content, expected) in [(first.as_str(), (true, 60)), ("other\n", (false, 0))] {
