@@ -12,7 +12,7 @@ mod table;
 mod tests;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lexopt::{Arg, ValueExt};
@@ -21,7 +21,7 @@ pub use self::options::{
     AdoptOptions, CheckOptions, RewindOptions, RunOptions, StatusOptions, TapOptions, TestOptions,
     To, VerifyOptions,
 };
-use crate::config;
+use crate::config::{self, default_config};
 use crate::nearest::nearest;
 use table::{COMMANDS, COMMON, OptionRow, Row};
 
@@ -99,15 +99,6 @@ pub enum UsageError {
     /// Two things that cannot be asked for together.
     #[error("{0}")]
     Conflict(&'static str),
-}
-
-/// Where the ini is if nobody says: the first of these that exists, and the first one if none does.
-pub const DEFAULT_CONFIGS: [&str; 2] = ["conf/logagent.ini", "/etc/logagent/logagent.ini"];
-
-/// The ini if nobody says which.
-pub fn default_config() -> PathBuf {
-    let there = DEFAULT_CONFIGS.iter().find(|file| Path::new(file).exists());
-    PathBuf::from(there.unwrap_or(&DEFAULT_CONFIGS[0]))
 }
 
 /// What stands on the command line, taken apart.

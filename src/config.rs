@@ -39,6 +39,7 @@ mod tls;
 mod types;
 mod value_types;
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 pub use difference::{Difference, LogChange};
@@ -55,9 +56,11 @@ pub use types::{
 };
 
 pub(crate) use keys::LEAST_MEMORY;
-pub(crate) use text::read_small_file;
+pub use text::{DEFAULT_CONFIGS, default_config};
+pub(crate) use text::{and_other_default, read_small_file};
 
 use environment::Env;
+use error::Problem;
 use include::Raw;
 
 impl Config {
@@ -68,6 +71,15 @@ impl Config {
             Ok(bytes) => Self::from_bytes(&bytes, path, &|name| std::env::var(name).ok()),
             Err(problem) => Err(ConfigErrors::new(path, vec![ConfigError::in_file(problem)])),
         }
+    }
+
+    /// That the ini at `path` asks for a user that this process cannot become: `why`, where it is set.
+    pub fn user_refused(path: &Path, why: &impl Display) -> ConfigErrors {
+        let env = |name: &str| std::env::var(name).ok();
+        let raw = text::read(path).and_then(|bytes| Raw::read(&bytes, path, &env));
+        let line = raw.ok().and_then(|raw| resolve::line_of_user(&raw.sections));
+        let error = ConfigError::at(line.unwrap_or_default(), Problem::User(why.to_string()));
+        ConfigErrors::new(path, vec![error])
     }
 
     /// The folder that `[agent] state_dir` of the ini at `path` names, whatever else is wrong or missing there: a command

@@ -22,7 +22,7 @@ use logagent::config::{Config, ConfigErrors};
 use logagent::control::{self, AskError, Health, Inbox, Request};
 use logagent::log_writer::LogWriter;
 use logagent::panics;
-use logagent::privileges::{UserError, become_owner, become_user, make_folder};
+use logagent::privileges::{become_owner, become_user, make_folder};
 use logagent::rewinds;
 use logagent::verify::{self, VerifyError};
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
@@ -74,8 +74,6 @@ enum Failure {
     Usage(#[from] UsageError),
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    #[error("logagent: {0}")]
-    User(#[from] UserError),
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -111,7 +109,6 @@ impl Failure {
             Failure::Usage(_)
             | Failure::Check(_)
             | Failure::Config(_)
-            | Failure::User(_)
             | Failure::Cases(_)
             | Failure::Ask(_)
             | Failure::Rewind(_)
@@ -132,10 +129,13 @@ struct Prepared {
 /// Reads the ini, and becomes the user that it names: before any thread is started, since each has
 /// credentials of its own.
 fn prepare(command: Command) -> Result<Prepared, Failure> {
-    let config = match &command {
-        Command::Run(options) => Some(Config::load(&options.config)?),
-        // What is wrong with it is a part of what is found.
-        Command::Check(options) => Config::load(&options.config).ok(),
+    let read = match &command {
+        Command::Run(options) => Some((&options.config, Config::load(&options.config)?)),
+        Command::Check(options) => match Config::load(&options.config) {
+            Ok(config) => Some((&options.config, config)),
+            // What is wrong with it is a part of what is found.
+            Err(_) => None,
+        },
         Command::Rewind(RewindOptions { config, .. })
         | Command::Adopt(AdoptOptions { config, .. }) => {
             // The agent has to read what is written. If that fails, root goes on as root.
@@ -144,15 +144,16 @@ fn prepare(command: Command) -> Result<Prepared, Failure> {
         }
         _ => None,
     };
-    if let Some(config) = &config
+    if let Some((ini, config)) = &read
         && let Some(user) = &config.agent.user
     {
         if let Command::Run(RunOptions { dry_run: false, .. }) = command {
             // If that fails, the state folder is found missing, with the reason.
             let _ = make_folder(&config.agent.state_dir, user);
         }
-        become_user(user)?;
+        become_user(user).map_err(|error| Config::user_refused(ini, &error))?;
     }
+    let config = read.map(|(_, config)| config);
     Ok(Prepared { command, config })
 }
 

@@ -26,8 +26,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use errors::{CasesError, Errors};
 
-use crate::command_line::{TestOptions, default_config};
-use crate::config::{Config, read_small_file};
+use crate::command_line::TestOptions;
+use crate::config::{Config, default_config, read_small_file};
 use crate::nearest::nearest;
 use crate::shown::{ShownPath, escape, printable};
 use compare::{records, shown_time};

@@ -166,8 +166,8 @@ impl fmt::Display for ConfigError {
 #[derive(Debug, Error)]
 pub(super) enum Problem {
     // The file.
-    #[error("no such file\n    name another one with --config FILE")]
-    Missing,
+    #[error("no such file{other}\n    name another one with --config FILE")]
+    Missing { other: String },
     #[error("a {0}, not a regular file\n    name the ini file itself with --config FILE")]
     NotRegular(&'static str),
     #[error("larger than {limit_bytes} bytes")]
@@ -179,6 +179,9 @@ pub(super) enum Problem {
     },
     #[error("no settings; needs at least [kafka] and one [log:NAME]")]
     Empty,
+
+    #[error("{0}")]
+    User(String),
 
     // Its bytes.
     #[error(

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, FileType};
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -109,7 +109,9 @@ fn is_refused(character: char) -> bool {
 /// The bytes of the file at `path`. Never waits: a fifo or a device is refused unread.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     let found = fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Problem::Missing,
+        io::ErrorKind::NotFound => Problem::Missing {
+            other: and_other_default(path),
+        },
         _ => Problem::Io {
             verb: "opened",
             error,
@@ -157,10 +159,28 @@ fn regular(found: FileType) -> Result<(), Problem> {
 /// The same, with an error in words that go on from the name of the file.
 pub(crate) fn read_small_file(path: &Path) -> Result<Vec<u8>, String> {
     read(path).map_err(|problem| match problem {
-        Problem::Missing => "no such file".to_owned(),
+        Problem::Missing { .. } => "no such file".to_owned(),
         Problem::NotRegular(what) => format!("a {what}, not a regular file"),
         problem => problem.to_string(),
     })
+}
+
+/// Where the ini is if nobody says: the first of these that exists, and the first one if none does.
+pub const DEFAULT_CONFIGS: [&str; 2] = ["conf/logagent.ini", "/etc/logagent/logagent.ini"];
+
+/// The ini if nobody says which.
+pub fn default_config() -> PathBuf {
+    let there = DEFAULT_CONFIGS.iter().find(|file| Path::new(file).exists());
+    PathBuf::from(there.unwrap_or(&DEFAULT_CONFIGS[0]))
+}
+
+/// The other place where `ini`, which is not there, was looked for if none was named; to be said behind it.
+pub(crate) fn and_other_default(ini: &Path) -> String {
+    let [first, other] = DEFAULT_CONFIGS;
+    match ini == Path::new(first) && !Path::new(other).exists() {
+        true => format!(" and no '{other}'"),
+        false => String::new(),
+    }
 }
 
 /// No ini is larger; a log that is named by mistake is not read into memory.

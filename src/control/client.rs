@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Answer, elsewhere, socket, wire_json};
-use crate::command_line::DEFAULT_CONFIGS;
-use crate::config::Config;
+use crate::config::{Config, and_other_default};
 use crate::shown::ShownPath;
 use crate::snapshot::Snapshot;
 
@@ -30,7 +29,7 @@ pub enum AskError {
         error: io::Error,
     },
     /// There is nothing that says where an agent would listen.
-    #[error("there is no ini '{}'{}: name it with --config FILE", ShownPath(.0), and_other(.0))]
+    #[error("there is no ini '{}'{}: name it with --config FILE", ShownPath(.0), and_other_default(.0))]
     NoIni(PathBuf),
     /// An agent listens and does not answer, or has ended.
     #[error("the agent does not answer any more: {0}")]
@@ -41,15 +40,6 @@ pub enum AskError {
     /// The answer cannot be printed.
     #[error("standard output: {0}")]
     Output(io::Error),
-}
-
-/// The other place where an ini is looked for if none is named.
-fn and_other(ini: &Path) -> String {
-    let [first, other] = DEFAULT_CONFIGS;
-    match ini == Path::new(first) && !Path::new(other).exists() {
-        true => format!(" and no '{other}'"),
-        false => String::new(),
-    }
 }
 
 /// What to do about it.

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::socket;
-use crate::command_line::DEFAULT_CONFIGS;
+use crate::config::DEFAULT_CONFIGS;
 
 /// The folder of an agent that runs with `ini`, where that is not the `state_dir` that the ini has now.
 pub fn other_state_dir(ini: &Path, state_dir: &Path) -> Option<PathBuf> {

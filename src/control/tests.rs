@@ -165,7 +165,7 @@ fn an_agent_that_does_not_look_into_its_inbox_is_told_so() {
         "there is no ini '/nowhere.ini': name it with --config FILE"
     );
     // What is looked for where none is named.
-    let [first, other] = crate::command_line::DEFAULT_CONFIGS;
+    let [first, other] = crate::config::DEFAULT_CONFIGS;
     if !Path::new(other).exists() {
         let said = AskError::NoIni(first.into()).to_string();
         let both = format!("there is no ini '{first}' and no '{other}': ");

@@ -127,6 +127,13 @@ pub(super) fn state_dir(sections: &[RawSection], env: Env<'_>) -> PathBuf {
     }
 }
 
+/// The line that sets `[agent] user`.
+pub(super) fn line_of_user(sections: &[RawSection]) -> Option<Line> {
+    let agent = sections.iter().find(|section| section.name == "agent")?;
+    let user = agent.entries.iter().find(|entry| entry.key == keys::USER.name)?;
+    Some(user.line.clone())
+}
+
 /// The sections by meaning. One whose name is a slip is read as what was probably meant, so that
 /// the errors in it are found too.
 #[derive(Default)]
