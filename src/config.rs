@@ -77,7 +77,9 @@ impl Config {
     pub fn user_refused(path: &Path, why: &impl Display) -> ConfigErrors {
         let env = |name: &str| std::env::var(name).ok();
         let raw = text::read(path).and_then(|bytes| Raw::read(&bytes, path, &env));
-        let line = raw.ok().and_then(|raw| resolve::line_of_user(&raw.sections));
+        let line = raw
+            .ok()
+            .and_then(|raw| resolve::line_of_user(&raw.sections));
         let error = ConfigError::at(line.unwrap_or_default(), Problem::User(why.to_string()));
         ConfigErrors::new(path, vec![error])
     }

@@ -130,7 +130,10 @@ pub(super) fn state_dir(sections: &[RawSection], env: Env<'_>) -> PathBuf {
 /// The line that sets `[agent] user`.
 pub(super) fn line_of_user(sections: &[RawSection]) -> Option<Line> {
     let agent = sections.iter().find(|section| section.name == "agent")?;
-    let user = agent.entries.iter().find(|entry| entry.key == keys::USER.name)?;
+    let user = agent
+        .entries
+        .iter()
+        .find(|entry| entry.key == keys::USER.name)?;
     Some(user.line.clone())
 }
 

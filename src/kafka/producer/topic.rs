@@ -23,6 +23,13 @@ use super::planted::{self, Bug};
 
 mod parked;
 
+/// That metadata has not had the topic, or a leader for it, since it was asked for.
+#[derive(Debug)]
+struct Unknown {
+    times: u32,
+    since: Instant,
+}
+
 /// A topic that cannot be written for now.
 #[derive(Debug)]
 struct Parked {
@@ -66,7 +73,7 @@ pub(crate) struct Topic {
     used: Instant,
     /// When a broker was asked for it last.
     pub(crate) asked: Option<Instant>,
-    unknown: u32,
+    unknown: Option<Unknown>,
     /// The last metadata was not enough to send what waited.
     pub(crate) waited: bool,
     parked: Option<Parked>,
@@ -99,7 +106,7 @@ impl Topic {
             unplaced: VecDeque::new(),
             used: now,
             asked: None,
-            unknown: 0,
+            unknown: None,
             waited: false,
             parked: None,
             refusal: Condition::on(&metrics.board),
@@ -231,7 +238,7 @@ impl Topic {
     /// The topic is one of another cluster: nothing that is known of it counts.
     pub(crate) fn forget_cluster(&mut self) {
         self.leaders.clear();
-        (self.id, self.doubts, self.unknown) = (None, 0, 0);
+        (self.id, self.doubts, self.unknown) = (None, 0, None);
     }
 
     /// Takes in what metadata says. Returns whether the topic needs to be asked for again soon.
@@ -243,8 +250,12 @@ impl Topic {
                 for leader in &mut self.leaders {
                     leader.node = None;
                 }
-                self.unknown += 1;
-                if self.unknown >= UNKNOWN_BEFORE_PARKED {
+                let unknown = self.unknown.get_or_insert(Unknown {
+                    times: 0,
+                    since: now,
+                });
+                unknown.times += 1;
+                if unknown.times >= UNKNOWN_TIMES && now >= unknown.since + BEING_CREATED {
                     self.park(ParkedBy::Metadata, verdict, &verdict.to_string(), now);
                 }
                 return true;
@@ -255,7 +266,7 @@ impl Topic {
             }
             _ => return true,
         }
-        self.unknown = 0;
+        self.unknown = None;
         let is_stale = self.is_stale(told);
         self.adopt_leaders(told, is_stale);
         if !is_stale {
@@ -439,9 +450,10 @@ impl Topic {
     }
 }
 
-/// So many times in a row a topic may be unknown before it is parked: a new one is created at the
-/// first question and known a moment later.
-const UNKNOWN_BEFORE_PARKED: u32 = 3;
+/// So many times in a row a topic is unknown, or has no leader, before it is parked.
+const UNKNOWN_TIMES: u32 = 3;
+/// And for so long: a broker that makes topics by itself does so at the first question, and takes its time.
+const BEING_CREATED: Duration = Duration::from_secs(2);
 /// Repeated complaints about a topic come no more often than this: ten lines an hour.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(360);
 /// For so long after its last batch a topic is asked for.

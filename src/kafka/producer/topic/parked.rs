@@ -71,3 +71,60 @@ impl Topic {
         parked.map(|parked| parked.probe_at).filter(|at| *at > now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Partitioner;
+    use crate::kafka::protocol::error_code::{LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION};
+    use crate::kafka::protocol::response::{PartitionMetadata, TopicMetadata};
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn a_topic_that_a_broker_makes_when_it_is_asked_for_is_not_parked_and_one_that_nobody_makes_is()
+    {
+        let (metrics, begin) = (Metrics::default(), Instant::now());
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut new = || {
+            Topic::new(
+                "t".into(),
+                Partitioner::File,
+                1000,
+                &metrics,
+                &mut random,
+                begin,
+            )
+        };
+        let refusal = |error| TopicMetadata {
+            error,
+            ..TopicMetadata::default()
+        };
+        let told = TopicMetadata {
+            partitions: vec![PartitionMetadata {
+                index: 0,
+                leader: 1,
+                leader_epoch: 0,
+            }],
+            ..TopicMetadata::default()
+        };
+        for error in [UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE] {
+            let (mut made, mut missing) = (new(), new());
+            for asked in 0..15 {
+                let now = begin + asked * Duration::from_millis(100);
+                assert!(made.update(&refusal(error), now), "it is asked for again");
+                missing.update(&refusal(error), now);
+                assert!(!made.is_parked(), "after {asked} answers");
+            }
+            made.update(&told, begin + Duration::from_millis(1500));
+            missing.update(&refusal(error), begin + Duration::from_secs(3));
+            assert!(missing.is_parked() && !made.is_parked());
+            // What is made again later takes as long.
+            made.update(&refusal(error), begin + Duration::from_secs(60));
+            made.update(&refusal(error), begin + Duration::from_secs(61));
+            made.update(&refusal(error), begin + Duration::from_secs(61));
+            assert!(!made.is_parked());
+        }
+    }
+}
