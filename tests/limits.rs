@@ -2,6 +2,7 @@
 //! what is wrong. Where a limit cannot be had here, the test fails and says so.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
@@ -179,18 +180,14 @@ fn after_an_overflow_of_the_event_queue_everything_is_looked_at() {
     assert_eq!(values, lines(0..5));
 }
 
-#[test]
-fn with_a_full_state_folder_delivery_goes_on_and_checkpoints_resume_when_there_is_room() {
-    let env = Env::new();
-    env.write_lines("app.log", 0..100);
-    // A file system of its own for the agent, and a sign for its shell to make room.
-    let (state, sign) = (env.state_dir(), env.state_dir().with_file_name("room"));
+/// The agent with a state folder on a file system of its own that is full until a file `sign` is there.
+fn with_a_full_state_folder(env: &Env, sign: &Path) -> Agent {
     let script = format!(
         "mount -t tmpfs -o size=64k none '{state}' && cd '{state}' && echo 1 > lock && \
          cat /dev/zero > fill 2> /dev/null; \
-         (while [ ! -e '{sign}' ]; do sleep 0.05; done; rm fill) & \
+         (for n in $(seq 1200); do [ ! -e '{sign}' ] || exec rm fill; sleep 0.05; done) & \
          cd / && exec \"$@\"",
-        state = state.display(),
+        state = env.state_dir().display(),
         sign = sign.display()
     );
     let wrapper = [
@@ -203,8 +200,17 @@ fn with_a_full_state_folder_delivery_goes_on_and_checkpoints_resume_when_there_i
         &script,
         "sh",
     ];
-    let agent = wrapped(&env, &wrapper);
+    let agent = wrapped(env, &wrapper);
     agent.wait_for_log("checkpoints cannot be written", LONG);
+    agent
+}
+
+#[test]
+fn with_a_full_state_folder_delivery_goes_on_and_checkpoints_resume_when_there_is_room() {
+    let env = Env::new();
+    env.write_lines("app.log", 0..100);
+    let sign = env.state_dir().with_file_name("room");
+    let agent = with_a_full_state_folder(&env, &sign);
     env.write_lines("app.log", 100..200);
     wait_until(
         LONG,
@@ -223,6 +229,19 @@ fn with_a_full_state_folder_delivery_goes_on_and_checkpoints_resume_when_there_i
         "{complaints:#?}"
     );
     assert_eq!(env.broker.values(TOPIC), lines(0..300));
+}
+
+#[test]
+fn that_the_state_folder_is_full_at_the_end_is_said_there() {
+    let env = Env::new();
+    env.write_lines("app.log", 0..100);
+    let agent = with_a_full_state_folder(&env, &env.state_dir().with_file_name("room"));
+    let complaints = stop_and_expect(&env, agent, 100);
+    assert!(
+        complaints.len() == 2
+            && complaints[1].contains("at the end either: No space left on device"),
+        "{complaints:#?}"
+    );
 }
 
 #[test]

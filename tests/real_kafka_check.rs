@@ -2,6 +2,7 @@
 
 use crate::check::findings;
 use crate::support::env::Env;
+use crate::support::kafka::RealKafka;
 use crate::support::secured::{Keys, PLAIN_PASSWORD, Secured};
 
 /// The screen of a check through `listener`, for a log that goes to each of `topics`.
@@ -119,6 +120,31 @@ fn each_trouble_with_a_broker_or_a_topic_is_told_from_the_others() {
     // A key that others can read is warned of.
     assert!(screen.ends_with("\n0 errors, 1 warning\n"), "{screen}");
     println!("{screen_of_agent}{screen}");
+}
+
+#[test]
+fn the_legacy_output_is_refused_where_a_broker_does_not_take_what_it_sends() {
+    for (kafka, is_taken) in [
+        (RealKafka::current(), false),
+        (RealKafka::v3_9(), true),
+        (RealKafka::v2_8(), true),
+    ] {
+        let mut env = Env::new();
+        env.write_lines("app.log", 0..1);
+        env.set("kafka", "brokers", kafka.brokers());
+        env.set("kafka", "protocol", "legacy");
+        env.set("log:app", "topic", &kafka.fresh_topic("legacy", 1));
+        let ended = env.run(&["check"]);
+        let refusals = findings(&ended.stdout, "FAIL");
+        match is_taken {
+            true => assert!(refusals.is_empty(), "{}", ended.stdout),
+            false => assert!(
+                refusals.len() == 1 && refusals[0].contains("does not take 'protocol = legacy'"),
+                "{}",
+                ended.stdout
+            ),
+        }
+    }
 }
 
 /// Operations of an AclBinding.

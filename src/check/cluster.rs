@@ -8,7 +8,7 @@ use super::file_topics::FileTopics;
 use super::report::Level::{Failure, Good, Warning};
 use super::report::{Cell, Finding, Level, Table};
 use crate::agent::agent_id;
-use crate::config::{Acks, Config, LogConfig, Partitioner};
+use crate::config::{Acks, Config, LogConfig, Partitioner, Protocol};
 use crate::kafka::probe::{Answer, Asked};
 use crate::kafka::protocol::api::TransactionVersion;
 use crate::kafka::protocol::configs::{BROKER, Configs, TOPIC};
@@ -83,6 +83,9 @@ pub(super) fn brokers(
                 continue;
             }
         };
+        if config.kafka.protocol == Protocol::Legacy && !answer.takes_legacy {
+            findings.push(finding(Failure, address, NO_LEGACY));
+        }
         if config.kafka.exactly_once.is_some() {
             let (level, words) = match answer.transactions {
                 Some(TransactionVersion::Two) => (Good, "exactly_once: transaction.version 2"),
@@ -136,6 +139,9 @@ pub(super) fn brokers(
         findings,
     }
 }
+
+const NO_LEGACY: &str =
+    "it does not take 'protocol = legacy', as no Kafka from 4.0 on does: leave that out";
 
 /// What is promised with older brokers, or where nobody has raised the feature.
 const BELOW_TWO: &str = "exactly_once: transaction.version is below 2 (that of Kafka 4.0 and later): brokers do not refuse \

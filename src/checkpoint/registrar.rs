@@ -179,6 +179,7 @@ impl Registrar {
             self.take(progress);
         }
         self.write_all();
+        self.say_what_is_not_written();
         let unacknowledged: usize = self.open.values().filter(|t| t.end.is_some()).count();
         log::debug!(
             "checkpoints are written, {} open, {unacknowledged} of them read to the end",

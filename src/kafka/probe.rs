@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) certificate_end: Option<SystemTime>,
     /// Its release, as far as the versions of its APIs tell.
     pub(crate) release: Option<&'static str>,
+    /// Whether it takes what `protocol = legacy` sends.
+    pub(crate) takes_legacy: bool,
     /// How transactions are made; `None`: it is too old for those of an agent.
     pub(crate) transactions: Option<TransactionVersion>,
     /// Of one question.
@@ -142,6 +144,7 @@ fn ask_one(
         tls: client.transport.tls_version(),
         certificate_end: client.transport.certificate_end(),
         release: client.versions.release(),
+        takes_legacy: client.versions.has_message_format_0(),
         transactions: client
             .versions
             .of(INIT_PRODUCER_ID)

@@ -76,6 +76,16 @@ impl Registrar {
         }
     }
 
+    /// That the last write has failed, too, is what a restart after this end is about, however often it was said.
+    pub(super) fn say_what_is_not_written(&self) {
+        if let Some(reason) = self.trouble.reason() {
+            log::error!(
+                "checkpoints could not be written at the end either: {reason}; the next start sends again what was \
+                 acknowledged since they were written last"
+            );
+        }
+    }
+
     /// Tells the first failure and the first success after it.
     fn say(&mut self, done: io::Result<()>, now: Instant) {
         match done {

@@ -100,6 +100,16 @@ impl Versions {
         offered.map_or(-1, |offered| offered.2)
     }
 
+    /// Whether message format 0 is taken, which version 0 of Produce writes: Kafka 4.0 has removed it, and lists those
+    /// versions of Produce all the same (KIP-896), but not those of Fetch that read it.
+    pub(crate) fn has_message_format_0(&self) -> bool {
+        let begins_above = |key: i16, version: i16| {
+            let mut offered = self.offered.iter();
+            offered.any(|offered| offered.0 == key && offered.1 > version)
+        };
+        !begins_above(PRODUCE.key, 0) && !begins_above(FETCH.key, 1)
+    }
+
     /// The highest version of `api` that both sides speak.
     pub(crate) fn of(&self, api: Api) -> Option<i16> {
         self.up_to(api, api.most)
@@ -225,6 +235,16 @@ mod tests {
         assert_eq!(release(11, 17), Some("3.9"));
         assert_eq!(release(14, 20), Some("4.1 or later"));
         assert_eq!(release(2, 3), None);
+    }
+
+    #[test]
+    fn message_format_0_is_gone_where_fetch_begins_with_version_4_whatever_produce_says() {
+        let has = |produce, fetch| {
+            Versions::offering(&[(0, produce, 9), (1, fetch, 13)]).has_message_format_0()
+        };
+        assert!(has(0, 0));
+        assert!(!has(0, 4) && !has(3, 0));
+        assert!(Versions::offering(&[(0, 0, 2)]).has_message_format_0());
     }
 
     #[test]
