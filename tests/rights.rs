@@ -345,7 +345,7 @@ fn root_becomes_the_user_of_the_ini_who_may_read_every_file_and_nothing_else() {
     assert!(
         ended
             .stderr
-            .contains(":3: [agent] user = no-such-user: no such user"),
+            .contains("logagent.ini:5: [agent] user = no-such-user: no such user"),
         "{}",
         ended.stderr
     );

@@ -383,8 +383,19 @@ impl Env {
     }
 
     fn wait_for_field_with_the_size_of(&self, at: usize, name: &str) {
-        let size = fs::metadata(self.path(name)).unwrap().len();
-        self.wait_for_checkpoint_field(at, size);
+        let file = fs::metadata(self.path(name)).unwrap();
+        let (size, inode) = (file.len().to_string(), file.ino().to_string());
+        wait_until(
+            SOON,
+            || {
+                let positions = self.positions();
+                let mut of_file = positions
+                    .iter()
+                    .filter(|fields| fields[Env::INODE] == inode);
+                of_file.any(|fields| fields[at] == size)
+            },
+            || format!("{size} in field {at} of the checkpoint of {name}"),
+        );
     }
 
     /// Waits until field `at` of a checkpoint (0: the offset, 1: the size that was seen) is `size`.
@@ -397,6 +408,8 @@ impl Env {
         );
     }
 
+    /// Which field of [`Env::positions`] is the number of the file.
+    pub(crate) const INODE: usize = 5;
     /// Which field of [`Env::positions`] is the path.
     pub(crate) const PATH: usize = 14;
 
