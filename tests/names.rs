@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::thread;
 use std::time::Duration;
 
 use crate::support::env::{Env, SOON, TOPIC, lines, losses};
@@ -219,7 +220,7 @@ fn a_neighbour_that_is_still_being_written_is_never_taken_for_ours() {
         for line in 10..15 {
             env.write_lines("app.log", line..line + 1);
             env.wait_for_records(line + 1);
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         env.rename("app.log", "app.log.4");
         env.write_lines("app.log", 15..20);
@@ -313,3 +314,50 @@ fn no_name_forges_a_line_of_our_own_log() {
         "{log}"
     );
 }
+
+/// Names that nobody knows, of what was rotated twice while the agent was stopped: where the one that it had read so
+/// far lies tells what the other one is.
+#[test]
+fn what_lies_under_a_name_like_that_of_the_file_that_was_read_last_is_read_after_it() {
+    for [before, older, newer] in [
+        ["app.log.old3", "app.log.old2", "app.log.old1"],
+        ["app.log.old3.gz", "app.log.old2.gz", "app.log.old1.gz"],
+        [
+            "app.log.27-Nov-2026",
+            "app.log.30-Nov-2026",
+            "app.log.1-Dec-2026",
+        ],
+        ["app_saved_7.log", "app_saved_8.log", "app_saved_9.log"],
+    ] {
+        let mut env = Env::following_one_path();
+        println!("{older}, {newer}");
+        // From before the agent was there, and of somebody else.
+        env.write_lines("app.log", 1000..1010);
+        rotate(&env, before);
+        env.write_lines("app.log.notes1", 2000..2010);
+        thread::sleep(TICK);
+        env.write_lines("app.log", 0..10);
+        env.start();
+        env.expect_lines(&lines(0..10));
+        env.stop();
+        env.write_lines("app.log", 10..20);
+        rotate(&env, older);
+        thread::sleep(TICK);
+        env.write_lines("app.log", 20..30);
+        rotate(&env, newer);
+        thread::sleep(TICK);
+        env.write_lines("app.log", 30..40);
+        env.write_lines("app.log.notes2", 3000..3010);
+        env.start();
+        env.expect_lines(&lines(0..40));
+        // The next start repeats nothing.
+        env.stop();
+        env.start();
+        env.write_lines("app.log", 40..50);
+        env.stop_and_expect_lines(&lines(0..50));
+        assert_eq!(losses(&env.all_logs()).count(), 0);
+    }
+}
+
+/// File systems count in ticks.
+const TICK: Duration = Duration::from_millis(15);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::links::UnsafeLink;
 use super::log_file::LogFile;
-use super::observation::Observation;
+use super::observation::{Candidate, Observation, Place};
 use crate::identity::{FileStat, Inode};
 use crate::progress::Checkpoint;
 use crate::shown::ShownPath;
@@ -40,6 +40,13 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Adds what lies beside the path.
+    pub(super) fn add(&mut self, candidate: Candidate, file: CandidateFile) -> Place {
+        self.seen.candidates.push(candidate);
+        self.files.push(file);
+        Place::Candidate(self.files.len() - 1)
+    }
+
     /// Where content that is to be found nowhere may be: the end of the line that says so.
     pub(super) fn where_else(&self) -> String {
         let packed = self.packed.iter().map(|path| {

@@ -7,8 +7,9 @@
 mod candidates;
 mod listing;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,10 +29,19 @@ use super::observation::{
     Verdict, is_file_of,
 };
 use super::recognise::{ContentMatch, is_same_inode};
-use super::rotated_names::RotatedName;
+use super::rotated_names::{RotatedName, scheme_of};
 use crate::config::StartAt;
 use crate::identity::{FileStat, Fingerprint, Inode};
 use crate::progress::{Checkpoint, SourceState};
+
+/// What nobody knows, and is named after the log in a way that no rotation is known to do.
+struct Stranger {
+    /// What its name has in common with others.
+    scheme: Vec<u8>,
+    path: PathBuf,
+    stat: FileStat,
+    is_archive: bool,
+}
 
 /// How far a look goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,11 +282,13 @@ impl Tailer {
         let is_searching = look == Look::Whole || is_searching(found, &listed);
         let mut met: HashSet<Inode> = current.iter().map(|stat| stat.inode).collect();
         let mut places: Vec<(Place, Option<RotatedName>, FileStat)> = Vec::new();
+        let (mut schemes, mut strangers) = (HashMap::new(), Vec::new());
         for Listed {
             path,
             inode,
             name,
             must_be_known,
+            is_named_after,
         } in listed
         {
             let Some(stat) = look_at_listed(found, &path, inode) else {
@@ -314,22 +326,71 @@ impl Tailer {
                 is_searching,
                 is_archive,
             };
-            let probed = self.probe(found, wanted, path, stat)?;
-            let is_wanted = |c: &Candidate| {
-                !must_be_known || is_known_candidate(&found.seen, c, name.is_some())
+            let scheme = match &name {
+                None if must_be_known => path.file_name().and_then(|n| scheme_of(n.as_bytes())),
+                _ => None,
             };
-            if let Some((mut candidate, file)) = probed.filter(|(c, _)| is_wanted(c)) {
+            let Some((mut candidate, file)) = self.probe(found, wanted, path, stat)? else {
+                continue;
+            };
+            if !must_be_known || is_known_candidate(&found.seen, &candidate, name.is_some()) {
+                if let Some(scheme) = scheme {
+                    let last = schemes.entry(scheme).or_insert(stat.modified_ns);
+                    *last = stat.modified_ns.max(*last);
+                }
                 candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
-                let place = Place::Candidate(found.seen.candidates.len());
-                places.push((place, name, candidate.stat));
-                found.seen.candidates.push(candidate);
-                found.files.push(file);
+                places.push((found.add(candidate, file), name, stat));
+            } else if is_named_after {
+                strangers.extend(scheme.map(|scheme| Stranger {
+                    scheme,
+                    path: file.path,
+                    stat,
+                    is_archive,
+                }));
             }
         }
+        strangers.retain(|Stranger { scheme, stat, .. }| {
+            let known = schemes.get(scheme);
+            known.is_some_and(|last| stat.modified_ns > *last)
+        });
+        places.extend(self.observe_strangers(found, strangers, &references, is_searching)?);
         find_copies(found);
         found.is_moving |= !self.is_still_at_path(current);
         found.seen.order = order_of(&found.seen, places);
         Ok(())
+    }
+
+    /// Looks at what nobody knows under names like that under which something known was found, and which was written
+    /// later. No rotation is known to give such names; this one does.
+    fn observe_strangers(
+        &mut self,
+        found: &mut Found,
+        strangers: Vec<Stranger>,
+        references: &[Checkpoint],
+        is_searching: bool,
+    ) -> io::Result<Vec<(Place, Option<RotatedName>, FileStat)>> {
+        let mut places = Vec::new();
+        for Stranger {
+            path,
+            stat,
+            is_archive,
+            ..
+        } in strangers
+        {
+            if self.is_followed_by_itself(&path) {
+                continue;
+            }
+            let wanted = Wanted {
+                references,
+                is_searching,
+                is_archive,
+            };
+            if let Some((mut candidate, file)) = self.probe(found, wanted, path, stat)? {
+                candidate.is_numbered = true;
+                places.push((found.add(candidate, file), None, stat));
+            }
+        }
+        Ok(places)
     }
 
     /// Whether the path leads to what it led to before the names were listed. What was rotated away meanwhile is

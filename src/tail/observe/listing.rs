@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::identity::FileStat;
+use crate::progress::Checkpoint;
 use crate::tail::Tailer;
 use crate::tail::compare::{is_absence, is_shortage};
 use crate::tail::found::Found;
@@ -30,6 +31,8 @@ pub(super) struct Listed {
     /// have been handed out again, or a name that rotation gives to the log of the family (`family`) as well. Only
     /// what is known counts.
     pub(super) must_be_known: bool,
+    /// It begins with the name of the log and goes on in a way that no rotation is known to do.
+    pub(super) is_named_after: bool,
 }
 
 impl Tailer {
@@ -65,6 +68,7 @@ impl Tailer {
                         path: l.path,
                         inode: Some(l.inode),
                         name: Some(l.name),
+                        is_named_after: false,
                     }));
                     for (inode, paths) in by_inode {
                         listed.extend(paths.into_iter().map(|path| Listed {
@@ -72,6 +76,7 @@ impl Tailer {
                             inode: Some(inode),
                             name: None,
                             must_be_known: true,
+                            is_named_after: false,
                         }));
                     }
                 }
@@ -88,6 +93,8 @@ impl Tailer {
         if is_whole || found.seen.open.iter().any(was_replaced) {
             self.list_named_after(&mut listed);
             self.list_below(&mut listed, not_before);
+        } else if self.is_left_under_other_name(found, &listed) {
+            self.list_named_after(&mut listed);
         }
         let target = self.target.as_deref();
         let mut met = HashSet::new();
@@ -95,6 +102,27 @@ impl Tailer {
             l.path != *self.path && Some(&*l.path) != target && met.insert(l.path.clone())
         });
         Ok(listed)
+    }
+
+    /// Whether something that is known, and not open, lies under a name that no rotation is known to give: it was renamed
+    /// while nobody looked, and others may have been.
+    fn is_left_under_other_name(&self, found: &Found, listed: &[Listed]) -> bool {
+        let is_there = |c: &Checkpoint| {
+            let number = Some(c.identity.inode.inode);
+            let mut same = listed.iter().filter(|l| l.inode == number);
+            let is_it = |path: &Path| FileStat::at_path(path).is_ok_and(|s| is_same_inode(c, &s));
+            same.any(|l| l.name.is_none() && l.path != *self.path && is_it(&l.path))
+        };
+        let is_open = |c: &Checkpoint| {
+            let mut open = found.seen.open.iter();
+            open.any(|open| open.reached.serial == c.serial)
+        };
+        let mut known = found
+            .seen
+            .known
+            .iter()
+            .filter(|c| c.is_unfinished() && !is_open(c));
+        known.any(is_there)
     }
 
     /// Notes which open files that do not lie at the path lie beside it. What cannot be told may lie there.
@@ -156,6 +184,7 @@ impl Tailer {
                     inode: None,
                     name,
                     must_be_known: false,
+                    is_named_after: false,
                 });
             }
         }
@@ -177,6 +206,7 @@ impl Tailer {
             inode: Some(entry.ino()),
             name: None,
             must_be_known: true,
+            is_named_after: true,
         }));
     }
 
@@ -207,6 +237,7 @@ impl Tailer {
                 inode: Some(found.inode),
                 name: Some(found.name),
                 must_be_known: true,
+                is_named_after: false,
             }));
         }
     }
