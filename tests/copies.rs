@@ -263,6 +263,41 @@ fn a_rotated_file_that_is_overwritten_or_truncated_is_no_new_content() {
     }
 }
 
+/// `copytruncate`, `compress` and `shred`: what was read of a copy lies in its archive, however the copy ends.
+#[test]
+fn a_copy_that_is_overwritten_once_it_is_packed_is_known_in_its_archive() {
+    for before in [1, 10] {
+        let mut env = started_with(5);
+        let mut last = 5;
+        for round in 1..6 {
+            env.write_lines("app.log", last..last + before);
+            env.expect_lines(&lines(0..last + before));
+            // What the agent finds in the copy alone.
+            env.signal(Signal::STOP);
+            let from = last + before;
+            last = from + 10;
+            env.write_lines("app.log", from..last);
+            fs::copy(env.path("app.log"), env.path("app.log.1")).unwrap();
+            env.truncate("app.log");
+            env.signal(Signal::CONT);
+            env.expect_lines(&lines(0..last));
+            let packed = Command::new("gzip")
+                .args(["--keep", &env.path("app.log.1")])
+                .status();
+            assert!(packed.unwrap().success());
+            let shred = Command::new("shred")
+                .args(["-u", &env.path("app.log.1")])
+                .status();
+            assert!(shred.unwrap().success());
+            thread::sleep(Duration::from_millis(100));
+            env.rename("app.log.1.gz", &format!("app.log.{}.gz", 8 - round));
+        }
+        env.write_lines("app.log", last..last + 5);
+        env.stop_and_expect_lines(&lines(0..last + 5));
+        assert_eq!(losses(&env.all_logs()).count(), 0);
+    }
+}
+
 #[test]
 fn unread_bytes_of_a_rotated_file_that_is_overwritten_count_once_and_truly() {
     for is_truncated in [true, false] {

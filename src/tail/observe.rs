@@ -4,44 +4,25 @@
 //! found beside them is older, or a copy of what they hold, unless that has changed meanwhile: then they are looked
 //! at again.
 
+mod beside;
 mod candidates;
 mod listing;
 
-use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-use candidates::Wanted;
-use listing::{Listed, is_editors_backup};
 
 use super::Tailer;
 use super::clock::now_ms;
-use super::compare::find_copies;
 use super::compare::{fresh, is_absence, is_shortage, matches_of, verdict_on};
 use super::family::Owner;
 use super::found::{CandidateFile, Found};
 use super::links::UnsafeLink;
-use super::log_file::{LogFile, Packing, is_compressed_name};
-use super::observation::{
-    Adoption, COPY_OF_UNKNOWN, Candidate, Current, Match, Observation, OpenSource, Place, Readable,
-    Verdict, is_file_of,
-};
-use super::recognise::{ContentMatch, is_same_inode};
-use super::rotated_names::{RotatedName, scheme_of};
+use super::log_file::LogFile;
+use super::observation::{Adoption, Candidate, Current, OpenSource, Readable, Verdict};
+use super::recognise::is_same_inode;
 use crate::config::StartAt;
-use crate::identity::{FileStat, Fingerprint, Inode};
+use crate::identity::{FileStat, Fingerprint};
 use crate::progress::{Checkpoint, SourceState};
-
-/// What nobody knows, and is named after the log in a way that no rotation is known to do.
-struct Stranger {
-    /// What its name has in common with others.
-    scheme: Vec<u8>,
-    path: PathBuf,
-    stat: FileStat,
-    is_archive: bool,
-}
 
 /// How far a look goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,247 +244,12 @@ impl Tailer {
         let all = open.chain(found.seen.known.iter().chain(others).cloned());
         all.filter(|c| !c.never_had_content()).collect()
     }
-
-    fn observe_rotated(
-        &mut self,
-        found: &mut Found,
-        current: Option<&FileStat>,
-        not_before: Instant,
-        look: Look,
-    ) -> io::Result<()> {
-        let listed = self.list(found, not_before, look == Look::Whole)?;
-        self.note_beside(found, current, &listed, not_before);
-        let names: HashSet<PathBuf> = listed.iter().map(|l| l.path.clone()).collect();
-        let related = match listed.iter().any(|l| is_compressed_name(&l.path)) {
-            true => self.related(),
-            false => Vec::new(),
-        };
-        let references = self.references(found, &related);
-        let is_searching = look == Look::Whole || is_searching(found, &listed);
-        let mut met: HashSet<Inode> = current.iter().map(|stat| stat.inode).collect();
-        let mut places: Vec<(Place, Option<RotatedName>, FileStat)> = Vec::new();
-        let (mut schemes, mut strangers) = (HashMap::new(), Vec::new());
-        for Listed {
-            path,
-            inode,
-            name,
-            must_be_known,
-            is_named_after,
-        } in listed
-        {
-            let Some(stat) = look_at_listed(found, &path, inode) else {
-                continue;
-            };
-            if !stat.is_regular || !met.insert(stat.inode) {
-                continue;
-            }
-            let own = self
-                .sources
-                .iter()
-                .find(|s| is_same_inode(&s.checkpoint, &stat));
-            if let Some(own) = own {
-                places.push((Place::Open(own.checkpoint.serial), name, stat));
-                continue;
-            }
-            if is_editors_backup(&path) && is_saved(found, &stat) {
-                continue;
-            }
-            let packing = Packing::of(&path, self.log.follow_links);
-            let is_archive = packing.is_some();
-            if is_archive && is_beside_original(&names, &path) {
-                continue;
-            }
-            if packing == Some(Packing::Other) {
-                found.packed = Some(path);
-                continue;
-            }
-            let stat = FileStat {
-                born_ns: if is_archive { 0 } else { stat.born_ns },
-                ..stat
-            };
-            let wanted = Wanted {
-                references: &references,
-                is_searching,
-                is_archive,
-            };
-            let scheme = match &name {
-                None if must_be_known => path.file_name().and_then(|n| scheme_of(n.as_bytes())),
-                _ => None,
-            };
-            let Some((mut candidate, file)) = self.probe(found, wanted, path, stat)? else {
-                continue;
-            };
-            if !must_be_known || is_known_candidate(&found.seen, &candidate, name.is_some()) {
-                if let Some(scheme) = scheme {
-                    let last = schemes.entry(scheme).or_insert(stat.modified_ns);
-                    *last = stat.modified_ns.max(*last);
-                }
-                candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
-                places.push((found.add(candidate, file), name, stat));
-            } else if is_named_after {
-                strangers.extend(scheme.map(|scheme| Stranger {
-                    scheme,
-                    path: file.path,
-                    stat,
-                    is_archive,
-                }));
-            }
-        }
-        strangers.retain(|Stranger { scheme, stat, .. }| {
-            let known = schemes.get(scheme);
-            known.is_some_and(|last| stat.modified_ns > *last)
-        });
-        places.extend(self.observe_strangers(found, strangers, &references, is_searching)?);
-        find_copies(found);
-        found.is_moving |= !self.is_still_at_path(current);
-        found.seen.order = order_of(&found.seen, places);
-        Ok(())
-    }
-
-    /// Looks at what nobody knows under names like that under which something known was found, and which was written
-    /// later. No rotation is known to give such names; this one does.
-    fn observe_strangers(
-        &mut self,
-        found: &mut Found,
-        strangers: Vec<Stranger>,
-        references: &[Checkpoint],
-        is_searching: bool,
-    ) -> io::Result<Vec<(Place, Option<RotatedName>, FileStat)>> {
-        let mut places = Vec::new();
-        for Stranger {
-            path,
-            stat,
-            is_archive,
-            ..
-        } in strangers
-        {
-            if self.is_followed_by_itself(&path) {
-                continue;
-            }
-            let wanted = Wanted {
-                references,
-                is_searching,
-                is_archive,
-            };
-            if let Some((mut candidate, file)) = self.probe(found, wanted, path, stat)? {
-                candidate.is_numbered = true;
-                places.push((found.add(candidate, file), None, stat));
-            }
-        }
-        Ok(places)
-    }
-
-    /// Whether the path leads to what it led to before the names were listed. What was rotated away meanwhile is
-    /// listed as if it had nothing to do with what lay there.
-    fn is_still_at_path(&self, before: Option<&FileStat>) -> bool {
-        match (FileStat::at_path(&self.path), before) {
-            (Ok(stat), Some(before)) => stat.inode == before.inode,
-            (Err(_), None) => true,
-            (Ok(stat), None) => !stat.is_regular,
-            (Err(_), Some(_)) => false,
-        }
-    }
 }
 
 /// The time of the last change, in ns since 1970, from which on files are begun that nobody knows.
 fn begun_from_ns(now_ms: i64, age: Duration) -> i64 {
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     now_ms.saturating_sub(age_ms).saturating_mul(1_000_000)
-}
-
-/// Whether an archive is still being written, or of no use. What svlogd packs ends in `.u` meanwhile.
-fn is_beside_original(names: &HashSet<PathBuf>, archive: &Path) -> bool {
-    let mut endings = ["", "u"].iter();
-    endings.any(|ending| names.contains(&archive.with_extension(ending)))
-}
-
-/// A look at a name of a listing that gives it this `inode`.
-fn look_at_listed(found: &mut Found, path: &Path, inode: Option<u64>) -> Option<FileStat> {
-    let stat = FileStat::at_path(path);
-    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    found.is_moving |= stat.as_ref().err().is_some_and(is_gone);
-    let stat = stat.ok()?;
-    if let Some(inode) = inode
-        && inode != stat.inode.inode
-        && !path.is_symlink()
-    {
-        found.differing.push((path.to_owned(), inode));
-    }
-    Some(stat)
-}
-
-/// The order in which files were written: what was seen before comes first, then names and times tell.
-fn order_of(
-    seen: &Observation,
-    mut places: Vec<(Place, Option<RotatedName>, FileStat)>,
-) -> Vec<Place> {
-    let was_seen = |place: &Place| match place {
-        Place::Open(_) => true,
-        Place::Candidate(at) => {
-            let candidate = &seen.candidates[*at];
-            !candidate.matches.is_empty() || is_known_file(seen, candidate)
-        }
-    };
-    RotatedName::sort_oldest_first(&mut places, |(place, name, stat)| {
-        let was_seen = was_seen(place);
-        let tells = was_seen || stat.size > 0;
-        let was_seen = tells.then_some(was_seen);
-        (name.as_ref(), stat.modified_ns, stat.born_ns, was_seen)
-    });
-    places.into_iter().map(|(place, ..)| place).collect()
-}
-
-/// Whether there is a reason to take the file for one of the log, though its name is none. A copy that is being made of
-/// what nobody knows begins as many files may: that is none where no rotation gives its name.
-fn is_known_candidate(seen: &Observation, candidate: &Candidate, is_name_known: bool) -> bool {
-    let is_of_known = |m: &Match| is_name_known || m.serial != COPY_OF_UNKNOWN;
-    candidate.matches.iter().any(is_of_known)
-        || candidate.was_found_at_path
-        || is_known_file(seen, candidate)
-}
-
-fn is_known_file(seen: &Observation, candidate: &Candidate) -> bool {
-    let mut known = seen.known.iter();
-    known.any(|known| {
-        // The inode of an archive that was empty, or never read, is handed out again as well.
-        let is_recycled = candidate.is_archive
-            && known.never_had_content()
-            && known.modified_ns != candidate.stat.modified_ns;
-        is_file_of(known, candidate) && !is_recycled
-    })
-}
-
-/// Whether the content of some checkpoint that has something unread lies neither at the path nor at its inode.
-fn is_searching(found: &Found, listed: &[Listed]) -> bool {
-    // The number may have been handed out again: to any file beside it, once it was packed.
-    let is_listed = |c: &Checkpoint| {
-        let number = Some(c.identity.inode.inode);
-        let mut same = listed.iter().filter(|l| l.inode == number);
-        same.any(|l| FileStat::at_path(&l.path).is_ok_and(|stat| is_same_inode(c, &stat)))
-    };
-    let is_missing = |c: &Checkpoint| {
-        let is_at_path = match &found.seen.current {
-            Current::File { stat, matches } => {
-                matches.iter().any(|m| m.serial == c.serial)
-                    || (c.never_had_content() && is_same_inode(c, stat))
-            }
-            _ => false,
-        };
-        c.is_unfinished() && !is_at_path && !is_listed(c)
-    };
-    found.seen.known.iter().any(is_missing)
-}
-
-/// Whether the file at the path holds all that is known of the content that the file of `look` had.
-fn is_saved(found: &Found, stat: &FileStat) -> bool {
-    let Current::File { matches, .. } = &found.seen.current else {
-        return false;
-    };
-    let mut known = found.seen.known.iter().filter(|c| is_same_inode(c, stat));
-    known.any(|c| {
-        let mut matches = matches.iter();
-        matches.any(|m| m.serial == c.serial && m.content == ContentMatch::Continues)
-    })
 }
 
 /// As much as a fingerprint covers.

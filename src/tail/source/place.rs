@@ -97,10 +97,6 @@ impl Source {
             0 => self.begins_as_known(&data[..count])?,
             _ => TailChecksum::of(before) == self.tail_checksum,
         };
-        // What is done with may be overwritten as it is read (shred, after compressing), from its beginning on, as the
-        // read goes: what overtook the read on its way has been at the bytes before the position by now.
-        let is_unchanged =
-            is_unchanged && (self.detached_since.is_none() || self.is_unchanged()?);
         if is_unchanged {
             self.verified = None;
         }

@@ -1,0 +1,312 @@
+//! What lies beside the path: which of the files that rotation may have left are candidates, and in which order they were
+//! written.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Look;
+use super::candidates::Wanted;
+use super::listing::{Listed, is_editors_backup};
+use crate::identity::{FileStat, Inode};
+use crate::progress::Checkpoint;
+use crate::tail::Tailer;
+use crate::tail::compare::find_copies;
+use crate::tail::found::Found;
+use crate::tail::log_file::{Packing, is_compressed_name};
+use crate::tail::observation::{
+    COPY_OF_UNKNOWN, Candidate, Current, Match, Observation, Place, is_file_of,
+};
+use crate::tail::recognise::{ContentMatch, is_same_inode};
+use crate::tail::rotated_names::{COMPRESSIONS, RotatedName, scheme_of};
+
+/// What nobody knows, and is named after the log in a way that no rotation is known to do.
+struct Stranger {
+    /// What its name has in common with others.
+    scheme: Vec<u8>,
+    path: PathBuf,
+    stat: FileStat,
+    is_archive: bool,
+}
+
+/// Where a file is to be read, what its name says, and its stat.
+type Placed = (Place, Option<RotatedName>, FileStat);
+
+/// What is known while one name after the other is looked at.
+struct Beside {
+    names: HashSet<PathBuf>,
+    /// The checkpoints whose content a file may hold.
+    references: Vec<Checkpoint>,
+    is_searching: bool,
+    met: HashSet<Inode>,
+    places: Vec<Placed>,
+    /// Under which kinds of names that no rotation is known to give something known lies, and its last change, in ns
+    /// since 1970.
+    schemes: HashMap<Vec<u8>, i64>,
+    strangers: Vec<Stranger>,
+}
+
+impl Beside {
+    fn wanted(&self, is_archive: bool) -> Wanted<'_> {
+        Wanted {
+            references: &self.references,
+            is_searching: self.is_searching,
+            is_archive,
+        }
+    }
+}
+
+impl Tailer {
+    /// Looks at what rotation may have left.
+    pub(super) fn observe_rotated(
+        &mut self,
+        found: &mut Found,
+        current: Option<&FileStat>,
+        not_before: Instant,
+        look: Look,
+    ) -> io::Result<()> {
+        let listed = self.list(found, not_before, look == Look::Whole)?;
+        self.note_beside(found, current, &listed, not_before);
+        let related = match listed.iter().any(|l| is_compressed_name(&l.path)) {
+            true => self.related(),
+            false => Vec::new(),
+        };
+        let mut beside = Beside {
+            names: listed.iter().map(|l| l.path.clone()).collect(),
+            references: self.references(found, &related),
+            is_searching: look == Look::Whole || is_searching(found, &listed),
+            met: current.iter().map(|stat| stat.inode).collect(),
+            places: Vec::new(),
+            schemes: HashMap::new(),
+            strangers: Vec::new(),
+        };
+        for listed in listed {
+            self.observe_listed(found, &mut beside, listed)?;
+        }
+        self.observe_strangers(found, &mut beside)?;
+        find_copies(found);
+        found.is_moving |= !self.is_still_at_path(current);
+        found.seen.order = order_of(&found.seen, beside.places);
+        Ok(())
+    }
+
+    /// Looks at one name, unless it leads to a file that was looked at under another one.
+    fn observe_listed(
+        &mut self,
+        found: &mut Found,
+        beside: &mut Beside,
+        listed: Listed,
+    ) -> io::Result<()> {
+        let Listed {
+            path,
+            inode,
+            name,
+            must_be_known,
+            is_named_after,
+        } = listed;
+        let Some(stat) = look_at_listed(found, &path, inode) else {
+            return Ok(());
+        };
+        if !stat.is_regular || !beside.met.insert(stat.inode) {
+            return Ok(());
+        }
+        let mut own = self.sources.iter();
+        if let Some(own) = own.find(|s| is_same_inode(&s.checkpoint, &stat)) {
+            let place = Place::Open(own.checkpoint.serial);
+            beside.places.push((place, name, stat));
+            return Ok(());
+        }
+        if is_editors_backup(&path) && is_saved(found, &stat) {
+            return Ok(());
+        }
+        let packing = Packing::of(&path, self.log.follow_links);
+        let is_archive = packing.is_some();
+        if is_archive && is_beside_original(&beside.names, &path) {
+            return Ok(());
+        }
+        if packing == Some(Packing::Other) {
+            found.packed = Some(path);
+            return Ok(());
+        }
+        let stat = FileStat {
+            born_ns: if is_archive { 0 } else { stat.born_ns },
+            ..stat
+        };
+        let scheme = match &name {
+            None if must_be_known => path.file_name().and_then(|n| scheme_of(n.as_bytes())),
+            _ => None,
+        };
+        let probed = self.probe(found, beside.wanted(is_archive), path, stat)?;
+        let Some((mut candidate, file)) = probed else {
+            return Ok(());
+        };
+        let is_known = is_known_candidate(&found.seen, &candidate, name.is_some());
+        if !is_known && !is_archive && is_overwritten(&beside.names, &file.path) {
+            return Ok(());
+        }
+        if !must_be_known || is_known {
+            if let Some(scheme) = scheme {
+                let last = beside.schemes.entry(scheme).or_insert(stat.modified_ns);
+                *last = stat.modified_ns.max(*last);
+            }
+            candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
+            beside.places.push((found.add(candidate, file), name, stat));
+        } else if is_named_after {
+            beside.strangers.extend(scheme.map(|scheme| Stranger {
+                scheme,
+                path: file.path,
+                stat,
+                is_archive,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Looks at what nobody knows under names like that under which something known was found, and which was written
+    /// later. No rotation is known to give such names; this one does.
+    fn observe_strangers(&mut self, found: &mut Found, beside: &mut Beside) -> io::Result<()> {
+        for stranger in std::mem::take(&mut beside.strangers) {
+            let known = beside.schemes.get(&stranger.scheme);
+            let is_later = known.is_some_and(|last| stranger.stat.modified_ns > *last);
+            if !is_later || self.is_followed_by_itself(&stranger.path) {
+                continue;
+            }
+            let wanted = beside.wanted(stranger.is_archive);
+            let probed = self.probe(found, wanted, stranger.path, stranger.stat)?;
+            if let Some((mut candidate, file)) = probed {
+                candidate.is_numbered = true;
+                let place = found.add(candidate, file);
+                beside.places.push((place, None, stranger.stat));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the path leads to what it led to before the names were listed. What was rotated away meanwhile is
+    /// listed as if it had nothing to do with what lay there.
+    fn is_still_at_path(&self, before: Option<&FileStat>) -> bool {
+        match (FileStat::at_path(&self.path), before) {
+            (Ok(stat), Some(before)) => stat.inode == before.inode,
+            (Err(_), None) => true,
+            (Ok(stat), None) => !stat.is_regular,
+            (Err(_), Some(_)) => false,
+        }
+    }
+}
+
+/// Whether an archive is still being written, or of no use. What svlogd packs ends in `.u` meanwhile.
+fn is_beside_original(names: &HashSet<PathBuf>, archive: &Path) -> bool {
+    let originals = ["", "u"].map(|ending| archive.with_extension(ending));
+    let mut originals = originals.iter().filter(|path| names.contains(*path));
+    originals.any(|original| !is_later(original, archive))
+}
+
+/// Whether a file was written after its archive was done: what lies there is what shred leaves of it.
+fn is_overwritten(names: &HashSet<PathBuf>, original: &Path) -> bool {
+    let archives = COMPRESSIONS.iter().map(|ending| {
+        let mut archive = original.as_os_str().to_owned();
+        archive.push(OsStr::from_bytes(ending));
+        PathBuf::from(archive)
+    });
+    let mut archives = archives.filter(|archive| names.contains(archive));
+    archives.any(|archive| is_later(original, &archive))
+}
+
+/// Whether the last change of a file is later than that of its archive. While that is being written it is not, and
+/// afterwards the archive has the time that the original had.
+fn is_later(original: &Path, archive: &Path) -> bool {
+    let modified_ns = |path: &Path| FileStat::at_path(path).map(|stat| stat.modified_ns).ok();
+    let (original, archive) = (modified_ns(original), modified_ns(archive));
+    original
+        .zip(archive)
+        .is_some_and(|(original, archive)| original > archive)
+}
+
+/// A look at a name of a listing that gives it this `inode`.
+fn look_at_listed(found: &mut Found, path: &Path, inode: Option<u64>) -> Option<FileStat> {
+    let stat = FileStat::at_path(path);
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    found.is_moving |= stat.as_ref().err().is_some_and(is_gone);
+    let stat = stat.ok()?;
+    if let Some(inode) = inode
+        && inode != stat.inode.inode
+        && !path.is_symlink()
+    {
+        found.differing.push((path.to_owned(), inode));
+    }
+    Some(stat)
+}
+
+/// The order in which files were written: what was seen before comes first, then names and times tell.
+fn order_of(seen: &Observation, mut places: Vec<Placed>) -> Vec<Place> {
+    let was_seen = |place: &Place| match place {
+        Place::Open(_) => true,
+        Place::Candidate(at) => {
+            let candidate = &seen.candidates[*at];
+            !candidate.matches.is_empty() || is_known_file(seen, candidate)
+        }
+    };
+    RotatedName::sort_oldest_first(&mut places, |(place, name, stat)| {
+        let was_seen = was_seen(place);
+        let tells = was_seen || stat.size > 0;
+        let was_seen = tells.then_some(was_seen);
+        (name.as_ref(), stat.modified_ns, stat.born_ns, was_seen)
+    });
+    places.into_iter().map(|(place, ..)| place).collect()
+}
+
+/// Whether there is a reason to take the file for one of the log, though its name is none. A copy that is being made of
+/// what nobody knows begins as many files may: that is none where no rotation gives its name.
+fn is_known_candidate(seen: &Observation, candidate: &Candidate, is_name_known: bool) -> bool {
+    let is_of_known = |m: &Match| is_name_known || m.serial != COPY_OF_UNKNOWN;
+    candidate.matches.iter().any(is_of_known)
+        || candidate.was_found_at_path
+        || is_known_file(seen, candidate)
+}
+
+fn is_known_file(seen: &Observation, candidate: &Candidate) -> bool {
+    let mut known = seen.known.iter();
+    known.any(|known| {
+        // The inode of an archive that was empty, or never read, is handed out again as well.
+        let is_recycled = candidate.is_archive
+            && known.never_had_content()
+            && known.modified_ns != candidate.stat.modified_ns;
+        is_file_of(known, candidate) && !is_recycled
+    })
+}
+
+/// Whether the content of some checkpoint that has something unread lies neither at the path nor at its inode.
+fn is_searching(found: &Found, listed: &[Listed]) -> bool {
+    // The number may have been handed out again: to any file beside it, once it was packed.
+    let is_listed = |c: &Checkpoint| {
+        let number = Some(c.identity.inode.inode);
+        let mut same = listed.iter().filter(|l| l.inode == number);
+        same.any(|l| FileStat::at_path(&l.path).is_ok_and(|stat| is_same_inode(c, &stat)))
+    };
+    let is_missing = |c: &Checkpoint| {
+        let is_at_path = match &found.seen.current {
+            Current::File { stat, matches } => {
+                matches.iter().any(|m| m.serial == c.serial)
+                    || (c.never_had_content() && is_same_inode(c, stat))
+            }
+            _ => false,
+        };
+        c.is_unfinished() && !is_at_path && !is_listed(c)
+    };
+    found.seen.known.iter().any(is_missing)
+}
+
+/// Whether the file at the path holds all that is known of the content that the file of `look` had.
+fn is_saved(found: &Found, stat: &FileStat) -> bool {
+    let Current::File { matches, .. } = &found.seen.current else {
+        return false;
+    };
+    let mut known = found.seen.known.iter().filter(|c| is_same_inode(c, stat));
+    known.any(|c| {
+        let mut matches = matches.iter();
+        matches.any(|m| m.serial == c.serial && m.content == ContentMatch::Continues)
+    })
+}
