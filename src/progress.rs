@@ -174,6 +174,13 @@ pub enum Progress {
         /// Its new identity.
         identity: FileIdentity,
     },
+    /// The source is one of another section from now on.
+    Shown {
+        /// The source.
+        source: SourceId,
+        /// What the tailer shows of it there.
+        shown: Arc<ShownSource>,
+    },
     /// A file is known from now on that nobody reads at present.
     Registered(Checkpoint),
     /// The file of a checkpoint is gone for good.
@@ -242,6 +249,15 @@ impl ShownSource {
             counters,
             size: AtomicU64::new(size),
             ..ShownSource::default()
+        }
+    }
+
+    /// The same, of a source that goes over to the section that has these counters.
+    pub fn in_section(&self, counters: Arc<SectionCounters>) -> Self {
+        ShownSource {
+            counters,
+            size: self.size().into(),
+            unended: self.unended().into(),
         }
     }
 

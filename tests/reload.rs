@@ -232,6 +232,35 @@ fn a_section_that_comes_back_goes_on_where_it_stood() {
 }
 
 #[test]
+fn a_section_with_another_name_has_the_files_and_what_they_send_from_then_on() {
+    let mut env = Env::following_one_path();
+    env.set("agent", "reload", "manual");
+    env.write_lines("app.log", 0..10);
+    env.start();
+    env.wait_for_records(10);
+    let (path, topic) = (env.path("app.log"), TOPIC);
+    env.unset_section("log:app")
+        .set("log:web", "path", &path)
+        .set("log:web", "topic", topic);
+    reloaded(&env);
+    env.write_lines("app.log", 10..30);
+    env.wait_for_records(30);
+    env.wait_for_checkpoint_at_the_end_of("app.log");
+    // Of 10 lines that came before and 20 that came after it.
+    let status = env.run(&["status", "--json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let of_section = |name: &str| {
+        let mut sections = status["logs"].as_array().unwrap().iter();
+        let section = sections.find(|section| section["name"] == name).unwrap();
+        [&section["acked_bytes"], &section["acked_records"]].map(|count| count.as_u64().unwrap())
+    };
+    assert_eq!(status["files"][0]["log"], "web", "{status:#}");
+    assert_eq!(of_section("app"), [70, 10], "{status:#}");
+    assert_eq!(of_section("web"), [160, 20], "{status:#}");
+    env.stop_and_expect_lines(&lines(0..30));
+}
+
+#[test]
 fn sighup_reloads_and_a_wrong_ini_changes_nothing() {
     let mut env = Env::following_one_path();
     env.set("agent", "reload", "manual");

@@ -248,6 +248,11 @@ impl Registrar {
                     self.note(source, Change::All);
                 }
             }
+            Progress::Shown { source, shown } => {
+                if let Some(tracked) = self.open.get_mut(&source) {
+                    tracked.shown = shown;
+                }
+            }
             Progress::Acked(spans) => {
                 self.has_acked = true;
                 for span in spans {

@@ -1,12 +1,14 @@
 //! How a tailer goes over to another section, and how it ends when it has none any more.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tailer;
 use super::changes::{Change, Ending};
 use super::source::Source;
 use super::source::making::Patience;
+use crate::progress::Progress;
 use crate::record::framing::Framer;
 
 impl Tailer {
@@ -44,9 +46,22 @@ impl Tailer {
                     if let Err(error) = self.equip(&mut source) {
                         self.trouble.note(&self.path.clone(), &error);
                     }
+                    self.show_in_section(&mut source);
                     self.add_source(source);
                 }
             }
+        }
+    }
+
+    /// What a source stands for is shown in the section that its tailer is of, whose name may be another one now.
+    fn show_in_section(&self, source: &mut Source) {
+        let counters = &self.destination.route.counters;
+        if !Arc::ptr_eq(&source.shown.counters, counters) {
+            source.shown = Arc::new(source.shown.in_section(counters.clone()));
+            let _ = self.progress.send(Progress::Shown {
+                source: source.id,
+                shown: source.shown.clone(),
+            });
         }
     }
 
