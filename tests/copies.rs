@@ -225,6 +225,29 @@ fn renamecopy_and_a_move_to_another_file_system_repeat_nothing() {
 }
 
 #[test]
+fn a_copy_that_is_seen_before_it_has_content_is_no_file_of_its_own() {
+    for is_made_first in [true, false] {
+        let mut env = started_with(20);
+        env.signal(Signal::STOP);
+        env.rename("app.log", "app.log.tmp");
+        let make = || fs::File::create(env.path("app.log.1")).map(drop).unwrap();
+        if is_made_first {
+            make();
+        }
+        env.write_lines("app.log", 20..25);
+        if !is_made_first {
+            make();
+        }
+        env.signal(Signal::CONT);
+        thread::sleep(Duration::from_millis(20));
+        fs::copy(env.path("app.log.tmp"), env.path("app.log.1")).unwrap();
+        env.remove("app.log.tmp");
+        env.write_lines("app.log", 25..30);
+        env.stop_and_expect_lines(&lines(0..30));
+    }
+}
+
+#[test]
 fn a_rotated_file_that_is_overwritten_or_truncated_is_no_new_content() {
     let shred = |path: &str| {
         let done = Command::new("shred").args(["-n", "2", "-u", path]).status();

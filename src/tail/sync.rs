@@ -15,7 +15,7 @@ use super::folder_index::RESTED;
 use super::found::Found;
 use super::observation::Current;
 use super::observe::Look;
-use super::plan::{Close, Plan, plan};
+use super::plan::{Close, From, Plan, Planned, plan};
 use super::recognise::is_same_inode;
 use crate::identity::FileStat;
 use crate::progress::{Checkpoint, SourceState};
@@ -129,6 +129,9 @@ impl Tailer {
         if found.is_moving || is_short || (looks.count == 1 && is_given_up) {
             return Some(Duration::ZERO);
         }
+        if begins_what_may_be_a_copy(found, plan) {
+            return Some(PAUSE);
+        }
         // What was written since to a file that was finished is read by this run or by none.
         let may_be_missed = is_missed || (self.shared.once && misses_known(found));
         if !may_be_missed
@@ -173,6 +176,19 @@ impl Tailer {
     }
 }
 
+/// Whether an empty file that has just been made would be begun as one that lay at the path: a copy is empty, too, before
+/// it is one.
+fn begins_what_may_be_a_copy(found: &Found, plan: &Plan) -> bool {
+    let is_young = |stat: &FileStat| {
+        stat.size == 0 && stat.born_ns.saturating_add(COPY_BEGINS_NS) > found.seen.looked_at_ns
+    };
+    let mut begun = plan.sources.iter().filter_map(|planned| match planned {
+        Planned::Open(at, From::Start) => found.seen.candidates.get(*at),
+        _ => None,
+    });
+    begun.any(|candidate| is_young(&candidate.stat))
+}
+
 /// Whether a file with nothing unread, as far as it is known, is nowhere to be seen.
 fn misses_known(found: &Found) -> bool {
     let is_missed = |c: &Checkpoint| {
@@ -208,6 +224,9 @@ const MOST_UNSURE_LOOKS: u32 = 12;
 
 /// What is gone has just changed its folder, whose time tells after this pause that it has rested.
 const FIRST_PAUSE: Duration = RESTED.saturating_add(Duration::from_millis(10));
+
+/// After this time a file that is still empty is not about to become a copy.
+const COPY_BEGINS_NS: i64 = 80_000_000;
 
 /// A folder that has not rested by then may never do so.
 const PAUSE: Duration = Duration::from_millis(5);
