@@ -289,7 +289,12 @@ fn a_rotated_file_that_is_overwritten_or_truncated_is_no_new_content() {
 /// `copytruncate`, `compress` and `shred`: what was read of a copy lies in its archive, however the copy ends.
 #[test]
 fn a_copy_that_is_overwritten_once_it_is_packed_is_known_in_its_archive() {
-    for before in [1, 10] {
+    for (before, program, argument) in [
+        (1, "shred", "-u"),
+        (10, "shred", "-u"),
+        (1, "truncate", "--size=0"),
+        (10, "truncate", "--size=0"),
+    ] {
         let mut env = started_with(5);
         let mut last = 5;
         for round in 1..6 {
@@ -308,11 +313,12 @@ fn a_copy_that_is_overwritten_once_it_is_packed_is_known_in_its_archive() {
                 .args(["--keep", &env.path("app.log.1")])
                 .status();
             assert!(packed.unwrap().success());
-            let shred = Command::new("shred")
-                .args(["-u", &env.path("app.log.1")])
+            let ended = Command::new(program)
+                .args([argument, &env.path("app.log.1")])
                 .status();
-            assert!(shred.unwrap().success());
+            assert!(ended.unwrap().success());
             thread::sleep(Duration::from_millis(100));
+            let _ = fs::remove_file(env.path("app.log.1"));
             env.rename("app.log.1.gz", &format!("app.log.{}.gz", 8 - round));
         }
         env.write_lines("app.log", last..last + 5);
