@@ -327,6 +327,24 @@ fn a_copy_that_is_overwritten_once_it_is_packed_is_known_in_its_archive() {
     }
 }
 
+/// Where packing is turned off, what was packed last keeps its name beside younger files.
+#[test]
+fn a_file_beside_an_older_archive_is_read_though_it_was_written_later() {
+    let mut env = started_with(10);
+    env.rename("app.log", "app.log.1");
+    env.write_lines("app.log", 10..20);
+    env.expect_lines(&lines(0..20));
+    env.gzip("app.log.1");
+    env.stop();
+    env.write_lines("app.log", 20..30);
+    env.rename("app.log", "app.log.2");
+    env.write_lines("app.log.1", 30..40);
+    env.write_lines("app.log", 40..50);
+    env.start();
+    env.stop_and_expect_lines(&lines(0..50));
+    assert_eq!(losses(&env.all_logs()).count(), 0);
+}
+
 #[test]
 fn unread_bytes_of_a_rotated_file_that_is_overwritten_count_once_and_truly() {
     for is_truncated in [true, false] {

@@ -10,7 +10,7 @@ use super::Tailer;
 use super::compare::{Probe, fresh};
 use super::found::{CandidateFile, Found};
 use super::growth::{note_begun, note_growth};
-use super::observation::Verdict;
+use super::observation::{OpenSource, Verdict};
 use super::plan::{Blocked, Close, From, MUCH_BYTES, Plan, Planned};
 use super::recognise::{ContentMatch, content_of, is_same_inode};
 use super::source::Source;
@@ -46,6 +46,14 @@ impl Tailer {
                 Some(Close::Replaced | Close::ContentGone) => CloseReason::ContentGone,
             };
             self.retire(&source, ending);
+            let mut seen = found.seen.open.iter();
+            let is_overwritten = |open: &&OpenSource| {
+                let is_rotated = !open.is_current && open.stat.links > 0;
+                open.reached.serial == serial && open.verdict == Verdict::Replaced && is_rotated
+            };
+            if let Some(OpenSource { stat, .. }) = seen.find(is_overwritten) {
+                self.overwritten = Some((stat.inode, stat.born_ns));
+            }
         }
         for serial in plan.superseded.iter().chain(&plan.gone) {
             self.forget(*serial);

@@ -124,9 +124,16 @@ impl Tailer {
         }
         let packing = Packing::of(&path, self.log.follow_links);
         let is_archive = packing.is_some();
-        if is_archive && is_beside_original(&beside.names, &path) {
+        let original = match is_archive {
+            true => original_of(&beside.names, &path),
+            false => Original::None,
+        };
+        if original == Original::Intact {
+            // The archive may still be being written, and is of no use.
             return Ok(());
         }
+        // Somebody may have written to what was packed, and the archive be an older one.
+        let must_be_known = must_be_known || original == Original::Later;
         if packing == Some(Packing::Other) {
             found.packed = Some(path);
             return Ok(());
@@ -144,7 +151,8 @@ impl Tailer {
             return Ok(());
         };
         let is_known = is_known_candidate(&found.seen, &candidate, name.is_some());
-        if !is_known && !is_archive && is_overwritten(&beside.names, &file.path) {
+        if !is_known && self.was_overwritten(&stat) && is_packed(&beside.names, &file.path) {
+            // What lies there now was never lines of the log.
             return Ok(());
         }
         if !must_be_known || is_known {
@@ -153,6 +161,7 @@ impl Tailer {
                 *last = stat.modified_ns.max(*last);
             }
             candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
+            let stat = candidate.stat;
             beside.places.push((found.add(candidate, file), name, stat));
         } else if is_named_after {
             beside.strangers.extend(scheme.map(|scheme| Stranger {
@@ -163,6 +172,10 @@ impl Tailer {
             }));
         }
         Ok(())
+    }
+
+    fn was_overwritten(&self, stat: &FileStat) -> bool {
+        self.overwritten == Some((stat.inode, stat.born_ns))
     }
 
     /// Looks at what nobody knows under names like that under which something known was found, and which was written
@@ -178,8 +191,8 @@ impl Tailer {
             let probed = self.probe(found, wanted, stranger.path, stranger.stat)?;
             if let Some((mut candidate, file)) = probed {
                 candidate.is_numbered = true;
-                let place = found.add(candidate, file);
-                beside.places.push((place, None, stranger.stat));
+                let stat = candidate.stat;
+                beside.places.push((found.add(candidate, file), None, stat));
             }
         }
         Ok(())
@@ -197,32 +210,40 @@ impl Tailer {
     }
 }
 
-/// Whether an archive is still being written, or of no use. What svlogd packs ends in `.u` meanwhile.
-fn is_beside_original(names: &HashSet<PathBuf>, archive: &Path) -> bool {
-    let originals = ["", "u"].map(|ending| archive.with_extension(ending));
-    let mut originals = originals.iter().filter(|path| names.contains(*path));
-    originals.any(|original| !is_later(original, archive))
+/// What lies under the name of a file beside its archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Original {
+    None,
+    /// As it was when it was packed, or is.
+    Intact,
+    /// It was written later: by shred, which goes over what is packed.
+    Later,
 }
 
-/// Whether a file was written after its archive was done: what lies there is what shred leaves of it.
-fn is_overwritten(names: &HashSet<PathBuf>, original: &Path) -> bool {
-    let archives = COMPRESSIONS.iter().map(|ending| {
+/// The original of an archive. What svlogd packs ends in `.u` meanwhile.
+fn original_of(names: &HashSet<PathBuf>, archive: &Path) -> Original {
+    let originals = ["", "u"].map(|ending| archive.with_extension(ending));
+    match originals.iter().find(|path| names.contains(*path)) {
+        None => Original::None,
+        // While an archive is written it is the younger one, and afterwards it has the time that its original had.
+        Some(original) => match (modified_ns(original), modified_ns(archive)) {
+            (Some(original), Some(archive)) if original > archive => Original::Later,
+            _ => Original::Intact,
+        },
+    }
+}
+
+fn modified_ns(path: &Path) -> Option<i64> {
+    Some(FileStat::at_path(path).ok()?.modified_ns)
+}
+
+/// Whether an archive of a file is beside it.
+fn is_packed(names: &HashSet<PathBuf>, original: &Path) -> bool {
+    COMPRESSIONS.iter().any(|ending| {
         let mut archive = original.as_os_str().to_owned();
         archive.push(OsStr::from_bytes(ending));
-        PathBuf::from(archive)
-    });
-    let mut archives = archives.filter(|archive| names.contains(archive));
-    archives.any(|archive| is_later(original, &archive))
-}
-
-/// Whether the last change of a file is later than that of its archive. While that is being written it is not, and
-/// afterwards the archive has the time that the original had.
-fn is_later(original: &Path, archive: &Path) -> bool {
-    let modified_ns = |path: &Path| FileStat::at_path(path).map(|stat| stat.modified_ns).ok();
-    let (original, archive) = (modified_ns(original), modified_ns(archive));
-    original
-        .zip(archive)
-        .is_some_and(|(original, archive)| original > archive)
+        names.contains(Path::new(&archive))
+    })
 }
 
 /// A look at a name of a listing that gives it this `inode`.
