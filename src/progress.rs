@@ -174,7 +174,8 @@ pub enum Progress {
         /// Its new identity.
         identity: FileIdentity,
     },
-    /// The source is one of another section from now on.
+    /// The source is one of another section from now on. What is acknowledged after this counts there, though it may
+    /// have been sent before.
     Shown {
         /// The source.
         source: SourceId,

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::support::env::{Env, SOON, TOPIC, lines, losses};
 use crate::support::meanwhile::Agent;
@@ -322,6 +322,8 @@ fn what_lies_under_a_name_like_that_of_the_file_that_was_read_last_is_read_after
     for [before, older, newer] in [
         ["app.log.old3", "app.log.old2", "app.log.old1"],
         ["app.log.old3.gz", "app.log.old2.gz", "app.log.old1.gz"],
+        // The number of the packed one is given again.
+        ["app.log.old3.gz", "app.log.old2.gz", "app.log.old1"],
         [
             "app.log.27-Nov-2026",
             "app.log.30-Nov-2026",
@@ -348,6 +350,13 @@ fn what_lies_under_a_name_like_that_of_the_file_that_was_read_last_is_read_after
         thread::sleep(TICK);
         env.write_lines("app.log", 30..40);
         env.write_lines("app.log.notes2", 3000..3010);
+        // Of the same scheme, and still written to by somebody else.
+        let neighbour = older.replace(char::is_numeric, "5");
+        let neighbour = neighbour.trim_end_matches(".gz");
+        env.write_lines(neighbour, 4000..4010);
+        let later = SystemTime::now() + Duration::from_secs(15);
+        let file = File::options().append(true).open(env.path(neighbour));
+        file.unwrap().set_modified(later).unwrap();
         env.start();
         env.expect_lines(&lines(0..40));
         // The next start repeats nothing.

@@ -238,6 +238,7 @@ fn a_section_with_another_name_has_the_files_and_what_they_send_from_then_on() {
     env.write_lines("app.log", 0..10);
     env.start();
     env.wait_for_records(10);
+    env.wait_for_checkpoint_at_the_end_of("app.log");
     let (path, topic) = (env.path("app.log"), TOPIC);
     env.unset_section("log:app")
         .set("log:web", "path", &path)

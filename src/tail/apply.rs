@@ -46,13 +46,14 @@ impl Tailer {
                 Some(Close::Replaced | Close::ContentGone) => CloseReason::ContentGone,
             };
             self.retire(&source, ending);
+            // At the next look it is one that nobody knows.
             let mut seen = found.seen.open.iter();
             let is_overwritten = |open: &&OpenSource| {
-                let is_rotated = !open.is_current && open.stat.links > 0;
+                let is_rotated = !open.is_current && open.stat.links > 0 && open.stat.born_ns != 0;
                 open.reached.serial == serial && open.verdict == Verdict::Replaced && is_rotated
             };
             if let Some(OpenSource { stat, .. }) = seen.find(is_overwritten) {
-                self.overwritten = Some((stat.inode, stat.born_ns));
+                self.overwritten = Some((stat.inode, stat.born_ns, Instant::now()));
             }
         }
         for serial in plan.superseded.iter().chain(&plan.gone) {

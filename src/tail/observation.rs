@@ -170,6 +170,9 @@ pub(super) enum Place {
     Candidate(usize),
 }
 
+/// A file that was written to so long after the next one was made is not what rotation left.
+pub(super) const NEIGHBOUR_NS: i64 = 10_000_000_000;
+
 /// No file has it.
 pub(super) const NO_INODE: Inode = Inode {
     device: 0,

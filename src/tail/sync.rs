@@ -29,6 +29,8 @@ struct Looks {
     reach: Look,
     /// How many have missed something while a folder changed.
     unsure: u32,
+    /// An empty file was given the time to become a copy.
+    has_waited_for_copy: bool,
     /// What the listings and the stats of the last one gave different inodes for.
     differing: Vec<(PathBuf, u64)>,
 }
@@ -40,6 +42,7 @@ impl Looks {
             most,
             reach: Look::Usual,
             unsure: 0,
+            has_waited_for_copy: false,
             differing: Vec::new(),
         }
     }
@@ -129,8 +132,11 @@ impl Tailer {
         if found.is_moving || is_short || (looks.count == 1 && is_given_up) {
             return Some(Duration::ZERO);
         }
-        if begins_what_may_be_a_copy(found, plan) {
-            return Some(PAUSE);
+        if !looks.has_waited_for_copy
+            && let Some(pause) = pause_before_a_copy(found, plan)
+        {
+            looks.has_waited_for_copy = true;
+            return Some(pause);
         }
         // What was written since to a file that was finished is read by this run or by none.
         let may_be_missed = is_missed || (self.shared.once && misses_known(found));
@@ -176,17 +182,21 @@ impl Tailer {
     }
 }
 
-/// Whether an empty file that has just been made would be begun as one that lay at the path: a copy is empty, too, before
-/// it is one.
-fn begins_what_may_be_a_copy(found: &Found, plan: &Plan) -> bool {
-    let is_young = |stat: &FileStat| {
-        stat.size == 0 && stat.born_ns.saturating_add(COPY_BEGINS_NS) > found.seen.looked_at_ns
-    };
-    let mut begun = plan.sources.iter().filter_map(|planned| match planned {
+/// How long to wait before an empty file that has just been made is begun as one that lay at the path: a copy is empty,
+/// too, before it is one.
+fn pause_before_a_copy(found: &Found, plan: &Plan) -> Option<Duration> {
+    let begun = plan.sources.iter().filter_map(|planned| match planned {
         Planned::Open(at, From::Start) => found.seen.candidates.get(*at),
         _ => None,
     });
-    begun.any(|candidate| is_young(&candidate.stat))
+    let youngest = begun
+        .filter(|candidate| candidate.stat.size == 0)
+        .map(|candidate| candidate.stat.born_ns)
+        .max()?;
+    let ends_ns = youngest.saturating_add(COPY_BEGINS.as_nanos() as i64);
+    let left_ns = ends_ns.saturating_sub(found.seen.looked_at_ns);
+    let left = Duration::from_nanos(u64::try_from(left_ns).ok()?);
+    (!left.is_zero()).then_some(left.min(COPY_BEGINS))
 }
 
 /// Whether a file with nothing unread, as far as it is known, is nowhere to be seen.
@@ -226,7 +236,7 @@ const MOST_UNSURE_LOOKS: u32 = 12;
 const FIRST_PAUSE: Duration = RESTED.saturating_add(Duration::from_millis(10));
 
 /// After this time a file that is still empty is not about to become a copy.
-const COPY_BEGINS_NS: i64 = 80_000_000;
+const COPY_BEGINS: Duration = Duration::from_millis(80);
 
 /// A folder that has not rested by then may never do so.
 const PAUSE: Duration = Duration::from_millis(5);

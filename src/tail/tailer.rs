@@ -74,8 +74,8 @@ pub struct Tailer {
     pub(super) awaits_copy: bool,
     /// The file at the path that is left to the tailer of the log it may come from.
     pub(super) deferred: Option<Deferred>,
-    /// Inode and time of birth of the rotated file that was found overwritten last.
-    pub(super) overwritten: Option<(Inode, i64)>,
+    /// Inode and time of birth of the rotated file that was found overwritten last, and when.
+    pub(super) overwritten: Option<(Inode, i64, Instant)>,
     /// The file was there when its section was first seen: `start_at` is about it.
     pub(super) honours_start_at: bool,
     /// What lay at the path when it was found; it may be rotated away before it is opened.

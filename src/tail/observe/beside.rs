@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Look;
 use super::candidates::Wanted;
@@ -18,7 +18,8 @@ use crate::tail::compare::find_copies;
 use crate::tail::found::Found;
 use crate::tail::log_file::{Packing, is_compressed_name};
 use crate::tail::observation::{
-    COPY_OF_UNKNOWN, Candidate, Current, Match, Observation, Place, is_file_of,
+    COPY_OF_UNKNOWN, Candidate, Current, Match, NEIGHBOUR_NS, Observation, Place, Verdict,
+    is_file_of,
 };
 use crate::tail::recognise::{ContentMatch, is_same_inode};
 use crate::tail::rotated_names::{COMPRESSIONS, RotatedName, scheme_of};
@@ -41,10 +42,11 @@ struct Beside {
     /// The checkpoints whose content a file may hold.
     references: Vec<Checkpoint>,
     is_searching: bool,
+    /// Whether content is missing that an archive may hold.
+    wants_archives: bool,
     met: HashSet<Inode>,
     places: Vec<Placed>,
-    /// Under which kinds of names that no rotation is known to give something known lies, and its last change, in ns
-    /// since 1970.
+    /// The last change of what is known, in ns since 1970, by the scheme of a name that no rotation is known to give.
     schemes: HashMap<Vec<u8>, i64>,
     strangers: Vec<Stranger>,
 }
@@ -74,10 +76,13 @@ impl Tailer {
             true => self.related(),
             false => Vec::new(),
         };
+        let is_searching = look == Look::Whole || is_searching(found, &listed);
+        let mut open = found.seen.open.iter();
         let mut beside = Beside {
             names: listed.iter().map(|l| l.path.clone()).collect(),
             references: self.references(found, &related),
-            is_searching: look == Look::Whole || is_searching(found, &listed),
+            is_searching,
+            wants_archives: is_searching || open.any(|o| o.verdict == Verdict::Replaced),
             met: current.iter().map(|stat| stat.inode).collect(),
             places: Vec::new(),
             schemes: HashMap::new(),
@@ -86,7 +91,7 @@ impl Tailer {
         for listed in listed {
             self.observe_listed(found, &mut beside, listed)?;
         }
-        self.observe_strangers(found, &mut beside)?;
+        self.observe_strangers(found, &mut beside, current)?;
         find_copies(found);
         found.is_moving |= !self.is_still_at_path(current);
         found.seen.order = order_of(&found.seen, beside.places);
@@ -107,12 +112,10 @@ impl Tailer {
             must_be_known,
             is_named_after,
         } = listed;
-        let Some(stat) = look_at_listed(found, &path, inode) else {
+        let stat = look_at_listed(found, &path, inode).filter(|stat| stat.is_regular);
+        let Some(stat) = stat.filter(|stat| beside.met.insert(stat.inode)) else {
             return Ok(());
         };
-        if !stat.is_regular || !beside.met.insert(stat.inode) {
-            return Ok(());
-        }
         let mut own = self.sources.iter();
         if let Some(own) = own.find(|s| is_same_inode(&s.checkpoint, &stat)) {
             let place = Place::Open(own.checkpoint.serial);
@@ -128,14 +131,16 @@ impl Tailer {
             true => original_of(&beside.names, &path),
             false => Original::None,
         };
-        if original == Original::Intact {
-            // The archive may still be being written, and is of no use.
+        // Of an intact one the archive may still be being written, and is of no use.
+        if original == Original::Intact || (original == Original::Later && !beside.wants_archives) {
             return Ok(());
         }
         // Somebody may have written to what was packed, and the archive be an older one.
         let must_be_known = must_be_known || original == Original::Later;
         if packing == Some(Packing::Other) {
-            found.packed = Some(path);
+            if original == Original::None {
+                found.packed = Some(path);
+            }
             return Ok(());
         }
         let stat = FileStat {
@@ -175,16 +180,28 @@ impl Tailer {
     }
 
     fn was_overwritten(&self, stat: &FileStat) -> bool {
-        self.overwritten == Some((stat.inode, stat.born_ns))
+        let overwritten = self.overwritten.as_ref();
+        overwritten.is_some_and(|(inode, born_ns, since)| {
+            (*inode, *born_ns) == (stat.inode, stat.born_ns) && since.elapsed() < OVERWRITING
+        })
     }
 
     /// Looks at what nobody knows under names like that under which something known was found, and which was written
-    /// later. No rotation is known to give such names; this one does.
-    fn observe_strangers(&mut self, found: &mut Found, beside: &mut Beside) -> io::Result<()> {
+    /// later, before what lies at the path was made. No rotation is known to give such names; this one does. A packer
+    /// that does not give the archive the time of its original (`gzip -c`) hides what was written before it packed.
+    fn observe_strangers(
+        &mut self,
+        found: &mut Found,
+        beside: &mut Beside,
+        current: Option<&FileStat>,
+    ) -> io::Result<()> {
+        let made_ns = current.map_or(0, |stat| stat.born_ns);
         for stranger in std::mem::take(&mut beside.strangers) {
+            let modified_ns = stranger.stat.modified_ns;
             let known = beside.schemes.get(&stranger.scheme);
-            let is_later = known.is_some_and(|last| stranger.stat.modified_ns > *last);
-            if !is_later || self.is_followed_by_itself(&stranger.path) {
+            let is_later = known.is_some_and(|last| modified_ns > *last);
+            let is_neighbour = made_ns > 0 && modified_ns > made_ns.saturating_add(NEIGHBOUR_NS);
+            if !is_later || is_neighbour || self.is_followed_by_itself(&stranger.path) {
                 continue;
             }
             let wanted = beside.wanted(stranger.is_archive);
@@ -330,4 +347,49 @@ fn is_saved(found: &Found, stat: &FileStat) -> bool {
         let mut matches = matches.iter();
         matches.any(|m| m.serial == c.serial && m.content == ContentMatch::Continues)
     })
+}
+
+/// For so long what was packed may be overwritten.
+const OVERWRITING: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic fails the test")]
+mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn an_archive_is_looked_into_where_its_original_was_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str, seconds: u64| {
+            let path = folder.path().join(name);
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            File::create(&path).unwrap().set_modified(time).unwrap();
+            path
+        };
+        let packed = place("app.log.1.gz", 100);
+        for (name, seconds, expected) in [
+            ("app.log.1", 99, Original::Intact),
+            ("app.log.1", 100, Original::Intact),
+            ("app.log.1", 101, Original::Later),
+            // Not of this archive.
+            ("app.log.2", 101, Original::None),
+        ] {
+            let names = HashSet::from([packed.clone(), place(name, seconds)]);
+            assert_eq!(original_of(&names, &packed), expected, "{name}, {seconds}");
+            assert_eq!(
+                is_packed(&names, &folder.path().join(name)),
+                name == "app.log.1"
+            );
+        }
+        let label = place("@4000000069281f6a2a3b4c5d.gz", 100);
+        let names = HashSet::from([label.clone(), place("@4000000069281f6a2a3b4c5d.u", 50)]);
+        assert_eq!(
+            original_of(&names, &label),
+            Original::Intact,
+            "svlogd packs it"
+        );
+    }
 }

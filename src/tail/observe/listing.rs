@@ -1,7 +1,7 @@
 //! Which names may lead to rotated files.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -105,13 +105,15 @@ impl Tailer {
     }
 
     /// Whether something that is known, and not open, lies under a name that no rotation is known to give: it was renamed
-    /// while nobody looked, and others may have been.
+    /// while no agent ran, and others may have been.
     fn is_left_under_other_name(&self, found: &Found, listed: &[Listed]) -> bool {
         let is_there = |c: &Checkpoint| {
             let number = Some(c.identity.inode.inode);
             let mut same = listed.iter().filter(|l| l.inode == number);
             let is_it = |path: &Path| FileStat::at_path(path).is_ok_and(|s| is_same_inode(c, &s));
-            same.any(|l| l.name.is_none() && l.path != *self.path && is_it(&l.path))
+            let target = self.target.as_deref();
+            let is_at_path = |path: &Path| path == &*self.path || Some(path) == target;
+            same.any(|l| l.name.is_none() && !is_at_path(&l.path) && is_it(&l.path))
         };
         let is_open = |c: &Checkpoint| {
             let mut open = found.seen.open.iter();
@@ -195,12 +197,19 @@ impl Tailer {
         let (Some(folder), Some(stem)) = (self.path.parent(), self.path.file_stem()) else {
             return;
         };
+        let is_named_after = |name: &OsStr| {
+            name.as_bytes().starts_with(stem.as_bytes())
+                && is_separator(name.as_bytes(), stem.len())
+        };
+        // It may be listed for its inode number, which was that of another file.
+        for other in listed
+            .iter_mut()
+            .filter(|l| l.name.is_none() && l.must_be_known)
+        {
+            other.is_named_after = other.path.file_name().is_some_and(is_named_after);
+        }
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let named_after = entries.filter(|entry| {
-            let name = entry.file_name();
-            let name = name.as_bytes();
-            name.starts_with(stem.as_bytes()) && is_separator(name, stem.len())
-        });
+        let named_after = entries.filter(|entry| is_named_after(&entry.file_name()));
         listed.extend(named_after.map(|entry| Listed {
             path: entry.path(),
             inode: Some(entry.ino()),

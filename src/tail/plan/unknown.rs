@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::tail::observation::{Adoption, Candidate, Current, Place, Readable};
+use crate::tail::observation::{Adoption, Candidate, Current, NEIGHBOUR_NS, Place, Readable};
 
 use super::{Blocked, CLOCK_TICK_NS, From, Plan, Planned, Planner, Registration};
 
@@ -151,9 +151,6 @@ impl Planner<'_> {
         }
     }
 }
-
-/// A file that was written to so long after the next one was made is not what rotation left.
-const NEIGHBOUR_NS: i64 = 10_000_000_000;
 
 impl Planner<'_> {
     /// Puts everything in order: what was open keeps its order, and what is opened comes before the first open

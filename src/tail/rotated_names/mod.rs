@@ -305,10 +305,11 @@ pub(super) fn family_base(name: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn scheme_of(name: &[u8]) -> Option<Vec<u8>> {
     let name = strip_any(name, COMPRESSIONS).unwrap_or(name);
     let mut scheme = Vec::with_capacity(name.len());
-    for run in name.chunk_by(|a, b| class(*a) == class(*b)) {
-        match class(run[0]) {
-            Class::Digit => scheme.push(0),
-            Class::Letter if MONTHS.iter().any(|month| run.eq_ignore_ascii_case(month)) => {
+    let class = |byte: &u8| (byte.is_ascii_digit(), byte.is_ascii_alphabetic());
+    for run in name.chunk_by(|a, b| class(a) == class(b)) {
+        match run.first().map(class) {
+            Some((true, _)) => scheme.push(0),
+            Some((_, true)) if MONTHS.iter().any(|month| run.eq_ignore_ascii_case(month)) => {
                 scheme.push(1);
             }
             _ => scheme.extend_from_slice(run),
@@ -316,25 +317,6 @@ pub(super) fn scheme_of(name: &[u8]) -> Option<Vec<u8>> {
     }
     scheme.contains(&0).then_some(scheme)
 }
-
-#[derive(PartialEq, Eq)]
-enum Class {
-    Digit,
-    Letter,
-    Other,
-}
-
-fn class(byte: u8) -> Class {
-    match byte {
-        b'0'..=b'9' => Class::Digit,
-        b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
-        _ => Class::Other,
-    }
-}
-
-const MONTHS: &[&[u8]] = &[
-    b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec",
-];
 
 fn without_stamp_at_end(name: &[u8], place: Place) -> Option<&[u8]> {
     // What is taken for a number after a name that is known may be anything after one that is guessed.
@@ -410,6 +392,11 @@ impl DatedFolder {
 
 /// What daemontools and their like write to.
 const CURRENT: &[u8] = b"current";
+
+/// Names of months, as dates of rotation have them.
+const MONTHS: &[&[u8]] = &[
+    b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec",
+];
 
 /// Words of those who keep one file from before.
 const WORDS: &[&[u8]] = &[

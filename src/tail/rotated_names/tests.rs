@@ -437,3 +437,26 @@ fn random_names_are_read_without_a_panic_and_the_guessed_log_fits() {
     }
     assert!(guessed > 1_000, "only {guessed}");
 }
+
+#[test]
+fn names_of_one_scheme_differ_in_numbers_and_months_alone() {
+    for (one, other, is_same) in [
+        ("app.log.old1", "app.log.old27", true),
+        ("app.log.old1", "app.log.old2.gz", true),
+        ("app.log.29-Nov-2026", "app.log.1-dec-2026", true),
+        ("app_saved_7.log", "app_saved_8.log", true),
+        ("app.log.old1", "app.log.new1", false),
+        ("app.log.old1", "app.log.old-1", false),
+        ("app.log.old1", "app.log.old1.2", false),
+        ("app-1.log", "web-1.log", false),
+    ] {
+        let schemes = [one, other].map(|name| scheme_of(name.as_bytes()).expect("it has a number"));
+        assert_eq!(schemes[0] == schemes[1], is_same, "{one}, {other}");
+    }
+    assert_eq!(
+        scheme_of(b"app.log.saved"),
+        None,
+        "nothing tells it from others"
+    );
+    assert_eq!(scheme_of(b""), None);
+}
