@@ -131,11 +131,11 @@ struct Prepared {
 fn prepare(command: Command) -> Result<Prepared, Failure> {
     let read = match &command {
         Command::Run(options) => Some((&options.config, Config::load(&options.config)?)),
-        Command::Check(options) => match Config::load(&options.config) {
-            Ok(config) => Some((&options.config, config)),
-            // What is wrong with it is a part of what is found.
-            Err(_) => None,
-        },
+        // What is wrong with it is a part of what is found.
+        Command::Check(options) => {
+            let config = Config::load(&options.config).ok();
+            config.map(|config| (&options.config, config))
+        }
         Command::Rewind(RewindOptions { config, .. })
         | Command::Adopt(AdoptOptions { config, .. }) => {
             // The agent has to read what is written. If that fails, root goes on as root.

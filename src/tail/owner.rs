@@ -200,7 +200,7 @@ impl Tailer {
         let (Some(stem), name) = (self.path.file_stem(), name.as_bytes()) else {
             return false;
         };
-        if !name.starts_with(stem.as_bytes()) || !is_separator(name, stem.len()) {
+        if !self.begins_with_stem(Path::new(OsStr::from_bytes(name))) {
             return false;
         }
         let ending = self.path.extension().map(|e| [b".", e.as_bytes()].concat());
@@ -210,6 +210,15 @@ impl Tailer {
             let other = [&name[..at], &ending].concat();
             let other = self.path.with_file_name(OsStr::from_bytes(&other));
             self.shared.watches.is_followed(&other)
+        })
+    }
+
+    /// Whether the name of a file begins with that of this log, up to its extension, and goes on with another part.
+    pub(super) fn begins_with_stem(&self, path: &Path) -> bool {
+        let names = self.path.file_stem().zip(path.file_name());
+        names.is_some_and(|(stem, name)| {
+            let (stem, name) = (stem.as_bytes(), name.as_bytes());
+            name.starts_with(stem) && is_separator(name, stem.len())
         })
     }
 
@@ -240,6 +249,6 @@ fn is_beginning_of(
 }
 
 /// Whether a part of a name ends before this byte.
-pub(super) fn is_separator(name: &[u8], at: usize) -> bool {
+fn is_separator(name: &[u8], at: usize) -> bool {
     name.get(at).is_some_and(|byte| b"-_.~ ".contains(byte))
 }

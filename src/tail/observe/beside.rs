@@ -110,7 +110,6 @@ impl Tailer {
             inode,
             name,
             must_be_known,
-            is_named_after,
         } = listed;
         let stat = look_at_listed(found, &path, inode).filter(|stat| stat.is_regular);
         let Some(stat) = stat.filter(|stat| beside.met.insert(stat.inode)) else {
@@ -168,7 +167,7 @@ impl Tailer {
             candidate.is_numbered = name.as_ref().is_some_and(RotatedName::is_numbered);
             let stat = candidate.stat;
             beside.places.push((found.add(candidate, file), name, stat));
-        } else if is_named_after {
+        } else if self.begins_with_stem(&file.path) {
             beside.strangers.extend(scheme.map(|scheme| Stranger {
                 scheme,
                 path: file.path,
@@ -231,7 +230,7 @@ impl Tailer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Original {
     None,
-    /// As it was when it was packed, or is.
+    /// As it was when it was packed, or is being packed.
     Intact,
     /// It was written later: by shred, which goes over what is packed.
     Later,

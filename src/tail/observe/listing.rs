@@ -1,7 +1,7 @@
 //! Which names may lead to rotated files.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -17,7 +17,6 @@ use crate::tail::found::Found;
 use crate::tail::links::{self, UnsafeLink};
 use crate::tail::log_file::is_compressed_name;
 use crate::tail::observation::{OpenSource, Verdict};
-use crate::tail::owner::is_separator;
 use crate::tail::recognise::is_same_inode;
 use crate::tail::rotated_names::{RotatedName, family_base};
 
@@ -31,8 +30,6 @@ pub(super) struct Listed {
     /// have been handed out again, or a name that rotation gives to the log of the family (`family`) as well. Only
     /// what is known counts.
     pub(super) must_be_known: bool,
-    /// It begins with the name of the log and goes on in a way that no rotation is known to do.
-    pub(super) is_named_after: bool,
 }
 
 impl Tailer {
@@ -68,7 +65,6 @@ impl Tailer {
                         path: l.path,
                         inode: Some(l.inode),
                         name: Some(l.name),
-                        is_named_after: false,
                     }));
                     for (inode, paths) in by_inode {
                         listed.extend(paths.into_iter().map(|path| Listed {
@@ -76,7 +72,6 @@ impl Tailer {
                             inode: Some(inode),
                             name: None,
                             must_be_known: true,
-                            is_named_after: false,
                         }));
                     }
                 }
@@ -186,7 +181,6 @@ impl Tailer {
                     inode: None,
                     name,
                     must_be_known: false,
-                    is_named_after: false,
                 });
             }
         }
@@ -194,28 +188,16 @@ impl Tailer {
 
     /// Files beside the path that are named after it in a way that no rotation is known to do.
     fn list_named_after(&self, listed: &mut Vec<Listed>) {
-        let (Some(folder), Some(stem)) = (self.path.parent(), self.path.file_stem()) else {
+        let Some(folder) = self.path.parent() else {
             return;
         };
-        let is_named_after = |name: &OsStr| {
-            name.as_bytes().starts_with(stem.as_bytes())
-                && is_separator(name.as_bytes(), stem.len())
-        };
-        // It may be listed for its inode number, which was that of another file.
-        for other in listed
-            .iter_mut()
-            .filter(|l| l.name.is_none() && l.must_be_known)
-        {
-            other.is_named_after = other.path.file_name().is_some_and(is_named_after);
-        }
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let named_after = entries.filter(|entry| is_named_after(&entry.file_name()));
+        let named_after = entries.filter(|entry| self.begins_with_stem(&entry.path()));
         listed.extend(named_after.map(|entry| Listed {
             path: entry.path(),
             inode: Some(entry.ino()),
             name: None,
             must_be_known: true,
-            is_named_after: true,
         }));
     }
 
@@ -246,7 +228,6 @@ impl Tailer {
                 inode: Some(found.inode),
                 name: Some(found.name),
                 must_be_known: true,
-                is_named_after: false,
             }));
         }
     }
