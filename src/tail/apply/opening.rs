@@ -78,6 +78,8 @@ impl Tailer {
             && content_of(known, &mut Probe::new(content, stat.size))? == ContentMatch::Other
         {
             stat.size = stat.size.min(known.size);
+            // A copy that was made in between is older than what lies there now.
+            stat.modified_ns = stat.modified_ns.min(known.modified_ns);
         }
         let earlier = self.stands_earlier(known, content, &stat)?;
         let mut checkpoint = Checkpoint {

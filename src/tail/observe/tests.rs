@@ -227,17 +227,62 @@ fn what_was_never_seen_is_in_its_copy_though_what_followed_on_it_has_been_seen_a
     let seen = &tailer.observe(Look::Usual).unwrap().seen.open[0];
     assert_eq!((seen.verdict, seen.reached.size), (Verdict::Replaced, 60));
     tailer.sync().unwrap();
-    let sources = tailer.sources.iter();
-    let open: Vec<_> = sources
-        .map(|source| {
-            (
-                source.opened_path.file_name().unwrap().to_owned(),
-                source.position,
-            )
-        })
-        .collect();
     let expected = [("app.log.2", 60), ("app.log.1", 0), ("app.log", 0)];
-    assert_eq!(open, expected.map(|(name, at)| (name.into(), at)));
+    assert_eq!(
+        open_files(&tailer),
+        expected.map(|(name, at)| (name.into(), at))
+    );
+}
+
+/// The log is copied and truncated twice after it was looked at, and before it is opened.
+#[test]
+fn what_came_while_files_were_opened_is_in_its_copy_though_what_followed_on_it_lies_there_by_then()
+{
+    for offset in [0, 6] {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("app.log").into();
+        let rotate = |to: &str| {
+            std::fs::copy(&path, folder.path().join(to)).unwrap();
+            std::fs::File::create(&path).unwrap();
+        };
+        let first = "first\n".repeat(10);
+        std::fs::write(&path, &first).unwrap();
+        let begun = Checkpoint {
+            offset,
+            size: first.len() as u64,
+            tail_checksum: crate::batch::TailChecksum::of(&first.as_bytes()[..offset as usize]),
+            ..known(&path, &path, 1)
+        };
+        let mut tailer = tailer_that_knows(&path, vec![begun]);
+        let found = tailer.observe(Look::Usual).unwrap();
+        let plan = crate::tail::plan::plan(&found.seen);
+        rotate("app.log.2");
+        std::fs::write(&path, "second\n".repeat(10)).unwrap();
+        rotate("app.log.1");
+        // So that its time is a later one.
+        std::thread::sleep(Duration::from_millis(100));
+        std::fs::write(&path, "third\n".repeat(100)).unwrap();
+        tailer.apply(found, plan).unwrap();
+        for _ in 0..2 {
+            tailer.has_changed(false).unwrap();
+        }
+        tailer.sync().unwrap();
+        let expected = [("app.log.2", offset), ("app.log.1", 0), ("app.log", 0)];
+        assert_eq!(
+            open_files(&tailer),
+            expected.map(|(name, at)| (name.into(), at))
+        );
+    }
+}
+
+/// The files that are open, by their names, and from where they are read.
+fn open_files(tailer: &Tailer) -> Vec<(std::ffi::OsString, u64)> {
+    let sources = tailer.sources.iter();
+    let named = sources.map(|source| {
+        let name = source.opened_path.file_name().unwrap();
+        (name.to_owned(), source.position)
+    });
+    named.collect()
 }
 
 /// An overlay copies a file up when it is first written to.
