@@ -67,6 +67,8 @@ pub struct Saved {
     pub checkpoints: Vec<Checkpoint>,
     /// The serial numbers of those that only the topic knew. What it has may be older than what its agent knew.
     pub from_topic: Vec<u64>,
+    /// No new source gets this serial number or one below: the topic may have had it, and say that it is done with.
+    pub last_serial: u64,
 }
 
 /// What became of the file of a [`Checkpoint`].

@@ -280,6 +280,10 @@ impl ReadPositions {
         let newest = saved.checkpoints.iter().map(|known| known.serial).max();
         let (mut moved, mut stale) = (0, Vec::new());
         let told: Vec<u64> = self.files.keys().copied().collect();
+        // What is done with is in no file. Were its number given to another source, and the agent killed before a
+        // transaction said so, that source would be done with at the next start.
+        let last = told.last().copied().unwrap_or_default();
+        saved.last_serial = saved.last_serial.max(last);
         for (serial, told) in self.files {
             let known = saved
                 .checkpoints

@@ -49,7 +49,10 @@ struct Entry {
 impl FileRegistry {
     /// A registry that knows what a former run has `saved`.
     pub fn new(saved: &Saved) -> Self {
-        let mut known = Known::default();
+        let mut known = Known {
+            last_serial: saved.last_serial,
+            ..Known::default()
+        };
         for checkpoint in saved.checkpoints.iter().cloned() {
             known.last_serial = known.last_serial.max(checkpoint.serial);
             if saved.sections.is_none() {

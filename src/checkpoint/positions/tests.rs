@@ -203,6 +203,26 @@ fn a_serial_number_that_a_killed_agent_could_not_forget_is_forgotten_by_the_next
     );
 }
 
+/// An agent reads 4 to its end, is killed, and the next one opens a file and is killed before it commits anything.
+#[test]
+fn what_is_opened_after_a_kill_is_not_done_with_since_something_else_was_that_had_its_number() {
+    let mut positions = TopicPositions::new("a");
+    let mut topic = positions.seal(0, &[sample(3, 10), sample(4, 100)], &HashMap::new());
+    positions.forget(&sample(4, 100));
+    topic.extend(positions.seal(0, &[sample(3, 20)], &HashMap::new()));
+    for known in [vec![], vec![sample(3, 10)]] {
+        let mut saved = Saved {
+            checkpoints: known,
+            ..Saved::default()
+        };
+        read("a", &topic).move_on(&mut saved, 1);
+        assert_eq!(saved.last_serial, 4, "no new source gets it");
+        saved.checkpoints.push(sample(5, 0));
+        let all = moved(read("a", &topic), &saved.checkpoints);
+        assert_eq!(all, [(3, 20), (5, 0)]);
+    }
+}
+
 /// What the topic does not know is read after all that it knows.
 #[test]
 fn the_topic_has_what_is_read_from_its_beginning_when_it_has_what_was_opened_after_that() {

@@ -111,24 +111,21 @@ fn an_inode_number_that_was_handed_out_again_replaces_nothing() {
 
 #[test]
 fn serial_numbers_go_on_after_a_restart() {
-    let registry = FileRegistry::new(&Saved {
-        checkpoints: vec![Checkpoint {
-            serial: 41,
-            ..checkpoint("/a", 5)
-        }],
-        ..Saved::default()
-    });
-    assert_eq!(
-        registry
-            .open(checkpoint("/a", 6))
-            .expect("is free")
-            .0
-            .serial,
-        42
-    );
-    assert_eq!(
-        registry.closed_of_path(Path::new("/a")).0.len(),
-        1,
-        "the open one is not listed"
-    );
+    for (last_serial, expected) in [(0, 42), (41, 42), (50, 51)] {
+        let registry = FileRegistry::new(&Saved {
+            checkpoints: vec![Checkpoint {
+                serial: 41,
+                ..checkpoint("/a", 5)
+            }],
+            last_serial,
+            ..Saved::default()
+        });
+        let (opened, _) = registry.open(checkpoint("/a", 6)).expect("is free");
+        assert_eq!(opened.serial, expected);
+        assert_eq!(
+            registry.closed_of_path(Path::new("/a")).0.len(),
+            1,
+            "the open one is not listed"
+        );
+    }
 }
