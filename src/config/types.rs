@@ -176,6 +176,16 @@ pub enum Partitioner {
     Fixed(i32),
 }
 
+impl Partitioner {
+    /// Whether all lines of a file go to one partition, where their order is seen.
+    pub fn keeps_files_together(self) -> bool {
+        matches!(
+            self,
+            Partitioner::File | Partitioner::Host | Partitioner::Fixed(_)
+        )
+    }
+}
+
 /// `headers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderChoice {

@@ -38,7 +38,8 @@ impl Machine {
         let Some(transactional) = &mut self.transactional else {
             return Some(batch);
         };
-        let batch = transactional.quarantine.hold_back(batch)?;
+        let partitioner = self.config.partitioner;
+        let batch = transactional.quarantine.hold_back(batch, partitioner)?;
         if !transactional.is_sealed() {
             return Some(batch);
         }

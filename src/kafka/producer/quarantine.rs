@@ -2,9 +2,12 @@
 //! it says `setting_apart.rs`.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, SourceId};
+use crate::config::Partitioner;
 
 /// The number of a topic and a partition of it; without one: what waits until it can be said where it goes.
 pub(super) type Spot = (usize, Option<usize>);
@@ -16,7 +19,9 @@ pub(super) struct Quarantine {
     /// Of which something is set apart or on trial.
     pub(super) sources: HashSet<SourceId>,
     /// What came of them later.
-    pub(super) held: VecDeque<Batch>,
+    held: VecDeque<Batch>,
+    /// Whose it is, by the paths that are followed: a log that is rotated goes on under another source.
+    held_files: HashSet<Arc<Path>>,
     pub(super) trial: Option<Trial>,
 }
 
@@ -64,13 +69,26 @@ impl Quarantine {
         self.apart.is_empty() && self.trial.is_none()
     }
 
-    /// Keeps a batch back that belongs behind what is set apart, and otherwise gives it back.
-    pub(super) fn hold_back(&mut self, batch: Batch) -> Option<Batch> {
-        if !self.sources.contains(&batch.source) {
+    /// Keeps a batch back that belongs behind what is set apart, and otherwise gives it back. `partitioner`: where the
+    /// files of one log do not go to one partition, the next one waits for no other.
+    pub(super) fn hold_back(&mut self, batch: Batch, partitioner: Partitioner) -> Option<Batch> {
+        let file = &batch.destination.path;
+        if !self.sources.contains(&batch.source) && !self.held_files.contains(file) {
             return Some(batch);
         }
+        if partitioner.keeps_files_together() {
+            self.held_files.insert(file.clone());
+        }
+        // It may be one of a file that comes later.
+        self.sources.insert(batch.source);
         self.held.push_back(batch);
         None
+    }
+
+    /// What was kept back.
+    pub(super) fn take_held(&mut self) -> VecDeque<Batch> {
+        self.held_files.clear();
+        std::mem::take(&mut self.held)
     }
 
     /// A batch of `source` was given to that spot.

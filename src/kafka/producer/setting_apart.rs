@@ -126,7 +126,7 @@ impl Machine {
         let trial = quarantine.trial.iter().map(|trial| &trial.spot);
         let spots = quarantine.apart.keys().chain(trial);
         quarantine.sources = spots.flat_map(|spot| sources_at(topics, *spot)).collect();
-        for batch in std::mem::take(&mut quarantine.held) {
+        for batch in quarantine.take_held() {
             self.push(batch, now);
         }
     }
@@ -225,6 +225,7 @@ impl Machine {
                 );
             }
         }
+        let partitioner = self.config.partitioner;
         let transactional = self.transactional.as_deref_mut()?;
         let quarantine = &mut transactional.quarantine;
         let mut is_begun = false;
@@ -242,7 +243,7 @@ impl Machine {
             quarantine.apart.insert(spot, apart);
         }
         let held = std::mem::take(&mut transactional.held).into_iter();
-        let others = held.filter_map(|batch| quarantine.hold_back(batch));
+        let others = held.filter_map(|batch| quarantine.hold_back(batch, partitioner));
         transactional.held = others.collect();
         if is_begun {
             transactional.transaction.abort();

@@ -44,7 +44,8 @@ const BEFORE_LONG: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
 
 struct File {
-    source: SourceId,
+    /// One after the other: the file is rotated, and its offsets go on.
+    sources: Vec<SourceId>,
     destination: Arc<Destination>,
     /// Offset after each line, and when it came.
     ends: Vec<(u64, Instant)>,
@@ -110,7 +111,7 @@ impl Run {
         let machine = Machine::new(Arc::new(config), boxed, Arc::default(), random.fork(), now)
             .with_transactions(taken, now);
         let file = |n: usize| File {
-            source: SourceId::next(),
+            sources: vec![SourceId::next()],
             destination: destination_at(TOPICS[n % 3].0, &format!("/log/{n}")),
             ends: Vec::new(),
             acked: Vec::new(),
@@ -183,7 +184,11 @@ impl Run {
                 let (topic, _) = TOPICS[self.random.usize(..3)];
                 self.files[file].destination = destination_at(topic, &format!("/log/{file}"));
             }
-            74 => self.now += Duration::from_millis(self.random.u64(..3_000)),
+            74 => {
+                let file = self.random.usize(..FILES);
+                self.files[file].sources.push(SourceId::next());
+            }
+            75 => self.now += Duration::from_millis(self.random.u64(..3_000)),
             _ => match self.due {
                 Some(due) => self.now = due.clamp(self.now, self.now + TICK),
                 None => self.now += Duration::from_millis(self.random.u64(..20)),
@@ -243,7 +248,7 @@ impl Run {
         buffer.copy_from_slice(&data);
         let batch = Batch {
             destination: file.destination.clone(),
-            source: file.source,
+            source: file.sources[file.sources.len() - 1],
             tag: None,
             start,
             data: buffer,
@@ -395,7 +400,7 @@ impl Run {
     fn takes(&mut self, spans: &[Span]) {
         for span in spans {
             let mut files = self.files.iter_mut();
-            let file = files.find(|file| file.source == span.source);
+            let file = files.find(|file| file.sources.contains(&span.source));
             file.expect("one of ours")
                 .acked
                 .push((span.start, span.end));
@@ -406,7 +411,8 @@ impl Run {
     fn positions_after(&mut self, spans: &[Span]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let mut records = Vec::new();
         for (number, file) in self.files.iter().enumerate() {
-            let new = spans.iter().filter(|span| span.source == file.source);
+            let is_of_file = |span: &&Span| file.sources.contains(&span.source);
+            let new = spans.iter().filter(is_of_file);
             let mut done: Vec<_> = new.map(|span| (span.start, span.end)).collect();
             if done.is_empty() {
                 continue;
