@@ -24,6 +24,7 @@
 //!   is in flight at most: a second one could be taken while the first is refused, and overtake it.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -147,14 +148,10 @@ impl Partition {
         self.queue.bytes
     }
 
-    /// Whether something of `source` is not acknowledged.
-    pub(crate) fn holds(&self, source: SourceId) -> bool {
-        let queue = self.queue.batches.iter();
-        let mut encoded = self.batches.iter().flat_map(|batch| batch.coverage.iter());
-        queue
-            .map(|queued| queued.batch.source)
-            .any(|held| held == source)
-            || encoded.any(|covered| covered.span.source == source)
+    /// Whether something of the log at that path, or of its rotated files, is not acknowledged.
+    pub(crate) fn holds(&self, log: &Path) -> bool {
+        self.sources()
+            .any(|(_, to)| to.path.as_os_str() == log.as_os_str())
     }
 
     /// The sources of which something is not acknowledged, some of them several times, with where they go.

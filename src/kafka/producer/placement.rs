@@ -1,10 +1,12 @@
 //! Which partition of a topic a batch goes to.
 //!
-//! By `file`, by `host` and by `key` the records of one source go to one partition, in order. When the number of partitions
-//! changes, a source moves on its own: what comes of it waits until everything that was queued at its old
-//! partition is acknowledged, which takes about one round trip, and then goes to the new one.
+//! By `file`, by `host` and by `key` the records of one log go to one partition, in order. When the number of partitions
+//! changes, a log moves on its own, with all of its rotated files: what comes of it waits until everything that was queued
+//! at its old partition is acknowledged, which takes about one round trip, and then goes to the new one.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::batch::{Batch, Destination, SourceId};
 use crate::config::Partitioner;
@@ -30,8 +32,8 @@ pub(crate) struct Placement {
     batch_bytes: usize,
     /// How many partitions are chosen from; 0 while unknown.
     count: i32,
-    /// Sources that go elsewhere by the new number of partitions, and where their older batches are.
-    settling: HashMap<SourceId, usize>,
+    /// Logs that go elsewhere by the new number of partitions, by their paths, and where their older batches are.
+    settling: HashMap<Arc<Path>, usize>,
     /// Going round: where batches go until a record batch was cut there.
     current: i32,
     /// Going round: sources in the middle of a long line, and where its pieces go.
@@ -62,7 +64,7 @@ impl Placement {
         self.count
     }
 
-    /// Whether some sources wait for their older batches.
+    /// Whether some logs wait for their older batches.
     pub(crate) fn is_settling(&self) -> bool {
         !self.settling.is_empty()
     }
@@ -94,10 +96,10 @@ impl Placement {
         self.long_lines.retain(|_, partition| *partition < count);
         self.settling.clear();
         for (index, partition) in partitions {
-            for (source, destination) in partition.sources() {
+            for (_, destination) in partition.sources() {
                 let home = self.home(destination, destination.route.key.as_deref());
                 if home.is_some_and(|home| usize::try_from(home) != Ok(*index)) {
-                    self.settling.insert(source, *index);
+                    self.settling.insert(destination.path.clone(), *index);
                 }
             }
         }
@@ -122,12 +124,13 @@ impl Placement {
         if self.count == 0 {
             return Place::Later;
         }
-        if let Some(old) = self.settling.get(&batch.source) {
+        let log = &batch.destination.path;
+        if let Some(old) = self.settling.get(log) {
             let old = partitions.get(old);
-            if old.is_some_and(|old| old.holds(batch.source)) {
+            if old.is_some_and(|old| old.holds(log)) {
                 return Place::Later;
             }
-            self.settling.remove(&batch.source);
+            self.settling.remove(log);
         }
         let chosen = match (
             self.partitioner,
@@ -190,11 +193,10 @@ mod tests {
     use super::*;
     use crate::batch::{Framing, Piece};
     use crate::kafka::testing::{batch, destination_of};
-    use std::sync::Arc;
     use std::time::Instant;
 
     #[test]
-    fn a_source_stays_until_its_older_batches_are_acknowledged_and_then_moves() {
+    fn a_log_stays_until_its_older_batches_are_acknowledged_and_then_moves() {
         let mut placement = Placement::new(Partitioner::File, 1000);
         let mut partitions = Partitions::new();
         let mut random = fastrand::Rng::with_seed(1);
@@ -210,11 +212,14 @@ mod tests {
         placement.resize(6, &partitions);
         assert!(placement.is_settling());
         assert_eq!(placement.choose(&next, &partitions, |_| true), Place::Later);
-        let other = batch(&next.destination, b"line\n");
-        let new_home = placement.choose(&other, &partitions, |_| true);
-        assert!(matches!(new_home, Place::At(1..=5)), "{new_home:?}");
+        // The log was rotated.
+        let new_file = batch(&next.destination, b"line\n");
+        let place = placement.choose(&new_file, &partitions, |_| true);
+        assert_eq!(place, Place::Later);
         partitions.insert(0, Partition::new(&mut random));
-        assert_eq!(placement.choose(&next, &partitions, |_| true), new_home);
+        let new_home = placement.choose(&next, &partitions, |_| true);
+        assert!(matches!(new_home, Place::At(1..=5)), "{new_home:?}");
+        assert_eq!(placement.choose(&new_file, &partitions, |_| true), new_home);
         assert!(!placement.is_settling());
     }
 

@@ -171,3 +171,39 @@ impl Unacknowledged {
 
 /// What is not parked is set apart for so long before it is tried again, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::testing::{batch, destination_of};
+
+    #[test]
+    fn the_next_file_of_a_log_waits_behind_what_is_held_where_its_lines_go_to_the_same_partition() {
+        for (partitioner, is_held) in [
+            (Partitioner::File, true),
+            (Partitioner::Host, true),
+            (Partitioner::Fixed(3), true),
+            (Partitioner::Key, false),
+            (Partitioner::RoundRobin, false),
+        ] {
+            let mut quarantine = Quarantine::default();
+            let log = destination_of("/app.log");
+            let first = batch(&log, b"of the file that is set apart\n");
+            assert!(
+                quarantine
+                    .hold_back(batch(&log, b"before\n"), partitioner)
+                    .is_some()
+            );
+            quarantine.sources.insert(first.source);
+            assert!(quarantine.hold_back(first, partitioner).is_none());
+            let next = batch(&log, b"of the file after it\n");
+            let is_given_back = quarantine.hold_back(next, partitioner).is_some();
+            assert_eq!(is_given_back, !is_held, "{partitioner:?}");
+            let other = batch(&destination_of("/other.log"), b"of another log\n");
+            assert!(quarantine.hold_back(other, partitioner).is_some());
+            assert_eq!(quarantine.take_held().len(), 1 + usize::from(is_held));
+            let later = batch(&log, b"later\n");
+            assert!(quarantine.hold_back(later, partitioner).is_some());
+        }
+    }
+}

@@ -1,11 +1,12 @@
 //! One topic: its partitions and their leaders, and whether it can be written at all.
 
 use std::collections::{HashSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::batch::{Batch, SourceId};
+use crate::batch::Batch;
 use crate::condition::Condition;
 use crate::config::Partitioner;
 use crate::kafka::protocol::error_code::{
@@ -145,7 +146,9 @@ impl Topic {
     /// Takes a batch. Returns the partition it was queued at, unless that cannot be said yet.
     pub(crate) fn push(&mut self, batch: Batch, now: Instant) -> Option<usize> {
         self.used = now;
-        let is_behind = |(waiting, _): &(Batch, Instant)| waiting.source == batch.source;
+        let is_behind = |(waiting, _): &(Batch, Instant)| {
+            waiting.destination.path.as_os_str() == batch.destination.path.as_os_str()
+        };
         if self.placement.count() == 0 || self.unplaced.iter().any(is_behind) {
             self.unplaced.push_back((batch, now));
             return None;
@@ -192,20 +195,20 @@ impl Topic {
         }
     }
 
-    /// Places what waited, as far as that can be said now, in the order of each source. Returns where.
+    /// Places what waited, as far as that can be said now, in the order of each log. Returns where.
     pub(crate) fn place_unplaced(&mut self) -> Vec<usize> {
-        let mut behind: HashSet<SourceId> = HashSet::new();
+        let mut behind: HashSet<Arc<Path>> = HashSet::new();
         let mut places = Vec::new();
         for (batch, since) in std::mem::take(&mut self.unplaced) {
-            let source = batch.source;
-            let placed = match behind.contains(&source) {
+            let log = batch.destination.path.clone();
+            let placed = match behind.contains(&log) {
                 true => Err((batch, since)),
                 false => self.place(batch, since),
             };
             match placed {
                 Ok(index) => places.push(index),
                 Err(waiting) => {
-                    behind.insert(source);
+                    behind.insert(log);
                     self.unplaced.push_back(waiting);
                 }
             }
@@ -213,7 +216,7 @@ impl Topic {
         places
     }
 
-    /// Whether some sources wait to move to another partition, which an acknowledged batch may allow.
+    /// Whether some logs wait to move to another partition, which an acknowledged batch may allow.
     pub(crate) fn is_settling(&self) -> bool {
         self.placement.is_settling() && !self.unplaced.is_empty()
     }

@@ -240,6 +240,11 @@ impl Run {
 
     fn push(&mut self) {
         let file = self.random.usize(..self.files.len());
+        if self.random.u8(..8) == 0 {
+            // It is rotated, and its offsets go on.
+            self.files[file].0 = SourceId::next();
+            self.oracle.numbers.insert(self.files[file].0, file);
+        }
         let (source, destination) = self.files[file].clone();
         let ends = &mut self.oracle.sources.entry(file).or_default().ends;
         let start = ends.last().copied().unwrap_or(0);
