@@ -88,6 +88,7 @@ struct Writer {
 fn write(logs: &Path, writer: &Writer) -> Vec<String> {
     let (mut written, mut deleted) = (Vec::new(), 0);
     let start = Instant::now();
+    let mut random = fastrand::Rng::new();
     for tick in 1u32.. {
         if writer.stops.load(Ordering::Relaxed) {
             break;
@@ -105,6 +106,10 @@ fn write(logs: &Path, writer: &Writer) -> Vec<String> {
             assert_ne!(gone[0], gone[1], "one of the two was rotated then");
         }
         writer.tick.store(tick, Ordering::Relaxed);
+        if random.u32(..100) == 0 {
+            // It stands still, and does all of it at once then, several rotations in a few milliseconds.
+            thread::sleep(TICK * random.u32(..160));
+        }
         thread::sleep((TICK * tick).saturating_sub(start.elapsed()));
     }
     written
