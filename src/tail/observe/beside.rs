@@ -70,7 +70,9 @@ impl Tailer {
         not_before: Instant,
         look: Look,
     ) -> io::Result<()> {
-        let listed = self.list(found, not_before, look == Look::Whole)?;
+        let mut listed = self.list(found, not_before, look == Look::Whole)?;
+        // The originals first: what is gone by then is packed, and its archive complete.
+        listed.sort_by_key(|l| is_compressed_name(&l.path));
         self.note_beside(found, current, &listed, not_before);
         let related = match listed.iter().any(|l| is_compressed_name(&l.path)) {
             true => self.related(),
@@ -236,14 +238,16 @@ enum Original {
     Later,
 }
 
-/// The original of an archive. What svlogd packs ends in `.u` meanwhile.
+/// The original of an archive. What svlogd packs ends in `.u` meanwhile. One that was listed and is gone by now was packed
+/// in between: whoever looks in neither of the two misses it.
 fn original_of(names: &HashSet<PathBuf>, archive: &Path) -> Original {
     let originals = ["", "u"].map(|ending| archive.with_extension(ending));
-    match originals.iter().find(|path| names.contains(*path)) {
+    let listed = originals.iter().find(|path| names.contains(*path));
+    match listed.and_then(|path| modified_ns(path)) {
         None => Original::None,
         // While an archive is written it is the younger one, and afterwards it has the time that its original had.
-        Some(original) => match (modified_ns(original), modified_ns(archive)) {
-            (Some(original), Some(archive)) if original > archive => Original::Later,
+        Some(original) => match modified_ns(archive) {
+            Some(archive) if original > archive => Original::Later,
             _ => Original::Intact,
         },
     }
@@ -383,6 +387,10 @@ mod tests {
                 name == "app.log.1"
             );
         }
+        let gone = folder.path().join("app.log.1");
+        std::fs::remove_file(&gone).unwrap();
+        let names = HashSet::from([packed.clone(), gone]);
+        assert_eq!(original_of(&names, &packed), Original::None);
         let label = place("@4000000069281f6a2a3b4c5d.gz", 100);
         let names = HashSet::from([label.clone(), place("@4000000069281f6a2a3b4c5d.u", 50)]);
         assert_eq!(

@@ -234,6 +234,25 @@ fn what_was_never_seen_is_in_its_copy_though_what_followed_on_it_has_been_seen_a
     );
 }
 
+/// A name that is listed and leads nowhere by the time it is looked at. Here it leads nowhere at any time.
+#[test]
+fn what_is_packed_while_names_are_looked_at_is_found_by_the_same_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<Path> = folder.path().join("app.log").into();
+    let plain = folder.path().join("app.log.1");
+    std::fs::write(&plain, "text\n".repeat(100)).unwrap();
+    let unread = known(&path, &plain, 1);
+    let packing = std::process::Command::new("gzip").arg(&plain).status();
+    assert!(packing.unwrap().success());
+    std::os::unix::fs::symlink("nowhere", &plain).unwrap();
+    std::fs::write(&path, "next\n").unwrap();
+    let mut tailer = tailer_that_knows(&path, vec![unread]);
+    let found = tailer.observe(Look::Usual).unwrap();
+    assert!(found.is_moving);
+    let matches = found.seen.candidates.iter().flat_map(|one| &one.matches);
+    assert_eq!(matches.map(|one| one.serial).collect::<Vec<_>>(), [1]);
+}
+
 /// The log is copied and truncated twice after it was looked at, and before it is opened.
 #[test]
 fn what_came_while_files_were_opened_is_in_its_copy_though_what_followed_on_it_lies_there_by_then()
