@@ -4,7 +4,7 @@
 //! it survives a SIGKILL then, since the system has it. It is made to survive a power cut once a second at most, and where
 //! little moves every five seconds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -39,6 +39,8 @@ pub struct Registrar {
     open: HashMap<SourceId, Box<Tracked>>,
     /// Checkpoints of files that nobody reads at present, by serial number.
     rest: HashMap<u64, Checkpoint>,
+    /// Serial numbers that were replaced before they came: who registers a file may tell of it after who opens it.
+    replaced_early: HashSet<u64>,
     changes: Changes,
     looks: Looks,
     /// Something was acknowledged since the last look.
@@ -130,6 +132,7 @@ impl Registrar {
             metrics,
             open: HashMap::new(),
             rest: checkpoints.map(|c| (c.serial, c)).collect(),
+            replaced_early: HashSet::new(),
             changes: Changes::default(),
             looks: Looks::default(),
             has_acked: false,
@@ -298,6 +301,9 @@ impl Registrar {
     }
 
     fn register(&mut self, checkpoint: Checkpoint) {
+        if self.replaced_early.remove(&checkpoint.serial) {
+            return;
+        }
         if let Some(positions) = &mut self.positions {
             positions.register(&checkpoint);
         }
@@ -330,11 +336,9 @@ impl Registrar {
     fn forget_when_acknowledged(&mut self, serial: u64) -> bool {
         let is_it = |tracked: &&mut Box<Tracked>| tracked.checkpoint.serial == serial;
         let tracked = self.open.values_mut().find(is_it);
-        let Some((_, why)) = tracked.and_then(|tracked| tracked.end.as_mut()) else {
-            return false;
-        };
-        *why = CloseReason::ContentGone;
-        true
+        let end = tracked.and_then(|tracked| tracked.end.as_mut());
+        end.map(|(_, why)| *why = CloseReason::ContentGone)
+            .is_some()
     }
 
     fn open(
@@ -348,7 +352,12 @@ impl Registrar {
         // replaced now, a crash would lose what is not acknowledged; and were it kept after that, the next start
         // would find it at a place that was passed long ago.
         replaces.retain(|serial| {
-            self.rest.remove(serial).is_some() || !self.forget_when_acknowledged(*serial)
+            let is_at_rest = self.rest.remove(serial).is_some();
+            let is_closed = !is_at_rest && self.forget_when_acknowledged(*serial);
+            if !is_at_rest && !is_closed {
+                self.replaced_early.insert(*serial);
+            }
+            !is_closed
         });
         self.changes.replace(checkpoint.serial, replaces);
         // A crash that comes before a file is known on disk, and a rotation before the next start, would make

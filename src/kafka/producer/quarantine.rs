@@ -20,8 +20,8 @@ pub(super) struct Quarantine {
     pub(super) sources: HashSet<SourceId>,
     /// What came of them later.
     held: VecDeque<Batch>,
-    /// Whose it is, by the paths that are followed: a log that is rotated goes on under another source.
-    held_files: HashSet<Arc<Path>>,
+    /// Whose it is, by topic and the path that is followed: a log that is rotated goes on under another source.
+    held_logs: HashSet<(Arc<str>, Arc<Path>)>,
     pub(super) trial: Option<Trial>,
 }
 
@@ -72,12 +72,16 @@ impl Quarantine {
     /// Keeps a batch back that belongs behind what is set apart, and otherwise gives it back. `partitioner`: where the
     /// files of one log do not go to one partition, the next one waits for no other.
     pub(super) fn hold_back(&mut self, batch: Batch, partitioner: Partitioner) -> Option<Batch> {
-        let file = &batch.destination.path;
-        if !self.sources.contains(&batch.source) && !self.held_files.contains(file) {
+        if self.sources.is_empty() && self.held_logs.is_empty() {
+            return Some(batch);
+        }
+        let to = &batch.destination;
+        let log = (to.route.topic.clone(), to.path.clone());
+        if !self.sources.contains(&batch.source) && !self.held_logs.contains(&log) {
             return Some(batch);
         }
         if partitioner.keeps_files_together() {
-            self.held_files.insert(file.clone());
+            self.held_logs.insert(log);
         }
         // It may be one of a file that comes later.
         self.sources.insert(batch.source);
@@ -87,7 +91,7 @@ impl Quarantine {
 
     /// What was kept back.
     pub(super) fn take_held(&mut self) -> VecDeque<Batch> {
-        self.held_files.clear();
+        self.held_logs.clear();
         std::mem::take(&mut self.held)
     }
 
@@ -175,7 +179,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::testing::{batch, destination_of};
+    use crate::kafka::testing::{batch, destination_at, destination_of};
 
     #[test]
     fn the_next_file_of_a_log_waits_behind_what_is_held_where_its_lines_go_to_the_same_partition() {
@@ -199,8 +203,13 @@ mod tests {
             let next = batch(&log, b"of the file after it\n");
             let is_given_back = quarantine.hold_back(next, partitioner).is_some();
             assert_eq!(is_given_back, !is_held, "{partitioner:?}");
-            let other = batch(&destination_of("/other.log"), b"of another log\n");
-            assert!(quarantine.hold_back(other, partitioner).is_some());
+            for other in [
+                destination_of("/other.log"),
+                destination_at("elsewhere", "/app.log"),
+            ] {
+                let other = batch(&other, b"not behind it\n");
+                assert!(quarantine.hold_back(other, partitioner).is_some());
+            }
             assert_eq!(quarantine.take_held().len(), 1 + usize::from(is_held));
             let later = batch(&log, b"later\n");
             assert!(quarantine.hold_back(later, partitioner).is_some());
