@@ -198,6 +198,8 @@ fn env_for(cases: impl FnOnce(&Env) -> Vec<Case>) -> (Env, Vec<Case>) {
         .set("agent", "producers", "1")
         .set("agent", "memory_limit", "256MiB")
         .set("agent", "shutdown_timeout", "2s")
+        // A busy machine may stand still for as long as 5 s, and errors be answered to a connection that was given up.
+        .set("kafka", "request_timeout", "60s")
         .set("kafka", "batch_bytes", "1KiB")
         .set("kafka", "compression", "none")
         .set("kafka", "headers", "none");
