@@ -54,7 +54,7 @@ struct State {
     /// Jobs in all queues.
     waiting: usize,
     last_number: u64,
-    /// No thread can be started.
+    /// No thread can be started, and none comes to what waits.
     shortage: Condition,
 }
 
@@ -130,6 +130,9 @@ impl Shared {
             }
             Err(error) => {
                 let now = Instant::now();
+                if !state.all_hang(now) {
+                    return;
+                }
                 let shortage = &mut state.shortage;
                 shortage.enter(Level::Warn, &"threads that look for files", &error, now);
                 if let Some(passed_over) = shortage.say(now) {
@@ -143,6 +146,14 @@ impl Shared {
 }
 
 impl State {
+    /// Whether no thread is at a job that ends soon, after which it takes the next one.
+    fn all_hang(&self, now: Instant) -> bool {
+        let running = self.lanes.values().flat_map(|queue| &queue.running);
+        running
+            .map(|(_, since)| now.duration_since(*since))
+            .all(|time| time >= HANGS)
+    }
+
     /// The next job of a lane that may have one more thread.
     fn next(&mut self, now: Instant) -> Option<(Lane, Job)> {
         let may_run = |(_, queue): &(&Lane, &mut Queue)| {
@@ -269,6 +280,16 @@ mod tests {
         assert!(lanes.0.lock().threads <= PER_LANE + 2);
         drop(release);
         assert_eq!(ends.recv_timeout(SOON), Ok("last"));
+    }
+
+    #[test]
+    fn one_thread_does_where_there_is_no_other_unless_its_job_hangs() {
+        let (start, mut state) = (Instant::now(), State::default());
+        assert!(state.all_hang(start), "nobody comes");
+        state.begin(Lane::Mount(1), start);
+        state.begin(Lane::Mount(2), start + HANGS / 2);
+        assert!(!state.all_hang(start + HANGS), "one is at work");
+        assert!(state.all_hang(start + HANGS * 2));
     }
 
     #[test]
