@@ -63,6 +63,8 @@ struct Tracked {
     behind: Behind,
     /// Set when the tailer has read it to its end: that end, and why.
     end: Option<(u64, CloseReason)>,
+    /// It is forgotten once all of it is acknowledged, for whatever reason it is closed.
+    is_forgotten: bool,
     /// The position that was written last, which becomes a mark when a later one is written.
     written: (u64, TailChecksum),
     change: Change,
@@ -315,7 +317,6 @@ impl Registrar {
     fn forget(&mut self, serial: u64) {
         if let Some(checkpoint) = self.rest.remove(&serial) {
             self.has_gone(&checkpoint);
-            self.changes.forget(serial);
             self.schedule.changed();
             if self.rest.capacity() > 4 * self.rest.len().max(LEAST_ROOM) {
                 self.rest.shrink_to_fit();
@@ -330,15 +331,15 @@ impl Registrar {
         if let Some(positions) = &mut self.positions {
             positions.forget(checkpoint);
         }
+        self.changes.forget(checkpoint.serial);
     }
 
-    /// Has a source forgotten once all of it is acknowledged; false unless it was closed before that.
+    /// Has a source forgotten once all of it is acknowledged; false if there is none. Its tailer may tell that it has
+    /// closed it after another one has told that it has opened the file.
     fn forget_when_acknowledged(&mut self, serial: u64) -> bool {
         let is_it = |tracked: &&mut Box<Tracked>| tracked.checkpoint.serial == serial;
         let tracked = self.open.values_mut().find(is_it);
-        let end = tracked.and_then(|tracked| tracked.end.as_mut());
-        end.map(|(_, why)| *why = CloseReason::ContentGone)
-            .is_some()
+        tracked.map(|t| t.is_forgotten = true).is_some()
     }
 
     fn open(
@@ -353,11 +354,11 @@ impl Registrar {
         // would find it at a place that was passed long ago.
         replaces.retain(|serial| {
             let is_at_rest = self.rest.remove(serial).is_some();
-            let is_closed = !is_at_rest && self.forget_when_acknowledged(*serial);
-            if !is_at_rest && !is_closed {
+            let is_open = !is_at_rest && self.forget_when_acknowledged(*serial);
+            if !is_at_rest && !is_open {
                 self.replaced_early.insert(*serial);
             }
-            !is_closed
+            !is_open
         });
         self.changes.replace(checkpoint.serial, replaces);
         // A crash that comes before a file is known on disk, and a rotation before the next start, would make
@@ -378,6 +379,7 @@ impl Registrar {
             shown,
             behind,
             end: None,
+            is_forgotten: false,
             change: Change::Nothing,
             has_moved_since_look: false,
         };
@@ -446,10 +448,8 @@ impl Registrar {
         tracked.settle();
         let serial = tracked.checkpoint.serial;
         tracked.checkpoint.state = match why {
-            CloseReason::ContentGone => {
-                self.has_gone(&tracked.checkpoint);
-                return self.changes.forget(serial);
-            }
+            _ if tracked.is_forgotten => return self.has_gone(&tracked.checkpoint),
+            CloseReason::ContentGone => return self.has_gone(&tracked.checkpoint),
             CloseReason::Finished => SourceState::Finished,
             CloseReason::Paused => SourceState::Open,
         };

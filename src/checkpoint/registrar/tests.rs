@@ -210,6 +210,48 @@ fn what_is_registered_after_somebody_has_opened_it_is_replaced_all_the_same() {
     }
 }
 
+/// A tailer closes a file and stands still before it tells of that; another one opens the file, or finds it deleted.
+#[test]
+fn what_is_closed_after_somebody_has_opened_or_deleted_it_leaves_no_position() {
+    let (first, again) = (SourceId::next(), SourceId::next());
+    let opened_again = || Progress::Opened {
+        source: again,
+        checkpoint: checkpoint(8, 100),
+        replaces: vec![7],
+        continues: 0,
+        shown: Arc::default(),
+    };
+    let deleted = || Progress::Forgotten { serial: 7 };
+    for why in [CloseReason::Paused, CloseReason::Finished] {
+        let closed = || Progress::Closed {
+            source: first,
+            end: 100,
+            modified_ns: 0,
+            why,
+        };
+        let acked = || Progress::Acked(vec![span(first, 0, 100)]);
+        let mut left = [
+            vec![opened(first, 7, 0), opened_again(), closed()],
+            vec![opened(first, 7, 0), opened_again(), closed(), acked()],
+            vec![opened(first, 7, 0), opened_again(), acked(), closed()],
+            vec![opened(first, 7, 0), acked(), deleted(), closed()],
+        ]
+        .into_iter()
+        .map(|messages| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let left = run(folder.path(), messages);
+            left.iter()
+                .map(|c| (c.serial, c.offset))
+                .collect::<Vec<_>>()
+        });
+        let mut next = || left.next().expect("one more");
+        assert_eq!(next(), vec![(7, 0), (8, 100)], "until it is acknowledged");
+        assert_eq!(next(), [(8, 100)]);
+        assert_eq!(next(), [(8, 100)]);
+        assert_eq!(next(), []);
+    }
+}
+
 #[test]
 fn checkpoints_of_files_that_are_not_read_now_stay() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -315,7 +357,11 @@ fn random_message(
         6..10 => {
             let (source, size) = (SourceId::next(), Arc::<ShownSource>::default());
             let count = random.usize(0..=closed.len().min(2));
-            let replaces = closed.drain(..count).collect();
+            let mut replaces: Vec<u64> = closed.drain(..count).collect();
+            if last > 0 && random.u32(0..8) == 0 {
+                // Its tailer has closed it, too, and tells of that later.
+                replaces.push(followed[random.usize(0..last)].serial);
+            }
             let acked = random.u64(0..50);
             followed.push(Followed {
                 source,
