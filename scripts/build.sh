@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
 # Builds the release binary, static, and leaves it in target/logagent. Arguments go to cargo.
 #
+#   scripts/build.sh --instructions    builds, in the same way, what scripts/instructions.sh runs: target/instructions
+#
 # The C library is linked in (crt-static) on the toolchain's own gnu target, so nothing has to be
 # downloaded for it. A target is named because otherwise the flag would reach build scripts and macros, too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v cargo >/dev/null || { echo "scripts/build.sh needs cargo: install Rust 1.88 or later" >&2; exit 1; }
 command -v cc >/dev/null || { echo "scripts/build.sh needs cc: install a C compiler" >&2; exit 1; }
+program=logagent
+if [ "${1:-}" = --instructions ]; then
+    program=instructions
+    shift
+fi
 target=$(rustc -vV | sed -n 's/^host: //p')
 # What is inlined above that size makes a line cheaper by 1 % (gzip by 4), and takes 350 KB.
 flags="-C target-feature=+crt-static -C llvm-args=-inline-threshold=45"
@@ -61,7 +68,7 @@ if [ -z "${LOGAGENT_COMMIT+set}" ] && commit=$(git rev-parse --verify HEAD 2>/de
     day=$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%d)
     export LOGAGENT_COMMIT="${commit:0:12}${changed:-} $day"
 fi
-RUSTFLAGS="${RUSTFLAGS:-} $flags" cargo build --release --locked --target "$target" --bin logagent "$@" >&2
+RUSTFLAGS="${RUSTFLAGS:-} $flags" cargo build --release --locked --target "$target" --package "$program" --bin "$program" "$@" >&2
 out=${CARGO_TARGET_DIR:-target}
-install -D "$out/$target/release/logagent" "$out/logagent"
-echo "$out/logagent"
+install -D "$out/$target/release/$program" "$out/$program"
+echo "$out/$program"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Counts the instructions that one line takes on the hot path (lines found, record made of it where a key asks for
-# that, record batch written, compressed, signed) and compares them with those recorded in tests/bench/instructions.txt.
+# that, record batch written, compressed, signed), in the code that users get, and compares them with those recorded in
+# tests/bench/instructions/recorded.txt.
 #
 #   scripts/instructions.sh            fails if a case differs by more than 10 %
 #   scripts/instructions.sh --record   writes the file anew
@@ -11,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-record=tests/bench/instructions.txt
+record=tests/bench/instructions/recorded.txt
 limit_percent=10
 
 if ! command -v valgrind >/dev/null; then
@@ -24,12 +25,8 @@ if ! command -v valgrind >/dev/null; then
         exit 0
     }
 fi
-# The workspace as in a release, and the dependencies of the tests, of which Cargo.toml has those that are counted as in
-# a release, too.
-CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_CODEGEN_UNITS=16 CARGO_PROFILE_DEV_DEBUG=false \
-    CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false \
-    cargo build --quiet --locked --example instructions
-program=${CARGO_TARGET_DIR:-target}/debug/examples/instructions
+# The code that users get: optimised across crates, as the release binary is.
+program=$(scripts/build.sh --instructions --quiet)
 
 # Instructions of a run, and the lines it handled.
 run() {

@@ -124,7 +124,7 @@ beside fetch fetch
 # Linking takes one core for a minute.
 beside binary scripts/build.sh --quiet
 say "format"
-cargo fmt --check
+cargo fmt --all --check
 say "compiling the tests"
 # The examples are linted, and built by the scripts that run them.
 CARGO_TERM_COLOR=never cargo test --no-run --lib --tests 2>&1 | tee "$work/compiled" >&2
@@ -164,7 +164,7 @@ fi
 
 # Lints and docs.
 lints() {
-    cargo clippy --quiet --all-targets -- -D warnings &&
+    cargo clippy --quiet --workspace --all-targets -- -D warnings &&
         RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items
 }
 # Waits for the static binary, which is no larger than it may be.
@@ -182,8 +182,7 @@ static_binary() {
 # What failed, by name.
 failed=()
 if [ $# = 0 ]; then
-    # What valgrind counts and what clippy finds does not depend on what else runs, and tests wait most of the time.
-    beside count nice -n 19 scripts/instructions.sh
+    # What clippy finds, and what valgrind counts, does not depend on what else runs, and tests wait most of the time.
     beside lints lints
     renice -n 19 -g "${jobs[lints]}" >/dev/null || true
     say "tests"
@@ -191,6 +190,7 @@ if [ $# = 0 ]; then
     beside first first_line
     # Linking it goes on meanwhile.
     static_binary
+    beside count nice -n 19 scripts/instructions.sh
     tests 3 integration "${static[@]}" | tee "$work/static.out" || failed+=("static binary")
     beside release scripts/test_release.sh "$LOGAGENT_TEST_STATIC"
     say "quickstart"

@@ -1,6 +1,7 @@
 //! Does the hot path of one read a number of times, for `scripts/instructions.sh` to count its
 //! instructions: instructions CASE TIMES. Prints the number of lines.
 
+#[path = "../batches.rs"]
 mod batches;
 
 use std::hint::black_box;
