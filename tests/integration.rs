@@ -5,6 +5,7 @@
     reason = "a test that finds None or Err has failed, and the panic says where"
 )]
 
+mod alike;
 mod cases;
 mod check;
 mod cluster;

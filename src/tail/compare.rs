@@ -296,7 +296,11 @@ fn beginning(content: &mut LogFile) -> Option<Vec<u8>> {
 }
 
 /// Whether `original` begins with the `size` bytes of `copy`.
-fn begins_with(original: &mut LogFile, copy: &mut LogFile, size: u64) -> io::Result<bool> {
+pub(super) fn begins_with(
+    original: &mut LogFile,
+    copy: &mut LogFile,
+    size: u64,
+) -> io::Result<bool> {
     let (mut one, mut other) = (vec![0; STEP_BYTES], vec![0; STEP_BYTES]);
     let mut at = 0;
     while at < size {

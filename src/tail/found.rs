@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) begun: BTreeMap<u64, (Checkpoint, FileStat)>,
     /// The content of `current`.
     pub(super) begun_current: Option<(Checkpoint, FileStat)>,
+    /// Serial numbers of checkpoints with whose content `current` begins, and which are of other files.
+    pub(super) told_apart: Vec<u64>,
     /// One for each candidate.
     pub(super) files: Vec<CandidateFile>,
     /// Names moved on while they were looked at: a file may have been missed.

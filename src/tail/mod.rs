@@ -22,6 +22,7 @@ use crate::buffer::BufferPool;
 use crate::config::LogConfig;
 use crate::metrics::Metrics;
 
+mod alike;
 mod apply;
 pub mod changes;
 mod clock;

@@ -102,7 +102,9 @@ impl Tailer {
             0 => stat.size == 0,
             size => stat.size >= size && begun.identity.fingerprint.matches(&content.head()?),
         };
-        Ok(is_begun_so && matches_of(&references, content, &stat)? == *matches)
+        let mut now = matches_of(&references, content, &stat)?;
+        now.retain(|m| !found.told_apart.contains(&m.serial));
+        Ok(is_begun_so && now == *matches)
     }
 
     fn observe_open(&mut self, found: &mut Found) -> io::Result<()> {

@@ -14,6 +14,7 @@ use super::listing::{Listed, is_editors_backup};
 use crate::identity::{FileStat, Inode};
 use crate::progress::Checkpoint;
 use crate::tail::Tailer;
+use crate::tail::alike::tell_apart;
 use crate::tail::compare::find_copies;
 use crate::tail::found::Found;
 use crate::tail::log_file::{Packing, is_compressed_name};
@@ -94,6 +95,8 @@ impl Tailer {
             self.observe_listed(found, &mut beside, listed)?;
         }
         self.observe_strangers(found, &mut beside, current)?;
+        let order = |seen: &Observation| order_of(seen, beside.places.clone());
+        tell_apart(found, &mut self.sources, &order);
         find_copies(found);
         found.is_moving |= !self.is_still_at_path(current);
         found.seen.order = order_of(&found.seen, beside.places);

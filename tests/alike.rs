@@ -1,0 +1,115 @@
+//! Logs that all begin with the same lines, rotated while no agent runs, or faster than it looks.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::env::{Env, SOON, TOPIC, losses};
+
+const HEADER: &str = "#Software: Internet Information Services\n#Version: 1.0\n";
+
+/// How the log is rotated.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    is_copied: bool,
+    is_packed: bool,
+    is_dated: bool,
+}
+
+impl Way {
+    fn all() -> impl Iterator<Item = Way> {
+        (0..8).map(|n| Way {
+            is_copied: n & 1 != 0,
+            is_packed: n & 2 != 0,
+            is_dated: n & 4 != 0,
+        })
+    }
+
+    /// The `nth` rotation.
+    fn rotate(self, env: &Env, nth: usize) {
+        let log = env.log_dir().join("app.log");
+        let of = |number: usize, ending: &str| {
+            let number = match self.is_dated {
+                true => format!("-{}", 1_700_000_000 + number),
+                false => format!(".{number}"),
+            };
+            log.with_file_name(format!("app.log{number}{ending}"))
+        };
+        if !self.is_dated {
+            for number in (1..nth).rev() {
+                for ending in ["", ".gz"] {
+                    if of(number, ending).exists() {
+                        fs::rename(of(number, ending), of(number + 1, ending)).unwrap();
+                    }
+                }
+            }
+        }
+        let rotated = of(if self.is_dated { nth } else { 1 }, "");
+        if self.is_copied {
+            fs::copy(&log, &rotated).unwrap();
+            fs::write(&log, "").unwrap();
+        } else {
+            fs::rename(&log, &rotated).unwrap();
+        }
+        if self.is_packed {
+            gzip(&rotated);
+        }
+    }
+}
+
+fn gzip(path: &Path) {
+    assert!(Command::new("gzip").arg(path).status().unwrap().success());
+}
+
+fn once(env: &mut Env) -> String {
+    let ended = env.spawn(&["run", "--once"]).wait_exit(SOON);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stderr
+}
+
+fn text(of: &str) -> String {
+    (0..20).map(|n| format!("{of} {n}\n")).collect()
+}
+
+#[test]
+fn of_files_that_begin_alike_none_is_taken_for_a_copy_of_one_that_little_is_known_of() {
+    for way in Way::all() {
+        for before in ["", "one\n", "one\ntwo\n"] {
+            let mut env = Env::new();
+            let mut expected = Vec::new();
+            let mut write = |env: &Env, text: &str| {
+                env.append("app.log", text);
+                expected.extend(text.lines().map(str::to_owned));
+            };
+            // One that was seen to its end goes before. Where its file is not there any more, one that holds the same
+            // is that one, moved.
+            write(&env, HEADER);
+            if way.is_copied || way.is_packed {
+                write(&env, "other\n");
+            }
+            once(&mut env);
+            way.rotate(&env, 1);
+            write(&env, HEADER);
+            write(&env, before);
+            once(&mut env);
+            write(&env, &text("a"));
+            for nth in 2..5 {
+                // A file system takes the time of the last tick.
+                thread::sleep(Duration::from_millis(10));
+                way.rotate(&env, nth);
+                write(&env, HEADER);
+                write(&env, &text(&nth.to_string()));
+            }
+            let mut log = once(&mut env);
+            log += &once(&mut env);
+            assert_eq!(
+                env.broker.values(TOPIC),
+                expected,
+                "{way:?} {before:?}\n{log}"
+            );
+            assert_eq!(losses(&log).count(), 0, "{log}");
+        }
+    }
+}
