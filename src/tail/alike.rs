@@ -21,7 +21,8 @@ use super::compare::begins_with;
 use super::found::Found;
 use super::log_file::LogFile;
 use super::observation::{
-    Current, Match, Observation, Place, Readable, Verdict, has, is_file_of, is_truncated_away,
+    COPY_OF_UNKNOWN, Current, Match, NO_INODE, Observation, Place, Readable, Verdict, has,
+    is_file_of, is_truncated_away,
 };
 use super::plan::MUCH_BYTES;
 use super::recognise::{ContentMatch, is_same_inode};
@@ -62,9 +63,9 @@ pub(super) fn tell_apart(
     }
 }
 
-/// Whether so little is known of a content that another one may begin with it.
+/// Whether so little is known of a content that another one may begin with it. How large it was says nothing.
 fn is_little(checkpoint: &Checkpoint) -> bool {
-    !checkpoint.never_had_content() && checkpoint.offset.max(checkpoint.size) < MUCH_BYTES
+    !checkpoint.never_had_content() && checkpoint.offset < MUCH_BYTES
 }
 
 /// Which files are the one of a checkpoint.
@@ -119,6 +120,7 @@ impl Question<'_> {
         }
         if first.is_some() {
             self.leave_out(At::Path);
+            self.leave_out_those_of_others(rivals);
         }
     }
 
@@ -128,6 +130,7 @@ impl Question<'_> {
         let Some(first) = self.first(&rivals, |modified_ns| modified_ns >= known_ns) else {
             return;
         };
+        self.leave_out_those_of_others(&rivals);
         let at_path = begins_at_path.then_some(At::Path);
         for other in rivals.into_iter().chain(at_path) {
             if other != first && self.alike(first, other).is_none() {
@@ -165,9 +168,15 @@ impl Question<'_> {
     fn rivals(&self) -> Vec<At> {
         let seen = &self.found.seen;
         let open = seen.open.iter().map(|open| &open.reached);
-        let others: Vec<&Checkpoint> = open
-            .chain(&seen.known)
-            .filter(|c| c.serial != self.checkpoint.serial)
+        let checkpoint = self.checkpoint;
+        // Two may stand in one file, after a crash.
+        let is_of_same_file = |c: &Checkpoint| {
+            let (one, other) = (&c.identity, &checkpoint.identity);
+            one.inode != NO_INODE && (one.inode, one.born_ns) == (other.inode, other.born_ns)
+        };
+        let others = open.chain(&seen.known);
+        let others: Vec<&Checkpoint> = others
+            .filter(|c| c.serial != checkpoint.serial && !is_of_same_file(c))
             .collect();
         let candidates = seen.candidates.iter().enumerate();
         let rivals = candidates.filter(|(at, candidate)| {
@@ -211,6 +220,26 @@ impl Question<'_> {
             .into_iter()
             .min_by_key(|at| rank(*at))
             .map(At::Candidate)
+    }
+
+    /// Files of which more is known, or whose names say nothing: it is none of them.
+    fn leave_out_those_of_others(&mut self, rivals: &[At]) {
+        for at in 0..self.found.seen.candidates.len() {
+            let candidate = &self.found.seen.candidates[at];
+            let is_rival = rivals.contains(&At::Candidate(at));
+            if is_rival || !self.is_matched(&candidate.matches) {
+                continue;
+            }
+            self.leave_out(At::Candidate(at));
+            let matches = &mut self.found.seen.candidates[at].matches;
+            if matches.is_empty() {
+                // It counts for what it was taken for: a copy of something.
+                matches.push(Match {
+                    serial: COPY_OF_UNKNOWN,
+                    content: ContentMatch::Shorter,
+                });
+            }
+        }
     }
 
     fn is_longer_file(&self, at: At) -> bool {
