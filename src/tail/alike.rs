@@ -299,6 +299,10 @@ fn alike(one: &mut LogFile, other: &mut LogFile) -> io::Result<Option<Ordering>>
     if one_size < other_size {
         mem::swap(&mut longer, &mut shorter);
     }
-    let is_beginning = begins_with(longer, shorter, one_size.min(other_size))?;
+    let size = one_size.min(other_size).min(MOST_BYTES);
+    let is_beginning = begins_with(longer, shorter, size)?;
     Ok(is_beginning.then_some(one_size.cmp(&other_size)))
 }
+
+/// Files of which so much is the same are copies.
+const MOST_BYTES: u64 = 64 << 20;
