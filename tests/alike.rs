@@ -77,39 +77,58 @@ fn text(of: &str) -> String {
 fn of_files_that_begin_alike_none_is_taken_for_a_copy_of_one_that_little_is_known_of() {
     for way in Way::all() {
         for before in ["", "one\n", "one\ntwo\n"] {
-            let mut env = Env::new();
-            let mut expected = Vec::new();
-            let mut write = |env: &Env, text: &str| {
-                env.append("app.log", text);
-                expected.extend(text.lines().map(str::to_owned));
-            };
-            // One that was seen to its end goes before. Where its file is not there any more, one that holds the same
-            // is that one, moved.
-            write(&env, HEADER);
-            if way.is_copied || way.is_packed {
-                write(&env, "other\n");
-            }
-            once(&mut env);
-            way.rotate(&env, 1);
-            write(&env, HEADER);
-            write(&env, before);
-            once(&mut env);
-            write(&env, &text("a"));
-            for nth in 2..5 {
-                // A file system takes the time of the last tick.
-                thread::sleep(Duration::from_millis(10));
-                way.rotate(&env, nth);
-                write(&env, HEADER);
-                write(&env, &text(&nth.to_string()));
-            }
-            let mut log = once(&mut env);
-            log += &once(&mut env);
-            assert_eq!(
-                env.broker.values(TOPIC),
-                expected,
-                "{way:?} {before:?}\n{log}"
-            );
-            assert_eq!(losses(&log).count(), 0, "{log}");
+            let (came, expected, log) = rotated_while_it_is_down(way, before, "app.log");
+            assert_eq!(came, expected, "{way:?} {before:?}\n{log}");
         }
     }
+}
+
+/// Where the pattern matches the names that rotation gives, too, each file has a tailer of its own.
+#[test]
+fn files_that_begin_alike_and_are_followed_by_themselves_are_read_once() {
+    for way in Way::all().filter(|way| !way.is_packed) {
+        for before in ["", "one\n", "one\ntwo\n"] {
+            let (mut came, mut expected, log) = rotated_while_it_is_down(way, before, "app.log*");
+            came.sort();
+            expected.sort();
+            assert_eq!(came, expected, "{way:?} {before:?}\n{log}");
+        }
+    }
+}
+
+/// What came of a log that was rotated while no agent ran, what had to, and what the agents said.
+fn rotated_while_it_is_down(
+    way: Way,
+    before: &str,
+    pattern: &str,
+) -> (Vec<String>, Vec<String>, String) {
+    let mut env = Env::new();
+    env.set("log:app", "path", &env.path(pattern));
+    let mut expected = Vec::new();
+    let mut write = |env: &Env, text: &str| {
+        env.append("app.log", text);
+        expected.extend(text.lines().map(str::to_owned));
+    };
+    // One that was seen to its end goes before. Where its file is not there any more, one that holds the same is that
+    // one, moved.
+    write(&env, HEADER);
+    if way.is_copied || way.is_packed {
+        write(&env, "other\n");
+    }
+    once(&mut env);
+    way.rotate(&env, 1);
+    write(&env, HEADER);
+    write(&env, before);
+    once(&mut env);
+    write(&env, &text("a"));
+    for nth in 2..5 {
+        // A file system takes the time of the last tick.
+        thread::sleep(Duration::from_millis(10));
+        way.rotate(&env, nth);
+        write(&env, HEADER);
+        write(&env, &text(&nth.to_string()));
+    }
+    let log = once(&mut env) + &once(&mut env);
+    assert_eq!(losses(&log).count(), 0, "{log}");
+    (env.broker.values(TOPIC), expected, log)
 }

@@ -37,13 +37,14 @@ enum At {
     Path,
 }
 
-/// Takes from files what they are to checkpoints that another file is.
-/// `order`: that in which they were written.
+/// Takes from files what they are to checkpoints that another file is; gives the candidates among them. `order`: that in
+/// which they were written.
 pub(super) fn tell_apart(
     found: &mut Found,
     sources: &mut VecDeque<Source>,
     order: &dyn Fn(&Observation) -> Vec<Place>,
-) {
+) -> Vec<usize> {
+    let mut left_out = Vec::new();
     let open = found.seen.open.iter().map(|open| &open.reached);
     let known = found.seen.known.iter();
     let known = known.filter(|c| c.state != SourceState::Skipped);
@@ -58,9 +59,11 @@ pub(super) fn tell_apart(
             sources,
             checkpoint: &checkpoint,
             order,
+            left_out: &mut left_out,
         }
         .answer();
     }
+    left_out
 }
 
 /// Whether so little is known of a content that another one may begin with it. How large it was says nothing.
@@ -74,6 +77,7 @@ struct Question<'a> {
     sources: &'a mut VecDeque<Source>,
     checkpoint: &'a Checkpoint,
     order: &'a dyn Fn(&Observation) -> Vec<Place>,
+    left_out: &'a mut Vec<usize>,
 }
 
 impl Question<'_> {
@@ -283,7 +287,10 @@ impl Question<'_> {
         let serial = self.checkpoint.serial;
         let seen = &mut self.found.seen;
         match (at, &mut seen.current) {
-            (At::Candidate(at), _) => seen.candidates[at].matches.retain(|m| m.serial != serial),
+            (At::Candidate(at), _) => {
+                seen.candidates[at].matches.retain(|m| m.serial != serial);
+                self.left_out.push(at);
+            }
             (At::Path, Current::File { matches, .. }) => {
                 matches.retain(|m| m.serial != serial);
                 self.found.told_apart.push(serial);

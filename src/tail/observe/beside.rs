@@ -96,7 +96,17 @@ impl Tailer {
         }
         self.observe_strangers(found, &mut beside, current)?;
         let order = |seen: &Observation| order_of(seen, beside.places.clone());
-        tell_apart(found, &mut self.sources, &order);
+        for at in tell_apart(found, &mut self.sources, &order) {
+            let candidate = &found.seen.candidates[at];
+            let mut known = found.seen.known.iter();
+            // Now that it is nothing that is known, its own tailer reads it, if it has one.
+            let is_unknown = candidate.matches.is_empty()
+                && !candidate.is_archive
+                && !known.any(|known| is_file_of(known, candidate));
+            if is_unknown && self.is_followed_by_itself(&found.files[at].path) {
+                found.seen.candidates[at].is_followed = true;
+            }
+        }
         find_copies(found);
         found.is_moving |= !self.is_still_at_path(current);
         found.seen.order = order_of(&found.seen, beside.places);
