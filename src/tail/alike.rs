@@ -13,7 +13,7 @@
 //! it is one of them, the first that was written since, and the others are files of their own.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::mem;
 
@@ -45,12 +45,20 @@ pub(super) fn tell_apart(
     order: &dyn Fn(&Observation) -> Vec<Place>,
 ) -> Vec<usize> {
     let mut left_out = Vec::new();
-    let open = found.seen.open.iter().map(|open| &open.reached);
-    let known = found.seen.known.iter();
+    let seen = &found.seen;
+    let at_path = match &seen.current {
+        Current::File { matches, .. } => matches.as_slice(),
+        _ => &[],
+    };
+    let beside = seen.candidates.iter().flat_map(|c| &c.matches);
+    // Of many small files that rotation left nearly all are not even opened.
+    let begun_alike: HashSet<u64> = beside.chain(at_path).map(|m| m.serial).collect();
+    let open = seen.open.iter().map(|open| &open.reached);
+    let known = seen.known.iter();
     let known = known.filter(|c| c.state != SourceState::Skipped);
     let little: Vec<Checkpoint> = open
         .chain(known)
-        .filter(|c| is_little(c))
+        .filter(|c| begun_alike.contains(&c.serial) && is_little(c))
         .cloned()
         .collect();
     for checkpoint in little {
