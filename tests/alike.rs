@@ -1,12 +1,9 @@
-//! Logs that all begin with the same lines, rotated while no agent runs, or faster than it looks.
+//! Logs that all begin with the same lines, rotated while no agent runs.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::env::{Env, SOON, TOPIC, losses};
+use crate::support::env::{Env, TOPIC, losses};
 
 const HEADER: &str = "#Software: Internet Information Services\n#Version: 1.0\n";
 
@@ -29,42 +26,29 @@ impl Way {
 
     /// The `nth` rotation.
     fn rotate(self, env: &Env, nth: usize) {
-        let log = env.log_dir().join("app.log");
-        let of = |number: usize, ending: &str| {
-            let number = match self.is_dated {
-                true => format!("-{}", 1_700_000_000 + number),
-                false => format!(".{number}"),
-            };
-            log.with_file_name(format!("app.log{number}{ending}"))
+        let of = |number: usize, ending: &str| match self.is_dated {
+            true => format!("app.log-{}{ending}", 1_700_000_000 + number),
+            false => format!("app.log.{number}{ending}"),
         };
+        let ending = if self.is_packed { ".gz" } else { "" };
         if !self.is_dated {
             for number in (1..nth).rev() {
-                for ending in ["", ".gz"] {
-                    if of(number, ending).exists() {
-                        fs::rename(of(number, ending), of(number + 1, ending)).unwrap();
-                    }
-                }
+                env.rename(&of(number, ending), &of(number + 1, ending));
             }
         }
         let rotated = of(if self.is_dated { nth } else { 1 }, "");
-        if self.is_copied {
-            fs::copy(&log, &rotated).unwrap();
-            fs::write(&log, "").unwrap();
-        } else {
-            fs::rename(&log, &rotated).unwrap();
+        match self.is_copied {
+            true => env.copytruncate("app.log", &rotated),
+            false => env.rename("app.log", &rotated),
         }
         if self.is_packed {
-            gzip(&rotated);
+            env.gzip(&rotated);
         }
     }
 }
 
-fn gzip(path: &Path) {
-    assert!(Command::new("gzip").arg(path).status().unwrap().success());
-}
-
 fn once(env: &mut Env) -> String {
-    let ended = env.spawn(&["run", "--once"]).wait_exit(SOON);
+    let ended = env.run(&["run", "--once"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended.stderr
 }

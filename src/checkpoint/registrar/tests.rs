@@ -230,25 +230,19 @@ fn what_is_closed_after_somebody_has_opened_or_deleted_it_leaves_no_position() {
             why,
         };
         let acked = || Progress::Acked(vec![span(first, 0, 100)]);
-        let mut left = [
-            vec![opened(first, 7, 0), opened_again(), closed()],
-            vec![opened(first, 7, 0), opened_again(), closed(), acked()],
-            vec![opened(first, 7, 0), opened_again(), acked(), closed()],
-            vec![opened(first, 7, 0), acked(), deleted(), closed()],
-        ]
-        .into_iter()
-        .map(|messages| {
+        for (messages, expected) in [
+            // Until it is acknowledged.
+            (vec![opened_again(), closed()], vec![(7, 0), (8, 100)]),
+            (vec![opened_again(), closed(), acked()], vec![(8, 100)]),
+            (vec![opened_again(), acked(), closed()], vec![(8, 100)]),
+            (vec![acked(), deleted(), closed()], vec![]),
+        ] {
             let folder = tempfile::tempdir().expect("a folder");
-            let left = run(folder.path(), messages);
-            left.iter()
-                .map(|c| (c.serial, c.offset))
-                .collect::<Vec<_>>()
-        });
-        let mut next = || left.next().expect("one more");
-        assert_eq!(next(), vec![(7, 0), (8, 100)], "until it is acknowledged");
-        assert_eq!(next(), [(8, 100)]);
-        assert_eq!(next(), [(8, 100)]);
-        assert_eq!(next(), []);
+            let messages = [opened(first, 7, 0)].into_iter().chain(messages);
+            let left = run(folder.path(), messages.collect());
+            let places: Vec<_> = left.iter().map(|c| (c.serial, c.offset)).collect();
+            assert_eq!(places, expected);
+        }
     }
 }
 
